@@ -1,0 +1,116 @@
+/* graph.c - builds the SSA graph. Arrays grow by doubling inside the arena (the old ones stay behind until the model is
+ * closed; graphs have hundreds of nodes, not millions). */
+#include "graph.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+void graph_init(graph *g, arena *a) {
+    memset(g, 0, sizeof *g);
+    g->arena = a;
+    g->n_tensors = 1; /* id 0 means none */
+}
+
+/* Makes room for one more element; returns the array, moved if need be, or NULL. */
+static void *room(graph *g, void *array, uint32_t used, uint32_t *have, size_t size, size_t align) {
+    if (used < *have) return array;
+    uint32_t more = *have ? *have * 2 : 64;
+    void *bigger = arena_array(g->arena, more, size, align);
+    if (!bigger) {
+        error_set(&g->error, STRAND_ERR_MEMORY, "out of memory while building the graph");
+        return NULL;
+    }
+    if (used) memcpy(bigger, array, (size_t)used * size);
+    *have = more;
+    return bigger;
+}
+
+static tensor_id add_tensor(graph *g, const graph_tensor *t) {
+    graph_tensor *array = room(g, g->tensors, g->n_tensors, &g->tensor_room, sizeof *array, _Alignof(graph_tensor));
+    if (!array) return 0;
+    g->tensors = array;
+    array[g->n_tensors] = *t;
+    return g->n_tensors++;
+}
+
+static tensor_id leaf(graph *g, const char *name, tensor_kind kind, strand_dtype dtype, int rank, const op_dim *dims, const void *data) {
+    if (g->error.status) return 0;
+    if (rank < 0 || rank > STRAND_PLUGIN_RANK) {
+        error_set(&g->error, STRAND_ERR_UNSUPPORTED, "tensor '%s' has %d axes; at most %d are supported", name, rank, STRAND_PLUGIN_RANK);
+        return 0;
+    }
+    graph_tensor t = {.name = name, .kind = kind, .constant = kind == TENSOR_WEIGHT, .shape = {.dtype = dtype, .rank = rank}, .data = data};
+    if (rank) memcpy(t.shape.dims, dims, (size_t)rank * sizeof *dims);
+    return add_tensor(g, &t);
+}
+
+tensor_id graph_input(graph *g, const char *name, strand_dtype dtype, int rank, const op_dim *dims) {
+    return leaf(g, name, TENSOR_INPUT, dtype, rank, dims, NULL);
+}
+
+tensor_id graph_weight(graph *g, const char *name, strand_dtype dtype, int rank, const op_dim *dims, const void *data) {
+    return leaf(g, name, TENSOR_WEIGHT, dtype, rank, dims, data);
+}
+
+/* Shapes of the inputs, and whether all of them depend on weights alone. */
+static bool gather_inputs(graph *g, const char *name, const op_row *row, const tensor_id *inputs, uint32_t n, op_shape *shapes, bool *constant) {
+    *constant = true;
+    for (uint32_t i = 0; i < n; i++) {
+        if (inputs[i] >= g->n_tensors || (!inputs[i] && i < row->min_inputs)) {
+            error_set(&g->error, STRAND_ERR_ARGUMENT, "node '%s': input %u of %s is missing", name, i, row->name);
+            return false;
+        }
+        shapes[i] = inputs[i] ? g->tensors[inputs[i]].shape : (op_shape){0};
+        if (inputs[i] && !g->tensors[inputs[i]].constant) *constant = false;
+    }
+    return true;
+}
+
+tensor_id graph_op(graph *g, const char *name, uint32_t op, const void *params, const tensor_id *inputs, uint32_t n, const op_shape *hint) {
+    if (g->error.status) return 0;
+    const op_row *row = op_find(op);
+    if (!row || n < row->min_inputs || n > row->max_inputs || (row->params_size && !params)) {
+        error_set(&g->error, STRAND_ERR_ARGUMENT, "node '%s': operator %u does not take %u inputs", name, op, n);
+        return 0;
+    }
+    op_shape shapes[STRAND_PLUGIN_MAX_INPUTS];
+    bool constant;
+    if (!gather_inputs(g, name, row, inputs, n, shapes, &constant)) return 0;
+    op_shape out = hint ? *hint : (op_shape){.dtype = STRAND_F32};
+    error why = {0};
+    if (row->shape(shapes, n, params, &out, &why)) {
+        error_set(&g->error, why.status, "node '%s' (%s): %s", name, row->name, why.text);
+        return 0;
+    }
+    graph_node *nodes = room(g, g->nodes, g->n_nodes, &g->node_room, sizeof *nodes, _Alignof(graph_node));
+    if (!nodes) return 0;
+    g->nodes = nodes;
+    graph_tensor t = {.name = name, .kind = TENSOR_RESULT, .constant = constant, .shape = out, .node = g->n_nodes};
+    tensor_id id = add_tensor(g, &t);
+    if (!id) return 0;
+    graph_node *node = &nodes[g->n_nodes++];
+    *node = (graph_node){.op = row, .name = name, .constant = constant, .n_inputs = n, .output = id};
+    memcpy(node->inputs, inputs, n * sizeof *inputs);
+    if (row->params_size) memcpy(node->params, params, row->params_size);
+    return id;
+}
+
+void graph_output_add(graph *g, const char *name, tensor_id tensor) {
+    if (g->error.status) return;
+    graph_output *array = room(g, g->outputs, g->n_outputs, &g->output_room, sizeof *array, _Alignof(graph_output));
+    if (!array) return;
+    g->outputs = array;
+    array[g->n_outputs++] = (graph_output){name, tensor};
+}
+
+const char *graph_name(graph *g, const char *format, ...) {
+    char text[256];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    const char *copy = arena_string(g->arena, text, strlen(text));
+    if (!copy) error_set(&g->error, STRAND_ERR_MEMORY, "out of memory while building the graph");
+    return copy ? copy : "";
+}

@@ -1,0 +1,73 @@
+/* graph.h - a model as an append-only SSA graph: tensors that are inputs, weights or results, and the operators between them.
+ *
+ * Shapes are symbolic in two extents that the caller chooses at run time, batch and length; everything else is fixed when the
+ * model is loaded. The graph is built once, lives in the model's arena and never changes afterwards. Building keeps the first
+ * error and turns later calls into no-ops, so that a model file can be written without a check on every line. */
+#ifndef STRAND_CORE_GRAPH_H
+#define STRAND_CORE_GRAPH_H
+
+#include "arena.h"
+#include "error.h"
+#include "op.h"
+
+typedef uint32_t tensor_id; /* 0: none */
+
+typedef enum tensor_kind { TENSOR_INPUT, TENSOR_WEIGHT, TENSOR_RESULT } tensor_kind;
+
+typedef struct graph_tensor {
+    const char *name;
+    tensor_kind kind;
+    bool constant; /* depends on weights alone */
+    op_shape shape;
+    const void *data; /* TENSOR_WEIGHT: contiguous, kept by the owner of the weights */
+    uint32_t node;    /* TENSOR_RESULT: its producer */
+} graph_tensor;
+
+typedef struct graph_node {
+    const op_row *op;
+    const char *name;
+    bool constant;
+    uint32_t n_inputs;
+    tensor_id inputs[STRAND_PLUGIN_MAX_INPUTS]; /* 0 where an optional one is absent */
+    tensor_id output;
+    _Alignas(8) unsigned char params[STRAND_PLUGIN_PARAMS];
+} graph_node;
+
+typedef struct graph_output {
+    const char *name;
+    tensor_id tensor;
+} graph_output;
+
+typedef struct graph {
+    arena *arena;
+    error error;
+    graph_tensor *tensors; /* [1, n_tensors) */
+    graph_node *nodes;
+    graph_output *outputs;
+    uint32_t n_tensors, n_nodes, n_outputs;
+    uint32_t tensor_room, node_room, output_room;
+} graph;
+
+void graph_init(graph *g, arena *a);
+
+/* A dimension: fixed, or one of the run's extents. */
+#define DIM(n) ((op_dim){OP_DIM_FIXED, (n)})
+#define DIM_B ((op_dim){OP_DIM_BATCH, 0})
+#define DIM_L ((op_dim){OP_DIM_LENGTH, 0})
+
+tensor_id graph_input(graph *g, const char *name, strand_dtype dtype, int rank, const op_dim *dims);
+/* `data` is contiguous and outlives the graph. */
+tensor_id graph_weight(graph *g, const char *name, strand_dtype dtype, int rank, const op_dim *dims, const void *data);
+/* One operator. `inputs` holds n ids, 0 for an absent optional one; `params` is the operator's struct or NULL. For operators
+ * whose result is not determined by their inputs (POSITIONS, CAST) `hint` gives the result's type and shape, else NULL. */
+tensor_id graph_op(graph *g, const char *name, uint32_t op, const void *params, const tensor_id *inputs, uint32_t n,
+                   const op_shape *hint);
+/* Names a result that the caller may ask for. */
+void graph_output_add(graph *g, const char *name, tensor_id tensor);
+/* A name in the graph's arena, for names made of parts. */
+#if defined(__GNUC__)
+__attribute__((format(printf, 2, 3)))
+#endif
+const char *graph_name(graph *g, const char *format, ...);
+
+#endif
