@@ -1,0 +1,316 @@
+/* weights.c - opens a checkpoint whatever its format, and answers for its tensors.
+ *
+ * The format is told by the bytes, never by the file's name. One file is one `weights` object with its mapping; a sharded
+ * checkpoint is an object whose tensors are borrowed from the objects of its shards, which it owns. After weights_finish
+ * nothing changes any more, except that the checksum is kept when it has been asked for. */
+#include "weights.h"
+
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "../checked.h"
+#include "../sort.h"
+#include "bytes.h"
+#include "reader.h"
+
+strand_status weights_no_memory(const char *path, error *e) {
+    return error_set(e, STRAND_ERR_MEMORY, "%s: out of memory while reading the tensors' names and shapes", path);
+}
+
+/* ---- adding tensors -------------------------------------------------------------------------------------------------- */
+
+bool shape_bytes(const int64_t *dims, int32_t rank, size_t element, uint64_t *elements, uint64_t *bytes) {
+    uint64_t product = element;
+    bool empty = false;
+    for (int32_t i = 0; i < rank; i++) {
+        if (dims[i] < 0) return false;
+        if (dims[i] == 0) empty = true;
+        else if (!checked_mul(product, (uint64_t)dims[i], &product)) return false;
+    }
+    if (product > INT64_MAX) return false;
+    *bytes = empty ? 0 : product;
+    *elements = *bytes / element;
+    return true;
+}
+
+const void *weights_aligned(weights *w, const void *bytes, uint64_t size, size_t align) {
+    if (((uintptr_t)bytes & (align - 1)) == 0) return bytes;
+    if (size > SIZE_MAX) return NULL;
+    void *copy = arena_alloc(&w->arena, (size_t)size, align);
+    if (copy && size) memcpy(copy, bytes, (size_t)size);
+    return copy;
+}
+
+strand_status weights_add(weights *w, const weights_tensor *tensor, error *e) {
+    if (w->count == w->room) {
+        if (w->count >= WEIGHTS_MAX_TENSORS) return error_set(e, STRAND_ERR_LIMIT, "%s: more than 1048576 tensors", w->path);
+        int64_t room = w->room ? 2 * w->room : 64;
+        weights_tensor *more = ARENA_ARRAY(&w->arena, weights_tensor, (size_t)room);
+        if (!more) return weights_no_memory(w->path, e);
+        if (w->count) memcpy(more, w->tensors, (size_t)w->count * sizeof *more);
+        w->tensors = more;
+        w->room = room;
+    }
+    w->tensors[w->count++] = *tensor;
+    return STRAND_OK;
+}
+
+static int compare_names(const void *a, const void *b) {
+    const weights_tensor *x = a, *y = b;
+    return strcmp(x->name, y->name);
+}
+
+strand_status weights_finish(weights *w, error *e) {
+    w->by_name = ARENA_ARRAY(&w->arena, const void *, (size_t)w->count);
+    if (!w->by_name) return weights_no_memory(w->path, e);
+    for (int64_t i = 0; i < w->count; i++) w->by_name[i] = &w->tensors[i];
+    sort_pointers(w->by_name, (size_t)w->count, compare_names);
+    for (int64_t i = 1; i < w->count; i++) {
+        const weights_tensor *x = w->by_name[i];
+        if (compare_names(w->by_name[i - 1], x) == 0) return error_set(e, STRAND_ERR_FORMAT, "%s: two tensors are named %.200s", w->path, x->name);
+    }
+    return STRAND_OK;
+}
+
+/* ---- which format ---------------------------------------------------------------------------------------------------- */
+
+typedef strand_status (*reader)(weights *w, error *e);
+
+static bool begins(const uint8_t *data, uint64_t size, const char *magic, size_t length) {
+    return size >= length && memcmp(data, magic, length) == 0;
+}
+
+/* A file of a kind that is known and not read here: what it is and what helps, or NULL. */
+static const char *foreign(const uint8_t *data, uint64_t size) {
+    if (begins(data, size, "GGUF", 4)) return "a GGUF file, which is not supported yet by this version; give safetensors or PyTorch weights";
+    if (begins(data, size, "\x1f\x8b", 2)) return "compressed with gzip; unpack it first (gunzip, or tar xzf) and give the weights file";
+    if (begins(data, size, "BZh", 3) || begins(data, size, "\xfd" "7zXZ", 5) || begins(data, size, "\x28\xb5\x2f\xfd", 4)) {
+        return "a compressed file; unpack it first and give the weights file";
+    }
+    if (size >= 512 && memcmp(data + 257, "ustar", 5) == 0) return "a tar archive; unpack it first (tar xf) and give the weights file within";
+    if (begins(data, size, "\x89HDF", 4)) return "an HDF5 file, which is not supported; convert it to safetensors";
+    if (begins(data, size, "\x93NUMPY", 6)) return "a NumPy array, which is not supported; convert it to safetensors";
+    if (begins(data, size, "version https://git-lfs", 23)) return "a Git LFS pointer and not the file itself; fetch it with git lfs pull";
+    if (begins(data, size, "lmgg", 4) || begins(data, size, "fmgg", 4) || begins(data, size, "tjgg", 4)) {
+        return "a ggml file, which is not supported; give safetensors or PyTorch weights";
+    }
+    if (size >= 2 && data[0] == 0x80 && data[1] >= 2 && data[1] <= 5) {
+        return "a pickle that torch.save did not write; save a dict of tensors with torch.save or as safetensors";
+    }
+    return NULL;
+}
+
+static bool is_index(const uint8_t *data, uint64_t size) {
+    uint64_t at = 0;
+    while (at < size && (data[at] == ' ' || data[at] == '\t' || data[at] == '\n' || data[at] == '\r')) at++;
+    return at < size && data[at] == '{';
+}
+
+/* The reader for these bytes. A pickle's or safetensors file's first bytes can look like the other's by chance (0x80 0x02 is a
+ * header of 640 bytes), so what makes each unmistakable is asked first. */
+static reader recognise(const uint8_t *data, uint64_t size) {
+    if (pytorch_is_legacy(data, size)) return pytorch_legacy_read;
+    if (begins(data, size, "PK\3\4", 4) || begins(data, size, "PK\5\6", 4)) return pytorch_zip_read;
+    if (size > 8 && data[8] == '{' && !foreign(data, size)) return safetensors_read;
+    if (size > 8 && data[8] == '{' && read_u64(data) <= size - 8) return safetensors_read;
+    return NULL;
+}
+
+static strand_status read_bytes(weights *w, error *e) {
+    reader read = recognise(w->data, w->size);
+    if (!read) {
+        const char *what = foreign(w->data, w->size);
+        if (what) return error_set(e, STRAND_ERR_UNSUPPORTED, "%s: %s", w->path, what);
+        return error_set(e, STRAND_ERR_FORMAT, "%s: not a weights file of a known format (safetensors, PyTorch zip or legacy, *.index.json)", w->path);
+    }
+    strand_status status = read(w, e);
+    return status ? status : weights_finish(w, e);
+}
+
+/* ---- opening --------------------------------------------------------------------------------------------------------- */
+
+/* The object lives in its own arena, so that closing is: unmap, release. */
+static strand_status create(const strand_allocator *allocator, const char *path, weights **out, error *e) {
+    arena a;
+    arena_init(&a, allocator ? allocator : allocator_default());
+    weights *w = ARENA_NEW(&a, weights);
+    char *copy = w ? arena_string(&a, path, strlen(path)) : NULL;
+    if (!copy) {
+        arena_release(&a);
+        return error_set(e, STRAND_ERR_MEMORY, "%s: out of memory", path);
+    }
+    w->arena = a;
+    w->path = copy;
+    *out = w;
+    return STRAND_OK;
+}
+
+/* Ends an opening: hands the object out, or closes it. */
+static strand_status deliver(weights *w, strand_status status, weights **out) {
+    if (status) weights_close(w);
+    else *out = w;
+    return status;
+}
+
+strand_status weights_open_bytes(const strand_allocator *allocator, const void *data, uint64_t size, const char *shown, weights **out,
+                                 error *e) {
+    weights *w;
+    strand_status status = create(allocator, shown, &w, e);
+    if (status) return status;
+    w->data = data;
+    w->size = size;
+    return deliver(w, read_bytes(w, e), out);
+}
+
+strand_status weights_open_memory(const strand_allocator *allocator, const void *data, size_t bytes, const char *name, weights **out,
+                                  error *e) {
+    weights *w;
+    strand_status status = create(allocator, name ? name : "memory", &w, e);
+    if (status) return status;
+    w->data = data;
+    w->size = bytes;
+    status = safetensors_read(w, e);
+    return deliver(w, status ? status : weights_finish(w, e), out);
+}
+
+strand_status weights_open_single(const strand_allocator *allocator, int dir, const char *name, const char *shown, bool follow,
+                                  weights **out, error *e) {
+    weights *w;
+    strand_status status = create(allocator, shown, &w, e);
+    if (status) return status;
+    status = map_open(dir, name, w->path, follow, &w->map, e);
+    if (!status) {
+        w->data = w->map.data;
+        w->size = w->map.size;
+        status = read_bytes(w, e);
+    }
+    return deliver(w, status, out);
+}
+
+/* The file `name` in `dir`: an index with its shards, or a single file. */
+static strand_status open_in(const strand_allocator *allocator, int dir, const char *name, const char *shown, bool follow, weights **out,
+                             error *e) {
+    map m;
+    strand_status status = map_open(dir, name, shown, follow, &m, e);
+    if (status) return status;
+    bool index = !recognise(m.data, m.size) && is_index(m.data, m.size);
+    if (index) {
+        weights *w;
+        status = create(allocator, shown, &w, e);
+        if (!status) status = sharded_read(w, dir, &m, e), status = deliver(w, status ? status : weights_finish(w, e), out);
+    }
+    map_close(&m);
+    return index ? status : weights_open_single(allocator, dir, name, shown, follow, out, e);
+}
+
+static strand_status open_directory(const strand_allocator *allocator, int dir, const char *path, const char *config, weights **out,
+                                    error *e) {
+    arena scratch;
+    arena_init(&scratch, allocator);
+    const char *name;
+    bool from_config = false;
+    strand_status status = directory_find(&scratch, dir, path, config, &name, &from_config, e);
+    if (!status) {
+        size_t length = strlen(path);
+        const char *shown = arena_printf(&scratch, "%s%s%s", path, length && path[length - 1] == '/' ? "" : "/", name);
+        /* A name that a config gave is text from a file and may not lead elsewhere; the fixed names are the user's own links. */
+        status = shown ? open_in(allocator, dir, name, shown, !from_config, out, e) : weights_no_memory(path, e);
+    }
+    arena_release(&scratch);
+    return status;
+}
+
+/* A file: its directory is opened too, since shards are opened in it. */
+static strand_status open_file(const strand_allocator *allocator, const char *path, weights **out, error *e) {
+    const char *slash = strrchr(path, '/');
+    if (!slash) return open_in(allocator, AT_FDCWD, path, path, true, out, e);
+    arena scratch;
+    arena_init(&scratch, allocator);
+    strand_status status = STRAND_OK;
+    const char *parent = arena_string(&scratch, path, (size_t)(slash - path) + 1);
+    int dir = parent ? open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+    if (!parent) status = weights_no_memory(path, e);
+    else if (dir < 0) status = error_set(e, STRAND_ERR_IO, "%s: its directory cannot be opened", path);
+    else status = open_in(allocator, dir, slash + 1, path, true, out, e);
+    if (dir >= 0) close(dir);
+    arena_release(&scratch);
+    return status;
+}
+
+strand_status weights_open(const strand_allocator *allocator, const char *path, const char *config, weights **out, error *e) {
+    struct stat facts;
+    if (!allocator) allocator = allocator_default();
+    if (stat(path, &facts) != 0) return error_set(e, STRAND_ERR_IO, "%s: no such file or directory, or no permission to look", path);
+    if (!S_ISDIR(facts.st_mode)) return open_file(allocator, path, out, e);
+    int dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (dir < 0) return error_set(e, STRAND_ERR_IO, "%s: the directory cannot be opened", path);
+    strand_status status = open_directory(allocator, dir, path, config, out, e);
+    close(dir);
+    return status;
+}
+
+void weights_close(weights *w) {
+    if (!w) return;
+    for (int64_t i = 0; i < w->n_shards; i++) weights_close(w->shards[i]);
+    map_close(&w->map);
+    arena a = w->arena; /* `w` itself is in it */
+    arena_release(&a);
+}
+
+/* ---- questions ------------------------------------------------------------------------------------------------------- */
+
+int64_t weights_count(const weights *w) {
+    return w->count;
+}
+
+const weights_tensor *weights_at(const weights *w, int64_t index) {
+    return index >= 0 && index < w->count ? &w->tensors[index] : NULL;
+}
+
+const weights_tensor *weights_find(const weights *w, const char *name) {
+    int64_t low = 0, high = w->count;
+    while (low < high) {
+        int64_t middle = low + (high - low) / 2;
+        const weights_tensor *x = w->by_name[middle];
+        int order = strcmp(name, x->name);
+        if (order == 0) return x;
+        if (order < 0) high = middle;
+        else low = middle + 1;
+    }
+    return NULL;
+}
+
+const char *weights_metadata(const weights *w, const char *key) {
+    for (int64_t i = 0; i < w->n_metadata; i++) {
+        if (strcmp(w->metadata[i].key, key) == 0) return w->metadata[i].value;
+    }
+    return NULL;
+}
+
+const char *weights_format(const weights *w) {
+    return w->format;
+}
+
+const char *weights_path(const weights *w) {
+    return w->path;
+}
+
+uint64_t weights_mapped_bytes(const weights *w) {
+    uint64_t bytes = w->size;
+    for (int64_t i = 0; i < w->n_shards; i++) bytes += w->shards[i]->size;
+    return bytes;
+}
+
+const char *weights_sha256(weights *w) {
+    if (w->sha256[0]) return w->sha256;
+    sha256 s;
+    sha256_init(&s);
+    sha256_update(&s, w->data, (size_t)w->size);
+    for (int64_t i = 0; i < w->n_shards; i++) sha256_update(&s, w->shards[i]->data, (size_t)w->shards[i]->size);
+    sha256_final_hex(&s, w->sha256);
+    return w->sha256;
+}
