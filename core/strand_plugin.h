@@ -14,7 +14,8 @@
  *  4. `supports` and `launch` share one predicate: what was accepted must run. A launch on a shape that was accepted may fail
  *     only because the device failed.
  *  5. Work on one device runs in the order in which it was given (upload, launch, download), possibly later than the call. A
- *     host pointer given to upload, launch or download stays valid until `wait` has passed the point that `submit` returned.
+ *     host pointer given to upload or download stays valid until `wait` has passed the point that `submit` returned. The node
+ *     descriptions given to launch and prepare are good during the call alone (params and names as long as the model).
  *  6. Every output byte depends on the operator's inputs, shapes and whole extents alone: not on how the host cut tiles, on
  *     the number of threads, or on other entries of the batch.
  *  7. Nothing aborts, exits or prints. Every call returns a status and may leave a line of text with host->fail.
@@ -189,7 +190,9 @@ typedef struct strand_plugin_node {
     const strand_plugin_tensor *outputs;
     const void *params; /* the strand_op_... struct of the operator */
     const char *name;
-    strand_plugin_memory prepared; /* what `prepare` made of this node; empty when prepare_size said 0 */
+    /* What `prepare` made of this node, or empty: the host may choose to keep nothing, then launch makes what it needs in its
+     * scratch. When it is there, the inputs from which it was made (the filter of LONG_CONV) have no memory. */
+    strand_plugin_memory prepared;
 } strand_plugin_node;
 
 /* ---- the host's services ------------------------------------------------------------------------------------------------ */

@@ -1,5 +1,6 @@
 /* threads.c - the pool. Sleeping workers wait on a condition; a loop raises the generation and wakes them. The caller works too
  * and leaves when every worker that joined has left. Allocates only in open. */
+#define _GNU_SOURCE
 #include "threads.h"
 
 #include <fcntl.h>

@@ -61,8 +61,7 @@ typedef struct layout {
 static strand_status place(const walk *k, const pickle_storage *s, const weights_tensor *t, layout *l) {
     uint64_t last = l->offset, expected = 1;
     l->contiguous = true;
-    if (l->offset > s->view_numel) return bad(k, "it begins outside of its storage");
-    if (l->elements == 0) return STRAND_OK;
+    if (l->elements == 0) return STRAND_OK; /* it may begin anywhere: it has nothing there */
     for (int32_t i = t->rank - 1; i >= 0; i--) {
         uint64_t reach;
         if (t->dims[i] == 1) continue; /* its stride is never used */
@@ -214,17 +213,22 @@ static strand_status visit(walk *k, const pickle_value *value, int depth) {
     return pickle_is_plain(value) ? STRAND_OK : foreign(k, value);
 }
 
-/* The branch of the top dict that holds the weights; the dict itself where it has none, NULL where it is no dict. */
-static const pickle_value *find_branch(const pickle_value *top) {
-    const pickle_value *object = NULL;
+/* The branch of the top dict that holds the weights; NULL where it has none. A whole model in the place of its state_dict is
+ * taken when there is nothing better: it is worth an error that names it. */
+static const pickle_cell *find_branch(const pickle_value *top) {
+    const pickle_cell *object = NULL;
     for (size_t i = 0; i < sizeof branches / sizeof branches[0]; i++) {
         for (const pickle_cell *cell = top->as.list.first; cell; cell = cell->next) {
             if (!pickle_is_text(cell->key, branches[i])) continue;
-            if (cell->value->kind == PICKLE_DICT) return cell->value;
-            if (!object && cell->value->kind == PICKLE_OPAQUE) object = cell->value;
+            if (cell->value->kind == PICKLE_DICT) return cell;
+            if (!object && cell->value->kind == PICKLE_OPAQUE) object = cell;
         }
     }
-    return object ? object : top; /* a whole model in the place of its state_dict is worth an error that names it */
+    return object;
+}
+
+static const char *kind_name(pickle_kind kind) {
+    return kind == PICKLE_TENSOR ? "a single tensor" : kind == PICKLE_LIST ? "a list" : kind == PICKLE_TUPLE ? "a tuple" : "a plain value";
 }
 
 strand_status pytorch_flatten(weights *w, const pickle_value *object, uint64_t budget, error *e) {
@@ -235,10 +239,14 @@ strand_status pytorch_flatten(weights *w, const pickle_value *object, uint64_t b
     if (object->kind == PICKLE_OPAQUE || object->kind == PICKLE_GLOBAL) return foreign(&k, object);
     if (object->kind != PICKLE_DICT) {
         return error_set(e, STRAND_ERR_UNSUPPORTED, "%s: holds %s and not a dict of named tensors; save model.state_dict()", w->path,
-                         object->kind == PICKLE_TENSOR ? "a single tensor" : "something else");
+                         kind_name(object->kind));
     }
-    const pickle_value *branch = find_branch(object);
-    strand_status status = visit(&k, branch, branch == object ? 0 : 1);
+    const pickle_cell *branch = find_branch(object);
+    if (branch && branch->value->kind == PICKLE_OPAQUE) {
+        extend_name(&k, branch->key);
+        return foreign(&k, branch->value);
+    }
+    strand_status status = branch ? visit_dict(&k, branch->value, 1) : visit_dict(&k, object, 0);
     if (status || w->count > 0) return status;
     return error_set(e, STRAND_ERR_FORMAT, "%s: no tensors in it; looked in state_dict, model_state_dict, model_state, model, state_dict_ema and at the top", w->path);
 }

@@ -52,7 +52,7 @@ bool pickle_append(pickle *p, pickle_value *list, pickle_value *key, pickle_valu
     return true;
 }
 
-const pickle_value *pickle_item(const pickle_value *list, uint64_t index) {
+pickle_value *pickle_item(const pickle_value *list, uint64_t index) {
     if (list->kind != PICKLE_TUPLE && list->kind != PICKLE_LIST) return NULL;
     const pickle_cell *cell = list->as.list.first;
     while (cell && index > 0) cell = cell->next, index--;
@@ -399,9 +399,9 @@ static strand_status op_persistent(pickle *p, uint8_t code) {
     (void)code;
     const pickle_value *id = pop(p);
     if (!id) return stack_empty(p);
-    pickle_value *storage;
-    strand_status status = pickle_persistent(p, id, &storage);
-    return status ? status : push(p, storage);
+    pickle_value *value;
+    strand_status status = pickle_persistent(p, id, &value);
+    return status ? status : push(p, value);
 }
 
 /* The instruction set. The text opcodes of protocols 0 and 1, extension codes and out-of-band buffers are left out: torch.save

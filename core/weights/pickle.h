@@ -110,7 +110,7 @@ void pickle_init(pickle *p, arena *a, const uint8_t *data, uint64_t size, const 
 /* Reads the pickle at p->at and stops behind it. */
 strand_status pickle_read(pickle *p, const pickle_value **out);
 /* Element `index` of a tuple or list, or NULL. */
-const pickle_value *pickle_item(const pickle_value *list, uint64_t index);
+pickle_value *pickle_item(const pickle_value *list, uint64_t index);
 bool pickle_is_text(const pickle_value *value, const char *text);
 
 /* ---- pickle_globals.c ---- */
@@ -122,7 +122,7 @@ bool pickle_is_plain(const pickle_value *value);
 const struct pickle_global *pickle_known(const pickle_name *name);
 /* What calling the known or unknown `function` with the tuple `args` makes; NULL without memory. */
 pickle_value *pickle_call(pickle *p, const pickle_value *function, pickle_value *args);
-/* The storage of a persistent id; NULL in *out without memory. */
+/* What a persistent id stands for, a storage or a module's class; NULL in *out without memory. */
 strand_status pickle_persistent(pickle *p, const pickle_value *id, pickle_value **out);
 
 /* ---- for pickle_globals.c ---- */

@@ -56,6 +56,15 @@ static const known_global globals[] = {
     {"torch", "int8", MEANS_PLAIN, STRAND_NONE, 0},
     {"torch", "uint8", MEANS_PLAIN, STRAND_NONE, 0},
     {"torch", "bool", MEANS_PLAIN, STRAND_NONE, 0},
+    {"builtins", "set", MEANS_PLAIN, STRAND_NONE, 0},
+    {"builtins", "frozenset", MEANS_PLAIN, STRAND_NONE, 0},
+    {"builtins", "complex", MEANS_PLAIN, STRAND_NONE, 0},
+    {"builtins", "bytearray", MEANS_PLAIN, STRAND_NONE, 0},
+    {"__builtin__", "set", MEANS_PLAIN, STRAND_NONE, 0}, /* their names in Python 2, which protocol 2 uses */
+    {"__builtin__", "frozenset", MEANS_PLAIN, STRAND_NONE, 0},
+    {"__builtin__", "complex", MEANS_PLAIN, STRAND_NONE, 0},
+    {"__builtin__", "bytearray", MEANS_PLAIN, STRAND_NONE, 0},
+    {"_codecs", "encode", MEANS_PLAIN, STRAND_NONE, 0}, /* bytes, in protocol 2 */
 };
 
 static bool spells(const char *text, const char *bytes, uint32_t length) {
@@ -145,8 +154,10 @@ static bool read_view(const pickle_value *view, pickle_storage *s) {
 }
 
 strand_status pickle_persistent(pickle *p, const pickle_value *id, pickle_value **out) {
-    const pickle_value *tag = pickle_item(id, 0), *type = pickle_item(id, 1), *key = pickle_item(id, 2), *numel = pickle_item(id, 4);
-    const pickle_value *view = pickle_item(id, 5);
+    const pickle_value *tag = pickle_item(id, 0), *key = pickle_item(id, 2), *numel = pickle_item(id, 4), *view = pickle_item(id, 5);
+    pickle_value *type = pickle_item(id, 1);
+    /* ('module', class, file, source): how legacy files name a module's class. */
+    if (type && pickle_is_text(tag, "module") && type->kind == PICKLE_GLOBAL) return *out = type, STRAND_OK;
     if (!numel || !pickle_is_text(tag, "storage") || type->kind != PICKLE_GLOBAL || key->kind != PICKLE_STRING || numel->kind != PICKLE_INT ||
         numel->as.integer < 0) {
         return pickle_fail(p, "a persistent id other than ('storage', type, key, location, numel)");

@@ -1,0 +1,252 @@
+/* execute.c - runs a schedule: binds each launch's tensors to memory for this run's extents and the current tile, and calls the
+ * backends. Nothing is allocated. Devices with own queues run ahead; the host waits for them only before it reads or reuses
+ * memory that a copy touches. */
+#include "session.h"
+
+#include <stdio.h>
+#include <string.h>
+
+typedef struct tile_range {
+    bool cut;
+    int64_t begin, end; /* of the region's axis */
+} tile_range;
+
+static strand_status device_fail(strand_session *s, const registry_device *d, strand_plugin_status status, const char *what) {
+    char text[256];
+    context_take_fail(s->plan->context, text, sizeof text);
+    strand_status st = status >= STRAND_ERR_ARGUMENT && status <= STRAND_ERR_NUMERIC ? (strand_status)status : STRAND_ERR_BACKEND;
+    return error_set(&s->error, st, "backend '%s' failed at %s%s%s", d->name, what, text[0] ? ": " : "", text);
+}
+
+static strand_status wait_for(strand_session *s, const registry_device *d) {
+    const strand_plugin_api *api = d->plugin->table.api;
+    uint64_t point;
+    if (!api->submit) return STRAND_OK;
+    strand_plugin_status status = api->submit(d->device, &point);
+    if (!status) status = api->wait(d->device, point);
+    return status ? device_fail(s, d, status, "its queue") : STRAND_OK;
+}
+
+void execute_drain(strand_session *s) {
+    for (uint32_t d = 0; d < s->plan->place.n_devices; d++)
+        if (s->plan->place.space[d] && s->buffers[s->plan->place.space[d]]) wait_for(s, s->plan->place.devices[d]);
+}
+
+static strand_plugin_memory block_memory(const strand_session *s, uint32_t block) {
+    const schedule_block *b = &s->plan->schedule.blocks[block];
+    if (b->space == 0) return (strand_plugin_memory){s->arena + b->offset, NULL, 0, b->life.bytes};
+    return (strand_plugin_memory){NULL, s->buffers[b->space], b->offset, b->life.bytes};
+}
+
+static const graph_tensor *tensor_of(const strand_session *s, tensor_id t) {
+    return &s->plan->model->graph.tensors[t];
+}
+
+static strand_plugin_memory instance_memory(const strand_session *s, const instance *x) {
+    if (x->block != NONE) return block_memory(s, x->block);
+    /* Weights are read in place; the ABI has no const memory, and no operator writes its inputs. */
+    union {
+        const void *read;
+        void *any;
+    } data = {tensor_of(s, x->tensor)->data};
+    return (strand_plugin_memory){data.any, NULL, 0, UINT64_MAX};
+}
+
+void *execute_host_address(const strand_session *s, uint32_t index) {
+    return instance_memory(s, &s->plan->schedule.instances[index]).data;
+}
+
+static int64_t clip(int64_t v, int64_t lo, int64_t hi) {
+    return v < lo ? lo : v > hi ? hi : v;
+}
+
+/* Shrinks a fresh whole view to an interval and makes it contiguous: memory that holds a tile alone. */
+static void as_tile(strand_plugin_tensor *v, int axis, int64_t begin, int64_t end) {
+    v->origin[axis] = begin;
+    v->dims[axis] = end - begin;
+    int64_t stride = 1;
+    for (uint32_t i = v->rank; i-- > 0; stride *= v->dims[i]) v->strides[i] = stride;
+}
+
+/* The view of an instance that a node has: all of it, or the interval [begin - left, end + right) of `axis`. */
+static void bind(const strand_session *s, uint32_t index, tensor_id t, const tile_range *r, int axis, int64_t left, int64_t right, strand_plugin_tensor *v) {
+    view_whole(v, tensor_of(s, t), s->batch, s->length);
+    int64_t lo = 0, hi = 0;
+    if (r->cut && axis >= 0) {
+        lo = clip(r->begin - left, 0, v->whole[axis]);
+        hi = clip(r->end + right, lo, v->whole[axis]);
+    }
+    if (index == NONE) { /* inside a group, or a filter that was prepared: no memory */
+        v->flags |= v->flags & STRAND_TENSOR_CONSTANT ? 0 : STRAND_TENSOR_INTERNAL;
+        if (r->cut && axis >= 0) as_tile(v, axis, lo, hi);
+        return;
+    }
+    const instance *x = &s->plan->schedule.instances[index];
+    if (x->region != NONE) as_tile(v, x->axis, clip(r->begin - x->left, 0, v->whole[x->axis]), clip(r->end + x->right, 0, v->whole[x->axis]));
+    v->memory = instance_memory(s, x);
+    if (r->cut && axis >= 0) view_cut(v, axis, lo - v->origin[axis], hi - v->origin[axis]);
+}
+
+/* Fills the descriptions of a step's nodes. */
+static void describe(strand_session *s, const step *st, const tile_range *r) {
+    const schedule *sc = &s->plan->schedule;
+    for (uint32_t i = 0; i < st->n; i++) {
+        const scheduled_node *n = &sc->nodes[st->first + i];
+        const graph_node *g = &s->plan->model->graph.nodes[n->node];
+        const placed_node *at = &s->plan->place.nodes[n->node];
+        strand_plugin_tensor *views = s->views + (size_t)i * (STRAND_PLUGIN_MAX_INPUTS + 1);
+        for (uint32_t k = 0; k < g->n_inputs; k++) {
+            if (!g->inputs[k])
+                memset(&views[k], 0, sizeof views[k]);
+            else
+                bind(s, n->inputs[k], g->inputs[k], r, at->rules[k].axis, at->left + at->rules[k].left, at->right + at->rules[k].right, &views[k]);
+        }
+        bind(s, n->output, g->output, r, at->axis, at->left, at->right, &views[g->n_inputs]);
+        s->nodes[i] = (strand_plugin_node){.op = g->op->id,
+                                           .version = g->op->version,
+                                           .n_inputs = g->n_inputs,
+                                           .n_outputs = 1,
+                                           .inputs = views,
+                                           .outputs = &views[g->n_inputs],
+                                           .params = g->params,
+                                           .name = g->name};
+        if (n->prepared != NONE) s->nodes[i].prepared = block_memory(s, n->prepared);
+    }
+}
+
+static strand_status launch(strand_session *s, const step *st, const tile_range *r) {
+    const registry_device *d = s->plan->place.devices[st->device];
+    const strand_plugin_api *api = d->plugin->table.api;
+    strand_plugin_memory scratch = {0};
+    describe(s, st, r);
+    if (st->scratch != NONE) scratch = block_memory(s, st->scratch);
+    strand_plugin_status status = st->kind == STEP_PREPARE ? api->prepare(d->device, s->nodes, &scratch) : api->launch(d->device, s->nodes, st->n, &scratch);
+    return status ? device_fail(s, d, status, s->nodes[0].name) : STRAND_OK;
+}
+
+/* Moves a whole tensor between the host and a device, and waits: the host's side may be reused by the next step. */
+static strand_status copy(strand_session *s, const registry_device *d, uint32_t from, uint32_t to) {
+    const instance *a = &s->plan->schedule.instances[from], *b = &s->plan->schedule.instances[to];
+    const strand_plugin_api *api = d->plugin->table.api;
+    strand_plugin_memory x = instance_memory(s, a), y = instance_memory(s, b);
+    strand_plugin_tensor v;
+    uint64_t bytes;
+    view_whole(&v, tensor_of(s, a->tensor), s->batch, s->length);
+    view_bytes(&v, &bytes);
+    strand_plugin_status status = a->space == 0 ? api->upload(d->device, y.buffer, y.offset, x.data, bytes) : api->download(d->device, x.buffer, x.offset, y.data, bytes);
+    if (status) return device_fail(s, d, status, "a copy");
+    return wait_for(s, d);
+}
+
+strand_status execute_load(strand_session *s) {
+    const schedule *sc = &s->plan->schedule;
+    for (uint32_t i = 0; i < sc->n_weights; i++) {
+        const instance *x = &sc->instances[sc->weights[i]];
+        strand_plugin_memory to = instance_memory(s, x);
+        strand_plugin_tensor v;
+        uint64_t bytes;
+        uint32_t d = 0;
+        while (s->plan->place.space[d] != x->space) d++;
+        const registry_device *r = s->plan->place.devices[d];
+        view_whole(&v, tensor_of(s, x->tensor), 1, 1);
+        view_bytes(&v, &bytes);
+        strand_plugin_status status = r->plugin->table.api->upload(r->device, to.buffer, to.offset, tensor_of(s, x->tensor)->data, bytes);
+        if (status) return device_fail(s, r, status, "the upload of weights");
+        if (wait_for(s, r)) return s->error.status;
+    }
+    return STRAND_OK;
+}
+
+/* Integer inputs may come in any width; floating-point ones come as they are. */
+static strand_status take_input(strand_session *s, const step *st, const strand_tensor *const *inputs) {
+    const graph *g = &s->plan->model->graph;
+    tensor_id t = s->plan->schedule.instances[st->to].tensor;
+    uint32_t index = 0;
+    for (tensor_id i = 1; i < t; i++) index += g->tensors[i].kind == TENSOR_INPUT;
+    const strand_tensor *in = inputs[index];
+    strand_plugin_tensor v;
+    uint64_t bytes;
+    view_whole(&v, &g->tensors[t], s->batch, s->length);
+    view_bytes(&v, &bytes);
+    void *to = execute_host_address(s, st->to);
+    if (in->dtype == g->tensors[t].shape.dtype) {
+        memcpy(to, in->data, (size_t)bytes);
+        return STRAND_OK;
+    }
+    int64_t *out = to;
+    int64_t n = (int64_t)(bytes / sizeof *out);
+#define WIDEN(type)                                                                                                              \
+    for (int64_t i = 0; i < n; i++) out[i] = (int64_t)((const type *)in->data)[i]
+    switch (in->dtype) {
+    case STRAND_I8: WIDEN(int8_t); break;
+    case STRAND_U8: WIDEN(uint8_t); break;
+    case STRAND_I16: WIDEN(int16_t); break;
+    case STRAND_U16: WIDEN(uint16_t); break;
+    case STRAND_I32: WIDEN(int32_t); break;
+    case STRAND_U32: WIDEN(uint32_t); break;
+    default: return error_set(&s->error, STRAND_ERR_ARGUMENT, "input '%s' has a type that cannot be converted", in->name);
+    }
+#undef WIDEN
+    return STRAND_OK;
+}
+
+static strand_status report(strand_session *s, double work) {
+    s->done += work;
+    double total = s->plan->schedule.work;
+    if (!s->progress || !s->progress(s->progress_user, total > 0 ? clip((int64_t)(s->done / total * 1e6), 0, 1000000) / 1e6 : 1.0)) return STRAND_OK;
+    return error_set(&s->error, STRAND_ERR_CANCELLED, "cancelled");
+}
+
+/* All tiles of the region that begins at step `first`; *next is the step behind it. */
+static strand_status run_region(strand_session *s, uint32_t first, uint32_t *next) {
+    const schedule *sc = &s->plan->schedule;
+    uint32_t index = sc->steps[first].region, last = first;
+    const region *g = &s->plan->place.regions[index];
+    const graph_tensor *sink = tensor_of(s, s->plan->model->graph.nodes[g->sink].output);
+    int64_t extent = dim_extent(sink->shape.dims[g->axis], s->batch, s->length), tile = sc->tile[index];
+    while (last < sc->n_steps && sc->steps[last].region == index && sc->steps[last].phase == sc->steps[first].phase) last++;
+    for (int64_t begin = 0; begin < extent; begin += tile) {
+        tile_range r = {true, begin, begin + tile < extent ? begin + tile : extent};
+        for (uint32_t i = first; i < last; i++)
+            if (launch(s, &sc->steps[i], &r) || report(s, sc->steps[i].work * (double)(r.end - r.begin) / (double)extent)) return s->error.status;
+    }
+    *next = last;
+    return STRAND_OK;
+}
+
+static strand_status run_steps(strand_session *s, uint32_t from, uint32_t to, const strand_tensor *const *inputs) {
+    const schedule *sc = &s->plan->schedule;
+    const tile_range whole = {0};
+    for (uint32_t i = from; i < to;) {
+        const step *st = &sc->steps[i];
+        if (st->region != NONE) {
+            if (run_region(s, i, &i)) return s->error.status;
+            continue;
+        }
+        strand_status status = st->kind == STEP_INPUT  ? take_input(s, st, inputs)
+                               : st->kind == STEP_COPY ? copy(s, s->plan->place.devices[st->device], st->from, st->to)
+                                                       : launch(s, st, &whole);
+        if (status || report(s, st->phase == MAIN ? st->work : 0)) return s->error.status;
+        i++;
+    }
+    return STRAND_OK;
+}
+
+strand_status execute_run(strand_session *s, const strand_tensor *const *inputs) {
+    const schedule *sc = &s->plan->schedule;
+    s->done = 0;
+    if (s->prologue_length != s->length) {
+        s->prologue_length = 0; /* a prologue that fails half-way is run again */
+        if (run_steps(s, 0, sc->first_main, inputs)) goto failed;
+        s->prologue_length = s->length;
+        s->done = 0;
+    }
+    if (run_steps(s, sc->first_main, sc->n_steps, inputs)) goto failed;
+    return STRAND_OK;
+failed: {
+    error e = s->error; /* draining may add to it */
+    execute_drain(s);
+    s->error = e;
+    return e.status;
+}
+}

@@ -1,0 +1,33 @@
+/* family.h - what a model family offers to load.c: to recognise a checkpoint, and to build its graph. */
+#ifndef STRAND_MODELS_FAMILY_H
+#define STRAND_MODELS_FAMILY_H
+
+#include "json.h"
+#include "model.h"
+
+/* The settings of one load: the caller's "key=value" first, then config.json. */
+typedef struct model_config {
+    const json *root;  /* config.json, or NULL */
+    const char *const *given;
+    int32_t n_given;
+} model_config;
+
+typedef struct family {
+    const char *name;
+    bool (*recognise)(const weights *w, const json *config);
+    /* Fills m->graph, tokenizer, lengths and settings. On failure the text does not need to name the file. */
+    strand_status (*build)(strand_model *m, const model_config *config, error *e);
+    const char *const *setting_keys; /* ended by NULL: what "key=value" may name */
+} family;
+
+extern const family family_hyenadna;
+
+/* A given setting's text, or NULL. */
+const char *config_given(const model_config *c, const char *key);
+/* Parses a whole decimal number; false when there is anything else. */
+bool config_parse_number(const char *text, double *out);
+bool config_parse_integer(const char *text, int64_t *out);
+/* Remembers a setting in force for strand_model_setting. */
+strand_status config_record(strand_model *m, const char *key, const char *value, error *e);
+
+#endif
