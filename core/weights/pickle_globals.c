@@ -86,8 +86,10 @@ bool pickle_is_plain(const pickle_value *value) {
 
 static pickle_value *opaque(pickle *p, const pickle_value *function, const pickle_value *args) {
     const pickle_value *owner = function, *first = args->as.list.count ? args->as.list.first->value : NULL;
+    const pickle_name *name = function->as.global.name;
     /* copyreg._reconstructor(class, ...) and its kind: the class is the better name. */
-    if (first && !function->as.global.known && (first->kind == PICKLE_GLOBAL || first->kind == PICKLE_OPAQUE)) owner = first;
+    bool copies = spells("copyreg", name->module, name->module_length) || spells("copy_reg", name->module, name->module_length);
+    if (copies && first && first->kind == PICKLE_GLOBAL) owner = first;
     pickle_value *value = pickle_new(p, PICKLE_OPAQUE);
     if (value) value->as.global = owner->as.global;
     return value;
