@@ -1,0 +1,179 @@
+/* embed.c - the embedded style: a static libstrand.a with the CPU plugin inside, a model in memory, a bump allocator over a
+ * fixed array for what is opened, the session in a caller's block, and malloc forbidden throughout. Compares one golden case
+ * and prints the block's size. Usage: embed CASE_FOLDER (model.safetensors, config.json, input.safetensors, expected.safetensors) */
+#include <fcntl.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "strand.h"
+
+void *__wrap_malloc(size_t bytes);
+void *__wrap_calloc(size_t n, size_t bytes);
+void *__wrap_realloc(void *p, size_t bytes);
+void *__wrap_aligned_alloc(size_t align, size_t bytes);
+int __wrap_posix_memalign(void **p, size_t align, size_t bytes);
+
+/* printf would allocate its buffer: text goes out by write. */
+#if defined(__GNUC__)
+__attribute__((format(printf, 1, 2)))
+#endif
+static void say(const char *format, ...) {
+    char text[512];
+    va_list args;
+    va_start(args, format);
+    int n = vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    if (n > 0 && write(STDOUT_FILENO, text, (size_t)n < sizeof text ? (size_t)n : sizeof text - 1) < 0) _exit(2);
+}
+
+static void forbidden(const char *what) {
+    say("FAILED: %s was called\n", what);
+    _exit(1);
+}
+
+void *__wrap_malloc(size_t bytes) {
+    (void)bytes;
+    forbidden("malloc");
+    return NULL;
+}
+void *__wrap_calloc(size_t n, size_t bytes) {
+    (void)n;
+    (void)bytes;
+    forbidden("calloc");
+    return NULL;
+}
+void *__wrap_realloc(void *p, size_t bytes) {
+    (void)p;
+    (void)bytes;
+    forbidden("realloc");
+    return NULL;
+}
+void *__wrap_aligned_alloc(size_t align, size_t bytes) {
+    (void)align;
+    (void)bytes;
+    forbidden("aligned_alloc");
+    return NULL;
+}
+int __wrap_posix_memalign(void **p, size_t align, size_t bytes) {
+    (void)p;
+    (void)align;
+    (void)bytes;
+    forbidden("posix_memalign");
+    return 1;
+}
+
+/* What is opened (context, model, plan) comes from here; `sealed` forbids any more of it once the session is open. */
+static _Alignas(4096) unsigned char pool[4 << 20];
+static size_t pool_used;
+static int sealed;
+
+static void *pool_alloc(void *user, size_t bytes, size_t align) {
+    (void)user;
+    if (sealed) forbidden("the allocator, while a session was open,");
+    size_t at = (pool_used + align - 1) & ~(align - 1);
+    if (at > sizeof pool || bytes > sizeof pool - at) return NULL;
+    pool_used = at + bytes;
+    return pool + at;
+}
+
+static void pool_free(void *user, void *block, size_t bytes) {
+    (void)user;
+    (void)block;
+    (void)bytes;
+}
+
+static _Alignas(64) unsigned char block[8 << 20];
+
+static const void *map(const char *folder, const char *file, size_t *bytes) {
+    char path[512];
+    struct stat st;
+    snprintf(path, sizeof path, "%s/%s", folder, file);
+    int fd = open(path, O_RDONLY);
+    if (fd < 0 || fstat(fd, &st)) {
+        say("FAILED: %s cannot be opened\n", path);
+        _exit(1);
+    }
+    *bytes = (size_t)st.st_size;
+    /* One byte more, so that text is zero-terminated: the rest of the last page is zero. */
+    const void *p = mmap(NULL, *bytes + 1, PROT_READ, MAP_PRIVATE, fd, 0);
+    close(fd);
+    return p == MAP_FAILED ? NULL : p;
+}
+
+static strand_tensor find(strand_file *f, const char *name) {
+    strand_tensor t = {0};
+    for (int64_t i = 0; i < strand_file_count(f); i++)
+        if (!strand_file_get(f, i, &t) && !strcmp(t.name, name)) return t;
+    return (strand_tensor){0};
+}
+
+static int fail(const char *text) {
+    say("FAILED: %s\n", text);
+    return 1;
+}
+
+int main(int argc, char **argv) {
+    if (argc != 2) return fail("usage: embed CASE_FOLDER");
+    const strand_allocator allocator = {pool_alloc, pool_free, NULL};
+    strand_context_params cp;
+    strand_context_params_init(&cp);
+    cp.allocator = &allocator;
+    cp.threads = 1;
+    strand_context *context;
+    strand_model *model;
+    strand_plan *plan;
+    strand_session *session;
+    if (strand_context_open(&cp, &context)) return fail("the context did not open");
+    size_t model_bytes, config_bytes;
+    const void *data = map(argv[1], "model.safetensors", &model_bytes);
+    const char *config = map(argv[1], "config.json", &config_bytes);
+    char path[512];
+    strand_file *input_file, *expected_file;
+    snprintf(path, sizeof path, "%s/input.safetensors", argv[1]);
+    if (strand_file_open(context, path, &input_file)) return fail(strand_error(context));
+    snprintf(path, sizeof path, "%s/expected.safetensors", argv[1]);
+    if (strand_file_open(context, path, &expected_file)) return fail(strand_error(context));
+    if (strand_model_open_memory(context, data, model_bytes, config, NULL, &model)) return fail(strand_error(context));
+    strand_tensor input = find(input_file, "input_ids"), expected = find(expected_file, "logits");
+    if (!input.data || !expected.data) return fail("the case has no input_ids or logits");
+    strand_plan_params pp;
+    strand_plan_params_init(&pp);
+    pp.max_batch = input.dims[0];
+    pp.max_length = input.dims[1];
+    pp.outputs = "logits";
+    if (strand_plan_open(model, &pp, &plan)) return fail(strand_error(context));
+    strand_plan_info info;
+    strand_plan_get(plan, &info);
+    if (info.block_bytes > sizeof block) return fail("the block is too small");
+    strand_session_params sp;
+    strand_session_params_init(&sp);
+    sp.block = block;
+    sp.block_bytes = (size_t)info.block_bytes;
+    if (strand_session_open(plan, &sp, &session)) return fail(strand_error(context));
+    sealed = 1;
+    double worst = 0;
+    for (int run = 0; run < 2; run++) { /* the second run uses what the first kept */
+        strand_tensor logits = {.name = "logits"};
+        if (strand_session_run(session, &input, 1, &logits, 1)) return fail(strand_session_error(session));
+        for (uint64_t i = 0; i < logits.bytes / sizeof(float); i++) {
+            double d = fabs((double)((const float *)logits.data)[i] - (double)((const float *)expected.data)[i]);
+            if (!(d <= worst)) worst = d;
+        }
+    }
+    strand_session_close(session);
+    sealed = 0;
+    say("block %llu bytes (planned peak %llu, constants %llu), opened objects %zu bytes, worst error %.2g\n", (unsigned long long)info.block_bytes,
+        (unsigned long long)info.arena_bytes, (unsigned long long)info.constant_bytes, pool_used, worst);
+    strand_plan_close(plan);
+    strand_model_close(model);
+    strand_file_close(expected_file);
+    strand_file_close(input_file);
+    strand_context_close(context);
+    return worst <= 1e-4 ? 0 : fail("the result is not the expected one");
+}
