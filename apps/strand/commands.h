@@ -1,0 +1,19 @@
+/* commands.h - the entry of each sub-command: options in, exit code out (EXIT_DONE ... in options.h).
+ */
+#ifndef STRAND_APP_COMMANDS_H
+#define STRAND_APP_COMMANDS_H
+
+#include "options.h"
+
+int run_dna_score(const options *settings);
+int run_dna_embed(const options *settings);
+int run_dna_classify(const options *settings);
+int run_dna_variants(const options *settings);
+int run_dna_generate(const options *settings);
+int run_run(const options *settings);
+int run_inspect(const options *settings);
+int run_backends(const options *settings);
+int run_plan(const options *settings);
+int run_merge(const options *settings);
+
+#endif

@@ -1,0 +1,142 @@
+/* common.c - messages of one line, and opening context, model and plan by the common options.
+ */
+#include "common.h"
+
+#include "progress.h"
+
+#include <stdarg.h>
+#include <string.h>
+
+static int quiet_messages;
+
+void messages_quiet(int quiet) {
+    quiet_messages = quiet;
+}
+
+static void say(const char *format, va_list list) {
+    char text[2048];
+    vsnprintf(text, sizeof text, format, list);
+    for (char *p = text; *p; p++)
+        if (*p == '\n' || *p == '\r') *p = ' ';
+    progress_clear();
+    fprintf(stderr, "strand: %s\n", text);
+}
+
+void complain(const char *format, ...) {
+    va_list list;
+    va_start(list, format);
+    say(format, list);
+    va_end(list);
+}
+
+void remark(const char *format, ...) {
+    if (quiet_messages) return;
+    va_list list;
+    va_start(list, format);
+    say(format, list);
+    va_end(list);
+}
+
+/* user: an int that counts errors. */
+static void library_log(void *user, strand_log_level level, const char *text) {
+    if (level == STRAND_LOG_ERROR) ++*(int *)user;
+    if (level == STRAND_LOG_ERROR)
+        complain("%s", text);
+    else if (level == STRAND_LOG_WARNING)
+        remark("%s", text);
+}
+
+int runtime_open_context(runtime *rt, const options *settings) {
+    memset(rt, 0, sizeof *rt);
+    rt->settings = settings;
+    static int errors; /* of the library's log, which is all there is when no context could be made */
+    strand_context_params params;
+    strand_context_params_init(&params);
+    params.threads = settings->threads > INT32_MAX ? INT32_MAX : (int32_t)settings->threads;
+    params.log = library_log;
+    params.log_user = &errors;
+    params.plugin_path = settings->plugins;
+    const strand_status status = strand_context_open(&params, &rt->context);
+    if (status == STRAND_OK) return 0;
+    rt->context = NULL;
+    if (!errors) complain("the library could not be opened (%s)", strand_status_name(status));
+    return EXIT_FAILED;
+}
+
+int runtime_open(runtime *rt, const options *settings, const char *name) {
+    const int rc = runtime_open_context(rt, settings);
+    if (rc) return rc;
+    if (!name) name = settings->model ? settings->model : DEFAULT_MODEL;
+    strand_model_params params;
+    strand_model_params_init(&params);
+    params.config = settings->config;
+    params.settings = settings->settings.items;
+    params.n_settings = settings->settings.n;
+    if (strand_model_open(rt->context, name, &params, &rt->model) != STRAND_OK ||
+        strand_model_get(rt->model, &rt->info) != STRAND_OK) {
+        complain("%s", strand_error(rt->context));
+        runtime_close(rt);
+        return EXIT_FAILED;
+    }
+    return 0;
+}
+
+void runtime_close(runtime *rt) {
+    if (rt->model) strand_model_close(rt->model);
+    strand_context_close(rt->context);
+    rt->model = NULL;
+    rt->context = NULL;
+}
+
+/* The distinct backends of the plan's nodes, in order of first use. */
+static void note_backends(runtime *rt, const strand_plan *plan) {
+    strand_plan_node_info node;
+    size_t used = 0;
+    rt->backends[0] = 0;
+    for (int32_t i = 0; strand_plan_node(plan, i, &node) == STRAND_OK; i++) {
+        const size_t width = strlen(node.backend);
+        const char *found = rt->backends;
+        while ((found = strstr(found, node.backend)) != NULL) {
+            if ((found == rt->backends || found[-1] == ',') && (found[width] == 0 || found[width] == ',')) break;
+            found++;
+        }
+        if (found || used + width + 2 > sizeof rt->backends) continue;
+        if (used) rt->backends[used++] = ',';
+        memcpy(rt->backends + used, node.backend, width + 1);
+        used += width;
+    }
+}
+
+strand_status runtime_plan(runtime *rt, int64_t batch, int64_t length, const char *outputs, strand_plan **plan) {
+    strand_plan_params params;
+    strand_plan_params_init(&params);
+    params.max_batch = batch;
+    params.max_length = length;
+    params.memory_limit = rt->settings->memory;
+    params.backends = rt->settings->backend;
+    params.outputs = outputs;
+    const strand_status status = strand_plan_open(rt->model, &params, plan);
+    if (status == STRAND_OK) note_backends(rt, *plan);
+    return status;
+}
+
+int32_t runtime_output(const runtime *rt, const char *name, strand_tensor *shape) {
+    strand_tensor tensor;
+    for (int32_t i = 0; strand_model_output(rt->model, i, &tensor) == STRAND_OK; i++)
+        if (!strcmp(tensor.name, name)) {
+            if (shape) *shape = tensor;
+            return i;
+        }
+    return -1;
+}
+
+void runtime_settings(const runtime *rt, char *text, size_t size) {
+    const char *key, *value;
+    size_t used = 0;
+    text[0] = 0;
+    for (int32_t i = 0; strand_model_setting(rt->model, i, &key, &value) == STRAND_OK && used < size; i++) {
+        const int n = snprintf(text + used, size - used, "%s%s=%s", i ? " " : "", key, value);
+        if (n < 0) return;
+        used += (size_t)n;
+    }
+}
