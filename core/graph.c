@@ -21,7 +21,7 @@ static void *room(graph *g, void *array, uint32_t used, uint32_t *have, size_t s
         error_set(&g->error, STRAND_ERR_MEMORY, "out of memory while building the graph");
         return NULL;
     }
-    if (used) memcpy(bigger, array, (size_t)used * size);
+    if (array) memcpy(bigger, array, (size_t)used * size);
     *have = more;
     return bigger;
 }

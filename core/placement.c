@@ -143,7 +143,8 @@ static strand_status choose_devices(placement *p, const char *backends, error *e
         score = next;
     }
     registry_device *cpu = registry_find(r, "cpu", 3);
-    return cpu ? add_device(p, cpu, e) : STRAND_OK;
+    if (cpu && add_device(p, cpu, e)) return e->status;
+    return p->n_devices ? STRAND_OK : error_set(e, STRAND_ERR_BACKEND, "no backend 'cpu' is loaded; 'strand backends' says which plugins were refused and why");
 }
 
 static strand_status place_node(placement *p, arena *a, uint32_t index, error *e) {

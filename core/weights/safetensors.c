@@ -53,7 +53,7 @@ static bool whole(const json *value, int64_t *out) {
 static strand_status read_dtype(const weights *w, const json *value, entry *out, error *e) {
     if (!value || value->type != JSON_STRING) return bad(w, out->tensor.name, e, "its dtype is not a string");
     for (size_t i = 0; i < sizeof dtypes / sizeof dtypes[0]; i++) {
-        if (strcmp(value->text, dtypes[i].name) != 0) continue;
+        if (strcmp(value->text, dtypes[i].name) != 0 || strlen(value->text) != value->length) continue;
         out->tensor.dtype = dtypes[i].dtype;
         out->element = dtypes[i].size;
         return STRAND_OK;
