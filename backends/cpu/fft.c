@@ -1,0 +1,284 @@
+/* fft.c - the tree of the transform: a first pass from real input, passes down, leaves, passes up, a last pass to real output.
+ * Depth first, so that each block is finished while it is in the nearest cache that holds it. */
+#include "fft.h"
+#include "fft_kernel.h"
+
+#include <math.h>
+
+#define LOOK_AHEAD 2 /* leaves of the spectrum that are fetched before they are needed */
+
+/* ---- sizes and tables ---- */
+
+int64_t cpu_fft_size(int64_t length) {
+    int64_t best = INT64_MAX;
+    for (int64_t odd = 1; odd <= 5; odd += 2) {
+        int64_t n = 256 * odd;
+        while (n < length) n *= 2;
+        if (n < best) best = n;
+    }
+    return best;
+}
+
+static void split(cpu_fft *f, int64_t n) {
+    int64_t rest = n / LEAF;
+    *f = (cpu_fft){.n = n, .first = 1};
+    if (rest % 3 == 0) f->first = 3;
+    if (rest % 5 == 0) f->first = 5;
+    rest /= f->first;
+    for (int all = f->first > 1; rest > 1; all++) {
+        int radix = rest == 2 ? 2 : rest == 4 || rest == 16 ? 4 : 8;
+        if (CPU_LANES < 16 && rest >= 16 && rest != 32) radix = 4; /* eight complex vectors do not fit 16 registers */
+        if (rest % radix) radix = 2;
+        rest /= radix;
+        if (all == 0)
+            f->first = radix;
+        else
+            f->radix[f->passes++] = radix;
+    }
+}
+
+static int64_t round_up(int64_t n) {
+    return (n + 15) / 16 * 16;
+}
+
+int64_t cpu_fft_table_floats(int64_t n) {
+    cpu_fft f;
+    split(&f, n);
+    int64_t blocks = f.first, floats = LANE_POWERS * STEP + 16;
+    for (int s = 0; s < f.passes; s++) {
+        floats += round_up(blocks * 2 * (f.radix[s] - 1));
+        blocks *= f.radix[s];
+    }
+    return floats + blocks * LEAF_FLOATS;
+}
+
+typedef struct z {
+    double r, i;
+} z;
+
+/* Angles are counted in turns. */
+static z turn(double turns) {
+    return (z){cos(2 * 3.14159265358979323846 * turns), sin(2 * 3.14159265358979323846 * turns)};
+}
+static z product(z a, z b) {
+    return (z){a.r * b.r - a.i * b.i, a.r * b.i + a.i * b.r};
+}
+static void put(float *t, z a) {
+    t[0] = (float)a.r, t[1] = (float)a.i;
+}
+
+/* e^(i k angle) for k = 1 .. n */
+static void powers(float *t, z v, int n) {
+    z p = v;
+    for (int k = 0; k < n; k++, p = product(p, v)) put(t + 2 * k, p);
+}
+
+static void fill_leaf(float *t, double angle) {
+    z v = turn(angle / LEAF), v4 = product(product(v, v), product(v, v));
+#if CPU_LANES == 16
+    z v16 = product(product(v4, v4), product(v4, v4)), v64 = product(product(v16, v16), product(v16, v16));
+    const double c = 0.92387953251128675613, s = 0.38268343236508977173;
+    z by = {c, s}, v16_j = v16; /* v^16 e^(2 pi i j/16) */
+    powers(t, v64, 3);
+    for (int j = 0; j < 4; j++, v16_j = product(v16_j, by)) powers(t + 6 + 6 * j, v16_j, 3);
+    powers(t + 30, v4, 3);
+    powers(t + 36, v, 3);
+#else
+    powers(t, CPU_LANES == 8 ? product(v4, v4) : v4, LANE_POWERS);
+    powers(t + 2 * LANE_POWERS, v, LANE_POWERS);
+#endif
+}
+
+/* Constants of the lanes: lane q is the child whose angle is m(q)/CPU_LANES of a turn further than the leaf's share. */
+static void fill_lanes(float *t) {
+    for (int k = 0; k < LANE_POWERS; k++)
+        for (int q = 0; q < CPU_LANES; q++) {
+            int power = CPU_LANES == 16 ? (k < 3 ? 4 * (k + 1) : k - 2) : k + 1, m = CPU_LANES == 16 ? q / 4 + q % 4 * 4 : q;
+            z w = turn((double)(m * power) / LEAF);
+            t[k * STEP + q] = (float)w.r, t[k * STEP + CPU_LANES + q] = (float)w.i;
+        }
+}
+
+static void fill(const cpu_fft *f, float *const twiddle[], float *leaf, int level, int64_t at, double angle) {
+    if (level == f->passes) {
+        fill_leaf(leaf + at * LEAF_FLOATS, angle);
+        return;
+    }
+    int radix = f->radix[level];
+    powers(twiddle[level] + at * 2 * (radix - 1), turn(angle / radix), radix - 1);
+    for (int j = 0; j < radix; j++) fill(f, twiddle, leaf, level + 1, at * radix + j, (angle + j) / radix);
+}
+
+void cpu_fft_plan(cpu_fft *f, int64_t n, float *table, bool fill_in) {
+    float *twiddle[FFT_MOST_PASSES + 1], *lanes = table, *first = lanes + LANE_POWERS * STEP, *next = first + 16;
+    split(f, n);
+    int64_t blocks = f->first;
+    for (int s = 0; s < f->passes; s++) {
+        twiddle[s] = next;
+        next += round_up(blocks * 2 * (f->radix[s] - 1));
+        blocks *= f->radix[s];
+    }
+    f->lanes = lanes;
+    f->twiddle[0] = first;
+    for (int s = 0; s < f->passes; s++) f->twiddle[s + 1] = twiddle[s];
+    f->leaf = next;
+    if (!fill_in) return;
+    fill_lanes(lanes);
+    powers(first, turn(0.25 / f->first), f->first - 1);
+    for (int j = 0; j < f->first; j++) fill(f, twiddle, next, 0, j, (0.25 + j) / f->first);
+}
+
+/* ---- passes ---- */
+
+/* Real input at position t: zeros past the end. */
+CPU_INLINE vf take(const cpu_fft_source *s, int64_t t) {
+    int64_t left = s->length - t;
+    if (__builtin_expect(left >= CPU_LANES, 1)) return s->gate ? vf_load(s->u + t) * vf_load(s->gate + t) : vf_load(s->u + t);
+    if (left <= 0) return vf_zero();
+    vf u = vf_load_part(s->u + t, left);
+    return s->gate ? u * vf_load_part(s->gate + t, left) : u;
+}
+
+CPU_INLINE void first_down(int radix, const cpu_fft_source *s, float *p, int64_t vectors, const float *t) {
+    for (int64_t v = 0; v < vectors; v++) {
+        cv x[8];
+        x[0] = (cv){take(s, v * CPU_LANES), vf_zero()};
+#pragma GCC unroll 8
+        for (int k = 1; k < radix; k++) {
+            vf u = take(s, (v + k * vectors) * CPU_LANES);
+            x[k] = (cv){u * vf_set(t[2 * k - 2]), u * vf_set(t[2 * k - 1])};
+        }
+        dft(radix, x);
+#pragma GCC unroll 8
+        for (int k = 0; k < radix; k++) st(p + (v + k * vectors) * STEP, x[k]);
+    }
+}
+
+CPU_INLINE void give(float *y, const float *gate, int64_t length, int64_t t, vf x) {
+    int64_t left = length - t;
+    if (__builtin_expect(left >= CPU_LANES, 1))
+        vf_store(y + t, gate ? x * vf_load(gate + t) : x);
+    else if (left > 0)
+        vf_store_part(y + t, gate ? x * vf_load_part(gate + t, left) : x, left);
+}
+
+CPU_INLINE void last_up(int radix, float *y, const float *gate, int64_t length, const float *p, int64_t vectors,
+                        const float *t) {
+    for (int64_t v = 0; v < vectors; v++) {
+        cv x[8];
+#pragma GCC unroll 8
+        for (int k = 0; k < radix; k++) x[k] = ld(p + (v + k * vectors) * STEP);
+        dft(radix, x);
+        give(y, gate, length, v * CPU_LANES, x[0].r);
+#pragma GCC unroll 8
+        for (int k = 1; k < radix; k++) {
+            cv a = x[backwards(radix, k)];
+            give(y, gate, length, (v + k * vectors) * CPU_LANES, vf_fma(a.i, vf_set(t[2 * k - 1]), a.r * vf_set(t[2 * k - 2])));
+        }
+    }
+}
+
+#define EACH_RADIX(X) X(1) X(2) X(3) X(4) X(5) X(8)
+
+static void first_pass(const cpu_fft *f, const cpu_fft_source *s, float *p) {
+    int64_t vectors = f->n / f->first / CPU_LANES;
+#define CASE(r)                                                                                                                \
+    if (f->first == r) first_down(r, s, p, vectors, f->twiddle[0]);
+    EACH_RADIX(CASE)
+#undef CASE
+}
+
+static void last_pass(const cpu_fft *f, float *y, const float *gate, int64_t length, const float *p) {
+    int64_t vectors = f->n / f->first / CPU_LANES;
+#define CASE(r)                                                                                                                \
+    if (f->first == r) last_up(r, y, gate, length, p, vectors, f->twiddle[0]);
+    EACH_RADIX(CASE)
+#undef CASE
+}
+
+CPU_INLINE void pass(int radix, bool downwards, float *p, int64_t vectors, const float *t) {
+    cv w[7];
+    ones(radix - 1, w, t);
+    for (int64_t v = 0; v < vectors; v++, p += STEP)
+        if (downwards)
+            down(radix, p, vectors * STEP, w);
+        else
+            up(radix, p, vectors * STEP, w);
+}
+
+static __attribute__((noinline)) void pass_down(int radix, float *p, int64_t vectors, const float *t) {
+    if (radix == 2) pass(2, true, p, vectors, t);
+    if (radix == 4) pass(4, true, p, vectors, t);
+    if (radix == 8) pass(8, true, p, vectors, t);
+}
+
+static __attribute__((noinline)) void pass_up(int radix, float *p, int64_t vectors, const float *t) {
+    if (radix == 2) pass(2, false, p, vectors, t);
+    if (radix == 4) pass(4, false, p, vectors, t);
+    if (radix == 8) pass(8, false, p, vectors, t);
+}
+
+/* ---- leaves and the tree ---- */
+
+static __attribute__((noinline)) void leaf_convolve(const cpu_fft *f, float *p, const float *spectrum, float skip, int64_t at) {
+    const float *t = f->leaf + at * LEAF_FLOATS;
+    lane_twiddles l = lanes_of(f->lanes, t);
+    leaf_down(p, t, &l);
+#pragma GCC unroll 4
+    for (int j = 0; j < BOTTOMS; j++) {
+        cv w[7];
+        bottom_twiddles(j, &l, w);
+        bottom_convolve(BOTTOM, p + j * BOTTOM * STEP, spectrum + j * BOTTOM * STEP, vf_set(skip), w);
+    }
+    leaf_up(p, t, &l);
+}
+
+static __attribute__((noinline)) void leaf_spectrum(const cpu_fft *f, float *p, float scale, int64_t at) {
+    const float *t = f->leaf + at * LEAF_FLOATS;
+    lane_twiddles l = lanes_of(f->lanes, t);
+    leaf_down(p, t, &l);
+#pragma GCC unroll 4
+    for (int j = 0; j < BOTTOMS; j++) {
+        cv w[7];
+        bottom_twiddles(j, &l, w);
+        bottom_spectrum(BOTTOM, p + j * BOTTOM * STEP, vf_set(scale), w);
+    }
+}
+
+/* Block `at` of `level`: m points, in place. With a spectrum it is convolved, without one it becomes one. */
+static void tree(const cpu_fft *f, float *p, const float *spectrum, float factor, int64_t m, int level, int64_t at) {
+    if (level == f->passes) {
+        int64_t ahead = cpu_min(at + LOOK_AHEAD, f->n / LEAF - 1) - at;
+        if (!spectrum) {
+            leaf_spectrum(f, p, factor, at);
+            return;
+        }
+        for (int i = 0; i < 2 * LEAF; i += 16) __builtin_prefetch(spectrum + ahead * 2 * LEAF + i, 0, 2);
+        leaf_convolve(f, p, spectrum, factor, at);
+        return;
+    }
+    int radix = f->radix[level];
+    int64_t part = m / radix;
+    const float *t = f->twiddle[level + 1] + at * 2 * (radix - 1);
+    pass_down(radix, p, part / CPU_LANES, t);
+    for (int j = 0; j < radix; j++) {
+        tree(f, p + 2 * j * part, spectrum ? spectrum + 2 * j * part : NULL, factor, part, level + 1, at * radix + j);
+    }
+    if (spectrum) pass_up(radix, p, part / CPU_LANES, t);
+}
+
+void cpu_fft_spectrum(const cpu_fft *f, const cpu_fft_source *from, float *spectrum) {
+    int64_t part = f->n / f->first;
+    first_pass(f, from, spectrum);
+    for (int j = 0; j < f->first; j++) tree(f, spectrum + 2 * j * part, NULL, 1.0f / (float)f->n, part, 0, j);
+}
+
+void cpu_fft_convolve(const cpu_fft *f, const cpu_fft_source *from, const float *spectrum, float skip, float *y,
+                      const float *gate, int64_t length, float *work) {
+    int64_t part = f->n / f->first;
+    first_pass(f, from, work);
+    for (int j = 0; j < f->first; j++) {
+        tree(f, work + 2 * j * part, spectrum + 2 * j * part, skip / (float)f->n, part, 0, j);
+    }
+    last_pass(f, y, gate, length, work);
+}

@@ -1,0 +1,173 @@
+/* long_conv.c - LONG_CONV: y = post * (filter * (pre u) + skip pre u), a channel at a time, the gates inside the first and last
+ * pass of the transform.
+ *
+ * The transform's size is a function of the run's length alone, so a channel's bytes depend on its own data and length. The
+ * spectra of a filter that depends on weights alone are a prepared constant: a head (which length it was made for), the
+ * transform's tables, 2 n floats a channel. Other filters are transformed in working memory, once for all batch entries. Up to
+ * DIRECT positions the sum is taken as it stands. */
+#include "fft.h"
+#include "kernels.h"
+#include "simd.h"
+
+#define DIRECT 64
+
+typedef struct head {
+    int64_t length, channels, taps;
+    char fill[CPU_ALIGN - 3 * sizeof(int64_t)];
+} head;
+
+typedef struct shape {
+    int64_t batch, channels, length, taps, n, table; /* taps: those that are used; table: floats */
+} shape;
+
+static shape shape_of(const strand_plugin_node *node) {
+    const strand_plugin_tensor *out = &node->outputs[0];
+    int64_t dims[STRAND_PLUGIN_RANK];
+    cpu_extents(out, dims);
+    shape s = {.batch = dims[0] * dims[1], .channels = dims[2], .length = dims[3]};
+    s.taps = cpu_min(node->inputs[1].dims[1], s.length);
+    if (s.length > DIRECT) {
+        s.n = cpu_fft_size(s.length);
+        s.table = (cpu_fft_table_floats(s.n) + 15) / 16 * 16;
+    }
+    return s;
+}
+
+static bool prepares(const strand_plugin_node *node) {
+    return (node->inputs[1].flags & STRAND_TENSOR_CONSTANT) && node->outputs[0].dims[node->outputs[0].rank - 1] > DIRECT;
+}
+
+uint64_t cpu_long_conv_scratch(const cpu_device *device, const strand_plugin_node *node) {
+    shape s = shape_of(node);
+    uint64_t each = (uint64_t)s.n * 2 * sizeof(float), workers = (uint64_t)cpu_workers(device);
+    return prepares(node) ? workers * each : workers * 2 * each + (uint64_t)s.table * sizeof(float);
+}
+
+uint64_t cpu_long_conv_prepare_size(const strand_plugin_node *node) {
+    if (!prepares(node)) return 0;
+    shape s = shape_of(node);
+    return sizeof(head) + (uint64_t)(s.table + s.channels * 2 * s.n) * sizeof(float);
+}
+
+typedef struct job {
+    shape s;
+    cpu_fft fft;
+    cpu_operand out, u, pre, post;
+    int64_t dims[STRAND_PLUGIN_RANK];
+    bool has_pre, has_post, ready; /* ready: the spectra are made */
+    const float *filter, *skip;
+    int64_t filter_stride, skip_stride;
+    float *spectra, *work;
+} job;
+
+static void collect(const strand_plugin_node *node, job *j) {
+    const strand_plugin_tensor *out = &node->outputs[0], *filter = &node->inputs[1], *skip = cpu_input(node, 2);
+    const strand_plugin_tensor *pre = cpu_input(node, 3), *post = cpu_input(node, 4);
+    uint32_t channels = out->rank - 2;
+    *j = (job){.s = shape_of(node), .has_pre = pre != NULL, .has_post = post != NULL, .filter_stride = filter->strides[0]};
+    cpu_extents(out, j->dims);
+    if (filter->memory.data) j->filter = cpu_f32(filter) + cpu_lead(filter, 0, out, channels) * filter->strides[0];
+    if (skip && skip->memory.data) {
+        j->skip_stride = skip->strides[0];
+        j->skip = cpu_f32(skip) + cpu_lead(skip, 0, out, channels) * skip->strides[0];
+    }
+    cpu_place(out, out, false, &j->out);
+    cpu_place(out, &node->inputs[0], false, &j->u);
+    if (pre) cpu_place(out, pre, false, &j->pre);
+    if (post) cpu_place(out, post, false, &j->post);
+}
+
+static const float *row_of(const job *j, const cpu_operand *o, int64_t entry, int64_t channel) {
+    return (const float *)(const void *)cpu_row(o, j->dims, entry * j->s.channels + channel);
+}
+
+static void spectrum_body(void *arg, int64_t channel, int32_t worker) {
+    const job *j = arg;
+    cpu_fft_source from = {.u = j->filter + channel * j->filter_stride, .length = j->s.taps};
+    (void)worker;
+    cpu_fft_spectrum(&j->fft, &from, j->spectra + channel * 2 * j->s.n);
+}
+
+CPU_KERNEL(cpu_long_conv_prepare) {
+    job j;
+    head *h = node->prepared.data;
+    float *table = (float *)(void *)(h + 1);
+    (void)scratch;
+    collect(node, &j);
+    if (!j.filter)
+        return cpu_fail(device, STRAND_PLUGIN_ERR_ARGUMENT, "%s: the filter has no memory",
+                        node->name ? node->name : "long_conv");
+    *h = (head){.length = j.s.length, .channels = j.s.channels, .taps = j.s.taps};
+    cpu_fft_plan(&j.fft, j.s.n, table, true);
+    j.spectra = table + j.s.table;
+    cpu_parallel(device, j.s.channels, spectrum_body, &j);
+    return STRAND_PLUGIN_OK;
+}
+
+static void convolve(const job *j, int64_t entry, int64_t channel, const float *spectrum, float *work) {
+    cpu_fft_source from = {.u = row_of(j, &j->u, entry, channel), .length = j->s.length};
+    if (j->has_pre) from.gate = row_of(j, &j->pre, entry, channel);
+    const float *post = j->has_post ? row_of(j, &j->post, entry, channel) : NULL;
+    float *y = (float *)(void *)cpu_row(&j->out, j->dims, entry * j->s.channels + channel);
+    cpu_fft_convolve(&j->fft, &from, spectrum, j->skip ? j->skip[channel * j->skip_stride] : 0, y, post, j->s.length, work);
+}
+
+/* Prepared: one piece of work an entry and channel; entries of a channel follow one another and share its spectrum in cache. */
+static void ready_body(void *arg, int64_t i, int32_t worker) {
+    const job *j = arg;
+    int64_t channel = i / j->s.batch;
+    convolve(j, i % j->s.batch, channel, j->spectra + channel * 2 * j->s.n, j->work + worker * 2 * j->s.n);
+}
+
+static void fresh_body(void *arg, int64_t channel, int32_t worker) {
+    const job *j = arg;
+    float *spectrum = j->work + worker * 4 * j->s.n;
+    cpu_fft_source from = {.u = j->filter + channel * j->filter_stride, .length = j->s.taps};
+    cpu_fft_spectrum(&j->fft, &from, spectrum);
+    for (int64_t entry = 0; entry < j->s.batch; entry++) convolve(j, entry, channel, spectrum, spectrum + 2 * j->s.n);
+}
+
+/* The sum as it stands, for a short sequence: lanes are positions, sums go over the inputs in order. */
+static void direct_body(void *arg, int64_t i, int32_t worker) {
+    const job *j = arg;
+    int64_t entry = i / j->s.channels, channel = i % j->s.channels, length = j->s.length;
+    float reversed[2 * DIRECT + CPU_LANES] = {0}, *h = reversed + DIRECT, w[DIRECT + CPU_LANES] = {0}, y[DIRECT + CPU_LANES];
+    const float *u = row_of(j, &j->u, entry, channel), *pre = j->has_pre ? row_of(j, &j->pre, entry, channel) : NULL;
+    const float *post = j->has_post ? row_of(j, &j->post, entry, channel) : NULL;
+    vf skip = vf_set(j->skip ? j->skip[channel * j->skip_stride] : 0);
+    (void)worker;
+    memcpy(h, j->filter + channel * j->filter_stride, (size_t)j->s.taps * sizeof *h);
+    for (int64_t t = 0; t < length; t++) w[t] = pre ? u[t] * pre[t] : u[t];
+    for (int64_t t = 0; t < length; t += CPU_LANES) {
+        vf sum = vf_zero();
+        for (int64_t s = 0; s < cpu_min(t + CPU_LANES, length); s++) sum = vf_fma(vf_set(w[s]), vf_load(h + t - s), sum);
+        vf_store(y + t, vf_fma(skip, vf_load(w + t), sum));
+    }
+    float *out = (float *)(void *)cpu_row(&j->out, j->dims, i);
+    for (int64_t t = 0; t < length; t++) out[t] = post ? y[t] * post[t] : y[t];
+}
+
+CPU_KERNEL(cpu_long_conv) {
+    job j;
+    collect(node, &j);
+    j.work = scratch;
+    if (j.s.length <= DIRECT) {
+        cpu_parallel(device, j.s.batch * j.s.channels, direct_body, &j);
+    } else if (prepares(node)) {
+        const head *h = node->prepared.data;
+        if (!h || node->prepared.bytes < cpu_long_conv_prepare_size(node) || h->length != j.s.length ||
+            h->channels != j.s.channels || h->taps != j.s.taps) {
+            return cpu_fail(device, STRAND_PLUGIN_ERR_ARGUMENT, "%s: the filter was not prepared for this length",
+                            node->name ? node->name : "long_conv");
+        }
+        float *table = (float *)(void *)((char *)node->prepared.data + sizeof(head));
+        cpu_fft_plan(&j.fft, j.s.n, table, false);
+        j.spectra = table + j.s.table;
+        cpu_parallel(device, j.s.batch * j.s.channels, ready_body, &j);
+    } else {
+        cpu_fft_plan(&j.fft, j.s.n, scratch, true);
+        j.work = (float *)scratch + j.s.table;
+        cpu_parallel(device, j.s.channels, fresh_body, &j);
+    }
+    return STRAND_PLUGIN_OK;
+}

@@ -1,0 +1,41 @@
+/* matmul.h - matrix products by blocks, for MATMUL and for the groups that contain one. */
+#ifndef STRAND_CPU_MATMUL_H
+#define STRAND_CPU_MATMUL_H
+
+#include "cpu.h"
+
+/* One of the two factors: element (i, k) stands at data[i * outer + k * inner]; outer or inner is 1. `i` is a row of A or a
+ * column of B. */
+typedef struct cpu_factor {
+    const char *data;
+    uint32_t dtype;
+    int64_t outer, inner;
+} cpu_factor;
+
+typedef struct cpu_product {
+    cpu_factor a, b;
+    int64_t m, n, k;
+    uint32_t bias_kind, activation;
+    const float *bias; /* of row 0 or column 0 */
+    int64_t bias_stride;
+} cpu_product;
+
+/* The product of one node without its batch axes, and where batch entry i begins. */
+void cpu_product_of(const strand_plugin_node *node, cpu_product *p);
+void cpu_product_batch(const strand_plugin_node *node, int64_t entry, cpu_product *p);
+
+/* Floats of working memory that cpu_product_block needs for blocks of at most m x n. Grows with every argument. */
+int64_t cpu_product_scratch(int64_t m, int64_t n, int64_t k);
+
+/* c[i][j] = act(sum over k + bias) for rows [row, row + m) and columns [column, column + n); c has c_stride floats a row. */
+void cpu_product_block(const cpu_product *p, int64_t row, int64_t m, int64_t column, int64_t n, float *c, int64_t c_stride,
+                       float *scratch);
+
+/* How rows and columns are cut into pieces of work; any cut gives the same bytes. */
+typedef struct cpu_product_cut {
+    int64_t height, width, down, across, count; /* count: of all batch entries */
+} cpu_product_cut;
+
+cpu_product_cut cpu_product_pieces(int64_t batch, int64_t m, int64_t n, int64_t most_height, int32_t workers);
+
+#endif

@@ -1,0 +1,293 @@
+/* reference.c - the readable kernels: every operator as its definition says it, in double precision, one plain loop after
+ * another. They are slow on purpose; tests judge every other kernel by them. Views are followed exactly as the fast kernels
+ * must follow them. Nothing here is threaded, and nothing here knows the fast kernels. */
+#include "half.h"
+#include "kernels.h"
+
+#include <math.h>
+
+static const double pi = 3.14159265358979323846;
+
+/* Element `at` (counted from the view's first element) as a number. */
+static double get(const strand_plugin_tensor *t, int64_t at) {
+    switch (t->dtype) {
+    case STRAND_PLUGIN_F32:
+        return ((const float *)t->memory.data)[at];
+    case STRAND_PLUGIN_F16:
+        return (double)cpu_f16_to_f32(((const uint16_t *)t->memory.data)[at]);
+    case STRAND_PLUGIN_BF16:
+        return (double)cpu_bf16_to_f32(((const uint16_t *)t->memory.data)[at]);
+    case STRAND_PLUGIN_I32:
+        return ((const int32_t *)t->memory.data)[at];
+    default:
+        return 0;
+    }
+}
+
+static int64_t get_id(const strand_plugin_tensor *t, int64_t at) {
+    return t->dtype == STRAND_PLUGIN_I64 ? ((const int64_t *)t->memory.data)[at] : ((const int32_t *)t->memory.data)[at];
+}
+
+static void put(const strand_plugin_tensor *t, int64_t at, double value) {
+    ((float *)t->memory.data)[at] = (float)value;
+}
+
+/* Walks the output's elements in row-major order: index[] are the coordinates inside the view. */
+typedef struct walk {
+    const strand_plugin_tensor *out;
+    int64_t index[STRAND_PLUGIN_RANK];
+    int64_t left;
+} walk;
+
+static walk walk_over(const strand_plugin_tensor *out) {
+    walk w = {.out = out, .left = 1};
+    for (uint32_t i = 0; i < out->rank; i++) w.left *= out->dims[i];
+    return w;
+}
+
+static void step(walk *w) {
+    w->left--;
+    for (uint32_t i = w->out->rank; i-- > 0;) {
+        if (++w->index[i] < w->out->dims[i]) return;
+        w->index[i] = 0;
+    }
+}
+
+static int64_t here(const walk *w) {
+    int64_t at = 0;
+    for (uint32_t i = 0; i < w->out->rank; i++) at += w->index[i] * w->out->strides[i];
+    return at;
+}
+
+/* Where element index[] of the output stands in `in`, whose last axis is the output's last but `cut`; axes of extent 1 serve
+ * every index when `broadcast`. */
+static int64_t there(const walk *w, const strand_plugin_tensor *in, uint32_t cut, bool broadcast) {
+    int64_t at = 0;
+    for (uint32_t i = 0; i < in->rank && i < w->out->rank - cut; i++) {
+        uint32_t ia = in->rank - 1 - i, oa = w->out->rank - 1 - cut - i;
+        if (broadcast && in->dims[ia] == 1) continue;
+        at += (w->index[oa] + w->out->origin[oa] - in->origin[ia]) * in->strides[ia];
+    }
+    return at;
+}
+
+/* Where vector `in` (a bias, a weight) stands for the output's axis `oa`; NULL has no place. */
+static double vector_at(const walk *w, const strand_plugin_tensor *in, uint32_t oa, double absent) {
+    return in ? get(in, (w->index[oa] + w->out->origin[oa] - in->origin[0]) * in->strides[0]) : absent;
+}
+
+static double function(uint32_t kind, double x) {
+    switch (kind) {
+    case STRAND_UNARY_GELU_TANH:
+        return x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x * x * x)));
+    case STRAND_UNARY_GELU:
+        return x / 2 * erfc(-x / sqrt(2.0));
+    case STRAND_UNARY_SILU:
+        return x / (1 + exp(-x));
+    case STRAND_UNARY_SIGMOID:
+        return 1 / (1 + exp(-x));
+    case STRAND_UNARY_SIN:
+        return sin(x);
+    case STRAND_UNARY_EXP:
+        return exp(x);
+    case STRAND_UNARY_TANH:
+        return tanh(x);
+    case STRAND_UNARY_RELU:
+        return x > 0 || x != x ? x : 0;
+    default:
+        return x;
+    }
+}
+
+CPU_KERNEL(cpu_reference_gather) {
+    (void)scratch;
+    const strand_plugin_tensor *table = &node->inputs[0], *ids = &node->inputs[1], *out = &node->outputs[0];
+    uint32_t last = out->rank - 1;
+    for (walk w = walk_over(out); w.left > 0; step(&w)) {
+        int64_t id = get_id(ids, there(&w, ids, 1, false));
+        if (id < 0 || id >= table->dims[0]) {
+            return cpu_fail(device, STRAND_PLUGIN_ERR_ARGUMENT, "%s: id %lld is outside the table of %lld rows",
+                            node->name ? node->name : "gather", (long long)id, (long long)table->dims[0]);
+        }
+        int64_t column = w.index[last] + out->origin[last] - table->origin[1];
+        put(out, here(&w), get(table, id * table->strides[0] + column * table->strides[1]));
+    }
+    return STRAND_PLUGIN_OK;
+}
+
+CPU_KERNEL(cpu_reference_matmul) {
+    (void)device, (void)scratch;
+    const strand_op_matmul *p = node->params;
+    const strand_plugin_tensor *a = &node->inputs[0], *b = &node->inputs[1], *out = &node->outputs[0];
+    const strand_plugin_tensor *bias = p->bias ? cpu_input(node, 2) : NULL;
+    uint32_t m_axis = out->rank - 2, n_axis = out->rank - 1;
+    uint32_t am = a->rank - (p->transpose_a ? 1 : 2), ak = a->rank - (p->transpose_a ? 2 : 1);
+    uint32_t bn = b->rank - (p->transpose_b ? 2 : 1), bk = b->rank - (p->transpose_b ? 1 : 2);
+    for (walk w = walk_over(out); w.left > 0; step(&w)) {
+        int64_t at_a = (w.index[m_axis] + out->origin[m_axis] - a->origin[am]) * a->strides[am];
+        int64_t at_b = (w.index[n_axis] + out->origin[n_axis] - b->origin[bn]) * b->strides[bn];
+        for (uint32_t i = 0; i + 2 < out->rank; i++) {
+            if (a->rank > 2) at_a += (w.index[i] + out->origin[i] - a->origin[i]) * a->strides[i];
+            if (b->rank > 2) at_b += (w.index[i] + out->origin[i] - b->origin[i]) * b->strides[i];
+        }
+        double sum = 0;
+        for (int64_t k = 0; k < a->dims[ak]; k++) sum += get(a, at_a + k * a->strides[ak]) * get(b, at_b + k * b->strides[bk]);
+        sum += vector_at(&w, bias, p->bias == STRAND_BIAS_ROWS ? m_axis : n_axis, 0);
+        put(out, here(&w), function(p->activation, sum));
+    }
+    return STRAND_PLUGIN_OK;
+}
+
+CPU_KERNEL(cpu_reference_layer_norm) {
+    (void)device, (void)scratch;
+    const strand_op_layer_norm *p = node->params;
+    const strand_plugin_tensor *x = &node->inputs[0], *out = &node->outputs[0];
+    uint32_t last = out->rank - 1;
+    int64_t d = out->dims[last];
+    for (walk w = walk_over(out); w.left > 0;) {
+        int64_t row = there(&w, x, 0, false); /* the output may be x itself: moments first, then in order */
+        double mean = 0, variance = 0;
+        for (int64_t i = 0; i < d; i++) mean += get(x, row + i) / (double)d;
+        for (int64_t i = 0; i < d; i++) variance += (get(x, row + i) - mean) * (get(x, row + i) - mean) / (double)d;
+        double scale = 1 / sqrt(variance + (double)p->eps);
+        for (int64_t i = 0; i < d; i++, step(&w)) {
+            double weight = vector_at(&w, cpu_input(node, 1), last, 1), bias = vector_at(&w, cpu_input(node, 2), last, 0);
+            put(out, here(&w), (get(x, row + i) - mean) * scale * weight + bias);
+        }
+    }
+    return STRAND_PLUGIN_OK;
+}
+
+CPU_KERNEL(cpu_reference_unary) {
+    (void)device, (void)scratch;
+    const strand_op_unary *p = node->params;
+    const strand_plugin_tensor *x = &node->inputs[0], *out = &node->outputs[0];
+    for (walk w = walk_over(out); w.left > 0; step(&w)) {
+        put(out, here(&w), function(p->kind, get(x, there(&w, x, 0, false))));
+    }
+    return STRAND_PLUGIN_OK;
+}
+
+CPU_KERNEL(cpu_reference_binary) {
+    (void)device, (void)scratch;
+    const strand_op_binary *p = node->params;
+    const strand_plugin_tensor *out = &node->outputs[0];
+    for (walk w = walk_over(out); w.left > 0; step(&w)) {
+        double a = get(&node->inputs[0], there(&w, &node->inputs[0], 0, false));
+        double b = get(&node->inputs[1], there(&w, &node->inputs[1], 0, true));
+        put(out, here(&w), p->kind == STRAND_BINARY_ADD ? a + b : p->kind == STRAND_BINARY_MUL ? a * b : a - b);
+    }
+    return STRAND_PLUGIN_OK;
+}
+
+CPU_KERNEL(cpu_reference_short_conv) {
+    (void)device, (void)scratch;
+    const strand_plugin_tensor *x = &node->inputs[0], *weight = &node->inputs[1], *out = &node->outputs[0];
+    uint32_t channel = out->rank - 2, time = out->rank - 1;
+    int64_t taps = weight->dims[1];
+    for (walk w = walk_over(out); w.left > 0; step(&w)) {
+        int64_t t = w.index[time] + out->origin[time]; /* position in the whole sequence */
+        int64_t c = w.index[channel] + out->origin[channel] - weight->origin[0];
+        double sum = vector_at(&w, cpu_input(node, 2), channel, 0);
+        for (int64_t i = 0; i < taps; i++) {
+            int64_t back = taps - 1 - i;
+            if (t >= back) sum += get(weight, c * weight->strides[0] + i) * get(x, there(&w, x, 0, false) - back);
+        }
+        put(out, here(&w), sum);
+    }
+    return STRAND_PLUGIN_OK;
+}
+
+CPU_KERNEL(cpu_reference_long_conv) {
+    (void)device, (void)scratch;
+    const strand_plugin_tensor *u = &node->inputs[0], *filter = &node->inputs[1], *out = &node->outputs[0];
+    const strand_plugin_tensor *pre = cpu_input(node, 3), *post = cpu_input(node, 4);
+    uint32_t channel = out->rank - 2, time = out->rank - 1;
+    for (walk w = walk_over(out); w.left > 0; step(&w)) {
+        int64_t t = w.index[time], at_u = there(&w, u, 0, false) - t, at_pre = pre ? there(&w, pre, 0, false) - t : 0;
+        int64_t at_filter = (w.index[channel] + out->origin[channel] - filter->origin[0]) * filter->strides[0];
+        double sum = 0, now = 0;
+        for (int64_t s = 0; s <= t; s++) {
+            now = get(u, at_u + s) * (pre ? get(pre, at_pre + s) : 1);
+            if (t - s < filter->dims[1]) sum += get(filter, at_filter + t - s) * now;
+        }
+        sum += vector_at(&w, cpu_input(node, 2), channel, 0) * now;
+        put(out, here(&w), (post ? get(post, there(&w, post, 0, false)) : 1) * sum);
+    }
+    return STRAND_PLUGIN_OK;
+}
+
+/* The position that REDUCE takes for row b, for the kinds that take one. */
+static int64_t position(const strand_plugin_node *node, int64_t b) {
+    const strand_op_reduce *p = node->params;
+    int64_t length = node->inputs[0].dims[1];
+    if (p->kind == STRAND_REDUCE_FIRST) return 0;
+    if (p->kind == STRAND_REDUCE_LAST) return length - 1;
+    const strand_plugin_tensor *ids = &node->inputs[1];
+    int64_t row = (b + node->outputs[0].origin[0] - ids->origin[0]) * ids->strides[0];
+    for (int64_t t = 0; t < length; t++)
+        if (get_id(ids, row + t) == p->token) return t > 0 ? t - 1 : length - 1;
+    return length - 1;
+}
+
+CPU_KERNEL(cpu_reference_reduce) {
+    (void)device, (void)scratch;
+    const strand_op_reduce *p = node->params;
+    const strand_plugin_tensor *x = &node->inputs[0], *out = &node->outputs[0];
+    int64_t length = x->dims[1];
+    for (walk w = walk_over(out); w.left > 0; step(&w)) {
+        int64_t at = (w.index[0] + out->origin[0] - x->origin[0]) * x->strides[0] +
+                     (w.index[1] + out->origin[1] - x->origin[2]) * x->strides[2];
+        double value = 0;
+        if (p->kind == STRAND_REDUCE_MEAN || p->kind == STRAND_REDUCE_SUM) {
+            for (int64_t t = 0; t < length; t++) value += get(x, at + t * x->strides[1]);
+            if (p->kind == STRAND_REDUCE_MEAN) value /= (double)length;
+        } else {
+            value = get(x, at + position(node, w.index[0]) * x->strides[1]);
+        }
+        put(out, here(&w), value);
+    }
+    return STRAND_PLUGIN_OK;
+}
+
+CPU_KERNEL(cpu_reference_positions) {
+    (void)device, (void)scratch;
+    const strand_op_positions *p = node->params;
+    const strand_plugin_tensor *out = &node->outputs[0];
+    for (walk w = walk_over(out); w.left > 0; step(&w)) {
+        int64_t i = w.index[0] + out->origin[0], column = w.index[1] + out->origin[1];
+        int64_t bands = p->bands, j = (column - 1) % (bands ? bands : 1);
+        double step_f = bands > 1 ? ((double)bands - 1 - 1e-4) / (double)(bands - 1) : 0;
+        double angle = (1e-4 + step_f * (double)j) * 2 * pi * (double)i / (double)p->n;
+        double value = column == 0       ? (p->n > 1 ? (double)i / (double)(p->n - 1) : 0)
+                       : column <= bands ? cos(angle)
+                                         : -sin(angle);
+        put(out, here(&w), value);
+    }
+    return STRAND_PLUGIN_OK;
+}
+
+CPU_KERNEL(cpu_reference_decay_window) {
+    (void)device, (void)scratch;
+    const strand_op_decay_window *p = node->params;
+    const strand_plugin_tensor *k = &node->inputs[0], *out = &node->outputs[0];
+    for (walk w = walk_over(out); w.left > 0; step(&w)) {
+        double t = (double)(w.index[1] + out->origin[1]) / (double)(p->n > 1 ? p->n - 1 : 1);
+        double window = exp(-t * fabs(vector_at(&w, &node->inputs[1], 0, 0))) + (double)p->shift;
+        put(out, here(&w), get(k, there(&w, k, 0, false)) * window);
+    }
+    return STRAND_PLUGIN_OK;
+}
+
+CPU_KERNEL(cpu_reference_cast) {
+    (void)device, (void)scratch;
+    const strand_plugin_tensor *x = &node->inputs[0], *out = &node->outputs[0];
+    for (walk w = walk_over(out); w.left > 0; step(&w)) {
+        float value = (float)get(x, there(&w, x, 0, false));
+        uint16_t *half = (uint16_t *)out->memory.data + here(&w);
+        if (out->dtype == STRAND_PLUGIN_F32) put(out, here(&w), (double)value);
+        if (out->dtype == STRAND_PLUGIN_F16) *half = cpu_f32_to_f16(value);
+        if (out->dtype == STRAND_PLUGIN_BF16) *half = cpu_f32_to_bf16(value);
+    }
+    return STRAND_PLUGIN_OK;
+}

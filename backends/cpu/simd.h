@@ -1,0 +1,219 @@
+/* simd.h - vectors of CPU_LANES floats with the compilers' vector extensions, so that one source serves SSE2, NEON, AVX2 and
+ * AVX-512, and the few operations that need a name.
+ *
+ * Results must not depend on what a compiler chooses to contract, so everything is built with -ffp-contract=off and a fused
+ * multiply-add is asked for by name: vf_fma is one rounding where the variant has the instruction and two where it has not.
+ * Loads and stores are unaligned (as fast on aligned addresses), because tiles begin anywhere. */
+#ifndef STRAND_CPU_SIMD_H
+#define STRAND_CPU_SIMD_H
+
+#include <stdint.h>
+#include <string.h>
+
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#define CPU_LANES 16
+#elif defined(__AVX2__) && defined(__FMA__)
+#include <immintrin.h>
+#define CPU_LANES 8
+#else
+#define CPU_LANES 4
+#if defined(__aarch64__)
+#include <arm_neon.h>
+#elif defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+#endif
+
+#define CPU_INLINE static inline __attribute__((always_inline))
+
+typedef float vf __attribute__((vector_size(4 * CPU_LANES)));
+typedef int32_t vi __attribute__((vector_size(4 * CPU_LANES)));
+typedef uint32_t vu __attribute__((vector_size(4 * CPU_LANES)));
+typedef double vd __attribute__((vector_size(4 * CPU_LANES)));
+typedef int64_t vl __attribute__((vector_size(4 * CPU_LANES)));
+typedef uint64_t vul __attribute__((vector_size(4 * CPU_LANES)));
+typedef float vf_unaligned __attribute__((vector_size(4 * CPU_LANES), aligned(4), may_alias));
+
+CPU_INLINE vf vf_load(const float *p) {
+    return *(const vf_unaligned *)p;
+}
+CPU_INLINE void vf_store(float *p, vf x) {
+    *(vf_unaligned *)p = x;
+}
+
+#if CPU_LANES == 16
+CPU_INLINE vf vf_set(float x) {
+    return (vf)_mm512_set1_ps(x);
+}
+CPU_INLINE vf vf_fma(vf a, vf b, vf c) {
+    return (vf)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+}
+CPU_INLINE vf vf_fnma(vf a, vf b, vf c) {
+    return (vf)_mm512_fnmadd_ps((__m512)a, (__m512)b, (__m512)c);
+}
+CPU_INLINE vd vd_set(double x) {
+    return (vd)_mm512_set1_pd(x);
+}
+#elif CPU_LANES == 8
+CPU_INLINE vf vf_set(float x) {
+    return (vf)_mm256_set1_ps(x);
+}
+CPU_INLINE vf vf_fma(vf a, vf b, vf c) {
+    return (vf)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+}
+CPU_INLINE vf vf_fnma(vf a, vf b, vf c) {
+    return (vf)_mm256_fnmadd_ps((__m256)a, (__m256)b, (__m256)c);
+}
+CPU_INLINE vd vd_set(double x) {
+    return (vd)_mm256_set1_pd(x);
+}
+#else
+CPU_INLINE vf vf_set(float x) {
+    return (vf){x, x, x, x};
+}
+CPU_INLINE vd vd_set(double x) {
+    return (vd){x, x};
+}
+#if defined(__aarch64__)
+CPU_INLINE vf vf_fma(vf a, vf b, vf c) {
+    return (vf)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
+}
+CPU_INLINE vf vf_fnma(vf a, vf b, vf c) {
+    return (vf)vfmsq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
+}
+#else
+CPU_INLINE vf vf_fma(vf a, vf b, vf c) {
+    return a * b + c;
+}
+CPU_INLINE vf vf_fnma(vf a, vf b, vf c) {
+    return c - a * b;
+}
+#endif
+#endif
+
+/* True where a*b+c is rounded once. */
+#if CPU_LANES > 4 || defined(__aarch64__)
+#define CPU_HAS_FMA 1
+#else
+#define CPU_HAS_FMA 0
+#endif
+
+CPU_INLINE vf vf_zero(void) {
+    return (vf){0};
+}
+
+/* The first n (0..CPU_LANES) elements; the others are zero, and are not stored. */
+CPU_INLINE vf vf_load_part(const float *p, int64_t n) {
+    float all[CPU_LANES] = {0};
+    memcpy(all, p, (size_t)n * sizeof *p);
+    return vf_load(all);
+}
+
+CPU_INLINE void vf_store_part(float *p, vf x, int64_t n) {
+    float all[CPU_LANES];
+    vf_store(all, x);
+    memcpy(p, all, (size_t)n * sizeof *p);
+}
+
+/* mask lanes are all ones or zero, as comparisons make them. */
+CPU_INLINE vf vf_select(vi mask, vf yes, vf no) {
+    return (vf)((mask & (vi)yes) | (~mask & (vi)no));
+}
+CPU_INLINE vf vf_abs(vf x) {
+    return (vf)((vi)x & 0x7fffffff);
+}
+
+/* Is any lane of a mask set? */
+CPU_INLINE int vi_any(vi mask) {
+#if CPU_LANES == 16
+    return _mm512_test_epi32_mask((__m512i)mask, (__m512i)mask) != 0;
+#elif CPU_LANES == 8
+    return _mm256_movemask_ps((__m256)mask) != 0;
+#elif defined(__SSE2__)
+    return _mm_movemask_ps((__m128)mask) != 0;
+#else
+    return (mask[0] | mask[1] | mask[2] | mask[3]) != 0;
+#endif
+}
+
+/* Sum of the lanes, by halves: the order depends on the number of lanes alone. */
+CPU_INLINE float vf_sum(vf x) {
+    float v[CPU_LANES];
+    vf_store(v, x);
+    for (int half = CPU_LANES / 2; half > 0; half /= 2)
+        for (int i = 0; i < half; i++) v[i] += v[i + half];
+    return v[0];
+}
+
+/* Exchanges blocks of H lanes between two rows: one step of a transposition. */
+#if CPU_LANES == 16
+CPU_INLINE void vf_exchange1(vf *a, vf *b) {
+    vf x = *a, y = *b;
+    *a = __builtin_shufflevector(x, y, 0, 16, 2, 18, 4, 20, 6, 22, 8, 24, 10, 26, 12, 28, 14, 30);
+    *b = __builtin_shufflevector(x, y, 1, 17, 3, 19, 5, 21, 7, 23, 9, 25, 11, 27, 13, 29, 15, 31);
+}
+CPU_INLINE void vf_exchange2(vf *a, vf *b) {
+    vf x = *a, y = *b;
+    *a = __builtin_shufflevector(x, y, 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29);
+    *b = __builtin_shufflevector(x, y, 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31);
+}
+CPU_INLINE void vf_exchange4(vf *a, vf *b) {
+    vf x = *a, y = *b;
+    *a = __builtin_shufflevector(x, y, 0, 1, 2, 3, 16, 17, 18, 19, 8, 9, 10, 11, 24, 25, 26, 27);
+    *b = __builtin_shufflevector(x, y, 4, 5, 6, 7, 20, 21, 22, 23, 12, 13, 14, 15, 28, 29, 30, 31);
+}
+CPU_INLINE void vf_exchange8(vf *a, vf *b) {
+    vf x = *a, y = *b;
+    *a = __builtin_shufflevector(x, y, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23);
+    *b = __builtin_shufflevector(x, y, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31);
+}
+#elif CPU_LANES == 8
+CPU_INLINE void vf_exchange1(vf *a, vf *b) {
+    vf x = *a, y = *b;
+    *a = __builtin_shufflevector(x, y, 0, 8, 2, 10, 4, 12, 6, 14);
+    *b = __builtin_shufflevector(x, y, 1, 9, 3, 11, 5, 13, 7, 15);
+}
+CPU_INLINE void vf_exchange2(vf *a, vf *b) {
+    vf x = *a, y = *b;
+    *a = __builtin_shufflevector(x, y, 0, 1, 8, 9, 4, 5, 12, 13);
+    *b = __builtin_shufflevector(x, y, 2, 3, 10, 11, 6, 7, 14, 15);
+}
+CPU_INLINE void vf_exchange4(vf *a, vf *b) {
+    vf x = *a, y = *b;
+    *a = __builtin_shufflevector(x, y, 0, 1, 2, 3, 8, 9, 10, 11);
+    *b = __builtin_shufflevector(x, y, 4, 5, 6, 7, 12, 13, 14, 15);
+}
+#else
+CPU_INLINE void vf_exchange1(vf *a, vf *b) {
+    vf x = *a, y = *b;
+    *a = __builtin_shufflevector(x, y, 0, 4, 2, 6);
+    *b = __builtin_shufflevector(x, y, 1, 5, 3, 7);
+}
+CPU_INLINE void vf_exchange2(vf *a, vf *b) {
+    vf x = *a, y = *b;
+    *a = __builtin_shufflevector(x, y, 0, 1, 4, 5);
+    *b = __builtin_shufflevector(x, y, 2, 3, 6, 7);
+}
+#endif
+
+/* Transposes a square of CPU_LANES rows in registers. */
+CPU_INLINE void vf_transpose(vf r[CPU_LANES]) {
+#if CPU_LANES == 16
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; i++) vf_exchange8(&r[i], &r[i + 8]);
+#endif
+#if CPU_LANES >= 8
+#pragma GCC unroll 16
+    for (int i = 0; i < CPU_LANES; i++)
+        if (!(i & 4)) vf_exchange4(&r[i], &r[i + 4]);
+#endif
+#pragma GCC unroll 16
+    for (int i = 0; i < CPU_LANES; i++)
+        if (!(i & 2)) vf_exchange2(&r[i], &r[i + 2]);
+#pragma GCC unroll 16
+    for (int i = 0; i < CPU_LANES; i++)
+        if (!(i & 1)) vf_exchange1(&r[i], &r[i + 1]);
+}
+
+#endif

@@ -1,0 +1,202 @@
+/* supports.c - what the plugin accepts: one predicate an operator, asked while the host plans and again by each launch.
+ *
+ * The reference and the fast kernels share these, so they accept the same shapes. A predicate looks at shapes, types and
+ * parameters only (while judging there is no memory); it is what keeps a kernel from reading outside a view. */
+#include "cpu.h"
+
+#include <string.h>
+
+#define NO(...) return cpu_no(why, why_bytes, __VA_ARGS__)
+
+static const char *const what[] = {"input 0", "input 1", "input 2", "input 3", "input 4", "input 5"};
+
+/* Counts, ranks, extents and the last stride of every tensor of the node. */
+static bool sane(const strand_plugin_node *node, uint32_t least_inputs, uint32_t most_inputs, char *why, size_t why_bytes) {
+    if (node->n_outputs != 1) NO("one output is made, not %u", node->n_outputs);
+    if (node->n_inputs > most_inputs || node->n_inputs > STRAND_PLUGIN_MAX_INPUTS) NO("too many inputs: %u", node->n_inputs);
+    for (uint32_t i = 0; i < least_inputs; i++)
+        if (!cpu_input(node, i)) NO("%s is missing", what[i]);
+    for (uint32_t i = 0; i <= node->n_inputs; i++) {
+        const strand_plugin_tensor *t = i < node->n_inputs ? cpu_input(node, i) : &node->outputs[0];
+        const char *name = i < node->n_inputs ? what[i] : "the output";
+        if (!t) continue;
+        if (t->rank < 1 || t->rank > STRAND_PLUGIN_RANK) NO("%s has rank %u", name, t->rank);
+        for (uint32_t axis = 0; axis < t->rank; axis++)
+            if (t->dims[axis] < 0) NO("%s has a negative extent", name);
+        if (t->dims[t->rank - 1] > 1 && t->strides[t->rank - 1] != 1) NO("%s is not dense along its last axis", name);
+    }
+    return true;
+}
+
+static bool f32(const strand_plugin_node *node, uint32_t from, uint32_t to, char *why, size_t why_bytes) {
+    for (uint32_t i = from; i < to; i++)
+        if (cpu_input(node, i) && node->inputs[i].dtype != STRAND_PLUGIN_F32) NO("%s is not F32", what[i]);
+    if (node->outputs[0].dtype != STRAND_PLUGIN_F32) NO("the output is not F32");
+    return true;
+}
+
+/* Does axis `ia` of input `i` cover axis `oa` of the output? */
+static bool covers(const strand_plugin_node *node, uint32_t i, uint32_t ia, uint32_t oa) {
+    const strand_plugin_tensor *in = cpu_input(node, i);
+    return !in || cpu_lead(in, ia, &node->outputs[0], oa) >= 0;
+}
+
+static bool placed(const strand_plugin_node *node, uint32_t i, bool broadcast, char *why, size_t why_bytes) {
+    const strand_plugin_tensor *in = cpu_input(node, i);
+    cpu_operand operand;
+    if (in && !cpu_place(&node->outputs[0], in, broadcast, &operand)) NO("%s does not cover the output", what[i]);
+    return true;
+}
+
+/* An input of rank 1 along axis `oa` of the output: a weight, a bias. */
+static bool vector(const strand_plugin_node *node, uint32_t i, uint32_t oa, char *why, size_t why_bytes) {
+    const strand_plugin_tensor *in = cpu_input(node, i);
+    if (in && (in->rank != 1 || !covers(node, i, 0, oa))) NO("%s is not a vector along axis %u of the output", what[i], oa);
+    return true;
+}
+
+#define TRY(test)                                                                                                              \
+    if (!(test)) return false
+
+bool cpu_supports_gather(const strand_plugin_node *node, char *why, size_t why_bytes) {
+    TRY(sane(node, 2, 2, why, why_bytes));
+    const strand_plugin_tensor *table = &node->inputs[0], *ids = &node->inputs[1], *out = &node->outputs[0];
+    if (!cpu_is_float(table->dtype) || table->rank != 2) NO("the table is not [rows, d] of F32, F16 or BF16");
+    if (ids->dtype != STRAND_PLUGIN_I32 && ids->dtype != STRAND_PLUGIN_I64) NO("ids are neither I32 nor I64");
+    if (out->dtype != STRAND_PLUGIN_F32 || out->rank != ids->rank + 1) NO("the output is not F32 [ids..., d]");
+    if (table->origin[0] != 0) NO("a tile of the table's rows cannot be looked up");
+    if (!covers(node, 0, 1, out->rank - 1)) NO("the table's rows are narrower than the output's");
+    for (uint32_t axis = 0; axis < ids->rank; axis++)
+        if (!covers(node, 1, axis, axis)) NO("ids do not cover the output");
+    return true;
+}
+
+/* Does matrix input `i` have the output's batch axes (or none), and cover `rows` of it along axis `oa`? */
+static bool matrix(const strand_plugin_node *node, uint32_t i, uint32_t oa, bool last, char *why, size_t why_bytes) {
+    const strand_plugin_tensor *in = &node->inputs[i], *out = &node->outputs[0];
+    if (!cpu_is_float(in->dtype)) NO("%s is not F32, F16 or BF16", what[i]);
+    if (in->rank != 2 && in->rank != out->rank) NO("%s has neither the output's rank nor rank 2", what[i]);
+    if (!covers(node, i, in->rank - (last ? 1 : 2), oa)) NO("%s does not cover the output", what[i]);
+    if (in->rank == 2) return true;
+    for (uint32_t axis = 0; axis + 2 < out->rank; axis++)
+        if (!covers(node, i, axis, axis)) NO("the batch axes of %s differ from the output's", what[i]);
+    return true;
+}
+
+bool cpu_supports_matmul(const strand_plugin_node *node, char *why, size_t why_bytes) {
+    TRY(sane(node, 2, 3, why, why_bytes));
+    const strand_op_matmul *p = node->params;
+    const strand_plugin_tensor *a = &node->inputs[0], *b = &node->inputs[1], *out = &node->outputs[0];
+    if (out->rank < 2 || a->rank < 2 || b->rank < 2) NO("matrices have rank 2 at least");
+    if (p->bias > STRAND_BIAS_COLUMNS || p->activation > STRAND_UNARY_RELU) NO("unknown bias or activation");
+    TRY(f32(node, 2, node->n_inputs, why, why_bytes));
+    TRY(matrix(node, 0, out->rank - 2, p->transpose_a != 0, why, why_bytes));
+    TRY(matrix(node, 1, out->rank - 1, p->transpose_b == 0, why, why_bytes));
+    uint32_t ka = a->rank - (p->transpose_a ? 2 : 1), kb = b->rank - (p->transpose_b ? 1 : 2);
+    if (a->dims[ka] != b->dims[kb] || a->origin[ka] != b->origin[kb]) NO("the inner extents differ");
+    if (p->bias && !cpu_input(node, 2)) NO("the bias is missing");
+    return !p->bias || vector(node, 2, out->rank - (p->bias == STRAND_BIAS_ROWS ? 2 : 1), why, why_bytes);
+}
+
+bool cpu_supports_layer_norm(const strand_plugin_node *node, char *why, size_t why_bytes) {
+    TRY(sane(node, 2, 3, why, why_bytes));
+    TRY(f32(node, 0, node->n_inputs, why, why_bytes));
+    const strand_plugin_tensor *x = &node->inputs[0], *out = &node->outputs[0];
+    uint32_t last = out->rank - 1;
+    TRY(placed(node, 0, false, why, why_bytes));
+    if (x->rank != out->rank || x->dims[last] != out->dims[last]) NO("the last axis must be whole");
+    TRY(vector(node, 1, last, why, why_bytes));
+    return vector(node, 2, last, why, why_bytes);
+}
+
+bool cpu_supports_unary(const strand_plugin_node *node, char *why, size_t why_bytes) {
+    TRY(sane(node, 1, 1, why, why_bytes));
+    TRY(f32(node, 0, 1, why, why_bytes));
+    const strand_op_unary *p = node->params;
+    if (p->kind > STRAND_UNARY_RELU) NO("unknown function %u", p->kind);
+    return placed(node, 0, false, why, why_bytes);
+}
+
+bool cpu_supports_binary(const strand_plugin_node *node, char *why, size_t why_bytes) {
+    TRY(sane(node, 2, 2, why, why_bytes));
+    TRY(f32(node, 0, 2, why, why_bytes));
+    const strand_op_binary *p = node->params;
+    if (p->kind > STRAND_BINARY_SUB) NO("unknown function %u", p->kind);
+    TRY(placed(node, 0, false, why, why_bytes));
+    return placed(node, 1, true, why, why_bytes);
+}
+
+bool cpu_supports_short_conv(const strand_plugin_node *node, char *why, size_t why_bytes) {
+    TRY(sane(node, 2, 3, why, why_bytes));
+    TRY(f32(node, 0, node->n_inputs, why, why_bytes));
+    const strand_op_short_conv *p = node->params;
+    const strand_plugin_tensor *x = &node->inputs[0], *w = &node->inputs[1], *out = &node->outputs[0];
+    if (p->flags) NO("unknown flags");
+    if (out->rank < 2 || x->rank != out->rank) NO("x and the output are [..., C, L]");
+    TRY(placed(node, 0, false, why, why_bytes));
+    uint32_t channels = out->rank - 2, length = out->rank - 1;
+    if (w->rank != 2 || w->dims[1] < 1 || w->origin[1] != 0 || !covers(node, 1, 0, channels)) NO("weight is not [C, K]");
+    TRY(vector(node, 2, channels, why, why_bytes));
+    if (x->origin[length] > cpu_max(0, out->origin[length] - (w->dims[1] - 1))) NO("x begins after the history that is needed");
+    return true;
+}
+
+bool cpu_supports_long_conv(const strand_plugin_node *node, char *why, size_t why_bytes) {
+    TRY(sane(node, 2, 5, why, why_bytes));
+    TRY(f32(node, 0, node->n_inputs, why, why_bytes));
+    const strand_op_long_conv *p = node->params;
+    const strand_plugin_tensor *u = &node->inputs[0], *filter = &node->inputs[1], *out = &node->outputs[0];
+    if (p->flags) NO("only the causal form is known");
+    if (out->rank < 2 || u->rank != out->rank) NO("u and the output are [..., C, L]");
+    uint32_t channels = out->rank - 2, length = out->rank - 1;
+    if (out->origin[length] != 0 || u->origin[length] != 0) NO("a tile along the length cannot be convolved");
+    if (out->dims[length] > (int64_t)1 << 22) NO("longer than 2^22");
+    for (uint32_t i = 0; i < 5; i++)
+        if ((i == 0 || i >= 3) && !placed(node, i, false, why, why_bytes)) return false;
+    if (filter->rank != 2 || filter->dims[1] < 1 || filter->origin[1] != 0 || !covers(node, 1, 0, channels)) {
+        NO("filter is not [C, T]");
+    }
+    return vector(node, 2, channels, why, why_bytes);
+}
+
+bool cpu_supports_reduce(const strand_plugin_node *node, char *why, size_t why_bytes) {
+    TRY(sane(node, 1, 2, why, why_bytes));
+    const strand_op_reduce *p = node->params;
+    const strand_plugin_tensor *x = &node->inputs[0], *ids = cpu_input(node, 1), *out = &node->outputs[0];
+    TRY(f32(node, 0, 1, why, why_bytes));
+    if (p->kind > STRAND_REDUCE_BEFORE_TOKEN) NO("unknown reduction %u", p->kind);
+    if (x->rank != 3 || out->rank != 2 || x->dims[1] < 1 || x->origin[1] != 0) NO("x is not [B, L, d] with the whole of L");
+    if (!covers(node, 0, 0, 0) || !covers(node, 0, 2, 1)) NO("x does not cover the output");
+    if (p->kind != STRAND_REDUCE_BEFORE_TOKEN) return true;
+    if (!ids || (ids->dtype != STRAND_PLUGIN_I32 && ids->dtype != STRAND_PLUGIN_I64)) NO("ids are neither I32 nor I64");
+    if (ids->rank != 2 || ids->dims[1] != x->dims[1] || ids->origin[1] != 0 || !covers(node, 1, 0, 0)) NO("ids are not [B, L]");
+    return true;
+}
+
+bool cpu_supports_positions(const strand_plugin_node *node, char *why, size_t why_bytes) {
+    TRY(sane(node, 0, 0, why, why_bytes));
+    TRY(f32(node, 0, 0, why, why_bytes));
+    const strand_op_positions *p = node->params;
+    const strand_plugin_tensor *out = &node->outputs[0];
+    if (p->n < 1) NO("a grid of %lld points", (long long)p->n);
+    if (out->rank != 2 || out->origin[1] < 0 || out->origin[1] + out->dims[1] > 1 + 2 * (int64_t)p->bands) {
+        NO("the output is not [T, 1 + 2 bands]");
+    }
+    return true;
+}
+
+bool cpu_supports_decay_window(const strand_plugin_node *node, char *why, size_t why_bytes) {
+    TRY(sane(node, 2, 2, why, why_bytes));
+    TRY(f32(node, 0, 2, why, why_bytes));
+    const strand_op_decay_window *p = node->params;
+    if (p->n < 1) NO("a grid of %lld points", (long long)p->n);
+    if (node->outputs[0].rank != 2 || node->inputs[0].rank != 2) NO("k and the output are [C, T]");
+    TRY(placed(node, 0, false, why, why_bytes));
+    return vector(node, 1, 0, why, why_bytes);
+}
+
+bool cpu_supports_cast(const strand_plugin_node *node, char *why, size_t why_bytes) {
+    TRY(sane(node, 1, 1, why, why_bytes));
+    if (!cpu_is_float(node->inputs[0].dtype) || !cpu_is_float(node->outputs[0].dtype)) NO("only F32, F16 and BF16 are cast");
+    return placed(node, 0, false, why, why_bytes);
+}
