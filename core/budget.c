@@ -9,13 +9,13 @@
 #include <string.h>
 
 /* Tiles along the length are not cut below this: shorter ones cost more than they save. */
-#define LEAST_LENGTH_TILE 256
+#define LEAST_LENGTH_TILE 64
 
 typedef struct search {
     strand_plan *plan;
     uint8_t *keep;
     uint32_t *tiles;
-    uint8_t *exhausted; /* regions whose cutting no longer helps */
+    uint64_t *alive;    /* for each region: bytes alive at its peak when it was last cut */
     error *e;
 } search;
 
@@ -30,17 +30,17 @@ static bool can_cut(const search *f, uint32_t r) {
     const region *g = &p->regions[r];
     const op_dim d = p->graph->tensors[p->graph->nodes[g->sink].output].shape.dims[g->axis];
     int64_t least = d.kind == OP_DIM_LENGTH ? LEAST_LENGTH_TILE : 1;
-    return !f->exhausted[r] && g->extent / ((int64_t)f->tiles[r] * 2) >= least;
+    return g->extent / ((int64_t)f->tiles[r] * 2) >= least;
 }
 
-/* The region that has most to do with the peak: that of the peak step, else an uncut one whose node runs there. */
+/* The region of the nodes at the step where most is alive, if cutting it (again) can help. */
 static uint32_t region_at_peak(const search *f, const schedule *s) {
     if (!s->n_steps) return NONE;
     const step *st = &s->steps[s->peak_step];
-    if (st->region != NONE) return can_cut(f, st->region) ? st->region : NONE;
     for (uint32_t i = 0; i < st->n; i++) {
         uint32_t r = f->plan->place.nodes[s->nodes[st->first + i].node].region;
-        if (r != NONE && can_cut(f, r)) return r;
+        /* Cutting it before must have helped by more than a trifle. */
+        if (r != NONE && can_cut(f, r) && s->lower_bound < f->alive[r] - f->alive[r] / 64) return r;
     }
     return NONE;
 }
@@ -76,8 +76,6 @@ static strand_status try_schedule(search *f, arena *a, schedule *s) {
 static strand_status fit(search *f, uint64_t limit, bool no_tiling) {
     strand_plan *p = f->plan;
     uint64_t least = UINT64_MAX;
-    uint32_t last_cut = NONE;
-    uint64_t before_cut = 0;
     for (;;) {
         arena_release(&p->chosen);
         if (try_schedule(f, &p->chosen, &p->schedule)) return f->e->status;
@@ -87,14 +85,11 @@ static strand_status fit(search *f, uint64_t limit, bool no_tiling) {
         uint64_t whole = p->block_bytes + bytes - p->schedule.bytes[0];
         if (whole < least) least = whole;
         if (!limit || whole <= limit) return STRAND_OK;
-        if (last_cut != NONE && bytes >= before_cut) f->exhausted[last_cut] = 1;
-        last_cut = NONE;
         if (p->schedule.kept_bytes > limit / 2 && drop_largest(f, &p->schedule)) continue;
         uint32_t r = no_tiling ? NONE : region_at_peak(f, &p->schedule);
         if (r != NONE) {
             f->tiles[r] *= 2;
-            last_cut = r;
-            before_cut = bytes;
+            f->alive[r] = p->schedule.lower_bound;
         } else if (!drop_largest(f, &p->schedule)) {
             return error_set(f->e, STRAND_ERR_LIMIT, "%lld x %lld needs at least %.1f MiB of memory; the limit is %.1f MiB", (long long)p->place.batch,
                              (long long)p->place.length, (double)least / 1048576, (double)limit / 1048576);
@@ -126,10 +121,13 @@ static strand_status plan_build(strand_plan *p, const strand_plan_params *params
     search f = {.plan = p, .e = e};
     f.keep = ARENA_ARRAY(&p->arena, uint8_t, m->graph.n_tensors);
     f.tiles = ARENA_ARRAY(&p->arena, uint32_t, p->place.n_regions + 1);
-    f.exhausted = ARENA_ARRAY(&p->arena, uint8_t, p->place.n_regions + 1);
-    if (!f.keep || !f.tiles || !f.exhausted) return error_set(e, STRAND_ERR_MEMORY, "out of memory while planning");
+    f.alive = ARENA_ARRAY(&p->arena, uint64_t, p->place.n_regions + 1);
+    if (!f.keep || !f.tiles || !f.alive) return error_set(e, STRAND_ERR_MEMORY, "out of memory while planning");
     memset(f.keep, 1, m->graph.n_tensors);
-    for (uint32_t r = 0; r <= p->place.n_regions; r++) f.tiles[r] = 1;
+    for (uint32_t r = 0; r <= p->place.n_regions; r++) {
+        f.tiles[r] = 1;
+        f.alive[r] = UINT64_MAX;
+    }
     if (fit(&f, params->memory_limit, params->no_tiling != 0)) return e->status;
     return number_nodes(p, e);
 }
