@@ -3,7 +3,8 @@
  *
  * The transform's size is a function of the run's length alone, so a channel's bytes depend on its own data and length. The
  * spectra of a filter that depends on weights alone are a prepared constant: a head (which length it was made for), the
- * transform's tables, 2 n floats a channel. Other filters are transformed in working memory, once for all batch entries. Up to
+ * transform's tables, 2 n floats a channel (for a short length: the taps themselves). Other filters, and constant ones whose spectra the host did not keep, are transformed
+ * in working memory, once for all batch entries; both ways give the same bytes. Up to
  * DIRECT positions the sum is taken as it stands. */
 #include "fft.h"
 #include "kernels.h"
@@ -34,19 +35,19 @@ static shape shape_of(const strand_plugin_node *node) {
 }
 
 static bool prepares(const strand_plugin_node *node) {
-    return (node->inputs[1].flags & STRAND_TENSOR_CONSTANT) && node->outputs[0].dims[node->outputs[0].rank - 1] > DIRECT;
+    return node->inputs[1].flags & STRAND_TENSOR_CONSTANT;
 }
 
 uint64_t cpu_long_conv_scratch(const cpu_device *device, const strand_plugin_node *node) {
     shape s = shape_of(node);
     uint64_t each = (uint64_t)s.n * 2 * sizeof(float), workers = (uint64_t)cpu_workers(device);
-    return prepares(node) ? workers * each : workers * 2 * each + (uint64_t)s.table * sizeof(float);
+    return workers * 2 * each + (uint64_t)s.table * sizeof(float); /* the host may choose not to keep a prepared constant */
 }
 
 uint64_t cpu_long_conv_prepare_size(const strand_plugin_node *node) {
     if (!prepares(node)) return 0;
     shape s = shape_of(node);
-    return sizeof(head) + (uint64_t)(s.table + s.channels * 2 * s.n) * sizeof(float);
+    return sizeof(head) + (uint64_t)(s.table + s.channels * cpu_max(2 * s.n, DIRECT)) * sizeof(float);
 }
 
 typedef struct job {
@@ -54,7 +55,7 @@ typedef struct job {
     cpu_fft fft;
     cpu_operand out, u, pre, post;
     int64_t dims[STRAND_PLUGIN_RANK];
-    bool has_pre, has_post, ready; /* ready: the spectra are made */
+    bool has_pre, has_post;
     const float *filter, *skip;
     int64_t filter_stride, skip_stride;
     float *spectra, *work;
@@ -98,6 +99,10 @@ CPU_KERNEL(cpu_long_conv_prepare) {
         return cpu_fail(device, STRAND_PLUGIN_ERR_ARGUMENT, "%s: the filter has no memory",
                         node->name ? node->name : "long_conv");
     *h = (head){.length = j.s.length, .channels = j.s.channels, .taps = j.s.taps};
+    for (int64_t c = 0; c < j.s.channels && j.s.length <= DIRECT; c++) {
+        memcpy(table + c * DIRECT, j.filter + c * j.filter_stride, (size_t)j.s.taps * sizeof *table);
+    }
+    if (j.s.length <= DIRECT) return STRAND_PLUGIN_OK;
     cpu_fft_plan(&j.fft, j.s.n, table, true);
     j.spectra = table + j.s.table;
     cpu_parallel(device, j.s.channels, spectrum_body, &j);
@@ -147,22 +152,34 @@ static void direct_body(void *arg, int64_t i, int32_t worker) {
     for (int64_t t = 0; t < length; t++) out[t] = post ? y[t] * post[t] : y[t];
 }
 
+/* Points the job at what `prepare` made, if that is here and was made for this very shape. */
+static bool find_prepared(const strand_plugin_node *node, job *j) {
+    const head *h = node->prepared.data;
+    if (node->prepared.bytes < cpu_long_conv_prepare_size(node)) return false;
+    if (h->length != j->s.length || h->channels != j->s.channels || h->taps != j->s.taps) return false;
+    float *table = (float *)(void *)((char *)node->prepared.data + sizeof(head));
+    j->spectra = table + j->s.table;
+    if (j->s.length > DIRECT) {
+        cpu_fft_plan(&j->fft, j->s.n, table, false);
+    } else {
+        j->filter = table;
+        j->filter_stride = DIRECT;
+    }
+    return true;
+}
+
 CPU_KERNEL(cpu_long_conv) {
+    const char *name = node->name ? node->name : "long_conv";
+    bool ready = prepares(node) && node->prepared.data;
     job j;
     collect(node, &j);
     j.work = scratch;
+    if (ready && !find_prepared(node, &j)) {
+        return cpu_fail(device, STRAND_PLUGIN_ERR_ARGUMENT, "%s: the filter was not prepared for this length", name);
+    }
     if (j.s.length <= DIRECT) {
         cpu_parallel(device, j.s.batch * j.s.channels, direct_body, &j);
-    } else if (prepares(node)) {
-        const head *h = node->prepared.data;
-        if (!h || node->prepared.bytes < cpu_long_conv_prepare_size(node) || h->length != j.s.length ||
-            h->channels != j.s.channels || h->taps != j.s.taps) {
-            return cpu_fail(device, STRAND_PLUGIN_ERR_ARGUMENT, "%s: the filter was not prepared for this length",
-                            node->name ? node->name : "long_conv");
-        }
-        float *table = (float *)(void *)((char *)node->prepared.data + sizeof(head));
-        cpu_fft_plan(&j.fft, j.s.n, table, false);
-        j.spectra = table + j.s.table;
+    } else if (ready) {
         cpu_parallel(device, j.s.batch * j.s.channels, ready_body, &j);
     } else {
         cpu_fft_plan(&j.fft, j.s.n, scratch, true);

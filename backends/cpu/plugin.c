@@ -154,7 +154,7 @@ static strand_plugin_status plugin_prepare(strand_plugin_device *device, const s
     }
     uint64_t need = op->prepare_size ? op->prepare_size(node) : 0;
     if (!need) return STRAND_PLUGIN_OK;
-    if (!node->prepared.data || node->prepared.bytes < need || !enough(scratch, node_scratch(d, node))) {
+    if (!node->prepared.data || node->prepared.bytes < need) {
         return cpu_fail(d, STRAND_PLUGIN_ERR_ARGUMENT, "%s: too little memory given to prepare",
                         node->name ? node->name : "node");
     }
@@ -167,7 +167,8 @@ static strand_plugin_status run_one(const cpu_device *d, const strand_plugin_nod
     const char *name = node->name ? node->name : "node";
     if (!op || !op->supports(node, why, sizeof why)) return cpu_fail(d, STRAND_PLUGIN_ERR_UNSUPPORTED, "%s: %s", name, why);
     for (uint32_t i = 0; i < node->n_inputs; i++)
-        if (node->inputs[i].dtype != STRAND_PLUGIN_NONE && !node->inputs[i].memory.data) {
+        if (node->inputs[i].dtype != STRAND_PLUGIN_NONE && !node->inputs[i].memory.data &&
+            !(node->prepared.data && (node->inputs[i].flags & STRAND_TENSOR_CONSTANT))) { /* what was prepared may be gone */
             return cpu_fail(d, STRAND_PLUGIN_ERR_ARGUMENT, "%s: input %u has no memory", name, i);
         }
     if (!node->outputs[0].memory.data) return cpu_fail(d, STRAND_PLUGIN_ERR_ARGUMENT, "%s: the output has no memory", name);
