@@ -71,6 +71,7 @@ static void as_tile(strand_plugin_tensor *v, int axis, int64_t begin, int64_t en
 /* The view of an instance that a node has: all of it, or the interval [begin - left, end + right) of `axis`. */
 static void bind(const strand_session *s, uint32_t index, tensor_id t, const tile_range *r, int axis, int64_t left, int64_t right, strand_plugin_tensor *v) {
     view_whole(v, tensor_of(s, t), s->batch, s->length);
+    v->id = t;
     int64_t lo = 0, hi = 0;
     if (r->cut && axis >= 0) {
         lo = clip(r->begin - left, 0, v->whole[axis]);

@@ -55,9 +55,11 @@ void node_at_maximum(const placement *p, uint32_t index, int64_t tile, strand_pl
             continue;
         }
         view_whole(&views[i], &p->graph->tensors[n->inputs[i]], p->batch, p->length);
+        views[i].id = n->inputs[i];
         if (cut && at->rules[i].axis >= 0) cut_to_tile(&views[i], at->rules[i].axis, tile, at->left + at->rules[i].left, at->right + at->rules[i].right);
     }
     view_whole(&views[n->n_inputs], &p->graph->tensors[n->output], p->batch, p->length);
+    views[n->n_inputs].id = n->output;
     if (cut) cut_to_tile(&views[n->n_inputs], at->axis, tile, at->left, at->right);
     *out = (strand_plugin_node){.op = n->op->id,
                                 .version = n->op->version,

@@ -178,7 +178,7 @@ typedef struct strand_plugin_tensor {
     int64_t origin[STRAND_PLUGIN_RANK];
     int64_t whole[STRAND_PLUGIN_RANK];
     uint32_t flags;
-    uint32_t reserved;
+    uint32_t id; /* equal ids, not 0, are one tensor of the model: how a group's nodes hang together; 0 when absent or not told */
     strand_plugin_memory memory; /* of the first element of the view; empty while asking supports or claim */
 } strand_plugin_tensor;
 
