@@ -26,6 +26,7 @@ void view_cut(strand_plugin_tensor *v, int axis, int64_t begin, int64_t end) {
     uint64_t skip = (uint64_t)(begin * v->strides[axis]) * strand_dtype_size((strand_dtype)v->dtype);
     if (v->memory.data) v->memory.data = (unsigned char *)v->memory.data + skip;
     v->memory.offset += v->memory.buffer ? skip : 0;
+    if (v->memory.bytes != UINT64_MAX) v->memory.bytes -= skip < v->memory.bytes ? skip : v->memory.bytes;
 }
 
 bool view_bytes(const strand_plugin_tensor *v, uint64_t *bytes) {
