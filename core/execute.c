@@ -209,7 +209,7 @@ static strand_status run_region(strand_session *s, uint32_t first, uint32_t *nex
     for (int64_t begin = 0; begin < extent; begin += tile) {
         tile_range r = {true, begin, begin + tile < extent ? begin + tile : extent};
         for (uint32_t i = first; i < last; i++)
-            if (launch(s, &sc->steps[i], &r) || report(s, sc->steps[i].work * (double)(r.end - r.begin) / (double)extent)) return s->error.status;
+            if (launch(s, &sc->steps[i], &r) || report(s, sc->steps[i].phase == MAIN ? sc->steps[i].work * (double)(r.end - r.begin) / (double)extent : 0)) return s->error.status;
     }
     *next = last;
     return STRAND_OK;
