@@ -143,6 +143,11 @@ void cpu_product_batch(const strand_plugin_node *node, int64_t entry, cpu_produc
     p->b.data = entry_at(node, 1, entry, node->inputs[1].rank - (o->transpose_b ? 2 : 1), rank - 1);
 }
 
+const char *cpu_product_shared(const strand_plugin_node *node) {
+    const strand_op_matmul *o = node->params;
+    return entry_at(node, 1, 0, node->inputs[1].rank - (o->transpose_b ? 2 : 1), node->outputs[0].rank - 1);
+}
+
 typedef struct job {
     const strand_plugin_node *node;
     cpu_product product;

@@ -24,6 +24,9 @@ typedef struct cpu_product {
 void cpu_product_of(const strand_plugin_node *node, cpu_product *p);
 void cpu_product_batch(const strand_plugin_node *node, int64_t entry, cpu_product *p);
 
+/* Where the second factor begins when it is shared by all batch entries. */
+const char *cpu_product_shared(const strand_plugin_node *node);
+
 /* Floats of working memory that cpu_product_block needs for blocks of at most m x n. Grows with every argument. */
 int64_t cpu_product_scratch(int64_t m, int64_t n, int64_t k);
 

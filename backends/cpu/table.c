@@ -41,6 +41,6 @@ const uint32_t cpu_table_size = sizeof cpu_table / sizeof cpu_table[0];
 #define PAIR(id, name, scratch, size, make) {id, 1},
 const strand_plugin_op cpu_ops[] = {TABLE(PAIR)};
 
-#ifndef CPU_HAS_GROUPS
+#ifdef CPU_REFERENCE
 const cpu_groups *const cpu_grouping = NULL;
 #endif

@@ -1,0 +1,274 @@
+/* group.c - nodes that the plugin runs as one launch, so that what lies between them never leaves the cache:
+ *
+ *   a matrix product and the element-wise nodes after it, tile by tile;
+ *   [matmul, matmul, add], the residual MLP, a block of rows at a time: the hidden rows are never stored whole.
+ *
+ * A host asks for groups without saying which input is which node's result; it promises only that no result but the last is
+ * used outside. A group is claimed only where that promise leaves one reading: every node has exactly one input that could be
+ * the result before it (an extent that differs rules an input out). While launching, an input without memory is that result.
+ * Every node is computed by the rows and blocks that compute it alone, so the bytes are those of the nodes one by one. */
+#include "kernels.h"
+#include "matmul.h"
+#include "rows.h"
+
+#include <string.h>
+
+#define CHAIN_HEIGHT 144 /* rows of a tile of a chain; whole panels of every variant */
+#define MLP_HEIGHT   144
+
+/* ---- recognising ---- */
+
+/* Could they be one tensor? Whole extents decide: views of one tensor may be cut differently. */
+static bool same_shape(const strand_plugin_tensor *a, const strand_plugin_tensor *b) {
+    if (a->dtype != b->dtype || a->rank != b->rank) return false;
+    for (uint32_t i = 0; i < a->rank; i++)
+        if (a->whole[i] != b->whole[i]) return false;
+    return true;
+}
+
+/* How many inputs of `node` could be the result `t`? */
+static uint32_t takers(const strand_plugin_node *node, const strand_plugin_tensor *t) {
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < node->n_inputs; i++) n += cpu_input(node, i) && same_shape(&node->inputs[i], t);
+    return n;
+}
+
+static bool element_wise(const strand_plugin_node *node) {
+    return node->op == STRAND_OP_UNARY || node->op == STRAND_OP_BINARY || node->op == STRAND_OP_DECAY_WINDOW;
+}
+
+/* Matmuls whose first factor has the result's batch axes, and whose rows therefore follow the result's. */
+static bool by_rows(const strand_plugin_node *node) {
+    const strand_op_matmul *p = node->params;
+    return node->op == STRAND_OP_MATMUL && !p->transpose_a && node->inputs[0].rank == node->outputs[0].rank &&
+           node->inputs[1].rank == 2 && node->inputs[0].dtype == STRAND_PLUGIN_F32;
+}
+
+/* [matmul, matmul, add]: the inner extent must differ from the outer one, else the hidden tensor could be what is added. */
+static bool is_mlp(const strand_plugin_node *nodes, uint32_t n) {
+    if (n < 3 || !by_rows(&nodes[0]) || !by_rows(&nodes[1]) || nodes[2].op != STRAND_OP_BINARY) return false;
+    const strand_plugin_tensor *hidden = &nodes[0].outputs[0], *out = &nodes[1].outputs[0];
+    if (same_shape(hidden, out) || takers(&nodes[1], hidden) != 1 || !same_shape(&nodes[1].inputs[0], hidden)) return false;
+    return same_shape(&nodes[2].outputs[0], out) && takers(&nodes[2], out) > 0 && takers(&nodes[2], hidden) == 0 &&
+           same_shape(&nodes[2].inputs[0], &nodes[2].inputs[1]);
+}
+
+/* The length of the chain [matmul, element-wise...] that begins at nodes[0]. */
+static uint32_t chain_length(const strand_plugin_node *nodes, uint32_t n, const uint8_t *needed) {
+    if (nodes[0].op != STRAND_OP_MATMUL) return 0;
+    uint32_t length = 1;
+    while (length < n && length < MOST_NODES && !needed[length - 1] && element_wise(&nodes[length]) &&
+           takers(&nodes[length], &nodes[0].outputs[0]) == 1 && same_shape(&nodes[length].outputs[0], &nodes[0].outputs[0])) {
+        length++;
+    }
+    /* A sum of two tensors of the result's shape is unmistakable only directly after the product. */
+    if (length == 1 && n > 1 && !needed[0] && nodes[1].op == STRAND_OP_BINARY && takers(&nodes[1], &nodes[0].outputs[0]) == 2)
+        length = 2;
+    return length;
+}
+
+static uint32_t group_claim(const strand_plugin_node *nodes, uint32_t n, const uint8_t *needed) {
+    if (n >= 3 && !needed[0] && !needed[1] && is_mlp(nodes, n)) return 3;
+    uint32_t length = n > 1 ? chain_length(nodes, n, needed) : 0;
+    return length > 1 ? length : 0;
+}
+
+static bool launched_as_mlp(const strand_plugin_node *nodes, uint32_t n) {
+    return n == 3 && nodes[1].op == STRAND_OP_MATMUL;
+}
+
+/* ---- the element-wise nodes of a group, on one row of the result ---- */
+
+/* One input: NULL where it is the row at hand. */
+typedef struct row_input {
+    cpu_operand at;
+    bool inside;
+} row_input;
+
+typedef struct element_node {
+    const strand_plugin_node *node;
+    row_input inputs[2];
+    const float *rate; /* DECAY_WINDOW */
+    int64_t rate_stride;
+} element_node;
+
+static void place_element(element_node *e, const strand_plugin_node *node) {
+    const strand_plugin_tensor *out = &node->outputs[0];
+    *e = (element_node){.node = node};
+    for (uint32_t i = 0; i < node->n_inputs && i < 2; i++) {
+        const strand_plugin_tensor *in = &node->inputs[i];
+        e->inputs[i].inside = !in->memory.data;
+        if (node->op == STRAND_OP_DECAY_WINDOW && i == 1) {
+            e->rate_stride = in->strides[0];
+            e->rate = cpu_f32(in) + cpu_lead(in, 0, out, 0) * in->strides[0];
+        } else {
+            cpu_place(out, in, node->op == STRAND_OP_BINARY && i == 1, &e->inputs[i].at);
+        }
+    }
+}
+
+static const float *input_row(const row_input *in, const int64_t *dims, int64_t row, int64_t column, const float *here) {
+    if (in->inside) return here;
+    return (const float *)(const void *)cpu_row(&in->at, dims, row) + (in->at.strides[STRAND_PLUGIN_RANK - 1] ? column : 0);
+}
+
+/* y = the node applied to `here`, columns [column, column + n) of a row; y may be `here`. */
+static void element_row(const element_node *e, float *y, const float *here, const int64_t *dims, int64_t row, int64_t column,
+                        int64_t n) {
+    const float *a = input_row(&e->inputs[0], dims, row, column, here);
+    if (e->node->op == STRAND_OP_UNARY) {
+        cpu_unary_row(((const strand_op_unary *)e->node->params)->kind, y, a, n);
+    } else if (e->node->op == STRAND_OP_DECAY_WINDOW) {
+        float rate = e->rate[row % dims[2] * e->rate_stride];
+        cpu_decay_row(e->node->params, y, a, rate, e->node->outputs[0].origin[1] + column, n);
+    } else {
+        const float *b = input_row(&e->inputs[1], dims, row, column, here);
+        int64_t step = e->inputs[1].inside || e->inputs[1].at.strides[STRAND_PLUGIN_RANK - 1] != 0;
+        cpu_binary_row(((const strand_op_binary *)e->node->params)->kind, y, a, b, step, n);
+    }
+}
+
+/* ---- chains ---- */
+
+typedef struct chain_job {
+    const strand_plugin_node *nodes;
+    uint32_t n;
+    element_node elements[MOST_NODES];
+    cpu_product product;
+    cpu_product_cut cut;
+    cpu_operand out;
+    int64_t dims[STRAND_PLUGIN_RANK];
+    float *scratch;
+    int64_t each, tile;
+} chain_job;
+
+static void chain_body(void *arg, int64_t i, int32_t worker) {
+    const chain_job *j = arg;
+    cpu_product p = j->product;
+    int64_t entry = i / (j->cut.down * j->cut.across), column = i / j->cut.down % j->cut.across * j->cut.width;
+    int64_t first = i % j->cut.down * j->cut.height;
+    int64_t height = cpu_min(j->cut.height, p.m - first), width = cpu_min(j->cut.width, p.n - column);
+    float *tile = j->scratch + worker * j->each;
+    cpu_product_batch(&j->nodes[0], entry, &p);
+    cpu_product_block(&p, first, height, column, width, tile, width, tile + j->tile);
+    for (int64_t r = 0; r < height; r++) {
+        int64_t row = entry * p.m + first + r;
+        float *here = tile + r * width, *out = (float *)(void *)cpu_row(&j->out, j->dims, row) + column;
+        for (uint32_t k = 1; k < j->n; k++) {
+            element_row(&j->elements[k - 1], k + 1 == j->n ? out : here, here, j->dims, row, column, width);
+        }
+    }
+}
+
+static void chain_sizes(chain_job *j, const strand_plugin_node *nodes) {
+    const int64_t width = 512; /* at most, as cpu_product_pieces cuts */
+    cpu_product_of(&nodes[0], &j->product);
+    j->tile = (cpu_min(CHAIN_HEIGHT, j->product.m) * cpu_min(width, j->product.n) + 15) / 16 * 16;
+    j->each = j->tile + cpu_product_scratch(cpu_min(CHAIN_HEIGHT, j->product.m), j->product.n, j->product.k);
+}
+
+static strand_plugin_status chain_run(const cpu_device *device, const strand_plugin_node *nodes, uint32_t n, void *scratch) {
+    const strand_plugin_tensor *out = &nodes[n - 1].outputs[0];
+    chain_job j = {.nodes = nodes, .n = n, .scratch = scratch};
+    chain_sizes(&j, nodes);
+    for (uint32_t k = 1; k < n; k++) place_element(&j.elements[k - 1], &nodes[k]);
+    cpu_extents(out, j.dims);
+    cpu_place(out, out, false, &j.out);
+    j.cut = cpu_product_pieces(j.dims[0] * j.dims[1], j.product.m, j.product.n, CHAIN_HEIGHT, cpu_workers(device));
+    cpu_parallel(device, j.cut.count, chain_body, &j);
+    return STRAND_PLUGIN_OK;
+}
+
+/* ---- the residual MLP ---- */
+
+typedef struct mlp_job {
+    const strand_plugin_node *nodes;
+    element_node add;
+    cpu_product first, second;
+    cpu_operand out;
+    int64_t dims[STRAND_PLUGIN_RANK], down;
+    float *scratch;
+    int64_t each, hidden, result;
+} mlp_job;
+
+static void mlp_body(void *arg, int64_t i, int32_t worker) {
+    const mlp_job *j = arg;
+    int64_t entry = i / j->down, first = i % j->down * MLP_HEIGHT, height = cpu_min(MLP_HEIGHT, j->first.m - first);
+    float *hidden = j->scratch + worker * j->each, *result = hidden + j->hidden, *packs = result + j->result;
+    cpu_product a = j->first, b = j->second;
+    cpu_product_batch(&j->nodes[0], entry, &a);
+    b.b.data = cpu_product_shared(&j->nodes[1]);
+    cpu_product_block(&a, first, height, 0, a.n, hidden, a.n, packs);
+    b.a = (cpu_factor){.data = (const char *)hidden, .dtype = STRAND_PLUGIN_F32, .outer = a.n, .inner = 1};
+    if (b.bias && b.bias_kind == STRAND_BIAS_ROWS) b.bias += first * b.bias_stride;
+    cpu_product_block(&b, 0, height, 0, b.n, result, b.n, packs);
+    for (int64_t r = 0; r < height; r++) {
+        int64_t row = entry * j->first.m + first + r;
+        element_row(&j->add, (float *)(void *)cpu_row(&j->out, j->dims, row), result + r * b.n, j->dims, row, 0, b.n);
+    }
+}
+
+static void mlp_sizes(mlp_job *j, const strand_plugin_node *nodes) {
+    cpu_product_of(&nodes[0], &j->first);
+    cpu_product_of(&nodes[1], &j->second);
+    int64_t height = cpu_min(MLP_HEIGHT, j->first.m);
+    j->hidden = (height * j->first.n + 15) / 16 * 16;
+    j->result = (height * j->second.n + 15) / 16 * 16;
+    j->each =
+        j->hidden + j->result +
+        cpu_max(cpu_product_scratch(height, j->first.n, j->first.k), cpu_product_scratch(height, j->second.n, j->second.k));
+}
+
+static strand_plugin_status mlp_run(const cpu_device *device, const strand_plugin_node *nodes, void *scratch) {
+    const strand_plugin_tensor *out = &nodes[2].outputs[0];
+    mlp_job j = {.nodes = nodes, .scratch = scratch};
+    mlp_sizes(&j, nodes);
+    place_element(&j.add, &nodes[2]);
+    cpu_extents(out, j.dims);
+    cpu_place(out, out, false, &j.out);
+    j.down = (j.first.m + MLP_HEIGHT - 1) / MLP_HEIGHT;
+    cpu_parallel(device, j.dims[0] * j.dims[1] * j.down, mlp_body, &j);
+    return STRAND_PLUGIN_OK;
+}
+
+/* ---- the table of plugin.c ---- */
+
+static uint64_t group_scratch(const cpu_device *device, const strand_plugin_node *nodes, uint32_t n) {
+    int64_t each;
+    if (!known_order(nodes, n)) return 0;
+    if (launched_as_mlp(nodes, n)) {
+        mlp_job j = {.nodes = nodes};
+        mlp_sizes(&j, nodes);
+        each = j.each;
+    } else {
+        chain_job j = {.nodes = nodes};
+        chain_sizes(&j, nodes);
+        each = j.each;
+    }
+    return (uint64_t)each * sizeof(float) * (uint64_t)cpu_workers(device);
+}
+
+/* Is this a group that group_claim could have taken, with memory where it must be? */
+static bool runnable(const strand_plugin_node *nodes, uint32_t n) {
+    char why[200];
+    if (!known_order(nodes, n) || !nodes[n - 1].outputs[0].memory.data) return false;
+    for (uint32_t i = 0; i < n; i++) {
+        const strand_plugin_node *node = &nodes[i];
+        bool ok = node->op == STRAND_OP_MATMUL   ? cpu_supports_matmul(node, why, sizeof why)
+                  : node->op == STRAND_OP_UNARY  ? cpu_supports_unary(node, why, sizeof why)
+                  : node->op == STRAND_OP_BINARY ? cpu_supports_binary(node, why, sizeof why)
+                                                 : cpu_supports_decay_window(node, why, sizeof why);
+        uint32_t inside = 0;
+        for (uint32_t k = 0; k < node->n_inputs; k++) inside += cpu_input(node, k) && !node->inputs[k].memory.data;
+        if (!ok || (i == 0 ? inside != 0 : inside == 0)) return false;
+    }
+    return true;
+}
+
+static strand_plugin_status group_run(const cpu_device *device, const strand_plugin_node *nodes, uint32_t n, void *scratch) {
+    if (!runnable(nodes, n)) return cpu_fail(device, STRAND_PLUGIN_ERR_UNSUPPORTED, "this group was never claimed");
+    return launched_as_mlp(nodes, n) ? mlp_run(device, nodes, scratch) : chain_run(device, nodes, n, scratch);
+}
+
+static const cpu_groups groups = {group_claim, group_scratch, group_run};
+const cpu_groups *const cpu_grouping = &groups;
