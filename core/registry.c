@@ -4,6 +4,8 @@
 #define _GNU_SOURCE
 #include "registry.h"
 
+#include "context.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +16,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #endif
+
+/* What the plugin left with host->fail, as " (text)", or "". Also keeps it from being taken for a later failure's. */
+static void take_reason(const registry *r, char *text, size_t bytes) {
+    char said[200];
+    context_take_fail(r->host->context, said, sizeof said);
+    snprintf(text, bytes, said[0] ? " (%s)" : "%s", said);
+}
 
 #define NAME_FIELD(s, f) #s "." #f,
 #define NAME_SIZE(s) "sizeof " #s,
@@ -79,10 +88,17 @@ bool registry_check(const strand_plugin *t, char *why, size_t bytes) {
     return check_slots(t->api, why, bytes);
 }
 
+/* A plugin's own text may hold anything; what is kept is one line. */
 static void refuse(registry *r, const char *file, const char *why) {
     if (r->n_refusals == REGISTRY_MAX_REFUSALS) return;
-    const char *f = arena_string(&r->arena, file, strlen(file)), *w = arena_string(&r->arena, why, strlen(why));
-    if (!f || !w) return;
+    char *f = arena_string(&r->arena, file, strlen(file)), *w = arena_string(&r->arena, why, strlen(why));
+    if (!f || !w) {
+        r->exhausted = true;
+        return;
+    }
+    for (char *at = w; *at; at++)
+        if ((unsigned char)*at < 32 || *at == 127) *at = ' ';
+    why = w;
     char line[512];
     snprintf(line, sizeof line, "plugin %s: %s", file, why);
     r->host->log(r->host->context, STRAND_LOG_INFO, line);
@@ -122,8 +138,9 @@ static void consider(registry *r, const char *file, void *handle, strand_plugin_
     }
     if (!why[0] && !slot && r->n_plugins == REGISTRY_MAX_PLUGINS) snprintf(why, sizeof why, "too many plugins");
     p.file = arena_string(&r->arena, file, strlen(file));
+    if (!p.file) r->exhausted = true;
     if (why[0] || !p.file) {
-        refuse(r, file, why[0] ? why : "out of memory");
+        if (why[0]) refuse(r, file, why);
         unload(&p);
         return;
     }
@@ -138,14 +155,21 @@ static void consider(registry *r, const char *file, void *handle, strand_plugin_
 }
 
 #ifndef STRAND_STATIC_PLUGINS
+/* Was this very file looked at before, by whatever path? The folders of the search may well be one. */
+static bool seen_before(registry *r, const struct stat *st) {
+    for (int32_t i = 0; i < r->n_seen; i++)
+        if (r->seen[i].device == (uint64_t)st->st_dev && r->seen[i].inode == (uint64_t)st->st_ino) return true;
+    if (r->n_seen < (int32_t)(sizeof r->seen / sizeof r->seen[0])) r->seen[r->n_seen++] = (registry_seen){(uint64_t)st->st_dev, (uint64_t)st->st_ino};
+    return false;
+}
+
 static void load_file(registry *r, const char *path) {
     struct stat st;
     char why[300];
     if (stat(path, &st)) return refuse(r, path, "cannot be opened");
+    if (seen_before(r, &st)) return;
     if (!S_ISREG(st.st_mode)) return refuse(r, path, "is not a file");
     if (st.st_mode & S_IWOTH) return refuse(r, path, "may be written by anybody; take the write permission for others away");
-    for (int32_t i = 0; i < r->n_plugins; i++)
-        if (!strcmp(r->plugins[i].file, path)) return;
     void *handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     if (!handle) {
         const char *text = dlerror();
@@ -177,7 +201,10 @@ static void load_folder(registry *r, const char *folder) {
     for (struct dirent *entry; (entry = readdir(dir));) {
         if (!plugin_name(entry->d_name) || n == REGISTRY_MAX_REFUSALS) continue;
         const char *name = arena_string(&r->arena, entry->d_name, strlen(entry->d_name));
-        if (!name) break;
+        if (!name) {
+            r->exhausted = true;
+            break;
+        }
         int j = n++;
         for (; j > 0 && strcmp(names[j - 1], name) > 0; j--) names[j] = names[j - 1];
         names[j] = name;
@@ -185,7 +212,10 @@ static void load_folder(registry *r, const char *folder) {
     closedir(dir);
     for (int i = 0; i < n; i++) {
         const char *path = arena_printf(&r->arena, "%s/%s", folder, names[i]);
-        if (path) load_file(r, path);
+        if (path)
+            load_file(r, path);
+        else
+            r->exhausted = true;
     }
 }
 
@@ -195,6 +225,7 @@ static void load_list(registry *r, const char *list) {
         size_t n = strcspn(at, ":");
         char *path = arena_string(&r->arena, at, n);
         at += n + (at[n] == ':');
+        if (!path) r->exhausted = true;
         if (!path || !n) continue;
         struct stat st;
         if (path[0] != '/')
@@ -278,7 +309,9 @@ static bool add_device(registry *r, registry_plugin *p, uint32_t index, char *wh
     d.api_size = api->size < sizeof *api ? api->size : (uint32_t)sizeof *api;
     strand_plugin_status status = d.name ? api->device_open(p->instance, index, &d.device) : STRAND_PLUGIN_ERR_MEMORY;
     if (status || !d.device) {
-        snprintf(why, bytes, "its device %u did not open (status %d)", index, status);
+        char reason[210];
+        take_reason(r, reason, sizeof reason);
+        snprintf(why, bytes, "its device %u did not open, status %d%s", index, status, reason);
         return false;
     }
     r->devices[r->n_devices++] = d;
@@ -287,10 +320,12 @@ static bool add_device(registry *r, registry_plugin *p, uint32_t index, char *wh
 
 /* Starts a chosen plugin. Where that fails it is refused like any other. */
 static void start(registry *r, registry_plugin *p) {
-    char why[256] = "";
+    char why[300] = "";
     strand_plugin_status status = p->table.api->open(r->host, &p->instance);
     if (status || !p->instance) {
-        snprintf(why, sizeof why, "its initialisation failed with status %d", status);
+        char reason[210];
+        take_reason(r, reason, sizeof reason);
+        snprintf(why, sizeof why, "its initialisation failed with status %d%s", status, reason);
         p->instance = NULL;
     } else {
         uint32_t n = p->table.api->device_count(p->instance);
@@ -309,7 +344,11 @@ strand_status registry_open(registry *r, const strand_allocator *allocator, cons
     consider(r, "built-in", NULL, strand_cpu_entry);
 #endif
     if (!no_plugins) search(r, plugin_path);
-    for (int32_t i = 0; i < r->n_plugins; i++) start(r, &r->plugins[i]);
+    for (int32_t i = 0; i < r->n_plugins && !r->exhausted; i++) start(r, &r->plugins[i]);
+    if (r->exhausted) {
+        registry_close(r);
+        return error_set(e, STRAND_ERR_MEMORY, "out of memory while looking for plugins");
+    }
     if (r->n_devices > 0) return STRAND_OK;
     char first[400] = "";
     if (r->n_refusals > 0) snprintf(first, sizeof first, "; %.150s: %.200s", r->refusals[0].file, r->refusals[0].why);

@@ -34,13 +34,20 @@ typedef struct registry_refusal {
 #define REGISTRY_MAX_DEVICES 64
 #define REGISTRY_MAX_REFUSALS 64
 
+/* A file that was looked at, whatever came of it: one found again by another path is passed over. */
+typedef struct registry_seen {
+    uint64_t device, inode;
+} registry_seen;
+
 typedef struct registry {
     const strand_host *host;
     arena arena;
     registry_plugin plugins[REGISTRY_MAX_PLUGINS];
     registry_device devices[REGISTRY_MAX_DEVICES];
     registry_refusal refusals[REGISTRY_MAX_REFUSALS];
-    int32_t n_plugins, n_devices, n_refusals;
+    registry_seen seen[REGISTRY_MAX_PLUGINS + REGISTRY_MAX_REFUSALS];
+    int32_t n_plugins, n_devices, n_refusals, n_seen;
+    bool exhausted; /* memory ran out while looking */
 } registry;
 
 /* Loads what it finds. Refused plugins are not an error; being out of memory is. */
