@@ -15,6 +15,7 @@
 
 #define CHAIN_HEIGHT 144 /* rows of a tile of a chain; whole panels of every variant */
 #define MLP_HEIGHT   144
+#define MOST_NODES   8
 
 /* ---- recognising ---- */
 
@@ -75,6 +76,15 @@ static uint32_t group_claim(const strand_plugin_node *nodes, uint32_t n, const u
 
 static bool launched_as_mlp(const strand_plugin_node *nodes, uint32_t n) {
     return n == 3 && nodes[1].op == STRAND_OP_MATMUL;
+}
+
+/* Are these operators in the order of one of the groups? */
+static bool known_order(const strand_plugin_node *nodes, uint32_t n) {
+    if (n < 2 || n > MOST_NODES || nodes[0].op != STRAND_OP_MATMUL) return false;
+    if (launched_as_mlp(nodes, n)) return nodes[2].op == STRAND_OP_BINARY;
+    for (uint32_t i = 1; i < n; i++)
+        if (!element_wise(&nodes[i])) return false;
+    return true;
 }
 
 /* ---- the element-wise nodes of a group, on one row of the result ---- */
