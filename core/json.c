@@ -47,7 +47,8 @@ static int peek(const parser *p) {
 }
 
 static void skip_space(parser *p) {
-    while (p->at < p->length && (p->text[p->at] == ' ' || p->text[p->at] == '\t' || p->text[p->at] == '\n' || p->text[p->at] == '\r')) {
+    while (p->at < p->length &&
+           (p->text[p->at] == ' ' || p->text[p->at] == '\t' || p->text[p->at] == '\n' || p->text[p->at] == '\r')) {
         p->at++;
     }
 }
@@ -67,7 +68,10 @@ static int32_t hex4(const parser *p, size_t at) {
     int32_t value = 0;
     for (size_t i = at; i < at + 4; i++) {
         char c = p->text[i];
-        int digit = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+        int digit = c >= '0' && c <= '9'   ? c - '0'
+                    : c >= 'a' && c <= 'f' ? c - 'a' + 10
+                    : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                           : -1;
         if (digit < 0) return -1;
         value = value * 16 + digit;
     }
@@ -100,7 +104,9 @@ static strand_status parse_escape(parser *p, uint32_t *out) {
     p->at += 5;
     *out = (uint32_t)high;
     if (high < 0xD800 || high > 0xDFFF) return STRAND_OK;
-    int32_t low = high < 0xDC00 && p->length - p->at >= 2 && p->text[p->at] == '\\' && p->text[p->at + 1] == 'u' ? hex4(p, p->at + 2) : -1;
+    int32_t low = high < 0xDC00 && p->length - p->at >= 2 && p->text[p->at] == '\\' && p->text[p->at + 1] == 'u'
+                      ? hex4(p, p->at + 2)
+                      : -1;
     if (low < 0xDC00 || low > 0xDFFF) return fail(p, start, "half a surrogate pair");
     p->at += 6;
     *out = 0x10000 + (((uint32_t)high - 0xD800) << 10) + ((uint32_t)low - 0xDC00);
@@ -285,13 +291,16 @@ static strand_status parse_children(parser *p, json *parent, int depth) {
         if (!child) return status;
         if (object && (status = parse_key(p, &child->node))) return status;
         if ((status = parse_value(p, &child->node, depth + 1))) return status;
-        if (last) last->next = &child->node;
-        else parent->first = &child->node;
+        if (last)
+            last->next = &child->node;
+        else
+            parent->first = &child->node;
         last = &child->node;
         parent->count++;
         skip_space(p);
         int c = peek(p);
-        if (c != closing && c != ',') return fail(p, p->at, object ? "a ',' or '}' is missing here" : "a ',' or ']' is missing here");
+        if (c != closing && c != ',')
+            return fail(p, p->at, object ? "a ',' or '}' is missing here" : "a ',' or ']' is missing here");
         p->at++;
         if (c == closing) return object ? check_keys(p, parent) : STRAND_OK;
         skip_space(p);

@@ -6,7 +6,7 @@
 #include <stdint.h>
 
 #define SHA256_BYTES 32
-#define SHA256_HEX 65 /* 64 digits and the zero */
+#define SHA256_HEX   65 /* 64 digits and the zero */
 
 typedef struct sha256 {
     uint32_t state[8];

@@ -14,18 +14,12 @@
 
 /* Ranks in order; the alternatives of one rank are separated by NULL-terminated rows. A name with '*' stands for any beginning. */
 static const char *const ranks[][3] = {
-    {"*.index.json"},
-    {"model.safetensors"},
-    {"pytorch_model.bin"},
-    {"model.pt", "model.pth"},
-    {"weights.ckpt", "weights.pth"},
-    {"last.ckpt"},
-    {"best.pth.tar"},
-    {"params.safetensors"},
-    {"*.gguf"},
+    {"*.index.json"},          {"model.safetensors"},           {"pytorch_model.bin"},
+    {"model.pt", "model.pth"}, {"weights.ckpt", "weights.pth"}, {"last.ckpt"},
+    {"best.pth.tar"},          {"params.safetensors"},          {"*.gguf"},
 };
-#define LOOKED_FOR                                                                                                                       \
-    "*.index.json, model.safetensors, pytorch_model.bin, model.{pt,pth}, weights.{ckpt,pth}, last.ckpt, best.pth.tar, "                 \
+#define LOOKED_FOR                                                                                                             \
+    "*.index.json, model.safetensors, pytorch_model.bin, model.{pt,pth}, weights.{ckpt,pth}, last.ckpt, best.pth.tar, "        \
     "params.safetensors, *.gguf"
 #define N_RANKS ((int)(sizeof ranks / sizeof ranks[0]))
 
@@ -79,8 +73,8 @@ static strand_status list(int dir, const char *path, found *f, error *e) {
 }
 
 bool weights_plain_name(const char *name, size_t length) {
-    return length > 0 && length < 256 && strlen(name) == length && !strchr(name, '/') && !strchr(name, '\\') && !strstr(name, "..") &&
-           strcmp(name, ".") != 0;
+    return length > 0 && length < 256 && strlen(name) == length && !strchr(name, '/') && !strchr(name, '\\') &&
+           !strstr(name, "..") && strcmp(name, ".") != 0;
 }
 
 /* The "weights" key of a config.json; *name is NULL when there is no config or no such key. */
@@ -99,26 +93,31 @@ static strand_status read_config(arena *scratch, int dir, const char *path, cons
     const json *value = json_get(root, "weights");
     const char *given = value && value->type == JSON_STRING ? value->text : NULL;
     if (given && !weights_plain_name(given, value->length)) {
-        return error_set(e, STRAND_ERR_FORMAT, "%s: \"weights\" is %.100s, not the plain name of a file in %s; open the weights file itself", shown, given,
-                         path);
+        return error_set(e, STRAND_ERR_FORMAT,
+                         "%s: \"weights\" is %.100s, not the plain name of a file in %s; open the weights file itself", shown,
+                         given, path);
     }
     *name = given;
     return STRAND_OK;
 }
 
-strand_status directory_find(arena *scratch, int dir, const char *path, const char *config, const char **name, bool *from_config,
-                             error *e) {
+strand_status directory_find(arena *scratch, int dir, const char *path, const char *config, const char **name,
+                             bool *from_config, error *e) {
     found f = {.rank = N_RANKS};
     strand_status status = list(dir, path, &f, e);
     if (status) return status;
     if (f.second[0]) {
-        return error_set(e, STRAND_ERR_FORMAT, "%s: holds both %.100s and %.100s; open the one that is meant, or remove the other", path, f.first,
+        return error_set(e, STRAND_ERR_FORMAT,
+                         "%s: holds both %.100s and %.100s; open the one that is meant, or remove the other", path, f.first,
                          f.second);
     }
     *from_config = f.rank == N_RANKS;
     *name = NULL;
-    if (*from_config) status = read_config(scratch, dir, path, config, name, e);
-    else if (!(*name = arena_string(scratch, f.first, strlen(f.first)))) status = weights_no_memory(path, e);
+    if (*from_config)
+        status = read_config(scratch, dir, path, config, name, e);
+    else if (!(*name = arena_string(scratch, f.first, strlen(f.first))))
+        status = weights_no_memory(path, e);
     if (status || *name) return status;
-    return error_set(e, STRAND_ERR_IO, "%s: no weights file; looked for " LOOKED_FOR " and the \"weights\" of config.json", path);
+    return error_set(e, STRAND_ERR_IO, "%s: no weights file; looked for " LOOKED_FOR " and the \"weights\" of config.json",
+                     path);
 }

@@ -20,11 +20,33 @@
 static const char *const branches[] = {"state_dict", "model_state_dict", "model_state", "model", "state_dict_ema"};
 
 /* Where there is no such branch the dict itself is taken, without these. */
-static const char *const ignored[] = {
-    "hyper_parameters", "hparams", "hparams_name", "hparams_type", "datamodule_hyper_parameters", "datamodule_hparams_name",
-    "optimizer", "optimizers", "optimizer_state", "optimizer_states", "optimizer_state_dict", "lr_scheduler", "lr_schedulers", "scheduler",
-    "scheduler_state", "scheduler_state_dict", "callbacks", "loops", "scaler", "amp", "amp_scaling_state", "native_amp_scaling_state",
-    "rng_state", "args", "config", "cfg", "train_args"};
+static const char *const ignored[] = {"hyper_parameters",
+                                      "hparams",
+                                      "hparams_name",
+                                      "hparams_type",
+                                      "datamodule_hyper_parameters",
+                                      "datamodule_hparams_name",
+                                      "optimizer",
+                                      "optimizers",
+                                      "optimizer_state",
+                                      "optimizer_states",
+                                      "optimizer_state_dict",
+                                      "lr_scheduler",
+                                      "lr_schedulers",
+                                      "scheduler",
+                                      "scheduler_state",
+                                      "scheduler_state_dict",
+                                      "callbacks",
+                                      "loops",
+                                      "scaler",
+                                      "amp",
+                                      "amp_scaling_state",
+                                      "native_amp_scaling_state",
+                                      "rng_state",
+                                      "args",
+                                      "config",
+                                      "cfg",
+                                      "train_args"};
 
 typedef struct walk {
     weights *w;
@@ -86,7 +108,8 @@ static void gather(const weights_tensor *t, const layout *l, size_t element, con
             memcpy(to, from + at * element, (size_t)t->dims[last] * element);
             to += (uint64_t)t->dims[last] * element;
         } else {
-            for (int64_t j = 0; j < t->dims[last]; j++, to += element) memcpy(to, from + (at + (uint64_t)(j * l->strides[last])) * element, element);
+            for (int64_t j = 0; j < t->dims[last]; j++, to += element)
+                memcpy(to, from + (at + (uint64_t)(j * l->strides[last])) * element, element);
         }
         for (int32_t i = last - 1; i >= 0 && ++index[i] == t->dims[i]; i--) index[i] = 0;
     }
@@ -105,7 +128,9 @@ static strand_status fetch(walk *k, const pickle_storage *s, weights_tensor *t, 
     const uint8_t *from = bytes->aligned + (s->view_offset + l->offset) * s->element;
     if (l->contiguous) return t->data = from, STRAND_OK;
     if (t->bytes > k->copied) {
-        return error_set(k->error, STRAND_ERR_LIMIT, "%s: tensor %.200s: expanded from few elements to %" PRIu64 " bytes, more than four times the file; save it with .contiguous()",
+        return error_set(k->error, STRAND_ERR_LIMIT,
+                         "%s: tensor %.200s: expanded from few elements to %" PRIu64
+                         " bytes, more than four times the file; save it with .contiguous()",
                          k->w->path, k->name, t->bytes);
     }
     k->copied -= t->bytes;
@@ -121,16 +146,18 @@ static strand_status add_tensor(walk *k, const pickle_tensor *from) {
     weights_tensor t = {.dtype = s->dtype};
     layout l;
     if (s->dtype == STRAND_NONE) {
-        return error_set(k->error, STRAND_ERR_UNSUPPORTED, "%s: tensor %.200s: a torch.%s; convert it to a real floating-point or integer type", k->w->path,
+        return error_set(k->error, STRAND_ERR_UNSUPPORTED,
+                         "%s: tensor %.200s: a torch.%s; convert it to a real floating-point or integer type", k->w->path,
                          k->name, s->type);
     }
-    if (from->size->kind != PICKLE_TUPLE || from->stride->kind != PICKLE_TUPLE || from->size->as.list.count != from->stride->as.list.count ||
-        from->offset->kind != PICKLE_INT || from->offset->as.integer < 0) {
+    if (from->size->kind != PICKLE_TUPLE || from->stride->kind != PICKLE_TUPLE ||
+        from->size->as.list.count != from->stride->as.list.count || from->offset->kind != PICKLE_INT ||
+        from->offset->as.integer < 0) {
         return bad(k, "its offset, shape or strides are not what torch.save writes");
     }
     if (from->size->as.list.count > STRAND_MAX_RANK) {
-        return error_set(k->error, STRAND_ERR_UNSUPPORTED, "%s: tensor %.200s: %" PRIu64 " axes; at most %d are supported", k->w->path, k->name,
-                         from->size->as.list.count, STRAND_MAX_RANK);
+        return error_set(k->error, STRAND_ERR_UNSUPPORTED, "%s: tensor %.200s: %" PRIu64 " axes; at most %d are supported",
+                         k->w->path, k->name, from->size->as.list.count, STRAND_MAX_RANK);
     }
     t.rank = (int32_t)from->size->as.list.count;
     l.offset = (uint64_t)from->offset->as.integer;
@@ -141,7 +168,8 @@ static strand_status add_tensor(walk *k, const pickle_tensor *from) {
     strand_status status = place(k, s, &t, &l);
     if (!status) status = fetch(k, s, &t, &l);
     if (status) return status;
-    if (k->length + 1 > k->name_bytes) return error_set(k->error, STRAND_ERR_LIMIT, "%s: more bytes of names than a file of its size can hold", k->w->path);
+    if (k->length + 1 > k->name_bytes)
+        return error_set(k->error, STRAND_ERR_LIMIT, "%s: more bytes of names than a file of its size can hold", k->w->path);
     k->name_bytes -= k->length + 1;
     t.name = arena_string(&k->w->arena, k->name, k->length);
     return t.name ? weights_add(k->w, &t, k->error) : weights_no_memory(k->w->path, k->error);
@@ -171,10 +199,11 @@ static bool extend_name(walk *k, const pickle_value *key) {
 
 static strand_status foreign(const walk *k, const pickle_value *value) {
     const pickle_name *name = value->as.global.name;
-    return error_set(k->error, STRAND_ERR_UNSUPPORTED,
-                     "%s: %.200s is an object of %.*s.%.*s, which only its own code could rebuild; save model.state_dict() instead", k->w->path,
-                     k->length ? k->name : "the checkpoint", (int)(name->module_length < 80 ? name->module_length : 80), name->module,
-                     (int)(name->name_length < 80 ? name->name_length : 80), name->name);
+    return error_set(
+        k->error, STRAND_ERR_UNSUPPORTED,
+        "%s: %.200s is an object of %.*s.%.*s, which only its own code could rebuild; save model.state_dict() instead",
+        k->w->path, k->length ? k->name : "the checkpoint", (int)(name->module_length < 80 ? name->module_length : 80),
+        name->module, (int)(name->name_length < 80 ? name->name_length : 80), name->name);
 }
 
 static bool is_one_of(const pickle_value *key, const char *const names[], size_t n) {
@@ -192,11 +221,13 @@ static strand_status visit_dict(walk *k, const pickle_value *dict, int depth) {
     size_t length = k->length;
     for (const pickle_cell *cell = dict->as.list.first; cell; cell = cell->next) {
         pickle_kind kind = cell->value->kind;
-        if (k->visits-- == 0) return error_set(k->error, STRAND_ERR_LIMIT, "%s: its dicts repeat one another beyond any use", k->w->path);
+        if (k->visits-- == 0)
+            return error_set(k->error, STRAND_ERR_LIMIT, "%s: its dicts repeat one another beyond any use", k->w->path);
         if (depth == 0 && is_one_of(cell->key, ignored, sizeof ignored / sizeof ignored[0])) continue;
         if (kind != PICKLE_TENSOR && kind != PICKLE_DICT && kind != PICKLE_OPAQUE && kind != PICKLE_GLOBAL) continue;
         if (!extend_name(k, cell->key)) {
-            return error_set(k->error, STRAND_ERR_FORMAT, "%s: in %.200s: a key that is neither a number nor text of at most 1024 bytes in all", k->w->path,
+            return error_set(k->error, STRAND_ERR_FORMAT,
+                             "%s: in %.200s: a key that is neither a number nor text of at most 1024 bytes in all", k->w->path,
                              k->length ? k->name : "the checkpoint");
         }
         strand_status status = visit(k, cell->value, depth + 1);
@@ -209,7 +240,8 @@ static strand_status visit_dict(walk *k, const pickle_value *dict, int depth) {
 
 static strand_status visit(walk *k, const pickle_value *value, int depth) {
     if (value->kind == PICKLE_TENSOR) return add_tensor(k, value->as.tensor);
-    if (value->kind == PICKLE_DICT) return depth < MAX_DEPTH ? visit_dict(k, value, depth) : bad(k, "nested deeper than 32 dicts");
+    if (value->kind == PICKLE_DICT)
+        return depth < MAX_DEPTH ? visit_dict(k, value, depth) : bad(k, "nested deeper than 32 dicts");
     return pickle_is_plain(value) ? STRAND_OK : foreign(k, value);
 }
 
@@ -228,7 +260,10 @@ static const pickle_cell *find_branch(const pickle_value *top) {
 }
 
 static const char *kind_name(pickle_kind kind) {
-    return kind == PICKLE_TENSOR ? "a single tensor" : kind == PICKLE_LIST ? "a list" : kind == PICKLE_TUPLE ? "a tuple" : "a plain value";
+    return kind == PICKLE_TENSOR  ? "a single tensor"
+           : kind == PICKLE_LIST  ? "a list"
+           : kind == PICKLE_TUPLE ? "a tuple"
+                                  : "a plain value";
 }
 
 strand_status pytorch_flatten(weights *w, const pickle_value *object, uint64_t budget, error *e) {
@@ -238,8 +273,8 @@ strand_status pytorch_flatten(weights *w, const pickle_value *object, uint64_t b
     if (checked_mul(w->size, 4, &more)) checked_add(k.copied, more, &k.copied);
     if (object->kind == PICKLE_OPAQUE || object->kind == PICKLE_GLOBAL) return foreign(&k, object);
     if (object->kind != PICKLE_DICT) {
-        return error_set(e, STRAND_ERR_UNSUPPORTED, "%s: holds %s and not a dict of named tensors; save model.state_dict()", w->path,
-                         kind_name(object->kind));
+        return error_set(e, STRAND_ERR_UNSUPPORTED, "%s: holds %s and not a dict of named tensors; save model.state_dict()",
+                         w->path, kind_name(object->kind));
     }
     const pickle_cell *branch = find_branch(object);
     if (branch && branch->value->kind == PICKLE_OPAQUE) {
@@ -248,5 +283,8 @@ strand_status pytorch_flatten(weights *w, const pickle_value *object, uint64_t b
     }
     strand_status status = branch ? visit_dict(&k, branch->value, 1) : visit_dict(&k, object, 0);
     if (status || w->count > 0) return status;
-    return error_set(e, STRAND_ERR_FORMAT, "%s: no tensors in it; looked in state_dict, model_state_dict, model_state, model, state_dict_ema and at the top", w->path);
+    return error_set(
+        e, STRAND_ERR_FORMAT,
+        "%s: no tensors in it; looked in state_dict, model_state_dict, model_state, model, state_dict_ema and at the top",
+        w->path);
 }

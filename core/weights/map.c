@@ -28,7 +28,9 @@ strand_status map_open(int dir, const char *name, const char *shown, bool follow
         fd = openat(dir, name, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY | (follow ? 0 : O_NOFOLLOW));
     } while (fd < 0 && errno == EINTR);
     if (fd < 0 && !follow && errno == ELOOP) {
-        return error_set(e, STRAND_ERR_IO, "%s: a symbolic link, which a name from another file may not lead through; put the file itself there", shown);
+        return error_set(e, STRAND_ERR_IO,
+                         "%s: a symbolic link, which a name from another file may not lead through; put the file itself there",
+                         shown);
     }
     if (fd < 0) return error_set(e, STRAND_ERR_IO, "%s: cannot be opened: %s", shown, strerror(errno));
     strand_status status = map_fd(fd, shown, out, e);

@@ -45,8 +45,10 @@ bool pickle_append(pickle *p, pickle_value *list, pickle_value *key, pickle_valu
     if (!cell) return false;
     cell->key = key;
     cell->value = value;
-    if (list->as.list.last) list->as.list.last->next = cell;
-    else list->as.list.first = cell;
+    if (list->as.list.last)
+        list->as.list.last->next = cell;
+    else
+        list->as.list.first = cell;
     list->as.list.last = cell;
     list->as.list.count++;
     return true;
@@ -175,7 +177,9 @@ static strand_status op_proto(pickle *p, uint8_t code) {
     (void)code;
     uint64_t version;
     if (!take_number(p, 1, &version)) return cut(p);
-    return version >= 2 && version <= 5 ? STRAND_OK : pickle_fail(p, "a pickle protocol other than 2 to 5; save it again with a current PyTorch");
+    return version >= 2 && version <= 5
+               ? STRAND_OK
+               : pickle_fail(p, "a pickle protocol other than 2 to 5; save it again with a current PyTorch");
 }
 
 static strand_status op_frame(pickle *p, uint8_t code) {
@@ -186,7 +190,11 @@ static strand_status op_frame(pickle *p, uint8_t code) {
 }
 
 static strand_status op_constant(pickle *p, uint8_t code) {
-    return push(p, code == 'N' ? &p->none : code == 0x88 ? &p->yes : code == 0x89 ? &p->no : code == ')' ? &p->empty : &p->mark);
+    return push(p, code == 'N'    ? &p->none
+                   : code == 0x88 ? &p->yes
+                   : code == 0x89 ? &p->no
+                   : code == ')'  ? &p->empty
+                                  : &p->mark);
 }
 
 static strand_status push_int(pickle *p, int64_t integer) {
@@ -272,10 +280,12 @@ static strand_status op_short_tuple(pickle *p, uint8_t code) {
 /* Adds the stack's items from `first` up to the container below them. */
 static strand_status extend(pickle *p, pickle_value *target, uint64_t first, bool pairs) {
     if (target->kind == PICKLE_OPAQUE || target->kind == PICKLE_PLAIN) return STRAND_OK; /* swallowed */
-    if (target->kind != (pairs ? PICKLE_DICT : PICKLE_LIST)) return pickle_fail(p, "items are added to something that is not a list or dict");
+    if (target->kind != (pairs ? PICKLE_DICT : PICKLE_LIST))
+        return pickle_fail(p, "items are added to something that is not a list or dict");
     if (pairs && (p->depth - first) % 2 != 0) return pickle_fail(p, "a key without a value");
     for (uint64_t i = first; i < p->depth; i += pairs ? 2 : 1) {
-        bool done = pairs ? pickle_append(p, target, p->stack[i], p->stack[i + 1]) : pickle_append(p, target, NULL, p->stack[i]);
+        bool done =
+            pairs ? pickle_append(p, target, p->stack[i], p->stack[i + 1]) : pickle_append(p, target, NULL, p->stack[i]);
         if (!done) return pickle_no_memory(p);
     }
     return STRAND_OK;
@@ -370,7 +380,8 @@ static strand_status op_stack_global(pickle *p, uint8_t code) {
     const pickle_value *name = pop(p), *module = name ? pop(p) : NULL;
     if (!module) return stack_empty(p);
     if (name->kind != PICKLE_STRING || module->kind != PICKLE_STRING) return pickle_fail(p, "a global whose name is not text");
-    if (name->as.string.length > 1024 || module->as.string.length > 1024) return pickle_fail(p, "a global with a name of more than 1024 bytes");
+    if (name->as.string.length > 1024 || module->as.string.length > 1024)
+        return pickle_fail(p, "a global with a name of more than 1024 bytes");
     return push_global(p, &(pickle_name){module->as.string.bytes, name->as.string.bytes, (uint32_t)module->as.string.length,
                                          (uint32_t)name->as.string.length});
 }
@@ -406,25 +417,38 @@ static strand_status op_persistent(pickle *p, uint8_t code) {
 
 /* The instruction set. The text opcodes of protocols 0 and 1, extension codes and out-of-band buffers are left out: torch.save
  * writes none of them. STOP is '.', in pickle_read. */
+/* clang-format off */
 static const instruction instructions[256] = {
     [0x80] = op_proto, [0x95] = op_frame,
     ['N'] = op_constant, [0x88] = op_constant, [0x89] = op_constant, [')'] = op_constant, ['('] = op_constant,
     ['J'] = op_int, ['K'] = op_int, ['M'] = op_int, [0x8a] = op_long, [0x8b] = op_long, ['G'] = op_float,
     ['X'] = op_string, [0x8c] = op_string, [0x8d] = op_string, /* text */
-    ['T'] = op_string, ['U'] = op_string, ['B'] = op_string, ['C'] = op_string, [0x8e] = op_string, [0x96] = op_string, /* bytes */
+    ['T'] = op_string, ['U'] = op_string, ['B'] = op_string, ['C'] = op_string, [0x8e] = op_string,
+    [0x96] = op_string, /* bytes */
     [']'] = op_empty, ['}'] = op_empty, [0x8f] = op_empty,
     ['l'] = op_marked_list, ['t'] = op_marked_list, [0x85] = op_short_tuple, [0x86] = op_short_tuple, [0x87] = op_short_tuple,
     ['a'] = op_extend_one, ['s'] = op_extend_one, ['e'] = op_extend_marked, ['u'] = op_extend_marked, [0x90] = op_extend_marked,
     ['d'] = op_dict, [0x91] = op_frozenset,
-    ['0'] = op_pop, ['1'] = op_pop, ['2'] = op_dup, ['q'] = op_put, ['r'] = op_put, [0x94] = op_put, ['h'] = op_get, ['j'] = op_get,
+    ['0'] = op_pop, ['1'] = op_pop, ['2'] = op_dup,
+    ['q'] = op_put, ['r'] = op_put, [0x94] = op_put, ['h'] = op_get, ['j'] = op_get,
     ['c'] = op_global, [0x93] = op_stack_global, ['R'] = op_call, [0x81] = op_call, [0x92] = op_call, ['b'] = op_build,
     ['Q'] = op_persistent,
 };
+/* clang-format on */
 
 void pickle_init(pickle *p, arena *a, const uint8_t *data, uint64_t size, const char *path, const char *part, error *e) {
-    *p = (pickle){.arena = a, .data = data, .size = size, .path = path, .part = part, .error = e,
-                  .mark = {PICKLE_MARK, {0}}, .none = {PICKLE_NONE, {0}}, .no = {PICKLE_BOOL, {0}}, .yes = {PICKLE_BOOL, {1}},
-                  .empty = {PICKLE_TUPLE, {0}}, .plain = {PICKLE_PLAIN, {0}}};
+    *p = (pickle){.arena = a,
+                  .data = data,
+                  .size = size,
+                  .path = path,
+                  .part = part,
+                  .error = e,
+                  .mark = {PICKLE_MARK, {0}},
+                  .none = {PICKLE_NONE, {0}},
+                  .no = {PICKLE_BOOL, {0}},
+                  .yes = {PICKLE_BOOL, {1}},
+                  .empty = {PICKLE_TUPLE, {0}},
+                  .plain = {PICKLE_PLAIN, {0}}};
 }
 
 strand_status pickle_read(pickle *p, const pickle_value **out) {
@@ -437,13 +461,15 @@ strand_status pickle_read(pickle *p, const pickle_value **out) {
         if (!code) return cut(p);
         if (*code == '.') break;
         if (!instructions[*code]) {
-            return error_set(p->error, STRAND_ERR_FORMAT, "%s: %s, byte %" PRIu64 ": opcode 0x%02x is not one that torch.save writes", p->path, p->part,
+            return error_set(p->error, STRAND_ERR_FORMAT,
+                             "%s: %s, byte %" PRIu64 ": opcode 0x%02x is not one that torch.save writes", p->path, p->part,
                              p->at - 1, *code);
         }
         strand_status status = instructions[*code](p, *code);
         if (status) return status;
     }
-    if (p->depth != 1 || p->stack[0] == &p->mark) return pickle_fail(p, "the pickle ends with other than one value on its stack");
+    if (p->depth != 1 || p->stack[0] == &p->mark)
+        return pickle_fail(p, "the pickle ends with other than one value on its stack");
     *out = p->stack[0];
     return STRAND_OK;
 }

@@ -52,7 +52,7 @@ struct pickle_value {
             uint64_t count;
         } list; /* TUPLE, LIST, DICT */
         struct {
-            const pickle_name *name;            /* OPAQUE: of the global that would have made it */
+            const pickle_name *name;           /* OPAQUE: of the global that would have made it */
             const struct pickle_global *known; /* NULL: not on the list */
         } global;
         pickle_storage *storage;
@@ -69,7 +69,7 @@ struct pickle_cell {
 struct pickle_storage {
     const char *key; /* in the file, not terminated */
     uint64_t key_length;
-    const char *type; /* "FloatStorage" */
+    const char *type;   /* "FloatStorage" */
     strand_dtype dtype; /* STRAND_NONE: a type that exists in PyTorch only */
     size_t element;
     uint64_t numel;

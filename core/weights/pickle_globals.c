@@ -73,7 +73,8 @@ static bool spells(const char *text, const char *bytes, uint32_t length) {
 
 const struct pickle_global *pickle_known(const pickle_name *name) {
     for (size_t i = 0; i < sizeof globals / sizeof globals[0]; i++) {
-        if (spells(globals[i].module, name->module, name->module_length) && spells(globals[i].name, name->name, name->name_length)) {
+        if (spells(globals[i].module, name->module, name->module_length) &&
+            spells(globals[i].name, name->name, name->name_length)) {
             return &globals[i];
         }
     }
@@ -81,7 +82,8 @@ const struct pickle_global *pickle_known(const pickle_name *name) {
 }
 
 bool pickle_is_plain(const pickle_value *value) {
-    return value->kind == PICKLE_PLAIN || (value->kind == PICKLE_GLOBAL && value->as.global.known && value->as.global.known->meaning == MEANS_PLAIN);
+    return value->kind == PICKLE_PLAIN ||
+           (value->kind == PICKLE_GLOBAL && value->as.global.known && value->as.global.known->meaning == MEANS_PLAIN);
 }
 
 static pickle_value *opaque(pickle *p, const pickle_value *function, const pickle_value *args) {
@@ -110,7 +112,8 @@ static pickle_value *new_dict(pickle *p, pickle_value *args) {
 }
 
 static pickle_value *new_tensor(pickle *p, pickle_value *args) {
-    const pickle_value *storage = pickle_item(args, 0), *offset = pickle_item(args, 1), *size = pickle_item(args, 2), *stride = pickle_item(args, 3);
+    const pickle_value *storage = pickle_item(args, 0), *offset = pickle_item(args, 1), *size = pickle_item(args, 2),
+                       *stride = pickle_item(args, 3);
     if (!stride || storage->kind != PICKLE_STORAGE) return args;
     pickle_tensor *tensor = ARENA_NEW(p->arena, pickle_tensor);
     pickle_value *value = tensor ? pickle_new(p, PICKLE_TENSOR) : NULL;
@@ -149,33 +152,41 @@ pickle_value *pickle_call(pickle *p, const pickle_value *function, pickle_value 
 /* (view key, offset, numel) of a legacy storage that shows a part of another. */
 static bool read_view(const pickle_value *view, pickle_storage *s) {
     const pickle_value *offset = pickle_item(view, 1), *numel = pickle_item(view, 2);
-    if (!numel || offset->kind != PICKLE_INT || numel->kind != PICKLE_INT || offset->as.integer < 0 || numel->as.integer < 0) return false;
+    if (!numel || offset->kind != PICKLE_INT || numel->kind != PICKLE_INT || offset->as.integer < 0 || numel->as.integer < 0)
+        return false;
     s->view_offset = (uint64_t)offset->as.integer;
     s->view_numel = (uint64_t)numel->as.integer;
     return s->view_offset <= s->numel && s->view_numel <= s->numel - s->view_offset;
 }
 
 strand_status pickle_persistent(pickle *p, const pickle_value *id, pickle_value **out) {
-    const pickle_value *tag = pickle_item(id, 0), *key = pickle_item(id, 2), *numel = pickle_item(id, 4), *view = pickle_item(id, 5);
+    const pickle_value *tag = pickle_item(id, 0), *key = pickle_item(id, 2), *numel = pickle_item(id, 4),
+                       *view = pickle_item(id, 5);
     pickle_value *type = pickle_item(id, 1);
     /* ('module', class, file, source): how legacy files name a module's class. */
     if (type && pickle_is_text(tag, "module") && type->kind == PICKLE_GLOBAL) return *out = type, STRAND_OK;
-    if (!numel || !pickle_is_text(tag, "storage") || type->kind != PICKLE_GLOBAL || key->kind != PICKLE_STRING || numel->kind != PICKLE_INT ||
-        numel->as.integer < 0) {
+    if (!numel || !pickle_is_text(tag, "storage") || type->kind != PICKLE_GLOBAL || key->kind != PICKLE_STRING ||
+        numel->kind != PICKLE_INT || numel->as.integer < 0) {
         return pickle_fail(p, "a persistent id other than ('storage', type, key, location, numel)");
     }
     const known_global *known = type->as.global.known;
     if (!known || known->meaning != MEANS_STORAGE) {
         const pickle_name *name = type->as.global.name;
-        return error_set(p->error, STRAND_ERR_UNSUPPORTED, "%s: %s: a storage of the unknown type %.*s.%.*s", p->path, p->part, (int)name->module_length,
-                         name->module, (int)name->name_length, name->name);
+        return error_set(p->error, STRAND_ERR_UNSUPPORTED, "%s: %s: a storage of the unknown type %.*s.%.*s", p->path, p->part,
+                         (int)name->module_length, name->module, (int)name->name_length, name->name);
     }
     pickle_storage *s = ARENA_NEW(p->arena, pickle_storage);
     pickle_bytes *bytes = ARENA_NEW(p->arena, pickle_bytes);
     *out = s && bytes ? pickle_new(p, PICKLE_STORAGE) : NULL;
     if (!*out) return STRAND_OK;
-    *s = (pickle_storage){.key = key->as.string.bytes, .key_length = key->as.string.length, .type = known->name, .dtype = known->dtype,
-                          .element = known->element, .numel = (uint64_t)numel->as.integer, .older = p->storages, .bytes = bytes};
+    *s = (pickle_storage){.key = key->as.string.bytes,
+                          .key_length = key->as.string.length,
+                          .type = known->name,
+                          .dtype = known->dtype,
+                          .element = known->element,
+                          .numel = (uint64_t)numel->as.integer,
+                          .older = p->storages,
+                          .bytes = bytes};
     s->view_numel = s->numel;
     if (view && view->kind != PICKLE_NONE && !read_view(view, s)) return pickle_fail(p, "a storage's view is outside of it");
     p->storages = s;

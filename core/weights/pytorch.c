@@ -28,7 +28,8 @@ static int compare_storages(const void *a, const void *b) {
 }
 
 static strand_status bad_storage(const weights *w, const pickle_storage *s, const char *why, error *e) {
-    return error_set(e, STRAND_ERR_FORMAT, "%s: storage %.*s: %s", w->path, (int)(s->key_length < 100 ? s->key_length : 100), s->key, why);
+    return error_set(e, STRAND_ERR_FORMAT, "%s: storage %.*s: %s", w->path, (int)(s->key_length < 100 ? s->key_length : 100),
+                     s->key, why);
 }
 
 /* Each storage key once, in order; storages of one key share their bytes and must agree in type and length. */
@@ -64,8 +65,10 @@ static const pickle_storage *find_storage(const storages *all, const char *key, 
         const pickle_storage *s = all->leaders[middle];
         int order = compare_key(key, length, s->key, s->key_length);
         if (order == 0) return s;
-        if (order < 0) high = middle;
-        else low = middle + 1;
+        if (order < 0)
+            high = middle;
+        else
+            low = middle + 1;
     }
     return NULL;
 }
@@ -74,7 +77,8 @@ static const pickle_storage *find_storage(const storages *all, const char *key, 
 static strand_status give_bytes(const weights *w, const pickle_storage *s, const uint8_t *data, uint64_t size, error *e) {
     uint64_t need;
     if (!checked_mul(s->numel, s->element, &need) || need != size) {
-        return error_set(e, STRAND_ERR_FORMAT, "%s: storage %.*s: %" PRIu64 " elements of %zu bytes are said to be in %" PRIu64 " bytes", w->path,
+        return error_set(e, STRAND_ERR_FORMAT,
+                         "%s: storage %.*s: %" PRIu64 " elements of %zu bytes are said to be in %" PRIu64 " bytes", w->path,
                          (int)s->key_length, s->key, s->numel, s->element, size);
     }
     s->bytes->data = data;
@@ -93,7 +97,8 @@ static strand_status find_pickle(const weights *w, const zip *z, const zip_entry
         const zip_entry *x = &z->entries[i];
         if (x->name_length < n || memcmp(x->name + x->name_length - n, wanted, n) != 0) continue;
         const char *slash = memchr(x->name, '/', x->name_length);
-        if (slash ? slash != x->name + x->name_length - n - 1 : x->name_length != n) continue; /* deeper, or the end of another name */
+        if (slash ? slash != x->name + x->name_length - n - 1 : x->name_length != n)
+            continue; /* deeper, or the end of another name */
         if (*out) return error_set(e, STRAND_ERR_FORMAT, "%s: two entries are named data.pkl; a PyTorch file has one", w->path);
         *out = x;
     }
@@ -102,7 +107,8 @@ static strand_status find_pickle(const weights *w, const zip *z, const zip_entry
 }
 
 /* The entry whose name is the pickle's folder and `name`. */
-static const zip_entry *find_beside(const zip *z, const zip_entry *pickle_entry, const char *folder, const char *name, uint64_t length) {
+static const zip_entry *find_beside(const zip *z, const zip_entry *pickle_entry, const char *folder, const char *name,
+                                    uint64_t length) {
     char full[WEIGHTS_MAX_NAME];
     size_t base = pickle_entry->name_length - strlen("data.pkl"), middle = strlen(folder);
     if (base > sizeof full || middle > sizeof full - base || length > sizeof full - base - middle) return NULL;
@@ -124,7 +130,8 @@ static strand_status read_zip(weights *w, arena *scratch, error *e) {
     if (status) return status;
     const zip_entry *order = find_beside(&z, entry, "", "byteorder", 9);
     if (order && (order->size != 6 || memcmp(order->data, "little", 6) != 0)) {
-        return error_set(e, STRAND_ERR_UNSUPPORTED, "%s: its byte order is not little-endian; save it again on a little-endian machine", w->path);
+        return error_set(e, STRAND_ERR_UNSUPPORTED,
+                         "%s: its byte order is not little-endian; save it again on a little-endian machine", w->path);
     }
     pickle_init(&p, scratch, entry->data, entry->size, w->path, "data.pkl", e);
     if ((status = pickle_read(&p, &object))) return status;
@@ -169,7 +176,8 @@ static strand_status check_system(const weights *w, const pickle_value *version,
     if (version->kind != PICKLE_INT || version->as.integer != 1001) {
         return error_set(e, STRAND_ERR_UNSUPPORTED, "%s: a legacy PyTorch file of a protocol other than 1001", w->path);
     }
-    if (system->kind != PICKLE_DICT) return error_set(e, STRAND_ERR_FORMAT, "%s: the legacy header's facts of the system are not a dict", w->path);
+    if (system->kind != PICKLE_DICT)
+        return error_set(e, STRAND_ERR_FORMAT, "%s: the legacy header's facts of the system are not a dict", w->path);
     for (const pickle_cell *cell = system->as.list.first; cell; cell = cell->next) {
         if (!pickle_is_text(cell->key, "little_endian")) continue;
         if (cell->value->kind == PICKLE_BOOL && cell->value->as.integer) return STRAND_OK;
@@ -180,11 +188,15 @@ static strand_status check_system(const weights *w, const pickle_value *version,
 
 /* The data behind the pickles: for each key its number of elements and the elements, to the end of the file. */
 static strand_status read_legacy_data(const weights *w, const storages *all, const pickle_value *keys, uint64_t at, error *e) {
-    if (keys->kind != PICKLE_LIST) return error_set(e, STRAND_ERR_FORMAT, "%s: the legacy list of storage keys is not a list", w->path);
+    if (keys->kind != PICKLE_LIST)
+        return error_set(e, STRAND_ERR_FORMAT, "%s: the legacy list of storage keys is not a list", w->path);
     for (const pickle_cell *cell = keys->as.list.first; cell; cell = cell->next) {
         const pickle_value *key = cell->value;
-        const pickle_storage *s = key->kind == PICKLE_STRING ? find_storage(all, key->as.string.bytes, key->as.string.length) : NULL;
-        if (!s) return error_set(e, STRAND_ERR_FORMAT, "%s: byte %" PRIu64 ": a storage that the object does not mention", w->path, at);
+        const pickle_storage *s =
+            key->kind == PICKLE_STRING ? find_storage(all, key->as.string.bytes, key->as.string.length) : NULL;
+        if (!s)
+            return error_set(e, STRAND_ERR_FORMAT, "%s: byte %" PRIu64 ": a storage that the object does not mention", w->path,
+                             at);
         if (s->bytes->data) return bad_storage(w, s, "it is in the list of storages twice", e);
         uint64_t bytes;
         if (!checked_range(at, 8, w->size) || read_u64(w->data + at) != s->numel) {

@@ -15,17 +15,17 @@
 
 struct weights {
     arena arena;
-    const char *path;    /* names the file in errors */
+    const char *path; /* names the file in errors */
     const char *format;
     const uint8_t *data; /* of one file; NULL for shards, whose bytes are their own */
     uint64_t size;
-    map map;             /* what is to be unmapped; empty where the caller keeps the bytes */
+    map map; /* what is to be unmapped; empty where the caller keeps the bytes */
     weights_tensor *tensors;
     int64_t count, room;
     const void **by_name; /* weights_tensor pointers in the order of their names */
     weights_text *metadata;
     int64_t n_metadata;
-    weights **shards;     /* in the order of their file names */
+    weights **shards; /* in the order of their file names */
     int64_t n_shards;
     char sha256[SHA256_HEX];
 };
@@ -52,11 +52,11 @@ strand_status weights_no_memory(const char *path, error *e);
 strand_status weights_open_single(const strand_allocator *allocator, int dir, const char *name, const char *shown, bool follow,
                                   weights **out, error *e);
 /* The same from bytes that the caller keeps. */
-strand_status weights_open_bytes(const strand_allocator *allocator, const void *data, uint64_t size, const char *shown, weights **out,
-                                 error *e);
+strand_status weights_open_bytes(const strand_allocator *allocator, const void *data, uint64_t size, const char *shown,
+                                 weights **out, error *e);
 /* Looks for the weights file of a directory; *name is put into `scratch`. `from_config`: its name was text in a config.json. */
-strand_status directory_find(arena *scratch, int dir, const char *path, const char *config, const char **name, bool *from_config,
-                             error *e);
+strand_status directory_find(arena *scratch, int dir, const char *path, const char *config, const char **name,
+                             bool *from_config, error *e);
 
 /* Is it the name of a file in the directory at hand: no separator, no "..", no zero byte? For names that come from files. */
 bool weights_plain_name(const char *name, size_t length);

@@ -43,7 +43,8 @@ static strand_status bad(const weights *w, const char *name, error *e, const cha
 
 /* A whole number that is not negative and is spelled without point and exponent. */
 static bool whole(const json *value, int64_t *out) {
-    if (value->type != JSON_NUMBER || !value->is_integer || value->integer < 0 || strspn(value->text, "0123456789") != value->length) {
+    if (value->type != JSON_NUMBER || !value->is_integer || value->integer < 0 ||
+        strspn(value->text, "0123456789") != value->length) {
         return false;
     }
     *out = value->integer;
@@ -59,7 +60,8 @@ static strand_status read_dtype(const weights *w, const json *value, entry *out,
         return STRAND_OK;
     }
     return error_set(e, STRAND_ERR_UNSUPPORTED,
-                     "%s: tensor %.200s: dtype %.40s is not supported; convert it to F32, F16, BF16, F64, BOOL or an integer type of 8 to 64 bits",
+                     "%s: tensor %.200s: dtype %.40s is not supported; convert it to F32, F16, BF16, F64, BOOL or an integer "
+                     "type of 8 to 64 bits",
                      w->path, out->tensor.name, value->text);
 }
 
@@ -67,31 +69,37 @@ static strand_status read_shape(const weights *w, const json *value, entry *out,
     weights_tensor *t = &out->tensor;
     if (!value || value->type != JSON_ARRAY) return bad(w, t->name, e, "its shape is not an array");
     if (value->count > STRAND_MAX_RANK) {
-        return error_set(e, STRAND_ERR_UNSUPPORTED, "%s: tensor %.200s: %zu axes; at most %d are supported", w->path, t->name, value->count,
-                         STRAND_MAX_RANK);
+        return error_set(e, STRAND_ERR_UNSUPPORTED, "%s: tensor %.200s: %zu axes; at most %d are supported", w->path, t->name,
+                         value->count, STRAND_MAX_RANK);
     }
     for (const json *dim = value->first; dim; dim = dim->next) {
-        if (!whole(dim, &t->dims[t->rank++])) return bad(w, t->name, e, "an extent of its shape is not a whole number from 0 up");
+        if (!whole(dim, &t->dims[t->rank++]))
+            return bad(w, t->name, e, "an extent of its shape is not a whole number from 0 up");
     }
     uint64_t elements;
-    if (!shape_bytes(t->dims, t->rank, out->element, &elements, &t->bytes)) return bad(w, t->name, e, "its shape's product overflows");
+    if (!shape_bytes(t->dims, t->rank, out->element, &elements, &t->bytes))
+        return bad(w, t->name, e, "its shape's product overflows");
     return STRAND_OK;
 }
 
 static strand_status read_offsets(const weights *w, const json *value, uint64_t buffer, entry *out, error *e) {
     int64_t begin, end;
     const weights_tensor *t = &out->tensor;
-    if (!value || value->type != JSON_ARRAY || value->count != 2 || !whole(value->first, &begin) || !whole(value->first->next, &end)) {
+    if (!value || value->type != JSON_ARRAY || value->count != 2 || !whole(value->first, &begin) ||
+        !whole(value->first->next, &end)) {
         return bad(w, t->name, e, "its data_offsets are not two whole numbers");
     }
     if (begin > end) return bad(w, t->name, e, "its data_offsets end before they begin");
     if ((uint64_t)end > buffer) {
-        return error_set(e, STRAND_ERR_FORMAT, "%s: tensor %.200s: its data ends at byte %" PRId64 " of a buffer of %" PRIu64 "; the file is cut short",
+        return error_set(e, STRAND_ERR_FORMAT,
+                         "%s: tensor %.200s: its data ends at byte %" PRId64 " of a buffer of %" PRIu64
+                         "; the file is cut short",
                          w->path, t->name, end, buffer);
     }
     if ((uint64_t)(end - begin) != t->bytes) {
-        return error_set(e, STRAND_ERR_FORMAT, "%s: tensor %.200s: shape and dtype need %" PRIu64 " bytes, data_offsets give %" PRId64, w->path, t->name,
-                         t->bytes, end - begin);
+        return error_set(e, STRAND_ERR_FORMAT,
+                         "%s: tensor %.200s: shape and dtype need %" PRIu64 " bytes, data_offsets give %" PRId64, w->path,
+                         t->name, t->bytes, end - begin);
     }
     out->begin = (uint64_t)begin;
     out->end = (uint64_t)end;
@@ -115,7 +123,8 @@ static strand_status read_metadata(weights *w, const json *value, error *e) {
     w->metadata = ARENA_ARRAY(&w->arena, weights_text, value->count);
     if (!w->metadata) return weights_no_memory(w->path, e);
     for (const json *text = value->first; text; text = text->next) {
-        if (text->type != JSON_STRING) return error_set(e, STRAND_ERR_FORMAT, "%s: __metadata__ %.200s is not a string", w->path, text->key);
+        if (text->type != JSON_STRING)
+            return error_set(e, STRAND_ERR_FORMAT, "%s: __metadata__ %.200s is not a string", w->path, text->key);
         weights_text *out = &w->metadata[w->n_metadata];
         out->key = arena_string(&w->arena, text->key, strlen(text->key));
         out->value = arena_string(&w->arena, text->text, text->length);
@@ -133,14 +142,17 @@ static int compare_offsets(const void *a, const void *b) {
 }
 
 /* In the order of their data: no hole, no overlap; then each gets its bytes and its lasting name. */
-static strand_status place_entries(weights *w, const void **sorted, size_t count, const uint8_t *buffer, uint64_t size, error *e) {
+static strand_status place_entries(weights *w, const void **sorted, size_t count, const uint8_t *buffer, uint64_t size,
+                                   error *e) {
     uint64_t at = 0;
     sort_pointers(sorted, count, compare_offsets);
     for (size_t i = 0; i < count; i++) {
         const entry *x = sorted[i];
         if (x->begin != at) {
-            return error_set(e, STRAND_ERR_FORMAT, "%s: tensor %.200s: its data begins at byte %" PRIu64 " of the buffer, %s byte %" PRIu64, w->path,
-                             x->tensor.name, x->begin, x->begin > at ? "leaving a hole after" : "overlapping another's that ends at", at);
+            return error_set(e, STRAND_ERR_FORMAT,
+                             "%s: tensor %.200s: its data begins at byte %" PRIu64 " of the buffer, %s byte %" PRIu64, w->path,
+                             x->tensor.name, x->begin,
+                             x->begin > at ? "leaving a hole after" : "overlapping another's that ends at", at);
         }
         at = x->end;
         weights_tensor t = x->tensor;
@@ -151,21 +163,26 @@ static strand_status place_entries(weights *w, const void **sorted, size_t count
         if (status) return status;
     }
     if (at == size) return STRAND_OK;
-    return error_set(e, STRAND_ERR_FORMAT, "%s: the tensors end at byte %" PRIu64 " of a buffer of %" PRIu64 " bytes: the rest belongs to none", w->path,
-                     at, size);
+    return error_set(e, STRAND_ERR_FORMAT,
+                     "%s: the tensors end at byte %" PRIu64 " of a buffer of %" PRIu64 " bytes: the rest belongs to none",
+                     w->path, at, size);
 }
 
 static strand_status read_header(weights *w, arena *scratch, error *e) {
-    if (w->size < 8) return error_set(e, STRAND_ERR_FORMAT, "%s: %" PRIu64 " bytes are too few for a safetensors file", w->path, w->size);
+    if (w->size < 8)
+        return error_set(e, STRAND_ERR_FORMAT, "%s: %" PRIu64 " bytes are too few for a safetensors file", w->path, w->size);
     uint64_t length = read_u64(w->data);
     if (length > MAX_HEADER) {
-        return error_set(e, STRAND_ERR_FORMAT, "%s: a safetensors header of %" PRIu64 " bytes; at most %u are allowed", w->path, length, MAX_HEADER);
+        return error_set(e, STRAND_ERR_FORMAT, "%s: a safetensors header of %" PRIu64 " bytes; at most %u are allowed", w->path,
+                         length, MAX_HEADER);
     }
     if (length > w->size - 8) {
-        return error_set(e, STRAND_ERR_FORMAT, "%s: a safetensors header of %" PRIu64 " bytes in a file of %" PRIu64 "; the file is cut short", w->path,
-                         length, w->size);
+        return error_set(e, STRAND_ERR_FORMAT,
+                         "%s: a safetensors header of %" PRIu64 " bytes in a file of %" PRIu64 "; the file is cut short",
+                         w->path, length, w->size);
     }
-    if (length < 2 || w->data[8] != '{') return error_set(e, STRAND_ERR_FORMAT, "%s: the safetensors header does not begin with '{' at byte 8", w->path);
+    if (length < 2 || w->data[8] != '{')
+        return error_set(e, STRAND_ERR_FORMAT, "%s: the safetensors header does not begin with '{' at byte 8", w->path);
     const uint8_t *buffer = w->data + 8 + length;
     uint64_t size = w->size - 8 - length;
     const json *root;

@@ -24,15 +24,16 @@ strand_status sharded_parse(arena *a, const uint8_t *data, uint64_t size, const 
     if (status) return status;
     const json *files = json_get(root, "weight_map");
     if (!files || files->type != JSON_OBJECT) {
-        return error_set(e, STRAND_ERR_FORMAT, "%s: JSON without a \"weight_map\": not the index of a sharded checkpoint", path);
+        return error_set(e, STRAND_ERR_FORMAT, "%s: JSON without a \"weight_map\": not the index of a sharded checkpoint",
+                         path);
     }
     shard_index index = {.entries = ARENA_ARRAY(a, shard_entry, files->count)};
     const void **sorted = ARENA_ARRAY(a, const void *, files->count);
     if (!index.entries || !sorted) return weights_no_memory(path, e);
     for (const json *name = files->first; name; name = name->next) {
         if (name->type != JSON_STRING || !weights_plain_name(name->text, name->length)) {
-            return error_set(e, STRAND_ERR_FORMAT, "%s: weight_map %.200s: %.100s is not a plain file name beside the index", path, name->key,
-                             name->type == JSON_STRING ? name->text : "the value");
+            return error_set(e, STRAND_ERR_FORMAT, "%s: weight_map %.200s: %.100s is not a plain file name beside the index",
+                             path, name->key, name->type == JSON_STRING ? name->text : "the value");
         }
         sorted[index.count] = &index.entries[index.count];
         index.entries[index.count++] = (shard_entry){name->key, name->text, 0};
@@ -46,7 +47,8 @@ strand_status sharded_parse(arena *a, const uint8_t *data, uint64_t size, const 
         index.entries[x - index.entries].shard = index.n_files - 1;
     }
     if (index.count == 0) return error_set(e, STRAND_ERR_FORMAT, "%s: its weight_map is empty", path);
-    if (index.n_files > MAX_SHARDS) return error_set(e, STRAND_ERR_LIMIT, "%s: %zu shards; at most %d are allowed", path, index.n_files, MAX_SHARDS);
+    if (index.n_files > MAX_SHARDS)
+        return error_set(e, STRAND_ERR_LIMIT, "%s: %zu shards; at most %d are allowed", path, index.n_files, MAX_SHARDS);
     *out = index;
     return STRAND_OK;
 }
@@ -84,7 +86,9 @@ static strand_status gather(weights *w, arena *scratch, int dir, const map *m, e
     for (size_t i = 0; !status && i < index.count; i++) {
         const shard_entry *x = &index.entries[i];
         const weights_tensor *t = weights_find(w->shards[x->shard], x->tensor);
-        if (!t) return error_set(e, STRAND_ERR_FORMAT, "%s: tensor %.200s is not in %s, where the index says it is", w->path, x->tensor, x->file);
+        if (!t)
+            return error_set(e, STRAND_ERR_FORMAT, "%s: tensor %.200s is not in %s, where the index says it is", w->path,
+                             x->tensor, x->file);
         status = weights_add(w, t, e);
     }
     return status;

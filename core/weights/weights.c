@@ -28,8 +28,10 @@ bool shape_bytes(const int64_t *dims, int32_t rank, size_t element, uint64_t *el
     bool empty = false;
     for (int32_t i = 0; i < rank; i++) {
         if (dims[i] < 0) return false;
-        if (dims[i] == 0) empty = true;
-        else if (!checked_mul(product, (uint64_t)dims[i], &product)) return false;
+        if (dims[i] == 0)
+            empty = true;
+        else if (!checked_mul(product, (uint64_t)dims[i], &product))
+            return false;
     }
     if (product > INT64_MAX) return false;
     *bytes = empty ? 0 : product;
@@ -71,7 +73,8 @@ strand_status weights_finish(weights *w, error *e) {
     sort_pointers(w->by_name, (size_t)w->count, compare_names);
     for (int64_t i = 1; i < w->count; i++) {
         const weights_tensor *x = w->by_name[i];
-        if (compare_names(w->by_name[i - 1], x) == 0) return error_set(e, STRAND_ERR_FORMAT, "%s: two tensors are named %.200s", w->path, x->name);
+        if (compare_names(w->by_name[i - 1], x) == 0)
+            return error_set(e, STRAND_ERR_FORMAT, "%s: two tensors are named %.200s", w->path, x->name);
     }
     return STRAND_OK;
 }
@@ -86,15 +89,24 @@ static bool begins(const uint8_t *data, uint64_t size, const char *magic, size_t
 
 /* A file of a kind that is known and not read here: what it is and what helps, or NULL. */
 static const char *foreign(const uint8_t *data, uint64_t size) {
-    if (begins(data, size, "GGUF", 4)) return "a GGUF file, which is not supported yet by this version; give safetensors or PyTorch weights";
-    if (begins(data, size, "\x1f\x8b", 2)) return "compressed with gzip; unpack it first (gunzip, or tar xzf) and give the weights file";
-    if (begins(data, size, "BZh", 3) || begins(data, size, "\xfd" "7zXZ", 5) || begins(data, size, "\x28\xb5\x2f\xfd", 4)) {
+    if (begins(data, size, "GGUF", 4))
+        return "a GGUF file, which is not supported yet by this version; give safetensors or PyTorch weights";
+    if (begins(data, size, "\x1f\x8b", 2))
+        return "compressed with gzip; unpack it first (gunzip, or tar xzf) and give the weights file";
+    if (begins(data, size, "BZh", 3) ||
+        begins(data, size,
+               "\xfd"
+               "7zXZ",
+               5) ||
+        begins(data, size, "\x28\xb5\x2f\xfd", 4)) {
         return "a compressed file; unpack it first and give the weights file";
     }
-    if (size >= 512 && memcmp(data + 257, "ustar", 5) == 0) return "a tar archive; unpack it first (tar xf) and give the weights file within";
+    if (size >= 512 && memcmp(data + 257, "ustar", 5) == 0)
+        return "a tar archive; unpack it first (tar xf) and give the weights file within";
     if (begins(data, size, "\x89HDF", 4)) return "an HDF5 file, which is not supported; convert it to safetensors";
     if (begins(data, size, "\x93NUMPY", 6)) return "a NumPy array, which is not supported; convert it to safetensors";
-    if (begins(data, size, "version https://git-lfs", 23)) return "a Git LFS pointer and not the file itself; fetch it with git lfs pull";
+    if (begins(data, size, "version https://git-lfs", 23))
+        return "a Git LFS pointer and not the file itself; fetch it with git lfs pull";
     if (begins(data, size, "lmgg", 4) || begins(data, size, "fmgg", 4) || begins(data, size, "tjgg", 4)) {
         return "a ggml file, which is not supported; give safetensors or PyTorch weights";
     }
@@ -125,7 +137,9 @@ static strand_status read_bytes(weights *w, error *e) {
     if (!read) {
         const char *what = foreign(w->data, w->size);
         if (what) return error_set(e, STRAND_ERR_UNSUPPORTED, "%s: %s", w->path, what);
-        return error_set(e, STRAND_ERR_FORMAT, "%s: not a weights file of a known format (safetensors, PyTorch zip or legacy, *.index.json)", w->path);
+        return error_set(e, STRAND_ERR_FORMAT,
+                         "%s: not a weights file of a known format (safetensors, PyTorch zip or legacy, *.index.json)",
+                         w->path);
     }
     strand_status status = read(w, e);
     return status ? status : weights_finish(w, e);
@@ -151,13 +165,15 @@ static strand_status create(const strand_allocator *allocator, const char *path,
 
 /* Ends an opening: hands the object out, or closes it. */
 static strand_status deliver(weights *w, strand_status status, weights **out) {
-    if (status) weights_close(w);
-    else *out = w;
+    if (status)
+        weights_close(w);
+    else
+        *out = w;
     return status;
 }
 
-strand_status weights_open_bytes(const strand_allocator *allocator, const void *data, uint64_t size, const char *shown, weights **out,
-                                 error *e) {
+strand_status weights_open_bytes(const strand_allocator *allocator, const void *data, uint64_t size, const char *shown,
+                                 weights **out, error *e) {
     weights *w;
     strand_status status = create(allocator, shown, &w, e);
     if (status) return status;
@@ -166,8 +182,8 @@ strand_status weights_open_bytes(const strand_allocator *allocator, const void *
     return deliver(w, read_bytes(w, e), out);
 }
 
-strand_status weights_open_memory(const strand_allocator *allocator, const void *data, size_t bytes, const char *name, weights **out,
-                                  error *e) {
+strand_status weights_open_memory(const strand_allocator *allocator, const void *data, size_t bytes, const char *name,
+                                  weights **out, error *e) {
     weights *w;
     strand_status status = create(allocator, name ? name : "memory", &w, e);
     if (status) return status;
@@ -192,8 +208,8 @@ strand_status weights_open_single(const strand_allocator *allocator, int dir, co
 }
 
 /* The file `name` in `dir`: an index with its shards, or a single file. */
-static strand_status open_in(const strand_allocator *allocator, int dir, const char *name, const char *shown, bool follow, weights **out,
-                             error *e) {
+static strand_status open_in(const strand_allocator *allocator, int dir, const char *name, const char *shown, bool follow,
+                             weights **out, error *e) {
     map m;
     strand_status status = map_open(dir, name, shown, follow, &m, e);
     if (status) return status;
@@ -207,8 +223,8 @@ static strand_status open_in(const strand_allocator *allocator, int dir, const c
     return index ? status : weights_open_single(allocator, dir, name, shown, follow, out, e);
 }
 
-static strand_status open_directory(const strand_allocator *allocator, int dir, const char *path, const char *config, weights **out,
-                                    error *e) {
+static strand_status open_directory(const strand_allocator *allocator, int dir, const char *path, const char *config,
+                                    weights **out, error *e) {
     arena scratch;
     arena_init(&scratch, allocator);
     const char *name;
@@ -233,9 +249,12 @@ static strand_status open_file(const strand_allocator *allocator, const char *pa
     strand_status status = STRAND_OK;
     const char *parent = arena_string(&scratch, path, (size_t)(slash - path) + 1);
     int dir = parent ? open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
-    if (!parent) status = weights_no_memory(path, e);
-    else if (dir < 0) status = error_set(e, STRAND_ERR_IO, "%s: its directory cannot be opened", path);
-    else status = open_in(allocator, dir, slash + 1, path, true, out, e);
+    if (!parent)
+        status = weights_no_memory(path, e);
+    else if (dir < 0)
+        status = error_set(e, STRAND_ERR_IO, "%s: its directory cannot be opened", path);
+    else
+        status = open_in(allocator, dir, slash + 1, path, true, out, e);
     if (dir >= 0) close(dir);
     arena_release(&scratch);
     return status;
@@ -244,7 +263,8 @@ static strand_status open_file(const strand_allocator *allocator, const char *pa
 strand_status weights_open(const strand_allocator *allocator, const char *path, const char *config, weights **out, error *e) {
     struct stat facts;
     if (!allocator) allocator = allocator_default();
-    if (stat(path, &facts) != 0) return error_set(e, STRAND_ERR_IO, "%s: no such file or directory, or no permission to look", path);
+    if (stat(path, &facts) != 0)
+        return error_set(e, STRAND_ERR_IO, "%s: no such file or directory, or no permission to look", path);
     if (!S_ISDIR(facts.st_mode)) return open_file(allocator, path, out, e);
     int dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (dir < 0) return error_set(e, STRAND_ERR_IO, "%s: the directory cannot be opened", path);
@@ -278,8 +298,10 @@ const weights_tensor *weights_find(const weights *w, const char *name) {
         const weights_tensor *x = w->by_name[middle];
         int order = strcmp(name, x->name);
         if (order == 0) return x;
-        if (order < 0) high = middle;
-        else low = middle + 1;
+        if (order < 0)
+            high = middle;
+        else
+            low = middle + 1;
     }
     return NULL;
 }

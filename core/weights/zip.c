@@ -33,7 +33,8 @@ static strand_status bad(const zip *z, uint64_t at, const char *why, error *e) {
 }
 
 static strand_status bad_entry(const zip *z, const zip_entry *x, const char *why, error *e) {
-    return error_set(e, STRAND_ERR_FORMAT, "%s: ZIP entry %.*s: %s", z->path, (int)(x->name_length < 200 ? x->name_length : 200), x->name, why);
+    return error_set(e, STRAND_ERR_FORMAT, "%s: ZIP entry %.*s: %s", z->path,
+                     (int)(x->name_length < 200 ? x->name_length : 200), x->name, why);
 }
 
 /* ---- end records ----------------------------------------------------------------------------------------------------- */
@@ -54,7 +55,8 @@ static bool find_end(const zip *z, uint64_t *at) {
 /* The ZIP64 end record, when its locator stands before the plain one; what the plain one says too must be equal. */
 static strand_status read_end64(const zip *z, directory *d, error *e) {
     uint64_t locator = d->end - LOCATOR64_BYTES, at = read_u64(z->data + locator + 8);
-    if (read_u32(z->data + locator + 4) != 0 || read_u32(z->data + locator + 16) > 1) return bad(z, locator, "it spans several disks", e);
+    if (read_u32(z->data + locator + 4) != 0 || read_u32(z->data + locator + 16) > 1)
+        return bad(z, locator, "it spans several disks", e);
     if (!checked_range(at, END64_BYTES, locator) || read_u32(z->data + at) != 0x06064b50) {
         return bad(z, locator, "the ZIP64 end record is not where its locator points", e);
     }
@@ -63,8 +65,8 @@ static strand_status read_end64(const zip *z, directory *d, error *e) {
     if (bytes < END64_BYTES - 12 || bytes != locator - at - 12) return bad(z, at, "the ZIP64 end record has a wrong size", e);
     if (read_u32(record + 16) != 0 || read_u32(record + 20) != 0) return bad(z, at, "it spans several disks", e);
     uint64_t count = read_u64(record + 32), size = read_u64(record + 40), offset = read_u64(record + 48);
-    if (read_u64(record + 24) != count || (d->count != 0xFFFF && d->count != count) || (d->bytes != 0xFFFFFFFF && d->bytes != size) ||
-        (d->offset != 0xFFFFFFFF && d->offset != offset)) {
+    if (read_u64(record + 24) != count || (d->count != 0xFFFF && d->count != count) ||
+        (d->bytes != 0xFFFFFFFF && d->bytes != size) || (d->offset != 0xFFFFFFFF && d->offset != offset)) {
         return bad(z, at, "the two end records disagree", e);
     }
     *d = (directory){offset, size, count, at};
@@ -74,7 +76,8 @@ static strand_status read_end64(const zip *z, directory *d, error *e) {
 static strand_status read_end(const zip *z, directory *d, error *e) {
     uint64_t at;
     if (!find_end(z, &at)) {
-        return error_set(e, STRAND_ERR_FORMAT, "%s: a ZIP file without its end record; it is cut short, fetch it again", z->path);
+        return error_set(e, STRAND_ERR_FORMAT, "%s: a ZIP file without its end record; it is cut short, fetch it again",
+                         z->path);
     }
     const uint8_t *record = z->data + at;
     if (read_u16(record + 4) != 0 || read_u16(record + 6) != 0) return bad(z, at, "it spans several disks", e);
@@ -124,18 +127,26 @@ static bool resolve64(const uint8_t *extra, size_t bytes, uint64_t *const fields
 
 static strand_status read_central(const zip *z, const directory *d, uint64_t *at, zip_entry *x, central *c, error *e) {
     const uint8_t *record = z->data + *at;
-    if (!checked_range(*at, CENTRAL_BYTES, d->end) || read_u32(record) != 0x02014b50) return bad(z, *at, "no directory entry here", e);
+    if (!checked_range(*at, CENTRAL_BYTES, d->end) || read_u32(record) != 0x02014b50)
+        return bad(z, *at, "no directory entry here", e);
     size_t name = read_u16(record + 28), extra = read_u16(record + 30), comment = read_u16(record + 32);
-    if (!checked_range(*at, CENTRAL_BYTES + name + extra + comment, d->end)) return bad(z, *at, "a directory entry reaches past the directory", e);
-    *x = (zip_entry){.name = (const char *)record + CENTRAL_BYTES, .name_length = name, .crc = read_u32(record + 16), .size = read_u32(record + 24)};
+    if (!checked_range(*at, CENTRAL_BYTES + name + extra + comment, d->end))
+        return bad(z, *at, "a directory entry reaches past the directory", e);
+    *x = (zip_entry){.name = (const char *)record + CENTRAL_BYTES,
+                     .name_length = name,
+                     .crc = read_u32(record + 16),
+                     .size = read_u32(record + 24)};
     *c = (central){read_u16(record + 8), read_u16(record + 10), read_u32(record + 20), read_u32(record + 42)};
     uint64_t *const fields[] = {&x->size, &c->packed, &c->offset};
     if (name == 0 || memchr(x->name, 0, name)) return bad(z, *at, "an entry's name is empty or holds a zero byte", e);
-    if (!resolve64(record + CENTRAL_BYTES + name, extra, fields, 3)) return bad_entry(z, x, "its ZIP64 sizes are missing or cut", e);
+    if (!resolve64(record + CENTRAL_BYTES + name, extra, fields, 3))
+        return bad_entry(z, x, "its ZIP64 sizes are missing or cut", e);
     if (c->flags & FLAG_ENCRYPTED) return bad_entry(z, x, "encrypted", e);
     if (c->method != 0) {
-        return error_set(e, STRAND_ERR_UNSUPPORTED, "%s: ZIP entry %.*s is compressed; write the file again with torch.save, which stores entries as they are",
-                         z->path, (int)(name < 200 ? name : 200), x->name);
+        return error_set(
+            e, STRAND_ERR_UNSUPPORTED,
+            "%s: ZIP entry %.*s is compressed; write the file again with torch.save, which stores entries as they are", z->path,
+            (int)(name < 200 ? name : 200), x->name);
     }
     if (c->packed != x->size) return bad_entry(z, x, "stored, yet with two different sizes", e);
     *at += CENTRAL_BYTES + name + extra + comment;
@@ -155,17 +166,20 @@ static strand_status read_local(const zip *z, const directory *d, const central 
     const uint8_t *record = z->data + c->offset;
     if (read_u32(record) != 0x04034b50) return bad_entry(z, x, "there is no local header where the directory points", e);
     size_t name = read_u16(record + 26), extra = read_u16(record + 28);
-    if (!checked_range(c->offset, LOCAL_BYTES + name + extra, d->offset)) return bad_entry(z, x, "its local header is outside the file", e);
+    if (!checked_range(c->offset, LOCAL_BYTES + name + extra, d->offset))
+        return bad_entry(z, x, "its local header is outside the file", e);
     uint64_t data = c->offset + LOCAL_BYTES + name + extra;
     if (!checked_range(data, x->size, d->offset)) return bad_entry(z, x, "its data is outside the file", e);
-    if (name != x->name_length || memcmp(record + LOCAL_BYTES, x->name, name) != 0) return bad_entry(z, x, "its local header has another name", e);
+    if (name != x->name_length || memcmp(record + LOCAL_BYTES, x->name, name) != 0)
+        return bad_entry(z, x, "its local header has another name", e);
     uint64_t packed = read_u32(record + 18), size = read_u32(record + 22);
     uint64_t *const fields[] = {&size, &packed};
     bool padded = size != 0xFFFFFFFF && packed != 0xFFFFFFFF; /* its extra field may be PyTorch's padding, of any content */
-    if (!padded && !resolve64(record + LOCAL_BYTES + name, extra, fields, 2)) return bad_entry(z, x, "its local ZIP64 sizes are missing or cut", e);
+    if (!padded && !resolve64(record + LOCAL_BYTES + name, extra, fields, 2))
+        return bad_entry(z, x, "its local ZIP64 sizes are missing or cut", e);
     unsigned flags = read_u16(record + 6);
-    if (flags != c->flags || read_u16(record + 8) != c->method || !agrees(read_u32(record + 14), x->crc, flags) || !agrees(size, x->size, flags) ||
-        !agrees(packed, x->size, flags)) {
+    if (flags != c->flags || read_u16(record + 8) != c->method || !agrees(read_u32(record + 14), x->crc, flags) ||
+        !agrees(size, x->size, flags) || !agrees(packed, x->size, flags)) {
         return bad_entry(z, x, "its local header and the directory disagree", e);
     }
     x->data = z->data + data;
@@ -200,7 +214,8 @@ static strand_status read_entries(arena *a, zip *z, const directory *d, error *e
     if (at != d->end) return bad(z, at, "the directory is longer than its entries", e);
     sort_pointers(z->by_name, z->count, compare_names);
     for (size_t i = 1; i < z->count; i++) {
-        if (compare_names(z->by_name[i - 1], z->by_name[i]) == 0) return bad_entry(z, z->by_name[i], "two entries have this name", e);
+        if (compare_names(z->by_name[i - 1], z->by_name[i]) == 0)
+            return bad_entry(z, z->by_name[i], "two entries have this name", e);
     }
     return STRAND_OK;
 }
@@ -221,8 +236,10 @@ const zip_entry *zip_find(const zip *z, const char *name, size_t length) {
         const zip_entry *x = z->by_name[middle];
         int order = compare_text(name, length, x->name, x->name_length);
         if (order == 0) return x;
-        if (order < 0) high = middle;
-        else low = middle + 1;
+        if (order < 0)
+            high = middle;
+        else
+            low = middle + 1;
     }
     return NULL;
 }

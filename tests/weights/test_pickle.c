@@ -1,0 +1,609 @@
+/* test_pickle.c - the pickle interpreter and the way to named tensors: what is built, what is swallowed, what is refused. Each
+ * pickle is tried in both containers of torch.save. */
+#include "check.h"
+
+#include <unistd.h>
+
+#define W small_state[0]
+
+/* The object's instructions as a zip and as a legacy file; both must behave alike. `says` NULL: they must open. */
+static void check_object(const char *what, const buffer *object, int64_t count, strand_status status, const char *says) {
+    for (int legacy = 0; legacy < 2; legacy++) {
+        buffer file = {0}, pickle = {0};
+        char label[160];
+        snprintf(label, sizeof label, "%s (%s)", what, legacy ? "legacy" : "zip");
+        pickle_begin(&pickle, 4);
+        put_buffer(&pickle, object);
+        put_text(&pickle, ".");
+        bool storages = false;
+        for (size_t i = 0; i + 7 <= object->size; i++) storages |= memcmp(object->data + i, "storage", 7) == 0;
+        if (legacy)
+            put_torch_legacy(&file, object, storages);
+        else
+            put_torch_zip(&file, &pickle, 0, false);
+        if (says) {
+            check_refused(label, file.data, file.size, status, says);
+        } else {
+            error e = {0};
+            weights *w = NULL;
+            void *copy;
+            if (open_exact(NULL, file.data, file.size, &copy, &w, &e)) fail_msg("%s: %s", label, e.text);
+            if (weights_count(w) != count) fail_msg("%s: %d tensors", label, (int)weights_count(w));
+            weights_close(w);
+            free(copy);
+        }
+        buffer_free(&pickle);
+        buffer_free(&file);
+    }
+}
+
+/* Both storages must be mentioned for a legacy file to be whole: a branch that is left alone does it. */
+static void mention_storages(buffer *b) {
+    pickle_text(b, "optimizer_states");
+    put_text(b, "](");
+    pickle_storage_id(b, "FloatStorage", "0", 6);
+    pickle_storage_id(b, "LongStorage", "1", 1);
+    put_text(b, "e");
+}
+
+/* {"optimizer_states": ..., "x": <value>} */
+static void check_value(const char *what, const buffer *value, int64_t count, strand_status status, const char *says) {
+    buffer b = {0};
+    put_text(&b, "}(");
+    mention_storages(&b);
+    pickle_text(&b, "x");
+    put_buffer(&b, value);
+    put_text(&b, "u");
+    check_object(what, &b, count, status, says);
+    buffer_free(&b);
+}
+
+/* ---- instructions ---------------------------------------------------------------------------------------------------- */
+
+#define R(bytes) bytes, sizeof(bytes) - 1
+
+static const struct {
+    const char *bytes;
+    size_t n;
+    const char *says;
+} bad_instructions[] = {
+    {R("I1\n"), "opcode 0x49"},
+    {R("L1L\n"), "opcode 0x4c"},
+    {R("S'a'\n"), "opcode 0x53"},
+    {R("V1\n"), "opcode 0x56"},
+    {R("F1\n"), "opcode 0x46"},
+    {R("g0\n"), "opcode 0x67"},
+    {R("p0\n"), "opcode 0x70"},
+    {R("P0\n"), "opcode 0x50"},
+    {R("(ios\nsystem\n"), "opcode 0x69"},
+    {R("(cos\nsystem\no"), "opcode 0x6f"},
+    {R("\x82\x01"), "opcode 0x82"},
+    {R("\x83\x01\x00"), "opcode 0x83"},
+    {R("\x84\x01\x00\x00\x00"), "opcode 0x84"},
+    {R("\x97"), "opcode 0x97"},
+    {R("\x98"), "opcode 0x98"},
+    {R("\xff"), "opcode 0xff"},
+    {R("\x80\x00"), "protocol other than 2 to 5"},
+    {R("\x80\x01"), "protocol other"},
+    {R("\x80\x06"), "protocol other"},
+    {R(""), "other than one value"},
+    {R("NN"), "other than one value"},
+    {R("("), "other than one value"},
+    {R("N("), "other than one value"},
+    {R("a"), "too few"},
+    {R("]a"), "too few"},
+    {R("](a"), "too few"},
+    {R("(Na"), "too few"},
+    {R("s"), "too few"},
+    {R("}s"), "too few"},
+    {R("}Ns"), "too few"},
+    {R("}(NNs"), "too few"},
+    {R("}N(Ns"), "too few"},
+    {R("e"), "too few"},
+    {R("(e"), "too few"},
+    {R("((e"), "too few"},
+    {R("u"), "too few"},
+    {R("(NNu"), "too few"},
+    {R("}NNu"), "too few"},
+    {R("\x90"), "too few"},
+    {R("t"), "too few"},
+    {R("Nt"), "too few"},
+    {R("l"), "too few"},
+    {R("d"), "too few"},
+    {R("\x91"), "too few"},
+    {R("\x85"), "too few"},
+    {R("(\x85"), "too few"},
+    {R("N(N\x86"), "too few"},
+    {R("NN\x87"), "too few"},
+    {R("0"), "too few"},
+    {R("1"), "too few"},
+    {R("N1"), "too few"},
+    {R("2"), "too few"},
+    {R("(2"), "too few"},
+    {R("q\x00"), "too few"},
+    {R("(q\x00"), "too few"},
+    {R("\x94"), "too few"},
+    {R("R"), "too few"},
+    {R("NR"), "too few"},
+    {R("N(R"), "too few"},
+    {R("\x81"), "too few"},
+    {R("N\x92"), "too few"},
+    {R("NN\x92"), "too few"},
+    {R("b"), "too few"},
+    {R("Nb"), "too few"},
+    {R("Q"), "too few"},
+    {R("\x93"), "too few"},
+    {R("N\x93"), "too few"},
+    {R("](NNu"), "not a list or dict"},
+    {R("}Na"), "not a list or dict"},
+    {R("NNa"), "not a list or dict"},
+    {R(")Na"), "not a list or dict"},
+    {R("K\x01NNs"), "not a list or dict"},
+    {R("}(Nu"), "a key without a value"},
+    {R("(Nd"), "a key without a value"},
+    {R("NNb"), "a state is given"},
+    {R("]Nb"), "a state is given"},
+    {R("N)R"), "neither a class nor a function"},
+    {R("})R"), "neither a class nor a function"},
+    {R("cos\nsystem\nNR"), "arguments are not a tuple"},
+    {R("cos\nsystem\n]\x81"), "not a tuple"},
+    {R("NN\x93"), "name is not text"},
+    {R("U\x01"
+       "aN\x93"),
+     "name is not text"},
+    {R("]q\x30"), "memo index out of sequence"},
+    {R("]r\xff\xff\xff\xff"), "memo index out of sequence"},
+    {R("h\x00"), "never stored"},
+    {R("]q\x00j\x01\x00\x00\x00"), "never stored"},
+    {R("j\xff\xff\xff\xff"), "never stored"},
+    {R("X\xff\xff\xff\x7f"), "cut short"},
+    {R("\x8d\xff\xff\xff\xff\xff\xff\xff\xff"), "cut short"},
+    {R("\x8b\xff\xff\xff\xff"), "cut short"},
+    {R("B\xff\xff\xff\xff"), "cut short"},
+    {R("\x96\xff\xff\xff\xff\xff\xff\xff\x7f"), "cut short"},
+    {R("\x8e\x00\x00\x00\x00\x00\x00\x00\x80"), "cut short"},
+    {R("\x95\xff\xff\xff\xff\xff\xff\xff\xff"), "cut short"},
+    {R("cabc"), "cut short"},
+    {R("NQ"), "a persistent id other"},
+    {R(")Q"), "a persistent id other"},
+    {R("X\x01\x00\x00\x00"
+       "0Q"),
+     "a persistent id other"},
+};
+
+static void test_bad_instructions(void **state) {
+    (void)state;
+    for (size_t i = 0; i < sizeof bad_instructions / sizeof bad_instructions[0]; i++) {
+        buffer b = {0};
+        char label[64];
+        snprintf(label, sizeof label, "instructions %zu", i);
+        put_bytes(&b, bad_instructions[i].bytes, bad_instructions[i].n);
+        check_object(label, &b, 0, STRAND_ERR_FORMAT, bad_instructions[i].says);
+        buffer_free(&b);
+    }
+    print_message("%zu bad instruction sequences refused, in both containers\n",
+                  sizeof bad_instructions / sizeof bad_instructions[0]);
+}
+
+/* Plain data of every opcode is passed over, in the branch too. */
+static void test_plain_data(void **state) {
+    (void)state;
+    static const struct {
+        const char *bytes;
+        size_t n;
+    } rows[] = {
+        {R("N")},
+        {R("\x88")},
+        {R("\x89")},
+        {R("K\x01")},
+        {R("M\x01\x02")},
+        {R("J\xff\xff\xff\xff")},
+        {R("\x8a\x00")},
+        {R("\x8a\x01\xff")},
+        {R("\x8a\x0a"
+           "0123456789")},
+        {R("\x8b\x01\x00\x00\x00\x05")},
+        {R("G01234567")},
+        {R("U\x01"
+           "a")},
+        {R("T\x01\x00\x00\x00"
+           "a")},
+        {R("C\x01"
+           "a")},
+        {R("B\x01\x00\x00\x00"
+           "a")},
+        {R("\x8c\x01"
+           "a")},
+        {R("\x8d\x01\x00\x00\x00\x00\x00\x00\x00"
+           "a")},
+        {R("\x8e\x01\x00\x00\x00\x00\x00\x00\x00"
+           "a")},
+        {R("\x96\x01\x00\x00\x00\x00\x00\x00\x00"
+           "a")},
+        {R("]")},
+        {R("(NNl")},
+        {R(")")},
+        {R("N\x85")},
+        {R("NN\x86")},
+        {R("NNN\x87")},
+        {R("}")},
+        {R("(NNd")},
+        {R("\x8f")},
+        {R("\x8f(NN\x90")},
+        {R("(NN\x91")},
+        {R("N2"
+           "0")},
+        {R("(NN1N")},
+        {R("]\x94")},
+        {R("]q\x00"
+           "0h\x00")},
+        {R("ctorch\nSize\n(K\x01t\x85R")},
+        {R("ctorch\ndevice\nX\x03\x00\x00\x00"
+           "cpu\x85R")},
+        {R("ctorch\nfloat32\n")},
+        {R("cbuiltins\nset\n](NNe\x85R")},
+        {R("ccollections\nOrderedDict\n)R}b")},
+        {R("ccollections\nOrderedDict\n](]K\x01"
+           "aK\x02"
+           "ae\x85R")},
+        {R("ccollections\nOrderedDict\n)\x81")},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        buffer object = {0};
+        char label[64];
+        snprintf(label, sizeof label, "plain data %zu", i);
+        put_text(&object, "}(");
+        mention_storages(&object);
+        pickle_text(&object, "w");
+        pickle_tensor_value(&object, &W);
+        pickle_text(&object, "x");
+        put_bytes(&object, rows[i].bytes, rows[i].n);
+        put_text(&object, "u");
+        check_object(label, &object, 1, STRAND_OK, NULL);
+        buffer_free(&object);
+    }
+}
+
+/* ---- nothing is executed --------------------------------------------------------------------------------------------- */
+
+static const char trap[] = "strand-test-pickle-was-executed";
+
+static void put_system(buffer *b, const char *module, bool stack_global) {
+    char command[128];
+    snprintf(command, sizeof command, "touch %s", trap);
+    if (stack_global) {
+        pickle_text(b, module);
+        pickle_text(b, "system");
+        put_int(b, 0x93, 1);
+    } else {
+        pickle_global_name(b, module, "system");
+    }
+    pickle_text(b, command);
+    put_text(b, "\x85R");
+}
+
+static void test_not_executed(void **state) {
+    (void)state;
+    static const char *const keys[] = {"optimizer", "callbacks", "hyper_parameters", "loops"};
+    unlink(trap);
+    for (int i = 0; i < 2; i++) {
+        buffer b = {0};
+        put_system(&b, i ? "posix" : "os", i);
+        check_value("os.system in the tensors' branch", &b, 0, STRAND_ERR_UNSUPPORTED,
+                    i ? "x is an object of posix.system" : "x is an object of os.system");
+        check_object("os.system at the top", &b, 0, STRAND_ERR_UNSUPPORTED, "the checkpoint is an object of");
+        buffer_free(&b);
+    }
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
+        buffer b = {0};
+        put_text(&b, "}(");
+        pickle_text(&b, keys[i]);
+        put_system(&b, "os", i % 2);
+        pickle_text(&b, "state_dict");
+        pickle_state(&b, small_state, 3);
+        put_text(&b, "u");
+        check_object(keys[i], &b, 3, STRAND_OK, NULL);
+        buffer_free(&b);
+    }
+    assert_int_not_equal(access(trap, F_OK), 0);
+}
+
+/* Whatever is done to an opaque object is swallowed, in a branch that does not matter. */
+static void test_opaque(void **state) {
+    (void)state;
+    static const struct {
+        const char *bytes;
+        size_t n;
+    } rows[] = {
+        {R("comegaconf.dictconfig\nDictConfig\n)\x81}(U\x01"
+           "aK\x01ub")},
+        {R("ca\nB\n)R}b(NNu")},
+        {R("ca\nB\n)R(NNe")},
+        {R("ca\nB\n)RNa")},
+        {R("ca\nB\n)RNNs")},
+        {R("ca\nB\n)R(NN\x90")},
+        {R("ca\nB\n)}\x92Nb")},
+        {R("ca\nB\n")},
+        {R("ca\nB\n)R)R)R)\x81)R")},
+        {R("ccopyreg\n_reconstructor\n(ca\nB\nc__builtin__\nobject\nNtR}b")},
+        {R("ctorch.storage\n_load_from_bytes\nB\x03\x00\x00\x00"
+           "abc\x85R")},
+        {R("ctorch._utils\n_rebuild_tensor_v2\n(Nt\x52")},
+        {R("ctorch._utils\n_rebuild_tensor_v2\n(NK\x01))tR")},
+        {R("ctorch._utils\n_rebuild_parameter\n)R")},
+        {R("ccollections\nOrderedDict\nN\x85R")},
+        {R("ccollections\nOrderedDict\n]Na\x85R")},
+        {R("ctorch\nFloatStorage\n)R")},
+        {R("ctorch\nSize\n(K\x01tR")},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        buffer b = {0}, value = {0};
+        char label[64];
+        snprintf(label, sizeof label, "opaque %zu", i);
+        put_text(&b, "}(");
+        pickle_text(&b, "junk");
+        put_bytes(&b, rows[i].bytes, rows[i].n);
+        pickle_text(&b, "model_state_dict");
+        pickle_state(&b, small_state, 3);
+        put_text(&b, "u");
+        check_object(label, &b, 3, STRAND_OK, NULL);
+        put_bytes(&value, rows[i].bytes, rows[i].n);
+        check_value(label, &value, 0, STRAND_ERR_UNSUPPORTED, "x is an object of ");
+        buffer_free(&b);
+        buffer_free(&value);
+    }
+    buffer b = {0};
+    put_bytes(&b, rows[9].bytes, rows[9].n);
+    check_value("copyreg", &b, 0, STRAND_ERR_UNSUPPORTED, "x is an object of a.B,");
+    buffer_free(&b);
+}
+
+/* ---- bombs ----------------------------------------------------------------------------------------------------------- */
+
+static void test_bombs(void **state) {
+    (void)state;
+    buffer b = {0};
+    put_fill(&b, ']', 100000); /* lists in lists: no recursion, and not a dict in the end */
+    put_fill(&b, 'a', 99999);
+    check_object("deep lists", &b, 0, STRAND_ERR_UNSUPPORTED, "holds a list");
+    b.size = 0;
+    for (int i = 0; i < 40; i++) put_text(&b, "}K\x01"); /* dicts in dicts */
+    put_text(&b, "}");
+    put_fill(&b, 's', 40);
+    check_value("deep dicts", &b, 0, STRAND_ERR_FORMAT, "nested deeper than 32 dicts");
+    b.size = 0;
+    put_text(&b, "}r");
+    put_int(&b, 5, 4);
+    put_text(&b, "K\x01j");
+    put_int(&b, 5, 4);
+    put_text(&b, "s"); /* a dict that contains itself */
+    check_value("a cycle", &b, 0, STRAND_ERR_FORMAT, "nested deeper than 32 dicts");
+    b.size = 0;
+    put_text(&b, "}\x94");
+    for (int i = 0; i < 28; i++) { /* {1: the last, 2: the last} in the place of the last */
+        put_text(&b, "0}(K\x01h");
+        put_int(&b, (uint64_t)i, 1);
+        put_text(&b, "K\x02h");
+        put_int(&b, (uint64_t)i, 1);
+        put_text(&b, "u\x94");
+    }
+    check_value("2^28 paths", &b, 0, STRAND_ERR_LIMIT, "repeat one another");
+    b.size = 0;
+    put_fill(&b, '(', 5000000); /* the stack is as long as the pickle: no more */
+    check_object("marks", &b, 0, STRAND_ERR_FORMAT, "other than one value");
+    b.size = 0;
+    put_fill(&b, ']', 5000000);
+    check_object("values", &b, 0, STRAND_ERR_LIMIT, "more than 4194304 values");
+    b.size = 0;
+    put_text(&b, "]");
+    put_fill(&b, 0x94, 1000000);
+    check_object("memo", &b, 0, STRAND_ERR_UNSUPPORTED, "holds a list");
+    buffer_free(&b);
+}
+
+static void test_copy_bombs(void **state) {
+    (void)state;
+    static const tensor_spec bombs[] = {
+        {"x", "FloatStorage", "0", 6, 0, 1, {(int64_t)1 << 40}, {0}},
+        {"x", "FloatStorage", "0", 6, 0, 2, {(int64_t)1 << 20, 6}, {0, 1}},
+        {"x", "FloatStorage", "0", 6, 0, 8, {128, 128, 128, 1, 1, 1, 1, 2}, {0, 0, 0, 0, 0, 0, 0, 5}},
+    };
+    for (size_t i = 0; i < sizeof bombs / sizeof bombs[0]; i++) {
+        buffer b = {0};
+        pickle_tensor_value(&b, &bombs[i]);
+        check_value("an expanded tensor", &b, 0, STRAND_ERR_LIMIT, "tensor x: expanded from few elements");
+        buffer_free(&b);
+    }
+    /* Many small ones: the sum is what counts. */
+    static const tensor_spec some = {"x", "FloatStorage", "0", 6, 0, 1, {100000}, {0}};
+    buffer b = {0};
+    put_text(&b, "}(");
+    for (int i = 0; i < 8; i++) {
+        pickle_int(&b, i);
+        pickle_tensor_value(&b, &some);
+    }
+    put_text(&b, "u");
+    check_value("many expanded tensors", &b, 0, STRAND_ERR_LIMIT, "tensor x.2: expanded");
+    buffer_free(&b);
+}
+
+/* ---- tensors --------------------------------------------------------------------------------------------------------- */
+
+static void test_bad_tensors(void **state) {
+    (void)state;
+    static const struct {
+        tensor_spec t;
+        strand_status status;
+        const char *says;
+    } rows[] = {
+        {{"x", "FloatStorage", "0", 6, 0, 1, {7}, {1}}, STRAND_ERR_FORMAT, "outside of its storage"},
+        {{"x", "FloatStorage", "0", 6, 1, 1, {6}, {1}}, STRAND_ERR_FORMAT, "outside of its storage"},
+        {{"x", "FloatStorage", "0", 6, 6, 0, {0}, {0}}, STRAND_ERR_FORMAT, "outside of its storage"},
+        {{"x", "FloatStorage", "0", 6, INT64_MAX, 1, {1}, {1}}, STRAND_ERR_FORMAT, "outside of its storage"},
+        {{"x", "FloatStorage", "0", 6, -1, 1, {1}, {1}}, STRAND_ERR_FORMAT, "its offset, shape or strides"},
+        {{"x", "FloatStorage", "0", 6, 0, 1, {-1}, {1}}, STRAND_ERR_FORMAT, "not a whole number"},
+        {{"x", "FloatStorage", "0", 6, 5, 1, {2}, {-1}}, STRAND_ERR_FORMAT, "not a whole number"},
+        {{"x", "FloatStorage", "0", 6, 0, 2, {2, 3}, {4, 1}}, STRAND_ERR_FORMAT, "outside of its storage"},
+        {{"x", "FloatStorage", "0", 6, 0, 2, {2, 2}, {INT64_MAX, INT64_MAX}}, STRAND_ERR_FORMAT, "outside of its storage"},
+        {{"x", "FloatStorage", "0", 6, 0, 1, {3}, {INT64_MAX}}, STRAND_ERR_FORMAT, "outside of its storage"},
+        {{"x", "FloatStorage", "0", 6, 0, 1, {4}, {INT64_MAX}}, STRAND_ERR_FORMAT, "strides overflow"},
+        {{"x", "FloatStorage", "0", 6, 0, 2, {(int64_t)1 << 32, (int64_t)1 << 32}, {0, 0}},
+         STRAND_ERR_FORMAT,
+         "product overflows"},
+        {{"x", "FloatStorage", "0", 6, 0, 3, {0, (int64_t)1 << 32, (int64_t)1 << 32}, {0, 0, 0}},
+         STRAND_ERR_FORMAT,
+         "product overflows"},
+        {{"x", "FloatStorage", "0", 6, 0, 9, {1, 1, 1, 1, 1, 1, 1, 1, 1}, {0}}, STRAND_ERR_UNSUPPORTED, "9 axes"},
+        {{"x", "FloatStorage", "0", 7, 0, 1, {1}, {1}}, STRAND_ERR_FORMAT, "storage 0: described twice"},
+        {{"x", "IntStorage", "0", 6, 0, 1, {1}, {1}}, STRAND_ERR_FORMAT, "storage 0: described twice"},
+        {{"x", "FloatStorage", "0", -1, 0, 1, {1}, {1}}, STRAND_ERR_FORMAT, "a persistent id other"},
+        {{"x", "FloatStorage", "0", INT64_MAX, 0, 1, {1}, {1}}, STRAND_ERR_FORMAT, "storage 0: "},
+        {{"x", "FloatStorage", "7", 6, 0, 1, {1}, {1}}, STRAND_ERR_FORMAT, "storage 7: "},
+        {{"x", "FloatStorage", "../0", 6, 0, 1, {1}, {1}}, STRAND_ERR_FORMAT, "storage ../0: "},
+        {{"x", "NoStorage", "0", 6, 0, 1, {1}, {1}}, STRAND_ERR_UNSUPPORTED, "unknown type torch.NoStorage"},
+        {{"x", "device", "0", 6, 0, 1, {1}, {1}}, STRAND_ERR_UNSUPPORTED, "unknown type torch.device"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        buffer b = {0};
+        pickle_tensor_value(&b, &rows[i].t);
+        check_value(rows[i].says, &b, 0, rows[i].status, rows[i].says);
+        buffer_free(&b);
+    }
+    print_message("%zu bad tensors refused, in both containers\n", sizeof rows / sizeof rows[0]);
+}
+
+static void test_malformed_tensors(void **state) {
+    (void)state;
+    static const struct {
+        const char *bytes; /* offset, shape, strides */
+        size_t n;
+    } rows[] = {{R("K\x00)N")},
+                {R("K\x00N)")},
+                {R("N))")},
+                {R("K\x00K\x01\x85)")},
+                {R("K\x00]]")},
+                {R("G01234567))")},
+                {R("K\x00G01234567\x85K\x01\x85")},
+                {R("K\x00K\x01\x85N\x85")}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        buffer b = {0};
+        pickle_global_name(&b, "torch._utils", "_rebuild_tensor");
+        put_text(&b, "(");
+        pickle_storage_id(&b, "FloatStorage", "0", 6);
+        put_bytes(&b, rows[i].bytes, rows[i].n);
+        put_text(&b, "tR");
+        check_value("a malformed tensor", &b, 0, STRAND_ERR_FORMAT, "tensor x: ");
+        buffer_free(&b);
+    }
+}
+
+/* ---- names and branches ---------------------------------------------------------------------------------------------- */
+
+static void put_named(buffer *b, const char *bytes, size_t n) {
+    put_bytes(b, bytes, n);
+    pickle_tensor_value(b, &W);
+}
+
+static void test_bad_names(void **state) {
+    (void)state;
+    static const struct {
+        const char *key;
+        size_t n;
+        const char *says;
+    } rows[] = {{R("X\x01\x00\x00\x00\xff"), "a key that is neither"},
+                {R("X\x02\x00\x00\x00"
+                   "a\x00"),
+                 "a key that is neither"},
+                {R("G01234567"), "a key that is neither"},
+                {R("N"), "a key that is neither"},
+                {R(")"), "a key that is neither"},
+                {R("X\x01\x00\x00\x00"
+                   "a"),
+                 "two tensors are named x.a"},
+                {R("K\x05"), "two tensors are named x.5"}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        buffer b = {0};
+        put_text(&b, "}(");
+        put_named(&b, rows[i].key, rows[i].n);
+        put_named(&b, rows[i].key, rows[i].n);
+        put_text(&b, "u");
+        check_value(rows[i].says, &b, 0, STRAND_ERR_FORMAT, rows[i].says);
+        buffer_free(&b);
+    }
+    /* "a.b" and {"a": {"b"}} */
+    buffer b = {0};
+    put_text(&b, "}(");
+    pickle_text(&b, "a.b");
+    pickle_tensor_value(&b, &W);
+    pickle_text(&b, "a");
+    put_text(&b, "}(");
+    pickle_text(&b, "b");
+    pickle_tensor_value(&b, &W);
+    put_text(&b, "uu");
+    check_value("a joined name", &b, 0, STRAND_ERR_FORMAT, "two tensors are named x.a.b");
+    char text[1200];
+    memset(text, 'n', sizeof text - 1);
+    text[sizeof text - 1] = 0;
+    b.size = 0;
+    put_text(&b, "}");
+    pickle_text(&b, text);
+    pickle_tensor_value(&b, &W);
+    put_text(&b, "s");
+    check_value("a long name", &b, 0, STRAND_ERR_FORMAT, "at most 1024 bytes");
+    b.size = 0;
+    put_text(&b, "}"); /* nothing in it */
+    check_value("no tensors", &b, 0, STRAND_ERR_FORMAT, "no tensors in it");
+    b.size = 0;
+    put_text(&b, "(");
+    mention_storages(&b);
+    pickle_tensor_value(&b, &W);
+    put_text(&b, "t");
+    check_object("a tuple", &b, 0, STRAND_ERR_UNSUPPORTED, "holds a tuple and not a dict");
+    buffer_free(&b);
+}
+
+static void test_branches(void **state) {
+    (void)state;
+    static const char *const keys[] = {"state_dict", "model_state_dict", "model_state", "model", "state_dict_ema"};
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
+        for (size_t j = i; j < sizeof keys / sizeof keys[0]; j++) {
+            buffer b = {0};
+            put_text(&b, "}(");
+            if (j > i) {
+                pickle_text(&b, keys[j]);
+                put_text(&b, "}"); /* the lesser branch, empty, and first */
+            }
+            pickle_text(&b, keys[i]);
+            pickle_state(&b, small_state, 3);
+            pickle_text(&b, "other");
+            pickle_tensor_value(&b, &W);
+            put_text(&b, "u");
+            check_object(keys[i], &b, 3, STRAND_OK, NULL);
+            buffer_free(&b);
+        }
+    }
+    buffer b = {0};
+    put_text(&b, "}(");
+    pickle_text(&b, "model");
+    put_text(&b, "cmy.module\nNet\n)\x81}b");
+    mention_storages(&b);
+    put_text(&b, "u");
+    check_object("a whole model", &b, 0, STRAND_ERR_UNSUPPORTED, "model is an object of my.module.Net");
+    buffer_free(&b);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_bad_instructions),
+        cmocka_unit_test(test_plain_data),
+        cmocka_unit_test(test_not_executed),
+        cmocka_unit_test(test_opaque),
+        cmocka_unit_test(test_bombs),
+        cmocka_unit_test(test_copy_bombs),
+        cmocka_unit_test(test_bad_tensors),
+        cmocka_unit_test(test_malformed_tensors),
+        cmocka_unit_test(test_bad_names),
+        cmocka_unit_test(test_branches),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
