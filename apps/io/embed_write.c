@@ -78,15 +78,15 @@ static int begin_tsv(embed_writer *w, int header) {
     return output_write(w->out, "\n", 1);
 }
 
-embed_writer *embed_open(const runtime *rt, int64_t channels, int header, int *rc) {
+int embed_check(const options *settings) {
+    if (choose_format(settings) == EMBED_TSV || (settings->output && strcmp(settings->output, "-"))) return 0;
+    complain("-f npy and -f safetensors need a file: -o FILE");
+    return EXIT_USAGE;
+}
+
+embed_writer *embed_open(const runtime *rt, int64_t channels, int header) {
     const options *settings = rt->settings;
     const int format = choose_format(settings);
-    if (format != EMBED_TSV && (!settings->output || !strcmp(settings->output, "-"))) {
-        complain("-f npy and -f safetensors need a file: -o FILE");
-        *rc = EXIT_USAGE;
-        return NULL;
-    }
-    *rc = EXIT_FAILED;
     embed_writer *w = calloc(1, sizeof *w);
     if (!w) return complain("out of memory"), NULL;
     w->rt = rt;

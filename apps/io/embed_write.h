@@ -7,9 +7,10 @@
 
 typedef struct embed_writer embed_writer;
 
-/* By the options --output, --format, --pool; `header`: this is the first shard. NULL on failure, after a message; *rc gets the
- * exit code. */
-embed_writer *embed_open(const runtime *rt, int64_t channels, int header, int *rc);
+/* Whether --format can go to --output. Returns 0, or EXIT_USAGE after a message. */
+int embed_check(const options *settings);
+/* By the options --output, --format, --pool; `header`: this is the first shard. NULL on failure, after a message. */
+embed_writer *embed_open(const runtime *rt, int64_t channels, int header);
 /* A record begins: `rows` vectors of it follow. `contig` and `start` name the positions of a row-a-base table. */
 int embed_record(embed_writer *w, const char *name, const char *contig, int64_t start, int64_t length, int64_t rows);
 /* The next `rows` vectors of the current record. */

@@ -5,6 +5,7 @@
 #include "common.h"
 #include "progress.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -56,7 +57,9 @@ static int is_wanted(const htsFormat *format, int wanted) {
     const enum htsCompression packed = format->compression;
     if (packed != no_compression && packed != gzip && packed != bgzf) return 0;
     if (format->format == empty_format) return 1;
-    if (wanted == INPUT_SEQUENCES) return format->format == fasta_format || format->format == fastq_format;
+    if (wanted == INPUT_SEQUENCES)
+        return format->format == fasta_format || format->format == fastq_format || format->format == unknown_format ||
+               format->format == text_format;
     return format->format == vcf || format->format == bcf;
 }
 
@@ -70,15 +73,6 @@ static const char *cure(const htsFormat *format, int wanted) {
     if (format->format == vcf || format->format == bcf)
         return "this command reads FASTA and FASTQ; 'strand dna variants' reads VCF";
     return "this command reads FASTA and FASTQ, plain, gzip or bgzip";
-}
-
-/* htslib wants the '>' in the first byte; blank lines before it are harmless. */
-static int blank_then_record(hFILE *file) {
-    char head[256];
-    const ssize_t n = hpeek(file, head, sizeof head);
-    ssize_t i = 0;
-    while (i < n && strchr(" \t\r\n", head[i]) && head[i]) i++;
-    return i > 0 && i < n && head[i] == '>';
 }
 
 hFILE *input_open(const char *path, int wanted, htsFormat *format) {
@@ -96,10 +90,6 @@ hFILE *input_open(const char *path, int wanted, htsFormat *format) {
     const int detected = hts_detect_format(file, format);
     if (may_block) signals_waiting(0);
     if (detected >= 0 && is_wanted(format, wanted)) return file;
-    if (detected >= 0 && wanted == INPUT_SEQUENCES && format->compression == no_compression && blank_then_record(file)) {
-        format->format = fasta_format;
-        return file;
-    }
     if (detected < 0) {
         complain("%s: cannot read: %s", input_name(path), strerror(errno));
     } else {
@@ -109,4 +99,37 @@ hFILE *input_open(const char *path, int wanted, htsFormat *format) {
     }
     hclose_abruptly(file);
     return NULL;
+}
+
+BGZF *input_open_sequences(const char *path, htsFormat *format) {
+    hFILE *raw = input_open(path, INPUT_SEQUENCES, format);
+    if (!raw) return NULL;
+    BGZF *file = bgzf_hopen(raw, "r");
+    if (!file) {
+        complain("%s: cannot read: it is damaged, or memory is short", input_name(path));
+        hclose_abruptly(raw);
+        return NULL;
+    }
+    if (input_size(path) < 0) signals_waiting(1);
+    int first = bgzf_peek(file);
+    while (first >= 0 && isspace(first)) {
+        bgzf_getc(file);
+        first = bgzf_peek(file);
+    }
+    if (input_size(path) < 0) signals_waiting(0);
+    if (first == '>')
+        format->format = fasta_format;
+    else if (first == '@')
+        format->format = fastq_format;
+    else if (first == -1)
+        format->format = empty_format;
+    else {
+        if (first < -1)
+            complain("%s: is damaged or cut off", input_name(path));
+        else
+            complain("%s: is no FASTA (which begins with '>') and no FASTQ ('@')", input_name(path));
+        bgzf_close(file);
+        return NULL;
+    }
+    return file;
 }

@@ -6,6 +6,7 @@
 #ifndef STRAND_APP_INPUT_H
 #define STRAND_APP_INPUT_H
 
+#include <htslib/bgzf.h>
 #include <htslib/hfile.h>
 #include <htslib/hts.h>
 
@@ -13,6 +14,8 @@ enum { INPUT_SEQUENCES, INPUT_VARIANTS };
 
 /* NULL or "-" is the standard input. *format gets what the first bytes say. NULL on failure, after a message. */
 hFILE *input_open(const char *path, int wanted, htsFormat *format);
+/* The same for FASTA and FASTQ, unpacked: the first letter is looked at too, because htslib takes RNA for text. */
+BGZF *input_open_sequences(const char *path, htsFormat *format);
 /* How messages call it. */
 const char *input_name(const char *path);
 int input_is_stdin(const char *path);

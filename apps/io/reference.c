@@ -32,9 +32,9 @@ static int check_kind(const char *path) {
         complain("regions need an indexed file; the standard input has no index");
         return -1;
     }
-    hFILE *file = input_open(path, INPUT_SEQUENCES, &format);
+    BGZF *file = input_open_sequences(path, &format);
     if (!file) return -1;
-    hclose_abruptly(file);
+    bgzf_close(file);
     if (format.compression == gzip) {
         complain("%s: is compressed with gzip, which cannot be indexed; recompress it: gunzip -c FILE | bgzip", path);
         return -1;

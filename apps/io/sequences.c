@@ -31,17 +31,13 @@ struct sequence_reader {
 
 static int open_stream(sequence_reader *reader) {
     htsFormat format;
-    hFILE *file = input_open(reader->path, INPUT_SEQUENCES, &format);
-    if (!file) return -1;
-    reader->file = bgzf_hopen(file, "r");
-    reader->stream = reader->file ? kseq_init(reader->file) : NULL;
+    reader->file = input_open_sequences(reader->path, &format);
+    if (!reader->file) return -1;
+    reader->stream = kseq_init(reader->file);
     reader->number = 0;
     reader->size = input_size(reader->path);
     reader->may_block = reader->size < 0;
-    if (!reader->stream) {
-        complain("%s: cannot read: it is damaged, or memory is short", input_name(reader->path));
-        return -1;
-    }
+    if (!reader->stream) return complain("out of memory"), -1;
     /* a block-compressed file ends with an empty block; without it the rest of the file is missing */
     if (format.compression == bgzf && reader->size >= 0 && bgzf_check_EOF(reader->file) == 0) {
         complain("%s: the end of the file is missing (no bgzip end marker); copy it again", reader->path);
@@ -102,8 +98,7 @@ sequence_reader *sequences_open(const options *settings, const char *path, int *
     *rc = EXIT_FAILED;
     if (!reader) return complain("out of memory"), NULL;
     reader->path = path;
-    *rc = shard_parse(settings->shard, &reader->part);
-    if (*rc) return sequences_close(reader), NULL;
+    reader->part = settings->part;
     const int by_region = settings->regions.n || settings->region_file;
     int64_t total = INT64_MAX;
     int bad = by_region ? open_regions(reader, settings) : open_stream(reader);
@@ -209,7 +204,7 @@ int64_t sequences_count(const sequence_reader *reader) {
 }
 
 int sequences_first_shard(const sequence_reader *reader) {
-    return reader->part.index == 1;
+    return reader->part.index <= 1;
 }
 
 void sequences_close(sequence_reader *reader) {

@@ -50,7 +50,7 @@ static const option_row sequence_rows[] = {
      "unknown)."},
     {0, "batch", OPTION_INT, "N", AT(batch), 0,
      "Windows of equal length that run together; 0, the default, chooses. Results do not depend on it."},
-    {0, "shard", OPTION_TEXT, "I/N", AT(shard), 0,
+    {0, "shard", OPTION_SHARD, "I/N", AT(part), 0,
      "Only the I-th of N equal runs of records, 1/4 or 1-of-4. Of text output the first shard alone carries the header."},
     {0, "no-version", OPTION_FLAG, NULL, AT(no_version), 0,
      "Leave versions, hashes and the command line out of the output, so that a re-run gives the same bytes."},
@@ -111,7 +111,7 @@ static const option_row variants_rows[] = {
      "Lower-case letters of the reference, as in 'strand dna score'."},
     {0, "batch", OPTION_INT, "N", AT(batch), 0,
      "Windows of equal length that run together; 0, the default, chooses. Results do not depend on it."},
-    {0, "shard", OPTION_TEXT, "I/N", AT(shard), 0,
+    {0, "shard", OPTION_SHARD, "I/N", AT(part), 0,
      "Only the I-th of N equal runs of records, 1/4 or 1-of-4. Of -O v the first shard alone carries the header; z, b and u "
      "shards are joined by 'strand merge'."},
     {0, "no-version", OPTION_FLAG, NULL, AT(no_version), 0, "Add no lines about this run to the header."},

@@ -168,7 +168,7 @@ static int embed(embedder *e, const options *settings, const char *file) {
     if (e->runner && !batch_prepare(e->runner, 1)) {
         runtime_output(&e->rt, "hidden", &shape);
         e->channels = shape.dims[shape.rank - 1];
-        e->out = embed_open(&e->rt, e->channels, sequences_first_shard(reader), &rc);
+        e->out = embed_open(&e->rt, e->channels, sequences_first_shard(reader));
         if (e->out) {
             progress_begin("bases");
             rc = embed_all(e, reader, file);
@@ -185,6 +185,7 @@ int run_dna_embed(const options *settings) {
     int rc;
     memset(&e, 0, sizeof e);
     const char *file = input_argument(settings->args, settings->n_args, &rc);
+    if (!rc) rc = embed_check(settings);
     if (!rc) rc = runtime_open(&e.rt, settings, NULL);
     if (rc) return rc;
     rc = embed(&e, settings, file);

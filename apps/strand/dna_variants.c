@@ -294,7 +294,7 @@ static int64_t longest_window(const reference *ref, int64_t window) {
     return most < window ? most : window;
 }
 
-static int variants(job *j, const options *settings, const char *file, shard part) {
+static int variants(job *j, const options *settings, const char *file) {
     window_rule rule;
     int rc = windows_init(&rule, &j->rt);
     if (!rc) rc = dna_alphabet_init(&j->dna, &j->rt, settings->soft_mask, settings->softmax);
@@ -307,11 +307,12 @@ static int variants(job *j, const options *settings, const char *file, shard par
     reference *ref = reference_open(settings->fasta);
     j->maker.ref = ref;
     if (ref) j->runner = batch_open(&j->rt, "logits");
-    if (j->runner && !batch_prepare(j->runner, longest_window(ref, rule.window))) j->reader = variants_open(file, part);
+    if (j->runner && !batch_prepare(j->runner, longest_window(ref, rule.window)))
+        j->reader = variants_open(file, settings->part);
     const int format = variants_format(settings->output, settings->variant_format);
     if (j->reader && !extend_header(j))
-        j->writer =
-            variants_create(settings->output, format, variants_header(j->reader), format == VARIANT_VCF && part.index > 1);
+        j->writer = variants_create(settings->output, format, variants_header(j->reader),
+                                    format == VARIANT_VCF && settings->part.index > 1);
     if (j->writer) {
         progress_begin("variants");
         rc = score_all(j);
@@ -334,17 +335,14 @@ static int variants(job *j, const options *settings, const char *file, shard par
 
 int run_dna_variants(const options *settings) {
     int rc;
-    shard part;
     if (!settings->fasta) return complain("dna variants: no reference; give -f REF.fa"), EXIT_USAGE;
-    rc = shard_parse(settings->shard, &part);
-    if (rc) return rc;
     const char *file = input_argument(settings->args, settings->n_args, &rc);
     if (rc) return rc;
     job *j = calloc(1, sizeof *j);
     if (!j) return complain("out of memory"), EXIT_FAILED;
     rc = runtime_open(&j->rt, settings, NULL);
     if (!rc) {
-        rc = variants(j, settings, file, part);
+        rc = variants(j, settings, file);
         runtime_close(&j->rt);
     }
     free(j);

@@ -201,7 +201,7 @@ static int same_contigs(const bcf_hdr_t *a, const bcf_hdr_t *b) {
 }
 
 static int merge_variants(const options *settings) {
-    const shard whole = {1, 1};
+    const shard whole = {0, 0};
     variant_reader *first = variants_open(settings->args[0], whole);
     bcf1_t *record = bcf_init();
     if (!first || !record) return variants_close(first), -1;

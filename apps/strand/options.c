@@ -112,6 +112,8 @@ static int store(options *settings, const command *cmd, const option_row *row, c
     case OPTION_INT:
     case OPTION_REAL:
         return store_number(cmd, row, field, text);
+    case OPTION_SHARD:
+        return shard_parse(text, field);
     case OPTION_SIZE:
         if (options_size(text, field)) return 0;
         complain("%s: --%s: '%s' is no size; write 512M, 2G or 1.5GiB (powers of 1024) or 2GB (powers of 1000)", cmd->name,

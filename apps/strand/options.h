@@ -7,6 +7,8 @@
 #ifndef STRAND_APP_OPTIONS_H
 #define STRAND_APP_OPTIONS_H
 
+#include "shard.h"
+
 #include <stddef.h>
 #include <stdint.h>
 
@@ -42,7 +44,8 @@ typedef struct options {
     uint64_t memory;
 
     /* dna commands */
-    const char *output, *shard, *region_file;
+    const char *output, *region_file;
+    shard part; /* count 0: not given */
     text_list regions;
     int64_t window, overlap, batch;
     int32_t format, pool, rc, soft_mask, softmax;
@@ -70,6 +73,7 @@ typedef enum option_kind {
     OPTION_LIST,  /* text_list, may be given several times */
     OPTION_INT,   /* int64_t, at least `least` */
     OPTION_REAL,  /* double, at least `least` */
+    OPTION_SHARD, /* shard */
     OPTION_SIZE,  /* uint64_t bytes with a unit */
     OPTION_CHOICE /* int32_t: the place of the word in `value`, words separated by '|' */
 } option_kind;

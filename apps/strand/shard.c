@@ -10,8 +10,6 @@
 #include <string.h>
 
 int shard_parse(const char *text, shard *part) {
-    part->index = part->count = 1;
-    if (!text) return 0;
     char *end;
     errno = 0;
     const long long index = isdigit((unsigned char)*text) ? strtoll(text, &end, 10) : (end = NULL, 0);
@@ -29,6 +27,7 @@ int shard_parse(const char *text, shard *part) {
 }
 
 void shard_range(shard part, int64_t total, int64_t *from, int64_t *to) {
+    if (part.count < 1) part.index = part.count = 1;
     const int64_t size = total / part.count, rest = total % part.count, before = part.index - 1;
     *from = before * size + (before < rest ? before : rest);
     *to = *from + size + (before < rest ? 1 : 0);

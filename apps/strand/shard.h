@@ -11,9 +11,9 @@ typedef struct shard {
     int64_t index, count; /* index from 1; 1 of 1 is everything */
 } shard;
 
-/* NULL is everything. Returns 0, or EXIT_USAGE after a message. */
+/* Returns 0, or EXIT_USAGE after a message. */
 int shard_parse(const char *text, shard *part);
-/* Records [*from, *to) of `total`. */
+/* Records [*from, *to) of `total`. A count of 0 is everything too. */
 void shard_range(shard part, int64_t total, int64_t *from, int64_t *to);
 
 #endif
