@@ -123,7 +123,7 @@ cat >"$out/aarch64.ini" <<'INI'
 c = 'aarch64-linux-gnu-gcc'
 ar = 'aarch64-linux-gnu-ar'
 strip = 'aarch64-linux-gnu-strip'
-exe_wrapper = 'qemu-aarch64'
+exe_wrapper = ['qemu-aarch64', '-L', '/usr/aarch64-linux-gnu']
 [host_machine]
 system = 'linux'
 cpu_family = 'aarch64'

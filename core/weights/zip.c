@@ -222,7 +222,7 @@ static strand_status read_entries(arena *a, zip *z, const directory *d, error *e
 
 strand_status zip_open(arena *a, const uint8_t *data, uint64_t size, const char *path, zip *out, error *e) {
     zip z = {.data = data, .size = size, .path = path};
-    directory d;
+    directory d = {0};
     strand_status status = read_end(&z, &d, e);
     if (!status) status = read_entries(a, &z, &d, e);
     if (!status) *out = z;

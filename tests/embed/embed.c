@@ -13,12 +13,6 @@
 
 #include "strand.h"
 
-void *__wrap_malloc(size_t bytes);
-void *__wrap_calloc(size_t n, size_t bytes);
-void *__wrap_realloc(void *p, size_t bytes);
-void *__wrap_aligned_alloc(size_t align, size_t bytes);
-int __wrap_posix_memalign(void **p, size_t align, size_t bytes);
-
 /* printf would allocate its buffer: text goes out by write. */
 #if defined(__GNUC__)
 __attribute__((format(printf, 1, 2)))
@@ -37,36 +31,22 @@ static void forbidden(const char *what) {
     _exit(1);
 }
 
-void *__wrap_malloc(size_t bytes) {
-    (void)bytes;
-    forbidden("malloc");
-    return NULL;
-}
-void *__wrap_calloc(size_t n, size_t bytes) {
-    (void)n;
-    (void)bytes;
-    forbidden("calloc");
-    return NULL;
-}
-void *__wrap_realloc(void *p, size_t bytes) {
-    (void)p;
-    (void)bytes;
-    forbidden("realloc");
-    return NULL;
-}
-void *__wrap_aligned_alloc(size_t align, size_t bytes) {
-    (void)align;
-    (void)bytes;
-    forbidden("aligned_alloc");
-    return NULL;
-}
-int __wrap_posix_memalign(void **p, size_t align, size_t bytes) {
-    (void)p;
-    (void)align;
-    (void)bytes;
-    forbidden("posix_memalign");
-    return 1;
-}
+/* glibc's own start-up allocates before main; from main on nobody may. */
+static int armed;
+
+/* The linker's --wrap names. */
+#define GUARD(type, name, params, args)                                                                                          \
+    type __real_##name params;                                                                                                   \
+    type __wrap_##name params;                                                                                                   \
+    type __wrap_##name params {                                                                                                  \
+        if (armed) forbidden(#name);                                                                                             \
+        return __real_##name args;                                                                                               \
+    }
+GUARD(void *, malloc, (size_t bytes), (bytes))
+GUARD(void *, calloc, (size_t n, size_t bytes), (n, bytes))
+GUARD(void *, realloc, (void *p, size_t bytes), (p, bytes))
+GUARD(void *, aligned_alloc, (size_t align, size_t bytes), (align, bytes))
+GUARD(int, posix_memalign, (void **p, size_t align, size_t bytes), (p, align, bytes))
 
 /* What is opened (context, model, plan) comes from here; `sealed` forbids any more of it once the session is open. */
 static _Alignas(4096) unsigned char pool[4 << 20];
@@ -119,6 +99,7 @@ static int fail(const char *text) {
 }
 
 int main(int argc, char **argv) {
+    armed = 1;
     if (argc != 2) return fail("usage: embed CASE_FOLDER");
     const strand_allocator allocator = {pool_alloc, pool_free, NULL};
     strand_context_params cp;
