@@ -78,7 +78,6 @@ static void bind(const strand_session *s, uint32_t index, tensor_id t, const til
         hi = clip(r->end + right, lo, v->whole[axis]);
     }
     if (index == NONE) { /* inside a group, or a filter that was prepared: no memory */
-        v->flags |= v->flags & STRAND_TENSOR_CONSTANT ? 0 : STRAND_TENSOR_INTERNAL;
         if (r->cut && axis >= 0) as_tile(v, axis, lo, hi);
         return;
     }
@@ -86,6 +85,11 @@ static void bind(const strand_session *s, uint32_t index, tensor_id t, const til
     if (x->region != NONE) as_tile(v, x->axis, clip(r->begin - x->left, 0, v->whole[x->axis]), clip(r->end + x->right, 0, v->whole[x->axis]));
     v->memory = instance_memory(s, x);
     if (r->cut && axis >= 0) view_cut(v, axis, lo - v->origin[axis], hi - v->origin[axis]);
+}
+
+/* Does input k of a launched node, which has no memory, live inside the group? Else something was prepared of it. */
+static bool internal_input(const step *st, const scheduled_node *n, const graph_node *g, uint32_t k) {
+    return st->kind == STEP_LAUNCH && n->inputs[k] == NONE && !(n->prepared != NONE && (g->op->prepared >> k & 1));
 }
 
 /* Fills the descriptions of a step's nodes. */
@@ -101,8 +105,10 @@ static void describe(strand_session *s, const step *st, const tile_range *r) {
                 memset(&views[k], 0, sizeof views[k]);
             else
                 bind(s, n->inputs[k], g->inputs[k], r, at->rules[k].axis, at->left + at->rules[k].left, at->right + at->rules[k].right, &views[k]);
+            if (g->inputs[k] && internal_input(st, n, g, k)) views[k].flags |= STRAND_TENSOR_INTERNAL;
         }
         bind(s, n->output, g->output, r, at->axis, at->left, at->right, &views[g->n_inputs]);
+        if (st->kind == STEP_LAUNCH && n->output == NONE) views[g->n_inputs].flags |= STRAND_TENSOR_INTERNAL;
         s->nodes[i] = (strand_plugin_node){.op = g->op->id,
                                            .version = g->op->version,
                                            .n_inputs = g->n_inputs,
