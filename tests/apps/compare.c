@@ -67,7 +67,8 @@ static int compare_column(const char *table, int column, const char *path, const
         }
     }
     fclose(file);
-    printf("%s: %llu rows, worst difference %.3g at row %llu\n", name, (unsigned long long)n, worst, (unsigned long long)worst_at);
+    printf("%s: %llu rows, worst difference %.3g at row %llu\n", name, (unsigned long long)n, worst,
+           (unsigned long long)worst_at);
     if (n != want.bytes / 4) return fail(table, "has too few rows");
     return worst <= tolerance ? 0 : fail(table, "differs by more than the tolerance");
 }
@@ -96,7 +97,8 @@ static int compare_rows(const char *table, int first, const char *path, const ch
     while ((width = next_row(file, line, sizeof line, columns, 8192)) > 0)
         for (int c = first; c < width; c++, n++) {
             const float value = strtof(columns[c], NULL);
-            if (n >= want.bytes / 4 || (value != ((const float *)want.data)[n] && !isnan(value))) return fail(table, columns[c]);
+            if (n >= want.bytes / 4 || (value != ((const float *)want.data)[n] && !isnan(value)))
+                return fail(table, columns[c]);
         }
     fclose(file);
     return n == want.bytes / 4 ? 0 : fail(table, "has another number of values");
@@ -108,7 +110,8 @@ static int compare_npy(const char *npy, const char *path, const char *name) {
     FILE *file = fopen(npy, "rb");
     char *data = malloc(want.bytes + 1);
     char head[128];
-    if (!file || !data || fread(head, 1, sizeof head, file) != sizeof head || fread(data, 1, want.bytes + 1, file) != want.bytes)
+    if (!file || !data || fread(head, 1, sizeof head, file) != sizeof head ||
+        fread(data, 1, want.bytes + 1, file) != want.bytes)
         return fail(npy, "has another size");
     const int same = !memcmp(data, want.data, want.bytes);
     free(data);
