@@ -207,9 +207,9 @@ CPU_KERNEL(cpu_reference_long_conv) {
         int64_t t = w.index[time], at_u = there(&w, u, 0, false) - t, at_pre = pre ? there(&w, pre, 0, false) - t : 0;
         int64_t at_filter = (w.index[channel] + out->origin[channel] - filter->origin[0]) * filter->strides[0];
         double sum = 0, now = 0;
-        for (int64_t s = 0; s <= t; s++) {
+        for (int64_t s = cpu_max(0, t - filter->dims[1] + 1); s <= t; s++) {
             now = get(u, at_u + s) * (pre ? get(pre, at_pre + s) : 1);
-            if (t - s < filter->dims[1]) sum += get(filter, at_filter + t - s) * now;
+            sum += get(filter, at_filter + t - s) * now;
         }
         sum += vector_at(&w, cpu_input(node, 2), channel, 0) * now;
         put(out, here(&w), (post ? get(post, there(&w, post, 0, false)) : 1) * sum);

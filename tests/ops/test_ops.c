@@ -1,0 +1,347 @@
+/* test_ops.c - the operator tester: any plugin against the reference module, through the ABI.
+ *
+ *   test_ops --plugin strand-x.so --reference strand-cpu-reference.so [--seed N] [--op NAME] [--cases N] [--bench]
+ *
+ * Each case is run whole and compared with the double-precision reference; then again in every way that must not change a byte:
+ * with more workers in random order, cut into pieces along every axis that the op table allows, with inputs wider than the piece
+ * needs, with everything the piece does not need turned to NaN, in place, with and without its prepared constant, and as a
+ * claimed group. The seed is printed; the same seed makes the same cases on every machine. Exit code 77: this plugin cannot run
+ * here. A plugin that does not support a case is not blamed for it. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "ops_cases.h"
+#include "ops_run.h"
+
+static struct settings {
+    const char *plugin, *reference, *op;
+    uint64_t seed;
+    int cases;
+    bool bench;
+} settings = {.cases = 48};
+
+static ops_plugin judged, judge;
+
+typedef struct counts {
+    int cases, unsupported, claimed, pieces;
+} counts;
+
+/* One case at hand, for messages. */
+typedef struct at {
+    const ops_family *family;
+    int index;
+    const ops_program *g;
+    counts *n;
+} at;
+
+static void blame(const at *a, const char *what, const char *why) {
+    print_error("%s case %d (%s): %s%s%s\n  again: --plugin %s --seed %llu --op %s\n", a->family->name, a->index, a->g->text,
+                what, why[0] ? ": " : "", why, settings.plugin, (unsigned long long)settings.seed, a->family->name);
+    fail();
+}
+
+/* ---- looking at results ---- */
+
+static const ops_node *last_node(const ops_program *g) {
+    return &g->nodes[g->n_nodes - 1];
+}
+
+static double value(const unsigned char *bytes, uint32_t dtype) {
+    float f = 0;
+    uint16_t h = 0;
+    if (dtype == STRAND_PLUGIN_F32) {
+        memcpy(&f, bytes, 4);
+        return (double)f;
+    }
+    memcpy(&h, bytes, 2);
+    return h; /* halves are compared as bits */
+}
+
+static size_t size_of(uint32_t dtype) {
+    return dtype == STRAND_PLUGIN_F32 ? 4 : 2;
+}
+
+static bool is_nan(const unsigned char *bytes, uint32_t dtype) {
+    if (dtype == STRAND_PLUGIN_F32) return isnan(value(bytes, dtype));
+    uint16_t h;
+    memcpy(&h, bytes, 2);
+    return dtype == STRAND_PLUGIN_F16 ? (h & 0x7fff) > 0x7c00 : (h & 0x7fff) > 0x7f80;
+}
+
+/* The largest difference from the reference, relative to the largest value of the result; NaN must meet NaN. */
+static double distance(const ops_program *g, const ops_result *mine, const ops_result *good) {
+    int out = last_node(g)->output;
+    const ops_tensor *t = &g->tensors[out];
+    double most = 0, worst = 0;
+    int64_t n = ops_count(&t->view);
+    for (int64_t i = 0; i < n; i++) {
+        uint64_t where = ops_place(t, &t->view, i);
+        const unsigned char *a = mine->after[out] + where, *b = good->after[out] + where;
+        bool nan = is_nan(b, t->view.dtype);
+        if (nan && is_nan(a, t->view.dtype)) continue;
+        double x = value(a, t->view.dtype), y = value(b, t->view.dtype);
+        if (x == y) continue;
+        if (nan || !(fabs(x - y) < 1e300)) return INFINITY;
+        if (fabs(x - y) > worst) worst = fabs(x - y);
+    }
+    for (int64_t i = 0; i < n; i++) {
+        double y = fabs(value(good->after[out] + ops_place(t, &t->view, i), t->view.dtype));
+        if (y > most && y < 1e300) most = y;
+    }
+    return worst / (most > 1e-30 ? most : 1);
+}
+
+/* Are the elements of `view` the same bytes in two runs? a stands in tensor a_at, whose strides it has. */
+static bool same_bytes(const ops_program *g, const ops_result *a, int a_at, const ops_result *b,
+                       const strand_plugin_tensor *piece) {
+    int out = last_node(g)->output;
+    strand_plugin_tensor a_view = *piece;
+    memcpy(a_view.strides, g->tensors[a_at].view.strides, sizeof a_view.strides);
+    int64_t n = ops_count(piece);
+    for (int64_t i = 0; i < n; i++) {
+        const unsigned char *x = a->after[a_at] + ops_place(&g->tensors[a_at], &a_view, i);
+        const unsigned char *y = b->after[out] + ops_place(&g->tensors[out], piece, i);
+        if (memcmp(x, y, size_of(piece->dtype))) return false;
+    }
+    return true;
+}
+
+/* ---- the checks ---- */
+
+/* Runs once more in another way: the piece that it makes must have the bytes of `base`. */
+static void again(const at *a, const ops_program *g, const ops_options *o, const ops_result *base, const char *what) {
+    ops_result r;
+    char why[400];
+    int code = ops_run(&judged, g, o, &r, why, sizeof why);
+    int home = o->alias ? g->nodes[0].inputs[0] : last_node(g)->output;
+    strand_plugin_tensor piece = g->tensors[last_node(g)->output].view;
+    if (o->axis >= 0) ops_cut(&piece, o->axis, o->begin, o->end);
+    if (code == OPS_FAILED || code == OPS_ERROR) blame(a, what, why);
+    if (code == OPS_OK && !same_bytes(g, &r, home, base, &piece)) blame(a, what, "other bytes");
+    if (code == OPS_OK) a->n->pieces++;
+    ops_result_free(&r);
+}
+
+/* Turns to NaN what [begin, end) of `axis` does not need of the floating-point inputs. */
+static void poison(ops_program *g, const ops_views *v) {
+    for (int i = 0; i < g->n_nodes; i++)
+        for (uint32_t k = 0; k < g->nodes[i].n_inputs; k++) {
+            int index = g->nodes[i].inputs[k];
+            if (index < 0) continue;
+            ops_tensor *t = &g->tensors[index];
+            if (t->view.dtype == STRAND_PLUGIN_I32 || t->view.dtype == STRAND_PLUGIN_I64) continue;
+            unsigned char *mask = calloc(1, t->bytes);
+            if (!mask) abort();
+            ops_mark(t, &v->inputs[i][k], mask);
+            for (uint64_t b = 0; b < t->bytes; b++)
+                if (!mask[b]) t->start[b] = 0xff;
+            free(mask);
+        }
+}
+
+static void copy_starts(const ops_program *g, ops_program *copy) {
+    *copy = *g;
+    for (int i = 0; i < g->n_tensors; i++) {
+        copy->tensors[i].start = malloc(g->tensors[i].bytes);
+        if (!copy->tensors[i].start) abort();
+        memcpy(copy->tensors[i].start, g->tensors[i].start, g->tensors[i].bytes);
+    }
+}
+
+/* Pieces along one axis: [0, cut) and [cut, end), exact and with wide inputs, and one of them with NaN all around. */
+static void check_axis(const at *a, ops_program *g, int axis, bool grouped, bool prepared, const ops_result *base) {
+    int64_t whole = g->tensors[last_node(g)->output].view.dims[axis];
+    int64_t cut = whole > 1 ? ops_between(g, 1, whole - 1) : 1;
+    ops_options o = {.workers = 1, .axis = axis, .begin = 0, .end = cut, .grouped = grouped, .prepared = prepared};
+    again(a, g, &o, base, "the first piece of an axis");
+    if (whole > 1) {
+        o.begin = cut, o.end = whole, o.workers = 2;
+        again(a, g, &o, base, "the second piece of an axis");
+    }
+    if (!grouped) {
+        o.loose = true;
+        again(a, g, &o, base, "a piece made from wide inputs");
+        o.loose = false;
+    }
+    ops_views v;
+    if (grouped || !ops_tile(g, axis, o.begin, o.end, &v)) return;
+    ops_program copy;
+    copy_starts(g, &copy);
+    poison(&copy, &v);
+    ops_options all = {.workers = 1, .axis = -1, .prepared = prepared};
+    ops_result r;
+    char why[400];
+    int code = ops_run(&judged, &copy, &all, &r, why, sizeof why);
+    strand_plugin_tensor piece = v.outputs[g->n_nodes - 1];
+    if (code) blame(a, "with NaN in what a piece does not need", why);
+    if (!same_bytes(g, &r, last_node(g)->output, base, &piece)) blame(a, "NaN spread to another part", "");
+    ops_result_free(&r);
+    ops_program_free(&copy);
+}
+
+static void check_ways(const at *a, ops_program *g, bool grouped, const ops_result *base) {
+    const strand_plugin_tensor *out = &g->tensors[last_node(g)->output].view;
+    ops_options o = {.workers = 3, .axis = -1, .grouped = grouped};
+    again(a, g, &o, base, "three workers in random order");
+    o.workers = 1, o.prepared = true;
+    again(a, g, &o, base, "with what was prepared");
+    for (uint32_t axis = 0; axis < out->rank; axis++) check_axis(a, g, (int)axis, grouped, axis & 1, base);
+    const ops_node *n = &g->nodes[0];
+    if (g->n_nodes == 1 && (op_find(n->op)->in_place & 1) && out->dtype == g->tensors[n->inputs[0]].view.dtype) {
+        ops_options alias = {.workers = 2, .axis = -1, .alias = true};
+        again(a, g, &alias, base, "in place");
+    }
+}
+
+static void check_case(const ops_family *family, int index, counts *n) {
+    ops_program g;
+    ops_result mine, good;
+    char why[400];
+    ops_program_begin(&g, settings.seed * 1000003 + (uint64_t)index * 131 + (uint64_t)(family - ops_families));
+    family->make(&g, index);
+    at a = {family, index, &g, n};
+    ops_options o = {.workers = 1, .axis = -1, .repeat = settings.bench ? 5 : 0};
+    int code = ops_run(&judged, &g, &o, &mine, why, sizeof why);
+    if (code == OPS_FAILED || code == OPS_ERROR) blame(&a, "run", why);
+    n->cases++;
+    n->unsupported += code == OPS_UNSUPPORTED;
+    if (code == OPS_OK && settings.bench) {
+        double elements = (double)ops_count(&g.tensors[last_node(&g)->output].view);
+        printf("%-12s %10.1f us %9.3f ns/element  %s\n", family->name, 1e6 * mine.seconds, 1e9 * mine.seconds / elements,
+               g.text);
+    } else if (code == OPS_OK) {
+        if (ops_run(&judge, &g, &o, &good, why, sizeof why)) blame(&a, "the reference", why);
+        float tolerance = 0;
+        for (int i = 0; i < g.n_nodes; i++) tolerance += op_find(g.nodes[i].op)->tolerance;
+        tolerance *= (float)g.slack;
+        double d = distance(&g, &mine, &good);
+        snprintf(why, sizeof why, "%.3g of the largest value, allowed %.3g", d, (double)tolerance);
+        if (!(d <= (double)tolerance)) blame(&a, "differs from the reference", why);
+        ops_result_free(&good);
+        check_ways(&a, &g, false, &mine);
+        if (family->group && ops_claim(&judged, &g) == (uint32_t)g.n_nodes) {
+            ops_options group = {.workers = 2, .axis = -1, .grouped = true};
+            n->claimed++;
+            again(&a, &g, &group, &mine, "as a group");
+            check_ways(&a, &g, true, &mine);
+        }
+    }
+    ops_result_free(&mine);
+    ops_program_free(&g);
+}
+
+static void test_family(void **state) {
+    const ops_family *family = *state;
+    counts n = {0};
+    for (int i = 0; i < settings.cases; i++) check_case(family, i, &n);
+    if (settings.bench) return;
+    print_message("%s: %d cases, %d not supported, %d other ways to the same bytes", family->name, n.cases, n.unsupported,
+                  n.pieces);
+    if (family->group) print_message(", %d claimed as a group", n.claimed);
+    print_message("\n");
+    bool cpu = !strcmp(judged.table.name, "cpu");
+    if (cpu && n.unsupported) fail_msg("the CPU must support every case");
+    if (cpu && family->group && settings.cases >= 10 && n.claimed < n.cases / 2)
+        fail_msg("the CPU no longer claims this group");
+}
+
+/* An id outside the table is the caller's error, named, and no more than that. */
+static void test_bad_id(void **state) {
+    int64_t table_dims[2] = {7, 16}, dims[3] = {2, 9, 16};
+    ops_options o = {.workers = 1, .axis = -1};
+    (void)state;
+    for (int round = 0; round < 4; round++) {
+        ops_program g;
+        ops_result r;
+        char why[400];
+        ops_program_begin(&g, (uint64_t)round);
+        g.strided = false;
+        int in[2] = {ops_add(&g, STRAND_PLUGIN_F32, 2, table_dims, OPS_NORMAL), ops_add_ids(&g, STRAND_PLUGIN_I32, 2, dims, 7)};
+        int32_t bad = round & 1 ? -1 : 7;
+        memcpy(g.tensors[in[1]].start + ops_place(&g.tensors[in[1]], &g.tensors[in[1]].view, round < 2 ? 17 : 3), &bad, 4);
+        ops_add_node(&g, STRAND_OP_GATHER, NULL, 0, 2, in, ops_add(&g, STRAND_PLUGIN_F32, 3, dims, OPS_OUTPUT));
+        int code = ops_run(&judged, &g, &o, &r, why, sizeof why);
+        if (code != OPS_UNSUPPORTED) {
+            assert_int_equal(code, OPS_ERROR);
+            assert_non_null(strstr(judged.host.failure, round & 1 ? "-1" : "7"));
+        }
+        ops_result_free(&r);
+        ops_program_free(&g);
+    }
+}
+
+static void test_unknown_operator(void **state) {
+    strand_plugin_tensor t = {.dtype = STRAND_PLUGIN_F32, .rank = 1, .dims = {4}, .strides = {1}, .whole = {4}};
+    strand_plugin_node node = {.op = 60000, .version = 1, .n_inputs = 1, .n_outputs = 1, .inputs = &t, .outputs = &t};
+    char why[80] = "";
+    (void)state;
+    assert_int_not_equal(judged.api->supports(judged.device, &node, why, sizeof why), STRAND_PLUGIN_OK);
+    node.op = STRAND_OP_UNARY;
+    node.version = 999;
+    assert_int_not_equal(judged.api->supports(judged.device, &node, why, sizeof why), STRAND_PLUGIN_OK);
+}
+
+/* ---- the program ---- */
+
+static bool arguments(int argc, char **argv) {
+    settings.seed = (uint64_t)time(NULL) % 1000000;
+    for (int i = 1; i < argc; i++) {
+        const char *next = i + 1 < argc ? argv[i + 1] : NULL;
+        if (!strcmp(argv[i], "--bench")) {
+            settings.bench = true;
+            continue;
+        }
+        if (!next) return false;
+        if (!strcmp(argv[i], "--plugin")) settings.plugin = next;
+        if (!strcmp(argv[i], "--reference")) settings.reference = next;
+        if (!strcmp(argv[i], "--op")) settings.op = next;
+        if (!strcmp(argv[i], "--seed")) settings.seed = strtoull(next, NULL, 10);
+        if (!strcmp(argv[i], "--cases")) settings.cases = atoi(next);
+        i++;
+    }
+    return settings.plugin && settings.reference;
+}
+
+int main(int argc, char **argv) {
+    char why[300] = "";
+    if (!arguments(argc, argv)) {
+        fprintf(stderr, "usage: test_ops --plugin FILE --reference FILE [--seed N] [--op NAME] [--cases N] [--bench]\n");
+        return 2;
+    }
+    int code = ops_open(&judge, settings.reference, why, sizeof why);
+    if (code) return fprintf(stderr, "%s: %s\n", settings.reference, why), code;
+    code = ops_open(&judged, settings.plugin, why, sizeof why);
+    if (code) {
+        printf("%s: %s%s\n", settings.plugin, why, code == 77 ? ": skipped" : "");
+        return code;
+    }
+    printf("%s: %s, seed %llu\n", judged.table.name, judged.info.description, (unsigned long long)settings.seed);
+    struct CMUnitTest tests[32];
+    int n = 0;
+    for (int i = 0; i < ops_n_families; i++) {
+        if (settings.op && strcmp(settings.op, ops_families[i].name)) continue;
+        ops_family *family = NULL;
+        const void *from = &ops_families[i];
+        memcpy(&family, &from, sizeof family);
+        tests[n++] = (struct CMUnitTest){ops_families[i].name, test_family, NULL, NULL, family};
+    }
+    if (!settings.op && !settings.bench) {
+        tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_bad_id);
+        tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_unknown_operator);
+    }
+    int failed = _cmocka_run_group_tests("ops", tests, (size_t)n, NULL, NULL);
+    int64_t left = ops_close(&judged);
+    if (left) fprintf(stderr, "%lld allocations were not given back\n", (long long)left);
+    ops_close(&judge);
+    return failed || left ? 1 : 0;
+}
