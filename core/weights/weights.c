@@ -81,6 +81,7 @@ strand_status weights_finish(weights *w, error *e) {
 
 /* ---- which format ---------------------------------------------------------------------------------------------------- */
 
+/* NULL: not a weights file by itself. */
 typedef strand_status (*reader)(weights *w, error *e);
 
 static bool begins(const uint8_t *data, uint64_t size, const char *magic, size_t length) {
@@ -116,20 +117,25 @@ static const char *foreign(const uint8_t *data, uint64_t size) {
     return NULL;
 }
 
-static bool is_index(const uint8_t *data, uint64_t size) {
+static bool is_json(const uint8_t *data, uint64_t size) {
     uint64_t at = 0;
     while (at < size && (data[at] == ' ' || data[at] == '\t' || data[at] == '\n' || data[at] == '\r')) at++;
     return at < size && data[at] == '{';
 }
 
-/* The reader for these bytes. A pickle's or safetensors file's first bytes can look like the other's by chance (0x80 0x02 is a
- * header of 640 bytes), so what makes each unmistakable is asked first. */
+/* Is the '{' at byte 8 a safetensors header's? Its length stands before it, and by chance the first bytes of that can be a '{' or
+ * another format's mark (0x80 0x02, a pickle's, is a header of 640 bytes). A length that fits settles it; one that does not may
+ * still be a damaged safetensors file's, unless the eight bytes are text or begin as something else does. */
+static bool is_safetensors(const uint8_t *data, uint64_t size) {
+    if (size <= 8 || data[8] != '{') return false;
+    uint64_t length = read_u64(data);
+    return length <= size - 8 || (!(is_json(data, size) && length >> 32) && !foreign(data, size));
+}
+
 static reader recognise(const uint8_t *data, uint64_t size) {
     if (pytorch_is_legacy(data, size)) return pytorch_legacy_read;
     if (begins(data, size, "PK\3\4", 4) || begins(data, size, "PK\5\6", 4)) return pytorch_zip_read;
-    if (size > 8 && data[8] == '{' && !foreign(data, size)) return safetensors_read;
-    if (size > 8 && data[8] == '{' && read_u64(data) <= size - 8) return safetensors_read;
-    return NULL;
+    return is_safetensors(data, size) ? safetensors_read : NULL;
 }
 
 static strand_status read_bytes(weights *w, error *e) {
@@ -193,13 +199,18 @@ strand_status weights_open_memory(const strand_allocator *allocator, const void 
     return deliver(w, status ? status : weights_finish(w, e), out);
 }
 
-strand_status weights_open_single(const strand_allocator *allocator, int dir, const char *name, const char *shown, bool follow,
-                                  weights **out, error *e) {
+/* The file `name` in `dir`: a single file, or, where `index` allows it, an index with its shards. */
+static strand_status open_in(const strand_allocator *allocator, int dir, const char *name, const char *shown, bool follow,
+                             bool index, weights **out, error *e) {
     weights *w;
     strand_status status = create(allocator, shown, &w, e);
     if (status) return status;
     status = map_open(dir, name, w->path, follow, &w->map, e);
-    if (!status) {
+    if (!status && index && !recognise(w->map.data, w->map.size) && is_json(w->map.data, w->map.size)) {
+        status = sharded_read(w, dir, &w->map, e);
+        if (!status) status = weights_finish(w, e);
+        map_close(&w->map); /* its text is not weights */
+    } else if (!status) {
         w->data = w->map.data;
         w->size = w->map.size;
         status = read_bytes(w, e);
@@ -207,20 +218,9 @@ strand_status weights_open_single(const strand_allocator *allocator, int dir, co
     return deliver(w, status, out);
 }
 
-/* The file `name` in `dir`: an index with its shards, or a single file. */
-static strand_status open_in(const strand_allocator *allocator, int dir, const char *name, const char *shown, bool follow,
-                             weights **out, error *e) {
-    map m;
-    strand_status status = map_open(dir, name, shown, follow, &m, e);
-    if (status) return status;
-    bool index = !recognise(m.data, m.size) && is_index(m.data, m.size);
-    if (index) {
-        weights *w;
-        status = create(allocator, shown, &w, e);
-        if (!status) status = sharded_read(w, dir, &m, e), status = deliver(w, status ? status : weights_finish(w, e), out);
-    }
-    map_close(&m);
-    return index ? status : weights_open_single(allocator, dir, name, shown, follow, out, e);
+strand_status weights_open_single(const strand_allocator *allocator, int dir, const char *name, const char *shown, bool follow,
+                                  weights **out, error *e) {
+    return open_in(allocator, dir, name, shown, follow, false, out, e);
 }
 
 static strand_status open_directory(const strand_allocator *allocator, int dir, const char *path, const char *config,
@@ -234,7 +234,7 @@ static strand_status open_directory(const strand_allocator *allocator, int dir, 
         size_t length = strlen(path);
         const char *shown = arena_printf(&scratch, "%s%s%s", path, length && path[length - 1] == '/' ? "" : "/", name);
         /* A name that a config gave is text from a file and may not lead elsewhere; the fixed names are the user's own links. */
-        status = shown ? open_in(allocator, dir, name, shown, !from_config, out, e) : weights_no_memory(path, e);
+        status = shown ? open_in(allocator, dir, name, shown, !from_config, true, out, e) : weights_no_memory(path, e);
     }
     arena_release(&scratch);
     return status;
@@ -243,7 +243,7 @@ static strand_status open_directory(const strand_allocator *allocator, int dir, 
 /* A file: its directory is opened too, since shards are opened in it. */
 static strand_status open_file(const strand_allocator *allocator, const char *path, weights **out, error *e) {
     const char *slash = strrchr(path, '/');
-    if (!slash) return open_in(allocator, AT_FDCWD, path, path, true, out, e);
+    if (!slash) return open_in(allocator, AT_FDCWD, path, path, true, true, out, e);
     arena scratch;
     arena_init(&scratch, allocator);
     strand_status status = STRAND_OK;
@@ -254,7 +254,7 @@ static strand_status open_file(const strand_allocator *allocator, const char *pa
     else if (dir < 0)
         status = error_set(e, STRAND_ERR_IO, "%s: its directory cannot be opened", path);
     else
-        status = open_in(allocator, dir, slash + 1, path, true, out, e);
+        status = open_in(allocator, dir, slash + 1, path, true, true, out, e);
     if (dir >= 0) close(dir);
     arena_release(&scratch);
     return status;

@@ -12,9 +12,9 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-#define FUZZ_REQUIRE(condition)                                                                                                  \
-    do {                                                                                                                         \
-        if (!(condition)) abort();                                                                                               \
+#define FUZZ_REQUIRE(condition)                                                                                                \
+    do {                                                                                                                       \
+        if (!(condition)) abort();                                                                                             \
     } while (0)
 
 typedef struct fuzz_memory {

@@ -30,8 +30,10 @@ static void save_buffer(const char *target, const char *name, buffer *b) {
 
 static void json_seeds(void) {
     save_text("json", "values", "{\"a\": [1, -2.5e1, true, false, null, \"x\"], \"b\": {}, \"c\": []}");
-    save_text("json", "numbers", "[0, -0, 9223372036854775807, -9223372036854775808, 1e3, 4096.0, 1E-2, 2.5e+3, NaN, Infinity, -Infinity]");
-    save_text("json", "strings", "\"\\\"\\\\\\/\\b\\f\\n\\r\\t\\u0041\\u00e9\\uD834\\uDD1E \xC3\xA9\xE2\x82\xAC\xF0\x9D\x84\x9E\"");
+    save_text("json", "numbers",
+              "[0, -0, 9223372036854775807, -9223372036854775808, 1e3, 4096.0, 1E-2, 2.5e+3, NaN, Infinity, -Infinity]");
+    save_text("json", "strings",
+              "\"\\\"\\\\\\/\\b\\f\\n\\r\\t\\u0041\\u00e9\\uD834\\uDD1E \xC3\xA9\xE2\x82\xAC\xF0\x9D\x84\x9E\"");
     save_text("json", "many-keys", "{\"1\":0,\"2\":0,\"3\":0,\"4\":0,\"5\":0,\"6\":0,\"7\":0,\"8\":0,\"9\":0,\"10\":0}");
     save_text("json", "duplicate", "{\"a\":1,\"\\u0061\":2}");
     save_text("json", "deep", "[[[[[[[[[[[[[[[[[[[[{\"a\":[[[[]]]]}]]]]]]]]]]]]]]]]]]]]");
@@ -41,7 +43,8 @@ static void safetensors_seeds(void) {
     static const char *const headers[] = {
         "{\"__metadata__\":{\"format\":\"pt\"},\"b\":{\"dtype\":\"F32\",\"shape\":[2,3],\"data_offsets\":[8,32]},"
         "\"a\":{\"dtype\":\"I64\",\"shape\":[],\"data_offsets\":[0,8]}}",
-        "{\"e\":{\"dtype\":\"BF16\",\"shape\":[0,7],\"data_offsets\":[0,0]},\"c\":{\"dtype\":\"BOOL\",\"shape\":[32],\"data_offsets\":[0,32]}}   ",
+        "{\"e\":{\"dtype\":\"BF16\",\"shape\":[0,7],\"data_offsets\":[0,0]},\"c\":{\"dtype\":\"BOOL\",\"shape\":[32],\"data_"
+        "offsets\":[0,32]}}   ",
         "{\"x\":{\"dtype\":\"F8_E4M3\",\"shape\":[4],\"data_offsets\":[0,4]}}",
         "{\"x\":{\"dtype\":\"F64\",\"shape\":[4294967296,4294967296],\"data_offsets\":[0,0]}}",
     };
@@ -69,10 +72,13 @@ static void pytorch_seeds(void) {
     put_text(&pickle, ".");
     put_torch_zip(&b, &pickle, 0, false);
     save_buffer("pytorch", "zip32", &b);
+    put_torch_zip(&b, &pickle, ZIP_LARGE, true);
+    save_buffer("pytorch", "zip64", &b);
     save("pytorch", "object", pickle.data + 2, pickle.size - 3); /* instructions alone: the target wraps them */
     put_text(&b, "}(");
     pickle_text(&b, "hyper_parameters");
-    put_text(&b, "comegaconf.dictconfig\nDictConfig\n)\x81}(U\x01" "aK\x01ub");
+    put_text(&b, "comegaconf.dictconfig\nDictConfig\n)\x81}(U\x01"
+                 "aK\x01ub");
     pickle_text(&b, "optimizer");
     put_text(&b, "cos\nsystem\nU\x04true\x85R");
     pickle_text(&b, "state_dict");
@@ -94,8 +100,12 @@ static void pytorch_seeds(void) {
     /* protocol 4: short strings, memoized, names from the stack, a frame */
     put_int(&b, 0x95, 1);
     put_int(&b, 8, 8);
-    put_text(&b, "}\x94(\x8c\x01w\x94\x8c\x0ctorch._utils\x94\x8c\x12_rebuild_tensor_v2\x94\x93\x94((\x8c\x07storage\x94\x8c\x05torch\x94"
-                 "\x8c\x0c" "FloatStorage\x94\x93\x94\x8c\x01" "0\x94\x8c\x03" "cpu\x94K\x06t\x94QK");
+    put_text(&b, "}\x94(\x8c\x01w\x94\x8c\x0ctorch._utils\x94\x8c\x12_rebuild_tensor_v2\x94\x93\x94(("
+                 "\x8c\x07storage\x94\x8c\x05torch\x94"
+                 "\x8c\x0c"
+                 "FloatStorage\x94\x93\x94\x8c\x01"
+                 "0\x94\x8c\x03"
+                 "cpu\x94K\x06t\x94QK");
     put_int(&b, 0, 1);
     put_text(&b, "K\x02K\x03\x86\x94K\x03K\x01\x86\x94\x89)t\x94Ru");
     save_buffer("pytorch", "protocol4", &b);
@@ -106,7 +116,8 @@ static void pytorch_seeds(void) {
 }
 
 static void index_seeds(void) {
-    save_text("index", "two", "{\"metadata\": {\"total_size\": 4}, \"weight_map\": {\"x\": \"b.bin\", \"y\": \"a.bin\", \"z\": \"b.bin\"}}");
+    save_text("index", "two",
+              "{\"metadata\": {\"total_size\": 4}, \"weight_map\": {\"x\": \"b.bin\", \"y\": \"a.bin\", \"z\": \"b.bin\"}}");
     save_text("index", "up", "{\"weight_map\": {\"x\": \"../b.bin\"}}");
     save_text("index", "zero", "{\"weight_map\": {\"x\": \"b\\u0000.bin\"}}");
 }

@@ -175,6 +175,51 @@ static void test_bad_zip_fields(void **state) {
     print_message("%zu bad ZIP fields refused\n", sizeof rows / sizeof rows[0]);
 }
 
+/* Sizes and offset in ZIP64 extra fields, as in files beyond 4 GiB. */
+static void test_zip64_fields(void **state) {
+    (void)state;
+    buffer pickle = {0}, b = {0};
+    small_pickle(&pickle, 2);
+    put_torch_zip(&b, &pickle, ZIP_LARGE, true);
+    open_small(&b, "pytorch-zip");
+    size_t central = find(&b, 0x02014b50, 1), extra = central + 46 + strlen("archive/byteorder") + 5;
+    size_t local = find(&b, 0x04034b50, 1) + 30 + strlen("archive/byteorder");
+    static const struct {
+        int local;
+        size_t field;
+        uint64_t value;
+        int bytes;
+        const char *says;
+    } rows[] = {
+        {0, 2, 23, 2, "ZIP64 sizes are missing or cut"},
+        {0, 2, 25, 2, "ZIP64 sizes are missing or cut"},
+        {0, 0, 2, 2, "ZIP64 sizes are missing or cut"},
+        {0, 4, 7, 8, "two different sizes"},
+        {0, 12, 7, 8, "two different sizes"},
+        {0, 20, 0, 8, "overlaps"},
+        {0, 20, UINT64_MAX, 8, "outside the file"},
+        {0, 20, 5, 8, "overlaps"},
+        {1, 2, 8, 2, "local ZIP64 sizes are missing"},
+        {1, 2, 17, 2, "local ZIP64 sizes are missing"},
+        {1, 0, 7, 2, "local ZIP64 sizes are missing"},
+        {1, 4, 7, 8, "disagree"},
+        {1, 12, UINT64_MAX, 8, "disagree"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        buffer copy = {0};
+        put_buffer(&copy, &b);
+        poke_int(&copy, (rows[i].local ? local : extra) + rows[i].field, rows[i].value, rows[i].bytes);
+        char label[64];
+        snprintf(label, sizeof label, "zip64 row %zu", i);
+        check_refused(label, copy.data, copy.size, STRAND_ERR_FORMAT, rows[i].says);
+        buffer_free(&copy);
+    }
+    poke_int(&b, extra + 4, UINT64_MAX, 8), poke_int(&b, extra + 12, UINT64_MAX, 8);
+    check_refused("2^64 - 1 bytes", b.data, b.size, STRAND_ERR_FORMAT, "its data is outside the file");
+    buffer_free(&b);
+    buffer_free(&pickle);
+}
+
 /* Changes that more than one field makes. */
 static void test_bad_zip(void **state) {
     (void)state;
@@ -355,6 +400,7 @@ static void test_bad_legacy(void **state) {
         {42, true, 0x89, 1, STRAND_ERR_UNSUPPORTED, "little-endian"},
         {30, true, 'b', 1, STRAND_ERR_UNSUPPORTED, "little-endian"},
         {23, true, ']', 1, STRAND_ERR_FORMAT, "not a list or dict"},
+        {44, true, 'N', 1, STRAND_ERR_FORMAT, "pickle, byte"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         size_t at = rows[i].start ? rows[i].back : tail + rows[i].back;
@@ -435,10 +481,10 @@ static void test_mutated(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_good_zip),     cmocka_unit_test(test_zip_names),        cmocka_unit_test(test_bad_zip_fields),
-        cmocka_unit_test(test_bad_zip),      cmocka_unit_test(test_bad_zip_contents), cmocka_unit_test(test_good_legacy),
-        cmocka_unit_test(test_legacy_views), cmocka_unit_test(test_bad_legacy),       cmocka_unit_test(test_truncated),
-        cmocka_unit_test(test_mutated),
+        cmocka_unit_test(test_good_zip),     cmocka_unit_test(test_zip_names),    cmocka_unit_test(test_bad_zip_fields),
+        cmocka_unit_test(test_zip64_fields), cmocka_unit_test(test_bad_zip),      cmocka_unit_test(test_bad_zip_contents),
+        cmocka_unit_test(test_good_legacy),  cmocka_unit_test(test_legacy_views), cmocka_unit_test(test_bad_legacy),
+        cmocka_unit_test(test_truncated),    cmocka_unit_test(test_mutated),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -48,6 +48,10 @@ static void write_tensor(const char *name, const char *tensor) {
     buffer_free(&b);
 }
 
+static void write_index(const char *name, const char *json) {
+    write_file(name, json, strlen(json));
+}
+
 static void check_open(const char *name, const char *config, const char *chosen, const char *tensor) {
     weights *w = NULL;
     error e = {0};
@@ -138,15 +142,14 @@ static void test_foreign_files(void **state) {
         write_file("f", rows[i].bytes, rows[i].n);
         check_fails("f", NULL, rows[i].status, rows[i].says);
     }
+    /* A '{' at byte 8 does not make a safetensors file of an index. */
+    write_index("f", "{\"abcd\":{},\"weight_map\":{\"x\":\"gone\"}}");
+    check_fails("f", NULL, STRAND_ERR_IO, "gone: cannot be opened");
     write_file("f", tar, sizeof tar);
     check_fails("f", NULL, STRAND_ERR_UNSUPPORTED, "a tar archive; unpack it first");
 }
 
 /* ---- directories ----------------------------------------------------------------------------------------------------- */
-
-static void write_index(const char *name, const char *json) {
-    write_file(name, json, strlen(json));
-}
 
 /* From the last rank to the first: each that is added takes over. */
 static void test_order(void **state) {
@@ -285,6 +288,17 @@ static void test_bad_shards(void **state) {
         write_index("m.index.json", json);
         check_fails("m.index.json", NULL, rows[i].status, rows[i].says);
     }
+    buffer b = {0};
+    put_text(&b, "{\"weight_map\": {\"t\": \"s\"");
+    for (int i = 0; i < 4096; i++) {
+        char row[64];
+        snprintf(row, sizeof row, ", \"t%d\": \"s%d\"", i, i);
+        put_text(&b, row);
+    }
+    put_text(&b, "}}");
+    write_file("m.index.json", b.data, b.size);
+    check_fails("m.index.json", NULL, STRAND_ERR_LIMIT, "4097 shards; at most 4096");
+    buffer_free(&b);
     print_message("%zu bad indexes refused\n", sizeof rows / sizeof rows[0]);
 }
 

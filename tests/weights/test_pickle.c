@@ -395,6 +395,24 @@ static void test_bombs(void **state) {
     put_fill(&b, ']', 5000000);
     check_object("values", &b, 0, STRAND_ERR_LIMIT, "more than 4194304 values");
     b.size = 0;
+    put_text(&b, "}(");
+    char text[1025] = {0};
+    memset(text, 'n', 900);
+    pickle_text(&b, text);
+    put_text(&b, "}(K\x01"); /* 200 names of 900 bytes in a pickle of a few thousand */
+    pickle_tensor_value(&b, &W);
+    put_text(&b, "\x94");
+    for (int i = 2; i < 200; i++) put_text(&b, "K"), put_int(&b, (uint64_t)i, 1), put_bytes(&b, "h\0", 2);
+    put_text(&b, "uu");
+    check_value("names", &b, 0, STRAND_ERR_LIMIT, "more bytes of names");
+    b.size = 0;
+    memset(text, 'n', 1024);
+    pickle_text(&b, "m");
+    pickle_text(&b, text);
+    put_text(&b, "n\x93");
+    poke_int(&b, b.size - 2 - 1024 - 4, 1025, 4);
+    check_object("a global's name", &b, 0, STRAND_ERR_FORMAT, "a name of more than 1024 bytes");
+    b.size = 0;
     put_text(&b, "]");
     put_fill(&b, 0x94, 1000000);
     check_object("memo", &b, 0, STRAND_ERR_UNSUPPORTED, "holds a list");
@@ -470,6 +488,26 @@ static void test_bad_tensors(void **state) {
         buffer_free(&b);
     }
     print_message("%zu bad tensors refused, in both containers\n", sizeof rows / sizeof rows[0]);
+}
+
+/* Types that exist in PyTorch only: their size is known, their tensors are refused by name. */
+static void test_complex(void **state) {
+    (void)state;
+    static const tensor_spec t = {"c", "ComplexFloatStorage", "1", 1, 0, 1, {1}, {1}};
+    buffer b = {0};
+    put_text(&b, "}(");
+    pickle_text(&b, "w");
+    pickle_tensor_value(&b, &W);
+    pickle_text(&b, "optimizer");
+    pickle_tensor_value(&b, &t);
+    put_text(&b, "u");
+    check_object("a complex tensor in a branch left alone", &b, 1, STRAND_OK, NULL);
+    b.size--;
+    pickle_text(&b, "c");
+    pickle_tensor_value(&b, &t);
+    put_text(&b, "u");
+    check_object("a complex tensor", &b, 0, STRAND_ERR_UNSUPPORTED, "tensor c: a torch.ComplexFloatStorage");
+    buffer_free(&b);
 }
 
 static void test_malformed_tensors(void **state) {
@@ -602,6 +640,7 @@ int main(void) {
         cmocka_unit_test(test_copy_bombs),
         cmocka_unit_test(test_bad_tensors),
         cmocka_unit_test(test_malformed_tensors),
+        cmocka_unit_test(test_complex),
         cmocka_unit_test(test_bad_names),
         cmocka_unit_test(test_branches),
     };

@@ -60,8 +60,17 @@ uint32_t crc_of(const void *data, size_t size) {
     return ~crc;
 }
 
+/* The ZIP64 extra field of `bytes` bytes: both sizes, and the offset where there is room. */
+static void put_large(buffer *b, size_t size, size_t offset, int bytes) {
+    put_int(b, 1, 2);
+    put_int(b, (uint64_t)bytes, 2);
+    put_int(b, size, 8);
+    put_int(b, size, 8);
+    if (bytes > 16) put_int(b, offset, 8);
+}
+
 void zip_add(zip_writer *z, const char *name, const void *data, size_t size, unsigned how) {
-    bool descriptor = how & ZIP_DESCRIPTOR;
+    bool descriptor = how & ZIP_DESCRIPTOR, large = how & ZIP_LARGE;
     uint32_t crc = crc_of(data, size);
     size_t offset = z->file.size, extra = 0;
     if (how & ZIP_ALIGN) extra = 4 + (64 - (offset + 30 + strlen(name) + 4) % 64) % 64;
@@ -70,11 +79,12 @@ void zip_add(zip_writer *z, const char *name, const void *data, size_t size, uns
     put_int(&z->file, descriptor ? 8 : 0, 2);
     put_int(&z->file, 0, 2 + 4); /* stored; no time */
     put_int(&z->file, descriptor ? 0 : crc, 4);
-    put_int(&z->file, descriptor ? 0 : size, 4);
-    put_int(&z->file, descriptor ? 0 : size, 4);
+    put_int(&z->file, large ? 0xFFFFFFFF : descriptor ? 0 : size, 4);
+    put_int(&z->file, large ? 0xFFFFFFFF : descriptor ? 0 : size, 4);
     put_int(&z->file, strlen(name), 2);
-    put_int(&z->file, extra, 2);
+    put_int(&z->file, large ? 20 : extra, 2);
     put_text(&z->file, name);
+    if (large) put_large(&z->file, size, 0, 16);
     if (extra) {
         put_text(&z->file, "FB");
         put_int(&z->file, extra - 4, 2);
@@ -93,12 +103,17 @@ void zip_add(zip_writer *z, const char *name, const void *data, size_t size, uns
     put_int(&z->central, descriptor ? 8 : 0, 2);
     put_int(&z->central, 0, 2 + 4);
     put_int(&z->central, crc, 4);
-    put_int(&z->central, size, 4);
-    put_int(&z->central, size, 4);
+    put_int(&z->central, large ? 0xFFFFFFFF : size, 4);
+    put_int(&z->central, large ? 0xFFFFFFFF : size, 4);
     put_int(&z->central, strlen(name), 2);
-    put_int(&z->central, 0, 2 + 2 + 2 + 2 + 4);
-    put_int(&z->central, offset, 4);
+    put_int(&z->central, large ? 33 : 0, 2);
+    put_int(&z->central, 0, 2 + 2 + 2 + 4);
+    put_int(&z->central, large ? 0xFFFFFFFF : offset, 4);
     put_text(&z->central, name);
+    if (large) {
+        put_bytes(&z->central, "UT\1\0x", 5); /* an extra field of another kind comes first */
+        put_large(&z->central, size, offset, 24);
+    }
     z->count++;
 }
 

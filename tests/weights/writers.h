@@ -30,6 +30,7 @@ void put_safetensors(buffer *b, const char *header, size_t bytes);
 
 #define ZIP_DESCRIPTOR 1u /* sizes and checksum behind the data, as PyTorch writes it */
 #define ZIP_ALIGN      2u /* pad so that data begins at a multiple of 64 */
+#define ZIP_LARGE      4u /* sizes and offset in ZIP64 extra fields, as if they did not fit; not with the others */
 
 typedef struct zip_writer {
     buffer file, central;
