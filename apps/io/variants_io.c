@@ -8,6 +8,7 @@
 #include "progress.h"
 
 #include <errno.h>
+#include <htslib/kseq.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,6 +17,7 @@ struct variant_reader {
     hFILE *raw; /* owned by file; its place tells how far we are */
     htsFile *file;
     bcf_hdr_t *header;
+    kstring_t line;
     int64_t size, number, from, to;
     int may_block;
 };
@@ -54,9 +56,28 @@ static void reader_end(variant_reader *reader) {
     reader->file = NULL;
 }
 
+/* htslib takes a VCF line of four columns, or with a POS that is no number, without a word. */
+static int line_is_whole(const char *line) {
+    int tabs = 0;
+    const char *pos = strchr(line, '\t');
+    for (const char *p = line; *p; p++) tabs += *p == '\t';
+    return tabs >= 7 && pos && strspn(pos + 1, "0123456789") == strcspn(pos + 1, "\t");
+}
+
+/* Like bcf_read, but a line of text is looked at before it is parsed. */
+static int read_checked(variant_reader *reader, bcf1_t *record) {
+    if (hts_get_format(reader->file)->format != vcf) return bcf_read(reader->file, reader->header, record);
+    int status;
+    do {
+        status = hts_getline(reader->file, KS_SEP_LINE, &reader->line);
+    } while (status >= 0 && reader->line.l == 0);
+    if (status < 0) return status;
+    return line_is_whole(reader->line.s) && vcf_parse(&reader->line, reader->header, record) == 0 ? 0 : -2;
+}
+
 static int read_record(variant_reader *reader, bcf1_t *record) {
     if (reader->may_block) signals_waiting(1);
-    const int status = bcf_read(reader->file, reader->header, record);
+    const int status = read_checked(reader, record);
     if (reader->may_block) signals_waiting(0);
     if (status == -1) return 0;
     reader->number++;
@@ -121,6 +142,7 @@ double variants_fraction(const variant_reader *reader) {
 void variants_close(variant_reader *reader) {
     if (!reader) return;
     reader_end(reader);
+    free(reader->line.s);
     free(reader);
 }
 

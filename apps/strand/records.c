@@ -49,5 +49,7 @@ int records_read(record_chunk *chunk, sequence_reader *reader, const dna_alphabe
         chunk->bases += r->seq.length;
     }
     progress_fraction(sequences_fraction(reader));
-    return chunk->n > 0;
+    if (chunk->n > 0) return 1;
+    records_free(chunk);
+    return 0;
 }

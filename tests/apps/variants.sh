@@ -151,6 +151,9 @@ expect 0 "a header alone" variants head.vcf
 { cat head.vcf; grep snv v.vcf; printf '1\t7\t.\tA\n'; } >cols.vcf
 expect 1 "a line that is cut off" variants cols.vcf
 says "record 2" "a line that is cut off"
+{ cat head.vcf; printf '1\tx\t.\tA\tC\t.\t.\t.\n'; } >pos.vcf
+expect 1 "a position that is none" variants pos.vcf
+says "record 1" "a position that is none"
 { grep -v contig head.vcf; grep snv v.vcf; } >undeclared.vcf
 expect 0 "contigs that are not declared" variants -w 200 undeclared.vcf
 expect 1 "which BCF cannot hold" variants -w 200 -O b -o u.bcf undeclared.vcf
