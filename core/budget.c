@@ -33,16 +33,28 @@ static bool can_cut(const search *f, uint32_t r) {
     return g->extent / ((int64_t)f->tiles[r] * 2) >= least;
 }
 
-/* The region of the nodes at the step where most is alive, if cutting it (again) can help. */
-static uint32_t region_at_peak(const search *f, const schedule *s) {
-    if (!s->n_steps) return NONE;
-    const step *st = &s->steps[s->peak_step];
+/* The region of the nodes of a step, if cutting it (again) can help. */
+static uint32_t region_at_step(const search *f, const schedule *s, uint32_t at) {
+    const step *st = &s->steps[at];
     for (uint32_t i = 0; i < st->n; i++) {
         uint32_t r = f->plan->place.nodes[s->nodes[st->first + i].node].region;
         /* Cutting it before must have helped by more than a trifle. */
         if (r != NONE && can_cut(f, r) && s->lower_bound < f->alive[r] - f->alive[r] / 64) return r;
     }
     return NONE;
+}
+
+/* The region where most is alive. The limit is on all spaces together: the largest one in which something can be cut counts. */
+static uint32_t region_at_peak(const search *f, const schedule *s) {
+    uint32_t best = NONE;
+    uint64_t most = 0;
+    for (uint32_t space = 0; s->n_steps && space < f->plan->place.n_spaces; space++) {
+        uint32_t r = s->bytes[space] > most ? region_at_step(f, s, s->peak_steps[space]) : NONE;
+        if (r == NONE) continue;
+        best = r;
+        most = s->bytes[space];
+    }
+    return best;
 }
 
 static uint64_t constant_bytes(const strand_plan *p, tensor_id t) {

@@ -594,6 +594,7 @@ static strand_status place_blocks(builder *b) {
             if (s->blocks[i].space == space) s->blocks[i].offset = offsets[--n];
         s->bytes[space] = result.peak;
         s->lower_bound += result.lower_bound;
+        s->peak_steps[space] = result.peak_step;
         if (space == 0) s->peak_step = result.peak_step;
     }
     return STRAND_OK;

@@ -110,7 +110,8 @@ typedef struct schedule {
     uint8_t *kept;       /* for each tensor: KEPT_... bits */
     uint64_t bytes[SCHEDULE_MAX_DEVICES + 1]; /* planned, a space */
     uint64_t lower_bound, kept_bytes;
-    uint32_t peak_step;
+    uint32_t peak_step;  /* of the host's space */
+    uint32_t peak_steps[SCHEDULE_MAX_DEVICES + 1]; /* of each */
     uint32_t max_group;  /* most nodes in a launch */
     double work;
 } schedule;
