@@ -112,8 +112,9 @@ static pickle_value *new_dict(pickle *p, pickle_value *args) {
 }
 
 static pickle_value *new_tensor(pickle *p, pickle_value *args) {
-    const pickle_value *storage = pickle_item(args, 0), *offset = pickle_item(args, 1), *size = pickle_item(args, 2),
-                       *stride = pickle_item(args, 3);
+    pickle_value *storage = pickle_item(args, 0);
+    const pickle_value *offset = pickle_item(args, 1), *size = pickle_item(args, 2), *stride = pickle_item(args, 3);
+    if (stride && storage->kind == PICKLE_OPAQUE) return storage; /* whose type is the better name */
     if (!stride || storage->kind != PICKLE_STORAGE) return args;
     pickle_tensor *tensor = ARENA_NEW(p->arena, pickle_tensor);
     pickle_value *value = tensor ? pickle_new(p, PICKLE_TENSOR) : NULL;
@@ -170,10 +171,10 @@ strand_status pickle_persistent(pickle *p, const pickle_value *id, pickle_value 
         return pickle_fail(p, "a persistent id other than ('storage', type, key, location, numel)");
     }
     const known_global *known = type->as.global.known;
-    if (!known || known->meaning != MEANS_STORAGE) {
-        const pickle_name *name = type->as.global.name;
-        return error_set(p->error, STRAND_ERR_UNSUPPORTED, "%s: %s: a storage of the unknown type %.*s.%.*s", p->path, p->part,
-                         (int)name->module_length, name->module, (int)name->name_length, name->name);
+    if (!known || known->meaning != MEANS_STORAGE) { /* a type of unknown size: an error only where its tensor is wanted */
+        *out = pickle_new(p, PICKLE_OPAQUE);
+        if (*out) (*out)->as.global = type->as.global;
+        return STRAND_OK;
     }
     pickle_storage *s = ARENA_NEW(p->arena, pickle_storage);
     pickle_bytes *bytes = ARENA_NEW(p->arena, pickle_bytes);
