@@ -42,7 +42,7 @@ if [ $install = 1 ]; then
 fi
 
 out=build-test
-mkdir -p "$out"
+mkdir -p "$out/fuzz"
 passed=0 failed=0 skipped=0
 failures=
 
@@ -147,7 +147,7 @@ note "other x86-64 levels under qemu"
 check qemu-levels bash tests/ops/qemu.sh "$out/gcc" "$suite"
 
 note "fuzzing, $fuzz_seconds s a target"
-check fuzz bash tests/fuzz/run.sh "$fuzz_seconds" "$out/fuzz"
+check fuzz env STRAND_FUZZ_DIR="$PWD/$out/fuzz" bash tests/fuzz/run.sh "$fuzz_seconds"
 
 [ -n "$failures" ] && echo "failed:$failures"
 echo
