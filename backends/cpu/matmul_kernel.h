@@ -52,17 +52,24 @@ CPU_INLINE void pack_dense_k(float *panel, int width, const char *p, uint32_t dt
         int64_t n = depth - k < CPU_LANES ? depth - k : CPU_LANES;
         for (int group = 0; group < width; group += CPU_LANES) {
             vf square[CPU_LANES];
-            if (group + CPU_LANES <= count && n == CPU_LANES)
+            float *to = panel + k * width + group;
+            if (group + CPU_LANES <= count && n == CPU_LANES) {
+#pragma GCC unroll 16
                 for (int i = 0; i < CPU_LANES; i++) square[i] = load_some(p, (group + i) * outer + k, CPU_LANES, dtype);
-            else
-                for (int i = 0; i < CPU_LANES; i++) {
-                    square[i] = group + i < count ? load_some(p, (group + i) * outer + k, n, dtype) : vf_zero();
-                }
+                vf_transpose(square);
+#pragma GCC unroll 16
+                for (int i = 0; i < CPU_LANES; i++) vf_store(to + i * width, square[i]);
+                continue;
+            }
+#pragma GCC unroll 16
+            for (int i = 0; i < CPU_LANES; i++) {
+                square[i] = group + i < count ? load_some(p, (group + i) * outer + k, n, dtype) : vf_zero();
+            }
             vf_transpose(square);
-            if (n == CPU_LANES)
-                for (int i = 0; i < CPU_LANES; i++) vf_store(panel + (k + i) * width + group, square[i]);
-            else
-                for (int64_t i = 0; i < n; i++) vf_store(panel + (k + i) * width + group, square[i]);
+            float lanes[CPU_LANES * CPU_LANES];
+#pragma GCC unroll 16
+            for (int i = 0; i < CPU_LANES; i++) vf_store(lanes + i * CPU_LANES, square[i]);
+            for (int64_t i = 0; i < n; i++) vf_store(to + i * width, vf_load(lanes + i * CPU_LANES));
         }
     }
 }

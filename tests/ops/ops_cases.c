@@ -84,7 +84,8 @@ static void make_matmul(ops_program *g, int index) {
     int in[3] = {a, b, bias}, out = matrix(g, &c, false, F32, false, c.m, c.n);
     memset(g->tensors[out].start, 0xff, g->tensors[out].bytes);
     ops_add_node(g, STRAND_OP_MATMUL, &c.p, sizeof c.p, c.p.bias ? 3 : 2, in, out);
-    if (c.p.activation == STRAND_UNARY_SIN || c.p.activation == STRAND_UNARY_EXP) g->slack = 2 * sqrt((double)c.k);
+    bool bounded = c.p.activation >= STRAND_UNARY_SIGMOID && c.p.activation <= STRAND_UNARY_TANH; /* or exponential */
+    if (bounded) g->slack = 2 * sqrt((double)c.k);
     SAY("%lldx%lldx%lld, %d batch axes, transposed %u %u, bias %u, activation %u, types %u %u", (long long)c.m, (long long)c.n,
         (long long)c.k, c.n_batch, c.p.transpose_a, c.p.transpose_b, c.p.bias, c.p.activation, c.type_a, c.type_b);
 }
