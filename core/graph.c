@@ -91,7 +91,7 @@ tensor_id graph_op(graph *g, const char *name, uint32_t op, const void *params, 
     if (!id) return 0;
     graph_node *node = &nodes[g->n_nodes++];
     *node = (graph_node){.op = row, .name = name, .constant = constant, .n_inputs = n, .output = id};
-    memcpy(node->inputs, inputs, n * sizeof *inputs);
+    if (n) memcpy(node->inputs, inputs, n * sizeof *inputs);
     if (row->params_size) memcpy(node->params, params, row->params_size);
     return id;
 }

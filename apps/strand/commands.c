@@ -19,7 +19,8 @@ static const option_row common_rows[] = {
     {'@', "threads", OPTION_INT, "N", AT(threads), 0,
      "Threads to compute with; 0, the default, takes as many as the process may use. Results do not depend on it."},
     {0, "memory", OPTION_SIZE, "SIZE", AT(memory), 0,
-     "Memory that the computation may take besides the weights: 512M, 2G, 1.5GiB (powers of 1024) or 2GB (powers of 1000)."},
+     "Memory that the computation may take besides the weights: 512M, 2G, 1.5GiB (powers of 1024) or 2GB (powers of 1000). "
+     "Without it a plan that would take more than three quarters of the memory that is free is made to fit there."},
     {0, "plugins", OPTION_FILE, "PATH", AT(plugins), 0,
      "Look for backend plugins here first: directories or files, ':' between them."},
     {'q', "quiet", OPTION_FLAG, NULL, AT(quiet), 0, "No progress and no remarks; errors only."},

@@ -2,6 +2,8 @@
  */
 #include "common.h"
 
+#include "memory.h"
+
 #include "progress.h"
 
 #include <stdarg.h>
@@ -115,7 +117,16 @@ strand_status runtime_plan(runtime *rt, int64_t batch, int64_t length, const cha
     params.memory_limit = rt->settings->memory;
     params.backends = rt->settings->backend;
     params.outputs = outputs;
-    const strand_status status = strand_plan_open(rt->model, &params, plan);
+    strand_status status = strand_plan_open(rt->model, &params, plan);
+    /* Without --memory a plan that the machine cannot hold is made again for three quarters of what is there: slower, and with
+     * the same bytes, but not killed half-way. */
+    strand_plan_info info;
+    const uint64_t available = params.memory_limit ? 0 : memory_available();
+    if (status == STRAND_OK && available && strand_plan_get(*plan, &info) == STRAND_OK && info.block_bytes > available / 4 * 3) {
+        strand_plan_close(*plan);
+        params.memory_limit = available / 4 * 3;
+        status = strand_plan_open(rt->model, &params, plan);
+    }
     if (status == STRAND_OK) note_backends(rt, *plan);
     return status;
 }
