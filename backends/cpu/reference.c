@@ -258,10 +258,12 @@ CPU_KERNEL(cpu_reference_positions) {
         int64_t i = w.index[0] + out->origin[0], column = w.index[1] + out->origin[1];
         int64_t bands = p->bands, j = (column - 1) % (bands ? bands : 1);
         double step_f = bands > 1 ? ((double)bands - 1 - 1e-4) / (double)(bands - 1) : 0;
-        double angle = (1e-4 + step_f * (double)j) * 2 * pi * (double)i / (double)p->n;
+        float turn = (float)(2 * pi) * (float)i;
+        turn /= (float)p->n;
+        float angle = (float)(1e-4 + step_f * (double)j) * turn;
         double value = column == 0       ? (p->n > 1 ? (double)i / (double)(p->n - 1) : 0)
-                       : column <= bands ? cos(angle)
-                                         : -sin(angle);
+                       : column <= bands ? cos((double)angle)
+                                         : -sin((double)angle);
         put(out, here(&w), value);
     }
     return STRAND_PLUGIN_OK;

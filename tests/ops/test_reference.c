@@ -230,9 +230,12 @@ static void grid(void **state) {
     out.whole[0] = 1000, out.origin[0] = 700;
     run(STRAND_OP_POSITIONS, &p, NULL, 0, &out);
     for (int i = 0; i < 5; i++) {
-        double w = 2 * pi * (700 + i) / 1000;
-        const double good[5] = {(700 + i) / 999.0, cos(1e-4 * w), cos(w), -sin(1e-4 * w), -sin(w)};
-        for (int c = 0; c < 5; c++) near((double)y[i * 5 + c], good[c], 1e-7);
+        float turn = (float)(2 * pi) * (float)(700 + i); /* each step of the angle is rounded, as the operator says */
+        turn /= 1000;
+        const double low = (double)(1e-4f * turn), high = (double)turn;
+        const double good[5] = {(700 + i) / 999.0, cos(low), cos(high), -sin(low), -sin(high)};
+        for (int c = 0; c < 5; c++) near((double)y[i * 5 + c], good[c], 6e-8);
+        near(high, 2 * pi * (700 + i) / 1000, 1e-6); /* and is the angle */
     }
 }
 
