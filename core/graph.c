@@ -96,12 +96,20 @@ tensor_id graph_op(graph *g, const char *name, uint32_t op, const void *params, 
     return id;
 }
 
-void graph_output_add(graph *g, const char *name, tensor_id tensor) {
+static void add_output(graph *g, const char *name, tensor_id tensor, bool on_request) {
     if (g->error.status) return;
     graph_output *array = room(g, g->outputs, g->n_outputs, &g->output_room, sizeof *array, _Alignof(graph_output));
     if (!array) return;
     g->outputs = array;
-    array[g->n_outputs++] = (graph_output){name, tensor};
+    array[g->n_outputs++] = (graph_output){name, tensor, on_request};
+}
+
+void graph_output_add(graph *g, const char *name, tensor_id tensor) {
+    add_output(g, name, tensor, false);
+}
+
+void graph_output_on_request(graph *g, const char *name, tensor_id tensor) {
+    add_output(g, name, tensor, true);
 }
 
 const char *graph_name(graph *g, const char *format, ...) {

@@ -36,6 +36,7 @@ typedef struct graph_node {
 typedef struct graph_output {
     const char *name;
     tensor_id tensor;
+    bool on_request; /* made only when named; these come after the others */
 } graph_output;
 
 typedef struct graph {
@@ -62,8 +63,9 @@ tensor_id graph_weight(graph *g, const char *name, strand_dtype dtype, int rank,
  * whose result is not determined by their inputs (POSITIONS, CAST) `hint` gives the result's type and shape, else NULL. */
 tensor_id graph_op(graph *g, const char *name, uint32_t op, const void *params, const tensor_id *inputs, uint32_t n,
                    const op_shape *hint);
-/* Names a result that the caller may ask for. */
+/* Names a result that the caller gets, or may ask for. Results on request are added after all others. */
 void graph_output_add(graph *g, const char *name, tensor_id tensor);
+void graph_output_on_request(graph *g, const char *name, tensor_id tensor);
 /* A name in the graph's arena, for names made of parts. */
 #if defined(__GNUC__)
 __attribute__((format(printf, 2, 3)))

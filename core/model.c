@@ -47,6 +47,12 @@ strand_status strand_model_output(const strand_model *m, int32_t index, strand_t
     return STRAND_OK;
 }
 
+int32_t strand_model_default_outputs(const strand_model *m) {
+    int32_t n = 0;
+    while (m && (uint32_t)n < m->graph.n_outputs && !m->graph.outputs[n].on_request) n++;
+    return n;
+}
+
 strand_status strand_model_setting(const strand_model *m, int32_t index, const char **key, const char **value) {
     if (!m || !key || !value || index < 0 || index >= m->n_settings) return STRAND_ERR_ARGUMENT;
     *key = m->settings[index].key;

@@ -87,7 +87,7 @@ static strand_status mark_wanted(placement *p, const char *outputs, error *e) {
     const graph *g = p->graph;
     uint32_t found = 0;
     for (uint32_t i = 0; i < g->n_outputs; i++) {
-        if (outputs && !listed(outputs, g->outputs[i].name)) continue;
+        if (outputs ? !listed(outputs, g->outputs[i].name) : g->outputs[i].on_request) continue;
         p->wanted[g->outputs[i].tensor] = 1;
         found++;
     }

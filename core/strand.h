@@ -220,6 +220,9 @@ STRAND_API strand_status strand_model_get(const strand_model *model, strand_mode
  * `data` is NULL. STRAND_ERR_ARGUMENT past the last one. */
 STRAND_API strand_status strand_model_input(const strand_model *model, int32_t index, strand_tensor *tensor);
 STRAND_API strand_status strand_model_output(const strand_model *model, int32_t index, strand_tensor *tensor);
+/* The outputs before this index are made unless others are asked for by name; those from it on (a Hyena layer's filter in time,
+ * "layers.0.filter") only when named. */
+STRAND_API int32_t strand_model_default_outputs(const strand_model *model);
 /* The settings in force, with their values as text: "shift" "0.05". STRAND_ERR_ARGUMENT past the last one. */
 STRAND_API strand_status strand_model_setting(const strand_model *model, int32_t index, const char **key, const char **value);
 /* The weights that the model uses, by their names in the file. STRAND_ERR_ARGUMENT past the last one. */
@@ -243,7 +246,7 @@ typedef struct strand_plan_params {
     int64_t max_length;     /* 0: the model's window */
     uint64_t memory_limit;  /* bytes for the whole session without weights; 0: no limit */
     const char *backends;   /* names in order of preference, ',' between them; NULL: best first. "cpu" is always last. */
-    const char *outputs;    /* names of the wanted outputs, ',' between them; NULL: all. Work for others is left out. */
+    const char *outputs;    /* names of the wanted outputs, ',' between them; NULL: the default ones. Work for others is left out. */
 } strand_plan_params;
 
 typedef struct strand_plan_info {

@@ -29,6 +29,7 @@ typedef struct hyena {
     bool modulate;
     const char *pool;
     bool hf_head;
+    tensor_id *filters; /* of each layer, [d, taps] */
 } hyena;
 
 /* ---- names ---- */
@@ -275,7 +276,7 @@ static tensor_id mixer(hyena *h, int64_t layer, tensor_id residual) {
     tensor_id x = layer_norm(h, graph_name(h->g, LAYER, (long long)layer, "norm1"), residual, layer_vector(h, layer, "norm1.weight", d, 0, d),
                              layer_vector(h, layer, "norm1.bias", d, 0, d));
     tensor_id x0 = projection(h, layer, x, 0), x1 = projection(h, layer, x, 1), v = projection(h, layer, x, 2);
-    tensor_id k = filter_tail(h, layer, trunk, order, last);
+    tensor_id k = h->filters[layer] = filter_tail(h, layer, trunk, order, last);
     tensor_id skip = layer_vector(h, layer, "mixer.filter_fn.bias", d, 0, d);
     strand_op_long_conv p = {0};
     tensor_id y = graph_op(h->g, graph_name(h->g, LAYER, (long long)layer, "mixer.long_conv"), STRAND_OP_LONG_CONV, &p,
@@ -381,6 +382,8 @@ static strand_status configure(hyena *h) {
     if (!in_proj || in_proj->rank != 2 || in_proj->dims[0] != 3 * h->d)
         return error_set(h->e, STRAND_ERR_UNSUPPORTED, "mixer.in_proj.weight is not [3 d, d]: only Hyena of order 2 is supported");
     while (find_layer(h, LAYER, h->layers, "mixer.in_proj.weight")) h->layers++;
+    h->filters = ARENA_ARRAY(&h->m->arena, tensor_id, (size_t)h->layers);
+    if (!h->filters) return error_set(h->e, STRAND_ERR_MEMORY, "out of memory while loading");
     if (number(h, "shift", 0.05, &shift) || number(h, "layer_norm_epsilon", 1e-5, &eps) || grid_length(h)) return h->e->status;
     h->shift = (float)shift;
     h->eps = (float)eps;
@@ -422,6 +425,7 @@ static strand_status build(strand_model *m, const model_config *config, error *e
     graph_output_add(h.g, "hidden", x);
     graph_output_add(h.g, "logits", matmul(&h, "lm_head", x, false, head, true, 0, STRAND_BIAS_NONE, STRAND_UNARY_IDENTITY));
     if (class_head(&h, ids, x)) return e->status;
+    for (int64_t i = 0; i < h.layers; i++) graph_output_on_request(h.g, graph_name(h.g, LAYER, (long long)i, "filter"), h.filters[i]);
     m->max_length = h.n;
     m->window = h.n - 2; /* the published models count two special tokens */
     set_tokenizer(m);

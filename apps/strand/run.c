@@ -127,7 +127,8 @@ static int choose_outputs(run_job *job) {
     strand_tensor tensor;
     const char *wanted = job->rt.settings->outputs;
     if (!wanted) {
-        while (job->n_outputs < MOST && strand_model_output(job->rt.model, job->n_outputs, &tensor) == STRAND_OK)
+        const int32_t n = strand_model_default_outputs(job->rt.model);
+        while (job->n_outputs < MOST && job->n_outputs < n && strand_model_output(job->rt.model, job->n_outputs, &tensor) == STRAND_OK)
             job->outputs[job->n_outputs++] = (strand_tensor){.name = tensor.name};
         return 0;
     }

@@ -9,7 +9,6 @@
 
 #define TOLERANCE 1e-4
 
-
 static bool tensor_named(const strand_file *f, const char *name, strand_tensor *t) {
     for (int64_t i = 0; i < strand_file_count(f); i++)
         if (!strand_file_get(f, i, t) && !strcmp(t->name, name)) return true;
@@ -73,7 +72,8 @@ static uint64_t limit_for(strand_context *c, const char *path, run_how *how, dou
             break;
         }
         const char *at = strstr(strand_error(c), "at least ");
-        if (status != STRAND_ERR_LIMIT || !at || sscanf(at, "at least %lf MiB", &least) != 1 || tries == 2) fail_msg("%s: %s", path, strand_error(c));
+        if (status != STRAND_ERR_LIMIT || !at || sscanf(at, "at least %lf MiB", &least) != 1 || tries == 2)
+            fail_msg("%s: %s", path, strand_error(c));
         limit = (uint64_t)((least + 0.051) * 1048576);
     }
     strand_model_close(m);
@@ -81,7 +81,8 @@ static uint64_t limit_for(strand_context *c, const char *path, run_how *how, dou
 }
 
 /* Compares one result with its expected tensor, of which `every` says which positions are kept. */
-static void compare(const char *folder, size_t v, const char *what, const float *have, const strand_tensor *shape, const strand_tensor *want, int64_t every) {
+static void compare(const char *folder, size_t v, const char *what, const float *have, const strand_tensor *shape,
+                    const strand_tensor *want, int64_t every) {
     int64_t width = shape->dims[shape->rank - 1], rows = 1;
     double most = 0;
     for (int i = 0; i + 1 < want->rank; i++) rows *= want->dims[i];
@@ -99,13 +100,17 @@ static void compare(const char *folder, size_t v, const char *what, const float 
 }
 
 /* Every expected tensor of one input. `suffix` and `ids` are empty and input_ids but for the case with several runs. */
-static void run_input(strand_context *c, size_t v, const char *folder, const char *weights, const strand_tensor *ids, strand_file *expected, const char *suffix,
-                      const char *setting) {
+static void run_input(strand_context *c, size_t v, const char *folder, const char *weights, const strand_tensor *ids,
+                      strand_file *expected, const char *suffix, const char *setting) {
     run_how how = {.backends = variants[v].backends, .settings = {setting}, .n_settings = setting != NULL};
     int64_t batch = ids->dims[0], length = ids->dims[1];
     if (variants[v].limit > 0) how.limit = limit_for(c, weights, &how, variants[v].limit, batch, length);
     opened o = open_all(c, weights, &how, batch, length);
-    static const char *const outputs[][3] = {{"hidden", "hidden", "1"}, {"hidden_f64", "hidden", "1"}, {"hidden_every16", "hidden", "16"}, {"logits", "logits", "1"}, {"class_logits", "class_logits", "1"}};
+    static const char *const outputs[][3] = {{"hidden", "hidden", "1"},
+                                             {"hidden_f64", "hidden", "1"},
+                                             {"hidden_every16", "hidden", "16"},
+                                             {"logits", "logits", "1"},
+                                             {"class_logits", "class_logits", "1"}};
     int found = 0;
     if (uses_faraway(&variants[v])) {
         strand_plan_node_info node;
@@ -174,7 +179,7 @@ static void run_case(const char *folder, bool first_variant_only) {
         strand_context_close(c);
         if (log.violations) fail_msg("%s, %s: %s", name, variants[v].name, log.last);
     }
-    print_message("  %s: compared%s\n", name, strstr(name, "-mt") ? " (layer0_filter is no output of the model: skipped)" : "");
+    print_message("  %s: compared%s\n", name, strstr(name, "-mt") ? " (its filters in test_numbers.c)" : "");
 }
 
 static int by_name(const void *a, const void *b) {
