@@ -15,7 +15,7 @@ void view_whole(strand_plugin_tensor *v, const graph_tensor *t, int64_t batch, i
     for (int i = t->shape.rank; i-- > 0;) {
         v->dims[i] = v->whole[i] = dim_extent(t->shape.dims[i], batch, length);
         v->strides[i] = stride;
-        stride *= v->dims[i];
+        stride = (int64_t)((uint64_t)stride * (uint64_t)v->dims[i]); /* may wrap: view_bytes refuses such a tensor */
     }
     if (t->constant) v->flags |= STRAND_TENSOR_CONSTANT;
 }
