@@ -74,7 +74,8 @@ static int64_t channels(maker *k) {
 }
 
 static void unary(maker *k) {
-    static const uint32_t kinds[] = {STRAND_UNARY_GELU_TANH, STRAND_UNARY_GELU, STRAND_UNARY_SILU, STRAND_UNARY_SIGMOID, STRAND_UNARY_SIN, STRAND_UNARY_TANH, STRAND_UNARY_RELU};
+    static const uint32_t kinds[] = {STRAND_UNARY_GELU_TANH, STRAND_UNARY_GELU, STRAND_UNARY_SILU, STRAND_UNARY_SIGMOID,
+                                     STRAND_UNARY_SIN,       STRAND_UNARY_TANH, STRAND_UNARY_RELU};
     value v = any(k);
     strand_op_unary p = {kinds[random_below(&k->r, 7)]};
     keep(k, graph_op(k->g, name(k, "unary"), STRAND_OP_UNARY, &p, &v.id, 1, NULL), v.channel_major, v.channels);
@@ -86,14 +87,18 @@ static void binary(maker *k) {
     for (int i = 0; i < 20 && (!b.id || b.channel_major != a.channel_major || b.channels != a.channels); i++) b = any(k);
     if (b.channel_major != a.channel_major || b.channels != a.channels || !random_below(&k->r, 4))
         b.id = a.channel_major ? weight(k, 3, 1, a.channels, 1, 1) : weight(k, 3, 1, 1, a.channels, 1);
-    keep(k, graph_op(k->g, name(k, "binary"), STRAND_OP_BINARY, &p, (tensor_id[]){a.id, b.id}, 2, NULL), a.channel_major, a.channels);
+    keep(k, graph_op(k->g, name(k, "binary"), STRAND_OP_BINARY, &p, (tensor_id[]){a.id, b.id}, 2, NULL), a.channel_major,
+         a.channels);
 }
 
 static void layer_norm(maker *k) {
     value v = any_like(k, false);
     strand_op_layer_norm p = {1e-5f};
     tensor_id b = random_below(&k->r, 2) ? weight(k, 1, v.channels, 0, 0, 1) : 0;
-    keep(k, graph_op(k->g, name(k, "norm"), STRAND_OP_LAYER_NORM, &p, (tensor_id[]){v.id, weight(k, 1, v.channels, 0, 0, 1), b}, 3, NULL), false, v.channels);
+    keep(k,
+         graph_op(k->g, name(k, "norm"), STRAND_OP_LAYER_NORM, &p, (tensor_id[]){v.id, weight(k, 1, v.channels, 0, 0, 1), b}, 3,
+                  NULL),
+         false, v.channels);
 }
 
 /* All four ways between the two layouts. */
@@ -123,7 +128,10 @@ static void short_conv(maker *k) {
     if (!v.id) return matmul(k);
     int64_t taps = 1 + random_below(&k->r, 5);
     tensor_id b = random_below(&k->r, 2) ? weight(k, 1, v.channels, 0, 0, 1) : 0;
-    keep(k, graph_op(k->g, name(k, "short"), STRAND_OP_SHORT_CONV, &p, (tensor_id[]){v.id, weight(k, 2, v.channels, taps, 0, 0.8f), b}, 3, NULL), true, v.channels);
+    keep(k,
+         graph_op(k->g, name(k, "short"), STRAND_OP_SHORT_CONV, &p,
+                  (tensor_id[]){v.id, weight(k, 2, v.channels, taps, 0, 0.8f), b}, 3, NULL),
+         true, v.channels);
 }
 
 /* A filter from weights alone, as Hyena has it: positions, a product or two, a sine, a decay. */
@@ -135,54 +143,73 @@ static tensor_id filter(maker *k, int64_t d) {
     strand_op_unary sine = {STRAND_UNARY_SIN};
     op_shape shape = {STRAND_F32, 2, {DIM_L, DIM(5)}};
     tensor_id x = graph_op(k->g, name(k, "positions"), STRAND_OP_POSITIONS, &p, NULL, 0, &shape);
-    x = graph_op(k->g, name(k, "filter.first"), STRAND_OP_MATMUL, &first, (tensor_id[]){x, weight(k, 2, 7, 5, 0, 2), weight(k, 1, 7, 0, 0, 1)}, 3, NULL);
+    x = graph_op(k->g, name(k, "filter.first"), STRAND_OP_MATMUL, &first,
+                 (tensor_id[]){x, weight(k, 2, 7, 5, 0, 2), weight(k, 1, 7, 0, 0, 1)}, 3, NULL);
     x = graph_op(k->g, name(k, "filter.sine"), STRAND_OP_UNARY, &sine, &x, 1, NULL);
-    x = graph_op(k->g, name(k, "filter.last"), STRAND_OP_MATMUL, &second, (tensor_id[]){weight(k, 2, d, 7, 0, 0.02f), x, 0}, 3, NULL);
+    x = graph_op(k->g, name(k, "filter.last"), STRAND_OP_MATMUL, &second, (tensor_id[]){weight(k, 2, d, 7, 0, 0.02f), x, 0}, 3,
+                 NULL);
     if (!random_below(&k->r, 3)) return x;
-    return graph_op(k->g, name(k, "filter.decay"), STRAND_OP_DECAY_WINDOW, &window, (tensor_id[]){x, weight(k, 1, d, 0, 0, 8)}, 2, NULL);
+    return graph_op(k->g, name(k, "filter.decay"), STRAND_OP_DECAY_WINDOW, &window, (tensor_id[]){x, weight(k, 1, d, 0, 0, 8)},
+                    2, NULL);
 }
 
 static void long_conv(maker *k) {
     value v = any_like(k, true);
     strand_op_long_conv p = {0};
     if (!v.id) return matmul(k);
-    tensor_id gates[2] = {0, 0}, skip = random_below(&k->r, 2) ? weight(k, 1, v.channels, 0, 0, 1) : 0, taps = filter(k, v.channels);
+    tensor_id gates[2] = {0, 0}, skip = random_below(&k->r, 2) ? weight(k, 1, v.channels, 0, 0, 1) : 0,
+              taps = filter(k, v.channels);
     for (int i = 0; i < 2; i++)
         for (int tries = 0; tries < 6 && random_below(&k->r, 2); tries++) {
             value gate = any_like(k, true);
             if (gate.channels == v.channels) gates[i] = gate.id;
         }
-    keep(k, graph_op(k->g, name(k, "long"), STRAND_OP_LONG_CONV, &p, (tensor_id[]){v.id, taps, skip, gates[0], gates[1]}, 5, NULL), true, v.channels);
+    keep(k,
+         graph_op(k->g, name(k, "long"), STRAND_OP_LONG_CONV, &p, (tensor_id[]){v.id, taps, skip, gates[0], gates[1]}, 5, NULL),
+         true, v.channels);
 }
 
 /* What models are made of: a wide layer between two products, and Hyena's mixer. Each leaves one value. */
 static void mlp(maker *k) {
     value v = any_like(k, false);
     int64_t wide = 4 * v.channels;
-    strand_op_matmul up = {0, 1, STRAND_BIAS_COLUMNS, STRAND_UNARY_GELU_TANH}, down = {0, 1, STRAND_BIAS_NONE, STRAND_UNARY_IDENTITY};
+    strand_op_matmul up = {0, 1, STRAND_BIAS_COLUMNS, STRAND_UNARY_GELU_TANH},
+                     down = {0, 1, STRAND_BIAS_NONE, STRAND_UNARY_IDENTITY};
     float scale = 1 / sqrtf((float)v.channels);
-    tensor_id x = graph_op(k->g, name(k, "up"), STRAND_OP_MATMUL, &up, (tensor_id[]){v.id, weight(k, 2, wide, v.channels, 0, scale), weight(k, 1, wide, 0, 0, 1)}, 3, NULL);
-    x = graph_op(k->g, name(k, "down"), STRAND_OP_MATMUL, &down, (tensor_id[]){x, weight(k, 2, v.channels, wide, 0, scale), 0}, 3, NULL);
+    tensor_id x = graph_op(k->g, name(k, "up"), STRAND_OP_MATMUL, &up,
+                           (tensor_id[]){v.id, weight(k, 2, wide, v.channels, 0, scale), weight(k, 1, wide, 0, 0, 1)}, 3, NULL);
+    x = graph_op(k->g, name(k, "down"), STRAND_OP_MATMUL, &down, (tensor_id[]){x, weight(k, 2, v.channels, wide, 0, scale), 0},
+                 3, NULL);
     keep(k, x, false, v.channels);
 }
 
 static void mixer(maker *k) {
     value v = any_like(k, false);
     int64_t d = channels(k);
-    strand_op_matmul in = {0, 1, STRAND_BIAS_ROWS, STRAND_UNARY_IDENTITY}, out = {1, 1, STRAND_BIAS_NONE, STRAND_UNARY_IDENTITY};
+    strand_op_matmul in = {0, 1, STRAND_BIAS_ROWS, STRAND_UNARY_IDENTITY},
+                     out = {1, 1, STRAND_BIAS_NONE, STRAND_UNARY_IDENTITY};
     strand_op_short_conv sp = {0};
     strand_op_long_conv lp = {0};
     tensor_id part[3];
     for (int i = 0; i < 3; i++) {
-        part[i] = graph_op(k->g, name(k, "part"), STRAND_OP_MATMUL, &in, (tensor_id[]){weight(k, 2, d, v.channels, 0, 1 / sqrtf((float)v.channels)), v.id, weight(k, 1, d, 0, 0, 1)}, 3, NULL);
-        part[i] = graph_op(k->g, name(k, "short"), STRAND_OP_SHORT_CONV, &sp, (tensor_id[]){part[i], weight(k, 2, d, 3, 0, 0.8f), weight(k, 1, d, 0, 0, 1)}, 3, NULL);
+        part[i] = graph_op(
+            k->g, name(k, "part"), STRAND_OP_MATMUL, &in,
+            (tensor_id[]){weight(k, 2, d, v.channels, 0, 1 / sqrtf((float)v.channels)), v.id, weight(k, 1, d, 0, 0, 1)}, 3,
+            NULL);
+        part[i] = graph_op(k->g, name(k, "short"), STRAND_OP_SHORT_CONV, &sp,
+                           (tensor_id[]){part[i], weight(k, 2, d, 3, 0, 0.8f), weight(k, 1, d, 0, 0, 1)}, 3, NULL);
     }
-    tensor_id y = graph_op(k->g, name(k, "long"), STRAND_OP_LONG_CONV, &lp, (tensor_id[]){part[0], filter(k, d), weight(k, 1, d, 0, 0, 1), part[1], part[2]}, 5, NULL);
-    keep(k, graph_op(k->g, name(k, "out"), STRAND_OP_MATMUL, &out, (tensor_id[]){y, weight(k, 2, v.channels, d, 0, 1 / sqrtf((float)d)), 0}, 3, NULL), false, v.channels);
+    tensor_id y = graph_op(k->g, name(k, "long"), STRAND_OP_LONG_CONV, &lp,
+                           (tensor_id[]){part[0], filter(k, d), weight(k, 1, d, 0, 0, 1), part[1], part[2]}, 5, NULL);
+    keep(k,
+         graph_op(k->g, name(k, "out"), STRAND_OP_MATMUL, &out,
+                  (tensor_id[]){y, weight(k, 2, v.channels, d, 0, 1 / sqrtf((float)d)), 0}, 3, NULL),
+         false, v.channels);
 }
 
 strand_model *dag_model(strand_context *c, uint64_t seed, int nodes) {
-    static void (*const makers[])(maker *) = {unary, binary, binary, layer_norm, matmul, matmul, short_conv, long_conv, mlp, mixer, mixer};
+    static void (*const makers[])(maker *) = {unary,      binary,    binary, layer_norm, matmul, matmul,
+                                              short_conv, long_conv, mlp,    mixer,      mixer};
     maker k = {.m = dag_empty(c), .r = {seed}};
     if (!k.m) return NULL;
     k.g = &k.m->graph;
@@ -222,7 +249,8 @@ dag_results dag_run(strand_session *s, const strand_model *m, const float *x, in
         const void *read;
         void *any;
     } data = {x};
-    strand_tensor in = {"x", STRAND_F32, 3, {batch, length, d}, data.any, (uint64_t)(batch * length * d) * sizeof *x}, out[4] = {{0}};
+    strand_tensor in = {"x", STRAND_F32, 3, {batch, length, d}, data.any, (uint64_t)(batch * length * d) * sizeof *x},
+                  out[4] = {{0}};
     dag_results r = {.n = (int)m->graph.n_outputs};
     for (int i = 0; i < r.n; i++) out[i].name = m->graph.outputs[i].name;
     if (strand_session_run(s, &in, 1, out, r.n)) fail_msg("run: %s", strand_session_error(s));
@@ -254,7 +282,8 @@ double dag_difference(const dag_results *a, const dag_results *b) {
     double most = 0;
     for (int i = 0; i < a->n; i++) {
         size_t n = a->bytes[i] / sizeof(float);
-        double large = largest_magnitude(a->data[i], n), d = largest_difference(a->data[i], b->data[i], n) / (large > 1 ? large : 1);
+        double large = largest_magnitude(a->data[i], n),
+               d = largest_difference(a->data[i], b->data[i], n) / (large > 1 ? large : 1);
         if (d > most || isnan(d)) most = d;
     }
     return most;

@@ -21,10 +21,11 @@ static void *counting_alloc(void *user, size_t size, size_t align) {
     if (align < 16) align = 16;
     unsigned char *raw = malloc(size + align + sizeof(header));
     if (!raw) return NULL;
-    unsigned char *at = raw + sizeof(header);
-    at += -(uintptr_t)at & (align - 1);
+    size_t before = sizeof(header);
+    before += (size_t)(-(uintptr_t)(raw + before) & (align - 1));
     header h = {raw, size, STAMP};
-    memcpy(at - sizeof h, &h, sizeof h);
+    memcpy(raw + before - sizeof h, &h, sizeof h);
+    unsigned char *at = raw + before;
     memset(at, 0xa5, size);
     c->live++;
     c->bytes += size;

@@ -33,8 +33,8 @@ typedef struct randoms {
 } randoms;
 
 uint64_t random_next(randoms *r);
-int64_t random_below(randoms *r, int64_t n);          /* [0, n) */
-float random_real(randoms *r);                         /* [-1, 1) */
+int64_t random_below(randoms *r, int64_t n); /* [0, n) */
+float random_real(randoms *r);               /* [-1, 1) */
 void random_fill(randoms *r, float *x, size_t n, float scale);
 /* The seed of a property test: STRAND_TEST_SEED replays one; printed. `fallback` is what CI uses. */
 uint64_t random_seed(const char *test, uint64_t fallback);
@@ -53,11 +53,11 @@ typedef struct log_count {
 void log_counter(void *log_count_, strand_log_level level, const char *text);
 
 typedef struct open_with {
-    int threads;        /* 0: 1 */
-    bool faraway;       /* look in the folder of the test plugin too */
+    int threads;  /* 0: 1 */
+    bool faraway; /* look in the folder of the test plugin too */
     uint32_t cpu_mask;
-    counting *memory;   /* NULL: malloc */
-    log_count *log;     /* NULL: none */
+    counting *memory; /* NULL: malloc */
+    log_count *log;   /* NULL: none */
     const char *plugin_path;
 } open_with;
 

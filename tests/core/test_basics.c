@@ -131,8 +131,9 @@ static void checked_arithmetic(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(arena_aligns_and_zeroes), cmocka_unit_test(arena_reports_exhaustion), cmocka_unit_test(arena_fixed_never_grows),
-        cmocka_unit_test(arena_checks_products),   cmocka_unit_test(default_allocator_aligns), cmocka_unit_test(errors_are_one_line),
+        cmocka_unit_test(arena_aligns_and_zeroes),  cmocka_unit_test(arena_reports_exhaustion),
+        cmocka_unit_test(arena_fixed_never_grows),  cmocka_unit_test(arena_checks_products),
+        cmocka_unit_test(default_allocator_aligns), cmocka_unit_test(errors_are_one_line),
         cmocka_unit_test(checked_arithmetic),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -221,7 +221,8 @@ static void the_embedders_loop(void **state) {
         assert_ok(c, strand_plan_open(m, &pp, &plan));
         assert_ok(c, strand_session_open(plan, NULL, &s));
         for (int i = 0; i < 256; i++) ids[i] = 7 + i % 4;
-        strand_tensor in = {"input_ids", STRAND_I64, 2, {1, 256}, ids, sizeof ids}, out = {.name = "logits", .data = results[k], .bytes = sizeof results[k]};
+        strand_tensor in = {"input_ids", STRAND_I64, 2, {1, 256}, ids, sizeof ids},
+                      out = {.name = "logits", .data = results[k], .bytes = sizeof results[k]};
         if (strand_session_run(s, &in, 1, &out, 1)) fail_msg("%s", strand_session_error(s));
         strand_session_close(s);
         strand_plan_close(plan);

@@ -39,7 +39,8 @@ static strand_plan_params params(const char *backends, int64_t batch, int64_t le
 }
 
 /* Plans, checks the limit, runs. False when the plan is refused with LIMIT. */
-static bool run_within(strand_model *m, const strand_plan_params *pp, const float *x, int64_t batch, int64_t length, dag_results *out, tally *t, uint64_t *bytes) {
+static bool run_within(strand_model *m, const strand_plan_params *pp, const float *x, int64_t batch, int64_t length,
+                       dag_results *out, tally *t, uint64_t *bytes) {
     strand_plan *p;
     strand_session *s;
     strand_plan_info info;
@@ -63,7 +64,8 @@ static bool run_within(strand_model *m, const strand_plan_params *pp, const floa
     return true;
 }
 
-static void under_ever_smaller_limits(strand_model *m, const char *backends, uint64_t seed, int64_t batch, int64_t length, tally *t) {
+static void under_ever_smaller_limits(strand_model *m, const char *backends, uint64_t seed, int64_t batch, int64_t length,
+                                      tally *t) {
     char what[128];
     float *x = dag_input(m, seed, batch, length);
     dag_results whole, tiled;
@@ -75,7 +77,8 @@ static void under_ever_smaller_limits(strand_model *m, const char *backends, uin
     uint64_t last = bytes;
     for (int round = 0; round < 30; round++) {
         pp.memory_limit = last - last / 8;
-        snprintf(what, sizeof what, "seed %llu on %s with %llu bytes", (unsigned long long)seed, backends, (unsigned long long)pp.memory_limit);
+        snprintf(what, sizeof what, "seed %llu on %s with %llu bytes", (unsigned long long)seed, backends,
+                 (unsigned long long)pp.memory_limit);
         if (run_within(m, &pp, x, batch, length, &tiled, t, &last)) {
             dag_same(&whole, &tiled, what);
             dag_free(&tiled);
@@ -86,7 +89,8 @@ static void under_ever_smaller_limits(strand_model *m, const char *backends, uin
         if (!at || sscanf(at, "needs at least %lf MiB", &least) != 1) fail_msg("%s: %s", what, strand_error(m->context));
         t->refused++;
         pp.memory_limit = (uint64_t)((least + 0.0501) * 1048576); /* the text rounds to a tenth */
-        if (!run_within(m, &pp, x, batch, length, &tiled, t, &unused)) fail_msg("%s: the least it named, %.1f MiB, is not enough: %s", what, least, strand_error(m->context));
+        if (!run_within(m, &pp, x, batch, length, &tiled, t, &unused))
+            fail_msg("%s: the least it named, %.1f MiB, is not enough: %s", what, least, strand_error(m->context));
         dag_same(&whole, &tiled, what);
         dag_free(&tiled);
         t->least++;
@@ -104,12 +108,13 @@ static void tiles_change_no_byte(void **state) {
     for (uint64_t i = 0; i < 40; i++) {
         randoms r = {seed + i};
         strand_model *m = dag_model(c, seed + i, 8 + (int)random_below(&r, 22));
-        under_ever_smaller_limits(m, "cpu", seed + i, 1 + random_below(&r, 2), 300 + random_below(&r, DAG_MAX_LENGTH - 300), &t);
+        under_ever_smaller_limits(m, "cpu", seed + i, 1 + random_below(&r, 2), 300 + random_below(&r, DAG_MAX_LENGTH - 300),
+                                  &t);
         strand_model_close(m);
     }
     strand_context_close(c);
-    print_message("  %d plans: %d tiled, %d with kept and %d with recomputed constants, %d with prepared ones; %d refusals\n", t.plans, t.tiled, t.kept, t.recomputed,
-                  t.prepared, t.refused);
+    print_message("  %d plans: %d tiled, %d with kept and %d with recomputed constants, %d with prepared ones; %d refusals\n",
+                  t.plans, t.tiled, t.kept, t.recomputed, t.prepared, t.refused);
     assert_true(t.tiled > 30 && t.kept > 20 && t.recomputed > 20 && t.prepared > 20 && t.refused > 10 && t.least == t.refused);
 }
 
@@ -129,7 +134,8 @@ static void smaller_runs_in_a_larger_session(void **state) {
             assert_ok(c, strand_plan_open(m, &pp, &p));
             pp.memory_limit = p->block_bytes * 3 / 5;
             strand_plan_close(p);
-            if (strand_plan_open(m, &pp, &p)) pp.memory_limit = 0;
+            if (strand_plan_open(m, &pp, &p))
+                pp.memory_limit = 0;
             else
                 strand_plan_close(p);
         }
@@ -142,12 +148,14 @@ static void smaller_runs_in_a_larger_session(void **state) {
             uint64_t bytes;
             strand_plan_params fit = params("cpu", batch, length, 0), one = params("cpu", 1, length, 0);
             char what[128];
-            snprintf(what, sizeof what, "seed %llu, %lld x %lld", (unsigned long long)(seed + i), (long long)batch, (long long)length);
+            snprintf(what, sizeof what, "seed %llu, %lld x %lld", (unsigned long long)(seed + i), (long long)batch,
+                     (long long)length);
             assert_true(run_within(same, &fit, x, batch, length, &exact, &t, &bytes));
             dag_same(&large, &exact, what); /* also: one thread and three */
             int64_t b = batch - 1, d = dag_input_channels(m);
             assert_true(run_within(m, &one, x + b * length * d, 1, length, &row, &t, &bytes));
-            for (int o = 0; o < row.n; o++) assert_same_bytes(row.data[o], (char *)large.data[o] + (uint64_t)b * row.bytes[o], row.bytes[o], what);
+            for (int o = 0; o < row.n; o++)
+                assert_same_bytes(row.data[o], (char *)large.data[o] + (uint64_t)b * row.bytes[o], row.bytes[o], what);
             dag_free(&row);
             dag_free(&exact);
             dag_free(&large);
@@ -183,13 +191,15 @@ static void devices_agree(void **state) {
         float *x = dag_input(m, seed + i, batch, length);
         dag_results alone, mixed, judged;
         uint64_t bytes;
-        strand_plan_params cpu = params("cpu", batch, length, 0), both = params("faraway,cpu", batch, length, 0), judge = params("cpu-reference,faraway", batch, length, 0);
+        strand_plan_params cpu = params("cpu", batch, length, 0), both = params("faraway,cpu", batch, length, 0),
+                           judge = params("cpu-reference,faraway", batch, length, 0);
         assert_true(run_within(m, &cpu, x, batch, length, &alone, &t, &bytes));
         assert_true(run_within(m, &both, x, batch, length, &mixed, &t, &bytes));
         assert_true(run_within(m, &judge, x, batch, length, &judged, &t, &bytes));
         double d = dag_difference(&judged, &mixed), e = dag_difference(&judged, &alone);
         if (d > worst) worst = d;
-        if (!(d < 5e-4) || !(e < 5e-4)) fail_msg("seed %llu: faraway,cpu is %.2e and cpu %.2e from the reference", (unsigned long long)(seed + i), d, e);
+        if (!(d < 5e-4) || !(e < 5e-4))
+            fail_msg("seed %llu: faraway,cpu is %.2e and cpu %.2e from the reference", (unsigned long long)(seed + i), d, e);
         under_ever_smaller_limits(m, "faraway,cpu", seed + i, batch, length, &t);
         dag_free(&alone);
         dag_free(&mixed);
@@ -202,7 +212,8 @@ static void devices_agree(void **state) {
     unsetenv("STRAND_FARAWAY_PREPARE");
     unsetenv("STRAND_FARAWAY_CLAIM");
     faraway_env(NULL, NULL, NULL);
-    print_message("  %d plans: %d tiled, %d with groups, %d with prepared constants; worst difference %.1e\n", t.plans, t.tiled, t.groups, t.prepared, worst);
+    print_message("  %d plans: %d tiled, %d with groups, %d with prepared constants; worst difference %.1e\n", t.plans, t.tiled,
+                  t.groups, t.prepared, worst);
     assert_true(t.groups > 20 && t.tiled > 8 && t.prepared > 10);
 }
 #endif

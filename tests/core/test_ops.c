@@ -13,8 +13,9 @@ static const struct {
     uint32_t id, version;
     const char *name;
 } frozen[] = {
-    {1, 1, "gather"}, {2, 1, "matmul"},    {3, 1, "layer_norm"}, {4, 1, "unary"},     {5, 1, "binary"},        {6, 1, "short_conv"},
-    {7, 1, "long_conv"}, {8, 1, "reduce"}, {9, 1, "positions"},  {10, 1, "decay_window"}, {11, 1, "cast"},
+    {1, 1, "gather"},    {2, 1, "matmul"},        {3, 1, "layer_norm"}, {4, 1, "unary"},
+    {5, 1, "binary"},    {6, 1, "short_conv"},    {7, 1, "long_conv"},  {8, 1, "reduce"},
+    {9, 1, "positions"}, {10, 1, "decay_window"}, {11, 1, "cast"},
 };
 
 static void ids_are_stable(void **state) {
@@ -26,7 +27,8 @@ static void ids_are_stable(void **state) {
         assert_string_equal(row->name, frozen[i].name);
         assert_int_equal(row->version, frozen[i].version);
         assert_ptr_equal(op_at(i), row);
-        assert_true(row->params_size <= STRAND_PLUGIN_PARAMS && row->max_inputs <= STRAND_PLUGIN_MAX_INPUTS && row->min_inputs <= row->max_inputs);
+        assert_true(row->params_size <= STRAND_PLUGIN_PARAMS && row->max_inputs <= STRAND_PLUGIN_MAX_INPUTS &&
+                    row->min_inputs <= row->max_inputs);
         assert_true(row->shape && row->axis_rule && row->work);
         for (uint32_t j = 0; j < i; j++) assert_string_not_equal(frozen[i].name, frozen[j].name);
     }
@@ -89,7 +91,8 @@ static tensor cut(const tensor *t, int axis, int64_t begin, int64_t end) {
     c.data = malloc(bytes_of(&c) + 1);
     assert_non_null(c.data);
     for (size_t o = 0; o < outer; o++)
-        memcpy(c.data + o * (size_t)(end - begin) * inner, t->data + (o * (size_t)t->dims[axis] + (size_t)begin) * inner, (size_t)(end - begin) * inner);
+        memcpy(c.data + o * (size_t)(end - begin) * inner, t->data + (o * (size_t)t->dims[axis] + (size_t)begin) * inner,
+               (size_t)(end - begin) * inner);
     return c;
 }
 
@@ -106,8 +109,16 @@ static strand_plugin_tensor view(const tensor *part, const tensor *whole, int ax
     return v;
 }
 
-static void launch(const registry_device *d, const example *x, const strand_plugin_tensor *in, const strand_plugin_tensor *out) {
-    strand_plugin_node node = {.op = x->op, .version = 1, .n_inputs = x->n, .n_outputs = 1, .inputs = in, .outputs = out, .params = x->params, .name = x->name};
+static void launch(const registry_device *d, const example *x, const strand_plugin_tensor *in,
+                   const strand_plugin_tensor *out) {
+    strand_plugin_node node = {.op = x->op,
+                               .version = 1,
+                               .n_inputs = x->n,
+                               .n_outputs = 1,
+                               .inputs = in,
+                               .outputs = out,
+                               .params = x->params,
+                               .name = x->name};
     const strand_plugin_api *api = d->plugin->table.api;
     char why[200] = "";
     if (api->supports(d->device, &node, why, sizeof why)) fail_msg("%s: %s", x->name, why);
@@ -188,14 +199,19 @@ static int prove(const registry_device *d, example *x, randoms *r) {
     return axes;
 }
 
-#define T(...) {STRAND_F32, __VA_ARGS__}
+#define T(...)                                                                                                                 \
+    { STRAND_F32, __VA_ARGS__ }
 #define PARAM(type, ...) memcpy(all[n].params, &(type){__VA_ARGS__}, sizeof(type))
-#define ADD(...) all[++n] = (example){__VA_ARGS__}
+#define ADD(...)                                                                                                               \
+    all[++n] = (example) {                                                                                                     \
+        __VA_ARGS__                                                                                                            \
+    }
 
 /* Shapes at random around every operator's forms. Returns how many. */
 static int examples(randoms *r, example *all) {
     int n = -1;
-    int64_t b = 1 + random_below(r, 3), l = 2 + random_below(r, 70), d = 2 + random_below(r, 20), m = 2 + random_below(r, 40), t = 1 + random_below(r, l + 20);
+    int64_t b = 1 + random_below(r, 3), l = 2 + random_below(r, 70), d = 2 + random_below(r, 20), m = 2 + random_below(r, 40),
+            t = 1 + random_below(r, l + 20);
     ADD("gather", STRAND_OP_GATHER, 2, {T(2, {5, d}), {STRAND_I64, 2, {b, l}, NULL}}, T(3, {b, l, d}));
     ADD("gather F16", STRAND_OP_GATHER, 2, {{STRAND_F16, 2, {5, d}, NULL}, {STRAND_I64, 1, {l}, NULL}}, T(2, {l, d}));
     ADD("matmul", STRAND_OP_MATMUL, 3, {T(3, {b, l, d}), T(2, {m, d}), T(1, {m})}, T(3, {b, l, m}));
@@ -216,9 +232,11 @@ static int examples(randoms *r, example *all) {
     ADD("binary broadcast", STRAND_OP_BINARY, 2, {T(3, {b, l, d}), T(3, {1, 1, d})}, T(3, {b, l, d}));
     PARAM(strand_op_binary, STRAND_BINARY_MUL);
     ADD("binary along the last", STRAND_OP_BINARY, 2, {T(3, {b, d, l}), T(3, {1, d, 1})}, T(3, {b, d, l}));
-    ADD("short_conv", STRAND_OP_SHORT_CONV, 3, {T(3, {b, d, l}), T(2, {d, 1 + random_below(r, 7)}), T(1, {d})}, T(3, {b, d, l}));
+    ADD("short_conv", STRAND_OP_SHORT_CONV, 3, {T(3, {b, d, l}), T(2, {d, 1 + random_below(r, 7)}), T(1, {d})},
+        T(3, {b, d, l}));
     ADD("short_conv bare", STRAND_OP_SHORT_CONV, 2, {T(2, {d, l}), T(2, {d, 4})}, T(2, {d, l}));
-    ADD("long_conv", STRAND_OP_LONG_CONV, 5, {T(3, {b, d, l}), T(2, {d, t}), T(1, {d}), T(3, {b, d, l}), T(3, {b, d, l})}, T(3, {b, d, l}));
+    ADD("long_conv", STRAND_OP_LONG_CONV, 5, {T(3, {b, d, l}), T(2, {d, t}), T(1, {d}), T(3, {b, d, l}), T(3, {b, d, l})},
+        T(3, {b, d, l}));
     ADD("long_conv one gate", STRAND_OP_LONG_CONV, 5, {T(2, {d, l}), T(2, {d, l}), {0}, {0}, T(2, {d, l})}, T(2, {d, l}));
     for (uint32_t kind = 0; kind <= STRAND_REDUCE_BEFORE_TOKEN; kind++) {
         bool ids = kind == STRAND_REDUCE_BEFORE_TOKEN;
@@ -265,7 +283,8 @@ static void axis_rules_suffice(void **state) {
 static void axis_rules_say_what_they_should(void **state) {
     (void)state;
     op_axis_rule r[6];
-    op_shape x = {STRAND_F32, 3, {DIM_B, DIM(8), DIM_L}}, w = {STRAND_F32, 2, {DIM(8), DIM(3)}}, k = {STRAND_F32, 2, {DIM(8), DIM_L}};
+    op_shape x = {STRAND_F32, 3, {DIM_B, DIM(8), DIM_L}}, w = {STRAND_F32, 2, {DIM(8), DIM(3)}},
+             k = {STRAND_F32, 2, {DIM(8), DIM_L}};
     op_shape sc[3] = {x, w}, lc[5] = {x, k};
     assert_true(op_find(STRAND_OP_SHORT_CONV)->axis_rule(sc, 2, &x, NULL, 2, r));
     assert_true(r[0].axis == 2 && r[0].left == 2 && r[0].right == 0 && r[1].axis == -1);
@@ -315,7 +334,9 @@ static void shape_errors_name_the_node(void **state) {
         t[3] = graph_weight(&g, "v", STRAND_F32, 2, (op_dim[]){DIM(5), DIM(4)}, zeros);
         t[4] = graph_weight(&g, "b", STRAND_F32, 1, (op_dim[]){DIM(5)}, zeros);
         t[5] = graph_weight(&g, "c", STRAND_F32, 3, (op_dim[]){DIM(1), DIM(1), DIM(5)}, zeros);
-        assert_int_equal(graph_op(&g, "case", cases[i].op, params, (tensor_id[]){t[cases[i].a], t[cases[i].b], t[cases[i].c]}, cases[i].n, NULL), 0);
+        assert_int_equal(graph_op(&g, "case", cases[i].op, params, (tensor_id[]){t[cases[i].a], t[cases[i].b], t[cases[i].c]},
+                                  cases[i].n, NULL),
+                         0);
         assert_string_equal(g.error.text, cases[i].says);
         assert_true(g.error.status != STRAND_OK && g.n_nodes == 0);
         /* The first error stays; what follows does nothing. */
@@ -336,7 +357,8 @@ static void graphs_grow(void **state) {
     strand_op_unary p = {STRAND_UNARY_TANH};
     arena_init(&a, allocator_default());
     graph_init(&g, &a);
-    tensor_id x = graph_input(&g, "x", STRAND_F32, 1, (op_dim[]){DIM_L}), w = graph_weight(&g, "w", STRAND_F32, 1, (op_dim[]){DIM(1)}, &one);
+    tensor_id x = graph_input(&g, "x", STRAND_F32, 1, (op_dim[]){DIM_L}),
+              w = graph_weight(&g, "w", STRAND_F32, 1, (op_dim[]){DIM(1)}, &one);
     tensor_id c = graph_op(&g, "constant", STRAND_OP_UNARY, &p, &w, 1, NULL);
     for (int i = 0; i < 1000; i++) x = graph_op(&g, graph_name(&g, "n%d", i), STRAND_OP_UNARY, &p, &x, 1, NULL);
     tensor_id y = graph_op(&g, "both", STRAND_OP_BINARY, &(strand_op_binary){0}, (tensor_id[]){x, c}, 2, NULL);

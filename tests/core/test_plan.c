@@ -4,7 +4,7 @@
 
 #include "plan.h"
 
-#define MOST 60
+#define MOST  60
 #define STEPS 40
 
 typedef struct set {
@@ -66,8 +66,9 @@ static void check(const set *s, uint64_t seed, int round) {
     for (size_t i = 0; i < s->n; i++) sum += s->blocks[i].bytes + s->blocks[i].align - 1;
     uint64_t bound = most_alive(s, &step);
     if (r.lower_bound != bound || r.peak_step != step || r.peak < bound || r.peak > sum)
-        fail_msg("seed %llu round %d: peak %llu, bound %llu (%llu), sum %llu", (unsigned long long)seed, round, (unsigned long long)r.peak,
-                 (unsigned long long)r.lower_bound, (unsigned long long)bound, (unsigned long long)sum);
+        fail_msg("seed %llu round %d: peak %llu, bound %llu (%llu), sum %llu", (unsigned long long)seed, round,
+                 (unsigned long long)r.peak, (unsigned long long)r.lower_bound, (unsigned long long)bound,
+                 (unsigned long long)sum);
     assert_true(plan(s, again, &r2));
     assert_memory_equal(&r, &r2, sizeof r);
     if (s->n) assert_memory_equal(offsets, again, s->n * sizeof *offsets);
@@ -107,7 +108,8 @@ static void verifier_agrees_with_paint(void **state) {
                 for (uint64_t k = 0; s.blocks[i].first <= t && t <= s.blocks[i].last && k < s.blocks[i].bytes; k++)
                     painted_twice = paint[offsets[i] + k]++ || painted_twice;
         }
-        if (plan_verify(s.blocks, s.n, offsets, peak, &a, &b) == painted_twice) fail_msg("seed %llu round %d: the proof is wrong", (unsigned long long)seed, round);
+        if (plan_verify(s.blocks, s.n, offsets, peak, &a, &b) == painted_twice)
+            fail_msg("seed %llu round %d: the proof is wrong", (unsigned long long)seed, round);
         painted_twice ? overlaps++ : clean++;
     }
     assert_true(overlaps > 500 && clean > 500);
@@ -179,7 +181,9 @@ static void degenerate_sets(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(random_sets),     cmocka_unit_test(verifier_agrees_with_paint), cmocka_unit_test(verifier_catches_injected_faults),
+        cmocka_unit_test(random_sets),
+        cmocka_unit_test(verifier_agrees_with_paint),
+        cmocka_unit_test(verifier_catches_injected_faults),
         cmocka_unit_test(degenerate_sets),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -3,9 +3,10 @@
 #include "dag.h"
 
 #include <math.h>
+#include <pthread.h>
 
 #define CHECKPOINT "tests/golden/dna/hyenadna-d32-n2-l333-classifier"
-#define LENGTH 200
+#define LENGTH     200
 
 typedef struct watch {
     int calls, stop_at;
@@ -218,7 +219,9 @@ static void wrong_inputs(void **state) {
         {{"input_ids", STRAND_I64, 1, {LENGTH}, b.ids, sizeof b.ids}, STRAND_ERR_ARGUMENT, "has 1 axes, the model takes 2"},
         {{"input_ids", STRAND_I64, 2, {0, LENGTH}, b.ids, sizeof b.ids}, STRAND_ERR_ARGUMENT, "axis 0 is empty"},
         {{"input_ids", STRAND_I64, 2, {1, -4}, b.ids, sizeof b.ids}, STRAND_ERR_ARGUMENT, "axis 1 is empty"},
-        {{"input_ids", STRAND_I64, 2, {3, 10}, b.ids, sizeof b.ids}, STRAND_ERR_LIMIT, "a batch of 3 is more than the session was planned for (2)"},
+        {{"input_ids", STRAND_I64, 2, {3, 10}, b.ids, sizeof b.ids},
+         STRAND_ERR_LIMIT,
+         "a batch of 3 is more than the session was planned for (2)"},
         {{"input_ids", STRAND_I64, 2, {1, LENGTH + 1}, b.ids, sizeof b.ids}, STRAND_ERR_LIMIT, "a length of 201 is more"},
         {{"input_ids", STRAND_I64, 2, {2, LENGTH}, b.ids, sizeof b.ids - 1}, STRAND_ERR_ARGUMENT, "its shape needs 3200"},
         {{"input_ids", STRAND_I64, 2, {2, LENGTH}, NULL, sizeof b.ids}, STRAND_ERR_ARGUMENT, "bytes of data"},
@@ -227,7 +230,8 @@ static void wrong_inputs(void **state) {
         strand_tensor out = {.name = "logits"}, before = out;
         strand_status status = strand_session_run(s, &cases[i].in, 1, &out, 1);
         if (status != cases[i].status || !strstr(strand_session_error(s), cases[i].says))
-            fail_msg("case %zu: %s: \"%s\", expected \"%s\"", i, strand_status_name(status), strand_session_error(s), cases[i].says);
+            fail_msg("case %zu: %s: \"%s\", expected \"%s\"", i, strand_status_name(status), strand_session_error(s),
+                     cases[i].says);
         assert_memory_equal(&out, &before, sizeof out);
     }
     strand_tensor out = {.name = "logits"};
@@ -270,9 +274,10 @@ static void integer_inputs_of_any_width(void **state) {
     assert_ok(b.c, strand_session_open(b.p, NULL, &s));
     b.in.dims[0] = 1;
     run_logits(s, &b.in, expected, sizeof expected);
-    strand_tensor all[] = {{"input_ids", STRAND_I8, 2, {1, LENGTH}, i8, sizeof i8},    {"input_ids", STRAND_U8, 2, {1, LENGTH}, u8, sizeof u8},
-                           {"input_ids", STRAND_I16, 2, {1, LENGTH}, i16, sizeof i16}, {"input_ids", STRAND_U16, 2, {1, LENGTH}, u16, sizeof u16},
-                           {"input_ids", STRAND_I32, 2, {1, LENGTH}, i32, sizeof i32}, {"input_ids", STRAND_U32, 2, {1, LENGTH}, u32, sizeof u32}};
+    strand_tensor all[] = {
+        {"input_ids", STRAND_I8, 2, {1, LENGTH}, i8, sizeof i8},    {"input_ids", STRAND_U8, 2, {1, LENGTH}, u8, sizeof u8},
+        {"input_ids", STRAND_I16, 2, {1, LENGTH}, i16, sizeof i16}, {"input_ids", STRAND_U16, 2, {1, LENGTH}, u16, sizeof u16},
+        {"input_ids", STRAND_I32, 2, {1, LENGTH}, i32, sizeof i32}, {"input_ids", STRAND_U32, 2, {1, LENGTH}, u32, sizeof u32}};
     for (int i = 0; i < 6; i++) {
         run_logits(s, &all[i], have, sizeof have);
         assert_same_bytes(expected, have, sizeof have / 2, strand_dtype_name(all[i].dtype));
@@ -297,6 +302,14 @@ static void outputs(void **state) {
     assert_true(two[0].rank == 2 && two[0].dims[0] == 2 && two[0].dims[1] == 5 && two[0].data && two[0].bytes == 40);
     assert_true(two[1].rank == 3 && two[1].data == have && two[1].bytes == sizeof have && two[1].dtype == STRAND_F32);
     assert_int_equal(strand_session_run(s, &b.in, 1, NULL, 0), STRAND_OK);
+    /* The same struct again and again, shorter and longer: what the session set is not taken for a buffer of ours. */
+    strand_tensor loop = {.name = "hidden"}, some = b.in;
+    for (int i = 0; i < 3; i++) {
+        some.dims[0] = 1;
+        some.dims[1] = i % 2 ? LENGTH : 10;
+        assert_int_equal(strand_session_run(s, &some, 1, &loop, 1), STRAND_OK);
+        assert_int_equal(loop.dims[1], some.dims[1]);
+    }
     strand_session_close(s);
     /* A plan for one output leaves the work for the others out, and does not make them. */
     strand_plan_params pp;
@@ -338,6 +351,7 @@ static void what_is_not_finite(void **state) {
     strand_tensor in = {"x", STRAND_F32, 3, {1, 3, 4}, data, sizeof data}, out = {.name = "y"};
     assert_ok(c, strand_plan_open(m, &pp, &plan));
     for (sp.check_finite = 0; sp.check_finite < 2; sp.check_finite++) {
+        out.data = NULL;
         assert_ok(c, strand_session_open(plan, &sp, &s));
         data[7] = NAN;
         assert_int_equal(strand_session_run(s, &in, 1, &out, 1), sp.check_finite ? STRAND_ERR_NUMERIC : STRAND_OK);
@@ -396,8 +410,50 @@ static void plans_that_cannot_be(void **state) {
     close_bench(&b);
 }
 
+typedef struct one_of_two {
+    strand_session *s;
+    const strand_tensor *in;
+    float logits[2 * LENGTH * 16];
+    strand_status status;
+} one_of_two;
+
+static void *run_many(void *arg) {
+    one_of_two *o = arg;
+    for (int i = 0; i < 5 && !o->status; i++) {
+        strand_tensor out = {.name = "logits", .data = o->logits, .bytes = sizeof o->logits};
+        o->status = strand_session_run(o->s, o->in, 1, &out, 1);
+    }
+    return NULL;
+}
+
+/* Two sessions of one plan, each on a thread of its own, sharing the pool. */
+static void two_sessions_at_once(void **state) {
+    (void)state;
+    static one_of_two both[2];
+    pthread_t threads[2];
+    bench b;
+    strand_session *s;
+    open_bench(&b, &(open_with){.threads = 3}, "cpu", 0);
+    assert_ok(b.c, strand_session_open(b.p, NULL, &s));
+    run_logits(s, &b.in, expected, sizeof expected);
+    strand_session_close(s);
+    for (int i = 0; i < 2; i++) {
+        both[i] = (one_of_two){.in = &b.in};
+        assert_ok(b.c, strand_session_open(b.p, NULL, &both[i].s));
+    }
+    for (int i = 0; i < 2; i++) assert_int_equal(pthread_create(&threads[i], NULL, run_many, &both[i]), 0);
+    for (int i = 0; i < 2; i++) {
+        pthread_join(threads[i], NULL);
+        if (both[i].status) fail_msg("%s", strand_session_error(both[i].s));
+        assert_same_bytes(expected, both[i].logits, sizeof expected, "beside another session");
+        strand_session_close(both[i].s);
+    }
+    close_bench(&b);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(two_sessions_at_once),
         cmocka_unit_test(in_a_block_of_the_callers),
         cmocka_unit_test(cancel_on_the_cpu),
         cmocka_unit_test(cancel_between_tiles),

@@ -45,7 +45,12 @@ static int add(file *f, const char *name, int rank, long long a, long long b, lo
         f->entries = more;
     }
     entry *e = &f->entries[f->n++];
-    *e = (entry){.dims = {a, b, c}, .rank = rank, .how = how, .scale = scale, .half = f->o->f16 && how == UNIFORM && rank > 1, .begin = f->bytes};
+    *e = (entry){.dims = {a, b, c},
+                 .rank = rank,
+                 .how = how,
+                 .scale = scale,
+                 .half = f->o->f16 && how == UNIFORM && rank > 1,
+                 .begin = f->bytes};
     snprintf(e->name, sizeof e->name, "%s", name);
     f->bytes += (unsigned long long)(a * (rank > 1 ? b : 1) * (rank > 2 ? c : 1)) * (e->half ? 2 : 4);
     e->end = f->bytes;
@@ -76,7 +81,8 @@ static int layer(file *f, long long i) {
         {"mixer.filter_fn.implicit_filter.4.weight", 2, o->order, o->order, 1, UNIFORM, 1.7 / sqrt((double)o->order)},
         {"mixer.filter_fn.implicit_filter.4.bias", 1, o->order, 1, 1, UNIFORM, 0.3},
         /* About as much goes through the convolution whatever the length. */
-        {"mixer.filter_fn.implicit_filter.6.weight", 2, o->d, o->order, 1, UNIFORM, 1.7 / sqrt((double)o->order * (double)o->l_max / 8)},
+        {"mixer.filter_fn.implicit_filter.6.weight", 2, o->d, o->order, 1, UNIFORM,
+         1.7 / sqrt((double)o->order * (double)o->l_max / 8)},
         {"norm1.weight", 1, o->d, 1, 1, ONES, 1},
         {"norm1.bias", 1, o->d, 1, 1, UNIFORM, 0.2},
         {"mlp.fc1.weight", 2, o->inner, o->d, 1, UNIFORM, 1.7 / sqrt((double)o->d)},
@@ -105,8 +111,11 @@ static int list(file *f) {
     const options *o = f->o;
     int good = add(f, "backbone.embeddings.word_embeddings.weight", 2, o->vocab, o->d, 1, UNIFORM, 1);
     for (long long i = 0; good && i < o->layers; i++) good = layer(f, i);
-    good = good && add(f, "backbone.ln_f.weight", 1, o->d, 1, 1, ONES, 1) && add(f, "backbone.ln_f.bias", 1, o->d, 1, 1, UNIFORM, 0.2);
-    if (good && o->head) good = add(f, "head.output_transform.weight", 2, o->head, o->d, 1, UNIFORM, 1.7 / sqrt((double)o->d)) && add(f, "head.output_transform.bias", 1, o->head, 1, 1, UNIFORM, 0.3);
+    good = good && add(f, "backbone.ln_f.weight", 1, o->d, 1, 1, ONES, 1) &&
+           add(f, "backbone.ln_f.bias", 1, o->d, 1, 1, UNIFORM, 0.2);
+    if (good && o->head)
+        good = add(f, "head.output_transform.weight", 2, o->head, o->d, 1, UNIFORM, 1.7 / sqrt((double)o->d)) &&
+               add(f, "head.output_transform.bias", 1, o->head, 1, 1, UNIFORM, 0.3);
     return good;
 }
 
@@ -132,8 +141,10 @@ static uint16_t half(float x) {
 
 static double value(const options *o, const entry *e, long long i, uint64_t *state) {
     switch (e->how) {
-    case ONES: return e->scale;
-    case GRID_T: return (double)i / (double)(o->l_max - 1);
+    case ONES:
+        return e->scale;
+    case GRID_T:
+        return (double)i / (double)(o->l_max - 1);
     case DELTAS: {
         double slow = log(0.01) / 1.5, fast = log(0.01) / 0.3;
         return slow + (fast - slow) * (double)i / (double)(o->d > 1 ? o->d - 1 : 1);
@@ -143,7 +154,8 @@ static double value(const options *o, const entry *e, long long i, uint64_t *sta
         float w = 6.28318530717958647693f * (float)row / (float)o->l_max, f = column % 2 ? 1e-4f : 1.0f;
         return column == 0 ? (double)row / (double)(o->l_max - 1) : column < 3 ? cosf(f * w) : -sinf(f * w);
     }
-    default: return e->scale * real(state);
+    default:
+        return e->scale * real(state);
     }
 }
 
@@ -164,7 +176,8 @@ static int write_weights(file *f, FILE *out) {
     used += (size_t)snprintf(header, room, "{\"__metadata__\":{\"format\":\"pt\"}");
     for (size_t i = 0; i < f->n; i++) {
         const entry *e = &f->entries[i];
-        used += (size_t)snprintf(header + used, room - used, ",\"%s\":{\"dtype\":\"%s\",\"shape\":[%lld", e->name, e->half ? "F16" : "F32", e->dims[0]);
+        used += (size_t)snprintf(header + used, room - used, ",\"%s\":{\"dtype\":\"%s\",\"shape\":[%lld", e->name,
+                                 e->half ? "F16" : "F32", e->dims[0]);
         for (int k = 1; k < e->rank; k++) used += (size_t)snprintf(header + used, room - used, ",%lld", e->dims[k]);
         used += (size_t)snprintf(header + used, room - used, "],\"data_offsets\":[%llu,%llu]}", e->begin, e->end);
     }
@@ -180,11 +193,13 @@ static int write_weights(file *f, FILE *out) {
 }
 
 static int write_config(const options *o, FILE *out) {
-    return fprintf(out,
-                   "{\n \"d_model\": %lld,\n \"n_layer\": %lld,\n \"d_inner\": %lld,\n \"vocab_size\": 12,\n \"pad_vocab_size_multiple\": 8,\n"
-                   " \"layer\": {\n  \"_name_\": \"hyena\",\n  \"emb_dim\": 5,\n  \"filter_order\": %lld,\n  \"local_order\": 3,\n"
-                   "  \"l_max\": %lld,\n  \"modulate\": true,\n  \"w\": 10\n }\n}\n",
-                   o->d, o->layers, o->inner, o->order, o->l_max) > 0;
+    return fprintf(
+               out,
+               "{\n \"d_model\": %lld,\n \"n_layer\": %lld,\n \"d_inner\": %lld,\n \"vocab_size\": 12,\n "
+               "\"pad_vocab_size_multiple\": 8,\n"
+               " \"layer\": {\n  \"_name_\": \"hyena\",\n  \"emb_dim\": 5,\n  \"filter_order\": %lld,\n  \"local_order\": 3,\n"
+               "  \"l_max\": %lld,\n  \"modulate\": true,\n  \"w\": 10\n }\n}\n",
+               o->d, o->layers, o->inner, o->order, o->l_max) > 0;
 }
 
 /* Opens FOLDER/name, fills it, and says what went wrong. */
@@ -199,7 +214,9 @@ static int write_file(file *f, const char *name, int weights) {
 }
 
 static int usage(void) {
-    fputs("usage: make-hyenadna FOLDER [--d N] [--layers N] [--l-max N] [--inner N] [--order N] [--vocab N] [--seed N] [--f16] [--with-grids] [--head CLASSES]\n", stderr);
+    fputs("usage: make-hyenadna FOLDER [--d N] [--layers N] [--l-max N] [--inner N] [--order N] [--vocab N] [--seed N] [--f16] "
+          "[--with-grids] [--head CLASSES]\n",
+          stderr);
     return 2;
 }
 
@@ -208,7 +225,8 @@ int main(int argc, char **argv) {
     const struct {
         const char *name;
         long long *value;
-    } numbers[] = {{"--d", &o.d}, {"--layers", &o.layers}, {"--l-max", &o.l_max}, {"--inner", &o.inner}, {"--order", &o.order}, {"--vocab", &o.vocab}, {"--seed", &o.seed}, {"--head", &o.head}};
+    } numbers[] = {{"--d", &o.d},         {"--layers", &o.layers}, {"--l-max", &o.l_max}, {"--inner", &o.inner},
+                   {"--order", &o.order}, {"--vocab", &o.vocab},   {"--seed", &o.seed},   {"--head", &o.head}};
     for (int i = 1; i < argc; i++) {
         int known = 0;
         for (size_t k = 0; k < sizeof numbers / sizeof numbers[0] && i + 1 < argc; k++) {

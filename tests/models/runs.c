@@ -43,7 +43,8 @@ float *run_output(opened *o, const int64_t *ids, int64_t batch, int64_t length, 
     return copy;
 }
 
-float *run_once(strand_context *c, const char *path, const run_how *how, const int64_t *ids, int64_t batch, int64_t length, const char *name, strand_tensor *out) {
+float *run_once(strand_context *c, const char *path, const run_how *how, const int64_t *ids, int64_t batch, int64_t length,
+                const char *name, strand_tensor *out) {
     opened o = open_all(c, path, how, batch, length);
     float *x = run_output(&o, ids, batch, length, name, out);
     close_all(&o);

@@ -28,7 +28,8 @@ void close_all(opened *o);
 /* A result in memory of its own: free() it. dims go to *out. */
 float *run_output(opened *o, const int64_t *ids, int64_t batch, int64_t length, const char *name, strand_tensor *out);
 /* Opens, runs one output, closes. */
-float *run_once(strand_context *c, const char *path, const run_how *how, const int64_t *ids, int64_t batch, int64_t length, const char *name, strand_tensor *out);
+float *run_once(strand_context *c, const char *path, const run_how *how, const int64_t *ids, int64_t batch, int64_t length,
+                const char *name, strand_tensor *out);
 /* The plan's block_bytes without a limit. */
 uint64_t unlimited_bytes(strand_context *c, const char *path, const run_how *how, int64_t batch, int64_t length);
 /* Random bases. */

@@ -34,8 +34,12 @@ static float *logits(strand_context *c, const char *name, const char *options, c
     random_bases(&r, ids, LENGTH);
     float *x = run_once(c, make(name, options), &(run_how){0}, ids, 1, LENGTH, output, &shape);
     size_t n = shape.bytes / sizeof *x, rows = n / (size_t)shape.dims[shape.rank - 1];
-    double most = largest_magnitude(x, n), apart = rows > 1 ? largest_difference(x, x + shape.dims[shape.rank - 1], (rows - 1) * (size_t)shape.dims[shape.rank - 1]) : 1;
-    if (!(most > 0.05 && most < 1e3 && apart > 0.01)) fail_msg("%s: largest %g, positions differ by %g: not lively", options, most, apart);
+    double most = largest_magnitude(x, n),
+           apart = rows > 1
+                       ? largest_difference(x, x + shape.dims[shape.rank - 1], (rows - 1) * (size_t)shape.dims[shape.rank - 1])
+                       : 1;
+    if (!(most > 0.05 && most < 1e3 && apart > 0.01))
+        fail_msg("%s: largest %g, positions differ by %g: not lively", options, most, apart);
     clean(name);
     return x;
 }
@@ -44,8 +48,10 @@ static void every_option(void **state) {
     (void)state;
     assert_non_null(mkdtemp(root));
     strand_context *c = open_context(&(open_with){.threads = 2});
-    float *plain = logits(c, "a", "--d 32 --layers 3 --l-max 1002", "logits"), *same = logits(c, "b", "--d 32 --layers 3 --l-max 1002 --seed 1", "logits");
-    float *grids = logits(c, "c", "--d 32 --layers 3 --l-max 1002 --with-grids", "logits"), *other = logits(c, "d", "--d 32 --layers 3 --l-max 1002 --seed 2", "logits");
+    float *plain = logits(c, "a", "--d 32 --layers 3 --l-max 1002", "logits"),
+          *same = logits(c, "b", "--d 32 --layers 3 --l-max 1002 --seed 1", "logits");
+    float *grids = logits(c, "c", "--d 32 --layers 3 --l-max 1002 --with-grids", "logits"),
+          *other = logits(c, "d", "--d 32 --layers 3 --l-max 1002 --seed 2", "logits");
     assert_same_bytes(plain, same, LENGTH * 16 * sizeof *plain, "the same seed");
     assert_same_bytes(plain, grids, LENGTH * 16 * sizeof *plain, "with grids and without");
     assert_true(largest_difference(plain, other, LENGTH * 16) > 0.1);

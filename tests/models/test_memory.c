@@ -55,7 +55,8 @@ static int one_run(const char *path, int64_t length, uint64_t limit) {
         strand_plan_get(p, &info);
         strand_model_get(m, &facts);
     }
-    printf("%llu %llu %llu\n", (unsigned long long)info.block_bytes, (unsigned long long)facts.weight_bytes, (unsigned long long)peak_rss());
+    printf("%llu %llu %llu\n", (unsigned long long)info.block_bytes, (unsigned long long)facts.weight_bytes,
+           (unsigned long long)peak_rss());
     strand_session_close(s);
     strand_plan_close(p);
     strand_model_close(m);
@@ -87,8 +88,10 @@ static measured run_child(const char *path, int64_t length, uint64_t limit) {
 static uint64_t obeyed(const char *path, int64_t length, uint64_t limit) {
     measured empty = run_child(path, 0, 0), got = run_child(path, length, limit);
     double used = (double)got.rss - (double)empty.rss - (double)got.weights, allowed = 1.05 * (double)got.plan + 16 * MIB;
-    print_message("  %6lld bases, limit %6.1f MiB: plan %6.1f MiB, weights %.1f, empty %.1f, peak %.1f: used %.1f of %.1f allowed\n", (long long)length, (double)limit / MIB,
-                  (double)got.plan / MIB, (double)got.weights / MIB, (double)empty.rss / MIB, (double)got.rss / MIB, used / MIB, allowed / MIB);
+    print_message(
+        "  %6lld bases, limit %6.1f MiB: plan %6.1f MiB, weights %.1f, empty %.1f, peak %.1f: used %.1f of %.1f allowed\n",
+        (long long)length, (double)limit / MIB, (double)got.plan / MIB, (double)got.weights / MIB, (double)empty.rss / MIB,
+        (double)got.rss / MIB, used / MIB, allowed / MIB);
     if (limit) assert_true(got.plan <= limit);
     assert_true(got.weights > 12 * 1000000);
     if (!(used <= allowed)) fail_msg("the run used %.1f MiB more than the plan allows", (used - allowed) / MIB);
@@ -103,7 +106,8 @@ static int make_model(void **state) {
     (void)state;
     char command[1200];
     if (!mkdtemp(folder)) return -1;
-    snprintf(command, sizeof command, "'%s' '%s' --d 256 --layers 8 --l-max 1000002 --seed 3", build_path("tests/models/make-hyenadna"), folder);
+    snprintf(command, sizeof command, "'%s' '%s' --d 256 --layers 8 --l-max 1000002 --seed 3",
+             build_path("tests/models/make-hyenadna"), folder);
     return system(command);
 }
 

@@ -159,8 +159,11 @@ static void the_past_does_not_see_the_future(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(alone_or_in_a_batch), cmocka_unit_test(any_number_of_threads),           cmocka_unit_test(a_session_made_for_more),
-        cmocka_unit_test(tiled_or_not),        cmocka_unit_test(the_past_does_not_see_the_future),
+        cmocka_unit_test(alone_or_in_a_batch),
+        cmocka_unit_test(any_number_of_threads),
+        cmocka_unit_test(a_session_made_for_more),
+        cmocka_unit_test(tiled_or_not),
+        cmocka_unit_test(the_past_does_not_see_the_future),
     };
     return cmocka_run_group_tests(tests, make_bases, NULL);
 }

@@ -80,8 +80,17 @@ static void nothing_is_done_before_wait(void **state) {
 /* A launch of RELU over 16 values, broken in one place at a time. */
 static void a_broken_abi_is_seen(void **state) {
     (void)state;
-    static const char *const says[] = {"", "not inside a live buffer", "has a host address", "is not aligned", "overlaps input 0", "of 16", "has no memory",
-                                       "was not accepted like this", "the last stride", "no node of the group makes it", "has 60 bytes, 64 are needed"};
+    static const char *const says[] = {"",
+                                       "not inside a live buffer",
+                                       "has a host address",
+                                       "is not aligned",
+                                       "overlaps input 0",
+                                       "of 16",
+                                       "has no memory",
+                                       "was not accepted like this",
+                                       "the last stride",
+                                       "no node of the group makes it",
+                                       "has 60 bytes, 64 are needed"};
     faraway_env(NULL, NULL, NULL);
     strand_context *c = open_context(&(open_with){.faraway = true});
     registry_device *d = device_of(c);
@@ -90,29 +99,64 @@ static void a_broken_abi_is_seen(void **state) {
     assert_int_equal(api->buffer_create(d->device, 4096, &b), 0);
     for (size_t flaw = 0; flaw < sizeof says / sizeof says[0]; flaw++) {
         strand_op_unary p = {STRAND_UNARY_RELU};
-        strand_plugin_tensor in = {.dtype = STRAND_PLUGIN_F32, .rank = 1, .dims = {16}, .strides = {1}, .whole = {16}, .id = 1, .memory = {NULL, b, 0, 64}};
+        strand_plugin_tensor in = {.dtype = STRAND_PLUGIN_F32,
+                                   .rank = 1,
+                                   .dims = {16},
+                                   .strides = {1},
+                                   .whole = {16},
+                                   .id = 1,
+                                   .memory = {NULL, b, 0, 64}};
         strand_plugin_tensor out = in;
         out.id = 2;
         out.memory.offset = 256;
-        strand_plugin_node node = {.op = STRAND_OP_UNARY, .version = 1, .n_inputs = 1, .n_outputs = 1, .inputs = &in, .outputs = &out, .params = &p, .name = "relu"};
+        strand_plugin_node node = {.op = STRAND_OP_UNARY,
+                                   .version = 1,
+                                   .n_inputs = 1,
+                                   .n_outputs = 1,
+                                   .inputs = &in,
+                                   .outputs = &out,
+                                   .params = &p,
+                                   .name = "relu"};
         switch (flaw) {
-        case 1: in.memory.offset = 4096; break;
-        case 2: in.memory.data = &in; break;
-        case 3: out.memory.offset = 260; break;
-        case 4: out.memory.offset = 0, in.memory.offset = 32, in.origin[0] = 1, in.dims[0] = out.dims[0] = 15, out.origin[0] = 1; break;
-        case 5: out.dims[0] = 17, in.dims[0] = 17; break;
-        case 6: in.memory = (strand_plugin_memory){0}; break;
-        case 7: in.dtype = STRAND_PLUGIN_F16; break;
-        case 8: in.strides[0] = 2; break;
-        case 9: in.memory = (strand_plugin_memory){0}, in.flags = STRAND_TENSOR_INTERNAL; break;
-        case 10: out.memory.bytes = 60; break;
-        default: break;
+        case 1:
+            in.memory.offset = 4096;
+            break;
+        case 2:
+            in.memory.data = &in;
+            break;
+        case 3:
+            out.memory.offset = 260;
+            break;
+        case 4:
+            out.memory.offset = 0, in.memory.offset = 32, in.origin[0] = 1, in.dims[0] = out.dims[0] = 15, out.origin[0] = 1;
+            break;
+        case 5:
+            out.dims[0] = 17, in.dims[0] = 17;
+            break;
+        case 6:
+            in.memory = (strand_plugin_memory){0};
+            break;
+        case 7:
+            in.dtype = STRAND_PLUGIN_F16;
+            break;
+        case 8:
+            in.strides[0] = 2;
+            break;
+        case 9:
+            in.memory = (strand_plugin_memory){0}, in.flags = STRAND_TENSOR_INTERNAL;
+            break;
+        case 10:
+            out.memory.bytes = 60;
+            break;
+        default:
+            break;
         }
         char text[256];
         strand_plugin_status status = api->launch(d->device, &node, 1, NULL);
         context_take_fail(c, text, sizeof text);
         assert_int_equal(status, flaw ? STRAND_PLUGIN_ERR_ARGUMENT : STRAND_PLUGIN_OK);
-        if (flaw && (!strstr(text, "ABI violation") || !strstr(text, says[flaw]))) fail_msg("flaw %zu: \"%s\" does not say \"%s\"", flaw, text, says[flaw]);
+        if (flaw && (!strstr(text, "ABI violation") || !strstr(text, says[flaw])))
+            fail_msg("flaw %zu: \"%s\" does not say \"%s\"", flaw, text, says[flaw]);
     }
     uint64_t point;
     assert_int_equal(api->submit(d->device, &point), 0);
@@ -133,12 +177,14 @@ typedef struct attempt {
 
 static strand_status run(strand_session *s, float *to) {
     int64_t ids[LENGTH];
-    strand_tensor in = {"input_ids", STRAND_I64, 2, {1, LENGTH}, ids, sizeof ids}, out = {.name = "logits", .data = to, .bytes = LENGTH * 16 * sizeof *to};
+    strand_tensor in = {"input_ids", STRAND_I64, 2, {1, LENGTH}, ids, sizeof ids},
+                  out = {.name = "logits", .data = to, .bytes = LENGTH * 16 * sizeof *to};
     for (int i = 0; i < LENGTH; i++) ids[i] = 7 + i % 4;
     return strand_session_run(s, &in, 1, &out, 1);
 }
 
-static strand_session *open_session(strand_context *c, strand_model *m, const char *backends, strand_plan **p, strand_status *status) {
+static strand_session *open_session(strand_context *c, strand_model *m, const char *backends, strand_plan **p,
+                                    strand_status *status) {
     strand_plan_params pp;
     strand_session *s = NULL;
     strand_plan_params_init(&pp);
@@ -171,7 +217,8 @@ static attempt try_with(const char *fault, bool thread) {
     strand_session *other = open_session(c, m, "cpu", &q, &status);
     assert_ok(c, status);
     if (run(other, cpu)) fail_msg("%s: the CPU's session: %s", fault, strand_session_error(other));
-    if (s && !a.again && !(largest_difference(cpu, a.logits, LENGTH * 16) < 1e-4)) fail_msg("%s: wrong results after the failure", fault);
+    if (s && !a.again && !(largest_difference(cpu, a.logits, LENGTH * 16) < 1e-4))
+        fail_msg("%s: wrong results after the failure", fault);
     strand_session_close(other);
     strand_session_close(s);
     strand_plan_close(q);
@@ -200,7 +247,8 @@ static void every_call_may_fail(void **state) {
             failures++;
             if (a.open || a.run) {
                 if (!strstr(a.text, "'faraway'") || strchr(a.text, '\n')) fail_msg("%s: \"%s\"", fault, a.text);
-                if ((a.open ? a.open : a.run) != STRAND_ERR_BACKEND && (a.open ? a.open : a.run) != STRAND_ERR_MEMORY) fail_msg("%s: status %s", fault, strand_status_name(a.run));
+                if ((a.open ? a.open : a.run) != STRAND_ERR_BACKEND && (a.open ? a.open : a.run) != STRAND_ERR_MEMORY)
+                    fail_msg("%s: status %s", fault, strand_status_name(a.run));
             }
             if (!a.open && !lost && a.run && a.again) fail_msg("%s: the session is of no use any more", fault);
             if (!a.open && lost && a.run && !a.again) fail_msg("%s: the device is lost, and nobody noticed", fault);
@@ -213,7 +261,9 @@ static void every_call_may_fail(void **state) {
 
 static void one_that_does_not_open_is_refused(void **state) {
     (void)state;
-    static const char *const faults[] = {"open:1:7", "device:1:7"}, *const says[] = {"its initialisation failed with status 7 (open was told to fail)", "did not open, status 7"};
+    static const char *const faults[] = {"open:1:7", "device:1:7"},
+                             *const says[] = {"its initialisation failed with status 7 (open was told to fail)",
+                                              "did not open, status 7"};
     for (int i = 0; i < 2; i++) {
         const char *file, *why, *found = "";
         faraway_env(NULL, NULL, faults[i]);
@@ -229,8 +279,11 @@ static void one_that_does_not_open_is_refused(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(memory_is_out_of_reach), cmocka_unit_test(nothing_is_done_before_wait),       cmocka_unit_test(a_broken_abi_is_seen),
-        cmocka_unit_test(every_call_may_fail),    cmocka_unit_test(one_that_does_not_open_is_refused),
+        cmocka_unit_test(memory_is_out_of_reach),
+        cmocka_unit_test(nothing_is_done_before_wait),
+        cmocka_unit_test(a_broken_abi_is_seen),
+        cmocka_unit_test(every_call_may_fail),
+        cmocka_unit_test(one_that_does_not_open_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -96,7 +96,8 @@ static void a_folder_of_bad_ones(void **state) {
     (void)state;
     log_count log = {0};
     counting memory = {0};
-    strand_context *c = open_context(&(open_with){.plugin_path = build_path("tests/plugins/bad"), .log = &log, .memory = &memory});
+    strand_context *c =
+        open_context(&(open_with){.plugin_path = build_path("tests/plugins/bad"), .log = &log, .memory = &memory});
     for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++) {
         char end[64];
         snprintf(end, sizeof end, "strand-bad-%s.so", refused[i].flaw);
@@ -134,7 +135,8 @@ static void the_previous_minor_version_works(void **state) {
         pp.backends = k ? "previous,cpu" : "cpu";
         assert_ok(c, strand_plan_open(m, &pp, &p));
         for (int32_t i = 0; !strand_plan_node(p, i, &node); i++) on_it += !strcmp(node.backend, "previous");
-        strand_tensor in = {"input_ids", STRAND_I64, 2, {1, 200}, ids, sizeof ids}, out = {.name = "hidden", .data = hidden[k], .bytes = sizeof hidden[k]};
+        strand_tensor in = {"input_ids", STRAND_I64, 2, {1, 200}, ids, sizeof ids},
+                      out = {.name = "hidden", .data = hidden[k], .bytes = sizeof hidden[k]};
         assert_ok(c, strand_session_open(p, NULL, &s));
         if (strand_session_run(s, &in, 1, &out, 1)) fail_msg("%s", strand_session_error(s));
         strand_session_close(s);

@@ -99,7 +99,8 @@ static uint64_t plain_prepare_size(strand_plugin_device *d, const strand_plugin_
     return plain_scratch_size(d, n, 1);
 }
 
-static strand_plugin_status plain_prepare(strand_plugin_device *d, const strand_plugin_node *n, const strand_plugin_memory *scratch) {
+static strand_plugin_status plain_prepare(strand_plugin_device *d, const strand_plugin_node *n,
+                                          const strand_plugin_memory *scratch) {
     (void)d;
     (void)n;
     (void)scratch;
@@ -112,7 +113,8 @@ static float *element(const strand_plugin_tensor *t, const int64_t *index) {
     return at;
 }
 
-__attribute__((unused)) static strand_plugin_status plain_launch(strand_plugin_device *d, const strand_plugin_node *nodes, uint32_t n, const strand_plugin_memory *scratch) {
+__attribute__((unused)) static strand_plugin_status plain_launch(strand_plugin_device *d, const strand_plugin_node *nodes,
+                                                                 uint32_t n, const strand_plugin_memory *scratch) {
     const strand_plugin_tensor *out = nodes[0].outputs;
     int64_t index[STRAND_PLUGIN_RANK] = {0};
     (void)scratch;

@@ -26,19 +26,23 @@ static bool check_extents(const strand_plugin_tensor *t, const char *name, char 
     if (t->rank > STRAND_PLUGIN_RANK) NO("'%s': rank %u", name, t->rank);
     for (uint32_t i = 0; i < t->rank; i++)
         if (t->dims[i] < 1 || t->origin[i] < 0 || t->origin[i] + t->dims[i] > t->whole[i])
-            NO("'%s': axis %u of a view is [%lld, +%lld) of %lld", name, i, (long long)t->origin[i], (long long)t->dims[i], (long long)t->whole[i]);
+            NO("'%s': axis %u of a view is [%lld, +%lld) of %lld", name, i, (long long)t->origin[i], (long long)t->dims[i],
+               (long long)t->whole[i]);
     if (t->rank && t->dims[t->rank - 1] > 1 && t->strides[t->rank - 1] != 1) NO("'%s': the last stride is not 1", name);
     return true;
 }
 
-static bool check_range(strand_plugin_device *d, const strand_plugin_memory *m, uint64_t need, const char *what, const char *name, char *why, size_t why_bytes) {
+static bool check_range(strand_plugin_device *d, const strand_plugin_memory *m, uint64_t need, const char *what,
+                        const char *name, char *why, size_t why_bytes) {
     if (m->data) NO("'%s': %s has a host address", name, what);
     if (!far_bytes(d, m->buffer, m->offset, m->bytes)) NO("'%s': %s is not inside a live buffer", name, what);
-    if (m->bytes < need) NO("'%s': %s has %llu bytes, %llu are needed", name, what, (unsigned long long)m->bytes, (unsigned long long)need);
+    if (m->bytes < need)
+        NO("'%s': %s has %llu bytes, %llu are needed", name, what, (unsigned long long)m->bytes, (unsigned long long)need);
     return true;
 }
 
-static bool check_tensor(strand_plugin_device *d, const strand_plugin_tensor *t, const char *what, const char *name, char *why, size_t why_bytes) {
+static bool check_tensor(strand_plugin_device *d, const strand_plugin_tensor *t, const char *what, const char *name, char *why,
+                         size_t why_bytes) {
     bool cut = false;
     for (uint32_t i = 0; i < t->rank; i++) cut = cut || t->origin[i] != 0;
     if (!cut && t->memory.offset % FAR_ALIGNMENT) NO("'%s': %s is not aligned", name, what);
@@ -56,7 +60,8 @@ static bool made_before(const strand_plugin_node *nodes, uint32_t before, const 
     return false;
 }
 
-static bool check_input(strand_plugin_device *d, const strand_plugin_node *nodes, uint32_t i, uint32_t k, char *why, size_t why_bytes) {
+static bool check_input(strand_plugin_device *d, const strand_plugin_node *nodes, uint32_t i, uint32_t k, char *why,
+                        size_t why_bytes) {
     const strand_plugin_node *n = &nodes[i];
     const strand_plugin_tensor *t = &n->inputs[k];
     if (t->dtype == STRAND_PLUGIN_NONE) return true;
@@ -70,23 +75,26 @@ static bool check_input(strand_plugin_device *d, const strand_plugin_node *nodes
 
 /* May the result lie exactly over input k? */
 static bool may_overwrite(const strand_plugin_node *n, uint32_t k) {
-    return k == 0 && (n->op == STRAND_OP_UNARY || n->op == STRAND_OP_BINARY || n->op == STRAND_OP_LAYER_NORM || n->op == STRAND_OP_DECAY_WINDOW);
+    return k == 0 && (n->op == STRAND_OP_UNARY || n->op == STRAND_OP_BINARY || n->op == STRAND_OP_LAYER_NORM ||
+                      n->op == STRAND_OP_DECAY_WINDOW);
 }
 
-static bool check_overlap(const strand_plugin_node *n, const strand_plugin_tensor *out, bool alone, char *why, size_t why_bytes) {
+static bool check_overlap(const strand_plugin_node *n, const strand_plugin_tensor *out, bool alone, char *why,
+                          size_t why_bytes) {
     for (uint32_t k = 0; k < n->n_inputs; k++) {
         const strand_plugin_tensor *t = &n->inputs[k];
         if (t->dtype == STRAND_PLUGIN_NONE || t->memory.buffer != out->memory.buffer || !has_memory(t)) continue;
         uint64_t a = t->memory.offset, b = out->memory.offset;
         if (a + span(t) <= b || b + span(out) <= a) continue;
-        bool same = a == b && t->rank == out->rank && !memcmp(t->dims, out->dims, sizeof t->dims) && !memcmp(t->strides, out->strides, sizeof t->strides);
+        bool same = a == b && t->rank == out->rank && !memcmp(t->dims, out->dims, sizeof t->dims) &&
+                    !memcmp(t->strides, out->strides, sizeof t->strides);
         if (!alone || !same || !may_overwrite(n, k)) NO("'%s': the result overlaps input %u", n->name, k);
     }
     return true;
 }
 
-bool far_check_launch(strand_plugin_device *d, const strand_plugin_node *nodes, uint32_t n, const strand_plugin_memory *scratch, char *why,
-                      size_t why_bytes) {
+bool far_check_launch(strand_plugin_device *d, const strand_plugin_node *nodes, uint32_t n, const strand_plugin_memory *scratch,
+                      char *why, size_t why_bytes) {
     if (n < 1 || n > FAR_MAX_GROUP) NO("a launch of %u nodes", n);
     const strand_plugin_tensor *result = nodes[n - 1].outputs;
     for (uint32_t i = 0; i < n; i++) {
@@ -96,8 +104,11 @@ bool far_check_launch(strand_plugin_device *d, const strand_plugin_node *nodes, 
         for (uint32_t k = 0; k < x->n_inputs; k++)
             if (!check_input(d, nodes, i, k, why, why_bytes)) return false;
         if (!check_extents(x->outputs, x->name, why, why_bytes)) return false;
-        if (i + 1 < n && (has_memory(x->outputs) || !(x->outputs[0].flags & STRAND_TENSOR_INTERNAL))) NO("'%s': a result inside a group has memory", x->name);
-        if (x->prepared.buffer && !check_range(d, &x->prepared, far_prepare_size(d, x), "what was prepared", x->name, why, why_bytes)) return false;
+        if (i + 1 < n && (has_memory(x->outputs) || !(x->outputs[0].flags & STRAND_TENSOR_INTERNAL)))
+            NO("'%s': a result inside a group has memory", x->name);
+        if (x->prepared.buffer &&
+            !check_range(d, &x->prepared, far_prepare_size(d, x), "what was prepared", x->name, why, why_bytes))
+            return false;
     }
     if (!check_tensor(d, result, "the result", nodes[n - 1].name, why, why_bytes)) return false;
     for (uint32_t i = 0; i < n; i++)
@@ -106,7 +117,8 @@ bool far_check_launch(strand_plugin_device *d, const strand_plugin_node *nodes, 
     return !need || (scratch && check_range(d, scratch, need, "working memory", nodes[0].name, why, why_bytes));
 }
 
-bool far_check_prepare(strand_plugin_device *d, const strand_plugin_node *n, const strand_plugin_memory *scratch, char *why, size_t why_bytes) {
+bool far_check_prepare(strand_plugin_device *d, const strand_plugin_node *n, const strand_plugin_memory *scratch, char *why,
+                       size_t why_bytes) {
     uint64_t need = far_prepare_size(d, n), work = far_scratch_size(d, n, 1);
     if (!need) NO("'%s': nothing is to be prepared", n->name);
     if (!check_extents(&n->inputs[1], n->name, why, why_bytes)) return false;

@@ -23,10 +23,19 @@
 
 #define FAR_ALIGNMENT 256u
 #define FAR_MAX_GROUP 3
-#define FAR_TEXT 240
+#define FAR_TEXT      240
 
 typedef enum far_call {
-    FAR_OPEN, FAR_DEVICE, FAR_BUFFER, FAR_UPLOAD, FAR_DOWNLOAD, FAR_PREPARE, FAR_LAUNCH, FAR_LATE, FAR_WAIT, FAR_CALLS
+    FAR_OPEN,
+    FAR_DEVICE,
+    FAR_BUFFER,
+    FAR_UPLOAD,
+    FAR_DOWNLOAD,
+    FAR_PREPARE,
+    FAR_LAUNCH,
+    FAR_LATE,
+    FAR_WAIT,
+    FAR_CALLS
 } far_call;
 
 typedef struct far_settings {
@@ -104,7 +113,8 @@ strand_plugin_status far_fail(strand_plugin_device *d, strand_plugin_status stat
 /* memory.c */
 strand_plugin_status far_buffer_create(strand_plugin_device *d, uint64_t bytes, strand_plugin_buffer **buffer);
 void far_buffer_destroy(strand_plugin_device *d, strand_plugin_buffer *buffer);
-strand_plugin_status far_upload(strand_plugin_device *d, strand_plugin_buffer *b, uint64_t offset, const void *from, uint64_t bytes);
+strand_plugin_status far_upload(strand_plugin_device *d, strand_plugin_buffer *b, uint64_t offset, const void *from,
+                                uint64_t bytes);
 strand_plugin_status far_download(strand_plugin_device *d, strand_plugin_buffer *b, uint64_t offset, void *to, uint64_t bytes);
 /* The bytes behind a range, or NULL when it is not inside a live buffer. */
 unsigned char *far_bytes(strand_plugin_device *d, const strand_plugin_buffer *buffer, uint64_t offset, uint64_t bytes);

@@ -49,15 +49,24 @@ static bool step(const place *p, int64_t *index, uint32_t axes) {
 
 static double apply(uint32_t kind, double x) {
     switch (kind) {
-    case STRAND_UNARY_GELU_TANH: return 0.5 * x * (1 + tanh(0.79788456080286535588 * (x + 0.044715 * x * x * x)));
-    case STRAND_UNARY_GELU: return 0.5 * x * (1 + erf(x * 0.70710678118654752440));
-    case STRAND_UNARY_SILU: return x / (1 + exp(-x));
-    case STRAND_UNARY_SIGMOID: return 1 / (1 + exp(-x));
-    case STRAND_UNARY_SIN: return sin(x);
-    case STRAND_UNARY_EXP: return exp(x);
-    case STRAND_UNARY_TANH: return tanh(x);
-    case STRAND_UNARY_RELU: return x > 0 ? x : 0;
-    default: return x;
+    case STRAND_UNARY_GELU_TANH:
+        return 0.5 * x * (1 + tanh(0.79788456080286535588 * (x + 0.044715 * x * x * x)));
+    case STRAND_UNARY_GELU:
+        return 0.5 * x * (1 + erf(x * 0.70710678118654752440));
+    case STRAND_UNARY_SILU:
+        return x / (1 + exp(-x));
+    case STRAND_UNARY_SIGMOID:
+        return 1 / (1 + exp(-x));
+    case STRAND_UNARY_SIN:
+        return sin(x);
+    case STRAND_UNARY_EXP:
+        return exp(x);
+    case STRAND_UNARY_TANH:
+        return tanh(x);
+    case STRAND_UNARY_RELU:
+        return x > 0 ? x : 0;
+    default:
+        return x;
     }
 }
 
@@ -112,8 +121,7 @@ static void unary(strand_plugin_device *d, const strand_plugin_node *n) {
     place x = place_of(d, &n->inputs[0]), out = place_of(d, n->outputs);
     int64_t index[RANK];
     start(&out, index);
-    do
-        *at(&out, index) = (float)apply(((const strand_op_unary *)n->params)->kind, *at(&x, index));
+    do *at(&out, index) = (float)apply(((const strand_op_unary *)n->params)->kind, *at(&x, index));
     while (step(&out, index, out.rank));
 }
 
@@ -174,7 +182,8 @@ static void long_conv(strand_plugin_device *d, const strand_plugin_node *n, cons
         for (int64_t t = out.origin[last]; t < end; t++) {
             double sum = skip.first ? (double)*at(&skip, &c) * w[t] : 0;
             for (int64_t s = t - taps + 1 > 0 ? t - taps + 1 : 0; s <= t; s++)
-                sum += (double)w[s] * (made ? made[(c - filter->origin[0]) * taps + taps - 1 - (t - s)] : *at(&k, (int64_t[]){c, t - s}));
+                sum += (double)w[s] *
+                       (made ? made[(c - filter->origin[0]) * taps + taps - 1 - (t - s)] : *at(&k, (int64_t[]){c, t - s}));
             from[last] = t;
             *at(&out, from) = (float)(post.first ? sum * *at(&post, from) : sum);
         }
@@ -202,13 +211,27 @@ void far_prepare_filter(strand_plugin_device *d, const strand_plugin_node *n) {
 
 void far_kernel(strand_plugin_device *d, const strand_plugin_node *n, const strand_plugin_memory *scratch) {
     switch (n->op) {
-    case STRAND_OP_MATMUL: matmul(d, n); break;
-    case STRAND_OP_LAYER_NORM: layer_norm(d, n); break;
-    case STRAND_OP_UNARY: unary(d, n); break;
-    case STRAND_OP_BINARY: binary(d, n); break;
-    case STRAND_OP_SHORT_CONV: short_conv(d, n); break;
-    case STRAND_OP_LONG_CONV: long_conv(d, n, scratch); break;
-    default: decay_window(d, n); break;
+    case STRAND_OP_MATMUL:
+        matmul(d, n);
+        break;
+    case STRAND_OP_LAYER_NORM:
+        layer_norm(d, n);
+        break;
+    case STRAND_OP_UNARY:
+        unary(d, n);
+        break;
+    case STRAND_OP_BINARY:
+        binary(d, n);
+        break;
+    case STRAND_OP_SHORT_CONV:
+        short_conv(d, n);
+        break;
+    case STRAND_OP_LONG_CONV:
+        long_conv(d, n, scratch);
+        break;
+    default:
+        decay_window(d, n);
+        break;
     }
 }
 

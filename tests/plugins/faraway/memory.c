@@ -11,7 +11,8 @@ strand_plugin_status far_buffer_create(strand_plugin_device *d, uint64_t bytes, 
     const strand_host *host = d->instance->host;
     strand_plugin_status status = far_turn(d, FAR_BUFFER);
     if (status) return status;
-    if (!bytes || bytes > (uint64_t)1 << 32) return far_fail(d, STRAND_PLUGIN_ERR_MEMORY, "no such buffer: %llu bytes", (unsigned long long)bytes);
+    if (!bytes || bytes > (uint64_t)1 << 32)
+        return far_fail(d, STRAND_PLUGIN_ERR_MEMORY, "no such buffer: %llu bytes", (unsigned long long)bytes);
     far_buffer *b = host->alloc(host->context, sizeof *b, 16);
     if (!b) return STRAND_PLUGIN_ERR_MEMORY;
     *b = (far_buffer){.size = bytes, .mapped = (bytes + 4095) & ~(uint64_t)4095};
@@ -56,16 +57,19 @@ unsigned char *far_bytes(strand_plugin_device *d, const strand_plugin_buffer *bu
     unsigned char *at = NULL;
     pthread_mutex_lock(&d->memory); /* the worker asks too */
     for (far_buffer *b = d->buffers; b; b = b->next)
-        if ((const void *)b->reserved == (const void *)buffer && offset <= b->size && bytes <= b->size - offset) at = b->bytes + offset;
+        if ((const void *)b->reserved == (const void *)buffer && offset <= b->size && bytes <= b->size - offset)
+            at = b->bytes + offset;
     pthread_mutex_unlock(&d->memory);
     return at;
 }
 
-static strand_plugin_status queue_copy(strand_plugin_device *d, far_call call, strand_plugin_buffer *b, uint64_t offset, const void *from, void *to, uint64_t bytes) {
+static strand_plugin_status queue_copy(strand_plugin_device *d, far_call call, strand_plugin_buffer *b, uint64_t offset,
+                                       const void *from, void *to, uint64_t bytes) {
     strand_plugin_status status = far_turn(d, call);
     if (status) return status;
     unsigned char *at = far_bytes(d, b, offset, bytes);
-    if (!at || !(from || to)) return far_fail(d, STRAND_PLUGIN_ERR_ARGUMENT, "ABI violation: a copy outside its buffer, or from nowhere");
+    if (!at || !(from || to))
+        return far_fail(d, STRAND_PLUGIN_ERR_ARGUMENT, "ABI violation: a copy outside its buffer, or from nowhere");
     far_command *c = far_command_new(d, call == FAR_UPLOAD ? FAR_TAKE : FAR_GIVE, 0);
     if (!c) return far_fail(d, STRAND_PLUGIN_ERR_MEMORY, "no memory for a command");
     c->device_bytes = at;
@@ -76,7 +80,8 @@ static strand_plugin_status queue_copy(strand_plugin_device *d, far_call call, s
     return STRAND_PLUGIN_OK;
 }
 
-strand_plugin_status far_upload(strand_plugin_device *d, strand_plugin_buffer *b, uint64_t offset, const void *from, uint64_t bytes) {
+strand_plugin_status far_upload(strand_plugin_device *d, strand_plugin_buffer *b, uint64_t offset, const void *from,
+                                uint64_t bytes) {
     return queue_copy(d, FAR_UPLOAD, b, offset, from, NULL, bytes);
 }
 

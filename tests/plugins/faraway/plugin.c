@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const call_names[FAR_CALLS] = {"open",     "device",  "buffer", "upload", "download",
+static const char *const call_names[FAR_CALLS] = {"open",    "device", "buffer", "upload", "download",
                                                   "prepare", "launch", "late",   "wait"};
 
 strand_plugin_status far_fail(strand_plugin_device *d, strand_plugin_status status, const char *format, ...) {
@@ -55,8 +55,11 @@ static void read_fail(far_settings *s, const char *text) {
 }
 
 static far_settings read_settings(void) {
-    const char *queue = getenv("STRAND_FARAWAY_QUEUE"), *seed = getenv("STRAND_FARAWAY_SUBSET"), *delay = getenv("STRAND_FARAWAY_DELAY_US");
-    far_settings s = {.thread = queue && !strcmp(queue, "thread"), .prepare = on("STRAND_FARAWAY_PREPARE"), .claim = on("STRAND_FARAWAY_CLAIM")};
+    const char *queue = getenv("STRAND_FARAWAY_QUEUE"), *seed = getenv("STRAND_FARAWAY_SUBSET"),
+               *delay = getenv("STRAND_FARAWAY_DELAY_US");
+    far_settings s = {.thread = queue && !strcmp(queue, "thread"),
+                      .prepare = on("STRAND_FARAWAY_PREPARE"),
+                      .claim = on("STRAND_FARAWAY_CLAIM")};
     s.subset = seed && *seed;
     s.seed = s.subset ? strtoull(seed, NULL, 10) : 0;
     s.delay_us = delay && *delay ? strtol(delay, NULL, 10) : 20;
@@ -131,10 +134,14 @@ static strand_plugin_status supports(strand_plugin_device *d, const strand_plugi
 
 static size_t params_bytes(uint32_t op) {
     switch (op) {
-    case STRAND_OP_MATMUL: return sizeof(strand_op_matmul);
-    case STRAND_OP_LAYER_NORM: return sizeof(strand_op_layer_norm);
-    case STRAND_OP_DECAY_WINDOW: return sizeof(strand_op_decay_window);
-    default: return sizeof(uint32_t); /* UNARY, BINARY: kind; the convolutions: flags */
+    case STRAND_OP_MATMUL:
+        return sizeof(strand_op_matmul);
+    case STRAND_OP_LAYER_NORM:
+        return sizeof(strand_op_layer_norm);
+    case STRAND_OP_DECAY_WINDOW:
+        return sizeof(strand_op_decay_window);
+    default:
+        return sizeof(uint32_t); /* UNARY, BINARY: kind; the convolutions: flags */
     }
 }
 
@@ -162,19 +169,23 @@ static strand_plugin_status queue_nodes(strand_plugin_device *d, far_kind kind, 
     return STRAND_PLUGIN_OK;
 }
 
-static strand_plugin_status prepare(strand_plugin_device *d, const strand_plugin_node *node, const strand_plugin_memory *scratch) {
+static strand_plugin_status prepare(strand_plugin_device *d, const strand_plugin_node *node,
+                                    const strand_plugin_memory *scratch) {
     char why[FAR_TEXT];
     strand_plugin_status status = far_turn(d, FAR_PREPARE);
     if (status) return status;
-    if (!far_check_prepare(d, node, scratch, why, sizeof why)) return far_fail(d, STRAND_PLUGIN_ERR_ARGUMENT, "ABI violation: %s", why);
+    if (!far_check_prepare(d, node, scratch, why, sizeof why))
+        return far_fail(d, STRAND_PLUGIN_ERR_ARGUMENT, "ABI violation: %s", why);
     return queue_nodes(d, FAR_MAKE, node, 1, scratch, false);
 }
 
-static strand_plugin_status launch(strand_plugin_device *d, const strand_plugin_node *nodes, uint32_t n, const strand_plugin_memory *scratch) {
+static strand_plugin_status launch(strand_plugin_device *d, const strand_plugin_node *nodes, uint32_t n,
+                                   const strand_plugin_memory *scratch) {
     char why[FAR_TEXT];
     strand_plugin_status status = far_turn(d, FAR_LAUNCH);
     if (status) return status;
-    if (!far_check_launch(d, nodes, n, scratch, why, sizeof why)) return far_fail(d, STRAND_PLUGIN_ERR_ARGUMENT, "ABI violation: %s", why);
+    if (!far_check_launch(d, nodes, n, scratch, why, sizeof why))
+        return far_fail(d, STRAND_PLUGIN_ERR_ARGUMENT, "ABI violation: %s", why);
     return queue_nodes(d, FAR_RUN, nodes, n, scratch, turn(d->instance, FAR_LATE) != STRAND_PLUGIN_OK);
 }
 
@@ -207,8 +218,9 @@ static int32_t score(const strand_host *host, char *why, size_t why_bytes) {
 }
 
 /* GATHER, REDUCE, POSITIONS and CAST are never offered. */
-static const strand_plugin_op ops[] = {{STRAND_OP_MATMUL, 1},     {STRAND_OP_LAYER_NORM, 1}, {STRAND_OP_UNARY, 1},       {STRAND_OP_BINARY, 1},
-                                       {STRAND_OP_SHORT_CONV, 1}, {STRAND_OP_LONG_CONV, 1},  {STRAND_OP_DECAY_WINDOW, 1}};
+static const strand_plugin_op ops[] = {{STRAND_OP_MATMUL, 1},      {STRAND_OP_LAYER_NORM, 1}, {STRAND_OP_UNARY, 1},
+                                       {STRAND_OP_BINARY, 1},      {STRAND_OP_SHORT_CONV, 1}, {STRAND_OP_LONG_CONV, 1},
+                                       {STRAND_OP_DECAY_WINDOW, 1}};
 
 strand_plugin_status strand_plugin_entry(const strand_host *host, strand_plugin *plugin);
 

@@ -90,7 +90,8 @@ static bool long_conv(const strand_plugin_node *n) {
 bool far_capable(const strand_plugin_node *n, char *why, size_t why_bytes) {
     const strand_plugin_tensor *out = n->outputs;
     bool good = false;
-    if (n->n_outputs != 1 || n->n_inputs < 1 || n->n_inputs > STRAND_PLUGIN_MAX_INPUTS || !input(n, 0)) NO("wrong number of tensors");
+    if (n->n_outputs != 1 || n->n_inputs < 1 || n->n_inputs > STRAND_PLUGIN_MAX_INPUTS || !input(n, 0))
+        NO("wrong number of tensors");
     for (uint32_t i = 0; i <= n->n_inputs; i++) {
         const strand_plugin_tensor *t = i < n->n_inputs ? input(n, i) : out;
         if (t && t->dtype != STRAND_PLUGIN_F32) NO("not F32");
@@ -98,16 +99,30 @@ bool far_capable(const strand_plugin_node *n, char *why, size_t why_bytes) {
     }
     uint32_t last = out->rank - 1;
     switch (n->op) {
-    case STRAND_OP_MATMUL: good = matmul(n); break;
-    case STRAND_OP_LAYER_NORM:
-        good = same_cover(&n->inputs[0], out) && out->dims[last] == out->whole[last] && vector(input(n, 1), out, last) && vector(input(n, 2), out, last);
+    case STRAND_OP_MATMUL:
+        good = matmul(n);
         break;
-    case STRAND_OP_UNARY: good = same_cover(&n->inputs[0], out) && ((const strand_op_unary *)n->params)->kind <= STRAND_UNARY_RELU; break;
-    case STRAND_OP_BINARY: good = binary(n); break;
-    case STRAND_OP_SHORT_CONV: good = short_conv(n); break;
-    case STRAND_OP_LONG_CONV: good = long_conv(n); break;
-    case STRAND_OP_DECAY_WINDOW: good = out->rank == 2 && same_cover(&n->inputs[0], out) && input(n, 1) && vector(input(n, 1), out, 0); break;
-    default: break;
+    case STRAND_OP_LAYER_NORM:
+        good = same_cover(&n->inputs[0], out) && out->dims[last] == out->whole[last] && vector(input(n, 1), out, last) &&
+               vector(input(n, 2), out, last);
+        break;
+    case STRAND_OP_UNARY:
+        good = same_cover(&n->inputs[0], out) && ((const strand_op_unary *)n->params)->kind <= STRAND_UNARY_RELU;
+        break;
+    case STRAND_OP_BINARY:
+        good = binary(n);
+        break;
+    case STRAND_OP_SHORT_CONV:
+        good = short_conv(n);
+        break;
+    case STRAND_OP_LONG_CONV:
+        good = long_conv(n);
+        break;
+    case STRAND_OP_DECAY_WINDOW:
+        good = out->rank == 2 && same_cover(&n->inputs[0], out) && input(n, 1) && vector(input(n, 1), out, 0);
+        break;
+    default:
+        break;
     }
     if (!good) NO("operator %u with these extents is beyond its kernels", n->op);
     return true;
@@ -163,7 +178,8 @@ uint32_t far_claim(strand_plugin_device *d, const strand_plugin_node *nodes, uin
     for (; taken < n && taken < FAR_MAX_GROUP && !needed[taken - 1]; taken++) {
         const strand_plugin_node *next = &nodes[taken];
         bool reads = false;
-        for (uint32_t k = 0; k < next->n_inputs; k++) reads = reads || (next->inputs[k].id && next->inputs[k].id == nodes[taken - 1].outputs[0].id);
+        for (uint32_t k = 0; k < next->n_inputs; k++)
+            reads = reads || (next->inputs[k].id && next->inputs[k].id == nodes[taken - 1].outputs[0].id);
         if (!reads || next->op == STRAND_OP_LONG_CONV) break;
     }
     return taken > 1 ? taken : 0;
