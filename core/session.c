@@ -194,7 +194,7 @@ static uint32_t find_output(const strand_session *s, const char *name) {
 static strand_status describe_output(strand_session *s, strand_tensor *t) {
     uint32_t index = find_output(s, t->name);
     if (index == NONE) return error_set(&s->error, STRAND_ERR_ARGUMENT, "output '%s' is not made by this plan", t->name ? t->name : "");
-    /* What an earlier run of this session set is not a buffer of the caller's: a loop may pass the same struct again. */
+    /* What an earlier run set is not a buffer of the caller's: a loop may pass the same struct again. */
     if (t->data && t->data == execute_host_address(s, s->plan->schedule.outputs[index])) t->data = NULL;
     strand_plugin_tensor v;
     uint64_t bytes;

@@ -313,7 +313,7 @@ STRAND_API void strand_session_close(strand_session *session);
  * plan's maximum, the other sequences in the batch, and the number of threads. */
 STRAND_API strand_status strand_session_run(strand_session *session, const strand_tensor *inputs, int32_t n_inputs,
                                             strand_tensor *outputs, int32_t n_outputs);
-/* The text of the last failure of this session; "" when there was none. */
+/* The text of the last failure of the session; "" when there was none. */
 STRAND_API const char *strand_session_error(const strand_session *session);
 
 #ifdef __cplusplus
