@@ -99,23 +99,28 @@ static bool exists(const char *path, bool *folder) {
 }
 
 /* A name without '/' that is no file here may be a built-in model: beside the library in the build tree, or installed. */
-static const char *resolve(strand_model *m, const char *path, bool *folder) {
-    if (exists(path, folder)) return arena_string(&m->arena, path, strlen(path));
-    if (strchr(path, '/')) return NULL;
-    const char *own = registry_own_folder(&m->arena);
-    const char *roots[3] = {own ? arena_printf(&m->arena, "%s/models/weights", own) : NULL,
-                            own ? arena_printf(&m->arena, "%s/../models/weights", own) : NULL,
+static strand_status resolve(strand_model *m, const char *path, const char **full, bool *folder, error *e) {
+    arena *a = &m->arena;
+    bool found = exists(path, folder), memory = true;
+    *full = found ? arena_string(a, path, strlen(path)) : NULL;
+    memory = !found || *full;
+    if (!found && !strchr(path, '/')) {
+        const char *own = registry_own_folder(a);
+        const char *const roots[3] = {own ? arena_printf(a, "%s/models/weights", own) : "", own ? arena_printf(a, "%s/../models/weights", own) : "",
 #ifdef STRAND_DATA_DIR
-                            STRAND_DATA_DIR "/models"
+                                      STRAND_DATA_DIR "/models"
 #else
-                            NULL
+                                      ""
 #endif
-    };
-    for (int i = 0; i < 3; i++) {
-        const char *full = roots[i] ? arena_printf(&m->arena, "%s/%s", roots[i], path) : NULL;
-        if (full && exists(full, folder) && *folder) return full;
+        };
+        for (int i = 0; i < 3 && memory && !found; i++) {
+            *full = roots[i] ? arena_printf(a, "%s/%s", roots[i], path) : NULL;
+            memory = *full != NULL;
+            found = memory && roots[i][0] && exists(*full, folder) && *folder;
+        }
     }
-    return NULL;
+    if (!memory) return error_set(e, STRAND_ERR_MEMORY, "out of memory while loading");
+    return found ? STRAND_OK : error_set(e, STRAND_ERR_IO, "%s: there is no such file, directory or built-in model", path);
 }
 
 /* "x/hyenadna-tiny-1k/" -> "hyenadna-tiny-1k". */
@@ -200,8 +205,8 @@ static strand_status open_files(strand_model *m, const char *path, const strand_
     bool folder = false;
     const char *config_file = NULL;
     model_config c = {.given = p->settings, .n_given = p->n_settings};
-    const char *full = resolve(m, path, &folder);
-    if (!full) return error_set(e, STRAND_ERR_IO, "%s: there is no such file, directory or built-in model", path);
+    const char *full;
+    if (resolve(m, path, &full, &folder, e)) return e->status;
     if (load_config(m, p->config, full, folder, &c, &config_file, e)) return e->status;
     if (weights_open(&m->context->allocator, full, config_file, &m->weights, e)) return e->status;
     m->name = last_part(&m->arena, full);
