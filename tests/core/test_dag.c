@@ -84,7 +84,7 @@ static void under_ever_smaller_limits(strand_model *m, const char *backends, uin
             dag_free(&tiled);
             continue;
         }
-        double least;
+        double least = 0;
         const char *at = strstr(strand_error(m->context), "needs at least ");
         if (!at || sscanf(at, "needs at least %lf MiB", &least) != 1) fail_msg("%s: %s", what, strand_error(m->context));
         t->refused++;

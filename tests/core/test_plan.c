@@ -70,7 +70,7 @@ static void check(const set *s, uint64_t seed, int round) {
                  (unsigned long long)r.peak, (unsigned long long)r.lower_bound, (unsigned long long)bound,
                  (unsigned long long)sum);
     assert_true(plan(s, again, &r2));
-    assert_memory_equal(&r, &r2, sizeof r);
+    assert_true(r.peak == r2.peak && r.lower_bound == r2.lower_bound && r.peak_step == r2.peak_step);
     if (s->n) assert_memory_equal(offsets, again, s->n * sizeof *offsets);
 }
 
