@@ -2,6 +2,8 @@
  *
  *     compare column  FILE.tsv COLUMN EXPECTED.safetensors TENSOR TOLERANCE   '.' counts as 0.0
  *     compare tensors A.safetensors NAME_A B.safetensors NAME_B TOLERANCE     floats
+ *     compare every   STEP A.safetensors NAME_A B.safetensors NAME_B TOLERANCE  [1, n, d]: rows 0, STEP, 2 STEP ... of A against B
+ *     compare adapt   IN.safetensors NAME OUT.safetensors                     that integer tensor alone, as input_ids
  *     compare rows    FILE.tsv FIRST_COLUMN A.safetensors NAME                exactly, rows of floats
  *     compare npy     A.npy B.safetensors NAME                                exactly, the data bytes
  *     compare shape   A.safetensors NAME                                      prints [a,b,c]
@@ -73,13 +75,16 @@ static int compare_column(const char *table, int column, const char *path, const
     return worst <= tolerance ? 0 : fail(table, "differs by more than the tolerance");
 }
 
-static int compare_tensors(char **v, double tolerance) {
+/* Rows 0, step, 2 step ... of a against all of b; a row is the last axis. */
+static int compare_tensors(char **v, int64_t step, double tolerance) {
     strand_tensor a, b;
     double worst = 0;
     if (floats_of(v[0], v[1], &a) || floats_of(v[2], v[3], &b)) return 1;
-    if (a.bytes != b.bytes) return fail(v[1], "has another size");
-    for (uint64_t i = 0; i < a.bytes / 4; i++) {
-        const double off = fabs((double)((const float *)a.data)[i] - ((const float *)b.data)[i]);
+    const uint64_t width = a.rank > 0 ? (uint64_t)a.dims[a.rank - 1] : 1, rows = a.bytes / 4 / width;
+    if ((rows + (uint64_t)step - 1) / (uint64_t)step * width != b.bytes / 4) return fail(v[1], "has another size");
+    for (uint64_t i = 0; i < b.bytes / 4; i++) {
+        const uint64_t at = i / width * (uint64_t)step * width + i % width;
+        const double off = fabs((double)((const float *)a.data)[at] - ((const float *)b.data)[i]);
         if (!(off <= worst)) worst = off;
     }
     printf("%s: worst difference %.3g\n", v[1], worst);
@@ -119,6 +124,22 @@ static int compare_npy(const char *npy, const char *path, const char *name) {
     return same ? 0 : fail(npy, "has other bytes");
 }
 
+/* A case that holds several runs has an input for each: this makes the file that one run takes. */
+static int adapt(const char *in, const char *name, const char *out) {
+    strand_tensor t;
+    char header[256] = {0};
+    if (tensor_of(in, name, &t)) return 1;
+    if (t.dtype != STRAND_I64 || t.rank != 2) return fail(name, "is not I64, [batch, length]");
+    snprintf(header, sizeof header, "{\"input_ids\":{\"dtype\":\"I64\",\"shape\":[%lld,%lld],\"data_offsets\":[0,%llu]}}", (long long)t.dims[0],
+             (long long)t.dims[1], (unsigned long long)t.bytes);
+    uint64_t n = (strlen(header) + 7) / 8 * 8;
+    memset(header + strlen(header), ' ', n - strlen(header));
+    FILE *file = fopen(out, "wb");
+    const int good = file && fwrite(&n, 8, 1, file) == 1 && fwrite(header, n, 1, file) == 1 && fwrite(t.data, t.bytes, 1, file) == 1;
+    if (!file || fclose(file) || !good) return fail(out, "cannot be written");
+    return 0;
+}
+
 static int print_shape(const char *path, const char *name) {
     strand_tensor t;
     if (tensor_of(path, name, &t)) return 1;
@@ -132,7 +153,9 @@ int main(int argc, char **argv) {
     int rc = 2;
     if (strand_context_open(NULL, &ctx) != STRAND_OK) return fail("context", "cannot be opened");
     if (argc == 7 && !strcmp(argv[1], "column")) rc = compare_column(argv[2], atoi(argv[3]), argv[4], argv[5], atof(argv[6]));
-    if (argc == 7 && !strcmp(argv[1], "tensors")) rc = compare_tensors(argv + 2, atof(argv[6]));
+    if (argc == 7 && !strcmp(argv[1], "tensors")) rc = compare_tensors(argv + 2, 1, atof(argv[6]));
+    if (argc == 8 && !strcmp(argv[1], "every")) rc = compare_tensors(argv + 3, atoi(argv[2]), atof(argv[7]));
+    if (argc == 5 && !strcmp(argv[1], "adapt")) rc = adapt(argv[2], argv[3], argv[4]);
     if (argc == 6 && !strcmp(argv[1], "rows")) rc = compare_rows(argv[2], atoi(argv[3]), argv[4], argv[5]);
     if (argc == 5 && !strcmp(argv[1], "npy")) rc = compare_npy(argv[2], argv[3], argv[4]);
     if (argc == 4 && !strcmp(argv[1], "shape")) rc = print_shape(argv[2], argv[3]);
