@@ -3,8 +3,8 @@
  *   a matrix product and the element-wise nodes after it, tile by tile;
  *   [matmul, matmul, add], the residual MLP, a block of rows at a time: the hidden rows are never stored whole.
  *
- * A host asks for groups without saying which input is which node's result; it promises only that no result but the last is
- * used outside. A group is claimed only where that promise leaves one reading: every node has exactly one input that could be
+ * Groups are recognised by shapes alone, since a tensor's id may be untold (0). The host promises that no result but the last is
+ * used outside; a group is claimed only where that promise leaves one reading: every node has exactly one input that could be
  * the result before it (an extent that differs rules an input out). While launching, an input without memory is that result.
  * Every node is computed by the rows and blocks that compute it alone, so the bytes are those of the nodes one by one. */
 #include "kernels.h"
