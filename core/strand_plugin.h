@@ -1,5 +1,7 @@
 /* strand_plugin.h - the plugin ABI: the one header that a backend includes.
  *
+ * It brings strand_ops.h, the operators and their parameters, with it.
+ *
  * A plugin is a shared object named strand-*.so that exports one symbol, strand_plugin_entry. It links nothing of Strand: what
  * it needs of the host comes through the strand_host table. In a static build the same entry has another name and is called
  * directly (STRAND_PLUGIN_ENTRY_NAME).
@@ -26,6 +28,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "strand_ops.h"
+
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -36,7 +40,7 @@ extern "C" {
 #define STRAND_PLUGIN_ABI_MINOR 1 /* 1.1 added claim */
 #endif
 #define STRAND_PLUGIN_RANK 4
-#define STRAND_PLUGIN_MAX_INPUTS 6
+#define STRAND_PLUGIN_MAX_INPUTS 10
 #define STRAND_PLUGIN_MAX_OUTPUTS 2
 #define STRAND_PLUGIN_PARAMS 64 /* bytes of operator parameters at most */
 
@@ -48,110 +52,6 @@ typedef int32_t strand_plugin_status;
 #define STRAND_PLUGIN_ERR_UNSUPPORTED 5
 #define STRAND_PLUGIN_ERR_DEVICE 7
 #define STRAND_PLUGIN_ERR_CANCELLED 8
-
-/* Element types: the numbers of strand_dtype. */
-enum {
-    STRAND_PLUGIN_NONE = 0,
-    STRAND_PLUGIN_F32 = 1,
-    STRAND_PLUGIN_F16 = 2,
-    STRAND_PLUGIN_BF16 = 3,
-    STRAND_PLUGIN_I32 = 9,
-    STRAND_PLUGIN_I64 = 11
-};
-
-/* ---- operators --------------------------------------------------------------------------------------------------------
- * One id a row of the op table (core/op_table.c has the shape, in-place and axis rules). Shapes are written with the leading
- * batch axes as [...]. An optional input that is absent has dtype STRAND_PLUGIN_NONE. */
-enum {
-    STRAND_OP_GATHER = 1,       /* table [rows, d], ids [...] I32/I64 -> [..., d]; an id outside the table is an error */
-    STRAND_OP_MATMUL = 2,       /* a, b, bias? -> act(op(a) op(b) + bias), see strand_op_matmul */
-    STRAND_OP_LAYER_NORM = 3,   /* x [..., d], weight [d], bias? [d] -> [..., d], over the last axis */
-    STRAND_OP_UNARY = 4,        /* x -> f(x) */
-    STRAND_OP_BINARY = 5,       /* a, b -> f(a, b); b's axes equal a's or are 1 */
-    STRAND_OP_SHORT_CONV = 6,   /* x [..., C, L], weight [C, K], bias? [C] -> [..., C, L], causal, per channel */
-    STRAND_OP_LONG_CONV = 7,    /* u [..., C, L], filter [C, T], skip? [C], pre? [..., C, L], post? [..., C, L] -> [..., C, L] */
-    STRAND_OP_REDUCE = 8,       /* x [B, L, d] (, ids [B, L]) -> [B, d] over axis 1 */
-    STRAND_OP_POSITIONS = 9,    /* (nothing) -> [T, 1 + 2 bands], see strand_op_positions */
-    STRAND_OP_DECAY_WINDOW = 10,/* k [C, T], rate [C] -> k[c,t] (exp(-t/(n-1) |rate[c]|) + shift) */
-    STRAND_OP_CAST = 11         /* x -> x in another element type (that of the output) */
-};
-
-/* f of UNARY, and the activation of MATMUL. Stable numbers. */
-enum {
-    STRAND_UNARY_IDENTITY = 0,
-    STRAND_UNARY_GELU_TANH = 1, /* x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))), Hendrycks & Gimpel 2016 */
-    STRAND_UNARY_GELU = 2,      /* x/2 (1 + erf(x / sqrt 2)) */
-    STRAND_UNARY_SILU = 3,
-    STRAND_UNARY_SIGMOID = 4,
-    STRAND_UNARY_SIN = 5,
-    STRAND_UNARY_EXP = 6,
-    STRAND_UNARY_TANH = 7,
-    STRAND_UNARY_RELU = 8
-};
-enum { STRAND_BINARY_ADD = 0, STRAND_BINARY_MUL = 1, STRAND_BINARY_SUB = 2 };
-enum {
-    STRAND_REDUCE_MEAN = 0,
-    STRAND_REDUCE_SUM = 1,
-    STRAND_REDUCE_FIRST = 2,
-    STRAND_REDUCE_LAST = 3,
-    STRAND_REDUCE_BEFORE_TOKEN = 4 /* the position before the first `token` in ids; the last one when that is absent or first */
-};
-/* Where MATMUL's bias lies. */
-enum { STRAND_BIAS_NONE = 0, STRAND_BIAS_ROWS = 1 /* [M] */, STRAND_BIAS_COLUMNS = 2 /* [N] */ };
-
-/* out [..., M, N] = act(A B + bias): A = a [..., M, K], or a [..., K, M] read transposed; B = b [..., K, N], or b [..., N, K]
- * read transposed. Batch axes of a and b are equal, or absent on one side (that matrix is shared). F32 accumulation in order
- * of k. a and b may be F32, F16 or BF16; out is F32. */
-typedef struct strand_op_matmul {
-    uint32_t transpose_a, transpose_b;
-    uint32_t bias;       /* STRAND_BIAS_... */
-    uint32_t activation; /* STRAND_UNARY_... */
-} strand_op_matmul;
-
-typedef struct strand_op_layer_norm {
-    float eps; /* inside the root */
-} strand_op_layer_norm;
-
-typedef struct strand_op_unary {
-    uint32_t kind;
-} strand_op_unary;
-
-typedef struct strand_op_binary {
-    uint32_t kind;
-} strand_op_binary;
-
-/* y[t] = bias + sum_i weight[i] x[t - (K-1) + i], zeros before the start (the last tap is the current input). */
-typedef struct strand_op_short_conv {
-    uint32_t flags; /* 0 */
-} strand_op_short_conv;
-
-/* w = pre * u; y[t] = post[t] * (sum_{s<=t} filter[t-s] w[s] + skip w[t]); T >= L or the filter is zero beyond T.
- * Poli et al., "Hyena Hierarchy", arXiv 2302.10866. The filter's spectrum is a prepared constant when the filter depends on
- * weights alone. */
-typedef struct strand_op_long_conv {
-    uint32_t flags; /* 0: causal */
-} strand_op_long_conv;
-
-typedef struct strand_op_reduce {
-    uint32_t kind;
-    int32_t token; /* for STRAND_REDUCE_BEFORE_TOKEN */
-} strand_op_reduce;
-
-/* Row i of the grid of `n` points: [ i/(n-1), cos(f_j w_i) for j < bands, -sin(f_j w_i) for j < bands ], w_i = 2 pi i / n,
- * f = `bands` points from 1e-4 to bands-1. HyenaDNA's positional features. The angle is rounded to F32 after each of its steps,
- * fl(fl(f_j) fl(fl(fl(2 pi) i) / n)), as in the grids that published checkpoints hold: trained filters amplify the difference
- * (5e-7 in the angle is 2e-4 in the logits of the published tiny-1k). */
-typedef struct strand_op_positions {
-    int64_t n;
-    uint32_t bands;
-    uint32_t reserved;
-} strand_op_positions;
-
-typedef struct strand_op_decay_window {
-    int64_t n;
-    float shift;
-    uint32_t reserved;
-} strand_op_decay_window;
 
 /* ---- what a launch is given -------------------------------------------------------------------------------------------- */
 

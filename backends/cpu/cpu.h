@@ -132,20 +132,6 @@ static inline float *cpu_f32(const strand_plugin_tensor *t) {
     return t ? (float *)t->memory.data : NULL;
 }
 
-/* ---- one predicate an operator, for supports and launch (supports.c) ---- */
-
-bool cpu_supports_gather(const strand_plugin_node *node, char *why, size_t why_bytes);
-bool cpu_supports_matmul(const strand_plugin_node *node, char *why, size_t why_bytes);
-bool cpu_supports_layer_norm(const strand_plugin_node *node, char *why, size_t why_bytes);
-bool cpu_supports_unary(const strand_plugin_node *node, char *why, size_t why_bytes);
-bool cpu_supports_binary(const strand_plugin_node *node, char *why, size_t why_bytes);
-bool cpu_supports_short_conv(const strand_plugin_node *node, char *why, size_t why_bytes);
-bool cpu_supports_long_conv(const strand_plugin_node *node, char *why, size_t why_bytes);
-bool cpu_supports_reduce(const strand_plugin_node *node, char *why, size_t why_bytes);
-bool cpu_supports_positions(const strand_plugin_node *node, char *why, size_t why_bytes);
-bool cpu_supports_decay_window(const strand_plugin_node *node, char *why, size_t why_bytes);
-bool cpu_supports_cast(const strand_plugin_node *node, char *why, size_t why_bytes);
-
 /* ---- groups (group.c); the reference module has none ---- */
 
 typedef struct cpu_groups {

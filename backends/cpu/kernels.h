@@ -1,4 +1,7 @@
-/* kernels.h - the kernels that the table points to: the fast ones (one file a family) and the reference (reference.c). */
+/* kernels.h - the table of operators and what its rows point to: for each operator one predicate, asked by supports and launch
+ * (supports*.c), a fast kernel (one file a family) and a reference kernel (reference*.c). Adding an operator adds one line here.
+ *
+ * X(id, name, scratch, prepare_size, prepare): cpu_supports_NAME, cpu_NAME, cpu_reference_NAME. */
 #ifndef STRAND_CPU_KERNELS_H
 #define STRAND_CPU_KERNELS_H
 
@@ -6,29 +9,48 @@
 
 #define CPU_KERNEL(name) strand_plugin_status name(const cpu_device *device, const strand_plugin_node *node, void *scratch)
 
-CPU_KERNEL(cpu_gather);
-CPU_KERNEL(cpu_matmul);
-CPU_KERNEL(cpu_layer_norm);
-CPU_KERNEL(cpu_unary);
-CPU_KERNEL(cpu_binary);
-CPU_KERNEL(cpu_short_conv);
-CPU_KERNEL(cpu_long_conv);
-CPU_KERNEL(cpu_reduce);
-CPU_KERNEL(cpu_positions);
-CPU_KERNEL(cpu_decay_window);
-CPU_KERNEL(cpu_cast);
+#define CPU_PRODUCTS(X)                        \
+    X(STRAND_OP_GATHER, gather, NULL, NULL, NULL) \
+    X(STRAND_OP_MATMUL, matmul, cpu_matmul_scratch, NULL, NULL)
 
-CPU_KERNEL(cpu_reference_gather);
-CPU_KERNEL(cpu_reference_matmul);
-CPU_KERNEL(cpu_reference_layer_norm);
-CPU_KERNEL(cpu_reference_unary);
-CPU_KERNEL(cpu_reference_binary);
-CPU_KERNEL(cpu_reference_short_conv);
-CPU_KERNEL(cpu_reference_long_conv);
-CPU_KERNEL(cpu_reference_reduce);
-CPU_KERNEL(cpu_reference_positions);
-CPU_KERNEL(cpu_reference_decay_window);
-CPU_KERNEL(cpu_reference_cast);
+#define CPU_ELEMENTWISE(X)                        \
+    X(STRAND_OP_LAYER_NORM, layer_norm, NULL, NULL, NULL) \
+    X(STRAND_OP_UNARY, unary, NULL, NULL, NULL)   \
+    X(STRAND_OP_BINARY, binary, NULL, NULL, NULL) \
+    X(STRAND_OP_REDUCE, reduce, NULL, NULL, NULL) \
+    X(STRAND_OP_CAST, cast, NULL, NULL, NULL)
+
+#define CPU_SHAPES(X)
+
+#define CPU_CONVOLUTIONS(X)                                                                                     \
+    X(STRAND_OP_SHORT_CONV, short_conv, NULL, NULL, NULL)                                                       \
+    X(STRAND_OP_LONG_CONV, long_conv, cpu_long_conv_scratch, cpu_long_conv_prepare_size, cpu_long_conv_prepare) \
+    X(STRAND_OP_POSITIONS, positions, NULL, NULL, NULL)                                                         \
+    X(STRAND_OP_DECAY_WINDOW, decay_window, NULL, NULL, NULL)
+
+#define CPU_ATTENTION(X)
+
+#define CPU_SCANS(X)
+
+#define CPU_MATRIX_STATE(X)
+
+#define CPU_GRAPHS(X)
+
+#define CPU_TABLE(X)  \
+    CPU_PRODUCTS(X)     \
+    CPU_ELEMENTWISE(X)  \
+    CPU_SHAPES(X)       \
+    CPU_CONVOLUTIONS(X) \
+    CPU_ATTENTION(X)    \
+    CPU_SCANS(X)        \
+    CPU_MATRIX_STATE(X) \
+    CPU_GRAPHS(X)
+
+#define CPU_DECLARE(id, name, scratch, size, make)                                          \
+    bool cpu_supports_##name(const strand_plugin_node *node, char *why, size_t why_bytes); \
+    CPU_KERNEL(cpu_##name);                                                                  \
+    CPU_KERNEL(cpu_reference_##name);
+CPU_TABLE(CPU_DECLARE)
 
 uint64_t cpu_matmul_scratch(const cpu_device *device, const strand_plugin_node *node);
 uint64_t cpu_long_conv_scratch(const cpu_device *device, const strand_plugin_node *node);

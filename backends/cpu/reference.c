@@ -1,103 +1,7 @@
 /* reference.c - the readable kernels: every operator as its definition says it, in double precision, one plain loop after
  * another. They are slow on purpose; tests judge every other kernel by them. Views are followed exactly as the fast kernels
  * must follow them. Nothing here is threaded, and nothing here knows the fast kernels. */
-#include "half.h"
-#include "kernels.h"
-
-#include <math.h>
-
-static const double pi = 3.14159265358979323846;
-
-/* Element `at` (counted from the view's first element) as a number. */
-static double get(const strand_plugin_tensor *t, int64_t at) {
-    switch (t->dtype) {
-    case STRAND_PLUGIN_F32:
-        return ((const float *)t->memory.data)[at];
-    case STRAND_PLUGIN_F16:
-        return (double)cpu_f16_to_f32(((const uint16_t *)t->memory.data)[at]);
-    case STRAND_PLUGIN_BF16:
-        return (double)cpu_bf16_to_f32(((const uint16_t *)t->memory.data)[at]);
-    case STRAND_PLUGIN_I32:
-        return ((const int32_t *)t->memory.data)[at];
-    default:
-        return 0;
-    }
-}
-
-static int64_t get_id(const strand_plugin_tensor *t, int64_t at) {
-    return t->dtype == STRAND_PLUGIN_I64 ? ((const int64_t *)t->memory.data)[at] : ((const int32_t *)t->memory.data)[at];
-}
-
-static void put(const strand_plugin_tensor *t, int64_t at, double value) {
-    ((float *)t->memory.data)[at] = (float)value;
-}
-
-/* Walks the output's elements in row-major order: index[] are the coordinates inside the view. */
-typedef struct walk {
-    const strand_plugin_tensor *out;
-    int64_t index[STRAND_PLUGIN_RANK];
-    int64_t left;
-} walk;
-
-static walk walk_over(const strand_plugin_tensor *out) {
-    walk w = {.out = out, .left = 1};
-    for (uint32_t i = 0; i < out->rank; i++) w.left *= out->dims[i];
-    return w;
-}
-
-static void step(walk *w) {
-    w->left--;
-    for (uint32_t i = w->out->rank; i-- > 0;) {
-        if (++w->index[i] < w->out->dims[i]) return;
-        w->index[i] = 0;
-    }
-}
-
-static int64_t here(const walk *w) {
-    int64_t at = 0;
-    for (uint32_t i = 0; i < w->out->rank; i++) at += w->index[i] * w->out->strides[i];
-    return at;
-}
-
-/* Where element index[] of the output stands in `in`, whose last axis is the output's last but `cut`; axes of extent 1 serve
- * every index when `broadcast`. */
-static int64_t there(const walk *w, const strand_plugin_tensor *in, uint32_t cut, bool broadcast) {
-    int64_t at = 0;
-    for (uint32_t i = 0; i < in->rank && i < w->out->rank - cut; i++) {
-        uint32_t ia = in->rank - 1 - i, oa = w->out->rank - 1 - cut - i;
-        if (broadcast && in->dims[ia] == 1) continue;
-        at += (w->index[oa] + w->out->origin[oa] - in->origin[ia]) * in->strides[ia];
-    }
-    return at;
-}
-
-/* Where vector `in` (a bias, a weight) stands for the output's axis `oa`; NULL has no place. */
-static double vector_at(const walk *w, const strand_plugin_tensor *in, uint32_t oa, double absent) {
-    return in ? get(in, (w->index[oa] + w->out->origin[oa] - in->origin[0]) * in->strides[0]) : absent;
-}
-
-static double function(uint32_t kind, double x) {
-    switch (kind) {
-    case STRAND_UNARY_GELU_TANH:
-        return x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x * x * x)));
-    case STRAND_UNARY_GELU:
-        return x / 2 * erfc(-x / sqrt(2.0));
-    case STRAND_UNARY_SILU:
-        return x / (1 + exp(-x));
-    case STRAND_UNARY_SIGMOID:
-        return 1 / (1 + exp(-x));
-    case STRAND_UNARY_SIN:
-        return sin(x);
-    case STRAND_UNARY_EXP:
-        return exp(x);
-    case STRAND_UNARY_TANH:
-        return tanh(x);
-    case STRAND_UNARY_RELU:
-        return x > 0 || x != x ? x : 0;
-    default:
-        return x;
-    }
-}
+#include "reference.h"
 
 CPU_KERNEL(cpu_reference_gather) {
     (void)scratch;
@@ -258,7 +162,7 @@ CPU_KERNEL(cpu_reference_positions) {
         int64_t i = w.index[0] + out->origin[0], column = w.index[1] + out->origin[1];
         int64_t bands = p->bands, j = (column - 1) % (bands ? bands : 1);
         double step_f = bands > 1 ? ((double)bands - 1 - 1e-4) / (double)(bands - 1) : 0;
-        float turn = (float)(2 * pi) * (float)i;
+        float turn = (float)(2 * PI) * (float)i;
         turn /= (float)p->n;
         float angle = (float)(1e-4 + step_f * (double)j) * turn;
         double value = column == 0       ? (p->n > 1 ? (double)i / (double)(p->n - 1) : 0)

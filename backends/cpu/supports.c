@@ -2,61 +2,7 @@
  *
  * The reference and the fast kernels share these, so they accept the same shapes. A predicate looks at shapes, types and
  * parameters only (while judging there is no memory); it is what keeps a kernel from reading outside a view. */
-#include "cpu.h"
-
-#include <string.h>
-
-#define NO(...) return cpu_no(why, why_bytes, __VA_ARGS__)
-
-static const char *const what[] = {"input 0", "input 1", "input 2", "input 3", "input 4", "input 5"};
-
-/* Counts, ranks, extents and the last stride of every tensor of the node. */
-static bool sane(const strand_plugin_node *node, uint32_t least_inputs, uint32_t most_inputs, char *why, size_t why_bytes) {
-    if (node->n_outputs != 1) NO("one output is made, not %u", node->n_outputs);
-    if (node->n_inputs > most_inputs || node->n_inputs > STRAND_PLUGIN_MAX_INPUTS) NO("too many inputs: %u", node->n_inputs);
-    for (uint32_t i = 0; i < least_inputs; i++)
-        if (!cpu_input(node, i)) NO("%s is missing", what[i]);
-    for (uint32_t i = 0; i <= node->n_inputs; i++) {
-        const strand_plugin_tensor *t = i < node->n_inputs ? cpu_input(node, i) : &node->outputs[0];
-        const char *name = i < node->n_inputs ? what[i] : "the output";
-        if (!t) continue;
-        if (t->rank < 1 || t->rank > STRAND_PLUGIN_RANK) NO("%s has rank %u", name, t->rank);
-        for (uint32_t axis = 0; axis < t->rank; axis++)
-            if (t->dims[axis] < 0) NO("%s has a negative extent", name);
-        if (t->dims[t->rank - 1] > 1 && t->strides[t->rank - 1] != 1) NO("%s is not dense along its last axis", name);
-    }
-    return true;
-}
-
-static bool f32(const strand_plugin_node *node, uint32_t from, uint32_t to, char *why, size_t why_bytes) {
-    for (uint32_t i = from; i < to; i++)
-        if (cpu_input(node, i) && node->inputs[i].dtype != STRAND_PLUGIN_F32) NO("%s is not F32", what[i]);
-    if (node->outputs[0].dtype != STRAND_PLUGIN_F32) NO("the output is not F32");
-    return true;
-}
-
-/* Does axis `ia` of input `i` cover axis `oa` of the output? */
-static bool covers(const strand_plugin_node *node, uint32_t i, uint32_t ia, uint32_t oa) {
-    const strand_plugin_tensor *in = cpu_input(node, i);
-    return !in || cpu_lead(in, ia, &node->outputs[0], oa) >= 0;
-}
-
-static bool placed(const strand_plugin_node *node, uint32_t i, bool broadcast, char *why, size_t why_bytes) {
-    const strand_plugin_tensor *in = cpu_input(node, i);
-    cpu_operand operand;
-    if (in && !cpu_place(&node->outputs[0], in, broadcast, &operand)) NO("%s does not cover the output", what[i]);
-    return true;
-}
-
-/* An input of rank 1 along axis `oa` of the output: a weight, a bias. */
-static bool vector(const strand_plugin_node *node, uint32_t i, uint32_t oa, char *why, size_t why_bytes) {
-    const strand_plugin_tensor *in = cpu_input(node, i);
-    if (in && (in->rank != 1 || !covers(node, i, 0, oa))) NO("%s is not a vector along axis %u of the output", what[i], oa);
-    return true;
-}
-
-#define TRY(test)                                                                                                              \
-    if (!(test)) return false
+#include "check.h"
 
 bool cpu_supports_gather(const strand_plugin_node *node, char *why, size_t why_bytes) {
     TRY(sane(node, 2, 2, why, why_bytes));

@@ -1,4 +1,4 @@
-/* table.c - the one table of operators. Adding an operator touches this table, its predicate and its kernels, nothing else.
+/* table.c - the table of operators (its lines stand in kernels.h) as the plugin's function table reads it.
  * With -DCPU_REFERENCE every row runs its reference kernel: that module judges the others in the tests. */
 #include "kernels.h"
 
@@ -16,30 +16,17 @@ const char cpu_isa[] = "aarch64, NEON";
 const char cpu_isa[] = "plain C";
 #endif
 
-/*  ROW(id, name, scratch, prepare_size, prepare) */
 #ifdef CPU_REFERENCE
 #define ROW(id, name, scratch, size, make) {id, 1, cpu_supports_##name, NULL, NULL, NULL, cpu_reference_##name},
 #else
 #define ROW(id, name, scratch, size, make) {id, 1, cpu_supports_##name, scratch, size, make, cpu_##name},
 #endif
-#define TABLE(X)                                                                                                               \
-    X(STRAND_OP_GATHER, gather, NULL, NULL, NULL)                                                                              \
-    X(STRAND_OP_MATMUL, matmul, cpu_matmul_scratch, NULL, NULL)                                                                \
-    X(STRAND_OP_LAYER_NORM, layer_norm, NULL, NULL, NULL)                                                                      \
-    X(STRAND_OP_UNARY, unary, NULL, NULL, NULL)                                                                                \
-    X(STRAND_OP_BINARY, binary, NULL, NULL, NULL)                                                                              \
-    X(STRAND_OP_SHORT_CONV, short_conv, NULL, NULL, NULL)                                                                      \
-    X(STRAND_OP_LONG_CONV, long_conv, cpu_long_conv_scratch, cpu_long_conv_prepare_size, cpu_long_conv_prepare)                \
-    X(STRAND_OP_REDUCE, reduce, NULL, NULL, NULL)                                                                              \
-    X(STRAND_OP_POSITIONS, positions, NULL, NULL, NULL)                                                                        \
-    X(STRAND_OP_DECAY_WINDOW, decay_window, NULL, NULL, NULL)                                                                  \
-    X(STRAND_OP_CAST, cast, NULL, NULL, NULL)
 
-const cpu_op cpu_table[] = {TABLE(ROW)};
+const cpu_op cpu_table[] = {CPU_TABLE(ROW)};
 const uint32_t cpu_table_size = sizeof cpu_table / sizeof cpu_table[0];
 
 #define PAIR(id, name, scratch, size, make) {id, 1},
-const strand_plugin_op cpu_ops[] = {TABLE(PAIR)};
+const strand_plugin_op cpu_ops[] = {CPU_TABLE(PAIR)};
 
 #ifdef CPU_REFERENCE
 const cpu_groups *const cpu_grouping = NULL;

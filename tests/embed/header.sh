@@ -3,7 +3,7 @@
 set -eu
 out=$(mktemp)
 trap 'rm -f "$out"' EXIT
-for header in strand.h strand_plugin.h; do
+for header in strand.h strand_ops.h strand_plugin.h; do
     for compiler in gcc clang; do
         command -v "$compiler" >/dev/null || { echo "no $compiler here: skipped for $header"; continue; }
         "$compiler" -x c -std=c99 -pedantic -Wall -Wextra -Werror -Wno-pragma-once-outside-header -Wno-unused-function -c "$1/$header" -o "$out"

@@ -20,6 +20,7 @@ cc "$here/docs/examples/score.c" $(pkg-config --cflags --libs strand) -lm -o "$o
 "$out/score"
 test -f "$prefix/include/strand.h"
 test -f "$prefix/include/strand_plugin.h"
+test -f "$prefix/include/strand_ops.h"
 test -f "$(find "$prefix" -name 'strand.1*')"
 test "$("$prefix/bin/strand" --version | head -n 1)" = "strand $(pkg-config --modversion strand)"
 printf '>a\nGATTACAGATTACAGGGATTACCA\n' | "$prefix/bin/strand" dna score -

@@ -1,305 +1,43 @@
-/* ops_cases.c - see ops_cases.h. Sizes are bounded by what the reference, which is slow on purpose, can do in a moment. */
+/* ops_cases.c - the sets of cases, and what their makers share. */
 #include "ops_cases.h"
 
-#include <math.h>
-#include <stdio.h>
-#include <string.h>
+#define SETS(X) \
+    X(first)
 
-#define F32      STRAND_PLUGIN_F32
-#define SAY(...) snprintf(g->text, sizeof g->text, __VA_ARGS__)
+#define DECLARE(name)                              \
+    extern const ops_family ops_cases_##name[]; \
+    extern const int ops_n_cases_##name;
+SETS(DECLARE)
 
-static uint32_t any_float(ops_program *g) {
+#define ENTRY(name) {ops_cases_##name, &ops_n_cases_##name},
+const ops_case_set ops_case_sets[] = {SETS(ENTRY)};
+const int ops_n_case_sets = (int)(sizeof ops_case_sets / sizeof *ops_case_sets);
+
+uint32_t ops_any_float(ops_program *g) {
     static const uint32_t types[] = {STRAND_PLUGIN_F32, STRAND_PLUGIN_F16, STRAND_PLUGIN_BF16};
     return types[ops_between(g, 0, 4) > 2 ? ops_between(g, 0, 2) : 0];
 }
 
-/* 0 to 2 batch axes into dims; returns how many. */
-static int batch_axes(ops_program *g, int64_t *dims, int most) {
+int ops_batch_axes(ops_program *g, int64_t *dims, int most) {
     int n = (int)ops_between(g, 0, most);
     for (int i = 0; i < n; i++) dims[i] = ops_between(g, 1, 3);
     return n;
 }
 
-static int64_t product(int rank, const int64_t *dims) {
+int64_t ops_product(int rank, const int64_t *dims) {
     int64_t n = 1;
     for (int i = 0; i < rank; i++) n *= dims[i];
     return n;
 }
 
-static int vector(ops_program *g, int64_t n) {
+int ops_vector(ops_program *g, int64_t n) {
     return ops_add(g, F32, 1, &n, OPS_NORMAL);
 }
 
-static void make_gather(ops_program *g, int index) {
-    int64_t dims[4], rows = ops_extent(g, 100), d = ops_extent(g, 600), table_dims[2] = {rows, d};
-    int rank = 1 + batch_axes(g, dims, 2);
-    dims[rank - 1] = ops_extent(g, 200);
-    dims[rank] = d;
-    uint32_t type = any_float(g), id = ops_between(g, 0, 1) ? STRAND_PLUGIN_I64 : STRAND_PLUGIN_I32;
-    int table = ops_add(g, type, 2, table_dims, OPS_NORMAL), ids = ops_add_ids(g, id, rank, dims, rows);
-    int in[2] = {table, ids}, out = ops_add(g, F32, rank + 1, dims, OPS_OUTPUT);
-    (void)index;
-    ops_add_node(g, STRAND_OP_GATHER, NULL, 0, 2, in, out);
-    SAY("table %lldx%lld of type %u, %lld ids", (long long)rows, (long long)d, type, (long long)product(rank, dims));
-}
-
-typedef struct matmul_case {
-    int64_t batch[4];
-    int n_batch;
-    int64_t m, n, k;
-    strand_op_matmul p;
-    bool shared_a, shared_b;
-    uint32_t type_a, type_b;
-} matmul_case;
-
-static int matrix(ops_program *g, const matmul_case *c, bool shared, uint32_t type, bool transposed, int64_t rows,
-                  int64_t columns) {
-    int64_t dims[4];
-    int rank = shared ? 0 : c->n_batch;
-    for (int i = 0; i < rank; i++) dims[i] = c->batch[i];
-    dims[rank] = transposed ? columns : rows;
-    dims[rank + 1] = transposed ? rows : columns;
-    return ops_add(g, type, rank + 2, dims, OPS_NORMAL);
-}
-
-static void make_matmul(ops_program *g, int index) {
-    static const int64_t corners[][3] = {{1, 1, 1},     {1, 5, 64},    {64, 5, 64},     {1, 512, 300},
-                                         {5, 1, 700},   {13, 33, 17},  {145, 513, 257}, {12, 32, 256},
-                                         {24, 64, 512}, {300, 16, 64}, {2, 600, 1030},  {289, 48, 5}};
-    matmul_case c = {.m = ops_extent(g, 300), .n = ops_extent(g, 600), .k = ops_extent(g, 1100)};
-    if (index < (int)(sizeof corners / sizeof *corners))
-        c.m = corners[index][0], c.n = corners[index][1], c.k = corners[index][2];
-    c.n_batch = batch_axes(g, c.batch, 2);
-    while (product(c.n_batch, c.batch) * c.m * c.n * c.k > 20000000)
-        c.m = (c.m + 1) / 2, c.n = (c.n + 1) / 2, c.k = (c.k + 1) / 2;
-    c.p = (strand_op_matmul){(uint32_t)ops_between(g, 0, 1), (uint32_t)ops_between(g, 0, 1), (uint32_t)ops_between(g, 0, 2),
-                             ops_between(g, 0, 1) ? (uint32_t)ops_between(g, 0, 8) : 0};
-    c.shared_a = ops_between(g, 0, 3) == 0;
-    c.shared_b = !c.shared_a && ops_between(g, 0, 1);
-    c.type_a = any_float(g);
-    c.type_b = any_float(g);
-    int a = matrix(g, &c, c.shared_a, c.type_a, c.p.transpose_a, c.m, c.k),
-        b = matrix(g, &c, c.shared_b, c.type_b, c.p.transpose_b, c.k, c.n);
-    int bias = c.p.bias ? vector(g, c.p.bias == STRAND_BIAS_ROWS ? c.m : c.n) : -1;
-    int in[3] = {a, b, bias}, out = matrix(g, &c, false, F32, false, c.m, c.n);
-    memset(g->tensors[out].start, 0xff, g->tensors[out].bytes);
-    ops_add_node(g, STRAND_OP_MATMUL, &c.p, sizeof c.p, c.p.bias ? 3 : 2, in, out);
-    bool bounded = c.p.activation >= STRAND_UNARY_SIGMOID && c.p.activation <= STRAND_UNARY_TANH; /* or exponential */
-    if (bounded) g->slack = 2 * sqrt((double)c.k);
-    SAY("%lldx%lldx%lld, %d batch axes, transposed %u %u, bias %u, activation %u, types %u %u", (long long)c.m, (long long)c.n,
-        (long long)c.k, c.n_batch, c.p.transpose_a, c.p.transpose_b, c.p.bias, c.p.activation, c.type_a, c.type_b);
-}
-
-static int rows_shape(ops_program *g, int64_t *dims, int64_t most) {
-    int rank = 1 + batch_axes(g, dims, 2) + (int)ops_between(g, 0, 1);
-    if (rank >= 2) dims[rank - 2] = ops_extent(g, 70);
-    dims[rank - 1] = ops_extent(g, most);
-    return rank;
-}
-
-static void make_layer_norm(ops_program *g, int index) {
-    int64_t dims[4];
-    int rank = rows_shape(g, dims, 1100), with_bias = (int)ops_between(g, 0, 1);
-    strand_op_layer_norm p = {1e-5f};
-    (void)index;
-    int x = ops_add(g, F32, rank, dims, OPS_NORMAL), w = vector(g, dims[rank - 1]),
-        b = with_bias ? vector(g, dims[rank - 1]) : -1;
-    int in[3] = {x, w, b};
-    ops_add_node(g, STRAND_OP_LAYER_NORM, &p, sizeof p, with_bias ? 3 : 2, in, ops_add(g, F32, rank, dims, OPS_OUTPUT));
-    SAY("%lld rows of %lld, bias %d", (long long)product(rank - 1, dims), (long long)dims[rank - 1], with_bias);
-}
-
-static void make_unary(ops_program *g, int index) {
-    int64_t dims[4];
-    int rank = rows_shape(g, dims, 5000);
-    strand_op_unary p = {(uint32_t)(index % 9)};
-    int x = ops_add(g, F32, rank, dims, p.kind == STRAND_UNARY_EXP ? OPS_NORMAL : OPS_WIDE);
-    ops_add_node(g, STRAND_OP_UNARY, &p, sizeof p, 1, &x, ops_add(g, F32, rank, dims, OPS_OUTPUT));
-    SAY("function %u of %lld elements", p.kind, (long long)product(rank, dims));
-}
-
-static void make_binary(ops_program *g, int index) {
-    int64_t dims[4], b_dims[4];
-    int rank = rows_shape(g, dims, 5000);
-    strand_op_binary p = {(uint32_t)(index % 3)};
-    for (int i = 0; i < rank; i++) b_dims[i] = ops_between(g, 0, 2) ? dims[i] : 1;
-    int in[2] = {ops_add(g, F32, rank, dims, OPS_NORMAL), ops_add(g, F32, rank, b_dims, OPS_NORMAL)};
-    ops_add_node(g, STRAND_OP_BINARY, &p, sizeof p, 2, in, ops_add(g, F32, rank, dims, OPS_OUTPUT));
-    SAY("kind %u, %lld elements with %lld", p.kind, (long long)product(rank, dims), (long long)product(rank, b_dims));
-}
-
-static int64_t length_of(ops_program *g, int index) {
+int64_t ops_length(ops_program *g, int index) {
     static const int64_t corners[] = {1,   2,    3,    15,   16,   17,   33,   63,   64,   65,   127, 128,
                                       129, 191,  255,  256,  257,  383,  500,  512,  513,  640,  767, 768,
                                       769, 1000, 1026, 1280, 1300, 1536, 1537, 2048, 3000, 4096, 5000};
     int n = (int)(sizeof corners / sizeof *corners);
     return index < n ? corners[index] : ops_between(g, 0, 1) ? ops_between(g, 1, 70) : ops_between(g, 71, 2500);
 }
-
-static void make_short_conv(ops_program *g, int index) {
-    static const int64_t widths[] = {3, 4, 1, 2, 5, 7, 16, 17, 40};
-    int64_t dims[4];
-    int rank = batch_axes(g, dims, 2) + 2, with_bias = (int)ops_between(g, 0, 1);
-    strand_op_short_conv p = {0};
-    dims[rank - 2] = ops_between(g, 1, 9);
-    dims[rank - 1] = length_of(g, index);
-    int64_t w_dims[2] = {dims[rank - 2], widths[index % 9]};
-    int in[3] = {ops_add(g, F32, rank, dims, OPS_NORMAL), ops_add(g, F32, 2, w_dims, OPS_NORMAL), -1};
-    if (with_bias) in[2] = vector(g, w_dims[0]);
-    ops_add_node(g, STRAND_OP_SHORT_CONV, &p, sizeof p, with_bias ? 3 : 2, in, ops_add(g, F32, rank, dims, OPS_OUTPUT));
-    SAY("%lld channels of %lld, %lld taps, bias %d", (long long)product(rank - 1, dims), (long long)dims[rank - 1],
-        (long long)w_dims[1], with_bias);
-}
-
-static void make_long_conv(ops_program *g, int index) {
-    int64_t dims[4];
-    int rank = batch_axes(g, dims, 2) + 2, optional = (int)ops_between(g, 0, 7);
-    strand_op_long_conv p = {0};
-    dims[rank - 2] = ops_between(g, 1, 4);
-    dims[rank - 1] = length_of(g, index);
-    bool longest = index == 35;
-    if (longest) {
-        rank = 2;
-        dims[0] = 1;
-        dims[1] = 65537;
-    }
-    int64_t taps = dims[rank - 1] + ops_between(g, 0, 30), c = dims[rank - 2];
-    if (ops_between(g, 0, 3) == 0 || longest) taps = ops_between(g, 1, longest ? 1000 : dims[rank - 1]);
-    int64_t f_dims[2] = {c, taps};
-    int in[5] = {ops_add(g, F32, rank, dims, OPS_NORMAL), ops_add(g, F32, 2, f_dims, OPS_NORMAL), -1, -1, -1};
-    if (ops_between(g, 0, 1)) g->tensors[in[1]].view.flags = STRAND_TENSOR_CONSTANT;
-    if (optional & 1) in[2] = vector(g, c);
-    if (optional & 2) in[3] = ops_add(g, F32, rank, dims, OPS_NORMAL);
-    if (optional & 4) in[4] = ops_add(g, F32, rank, dims, OPS_NORMAL);
-    ops_add_node(g, STRAND_OP_LONG_CONV, &p, sizeof p, 5, in, ops_add(g, F32, rank, dims, OPS_OUTPUT));
-    SAY("%lld channels of %lld, %lld taps, skip %d, pre %d, post %d, constant %u", (long long)product(rank - 1, dims),
-        (long long)dims[rank - 1], (long long)taps, optional & 1, optional >> 1 & 1, optional >> 2,
-        g->tensors[in[1]].view.flags);
-}
-
-static void make_reduce(ops_program *g, int index) {
-    int64_t dims[3] = {ops_between(g, 1, 3), length_of(g, index), ops_extent(g, 300)}, out_dims[2] = {dims[0], dims[2]};
-    while (product(3, dims) > 1000000) dims[1] = (dims[1] + 1) / 2;
-    strand_op_reduce p = {(uint32_t)(index % 5), (int32_t)ops_between(g, 0, 5)};
-    int in[2] = {ops_add(g, F32, 3, dims, OPS_NORMAL), -1}, with_ids = p.kind == STRAND_REDUCE_BEFORE_TOKEN;
-    if (with_ids) in[1] = ops_add_ids(g, ops_between(g, 0, 1) ? STRAND_PLUGIN_I64 : STRAND_PLUGIN_I32, 2, dims, 12);
-    ops_add_node(g, STRAND_OP_REDUCE, &p, sizeof p, with_ids ? 2 : 1, in, ops_add(g, F32, 2, out_dims, OPS_OUTPUT));
-    SAY("kind %u of %lldx%lldx%lld", p.kind, (long long)dims[0], (long long)dims[1], (long long)dims[2]);
-}
-
-static void make_positions(ops_program *g, int index) {
-    int64_t n = ops_between(g, 2, 100000), bands = ops_between(g, 1, 5), dims[2] = {length_of(g, index), 1 + 2 * bands};
-    strand_op_positions p = {.n = n, .bands = (uint32_t)bands};
-    if (dims[0] > n) p.n = dims[0];
-    ops_add_node(g, STRAND_OP_POSITIONS, &p, sizeof p, 0, NULL, ops_add(g, F32, 2, dims, OPS_OUTPUT));
-    SAY("%lld of %lld points, %lld bands", (long long)dims[0], (long long)p.n, (long long)bands);
-}
-
-static void make_decay_window(ops_program *g, int index) {
-    int64_t dims[2] = {ops_between(g, 1, 9), length_of(g, index)};
-    strand_op_decay_window p = {.n = dims[1] + ops_between(g, 1, 3000), .shift = ops_between(g, 0, 1) ? 0.05f : 0.0f};
-    int in[2] = {ops_add(g, F32, 2, dims, OPS_NORMAL), ops_add(g, F32, 1, dims, OPS_WIDE)};
-    ops_add_node(g, STRAND_OP_DECAY_WINDOW, &p, sizeof p, 2, in, ops_add(g, F32, 2, dims, OPS_OUTPUT));
-    SAY("%lldx%lld of %lld", (long long)dims[0], (long long)dims[1], (long long)p.n);
-}
-
-static void make_cast(ops_program *g, int index) {
-    static const uint32_t types[] = {STRAND_PLUGIN_F32, STRAND_PLUGIN_F16, STRAND_PLUGIN_BF16};
-    int64_t dims[4];
-    int rank = rows_shape(g, dims, 1000);
-    uint32_t from = types[index % 3], to = types[index / 3 % 3];
-    int x = ops_add(g, from, rank, dims, OPS_WIDE);
-    ops_add_node(g, STRAND_OP_CAST, NULL, 0, 1, &x, ops_add(g, to, rank, dims, OPS_OUTPUT));
-    SAY("%lld elements from type %u to %u", (long long)product(rank, dims), from, to);
-}
-
-/* ---- groups ---- */
-
-static int unary_node(ops_program *g, uint32_t kind, int x, int rank, const int64_t *dims) {
-    strand_op_unary p = {kind};
-    int out = ops_add(g, F32, rank, dims, OPS_OUTPUT);
-    ops_add_node(g, STRAND_OP_UNARY, &p, sizeof p, 1, &x, out);
-    return out;
-}
-
-static int binary_node(ops_program *g, uint32_t kind, int a, int b, int rank, const int64_t *dims) {
-    strand_op_binary p = {kind};
-    int in[2] = {a, b}, out = ops_add(g, F32, rank, dims, OPS_OUTPUT);
-    ops_add_node(g, STRAND_OP_BINARY, &p, sizeof p, 2, in, out);
-    return out;
-}
-
-/* x [..., rows, k] times a shared [n, k] read transposed, plus a bias. */
-static int linear_node(ops_program *g, int x, int64_t k, int rank, const int64_t *dims, uint32_t activation) {
-    int64_t w_dims[2] = {dims[rank - 1], k};
-    strand_op_matmul p = {0, 1, STRAND_BIAS_COLUMNS, activation};
-    int in[3] = {x, ops_add(g, any_float(g), 2, w_dims, OPS_NORMAL), vector(g, w_dims[0])},
-        out = ops_add(g, F32, rank, dims, OPS_OUTPUT);
-    ops_add_node(g, STRAND_OP_MATMUL, &p, sizeof p, 3, in, out);
-    return out;
-}
-
-/* A filter's layer: a product, a frequency for each column, a sine. */
-static void make_sine_layer(ops_program *g, int index) {
-    int64_t dims[2] = {ops_extent(g, 600), 2 + ops_extent(g, 100)}, x_dims[2] = {dims[0], 1 + ops_extent(g, 70)},
-            one[2] = {1, dims[1]};
-    if (dims[0] == 1) dims[0] = x_dims[0] = 2;
-    (void)index;
-    int x = ops_add(g, F32, 2, x_dims, OPS_NORMAL), product_out = linear_node(g, x, x_dims[1], 2, dims, 0);
-    int scaled = binary_node(g, STRAND_BINARY_MUL, product_out, ops_add(g, F32, 2, one, OPS_WIDE), 2, dims);
-    unary_node(g, STRAND_UNARY_SIN, scaled, 2, dims);
-    g->slack = 400;
-    SAY("%lldx%lldx%lld", (long long)dims[0], (long long)dims[1], (long long)x_dims[1]);
-}
-
-static void make_residual(ops_program *g, int index) {
-    int64_t dims[3] = {ops_between(g, 1, 3), ops_extent(g, 300), ops_extent(g, 300)},
-            x_dims[3] = {dims[0], dims[1], ops_extent(g, 300)};
-    int x = ops_add(g, F32, 3, x_dims, OPS_NORMAL), r = ops_add(g, F32, 3, dims, OPS_NORMAL),
-        y = linear_node(g, x, x_dims[2], 3, dims, 0);
-    binary_node(g, (uint32_t)(index % 3), index & 1 ? r : y, index & 1 ? y : r, 3, dims);
-    SAY("%lldx%lldx%lldx%lld, kind %d", (long long)dims[0], (long long)dims[1], (long long)dims[2], (long long)x_dims[2],
-        index % 3);
-}
-
-static void make_windowed(ops_program *g, int index) {
-    int64_t dims[2] = {ops_extent(g, 64), ops_extent(g, 2000)}, w_dims[2] = {dims[0], ops_extent(g, 70)},
-            x_dims[2] = {dims[1], w_dims[1]};
-    strand_op_matmul p = {0, 1, STRAND_BIAS_NONE, 0};
-    strand_op_decay_window d = {.n = dims[1] + 5, .shift = 0.05f};
-    int in[2] = {ops_add(g, F32, 2, w_dims, OPS_NORMAL), ops_add(g, F32, 2, x_dims, OPS_NORMAL)},
-        k = ops_add(g, F32, 2, dims, OPS_OUTPUT);
-    int decay_in[2] = {k, ops_add(g, F32, 1, dims, OPS_WIDE)};
-    (void)index;
-    ops_add_node(g, STRAND_OP_MATMUL, &p, sizeof p, 2, in, k);
-    ops_add_node(g, STRAND_OP_DECAY_WINDOW, &d, sizeof d, 2, decay_in, ops_add(g, F32, 2, dims, OPS_OUTPUT));
-    SAY("%lldx%lldx%lld", (long long)dims[0], (long long)dims[1], (long long)w_dims[1]);
-}
-
-static void make_mlp(ops_program *g, int index) {
-    int64_t dims[3] = {ops_between(g, 1, 3), ops_extent(g, 400), ops_extent(g, 130)},
-            hidden[3] = {dims[0], dims[1], 4 * dims[2]};
-    int x = ops_add(g, F32, 3, dims, OPS_NORMAL), r = ops_add(g, F32, 3, dims, OPS_NORMAL);
-    int h = linear_node(g, x, dims[2], 3, hidden, STRAND_UNARY_GELU_TANH), y = linear_node(g, h, hidden[2], 3, dims, 0);
-    binary_node(g, STRAND_BINARY_ADD, index & 1 ? y : r, index & 1 ? r : y, 3, dims);
-    SAY("%lldx%lldx%lld", (long long)dims[0], (long long)dims[1], (long long)dims[2]);
-}
-
-const ops_family ops_families[] = {
-    {"gather", make_gather, false},
-    {"matmul", make_matmul, false},
-    {"layer_norm", make_layer_norm, false},
-    {"unary", make_unary, false},
-    {"binary", make_binary, false},
-    {"short_conv", make_short_conv, false},
-    {"long_conv", make_long_conv, false},
-    {"reduce", make_reduce, false},
-    {"positions", make_positions, false},
-    {"decay_window", make_decay_window, false},
-    {"cast", make_cast, false},
-    {"sine_layer", make_sine_layer, true},
-    {"residual", make_residual, true},
-    {"windowed", make_windowed, true},
-    {"mlp", make_mlp, true},
-};
-const int ops_n_families = (int)(sizeof ops_families / sizeof *ops_families);

@@ -10,7 +10,31 @@ typedef struct ops_family {
     bool group;
 } ops_family;
 
-extern const ops_family ops_families[];
-extern const int ops_n_families;
+/* The cases stand in files by the families of the op table: cases_NAME.c exports ops_cases_NAME and ops_n_cases_NAME. */
+typedef struct ops_case_set {
+    const ops_family *families;
+    const int *n;
+} ops_case_set;
+
+extern const ops_case_set ops_case_sets[];
+extern const int ops_n_case_sets;
+
+#define OPS_CASES(name, ...)                              \
+    const ops_family ops_cases_##name[] = {__VA_ARGS__}; \
+    const int ops_n_cases_##name = (int)(sizeof ops_cases_##name / sizeof *ops_cases_##name)
+
+/* Shared by the case files. */
+#define SAY(...) snprintf(g->text, sizeof g->text, __VA_ARGS__)
+#define F32      STRAND_PLUGIN_F32
+
+/* 0 to `most` batch axes of extent 1 to 3 into dims; returns how many. */
+int ops_batch_axes(ops_program *g, int64_t *dims, int most);
+int64_t ops_product(int rank, const int64_t *dims);
+/* A length at which kernels change their minds: corners for small indices, then random up to 2500. */
+int64_t ops_length(ops_program *g, int index);
+/* F32 mostly, F16 or BF16 now and then. */
+uint32_t ops_any_float(ops_program *g);
+/* A random F32 vector of n. */
+int ops_vector(ops_program *g, int64_t n);
 
 #endif

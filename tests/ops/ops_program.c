@@ -128,7 +128,7 @@ int ops_add_ids(ops_program *g, uint32_t dtype, int rank, const int64_t *dims, i
 ops_node *ops_add_node(ops_program *g, uint32_t op, const void *params, size_t params_bytes, uint32_t n_inputs,
                        const int *inputs, int output) {
     ops_node *n = &g->nodes[g->n_nodes++];
-    *n = (ops_node){.op = op, .n_inputs = n_inputs, .output = output};
+    *n = (ops_node){.op = op, .n_inputs = n_inputs, .output = output, .second = -1};
     if (params_bytes) memcpy(n->params, params, params_bytes);
     for (uint32_t i = 0; i < n_inputs; i++) n->inputs[i] = inputs[i];
     return n;
@@ -195,6 +195,7 @@ bool ops_tile(const ops_program *g, int axis, int64_t begin, int64_t end, ops_vi
     for (int i = 0; i < g->n_nodes; i++) {
         const ops_node *n = &g->nodes[i];
         v->outputs[i] = g->tensors[n->output].view;
+        if (n->second >= 0) v->seconds[i] = g->tensors[n->second].view;
         for (uint32_t k = 0; k < n->n_inputs; k++)
             if (n->inputs[k] >= 0) v->inputs[i][k] = g->tensors[n->inputs[k]].view;
     }

@@ -8,7 +8,7 @@
 #include "op.h"
 #include "ops_host.h"
 
-#define OPS_TENSORS 16
+#define OPS_TENSORS 20
 #define OPS_NODES   5
 #define OPS_GUARD   4096 /* bytes before and after; a multiple of every alignment */
 
@@ -22,7 +22,7 @@ typedef struct ops_tensor {
 typedef struct ops_node {
     uint32_t op, n_inputs;
     int inputs[STRAND_PLUGIN_MAX_INPUTS]; /* tensors, -1: absent */
-    int output;
+    int output, second; /* second: the second output, -1 when it is not asked for */
     uint64_t params[STRAND_PLUGIN_PARAMS / 8];
 } ops_node;
 
@@ -49,7 +49,7 @@ void ops_program_free(ops_program *g);
 int ops_add(ops_program *g, uint32_t dtype, int rank, const int64_t *dims, ops_values values);
 /* Adds ids below `rows`, I32 or I64. */
 int ops_add_ids(ops_program *g, uint32_t dtype, int rank, const int64_t *dims, int64_t rows);
-/* Adds a node; params may be NULL. The output is a tensor added before, of OPS_OUTPUT. */
+/* Adds a node; params may be NULL. The output is a tensor added before, of OPS_OUTPUT; so is node->second, when set. */
 ops_node *ops_add_node(ops_program *g, uint32_t op, const void *params, size_t params_bytes, uint32_t n_inputs,
                        const int *inputs, int output);
 
@@ -70,6 +70,7 @@ void ops_cut(strand_plugin_tensor *view, int axis, int64_t begin, int64_t end);
  * an operator on the way is not computed in such pieces. */
 typedef struct ops_views {
     strand_plugin_tensor inputs[OPS_NODES][STRAND_PLUGIN_MAX_INPUTS], outputs[OPS_NODES];
+    strand_plugin_tensor seconds[OPS_NODES]; /* rank 0: not made (a piece has no second output) */
 } ops_views;
 bool ops_tile(const ops_program *g, int axis, int64_t begin, int64_t end, ops_views *v);
 

@@ -23,7 +23,7 @@ typedef struct run {
     block tensors[OPS_TENSORS], scratch, prepared[OPS_NODES];
     ops_views views;
     strand_plugin_node nodes[OPS_NODES];
-    strand_plugin_tensor inputs[OPS_NODES][STRAND_PLUGIN_MAX_INPUTS], outputs[OPS_NODES];
+    strand_plugin_tensor inputs[OPS_NODES][STRAND_PLUGIN_MAX_INPUTS], outputs[OPS_NODES][2];
     char *why;
     size_t why_bytes;
 } run;
@@ -111,6 +111,14 @@ static void bind(run *r, strand_plugin_tensor *v, int tensor, int home) {
     v->memory = block_memory(&r->tensors[home], t->lead + (uint64_t)first * size);
 }
 
+/* The tensor whose memory the second output of node i has. */
+static int second_home(const run *r, int i) {
+    const ops_node *n = &r->g->nodes[i];
+    for (uint32_t k = 0; r->o->over_state && k < n->n_inputs; k++)
+        if ((op_find(n->op)->second_in_place >> k & 1) && n->inputs[k] >= 0) return n->inputs[k];
+    return n->second;
+}
+
 static void describe(run *r, bool memory) {
     for (int i = 0; i < r->g->n_nodes; i++) {
         const ops_node *n = &r->g->nodes[i];
@@ -118,18 +126,22 @@ static void describe(run *r, bool memory) {
             r->inputs[i][k] = r->views.inputs[i][k];
             if (n->inputs[k] >= 0 && memory) bind(r, &r->inputs[i][k], n->inputs[k], n->inputs[k]);
         }
-        r->outputs[i] = r->views.outputs[i];
-        if (r->o->alias) memcpy(r->outputs[i].strides, r->inputs[i][0].strides, sizeof r->outputs[i].strides);
+        r->outputs[i][0] = r->views.outputs[i];
+        r->outputs[i][1] = r->views.seconds[i];
+        if (r->o->alias) memcpy(r->outputs[i][0].strides, r->inputs[i][0].strides, sizeof r->outputs[i][0].strides);
+        bool second = r->outputs[i][1].rank > 0;
+        if (second) memcpy(r->outputs[i][1].strides, r->g->tensors[second_home(r, i)].view.strides, sizeof r->outputs[i][1].strides);
         if (memory) {
             int home = r->o->alias ? n->inputs[0] : n->output;
-            bind(r, &r->outputs[i], home, home);
+            bind(r, &r->outputs[i][0], home, home);
+            if (second) bind(r, &r->outputs[i][1], second_home(r, i), second_home(r, i));
         }
         r->nodes[i] = (strand_plugin_node){.op = n->op,
-                                           .version = 1,
+                                           .version = op_find(n->op)->version,
                                            .n_inputs = n->n_inputs,
-                                           .n_outputs = 1,
+                                           .n_outputs = second ? 2 : 1,
                                            .inputs = r->inputs[i],
-                                           .outputs = &r->outputs[i],
+                                           .outputs = r->outputs[i],
                                            .params = n->params,
                                            .name = "case"};
     }
@@ -175,11 +187,11 @@ static int prepare(run *r) {
         memcpy(kept, r->inputs[i], sizeof kept);
         for (uint32_t k = 0; k < r->nodes[i].n_inputs; k++)
             if (!(from >> k & 1)) r->inputs[i][k].memory = (strand_plugin_memory){0};
-        r->outputs[i].memory = (strand_plugin_memory){0};
+        r->outputs[i][0].memory = (strand_plugin_memory){0};
         r->nodes[i].prepared = block_memory(&r->prepared[i], 0);
         if (r->p->api->prepare(r->p->device, &r->nodes[i], &scratch)) return say(r, OPS_FAILED, "prepare", r->p->host.failure);
         memcpy(r->inputs[i], kept, sizeof kept);
-        bind(r, &r->outputs[i], r->g->nodes[i].output, r->g->nodes[i].output);
+        bind(r, &r->outputs[i][0], r->g->nodes[i].output, r->g->nodes[i].output);
         for (uint32_t k = 0; k < r->nodes[i].n_inputs; k++)
             if (from >> k & 1) r->inputs[i][k].memory = (strand_plugin_memory){0};
     }
@@ -210,8 +222,10 @@ static int compare_outside(run *r, ops_result *result) {
         result->after[t] = block_read(r, &r->tensors[t], &guards);
         unsigned char *mask = calloc(1, tensor->bytes);
         if (!mask) abort();
-        for (int i = 0; i < r->g->n_nodes; i++)
-            if ((r->o->alias ? r->g->nodes[i].inputs[0] : r->g->nodes[i].output) == t) ops_mark(tensor, &r->outputs[i], mask);
+        for (int i = 0; i < r->g->n_nodes; i++) {
+            if ((r->o->alias ? r->g->nodes[i].inputs[0] : r->g->nodes[i].output) == t) ops_mark(tensor, &r->outputs[i][0], mask);
+            if (r->outputs[i][1].rank && second_home(r, i) == t) ops_mark(tensor, &r->outputs[i][1], mask);
+        }
         bool same = true;
         for (uint64_t b = 0; b < tensor->bytes; b++) same = same && (mask[b] || result->after[t][b] == tensor->start[b]);
         free(mask);

@@ -9,6 +9,7 @@ typedef struct ops_options {
     bool grouped;    /* all nodes in one launch, without memory for what lies between */
     bool prepared;   /* constants prepared, and then taken away */
     bool alias;      /* the (single) node's output lies over its input 0 */
+    bool over_state; /* the second output lies over the input that it may overwrite */
     bool loose;      /* the output is a tile, its inputs are whole */
     int axis;        /* of the last output; -1: everything */
     int64_t begin, end;

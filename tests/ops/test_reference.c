@@ -1,63 +1,6 @@
 /* test_reference.c - the judge judged: the reference kernels against closed forms and against formulas written out again here in
  * double precision. Everything else is compared with these kernels, so they are compared with mathematics. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
-#include <math.h>
-#include <stdio.h>
-#include <string.h>
-
-#include "ops_host.h"
-
-static ops_plugin reference;
-
-/* A dense tensor over an array. */
-static strand_plugin_tensor tensor(uint32_t dtype, void *data, int rank, const int64_t *dims) {
-    strand_plugin_tensor t = {.dtype = dtype, .rank = (uint32_t)rank};
-    int64_t stride = 1;
-    for (int i = rank; i-- > 0; stride *= dims[i]) {
-        t.dims[i] = t.whole[i] = dims[i];
-        t.strides[i] = stride;
-    }
-    t.memory.data = data;
-    return t;
-}
-
-static strand_plugin_tensor vector(float *data, int64_t n) {
-    return tensor(STRAND_PLUGIN_F32, data, 1, &n);
-}
-
-static strand_plugin_tensor matrix(float *data, int64_t rows, int64_t columns) {
-    int64_t dims[2] = {rows, columns};
-    return tensor(STRAND_PLUGIN_F32, data, 2, dims);
-}
-
-static void run(uint32_t op, const void *params, const strand_plugin_tensor *inputs, uint32_t n,
-                const strand_plugin_tensor *out) {
-    strand_plugin_node node = {.op = op,
-                               .version = 1,
-                               .n_inputs = n,
-                               .n_outputs = 1,
-                               .inputs = inputs,
-                               .outputs = out,
-                               .params = params,
-                               .name = "case"};
-    char why[200] = "";
-    if (reference.api->supports(reference.device, &node, why, sizeof why)) fail_msg("not supported: %s", why);
-    assert_int_equal(reference.api->launch(reference.device, &node, 1, NULL), STRAND_PLUGIN_OK);
-}
-
-static void near(double a, double b, double error) {
-    if (!(fabs(a - b) <= error)) fail_msg("%.9g is not %.9g", a, b);
-}
-
-static float wave(int i) {
-    return (float)sin(i * 1.7 + 0.3 * i * i);
-}
+#include "reference_support.h"
 
 /* y = long_conv(u, filter) of one channel, with optional skip and gates */
 static void convolve(float *y, float *u, int64_t length, float *filter, int64_t taps, float *skip, float *pre, float *post) {
@@ -286,26 +229,4 @@ static void lookups_and_sums(void **state) {
     }
 }
 
-int main(int argc, char **argv) {
-    char why[300] = "";
-    if (argc < 2 || ops_open(&reference, argv[1], why, sizeof why)) {
-        fprintf(stderr, "usage: test_reference strand-cpu-reference.so; %s\n", why);
-        return 2;
-    }
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(impulse_gives_filter),
-        cmocka_unit_test(convolution_is_causal_and_linear),
-        cmocka_unit_test(geometric_filter),
-        cmocka_unit_test(layer_norm_moments),
-        cmocka_unit_test(functions),
-        cmocka_unit_test(products),
-        cmocka_unit_test(short_taps),
-        cmocka_unit_test(reductions),
-        cmocka_unit_test(grid),
-        cmocka_unit_test(window),
-        cmocka_unit_test(casts),
-        cmocka_unit_test(lookups_and_sums),
-    };
-    int failed = cmocka_run_group_tests_name("reference", tests, NULL, NULL);
-    return failed || ops_close(&reference) ? 1 : 0;
-}
+REFERENCE_MAIN("reference", cmocka_unit_test(impulse_gives_filter), cmocka_unit_test(convolution_is_causal_and_linear), cmocka_unit_test(geometric_filter), cmocka_unit_test(layer_norm_moments), cmocka_unit_test(functions), cmocka_unit_test(products), cmocka_unit_test(short_taps), cmocka_unit_test(reductions), cmocka_unit_test(grid), cmocka_unit_test(window), cmocka_unit_test(casts), cmocka_unit_test(lookups_and_sums))

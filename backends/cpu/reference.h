@@ -1,0 +1,103 @@
+/* reference.h - what the reference kernels share: elements of a view as doubles, and a walk over the output. */
+#ifndef STRAND_CPU_REFERENCE_H
+#define STRAND_CPU_REFERENCE_H
+
+#include "half.h"
+#include "kernels.h"
+
+#include <math.h>
+
+#define PI 3.14159265358979323846
+
+/* Element `at` (counted from the view's first element) as a number. */
+static inline double get(const strand_plugin_tensor *t, int64_t at) {
+    switch (t->dtype) {
+    case STRAND_PLUGIN_F32:
+        return ((const float *)t->memory.data)[at];
+    case STRAND_PLUGIN_F16:
+        return (double)cpu_f16_to_f32(((const uint16_t *)t->memory.data)[at]);
+    case STRAND_PLUGIN_BF16:
+        return (double)cpu_bf16_to_f32(((const uint16_t *)t->memory.data)[at]);
+    case STRAND_PLUGIN_I32:
+        return ((const int32_t *)t->memory.data)[at];
+    default:
+        return 0;
+    }
+}
+
+static inline int64_t get_id(const strand_plugin_tensor *t, int64_t at) {
+    return t->dtype == STRAND_PLUGIN_I64 ? ((const int64_t *)t->memory.data)[at] : ((const int32_t *)t->memory.data)[at];
+}
+
+static inline void put(const strand_plugin_tensor *t, int64_t at, double value) {
+    ((float *)t->memory.data)[at] = (float)value;
+}
+
+/* Walks the output's elements in row-major order: index[] are the coordinates inside the view. */
+typedef struct walk {
+    const strand_plugin_tensor *out;
+    int64_t index[STRAND_PLUGIN_RANK];
+    int64_t left;
+} walk;
+
+static inline walk walk_over(const strand_plugin_tensor *out) {
+    walk w = {.out = out, .left = 1};
+    for (uint32_t i = 0; i < out->rank; i++) w.left *= out->dims[i];
+    return w;
+}
+
+static inline void step(walk *w) {
+    w->left--;
+    for (uint32_t i = w->out->rank; i-- > 0;) {
+        if (++w->index[i] < w->out->dims[i]) return;
+        w->index[i] = 0;
+    }
+}
+
+static inline int64_t here(const walk *w) {
+    int64_t at = 0;
+    for (uint32_t i = 0; i < w->out->rank; i++) at += w->index[i] * w->out->strides[i];
+    return at;
+}
+
+/* Where element index[] of the output stands in `in`, whose last axis is the output's last but `cut`; axes of extent 1 serve
+ * every index when `broadcast`. */
+static inline int64_t there(const walk *w, const strand_plugin_tensor *in, uint32_t cut, bool broadcast) {
+    int64_t at = 0;
+    for (uint32_t i = 0; i < in->rank && i < w->out->rank - cut; i++) {
+        uint32_t ia = in->rank - 1 - i, oa = w->out->rank - 1 - cut - i;
+        if (broadcast && in->dims[ia] == 1) continue;
+        at += (w->index[oa] + w->out->origin[oa] - in->origin[ia]) * in->strides[ia];
+    }
+    return at;
+}
+
+/* Where vector `in` (a bias, a weight) stands for the output's axis `oa`; NULL has no place. */
+static inline double vector_at(const walk *w, const strand_plugin_tensor *in, uint32_t oa, double absent) {
+    return in ? get(in, (w->index[oa] + w->out->origin[oa] - in->origin[0]) * in->strides[0]) : absent;
+}
+
+static inline double function(uint32_t kind, double x) {
+    switch (kind) {
+    case STRAND_UNARY_GELU_TANH:
+        return x / 2 * (1 + tanh(sqrt(2 / PI) * (x + 0.044715 * x * x * x)));
+    case STRAND_UNARY_GELU:
+        return x / 2 * erfc(-x / sqrt(2.0));
+    case STRAND_UNARY_SILU:
+        return x / (1 + exp(-x));
+    case STRAND_UNARY_SIGMOID:
+        return 1 / (1 + exp(-x));
+    case STRAND_UNARY_SIN:
+        return sin(x);
+    case STRAND_UNARY_EXP:
+        return exp(x);
+    case STRAND_UNARY_TANH:
+        return tanh(x);
+    case STRAND_UNARY_RELU:
+        return x > 0 || x != x ? x : 0;
+    default:
+        return x;
+    }
+}
+
+#endif

@@ -1,0 +1,109 @@
+/* convolutions.c - rows of convolutions, and of what their filters are made from. */
+#include "rules.h"
+
+/* ---- convolutions ---- */
+
+static strand_status short_conv_shape(const op_shape *in, uint32_t n, const void *params, op_shape *out, error *e) {
+    (void)params;
+    const op_shape *x = &in[0], *w = &in[1];
+    if (x->dtype != STRAND_F32 || x->rank < 2) return bad(e, "x must be F32, [..., channels, length]");
+    op_dim c = x->dims[x->rank - 2];
+    if (w->dtype != STRAND_F32 || w->rank != 2 || !op_dim_equal(w->dims[0], c) || w->dims[1].kind != OP_DIM_FIXED)
+        return bad(e, "the weight must be F32, [channels, taps]");
+    if (!vector_or_absent(in, n, 2, c)) return bad(e, "the bias must be F32, [channels]");
+    *out = *x;
+    return STRAND_OK;
+}
+
+static bool short_conv_axis(const op_shape *in, uint32_t n, const op_shape *out, const void *params, int axis, op_axis_rule *rules) {
+    (void)params;
+    all_whole(rules, n);
+    rules[0] = (op_axis_rule){axis, 0, 0};
+    if (axis == out->rank - 1) rules[0].left = in[1].dims[1].size - 1;
+    if (axis == out->rank - 2)
+        for (uint32_t i = 1; i < n; i++) rules[i] = (op_axis_rule){0, 0, 0};
+    return true;
+}
+
+static strand_status long_conv_shape(const op_shape *in, uint32_t n, const void *params, op_shape *out, error *e) {
+    const strand_op_long_conv *p = params;
+    const op_shape *u = &in[0], *k = &in[1];
+    if (u->dtype != STRAND_F32 || u->rank < 2) return bad(e, "u must be F32, [..., channels, length]");
+    if (p->flags) return bad(e, "unknown flags");
+    op_dim c = u->dims[u->rank - 2];
+    if (k->dtype != STRAND_F32 || k->rank != 2 || !op_dim_equal(k->dims[0], c)) return bad(e, "the filter must be F32, [channels, taps]");
+    if (!vector_or_absent(in, n, 2, c)) return bad(e, "the skip must be F32, [channels]");
+    for (uint32_t i = 3; i < 5; i++)
+        if (present(in, n, i) && (in[i].dtype != STRAND_F32 || !same_dims(&in[i], u))) return bad(e, "gates must have u's shape");
+    *out = *u;
+    return STRAND_OK;
+}
+
+static bool long_conv_axis(const op_shape *in, uint32_t n, const op_shape *out, const void *params, int axis, op_axis_rule *rules) {
+    (void)in;
+    (void)params;
+    all_whole(rules, n);
+    for (uint32_t i = 0; i < n; i++)
+        if (i == 0 || i >= 3) rules[i] = (op_axis_rule){axis, 0, 0};
+    if (axis == out->rank - 2)
+        for (uint32_t i = 1; i < n && i < 3; i++) rules[i] = (op_axis_rule){0, 0, 0};
+    /* Along the length every output needs all that came before it: not a tile of bounded width. */
+    if (axis == out->rank - 1) rules[0].left = OP_UNBOUNDED;
+    return axis != out->rank - 1;
+}
+
+static double long_conv_work(const op_shape *in, const op_shape *out, const void *params) {
+    (void)in;
+    (void)params;
+    double log2n = 1;
+    for (int64_t l = out->dims[out->rank - 1].size; l > 0; l >>= 1) log2n++;
+    return 15 * log2n * elements(out);
+}
+
+/* ---- generators ---- */
+
+static strand_status positions_shape(const op_shape *in, uint32_t n, const void *params, op_shape *out, error *e) {
+    (void)in;
+    (void)n;
+    const strand_op_positions *p = params;
+    if (p->n < 2 || p->bands < 1 || p->bands > 1024) return bad(e, "positions need a grid of at least 2 points and 1 to 1024 bands");
+    if (out->rank != 2 || out->dtype != STRAND_F32 || out->dims[1].kind != OP_DIM_FIXED || out->dims[1].size != 1 + 2 * (int64_t)p->bands)
+        return bad(e, "positions make F32 [taps, 1 + 2 bands]");
+    return STRAND_OK;
+}
+
+static bool positions_axis(const op_shape *in, uint32_t n, const op_shape *out, const void *params, int axis, op_axis_rule *rules) {
+    (void)in;
+    (void)out;
+    (void)params;
+    all_whole(rules, n);
+    return axis == 0;
+}
+
+static strand_status decay_shape(const op_shape *in, uint32_t n, const void *params, op_shape *out, error *e) {
+    const strand_op_decay_window *p = params;
+    if (in[0].dtype != STRAND_F32 || in[0].rank != 2) return bad(e, "the filter must be F32, [channels, taps]");
+    if (p->n < 2) return bad(e, "the decay needs a grid of at least 2 points");
+    if (!present(in, n, 1) || !vector_or_absent(in, n, 1, in[0].dims[0])) return bad(e, "the rates must be F32, [channels]");
+    *out = in[0];
+    return STRAND_OK;
+}
+
+static bool decay_axis(const op_shape *in, uint32_t n, const op_shape *out, const void *params, int axis, op_axis_rule *rules) {
+    (void)in;
+    (void)out;
+    (void)params;
+    all_whole(rules, n);
+    rules[0] = (op_axis_rule){axis, 0, 0};
+    if (axis == 0) rules[1] = (op_axis_rule){0, 0, 0};
+    return true;
+}
+
+const op_row op_rows_convolutions[] = {
+    /* id, version, name, inputs min/max, params, in place, prepared, tolerance, shape, axis rule, work */
+    {STRAND_OP_SHORT_CONV, 1, "short_conv", 2, 3, PARAMS(strand_op_short_conv), 0, 0, 2e-6f, short_conv_shape, short_conv_axis, light_work},
+    {STRAND_OP_LONG_CONV, 1, "long_conv", 2, 5, PARAMS(strand_op_long_conv), 0, 2, 4e-6f, long_conv_shape, long_conv_axis, long_conv_work},
+    {STRAND_OP_POSITIONS, 1, "positions", 0, 0, PARAMS(strand_op_positions), 0, 0, 1e-6f, positions_shape, positions_axis, light_work},
+    {STRAND_OP_DECAY_WINDOW, 1, "decay_window", 2, 2, PARAMS(strand_op_decay_window), 1, 0, 2e-6f, decay_shape, decay_axis, light_work},
+};
+const uint32_t op_n_convolutions = N_OF(op_rows_convolutions);
