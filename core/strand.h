@@ -144,6 +144,7 @@ typedef struct strand_context_params {
 
 #define STRAND_CPU_HIDE_V3 1u /* AVX2, FMA, F16C */
 #define STRAND_CPU_HIDE_V4 2u /* AVX-512 */
+#define STRAND_CPU_HIDE_AVX512_DOT 4u /* AVX512-BF16 and AVX512-VNNI, which AVX-512 may have or not */
 
 STRAND_API void strand_context_params_init(strand_context_params *params);
 /* Opens the library: finds and checks the plugins (docs/plugins.md gives the search order). */

@@ -102,7 +102,7 @@ typedef struct strand_plugin_node {
 typedef struct strand_host {
     uint32_t size;
     uint32_t abi_major, abi_minor;
-    uint32_t cpu_mask; /* features to hide: bit 0 x86-64-v3, bit 1 x86-64-v4 */
+    uint32_t cpu_mask; /* features to hide: bit 0 x86-64-v3, bit 1 x86-64-v4, bit 2 AVX512-BF16 and AVX512-VNNI */
     void *context;
     void *(*alloc)(void *context, uint64_t bytes, uint64_t align); /* the application's allocator; NULL when exhausted */
     void (*free)(void *context, void *block, uint64_t bytes);

@@ -34,11 +34,22 @@ extern const strand_plugin_api cpu_api;
 
 struct strand_plugin_instance {
     const strand_host *host;
+    uint32_t features;
 };
 
 struct cpu_device {
     const strand_host *host;
+    uint32_t features; /* CPU_AVX512_... */
 };
+
+/* Instructions beyond the module's level (features.c), and the attributes of functions that use them: such a function is called
+ * only where device->features says so. Its intrinsics and those of the module's own level may be mixed freely inside it. */
+#define CPU_AVX512_VNNI      1u /* VPDPBUSD, VPDPWSSD */
+#define CPU_AVX512_BF16      2u /* VDPBF16PS, VCVTNE2PS2BF16 */
+#define CPU_HIDES_EXTENSIONS 4u /* of host->cpu_mask */
+#define CPU_TARGET_VNNI      __attribute__((target("avx512vnni")))
+#define CPU_TARGET_BF16      __attribute__((target("avx512bf16")))
+uint32_t cpu_features(const strand_host *host);
 
 /* ---- services ---- */
 

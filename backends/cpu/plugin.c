@@ -46,6 +46,7 @@ static strand_plugin_status plugin_open(const strand_host *host, strand_plugin_i
     *instance = host->alloc(host->context, sizeof **instance, CPU_ALIGN);
     if (!*instance) return STRAND_PLUGIN_ERR_MEMORY;
     (*instance)->host = host;
+    (*instance)->features = cpu_features(host);
     return STRAND_PLUGIN_OK;
 }
 
@@ -64,7 +65,9 @@ static strand_plugin_status plugin_device_info(strand_plugin_instance *instance,
     const strand_host *host = instance->host;
     strand_plugin_device_info mine = {.flags = STRAND_DEVICE_HOST_MEMORY, .alignment = CPU_ALIGN};
     int32_t n = host->workers ? host->workers(host->context) : 1;
-    snprintf(mine.description, sizeof mine.description, "%s; %d thread%s", cpu_isa, (int)n, n == 1 ? "" : "s");
+    snprintf(mine.description, sizeof mine.description, "%s%s%s; %d thread%s", cpu_isa,
+             instance->features & CPU_AVX512_VNNI ? " VNNI" : "", instance->features & CPU_AVX512_BF16 ? " BF16" : "", (int)n,
+             n == 1 ? "" : "s");
     mine.size = info->size;
     memcpy(info, &mine, info->size < sizeof mine ? info->size : sizeof mine);
     return STRAND_PLUGIN_OK;
@@ -77,6 +80,7 @@ static strand_plugin_status plugin_device_open(strand_plugin_instance *instance,
     cpu_device *d = host->alloc(host->context, sizeof *d, CPU_ALIGN);
     if (!d) return STRAND_PLUGIN_ERR_MEMORY;
     d->host = host;
+    d->features = instance->features;
     *device = (strand_plugin_device *)d;
     return STRAND_PLUGIN_OK;
 }

@@ -132,8 +132,13 @@ static bool matches(const strand_plugin *t) {
 }
 
 int ops_open(ops_plugin *p, const char *path, char *why, size_t why_bytes) {
+    return ops_open_masked(p, path, 0, why, why_bytes);
+}
+
+int ops_open_masked(ops_plugin *p, const char *path, uint32_t cpu_mask, char *why, size_t why_bytes) {
     memset(p, 0, sizeof *p);
     host_init(&p->host);
+    p->host.table.cpu_mask = cpu_mask;
     snprintf(p->path, sizeof p->path, "%s", path);
     p->library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     if (!p->library) return no(why, why_bytes, 1, "cannot be loaded", dlerror());

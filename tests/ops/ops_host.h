@@ -30,6 +30,8 @@ typedef struct ops_plugin {
 
 /* Loads and opens. Returns 0, or 77 when the plugin says that it cannot run here, or 1; `why` says why. */
 int ops_open(ops_plugin *p, const char *path, char *why, size_t why_bytes);
+/* The same, hiding features of the processor (strand_host.cpu_mask). */
+int ops_open_masked(ops_plugin *p, const char *path, uint32_t cpu_mask, char *why, size_t why_bytes);
 
 /* Closes, and returns the number of allocations that were not given back. */
 int64_t ops_close(ops_plugin *p);

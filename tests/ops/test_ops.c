@@ -1,6 +1,6 @@
 /* test_ops.c - the operator tester: any plugin against the reference module, through the ABI.
  *
- *   test_ops --plugin strand-x.so --reference strand-cpu-reference.so [--seed N] [--op NAME] [--cases N] [--bench]
+ *   test_ops --plugin strand-x.so --reference strand-cpu-reference.so [--seed N] [--op NAME] [--cases N] [--mask N] [--bench]
  *
  * Each case is run whole and compared with the double-precision reference; then again in every way that must not change a byte:
  * with more workers in random order, cut into pieces along every axis that the op table allows, with inputs wider than the piece
@@ -27,6 +27,7 @@ static struct settings {
     const char *plugin, *reference, *op;
     uint64_t seed;
     int cases;
+    uint32_t mask; /* features of the processor that are hidden from the plugin */
     bool bench;
 } settings = {.cases = 48};
 
@@ -351,6 +352,7 @@ static bool arguments(int argc, char **argv) {
         if (!strcmp(argv[i], "--op")) settings.op = next;
         if (!strcmp(argv[i], "--seed")) settings.seed = strtoull(next, NULL, 10);
         if (!strcmp(argv[i], "--cases")) settings.cases = atoi(next);
+        if (!strcmp(argv[i], "--mask")) settings.mask = (uint32_t)strtoul(next, NULL, 0);
         i++;
     }
     return settings.plugin && settings.reference;
@@ -359,12 +361,12 @@ static bool arguments(int argc, char **argv) {
 int main(int argc, char **argv) {
     char why[300] = "";
     if (!arguments(argc, argv)) {
-        fprintf(stderr, "usage: test_ops --plugin FILE --reference FILE [--seed N] [--op NAME] [--cases N] [--bench]\n");
+        fprintf(stderr, "usage: test_ops --plugin FILE --reference FILE [--seed N] [--op NAME] [--cases N] [--mask N] [--bench]\n");
         return 2;
     }
     int code = ops_open(&judge, settings.reference, why, sizeof why);
     if (code) return fprintf(stderr, "%s: %s\n", settings.reference, why), code;
-    code = ops_open(&judged, settings.plugin, why, sizeof why);
+    code = ops_open_masked(&judged, settings.plugin, settings.mask, why, sizeof why);
     if (code) {
         printf("%s: %s%s\n", settings.plugin, why, code == 77 ? ": skipped" : "");
         return code;
