@@ -99,7 +99,7 @@ static void describe(strand_session *s, const step *st, const tile_range *r) {
         const scheduled_node *n = &sc->nodes[st->first + i];
         const graph_node *g = &s->plan->model->graph.nodes[n->node];
         const placed_node *at = &s->plan->place.nodes[n->node];
-        strand_plugin_tensor *views = s->views + (size_t)i * (STRAND_PLUGIN_MAX_INPUTS + 1);
+        strand_plugin_tensor *views = s->views + (size_t)i * NODE_VIEWS;
         for (uint32_t k = 0; k < g->n_inputs; k++) {
             if (!g->inputs[k])
                 memset(&views[k], 0, sizeof views[k]);
@@ -109,10 +109,11 @@ static void describe(strand_session *s, const step *st, const tile_range *r) {
         }
         bind(s, n->output, g->output, r, at->axis, at->left, at->right, &views[g->n_inputs]);
         if (st->kind == STEP_LAUNCH && n->output == NONE) views[g->n_inputs].flags |= STRAND_TENSOR_INTERNAL;
+        if (n->second != NONE) bind(s, n->second, g->second, r, -1, 0, 0, &views[g->n_inputs + 1]);
         s->nodes[i] = (strand_plugin_node){.op = g->op->id,
                                            .version = g->op->version,
                                            .n_inputs = g->n_inputs,
-                                           .n_outputs = 1,
+                                           .n_outputs = n->second != NONE ? 2 : 1,
                                            .inputs = views,
                                            .outputs = &views[g->n_inputs],
                                            .params = g->params,

@@ -68,8 +68,18 @@ static bool gather_inputs(graph *g, const char *name, const op_row *row, const t
 }
 
 tensor_id graph_op(graph *g, const char *name, uint32_t op, const void *params, const tensor_id *inputs, uint32_t n, const op_shape *hint) {
+    return graph_op2(g, name, op, params, inputs, n, hint, NULL);
+}
+
+tensor_id graph_op2(graph *g, const char *name, uint32_t op, const void *params, const tensor_id *inputs, uint32_t n, const op_shape *hint,
+                    tensor_id *second) {
+    if (second) *second = 0;
     if (g->error.status) return 0;
     const op_row *row = op_find(op);
+    if (row && second && row->outputs < 2) {
+        error_set(&g->error, STRAND_ERR_ARGUMENT, "node '%s': %s has one output", name, row->name);
+        return 0;
+    }
     if (!row || n < row->min_inputs || n > row->max_inputs || (row->params_size && !params)) {
         error_set(&g->error, STRAND_ERR_ARGUMENT, "node '%s': operator %u does not take %u inputs", name, op, n);
         return 0;
@@ -77,20 +87,21 @@ tensor_id graph_op(graph *g, const char *name, uint32_t op, const void *params, 
     op_shape shapes[STRAND_PLUGIN_MAX_INPUTS];
     bool constant;
     if (!gather_inputs(g, name, row, inputs, n, shapes, &constant)) return 0;
-    op_shape out = hint ? *hint : (op_shape){.dtype = STRAND_F32};
+    op_shape out[STRAND_PLUGIN_MAX_OUTPUTS] = {hint ? *hint : (op_shape){.dtype = STRAND_F32}};
     error why = {0};
-    if (row->shape(shapes, n, params, &out, &why)) {
+    if (row->shape(shapes, n, params, out, &why)) {
         error_set(&g->error, why.status, "node '%s' (%s): %s", name, row->name, why.text);
         return 0;
     }
     graph_node *nodes = room(g, g->nodes, g->n_nodes, &g->node_room, sizeof *nodes, _Alignof(graph_node));
     if (!nodes) return 0;
     g->nodes = nodes;
-    graph_tensor t = {.name = name, .kind = TENSOR_RESULT, .constant = constant, .shape = out, .node = g->n_nodes};
+    graph_tensor t = {.name = name, .kind = TENSOR_RESULT, .constant = constant, .shape = out[0], .node = g->n_nodes};
     tensor_id id = add_tensor(g, &t);
-    if (!id) return 0;
+    t.shape = out[1];
+    if (!id || (second && !(*second = add_tensor(g, &t)))) return 0;
     graph_node *node = &nodes[g->n_nodes++];
-    *node = (graph_node){.op = row, .name = name, .constant = constant, .n_inputs = n, .output = id};
+    *node = (graph_node){.op = row, .name = name, .constant = constant, .n_inputs = n, .output = id, .second = second ? *second : 0};
     if (n) memcpy(node->inputs, inputs, n * sizeof *inputs);
     if (row->params_size) memcpy(node->params, params, row->params_size);
     return id;

@@ -29,7 +29,7 @@ typedef struct graph_node {
     bool constant;
     uint32_t n_inputs;
     tensor_id inputs[STRAND_PLUGIN_MAX_INPUTS]; /* 0 where an optional one is absent */
-    tensor_id output;
+    tensor_id output, second; /* second: 0 where the operator has one output, or the model has no use for the other */
     _Alignas(8) unsigned char params[STRAND_PLUGIN_PARAMS];
 } graph_node;
 
@@ -63,6 +63,9 @@ tensor_id graph_weight(graph *g, const char *name, strand_dtype dtype, int rank,
  * whose result is not determined by their inputs (POSITIONS, CAST) `hint` gives the result's type and shape, else NULL. */
 tensor_id graph_op(graph *g, const char *name, uint32_t op, const void *params, const tensor_id *inputs, uint32_t n,
                    const op_shape *hint);
+/* The same for an operator with two outputs; *second gets the other one (a recurrence's state after the last token). */
+tensor_id graph_op2(graph *g, const char *name, uint32_t op, const void *params, const tensor_id *inputs, uint32_t n,
+                    const op_shape *hint, tensor_id *second);
 /* Names a result that the caller gets, or may ask for. Results on request are added after all others. */
 void graph_output_add(graph *g, const char *name, tensor_id tensor);
 void graph_output_on_request(graph *g, const char *name, tensor_id tensor);

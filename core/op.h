@@ -52,6 +52,7 @@ struct op_row {
     double (*work)(const op_shape *inputs, const op_shape *out, const void *params);
     uint32_t outputs;       /* 2 where there is a second output, else 0 */
     uint32_t second_in_place; /* bit i: the second output may overwrite input i (a state) */
+    bool renames;           /* RESHAPE: in place whatever the shapes, since the elements stay where they are */
 };
 
 const op_row *op_find(uint32_t id); /* NULL for an unknown id */

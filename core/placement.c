@@ -62,10 +62,13 @@ void node_at_maximum(const placement *p, uint32_t index, int64_t tile, strand_pl
     view_whole(&views[n->n_inputs], &p->graph->tensors[n->output], p->batch, p->length);
     views[n->n_inputs].id = n->output;
     if (cut) cut_to_tile(&views[n->n_inputs], at->axis, tile, at->left, at->right);
+    tensor_id second = used_second(p, index);
+    if (second) view_whole(&views[n->n_inputs + 1], &p->graph->tensors[second], p->batch, p->length);
+    if (second) views[n->n_inputs + 1].id = second;
     *out = (strand_plugin_node){.op = n->op->id,
                                 .version = n->op->version,
                                 .n_inputs = n->n_inputs,
-                                .n_outputs = 1,
+                                .n_outputs = second ? 2 : 1,
                                 .inputs = views,
                                 .outputs = &views[n->n_inputs],
                                 .params = n->params,
@@ -107,7 +110,7 @@ static void mark_live(placement *p) {
     for (uint32_t t = 1; t < g->n_tensors; t++) p->uses[t] = p->wanted[t];
     for (uint32_t i = g->n_nodes; i-- > 0;) {
         const graph_node *n = &g->nodes[i];
-        p->nodes[i].live = p->uses[n->output] > 0;
+        p->nodes[i].live = p->uses[n->output] > 0 || used_second(p, i);
         p->nodes[i].region = NONE;
         for (uint32_t k = 0; p->nodes[i].live && k < n->n_inputs; k++)
             if (n->inputs[k]) p->uses[n->inputs[k]]++;
@@ -152,10 +155,10 @@ static strand_status choose_devices(placement *p, const char *backends, error *e
 
 static strand_status place_node(placement *p, arena *a, uint32_t index, error *e) {
     strand_plugin_node node;
-    strand_plugin_tensor views[STRAND_PLUGIN_MAX_INPUTS + 1];
+    strand_plugin_tensor views[NODE_VIEWS];
     char why[160], reasons[400] = "";
     node_at_maximum(p, index, 0, &node, views);
-    for (uint32_t i = 0; i <= node.n_inputs; i++) {
+    for (uint32_t i = 0; i < node.n_inputs + node.n_outputs; i++) {
         uint64_t bytes;
         if (!view_bytes(&views[i], &bytes)) return error_set(e, STRAND_ERR_LIMIT, "node '%s': a tensor of this length does not fit 63 bits", node.name);
     }

@@ -31,7 +31,7 @@ static uint64_t output_bytes(const placement *p, uint32_t index) {
 /* Is there something to save in cutting this node alone: a prepared constant or scratch that grows with the shape? */
 static uint64_t private_bytes(const placement *p, uint32_t index) {
     strand_plugin_node node;
-    strand_plugin_tensor views[STRAND_PLUGIN_MAX_INPUTS + 1];
+    strand_plugin_tensor views[NODE_VIEWS];
     const registry_device *d = p->devices[p->nodes[index].device];
     node_at_maximum(p, index, 0, &node, views);
     return d->plugin->table.api->prepare_size(d->device, &node);
@@ -69,7 +69,7 @@ static uint64_t form(const placement *p, uint32_t sink, int axis, candidate *all
     for (uint32_t i = sink; i-- > 0;) {
         candidate c;
         const placed_node *n = &p->nodes[i];
-        if (!n->live || n->region != NONE || n->device != p->nodes[sink].device || !joins(p, all, i, sink, &c)) continue;
+        if (!n->live || used_second(p, i) || n->region != NONE || n->device != p->nodes[sink].device || !joins(p, all, i, sink, &c)) continue;
         c.inside = true;
         all[i] = c;
         saved += output_bytes(p, i);
@@ -97,7 +97,7 @@ strand_status regions_make(placement *p, arena *a, error *e) {
     candidate *best = ARENA_ARRAY(a, candidate, g->n_nodes + 1), *trial = ARENA_ARRAY(a, candidate, g->n_nodes + 1);
     if (!p->regions || !best || !trial) return error_set(e, STRAND_ERR_MEMORY, "out of memory while planning");
     for (uint32_t sink = g->n_nodes; sink-- > 0;) {
-        if (!p->nodes[sink].live || p->nodes[sink].region != NONE) continue;
+        if (!p->nodes[sink].live || p->nodes[sink].region != NONE || used_second(p, sink)) continue;
         const op_shape *shape = &g->tensors[g->nodes[sink].output].shape;
         uint64_t most = 0;
         for (int axis = 0; axis < shape->rank; axis++) {

@@ -82,10 +82,13 @@ static bool is_kept(const builder *b, tensor_id t) {
 
 /* ---- which constants are kept, and what the prologue computes ---- */
 
-/* A constant result that non-constant nodes use can be kept unless it would be a tile of a region that is cut. */
+/* A constant result that non-constant nodes use can be kept unless it would be a tile of a region that is cut. Of two outputs
+ * both are kept or neither. */
 static bool may_keep(const builder *b, tensor_id t) {
     const graph_tensor *x = &b->g->tensors[t];
-    return x->kind == TENSOR_RESULT && x->constant && b->keep[t] && !(region_cut(b->s, b->p->nodes[x->node].region) && b->p->regions[b->p->nodes[x->node].region].sink != x->node);
+    if (x->kind != TENSOR_RESULT) return false;
+    const graph_node *n = &b->g->nodes[x->node];
+    return x->constant && b->keep[n->output] && (!n->second || b->keep[n->second]) && !(region_cut(b->s, b->p->nodes[x->node].region) && b->p->regions[b->p->nodes[x->node].region].sink != x->node);
 }
 
 /* Are the inputs from which a backend prepares node i all constants that are kept, or weights? */
@@ -104,7 +107,7 @@ static bool may_prepare(const builder *b, uint32_t i) {
 
 static uint64_t prepare_bytes(const builder *b, uint32_t i) {
     strand_plugin_node node;
-    strand_plugin_tensor views[STRAND_PLUGIN_MAX_INPUTS + 1];
+    strand_plugin_tensor views[NODE_VIEWS];
     const registry_device *d = b->p->devices[b->p->nodes[i].device];
     node_at_maximum(b->p, i, 0, &node, views);
     return d->plugin->table.api->prepare_size(d->device, &node);
@@ -116,7 +119,12 @@ static void mark_phase(builder *b) {
     for (uint32_t i = g->n_nodes; i-- > 0;) {
         const graph_node *n = &g->nodes[i];
         if (!b->p->nodes[i].live) continue;
-        if (n->constant && b->p->wanted[n->output]) b->in_phase[MAIN][i] = 1;
+        tensor_id second = used_second(b->p, i);
+        if (n->constant && (b->p->wanted[n->output] || (second && b->p->wanted[second]))) b->in_phase[MAIN][i] = 1;
+        if (second && ((b->s->kept[n->output] | b->s->kept[second]) & KEPT_ITSELF)) {
+            b->s->kept[n->output] |= KEPT_ITSELF;
+            b->s->kept[second] |= KEPT_ITSELF;
+        }
         /* A kept tensor is made in the prologue alone, even when a constant node of the main phase reads it. */
         if (is_kept(b, n->output)) b->in_phase[MAIN][i] = 0;
         if (!n->constant) {
@@ -231,10 +239,10 @@ static uint32_t claim(const builder *b, const run_of_nodes *run, uint32_t first)
     const registry_device *d = b->p->devices[b->p->nodes[run->nodes[first]].device];
     uint32_t n = 0;
     if (!REGISTRY_HAS(d, claim)) return 1;
-    while (n < CLAIM_WINDOW && first + n < run->n && b->p->devices[b->p->nodes[run->nodes[first + n]].device] == d && !b->prepare[run->nodes[first + n]]) n++;
+    while (n < CLAIM_WINDOW && first + n < run->n && !used_second(b->p, run->nodes[first + n]) && b->p->devices[b->p->nodes[run->nodes[first + n]].device] == d && !b->prepare[run->nodes[first + n]]) n++;
     while (n > 1) {
         strand_plugin_node nodes[CLAIM_WINDOW];
-        strand_plugin_tensor views[CLAIM_WINDOW][STRAND_PLUGIN_MAX_INPUTS + 1];
+        strand_plugin_tensor views[CLAIM_WINDOW][NODE_VIEWS];
         uint8_t needed[CLAIM_WINDOW];
         for (uint32_t i = 0; i < n; i++) node_at_maximum(b->p, run->nodes[first + i], run->region == NONE ? 0 : b->s->tile[run->region], &nodes[i], views[i]);
         mark_needed(b, run, first, n, needed);
@@ -258,55 +266,74 @@ static strand_status input_instance(builder *b, const run_of_nodes *run, uint32_
     return need_whole(b, run->ph, space, t, out);
 }
 
-/* Can the result of this single node lie over one of its inputs? Only where that input dies here and has the same tile. */
-static uint32_t overwritten_input(const builder *b, const run_of_nodes *run, uint32_t index, const uint32_t *inputs, const uint32_t *left) {
+/* Is the result as large as the input, and (unless the operator only renames the elements) of the same shape? */
+static bool same_place(const op_row *op, const op_shape *from, const op_shape *to) {
+    if (from->dtype != to->dtype) return false;
+    if (op->renames) return true; /* its shape rule has seen to the number of elements */
+    bool same = from->rank == to->rank;
+    for (int i = 0; same && i < from->rank; i++) same = op_dim_equal(from->dims[i], to->dims[i]);
+    return same;
+}
+
+/* Can `result` of this single node lie over one of the inputs that `may` names? Only where that input dies here and has the same
+ * tile. */
+static uint32_t overwritten_input(const builder *b, const run_of_nodes *run, uint32_t index, tensor_id result, uint32_t may, const uint32_t *inputs, const uint32_t *left) {
     const graph_node *n = &b->g->nodes[index];
     bool sink = run->region != NONE && b->p->regions[run->region].sink == index;
     for (uint32_t k = 0; k < n->n_inputs; k++) {
         tensor_id t = n->inputs[k];
-        if (!(n->op->in_place >> k & 1) || !t || left[t] != 1 || inputs[k] == NONE) continue;
+        if (!(may >> k & 1) || !t || left[t] != 1 || inputs[k] == NONE) continue;
         const instance *x = &b->s->instances[inputs[k]];
-        const graph_tensor *from = &b->g->tensors[t], *to = &b->g->tensors[n->output];
-        if (x->block == NONE || x->kept || from->kind == TENSOR_WEIGHT || b->p->wanted[t] || from->shape.dtype != to->shape.dtype || from->shape.rank != to->shape.rank) continue;
-        if (run->ph == MAIN && is_kept(b, t)) continue;
-        bool same = true;
-        for (int i = 0; i < from->shape.rank; i++) same = same && op_dim_equal(from->shape.dims[i], to->shape.dims[i]);
-        if (!same) continue;
+        const graph_tensor *from = &b->g->tensors[t];
+        if (x->block == NONE || x->kept || from->kind == TENSOR_WEIGHT || b->p->wanted[t]) continue;
+        if ((run->ph == MAIN && is_kept(b, t)) || !same_place(n->op, &from->shape, &b->g->tensors[result].shape)) continue;
         if (run->region == NONE) return k;
-        if (sink || x->region != run->region) continue; /* whole tensors under a loop: see alias_sink */
+        if (sink || x->region != run->region || n->op->renames) continue; /* whole tensors under a loop: see alias_sink */
         const placed_node *at = &b->p->nodes[index];
         if (x->axis == at->axis && x->left == at->left && x->right == at->right) return k;
     }
     return NONE;
 }
 
-/* Allocates the result of the last node of a launch (or finds what it may overwrite). */
-static strand_status output_instance(builder *b, const run_of_nodes *run, uint32_t index, uint32_t space, uint32_t over, uint32_t step_index, uint32_t *out) {
-    const graph_node *n = &b->g->nodes[index];
+/* Allocates one result of the last node of a launch (or takes what it may overwrite). */
+static strand_status output_instance(builder *b, const run_of_nodes *run, uint32_t index, tensor_id result, uint32_t space, uint32_t over, uint32_t step_index,
+                                     uint32_t *out) {
     bool inner = run->region != NONE && b->p->regions[run->region].sink != index;
-    uint32_t first = step_index;
     if (over != NONE) {
         instance x = b->s->instances[over];
-        x.tensor = n->output;
+        x.tensor = result;
         PUSH(b, instances, n_instances, instance_room, x, out);
         use_block(b, x.block, step_index);
-    } else if (add_instance(b, n->output, space, inner ? run->region : NONE, inner ? &b->p->nodes[index] : NULL, first, out)) {
+    } else if (add_instance(b, result, space, inner ? run->region : NONE, inner ? &b->p->nodes[index] : NULL, step_index, out)) {
         return b->e->status;
     }
     if (inner)
-        b->tile[n->output] = *out;
+        b->tile[result] = *out;
     else
-        *whole_at(b, run->ph, space, n->output) = *out;
-    if (run->ph == PROLOGUE && is_kept(b, n->output)) {
+        *whole_at(b, run->ph, space, result) = *out;
+    if (run->ph == PROLOGUE && is_kept(b, result)) {
         b->s->instances[*out].kept = true;
-        *whole_at(b, MAIN, space, n->output) = *out;
+        *whole_at(b, MAIN, space, result) = *out;
     }
     return STRAND_OK;
 }
 
+/* Both results of the last node of a launch. Only a node alone may overwrite its inputs. */
+static strand_status output_instances(builder *b, const run_of_nodes *run, uint32_t n, uint32_t index, uint32_t space, const uint32_t *left, uint32_t step_index,
+                                      scheduled_node *s) {
+    const graph_node *g = &b->g->nodes[index];
+    uint32_t over = n == 1 ? overwritten_input(b, run, index, g->output, g->op->in_place, s->inputs, left) : NONE;
+    if (output_instance(b, run, index, g->output, space, over == NONE ? NONE : s->inputs[over], step_index, &s->output)) return b->e->status;
+    tensor_id second = used_second(b->p, index);
+    if (!second) return STRAND_OK;
+    uint32_t taken = over == NONE ? 0 : 1u << over;
+    over = n == 1 ? overwritten_input(b, run, index, second, g->op->second_in_place & ~taken, s->inputs, left) : NONE;
+    return output_instance(b, run, index, second, space, over == NONE ? NONE : s->inputs[over], step_index, &s->second);
+}
+
 static strand_status scratch_block(builder *b, const run_of_nodes *run, const step *st, uint32_t step_index, uint32_t *out) {
     strand_plugin_node nodes[CLAIM_WINDOW];
-    strand_plugin_tensor views[CLAIM_WINDOW][STRAND_PLUGIN_MAX_INPUTS + 1];
+    strand_plugin_tensor views[CLAIM_WINDOW][NODE_VIEWS];
     const registry_device *d = b->p->devices[st->device];
     for (uint32_t i = 0; i < st->n; i++)
         node_at_maximum(b->p, b->s->nodes[st->first + i].node, run->region == NONE ? 0 : b->s->tile[run->region], &nodes[i], views[i]);
@@ -336,7 +363,7 @@ static strand_status add_scheduled(builder *b, const scheduled_node *n, uint32_t
 static strand_status launch_inputs(builder *b, const run_of_nodes *run, uint32_t first, uint32_t i, scheduled_node *s) {
     uint32_t node = run->nodes[first + i], space = b->p->space[b->p->nodes[node].device];
     const graph_node *g = &b->g->nodes[node];
-    *s = (scheduled_node){.node = node, .output = NONE, .prepared = b->prepare[node] ? b->prepared[node] : NONE};
+    *s = (scheduled_node){.node = node, .output = NONE, .second = NONE, .prepared = b->prepare[node] ? b->prepared[node] : NONE};
     for (uint32_t k = 0; k < STRAND_PLUGIN_MAX_INPUTS; k++) s->inputs[k] = NONE;
     for (uint32_t k = 0; k < g->n_inputs; k++) {
         tensor_id t = g->inputs[k];
@@ -350,7 +377,7 @@ static strand_status launch_inputs(builder *b, const run_of_nodes *run, uint32_t
 
 /* One launch of n nodes of the run, from `first` on. */
 static strand_status emit_launch(builder *b, const run_of_nodes *run, uint32_t first, uint32_t n, uint32_t *left) {
-    uint32_t device = b->p->nodes[run->nodes[first]].device, unused, made;
+    uint32_t device = b->p->nodes[run->nodes[first]].device, unused;
     step st = {STEP_LAUNCH, (uint8_t)run->ph, device, run->region, b->s->n_nodes, n, NONE, NONE, NONE, 0};
     scheduled_node s[CLAIM_WINDOW];
     for (uint32_t i = 0; i < n; i++) {
@@ -358,9 +385,7 @@ static strand_status emit_launch(builder *b, const run_of_nodes *run, uint32_t f
         st.work += node_work(b, s[i].node);
     }
     uint32_t index = b->s->n_steps, last = s[n - 1].node; /* copies that the inputs asked for stand before it */
-    uint32_t over = n == 1 ? overwritten_input(b, run, last, s[0].inputs, left) : NONE;
-    if (output_instance(b, run, last, b->p->space[device], over == NONE ? NONE : s[0].inputs[over], index, &made)) return b->e->status;
-    s[n - 1].output = made;
+    if (output_instances(b, run, n, last, b->p->space[device], left, index, &s[n - 1])) return b->e->status;
     for (uint32_t i = 0; i < n; i++)
         if (add_scheduled(b, &s[i], &unused)) return b->e->status;
     if (scratch_block(b, run, &st, index, &st.scratch) || add_step(b, st, &unused)) return b->e->status;
@@ -468,7 +493,7 @@ static strand_status emit_run(builder *b, const run_of_nodes *run, uint32_t *lef
 static strand_status emit_prepare(builder *b, uint32_t i) {
     const graph_node *n = &b->g->nodes[i];
     uint32_t device = b->p->nodes[i].device, space = b->p->space[device], unused;
-    scheduled_node s = {.node = i, .output = NONE};
+    scheduled_node s = {.node = i, .output = NONE, .second = NONE};
     run_of_nodes run = {&i, 1, PROLOGUE, NONE};
     for (uint32_t k = 0; k < STRAND_PLUGIN_MAX_INPUTS; k++) s.inputs[k] = NONE;
     for (uint32_t k = 0; k < n->n_inputs; k++)

@@ -20,6 +20,9 @@
 
 #define NONE UINT32_MAX
 
+/* Views that describe one node: its inputs, then its outputs. */
+#define NODE_VIEWS (STRAND_PLUGIN_MAX_INPUTS + STRAND_PLUGIN_MAX_OUTPUTS)
+
 typedef enum phase { PROLOGUE = 0, MAIN = 1 } phase;
 
 /* Where a node runs; made once a plan. */
@@ -68,7 +71,7 @@ typedef struct instance {
 typedef struct scheduled_node {
     uint32_t node;
     uint32_t inputs[STRAND_PLUGIN_MAX_INPUTS]; /* instances, NONE where absent */
-    uint32_t output;
+    uint32_t output, second; /* second: NONE where it is not used */
     uint32_t prepared; /* block, or NONE */
 } scheduled_node;
 
@@ -130,13 +133,19 @@ static inline int64_t dim_extent(op_dim d, int64_t batch, int64_t length) {
     return d.kind == OP_DIM_FIXED ? d.size : d.kind == OP_DIM_BATCH ? batch : length;
 }
 
+/* The second output of a node, where something uses it, else 0. Such a node is never cut into tiles or claimed into a group. */
+static inline tensor_id used_second(const placement *p, uint32_t node) {
+    tensor_id t = p->graph->nodes[node].second;
+    return t && p->uses[t] ? t : 0;
+}
+
 /* A whole tensor's view without memory: dims, contiguous strides, origin 0. */
 void view_whole(strand_plugin_tensor *v, const graph_tensor *t, int64_t batch, int64_t length);
 /* Cuts a view to [begin, end) of an axis, keeping its strides; origin grows by begin. Memory moves with it. */
 void view_cut(strand_plugin_tensor *v, int axis, int64_t begin, int64_t end);
 /* Bytes of a contiguous tensor of the view's dims, or false on overflow. */
 bool view_bytes(const strand_plugin_tensor *v, uint64_t *bytes);
-/* The node as a plugin sees it at the plan's maximum, without memory; `views` has room for MAX_INPUTS + 1. With tile > 0 the
+/* The node as a plugin sees it at the plan's maximum, without memory; `views` has room for NODE_VIEWS. With tile > 0 the
  * views of a node in a region are those of a tile of that extent. */
 void node_at_maximum(const placement *p, uint32_t node, int64_t tile, strand_plugin_node *out, strand_plugin_tensor *views);
 

@@ -27,7 +27,7 @@ uint64_t session_layout(const strand_plan *p, unsigned char *base, strand_sessio
     uint64_t nodes = at;
     at = place(base, at + group * sizeof(strand_plugin_node), 16);
     uint64_t views = at;
-    at = place(base, at + group * (STRAND_PLUGIN_MAX_INPUTS + 1) * sizeof(strand_plugin_tensor), host_alignment(p));
+    at = place(base, at + group * NODE_VIEWS * sizeof(strand_plugin_tensor), host_alignment(p));
     uint64_t data = at;
     at += p->schedule.bytes[0];
     if (base) {

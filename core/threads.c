@@ -7,6 +7,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -36,22 +37,77 @@ struct thread_pool {
     worker threads[];
 };
 
-/* "max 100000" or "150000 100000" -> processors, rounded up; 0 when there is no quota. */
-static int32_t cgroup_quota(void) {
-    int fd = open("/sys/fs/cgroup/cpu.max", O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return 0;
-    char text[64];
-    ssize_t n = read(fd, text, sizeof text - 1);
+/* The text of a small file, or false. */
+static bool read_text(const char *path, char *text, size_t room) {
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return false;
+    ssize_t n = read(fd, text, room - 1);
     close(fd);
-    if (n <= 0) return 0;
-    text[n] = 0;
-    char *end;
-    long long quota = strtoll(text, &end, 10);
-    if (end == text || quota <= 0) return 0;
-    long long period = strtoll(end, NULL, 10);
-    if (period <= 0) return 0;
-    long long cpus = (quota + period - 1) / period;
+    text[n > 0 ? n : 0] = 0;
+    return n > 0;
+}
+
+/* quota / period as processors, rounded up; 0 for no quota. */
+static int32_t processors(long long quota, long long period) {
+    if (quota <= 0 || period <= 0) return 0;
+    long long cpus = quota / period + (quota % period != 0);
     return cpus > 1024 ? 1024 : (int32_t)cpus;
+}
+
+/* The quota of one group: cpu.max of version 2 ("max 100000", "150000 100000"), or the two files of version 1. */
+static int32_t folder_quota(const char *folder) {
+    char path[1024], text[64], *end;
+    long long quota, period;
+    if (snprintf(path, sizeof path, "%s/cpu.max", folder) >= (int)sizeof path) return 0;
+    if (read_text(path, text, sizeof text)) {
+        quota = strtoll(text, &end, 10);
+        return end == text ? 0 : processors(quota, strtoll(end, NULL, 10));
+    }
+    snprintf(path, sizeof path, "%s/cpu.cfs_quota_us", folder);
+    if (!read_text(path, text, sizeof text)) return 0;
+    quota = strtoll(text, NULL, 10);
+    snprintf(path, sizeof path, "%s/cpu.cfs_period_us", folder);
+    period = read_text(path, text, sizeof text) ? strtoll(text, NULL, 10) : 0;
+    return processors(quota, period);
+}
+
+static int32_t smaller_quota(int32_t a, int32_t b) {
+    return !a || (b && b < a) ? b : a;
+}
+
+/* The smallest quota of the group at root/path and of the groups above it. */
+static int32_t quota_upwards(const char *root, const char *path) {
+    char folder[900];
+    int32_t least = 0;
+    int n = snprintf(folder, sizeof folder, "%s%s", root, path);
+    if (n < 0 || n >= (int)sizeof folder) return 0;
+    for (size_t floor = strlen(root);;) {
+        least = smaller_quota(least, folder_quota(folder));
+        char *slash = strrchr(folder, '/');
+        if (strlen(folder) <= floor || !slash) return least;
+        *slash = 0;
+    }
+}
+
+/* A line of /proc/self/cgroup is "0::/path" (version 2) or "4:cpu,cpuacct:/path". In a container that shows its own group as the
+ * root, the path may name folders that are not there: those have no quota files and are passed over. */
+int32_t threads_quota(const char *root, const char *self) {
+    char text[4096];
+    int32_t least = folder_quota(root);
+    if (!read_text(self, text, sizeof text)) return least;
+    for (char *line = text, *next; line && *line; line = next) {
+        next = strchr(line, '\n');
+        if (next) *next++ = 0;
+        char *controllers = strchr(line, ':'), *path = controllers ? strchr(controllers + 1, ':') : NULL, base[900];
+        if (!path) continue;
+        *controllers++ = 0;
+        *path++ = 0;
+        if (!*controllers) least = smaller_quota(least, quota_upwards(root, path));
+        if (strcmp(controllers, "cpu") && strncmp(controllers, "cpu,", 4) && !strstr(controllers, ",cpu")) continue;
+        if (snprintf(base, sizeof base, "%s/%s", root, controllers) < (int)sizeof base) least = smaller_quota(least, quota_upwards(base, path));
+        if (snprintf(base, sizeof base, "%s/cpu", root) < (int)sizeof base) least = smaller_quota(least, quota_upwards(base, path));
+    }
+    return least;
 }
 
 int32_t threads_available(void) {
@@ -65,7 +121,7 @@ int32_t threads_available(void) {
         long online = sysconf(_SC_NPROCESSORS_ONLN);
         n = online > 0 && online < 4096 ? (int32_t)online : 1;
     }
-    int32_t quota = cgroup_quota();
+    int32_t quota = threads_quota("/sys/fs/cgroup", "/proc/self/cgroup");
     return quota > 0 && quota < n ? quota : n;
 }
 

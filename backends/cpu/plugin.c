@@ -175,7 +175,8 @@ static strand_plugin_status run_one(const cpu_device *d, const strand_plugin_nod
             !(node->prepared.data && (node->inputs[i].flags & STRAND_TENSOR_CONSTANT))) { /* what was prepared may be gone */
             return cpu_fail(d, STRAND_PLUGIN_ERR_ARGUMENT, "%s: input %u has no memory", name, i);
         }
-    if (!node->outputs[0].memory.data) return cpu_fail(d, STRAND_PLUGIN_ERR_ARGUMENT, "%s: the output has no memory", name);
+    for (uint32_t i = 0; i < node->n_outputs; i++)
+        if (!node->outputs[i].memory.data) return cpu_fail(d, STRAND_PLUGIN_ERR_ARGUMENT, "%s: output %u has no memory", name, i);
     return op->run(d, node, scratch);
 }
 

@@ -5,6 +5,7 @@
 
 #include <pthread.h>
 #include <sched.h>
+#include <sys/stat.h>
 #include <stdatomic.h>
 #include <unistd.h>
 
@@ -151,6 +152,52 @@ static void processors_of_this_process(void **state) {
     if (f) fclose(f);
 }
 
+static void put_text(const char *root, const char *name, const char *text) {
+    char path[600];
+    snprintf(path, sizeof path, "%s/%s", root, name);
+    for (char *slash = strchr(path + strlen(root) + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
+        *slash = 0;
+        mkdir(path, 0700);
+        *slash = '/';
+    }
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    fputs(text, f);
+    fclose(f);
+}
+
+/* Groups made of files: the smallest quota on the way up counts, in both versions of the interface. */
+static void quotas_of_nested_groups(void **state) {
+    (void)state;
+    char root[] = "/tmp/strand-quota-XXXXXX", self[64], empty[64];
+    assert_non_null(mkdtemp(root));
+    snprintf(self, sizeof self, "%s/self", root);
+    snprintf(empty, sizeof empty, "%s/nothing", root);
+    put_text(root, "self", "0::/a/b\n");
+    assert_int_equal(threads_quota(root, self), 0);
+    put_text(root, "a/b/cpu.max", "max 100000\n");
+    assert_int_equal(threads_quota(root, self), 0);
+    put_text(root, "a/cpu.max", "250000 100000\n");
+    assert_int_equal(threads_quota(root, self), 3);
+    put_text(root, "a/b/cpu.max", "90000 100000\n");
+    assert_int_equal(threads_quota(root, self), 1);
+    put_text(root, "self", "0::/not/there\n");
+    assert_int_equal(threads_quota(root, self), 0);
+    put_text(root, "cpu.max", "200000 100000\n");
+    assert_int_equal(threads_quota(root, self), 2);
+    assert_int_equal(threads_quota(root, empty), 2);
+    put_text(root, "cpu.max", "rubbish");
+    put_text(root, "cpu,cpuacct/job/cpu.cfs_quota_us", "400000\n");
+    put_text(root, "cpu,cpuacct/job/cpu.cfs_period_us", "100000\n");
+    put_text(root, "self", "5:memory:/job\n4:cpu,cpuacct:/job/step\nno colon here\n");
+    assert_int_equal(threads_quota(root, self), 4);
+    put_text(root, "cpu,cpuacct/job/cpu.cfs_quota_us", "-1\n");
+    assert_int_equal(threads_quota(root, self), 0);
+    char command[128];
+    snprintf(command, sizeof command, "rm -r %s", root);
+    assert_int_equal(system(command), 0);
+}
+
 /* ---- context ---- */
 
 static void parameter_structs_of_any_size(void **state) {
@@ -251,6 +298,7 @@ int main(void) {
         cmocka_unit_test(loops_inside_loops),
         cmocka_unit_test(a_busy_pool),
         cmocka_unit_test(processors_of_this_process),
+        cmocka_unit_test(quotas_of_nested_groups),
         cmocka_unit_test(parameter_structs_of_any_size),
         cmocka_unit_test(the_embedders_loop),
         cmocka_unit_test(names),
