@@ -180,10 +180,29 @@ CPU_INLINE void last_up(int radix, float *y, const float *gate, int64_t length, 
 
 #define EACH_RADIX(X) X(1) X(2) X(3) X(4) X(5) X(8)
 
+/* The same from complex input, of which the imaginary part is n long. */
+CPU_INLINE void first_down_complex(int radix, const cpu_fft_source *s, float *p, int64_t vectors, const float *t) {
+    cv w[7];
+    ones(radix - 1, w, t);
+    for (int64_t v = 0; v < vectors; v++) {
+        cv x[8];
+#pragma GCC unroll 8
+        for (int k = 0; k < radix; k++) {
+            int64_t at = (v + k * vectors) * CPU_LANES;
+            x[k] = (cv){take(s, at), vf_load(s->imaginary + at)};
+            if (k) x[k] = times(x[k], w[k - 1]);
+        }
+        dft(radix, x);
+#pragma GCC unroll 8
+        for (int k = 0; k < radix; k++) st(p + (v + k * vectors) * STEP, x[k]);
+    }
+}
+
 static void first_pass(const cpu_fft *f, const cpu_fft_source *s, float *p) {
     int64_t vectors = f->n / f->first / CPU_LANES;
 #define CASE(r)                                                                                                                \
-    if (f->first == r) first_down(r, s, p, vectors, f->twiddle[0]);
+    if (f->first == r && !s->imaginary) first_down(r, s, p, vectors, f->twiddle[0]);                                            \
+    if (f->first == r && s->imaginary) first_down_complex(r, s, p, vectors, f->twiddle[0]);
     EACH_RADIX(CASE)
 #undef CASE
 }

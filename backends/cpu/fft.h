@@ -18,9 +18,10 @@ typedef struct cpu_fft {
     const float *leaf;                         /* LEAF_FLOATS a leaf */
 } cpu_fft;
 
-/* What the first pass reads: u (times gate, when there is one) for the first `length` positions, zeros to n. */
+/* What the first pass reads: u (times gate, when there is one) for the first `length` positions, zeros to n. A filter that also
+ * looks ahead has imaginary parts, n of them. */
 typedef struct cpu_fft_source {
-    const float *u, *gate;
+    const float *u, *gate, *imaginary;
     int64_t length;
 } cpu_fft_source;
 

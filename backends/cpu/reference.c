@@ -104,18 +104,21 @@ CPU_KERNEL(cpu_reference_short_conv) {
 
 CPU_KERNEL(cpu_reference_long_conv) {
     (void)device, (void)scratch;
+    const strand_op_long_conv *p = node->params;
     const strand_plugin_tensor *u = &node->inputs[0], *filter = &node->inputs[1], *out = &node->outputs[0];
-    const strand_plugin_tensor *pre = cpu_input(node, 3), *post = cpu_input(node, 4);
+    const strand_plugin_tensor *pre = cpu_input(node, 3), *post = cpu_input(node, 4), *back = cpu_input(node, 5);
     uint32_t channel = out->rank - 2, time = out->rank - 1;
+    int64_t length = out->dims[time], from = p->flags & STRAND_LONG_CONV_BACK_FROM_ZERO ? 0 : 1; /* back's first tap meets t + from */
     for (walk w = walk_over(out); w.left > 0; step(&w)) {
         int64_t t = w.index[time], at_u = there(&w, u, 0, false) - t, at_pre = pre ? there(&w, pre, 0, false) - t : 0;
-        int64_t at_filter = (w.index[channel] + out->origin[channel] - filter->origin[0]) * filter->strides[0];
-        double sum = 0, now = 0;
-        for (int64_t s = cpu_max(0, t - filter->dims[1] + 1); s <= t; s++) {
-            now = get(u, at_u + s) * (pre ? get(pre, at_pre + s) : 1);
-            sum += get(filter, at_filter + t - s) * now;
-        }
-        sum += vector_at(&w, cpu_input(node, 2), channel, 0) * now;
+        int64_t c = w.index[channel] + out->origin[channel], at_filter = (c - filter->origin[0]) * filter->strides[0];
+        double sum = 0;
+#define W(s) (get(u, at_u + (s)) * (pre ? get(pre, at_pre + (s)) : 1))
+        for (int64_t s = cpu_max(0, t - filter->dims[1] + 1); s <= t; s++) sum += get(filter, at_filter + t - s) * W(s);
+        for (int64_t j = 0; back && j < back->dims[1] && t + from + j < length; j++)
+            sum += get(back, (c - back->origin[0]) * back->strides[0] + j) * W(t + from + j);
+        sum += vector_at(&w, cpu_input(node, 2), channel, 0) * W(t);
+#undef W
         put(out, here(&w), (post ? get(post, there(&w, post, 0, false)) : 1) * sum);
     }
     return STRAND_PLUGIN_OK;

@@ -88,19 +88,21 @@ bool cpu_supports_short_conv(const strand_plugin_node *node, char *why, size_t w
 }
 
 bool cpu_supports_long_conv(const strand_plugin_node *node, char *why, size_t why_bytes) {
-    TRY(sane(node, 2, 5, why, why_bytes));
+    TRY(sane(node, 2, 6, why, why_bytes));
     TRY(f32(node, 0, node->n_inputs, why, why_bytes));
     const strand_op_long_conv *p = node->params;
-    const strand_plugin_tensor *u = &node->inputs[0], *filter = &node->inputs[1], *out = &node->outputs[0];
-    if (p->flags) NO("only the causal form is known");
+    const strand_plugin_tensor *u = &node->inputs[0], *out = &node->outputs[0];
+    if (p->flags & ~STRAND_LONG_CONV_BACK_FROM_ZERO) NO("unknown flags");
     if (out->rank < 2 || u->rank != out->rank) NO("u and the output are [..., C, L]");
     uint32_t channels = out->rank - 2, length = out->rank - 1;
     if (out->origin[length] != 0 || u->origin[length] != 0) NO("a tile along the length cannot be convolved");
     if (out->dims[length] > (int64_t)1 << 22) NO("longer than 2^22");
-    for (uint32_t i = 0; i < 5; i++)
-        if ((i == 0 || i >= 3) && !placed(node, i, false, why, why_bytes)) return false;
-    if (filter->rank != 2 || filter->dims[1] < 1 || filter->origin[1] != 0 || !covers(node, 1, 0, channels)) {
-        NO("filter is not [C, T]");
+    static const uint32_t sequences[] = {0, 3, 4}, filters[] = {1, 5};
+    for (int i = 0; i < 3; i++) TRY(placed(node, sequences[i], false, why, why_bytes));
+    for (int i = 0; i < 2; i++) {
+        const strand_plugin_tensor *f = cpu_input(node, filters[i]);
+        if (f && (f->rank != 2 || f->dims[1] < 1 || f->origin[1] != 0 || !covers(node, filters[i], 0, channels)))
+            NO("%s is not [C, T]", what[filters[i]]);
     }
     return vector(node, 2, channels, why, why_bytes);
 }

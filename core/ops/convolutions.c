@@ -25,13 +25,20 @@ static bool short_conv_axis(const op_shape *in, uint32_t n, const op_shape *out,
     return true;
 }
 
+static bool filter_of(const op_shape *k, op_dim channels) {
+    return k->dtype == STRAND_F32 && k->rank == 2 && op_dim_equal(k->dims[0], channels) &&
+           (k->dims[1].kind != OP_DIM_FIXED || k->dims[1].size > 0);
+}
+
 static strand_status long_conv_shape(const op_shape *in, uint32_t n, const void *params, op_shape *out, error *e) {
     const strand_op_long_conv *p = params;
     const op_shape *u = &in[0], *k = &in[1];
     if (u->dtype != STRAND_F32 || u->rank < 2) return bad(e, "u must be F32, [..., channels, length]");
-    if (p->flags) return bad(e, "unknown flags");
+    if (p->flags & ~STRAND_LONG_CONV_BACK_FROM_ZERO) return bad(e, "unknown flags");
     op_dim c = u->dims[u->rank - 2];
-    if (k->dtype != STRAND_F32 || k->rank != 2 || !op_dim_equal(k->dims[0], c)) return bad(e, "the filter must be F32, [channels, taps]");
+    if (!filter_of(k, c)) return bad(e, "the filter must be F32, [channels, taps]");
+    if (present(in, n, 5) && !filter_of(&in[5], c)) return bad(e, "the backward filter must be F32, [channels, taps]");
+    if (p->flags && !present(in, n, 5)) return bad(e, "there is no backward filter to begin at zero");
     if (!vector_or_absent(in, n, 2, c)) return bad(e, "the skip must be F32, [channels]");
     for (uint32_t i = 3; i < 5; i++)
         if (present(in, n, i) && (in[i].dtype != STRAND_F32 || !same_dims(&in[i], u))) return bad(e, "gates must have u's shape");
@@ -39,16 +46,23 @@ static strand_status long_conv_shape(const op_shape *in, uint32_t n, const void 
     return STRAND_OK;
 }
 
+/* Has input i u's shape: u itself, the gates? The others are one row, or one value, a channel. */
+static bool long_conv_sequence(uint32_t i) {
+    return i == 0 || i == 3 || i == 4;
+}
+
 static bool long_conv_axis(const op_shape *in, uint32_t n, const op_shape *out, const void *params, int axis, op_axis_rule *rules) {
-    (void)in;
     (void)params;
     all_whole(rules, n);
     for (uint32_t i = 0; i < n; i++)
-        if (i == 0 || i >= 3) rules[i] = (op_axis_rule){axis, 0, 0};
+        if (long_conv_sequence(i)) rules[i] = (op_axis_rule){axis, 0, 0};
     if (axis == out->rank - 2)
-        for (uint32_t i = 1; i < n && i < 3; i++) rules[i] = (op_axis_rule){0, 0, 0};
-    /* Along the length every output needs all that came before it: not a tile of bounded width. */
+        for (uint32_t i = 1; i < n; i++)
+            if (!long_conv_sequence(i)) rules[i] = (op_axis_rule){0, 0, 0};
+    /* Along the length every output needs all that came before it (and with a backward filter all that follows): not a tile of
+     * bounded width. */
     if (axis == out->rank - 1) rules[0].left = OP_UNBOUNDED;
+    if (axis == out->rank - 1 && present(in, n, 5)) rules[0].right = OP_UNBOUNDED;
     return axis != out->rank - 1;
 }
 
@@ -102,7 +116,7 @@ static bool decay_axis(const op_shape *in, uint32_t n, const op_shape *out, cons
 const op_row op_rows_convolutions[] = {
     /* id, version, name, inputs min/max, params, in place, prepared, tolerance, shape, axis rule, work */
     {STRAND_OP_SHORT_CONV, 1, "short_conv", 2, 3, PARAMS(strand_op_short_conv), 0, 0, 2e-6f, short_conv_shape, short_conv_axis, light_work},
-    {STRAND_OP_LONG_CONV, 1, "long_conv", 2, 5, PARAMS(strand_op_long_conv), 0, 2, 4e-6f, long_conv_shape, long_conv_axis, long_conv_work},
+    {STRAND_OP_LONG_CONV, 1, "long_conv", 2, 6, PARAMS(strand_op_long_conv), 1u << 4, 1u << 1 | 1u << 5, 2e-6f, long_conv_shape, long_conv_axis, long_conv_work},
     {STRAND_OP_POSITIONS, 1, "positions", 0, 0, PARAMS(strand_op_positions), 0, 0, 1e-6f, positions_shape, positions_axis, light_work},
     {STRAND_OP_DECAY_WINDOW, 1, "decay_window", 2, 2, PARAMS(strand_op_decay_window), 1, 0, 2e-6f, decay_shape, decay_axis, light_work},
 };

@@ -120,7 +120,7 @@ static void make_short_conv(ops_program *g, int index) {
 
 static void make_long_conv(ops_program *g, int index) {
     int64_t dims[4];
-    int rank = ops_batch_axes(g, dims, 2) + 2, optional = (int)ops_between(g, 0, 7);
+    int rank = ops_batch_axes(g, dims, 2) + 2, optional = (int)ops_between(g, 0, 15);
     strand_op_long_conv p = {0};
     dims[rank - 2] = ops_between(g, 1, 4);
     dims[rank - 1] = ops_length(g, index);
@@ -130,18 +130,25 @@ static void make_long_conv(ops_program *g, int index) {
         dims[0] = 1;
         dims[1] = 65537;
     }
-    int64_t taps = dims[rank - 1] + ops_between(g, 0, 30), c = dims[rank - 2];
-    if (ops_between(g, 0, 3) == 0 || longest) taps = ops_between(g, 1, longest ? 1000 : dims[rank - 1]);
-    int64_t f_dims[2] = {c, taps};
-    int in[5] = {ops_add(g, F32, rank, dims, OPS_NORMAL), ops_add(g, F32, 2, f_dims, OPS_NORMAL), -1, -1, -1};
-    if (ops_between(g, 0, 1)) g->tensors[in[1]].view.flags = STRAND_TENSOR_CONSTANT;
+    int64_t length = dims[rank - 1], c = dims[rank - 2], f_dims[2] = {c, length + ops_between(g, 0, 30)}, b_dims[2] = {c, f_dims[1]};
+    if (ops_between(g, 0, 3) == 0 || longest) f_dims[1] = ops_between(g, 1, longest ? 1000 : length);
+    if (ops_between(g, 0, 3) == 0 || longest) b_dims[1] = ops_between(g, 1, longest ? 1000 : length);
+    int in[6] = {ops_add(g, F32, rank, dims, OPS_NORMAL), ops_add(g, F32, 2, f_dims, OPS_NORMAL), -1, -1, -1, -1};
     if (optional & 1) in[2] = ops_vector(g, c);
     if (optional & 2) in[3] = ops_add(g, F32, rank, dims, OPS_NORMAL);
     if (optional & 4) in[4] = ops_add(g, F32, rank, dims, OPS_NORMAL);
-    ops_add_node(g, STRAND_OP_LONG_CONV, &p, sizeof p, 5, in, ops_add(g, F32, rank, dims, OPS_OUTPUT));
-    SAY("%lld channels of %lld, %lld taps, skip %d, pre %d, post %d, constant %u", (long long)ops_product(rank - 1, dims),
-        (long long)dims[rank - 1], (long long)taps, optional & 1, optional >> 1 & 1, optional >> 2,
-        g->tensors[in[1]].view.flags);
+    if (optional & 8) {
+        in[5] = ops_add(g, F32, 2, b_dims, OPS_NORMAL);
+        p.flags = ops_between(g, 0, 1) ? STRAND_LONG_CONV_BACK_FROM_ZERO : 0;
+    }
+    if (ops_between(g, 0, 1)) {
+        g->tensors[in[1]].view.flags = STRAND_TENSOR_CONSTANT;
+        if (in[5] >= 0 && ops_between(g, 0, 3)) g->tensors[in[5]].view.flags = STRAND_TENSOR_CONSTANT;
+    }
+    ops_add_node(g, STRAND_OP_LONG_CONV, &p, sizeof p, optional & 8 ? 6 : 5, in, ops_add(g, F32, rank, dims, OPS_OUTPUT));
+    SAY("%lld channels of %lld, %lld taps, skip %d, pre %d, post %d, back %lld, flags %u, constant %u", (long long)ops_product(rank - 1, dims),
+        (long long)length, (long long)f_dims[1], optional & 1, optional >> 1 & 1, optional >> 2 & 1,
+        (long long)(optional & 8 ? b_dims[1] : 0), p.flags, g->tensors[in[1]].view.flags);
 }
 
 static void make_reduce(ops_program *g, int index) {

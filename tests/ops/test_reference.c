@@ -59,6 +59,29 @@ static void geometric_filter(void **state) {
     near((double)y[199], 16, 1e-5);
 }
 
+/* An impulse at s gives the forward filter from s on, and the backward one before it, read outwards: its first tap just before
+ * s, or at s itself. */
+static void backward_filter_is_mirrored(void **state) {
+    (void)state;
+    for (uint32_t flags = 0; flags <= STRAND_LONG_CONV_BACK_FROM_ZERO; flags++) {
+        for (int s = 0; s < N; s += 9) {
+            float u[N] = {0}, filter[N], back[20], y[N], skip = 0.5f;
+            for (int i = 0; i < N; i++) filter[i] = wave(i);
+            for (int i = 0; i < 20; i++) back[i] = wave(5 * i + 2);
+            u[s] = 2;
+            strand_op_long_conv p = {.flags = flags};
+            strand_plugin_tensor in[6] = {matrix(u, 1, N), matrix(filter, 1, N), vector(&skip, 1), {0}, {0}, matrix(back, 1, 20)},
+                                 out = matrix(y, 1, N);
+            run(STRAND_OP_LONG_CONV, &p, in, 6, &out);
+            for (int t = 0; t < N; t++) {
+                int i = s - t - (flags ? 0 : 1);
+                double good = (t >= s ? 2 * (double)filter[t - s] : 0) + (i >= 0 && i < 20 ? 2 * (double)back[i] : 0) + (t == s);
+                near((double)y[t], good, 1e-6);
+            }
+        }
+    }
+}
+
 static void layer_norm_moments(void **state) {
     float x[3 * N], weight[N], y[3 * N], bias[N] = {0};
     strand_op_layer_norm p = {1e-12f};
@@ -229,4 +252,4 @@ static void lookups_and_sums(void **state) {
     }
 }
 
-REFERENCE_MAIN("reference", cmocka_unit_test(impulse_gives_filter), cmocka_unit_test(convolution_is_causal_and_linear), cmocka_unit_test(geometric_filter), cmocka_unit_test(layer_norm_moments), cmocka_unit_test(functions), cmocka_unit_test(products), cmocka_unit_test(short_taps), cmocka_unit_test(reductions), cmocka_unit_test(grid), cmocka_unit_test(window), cmocka_unit_test(casts), cmocka_unit_test(lookups_and_sums))
+REFERENCE_MAIN("reference", cmocka_unit_test(impulse_gives_filter), cmocka_unit_test(convolution_is_causal_and_linear), cmocka_unit_test(geometric_filter), cmocka_unit_test(backward_filter_is_mirrored), cmocka_unit_test(layer_norm_moments), cmocka_unit_test(functions), cmocka_unit_test(products), cmocka_unit_test(short_taps), cmocka_unit_test(reductions), cmocka_unit_test(grid), cmocka_unit_test(window), cmocka_unit_test(casts), cmocka_unit_test(lookups_and_sums))

@@ -75,6 +75,7 @@ static bool check_input(strand_plugin_device *d, const strand_plugin_node *nodes
 
 /* May the result lie exactly over input k? */
 static bool may_overwrite(const strand_plugin_node *n, uint32_t k) {
+    if (n->op == STRAND_OP_LONG_CONV) return k == 4;
     return k == 0 && (n->op == STRAND_OP_UNARY || n->op == STRAND_OP_BINARY || n->op == STRAND_OP_LAYER_NORM ||
                       n->op == STRAND_OP_DECAY_WINDOW);
 }

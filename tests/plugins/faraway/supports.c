@@ -83,7 +83,7 @@ static bool short_conv(const strand_plugin_node *n) {
 static bool long_conv(const strand_plugin_node *n) {
     const strand_plugin_tensor *k = input(n, 1), *out = n->outputs;
     if (!k || out->rank < 2 || k->rank != 2 || k->dims[1] != k->whole[1] || !covers(k, 0, out, out->rank - 2)) return false;
-    if (!history(input(n, 0), out, 0) || !vector(input(n, 2), out, out->rank - 2)) return false;
+    if (input(n, 5) || !history(input(n, 0), out, 0) || !vector(input(n, 2), out, out->rank - 2)) return false;
     return (!input(n, 3) || history(input(n, 3), out, 0)) && (!input(n, 4) || same_cover(input(n, 4), out));
 }
 
