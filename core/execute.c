@@ -205,6 +205,18 @@ static strand_status report(strand_session *s, double work) {
     return error_set(&s->error, STRAND_ERR_CANCELLED, "cancelled");
 }
 
+/* One step, timed when somebody wants to know: then what was given to a queue is waited for. */
+static strand_status one_step(strand_session *s, const step *st, const tile_range *r, const trace_tile *tile, const strand_tensor *const *inputs) {
+    double begin = s->trace ? trace_now() : 0;
+    strand_status status = st->kind == STEP_INPUT  ? take_input(s, st, inputs)
+                           : st->kind == STEP_COPY ? copy(s, s->plan->place.devices[st->device], st->from, st->to)
+                                                   : launch(s, st, r);
+    if (status || !s->trace) return status;
+    if (st->kind != STEP_INPUT && wait_for(s, s->plan->place.devices[st->device])) return s->error.status;
+    trace_step(s, st, tile, begin);
+    return STRAND_OK;
+}
+
 /* All tiles of the region that begins at step `first`; *next is the step behind it. */
 static strand_status run_region(strand_session *s, uint32_t first, uint32_t *next) {
     const schedule *sc = &s->plan->schedule;
@@ -215,8 +227,9 @@ static strand_status run_region(strand_session *s, uint32_t first, uint32_t *nex
     while (last < sc->n_steps && sc->steps[last].region == index && sc->steps[last].phase == sc->steps[first].phase) last++;
     for (int64_t begin = 0; begin < extent; begin += tile) {
         tile_range r = {true, begin, begin + tile < extent ? begin + tile : extent};
+        trace_tile t = {begin / tile, (extent + tile - 1) / tile, (double)(r.end - r.begin) / (double)extent};
         for (uint32_t i = first; i < last; i++)
-            if (launch(s, &sc->steps[i], &r) || report(s, sc->steps[i].phase == MAIN ? sc->steps[i].work * (double)(r.end - r.begin) / (double)extent : 0)) return s->error.status;
+            if (one_step(s, &sc->steps[i], &r, &t, NULL) || report(s, sc->steps[i].phase == MAIN ? sc->steps[i].work * t.part : 0)) return s->error.status;
     }
     *next = last;
     return STRAND_OK;
@@ -225,16 +238,14 @@ static strand_status run_region(strand_session *s, uint32_t first, uint32_t *nex
 static strand_status run_steps(strand_session *s, uint32_t from, uint32_t to, const strand_tensor *const *inputs) {
     const schedule *sc = &s->plan->schedule;
     const tile_range whole = {0};
+    const trace_tile all = {0, 1, 1};
     for (uint32_t i = from; i < to;) {
         const step *st = &sc->steps[i];
         if (st->region != NONE) {
             if (run_region(s, i, &i)) return s->error.status;
             continue;
         }
-        strand_status status = st->kind == STEP_INPUT  ? take_input(s, st, inputs)
-                               : st->kind == STEP_COPY ? copy(s, s->plan->place.devices[st->device], st->from, st->to)
-                                                       : launch(s, st, &whole);
-        if (status || report(s, st->phase == MAIN ? st->work : 0)) return s->error.status;
+        if (one_step(s, st, &whole, &all, inputs) || report(s, st->phase == MAIN ? st->work : 0)) return s->error.status;
         i++;
     }
     return STRAND_OK;
@@ -243,6 +254,7 @@ static strand_status run_steps(strand_session *s, uint32_t from, uint32_t to, co
 strand_status execute_run(strand_session *s, const strand_tensor *const *inputs) {
     const schedule *sc = &s->plan->schedule;
     s->done = 0;
+    if (s->trace) s->began = trace_now();
     if (s->prologue_length != s->length) {
         s->prologue_length = 0; /* a prologue that fails half-way is run again */
         if (run_steps(s, 0, sc->first_main, inputs)) goto failed;

@@ -342,16 +342,20 @@ static strand_status scratch_block(builder *b, const run_of_nodes *run, const st
     return bytes ? add_block(b, b->p->space[st->device], bytes, d->info.alignment, step_index, out) : STRAND_OK;
 }
 
-/* Rough operations of a node at the maximum, for progress. */
-static double node_work(const builder *b, uint32_t index) {
-    const graph_node *n = &b->g->nodes[index];
-    op_shape in[STRAND_PLUGIN_MAX_INPUTS] = {{0}}, out = b->g->tensors[n->output].shape;
+double schedule_node_work(const graph *g, uint32_t node, int64_t batch, int64_t length) {
+    const graph_node *n = &g->nodes[node];
+    op_shape in[STRAND_PLUGIN_MAX_INPUTS] = {{0}}, out = g->tensors[n->output].shape;
     for (uint32_t k = 0; k < n->n_inputs; k++) {
-        if (n->inputs[k]) in[k] = b->g->tensors[n->inputs[k]].shape;
-        for (int i = 0; i < in[k].rank; i++) in[k].dims[i].size = dim_extent(in[k].dims[i], b->p->batch, b->p->length);
+        if (n->inputs[k]) in[k] = g->tensors[n->inputs[k]].shape;
+        for (int i = 0; i < in[k].rank; i++) in[k].dims[i].size = dim_extent(in[k].dims[i], batch, length);
     }
-    for (int i = 0; i < out.rank; i++) out.dims[i].size = dim_extent(out.dims[i], b->p->batch, b->p->length);
+    for (int i = 0; i < out.rank; i++) out.dims[i].size = dim_extent(out.dims[i], batch, length);
     return n->op->work(in, &out, n->params);
+}
+
+/* At the maximum, for progress. */
+static double node_work(const builder *b, uint32_t index) {
+    return schedule_node_work(b->g, index, b->p->batch, b->p->length);
 }
 
 static strand_status add_scheduled(builder *b, const scheduled_node *n, uint32_t *out) {

@@ -139,6 +139,9 @@ static inline tensor_id used_second(const placement *p, uint32_t node) {
     return t && p->uses[t] ? t : 0;
 }
 
+/* Rough floating-point operations of a node for a run of this size. */
+double schedule_node_work(const graph *g, uint32_t node, int64_t batch, int64_t length);
+
 /* A whole tensor's view without memory: dims, contiguous strides, origin 0. */
 void view_whole(strand_plugin_tensor *v, const graph_tensor *t, int64_t batch, int64_t length);
 /* Cuts a view to [begin, end) of an axis, keeping its strides; origin grows by begin. Memory moves with it. */

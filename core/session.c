@@ -97,6 +97,8 @@ strand_status strand_session_open(strand_plan *p, const strand_session_params *g
     if (!params.block) s->allocator = c->allocator;
     s->progress = params.progress;
     s->progress_user = params.progress_user;
+    s->trace = params.trace;
+    s->trace_user = params.trace_user;
     s->check_finite = params.check_finite != 0;
     if (open_devices(s)) {
         e = s->error;

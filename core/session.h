@@ -28,6 +28,9 @@ struct strand_session {
     strand_plugin_tensor *views;
     strand_progress_fn progress;
     void *progress_user;
+    strand_trace_fn trace;
+    void *trace_user;
+    double began;               /* the current run, for the trace */
     bool check_finite;
     int64_t prologue_length;    /* the length for which the prologue last ran; 0: never */
     int64_t batch, length;      /* of the current run */
@@ -44,6 +47,15 @@ strand_status execute_load(strand_session *s);
 void execute_drain(strand_session *s);
 /* Where a whole instance in the host's space stands. */
 void *execute_host_address(const strand_session *s, uint32_t instance);
+
+/* A step as the trace is told of it: one tile of its region (0 of 1 where it is not cut), which is so large a part of the whole.
+ * `begin` is what trace_now said before it (trace.c). */
+typedef struct trace_tile {
+    int64_t index, count;
+    double part;
+} trace_tile;
+double trace_now(void);
+void trace_step(strand_session *s, const step *st, const trace_tile *tile, double begin);
 
 /* Bytes of a session of this plan in one block, and the parts' places when `base` is not NULL (session.c). */
 uint64_t session_layout(const strand_plan *p, unsigned char *base, strand_session **session);

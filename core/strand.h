@@ -293,6 +293,23 @@ STRAND_API strand_status strand_plan_node(const strand_plan *plan, int32_t index
 /* Called between steps with the fraction done (0 to 1). Return nonzero to cancel: the run ends with STRAND_ERR_CANCELLED. */
 typedef int (*strand_progress_fn)(void *user, double done);
 
+/* One step of a run, when it is done: an operator, or several that ran as one, or a tensor moved. */
+typedef struct strand_step_info {
+    uint32_t size;       /* of this struct, as the library knows it: it grows at its end */
+    int32_t node;        /* its (first) operator, by its index for strand_plan_node; -1 where no operator ran */
+    int32_t nodes;       /* operators that ran as one; 0: none */
+    const char *kind;    /* "launch"; "prepare": makes a constant that an operator wants; "input", "copy": moves a tensor */
+    const char *name;    /* of the operator, or of the tensor; lives as long as the plan */
+    const char *op;      /* "" where no operator ran */
+    const char *backend;
+    int64_t tile, tiles; /* which tile of its region, and how many this run has; 0 of 1 where nothing is cut */
+    int32_t kept;        /* nonzero: made once a length and kept, not in every run */
+    double begin;        /* seconds since the run began */
+    double seconds;      /* that it took */
+    double work;         /* rough floating-point operations, those of this tile; 0 for what only moves or prepares */
+} strand_step_info;
+typedef void (*strand_trace_fn)(void *user, const strand_step_info *step);
+
 typedef struct strand_session_params {
     uint32_t size;
     int32_t check_finite;  /* nonzero: a NaN or infinity in an output is STRAND_ERR_NUMERIC */
@@ -301,6 +318,8 @@ typedef struct strand_session_params {
     size_t block_bytes;
     strand_progress_fn progress;
     void *progress_user;
+    strand_trace_fn trace; /* NULL: nothing is timed. Called after every step, which waits for the device's queue meanwhile */
+    void *trace_user;
 } strand_session_params;
 
 STRAND_API void strand_session_params_init(strand_session_params *params);
