@@ -60,6 +60,13 @@ static inline bool vector(const strand_plugin_node *node, uint32_t i, uint32_t o
     return true;
 }
 
+/* Is this a function of UNARY, or an activation, with parameters that it can have? */
+static inline bool known_function(uint32_t kind, float alpha, float beta) {
+    if (kind == STRAND_UNARY_SOFTCAP) return alpha > 0;
+    if (kind == STRAND_UNARY_CLAMP) return alpha <= beta;
+    return kind <= STRAND_UNARY_LAST;
+}
+
 #define TRY(test)                                                                                                              \
     if (!(test)) return false
 

@@ -112,7 +112,7 @@ static void place_element(element_node *e, const strand_plugin_node *node) {
             e->rate_stride = in->strides[0];
             e->rate = cpu_f32(in) + cpu_lead(in, 0, out, 0) * in->strides[0];
         } else {
-            cpu_place(out, in, node->op == STRAND_OP_BINARY && i == 1, &e->inputs[i].at);
+            cpu_place(out, in, node->op == STRAND_OP_BINARY, &e->inputs[i].at);
         }
     }
 }
@@ -122,19 +122,23 @@ static const float *input_row(const row_input *in, const int64_t *dims, int64_t 
     return (const float *)(const void *)cpu_row(&in->at, dims, row) + (in->at.strides[STRAND_PLUGIN_RANK - 1] ? column : 0);
 }
 
+static int64_t input_step(const row_input *in) {
+    return in->inside || in->at.strides[STRAND_PLUGIN_RANK - 1] != 0;
+}
+
 /* y = the node applied to `here`, columns [column, column + n) of a row; y may be `here`. */
 static void element_row(const element_node *e, float *y, const float *here, const int64_t *dims, int64_t row, int64_t column,
                         int64_t n) {
     const float *a = input_row(&e->inputs[0], dims, row, column, here);
     if (e->node->op == STRAND_OP_UNARY) {
-        cpu_unary_row(((const strand_op_unary *)e->node->params)->kind, y, a, n);
+        const strand_op_unary *p = e->node->params;
+        cpu_unary_row(p->kind, p->alpha, p->beta, y, a, n);
     } else if (e->node->op == STRAND_OP_DECAY_WINDOW) {
         float rate = e->rate[row % dims[2] * e->rate_stride];
         cpu_decay_row(e->node->params, y, a, rate, e->node->outputs[0].origin[1] + column, n);
     } else {
         const float *b = input_row(&e->inputs[1], dims, row, column, here);
-        int64_t step = e->inputs[1].inside || e->inputs[1].at.strides[STRAND_PLUGIN_RANK - 1] != 0;
-        cpu_binary_row(((const strand_op_binary *)e->node->params)->kind, y, a, b, step, n);
+        cpu_binary_rows(e->node->params, y, a, input_step(&e->inputs[0]), b, input_step(&e->inputs[1]), n);
     }
 }
 

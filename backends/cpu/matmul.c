@@ -59,7 +59,7 @@ static void finish(const cpu_product *p, int64_t row, int64_t m, int64_t column,
             cpu_binary_row(STRAND_BINARY_ADD, c, c, p->bias + (row + i) * p->bias_stride, 0, n);
         if (p->bias_kind == STRAND_BIAS_COLUMNS)
             cpu_binary_row(STRAND_BINARY_ADD, c, c, p->bias + column * p->bias_stride, 1, n);
-        cpu_unary_row(p->activation, c, c, n);
+        cpu_unary_row(p->activation, p->alpha, p->beta, c, c, n);
     }
 }
 
@@ -113,7 +113,9 @@ void cpu_product_of(const strand_plugin_node *node, cpu_product *p) {
                        .n = out->dims[out->rank - 1],
                        .k = a->dims[ka],
                        .bias_kind = o->bias,
-                       .activation = o->activation};
+                       .activation = o->activation,
+                       .alpha = o->alpha,
+                       .beta = o->beta};
     if (o->transpose_a) p->a.outer = 1; /* an extent of 1 may come with any stride */
     if (!o->transpose_a) p->a.inner = 1;
     if (o->transpose_b) p->b.inner = 1;

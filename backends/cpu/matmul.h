@@ -16,6 +16,7 @@ typedef struct cpu_product {
     cpu_factor a, b;
     int64_t m, n, k;
     uint32_t bias_kind, activation;
+    float alpha, beta; /* of the activation */
     const float *bias; /* of row 0 or column 0 */
     int64_t bias_stride;
 } cpu_product;

@@ -37,7 +37,7 @@ CPU_KERNEL(cpu_reference_matmul) {
         double sum = 0;
         for (int64_t k = 0; k < a->dims[ak]; k++) sum += get(a, at_a + k * a->strides[ak]) * get(b, at_b + k * b->strides[bk]);
         sum += vector_at(&w, bias, p->bias == STRAND_BIAS_ROWS ? m_axis : n_axis, 0);
-        put(out, here(&w), function(p->activation, sum));
+        put(out, here(&w), function(p->activation, (double)p->alpha, (double)p->beta, sum));
     }
     return STRAND_PLUGIN_OK;
 }
@@ -67,9 +67,28 @@ CPU_KERNEL(cpu_reference_unary) {
     const strand_op_unary *p = node->params;
     const strand_plugin_tensor *x = &node->inputs[0], *out = &node->outputs[0];
     for (walk w = walk_over(out); w.left > 0; step(&w)) {
-        put(out, here(&w), function(p->kind, get(x, there(&w, x, 0, false))));
+        put(out, here(&w), function(p->kind, (double)p->alpha, (double)p->beta, get(x, there(&w, x, 0, false))));
     }
     return STRAND_PLUGIN_OK;
+}
+
+static double combine(uint32_t kind, double a, double b) {
+    switch (kind) {
+    case STRAND_BINARY_ADD:
+        return a + b;
+    case STRAND_BINARY_MUL:
+        return a * b;
+    case STRAND_BINARY_SUB:
+        return a - b;
+    case STRAND_BINARY_DIV:
+        return a / b;
+    case STRAND_BINARY_MAX:
+        return a > b || a != a ? a : b;
+    case STRAND_BINARY_MIN:
+        return a < b || a != a ? a : b;
+    default:
+        return a < 0 ? NAN : pow(fabs(a), b);
+    }
 }
 
 CPU_KERNEL(cpu_reference_binary) {
@@ -77,9 +96,9 @@ CPU_KERNEL(cpu_reference_binary) {
     const strand_op_binary *p = node->params;
     const strand_plugin_tensor *out = &node->outputs[0];
     for (walk w = walk_over(out); w.left > 0; step(&w)) {
-        double a = get(&node->inputs[0], there(&w, &node->inputs[0], 0, false));
+        double a = get(&node->inputs[0], there(&w, &node->inputs[0], 0, true));
         double b = get(&node->inputs[1], there(&w, &node->inputs[1], 0, true));
-        put(out, here(&w), p->kind == STRAND_BINARY_ADD ? a + b : p->kind == STRAND_BINARY_MUL ? a * b : a - b);
+        put(out, here(&w), combine(p->kind, function(p->activation, (double)p->alpha, (double)p->beta, a), b));
     }
     return STRAND_PLUGIN_OK;
 }

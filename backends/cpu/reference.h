@@ -77,14 +77,20 @@ static inline double vector_at(const walk *w, const strand_plugin_tensor *in, ui
     return in ? get(in, (w->index[oa] + w->out->origin[oa] - in->origin[0]) * in->strides[0]) : absent;
 }
 
-static inline double function(uint32_t kind, double x) {
+/* x times a factor that may vanish where x is infinite. */
+static inline double gated(double x, double factor) {
+    return factor == 0 ? 0 : x * factor;
+}
+
+/* f of UNARY, and activations, as strand_ops.h says them. */
+static inline double function(uint32_t kind, double alpha, double beta, double x) {
     switch (kind) {
     case STRAND_UNARY_GELU_TANH:
-        return x / 2 * (1 + tanh(sqrt(2 / PI) * (x + 0.044715 * x * x * x)));
+        return gated(x, 1 / (1 + exp(-2 * sqrt(2 / PI) * (x + 0.044715 * x * x * x)))); /* (1 + tanh u)/2 = 1/(1 + e^-2u) */
     case STRAND_UNARY_GELU:
-        return x / 2 * erfc(-x / sqrt(2.0));
+        return gated(x, erfc(-x / sqrt(2.0)) / 2);
     case STRAND_UNARY_SILU:
-        return x / (1 + exp(-x));
+        return gated(x, 1 / (1 + exp(-x)));
     case STRAND_UNARY_SIGMOID:
         return 1 / (1 + exp(-x));
     case STRAND_UNARY_SIN:
@@ -95,6 +101,48 @@ static inline double function(uint32_t kind, double x) {
         return tanh(x);
     case STRAND_UNARY_RELU:
         return x > 0 || x != x ? x : 0;
+    case STRAND_UNARY_SOFTPLUS:
+        return x > 20 ? x : log1p(exp(x));
+    case STRAND_UNARY_SQUARED_RELU:
+        return x > 0 || x != x ? x * x : 0;
+    case STRAND_UNARY_LEAKY_RELU:
+        return x < 0 ? alpha * x : x;
+    case STRAND_UNARY_COS:
+        return cos(x);
+    case STRAND_UNARY_LOG:
+        return log(x);
+    case STRAND_UNARY_SQRT:
+        return sqrt(x);
+    case STRAND_UNARY_RSQRT:
+        return 1 / sqrt(x);
+    case STRAND_UNARY_RECIPROCAL:
+        return 1 / x;
+    case STRAND_UNARY_SQUARE:
+        return x * x;
+    case STRAND_UNARY_ABS:
+        return fabs(x);
+    case STRAND_UNARY_NEG:
+        return -x;
+    case STRAND_UNARY_AFFINE:
+        return alpha * x + beta;
+    case STRAND_UNARY_CLAMP:
+        return x < alpha ? alpha : x > beta ? beta : x;
+    case STRAND_UNARY_ELU:
+        return x > 0 ? x : alpha * expm1(x);
+    case STRAND_UNARY_QUICK_GELU:
+        return gated(x, 1 / (1 + exp(-1.702 * x)));
+    case STRAND_UNARY_SOFTCAP:
+        return alpha * tanh(x / alpha);
+    case STRAND_UNARY_LOG_SIGMOID:
+        return x > 0 ? -log1p(exp(-x)) : x - log1p(exp(x));
+    case STRAND_UNARY_ERF:
+        return erf(x);
+    case STRAND_UNARY_LAPLACE:
+        return erfc(-(x - sqrt(0.5)) * sqrt(2 * PI)) / 2;
+    case STRAND_UNARY_EXPM1:
+        return expm1(x);
+    case STRAND_UNARY_LOG1P:
+        return log1p(x);
     default:
         return x;
     }

@@ -59,7 +59,7 @@ bool cpu_supports_unary(const strand_plugin_node *node, char *why, size_t why_by
     TRY(sane(node, 1, 1, why, why_bytes));
     TRY(f32(node, 0, 1, why, why_bytes));
     const strand_op_unary *p = node->params;
-    if (p->kind > STRAND_UNARY_RELU) NO("unknown function %u", p->kind);
+    if (!known_function(p->kind, p->alpha, p->beta)) NO("unknown function %u, or parameters that it cannot have", p->kind);
     return placed(node, 0, false, why, why_bytes);
 }
 
@@ -67,8 +67,9 @@ bool cpu_supports_binary(const strand_plugin_node *node, char *why, size_t why_b
     TRY(sane(node, 2, 2, why, why_bytes));
     TRY(f32(node, 0, 2, why, why_bytes));
     const strand_op_binary *p = node->params;
-    if (p->kind > STRAND_BINARY_SUB) NO("unknown function %u", p->kind);
-    TRY(placed(node, 0, false, why, why_bytes));
+    if (p->kind > STRAND_BINARY_LAST) NO("unknown function %u", p->kind);
+    if (!known_function(p->activation, p->alpha, p->beta)) NO("unknown activation, or parameters that it cannot have");
+    TRY(placed(node, 0, true, why, why_bytes));
     return placed(node, 1, true, why, why_bytes);
 }
 

@@ -3,45 +3,77 @@
 #include "rows.h"
 #include "vecmath.h"
 
-CPU_INLINE vf identity(vf x) {
-    return x;
-}
-CPU_INLINE vf relu(vf x) {
+CPU_INLINE vf positive(vf x) {
     return vf_select(x <= 0.0f, vf_zero(), x);
 }
+CPU_INLINE vf clamp(vf x, vf low, vf high) {
+    x = vf_select(x < low, low, x);
+    return vf_select(x > high, high, x);
+}
 
-/* Whole vectors, then the last elements through the same instructions. */
+/* Whole vectors, then the last elements through the same instructions. f is an expression of x, alpha and beta. */
 #define ROW(name, f)                                                                                                           \
-    static void name(float *y, const float *x, int64_t n) {                                                                    \
+    static void name(float *to, const float *from, int64_t n, vf alpha, vf beta) {                                             \
         int64_t i = 0;                                                                                                         \
-        for (; i + CPU_LANES <= n; i += CPU_LANES) vf_store(y + i, f(vf_load(x + i)));                                         \
-        if (i < n) vf_store_part(y + i, f(vf_load_part(x + i, n - i)), n - i);                                                 \
+        (void)alpha, (void)beta;                                                                                               \
+        for (; i + CPU_LANES <= n; i += CPU_LANES) {                                                                           \
+            vf x = vf_load(from + i);                                                                                          \
+            vf_store(to + i, f);                                                                                               \
+        }                                                                                                                      \
+        if (i < n) {                                                                                                           \
+            vf x = vf_load_part(from + i, n - i);                                                                              \
+            vf_store_part(to + i, f, n - i);                                                                                   \
+        }                                                                                                                      \
     }
 
-ROW(identity_row, identity)
-ROW(gelu_tanh_row, vf_gelu_tanh)
-ROW(gelu_row, vf_gelu)
-ROW(silu_row, vf_silu)
-ROW(sigmoid_row, vf_sigmoid)
-ROW(sin_row, vf_sin)
-ROW(exp_row, vf_exp)
-ROW(tanh_row, vf_tanh)
-ROW(relu_row, relu)
+/* X(kind, name, f) */
+#define FUNCTIONS(X)                                                                                                           \
+    X(IDENTITY, identity, x)                                                                                                   \
+    X(GELU_TANH, gelu_tanh, vf_gelu_tanh(x))                                                                                   \
+    X(GELU, gelu, vf_gelu(x))                                                                                                  \
+    X(SILU, silu, vf_silu(x))                                                                                                  \
+    X(SIGMOID, sigmoid, vf_sigmoid(x))                                                                                         \
+    X(SIN, sine, vf_sin(x))                                                                                                    \
+    X(EXP, exponential, vf_exp(x))                                                                                             \
+    X(TANH, tangent, vf_tanh(x))                                                                                               \
+    X(RELU, relu, positive(x))                                                                                                 \
+    X(SOFTPLUS, softplus, vf_softplus(x))                                                                                      \
+    X(SQUARED_RELU, squared_relu, positive(x) * positive(x))                                                                   \
+    X(LEAKY_RELU, leaky_relu, vf_select(x < 0.0f, alpha * x, x))                                                               \
+    X(COS, cosine, vf_cos(x))                                                                                                  \
+    X(LOG, logarithm, vf_log(x))                                                                                               \
+    X(SQRT, root, vf_sqrt(x))                                                                                                  \
+    X(RSQRT, reciprocal_root, 1.0f / vf_sqrt(x))                                                                               \
+    X(RECIPROCAL, reciprocal, 1.0f / x)                                                                                        \
+    X(SQUARE, square, x * x)                                                                                                   \
+    X(ABS, absolute, vf_abs(x))                                                                                                \
+    X(NEG, negative, -x)                                                                                                       \
+    X(AFFINE, affine, vf_fma(alpha, x, beta))                                                                                  \
+    X(CLAMP, clamped, clamp(x, alpha, beta))                                                                                   \
+    X(ELU, elu, vf_select(x > 0.0f, x, alpha * vf_expm1(x)))                                                                   \
+    X(QUICK_GELU, quick_gelu, vf_quick_gelu(x))                                                                                \
+    X(SOFTCAP, softcap, alpha * vf_tanh(x / alpha))                                                                            \
+    X(LOG_SIGMOID, log_sigmoid, vf_log_sigmoid(x))                                                                             \
+    X(ERF, error_function, vf_erf(x))                                                                                          \
+    X(LAPLACE, laplace, vf_laplace(x))                                                                                         \
+    X(EXPM1, exponential_less_1, vf_expm1(x))                                                                                  \
+    X(LOG1P, logarithm_of_1_more, vf_log1p(x))
 
-void cpu_unary_row(uint32_t kind, float *y, const float *x, int64_t n) {
-    static void (*const rows[])(float *, const float *, int64_t) = {
-        [STRAND_UNARY_IDENTITY] = identity_row, [STRAND_UNARY_GELU_TANH] = gelu_tanh_row, [STRAND_UNARY_GELU] = gelu_row,
-        [STRAND_UNARY_SILU] = silu_row,         [STRAND_UNARY_SIGMOID] = sigmoid_row,     [STRAND_UNARY_SIN] = sin_row,
-        [STRAND_UNARY_EXP] = exp_row,           [STRAND_UNARY_TANH] = tanh_row,           [STRAND_UNARY_RELU] = relu_row};
+#define MAKE(kind, name, f) ROW(name##_row, f)
+FUNCTIONS(MAKE)
+
+void cpu_unary_row(uint32_t kind, float alpha, float beta, float *y, const float *x, int64_t n) {
+#define ENTRY(kind, name, f) [STRAND_UNARY_##kind] = name##_row,
+    static void (*const rows[STRAND_UNARY_LAST + 1])(float *, const float *, int64_t, vf, vf) = {FUNCTIONS(ENTRY)};
     if (kind == STRAND_UNARY_IDENTITY && y == x) return;
-    rows[kind](y, x, n);
+    rows[kind](y, x, n, vf_set(alpha), vf_set(beta));
 }
 
 typedef struct job {
     cpu_operand out, x;
     int64_t dims[STRAND_PLUGIN_RANK];
     cpu_pieces pieces;
-    uint32_t kind;
+    const strand_op_unary *params;
 } job;
 
 static void body(void *arg, int64_t i, int32_t worker) {
@@ -51,13 +83,13 @@ static void body(void *arg, int64_t i, int32_t worker) {
     cpu_piece(&j->pieces, i, &row, &end, &column, &width);
     for (; row < end; row++) {
         float *y = (float *)(void *)cpu_row(&j->out, j->dims, row) + column;
-        cpu_unary_row(j->kind, y, (const float *)(const void *)cpu_row(&j->x, j->dims, row) + column, width);
+        const float *x = (const float *)(const void *)cpu_row(&j->x, j->dims, row) + column;
+        cpu_unary_row(j->params->kind, j->params->alpha, j->params->beta, y, x, width);
     }
 }
 
 CPU_KERNEL(cpu_unary) {
-    const strand_op_unary *p = node->params;
-    job j = {.kind = p->kind};
+    job j = {.params = node->params};
     cpu_operand *const operands[] = {&j.out, &j.x};
     (void)scratch;
     cpu_extents(&node->outputs[0], j.dims);

@@ -24,30 +24,36 @@ static strand_status unary_shape(const op_shape *in, uint32_t n, const void *par
     (void)n;
     const strand_op_unary *p = params;
     if (in[0].dtype != STRAND_F32) return bad(e, "x must be F32");
-    if (p->kind > STRAND_UNARY_RELU) return bad(e, "unknown function");
+    if (!known_function(p->kind, p->alpha, p->beta)) return bad(e, "unknown function, or parameters that it cannot have");
     *out = in[0];
     return STRAND_OK;
+}
+
+static bool is_one(op_dim d) {
+    return op_dim_equal(d, (op_dim){OP_DIM_FIXED, 1});
 }
 
 static strand_status binary_shape(const op_shape *in, uint32_t n, const void *params, op_shape *out, error *e) {
     (void)n;
     const strand_op_binary *p = params;
     if (in[0].dtype != STRAND_F32 || in[1].dtype != STRAND_F32) return bad(e, "a and b must be F32");
-    if (p->kind > STRAND_BINARY_SUB) return bad(e, "unknown function");
+    if (p->kind > STRAND_BINARY_LAST) return bad(e, "unknown function");
+    if (!known_function(p->activation, p->alpha, p->beta)) return bad(e, "unknown activation, or parameters that it cannot have");
     if (in[0].rank != in[1].rank) return bad(e, "a and b must have the same number of axes");
-    for (int i = 0; i < in[0].rank; i++)
-        if (!op_dim_equal(in[0].dims[i], in[1].dims[i]) && !op_dim_equal(in[1].dims[i], (op_dim){OP_DIM_FIXED, 1}))
-            return bad(e, "b's extents must be those of a, or 1");
     *out = in[0];
+    for (int i = 0; i < in[0].rank; i++) {
+        if (!op_dim_equal(in[0].dims[i], in[1].dims[i]) && !is_one(in[0].dims[i]) && !is_one(in[1].dims[i]))
+            return bad(e, "extents of a and b must be equal, or 1 in one of them");
+        if (is_one(in[0].dims[i])) out->dims[i] = in[1].dims[i];
+    }
     return STRAND_OK;
 }
 
 static bool binary_axis(const op_shape *in, uint32_t n, const op_shape *out, const void *params, int axis, op_axis_rule *rules) {
-    (void)out;
     (void)params;
     all_whole(rules, n);
-    rules[0] = (op_axis_rule){axis, 0, 0};
-    if (op_dim_equal(in[0].dims[axis], in[1].dims[axis])) rules[1] = (op_axis_rule){axis, 0, 0};
+    for (uint32_t i = 0; i < 2; i++)
+        if (op_dim_equal(in[i].dims[axis], out->dims[axis])) rules[i] = (op_axis_rule){axis, 0, 0};
     return true;
 }
 
@@ -90,7 +96,7 @@ const op_row op_rows_elementwise[] = {
     /* id, version, name, inputs min/max, params, in place, prepared, tolerance, shape, axis rule, work */
     {STRAND_OP_LAYER_NORM, 1, "layer_norm", 2, 3, PARAMS(strand_op_layer_norm), 1, 0, 1e-5f, layer_norm_shape, layer_norm_axis, light_work},
     {STRAND_OP_UNARY, 1, "unary", 1, 1, PARAMS(strand_op_unary), 1, 0, 2e-6f, unary_shape, same_axis, light_work},
-    {STRAND_OP_BINARY, 1, "binary", 2, 2, PARAMS(strand_op_binary), 1, 0, 1e-6f, binary_shape, binary_axis, light_work},
+    {STRAND_OP_BINARY, 1, "binary", 2, 2, PARAMS(strand_op_binary), 3, 0, 3e-6f, binary_shape, binary_axis, light_work},
     {STRAND_OP_REDUCE, 1, "reduce", 1, 2, PARAMS(strand_op_reduce), 0, 0, 1e-5f, reduce_shape, reduce_axis, light_work},
     {STRAND_OP_CAST, 1, "cast", 1, 1, 0, 0, 0, 0.0f, cast_shape, same_axis, light_work},
 };

@@ -26,6 +26,13 @@ static inline bool vector_or_absent(const op_shape *inputs, uint32_t n, uint32_t
     return !present(inputs, n, i) || (inputs[i].dtype == STRAND_F32 && inputs[i].rank == 1 && op_dim_equal(inputs[i].dims[0], d));
 }
 
+/* Is this a function of UNARY, or an activation, with parameters that it can have? */
+static inline bool known_function(uint32_t kind, float alpha, float beta) {
+    if (kind == STRAND_UNARY_SOFTCAP) return alpha > 0;
+    if (kind == STRAND_UNARY_CLAMP) return alpha <= beta;
+    return kind <= STRAND_UNARY_LAST;
+}
+
 static inline bool same_dims(const op_shape *a, const op_shape *b) {
     if (a->rank != b->rank) return false;
     for (int i = 0; i < a->rank; i++)

@@ -316,7 +316,7 @@ static void shape_errors_name_the_node(void **state) {
         {"node 'case': input 1 of matmul is missing", STRAND_OP_MATMUL, 1, 0, 0, 3},
         {"node 'case': operator 2 does not take 1 inputs", STRAND_OP_MATMUL, 1, 0, 0, 1},
         {"node 'case': operator 99 does not take 1 inputs", 99, 1, 0, 0, 1},
-        {"node 'case' (binary): b's extents must be those of a, or 1", STRAND_OP_BINARY, 1, 5, 0, 2},
+        {"node 'case' (binary): extents of a and b must be equal, or 1 in one of them", STRAND_OP_BINARY, 1, 5, 0, 2},
         {"node 'case' (binary): a and b must have the same number of axes", STRAND_OP_BINARY, 1, 4, 0, 2},
         {"node 'case' (gather): ids must be I32 or I64", STRAND_OP_GATHER, 2, 4, 0, 2},
         {"node 'case' (short_conv): the weight must be F32, [channels, taps]", STRAND_OP_SHORT_CONV, 1, 2, 0, 2},

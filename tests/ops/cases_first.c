@@ -84,23 +84,60 @@ static void make_layer_norm(ops_program *g, int index) {
     SAY("%lld rows of %lld, bias %d", (long long)ops_product(rank - 1, dims), (long long)dims[rank - 1], with_bias);
 }
 
+/* Away from zero, where reciprocals dwarf everything else. */
+static float above(float x) {
+    return fabsf(x) + 0.01f;
+}
+
+/* Some elements become the ends of arithmetic. */
+static void make_special(ops_program *g, int tensor) {
+    static const float specials[] = {NAN, INFINITY, -INFINITY, 0.0f, -0.0f, 1.0f, -1.0f, 1e-40f, 0x1p-126f};
+    const ops_tensor *t = &g->tensors[tensor];
+    int64_t n = ops_count(&t->view);
+    for (int i = 0; i < 9; i++) memcpy(t->start + ops_place(t, &t->view, ops_between(g, 0, n - 1)), &specials[i], 4);
+}
+
+static bool of_positive(uint32_t kind) {
+    return kind == STRAND_UNARY_LOG || kind == STRAND_UNARY_SQRT || kind == STRAND_UNARY_RSQRT || kind == STRAND_UNARY_RECIPROCAL ||
+           kind == STRAND_UNARY_LOG1P;
+}
+
+static bool grows_fast(uint32_t kind) {
+    return kind == STRAND_UNARY_EXP || kind == STRAND_UNARY_EXPM1;
+}
+
 static void make_unary(ops_program *g, int index) {
     int64_t dims[4];
     int rank = rows_shape(g, dims, 5000);
-    strand_op_unary p = {(uint32_t)(index % 9)};
-    int x = ops_add(g, F32, rank, dims, p.kind == STRAND_UNARY_EXP ? OPS_NORMAL : OPS_WIDE);
+    strand_op_unary p = {(uint32_t)(index % (STRAND_UNARY_LAST + 1)), 0, 0};
+    ops_function_parameters(g, p.kind, &p.alpha, &p.beta);
+    int x = ops_add(g, F32, rank, dims, grows_fast(p.kind) || ops_between(g, 0, 2) == 0 ? OPS_NORMAL : OPS_WIDE);
+    if (of_positive(p.kind)) ops_map(g, x, above);
+    if (ops_product(rank, dims) >= 16 && ops_between(g, 0, 1)) make_special(g, x);
+    if (p.kind == STRAND_UNARY_AFFINE) g->slack = 30; /* few elements may all cancel */
     ops_add_node(g, STRAND_OP_UNARY, &p, sizeof p, 1, &x, ops_add(g, F32, rank, dims, OPS_OUTPUT));
-    SAY("function %u of %lld elements", p.kind, (long long)ops_product(rank, dims));
+    SAY("function %u (%g, %g) of %lld elements", p.kind, (double)p.alpha, (double)p.beta, (long long)ops_product(rank, dims));
 }
 
 static void make_binary(ops_program *g, int index) {
-    int64_t dims[4], b_dims[4];
-    int rank = rows_shape(g, dims, 5000);
-    strand_op_binary p = {(uint32_t)(index % 3)};
-    for (int i = 0; i < rank; i++) b_dims[i] = ops_between(g, 0, 2) ? dims[i] : 1;
-    int in[2] = {ops_add(g, F32, rank, dims, OPS_NORMAL), ops_add(g, F32, rank, b_dims, OPS_NORMAL)};
+    int64_t dims[4], a_dims[4], b_dims[4];
+    int rank = rows_shape(g, dims, 5000), wide = (int)ops_between(g, 0, 2);
+    strand_op_binary p = {(uint32_t)(index % (STRAND_BINARY_LAST + 1)), 0, 0, 0};
+    if (ops_between(g, 0, 2) == 0) p.activation = (uint32_t)ops_between(g, 1, STRAND_UNARY_LAST);
+    ops_function_parameters(g, p.activation, &p.alpha, &p.beta);
+    for (int i = 0; i < rank; i++) {
+        a_dims[i] = wide != 1 || ops_between(g, 0, 1) ? dims[i] : 1;
+        b_dims[i] = wide != 2 || a_dims[i] == 1 || ops_between(g, 0, 1) ? dims[i] : 1;
+        if (wide == 1 && a_dims[i] != 1 && ops_between(g, 0, 3) == 0) b_dims[i] = 1; /* one this way, one the other */
+    }
+    int in[2] = {ops_add(g, F32, rank, a_dims, OPS_NORMAL), ops_add(g, F32, rank, b_dims, OPS_NORMAL)};
+    if (of_positive(p.activation)) ops_map(g, in[0], above);
+    if (p.kind == STRAND_BINARY_POW && !p.activation) ops_map(g, in[0], above);
+    if (p.kind == STRAND_BINARY_DIV) ops_map(g, in[1], above);
+    g->slack = p.activation ? 30 : 1; /* a difference may be smaller than what it is of; powers and quotients enlarge errors */
     ops_add_node(g, STRAND_OP_BINARY, &p, sizeof p, 2, in, ops_add(g, F32, rank, dims, OPS_OUTPUT));
-    SAY("kind %u, %lld elements with %lld", p.kind, (long long)ops_product(rank, dims), (long long)ops_product(rank, b_dims));
+    SAY("kind %u of activation %u, %lld elements with %lld", p.kind, p.activation, (long long)ops_product(rank, a_dims),
+        (long long)ops_product(rank, b_dims));
 }
 
 static void make_short_conv(ops_program *g, int index) {

@@ -1,6 +1,8 @@
 /* ops_cases.c - the sets of cases, and what their makers share. */
 #include "ops_cases.h"
 
+#include <string.h>
+
 #define SETS(X) \
     X(first)
 
@@ -40,4 +42,23 @@ int64_t ops_length(ops_program *g, int index) {
                                       769, 1000, 1026, 1280, 1300, 1536, 1537, 2048, 3000, 4096, 5000};
     int n = (int)(sizeof corners / sizeof *corners);
     return index < n ? corners[index] : ops_between(g, 0, 1) ? ops_between(g, 1, 70) : ops_between(g, 71, 2500);
+}
+
+void ops_function_parameters(ops_program *g, uint32_t kind, float *alpha, float *beta) {
+    *alpha = (float)ops_between(g, 1, 40) / 8;
+    *beta = (float)ops_between(g, -8, 8) / 8;
+    if (kind == STRAND_UNARY_CLAMP) *beta = *alpha + 3, *alpha = -*alpha;
+    if (kind == STRAND_UNARY_LEAKY_RELU) *alpha /= 16;
+}
+
+void ops_map(ops_program *g, int tensor, float (*f)(float)) {
+    const ops_tensor *t = &g->tensors[tensor];
+    int64_t n = ops_count(&t->view);
+    for (int64_t i = 0; i < n; i++) {
+        float x;
+        unsigned char *at = t->start + ops_place(t, &t->view, i);
+        memcpy(&x, at, 4);
+        x = f(x);
+        memcpy(at, &x, 4);
+    }
 }

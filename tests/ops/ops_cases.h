@@ -36,5 +36,9 @@ int64_t ops_length(ops_program *g, int index);
 uint32_t ops_any_float(ops_program *g);
 /* A random F32 vector of n. */
 int ops_vector(ops_program *g, int64_t n);
+/* Parameters that function `kind` can have. */
+void ops_function_parameters(ops_program *g, uint32_t kind, float *alpha, float *beta);
+/* Replaces each element x of an F32 tensor by f(x). */
+void ops_map(ops_program *g, int tensor, float (*f)(float));
 
 #endif

@@ -212,6 +212,10 @@ static void check_axis(const at *a, ops_program *g, int axis, bool grouped, bool
     ops_program_free(&copy);
 }
 
+static bool same_form(const strand_plugin_tensor *a, const strand_plugin_tensor *b) {
+    return a->dtype == b->dtype && a->rank == b->rank && !memcmp(a->dims, b->dims, a->rank * sizeof *a->dims);
+}
+
 static void check_ways(const at *a, ops_program *g, bool grouped, const ops_result *base) {
     const strand_plugin_tensor *out = &g->tensors[last_node(g)->output].view;
     ops_options o = {.workers = 3, .axis = -1, .grouped = grouped};
@@ -220,7 +224,7 @@ static void check_ways(const at *a, ops_program *g, bool grouped, const ops_resu
     again(a, g, &o, base, "with what was prepared");
     for (uint32_t axis = 0; axis < out->rank; axis++) check_axis(a, g, (int)axis, grouped, axis & 1, base);
     const ops_node *n = &g->nodes[0];
-    if (g->n_nodes == 1 && (op_find(n->op)->in_place & 1) && out->dtype == g->tensors[n->inputs[0]].view.dtype) {
+    if (g->n_nodes == 1 && (op_find(n->op)->in_place & 1) && same_form(out, &g->tensors[n->inputs[0]].view)) {
         ops_options alias = {.workers = 2, .axis = -1, .alias = true};
         again(a, g, &alias, base, "in place");
     }

@@ -104,12 +104,16 @@ static void layer_norm_moments(void **state) {
     near((double)y[0], ((double)x[0] - mean) * 1e-3, 1e-7);
 }
 
-static double apply(uint32_t kind, float x) {
-    strand_op_unary p = {kind};
+static double apply_with(uint32_t kind, float alpha, float beta, float x) {
+    strand_op_unary p = {kind, alpha, beta};
     float y;
     strand_plugin_tensor in = vector(&x, 1), out = vector(&y, 1);
     run(STRAND_OP_UNARY, &p, &in, 1, &out);
     return (double)y;
+}
+
+static double apply(uint32_t kind, float x) {
+    return apply_with(kind, 0, 0, x);
 }
 
 static void functions(void **state) {
@@ -128,6 +132,65 @@ static void functions(void **state) {
     near(apply(STRAND_UNARY_RELU, 3), 3, 0);
     near(apply(STRAND_UNARY_IDENTITY, 1.25f), 1.25, 0);
     assert_true(isnan(apply(STRAND_UNARY_RELU, NAN)));
+}
+
+static void more_functions(void **state) {
+    const double pi = 3.14159265358979323846, ln2 = 0.6931471805599453;
+    (void)state;
+    near(apply(STRAND_UNARY_SOFTPLUS, 0), ln2, 1e-7);
+    near(apply(STRAND_UNARY_SOFTPLUS, 20.5f), 20.5, 0);
+    near(apply(STRAND_UNARY_SOFTPLUS, -3), 0.04858735157374196, 1e-8);
+    near(apply(STRAND_UNARY_SQUARED_RELU, 3), 9, 0);
+    near(apply(STRAND_UNARY_SQUARED_RELU, -3), 0, 0);
+    near(apply_with(STRAND_UNARY_LEAKY_RELU, 0.25f, 0, -3), -0.75, 0);
+    near(apply_with(STRAND_UNARY_LEAKY_RELU, 0.25f, 0, 3), 3, 0);
+    near(apply(STRAND_UNARY_COS, (float)pi), -1, 1e-7);
+    near(apply(STRAND_UNARY_LOG, 2), ln2, 1e-7);
+    near(apply(STRAND_UNARY_SQRT, 2.25f), 1.5, 0);
+    near(apply(STRAND_UNARY_RSQRT, 4), 0.5, 0);
+    near(apply(STRAND_UNARY_RECIPROCAL, -8), -0.125, 0);
+    near(apply(STRAND_UNARY_SQUARE, -3), 9, 0);
+    near(apply(STRAND_UNARY_ABS, -3), 3, 0);
+    near(apply(STRAND_UNARY_NEG, -3), 3, 0);
+    near(apply_with(STRAND_UNARY_AFFINE, 2, 1, 3), 7, 0);
+    near(apply_with(STRAND_UNARY_CLAMP, -1, 2, 3), 2, 0);
+    near(apply_with(STRAND_UNARY_CLAMP, -1, 2, -3), -1, 0);
+    near(apply_with(STRAND_UNARY_CLAMP, -1, 2, 1), 1, 0);
+    near(apply_with(STRAND_UNARY_ELU, 2, 0, -1), 2 * (exp(-1.0) - 1), 2e-7);
+    near(apply_with(STRAND_UNARY_ELU, 2, 0, 1), 1, 0);
+    near(apply(STRAND_UNARY_QUICK_GELU, 2), 2 / (1 + exp(-3.404)), 2e-7);
+    near(apply_with(STRAND_UNARY_SOFTCAP, 30, 0, 60), 30 * tanh(2.0), 2e-6);
+    near(apply(STRAND_UNARY_LOG_SIGMOID, 0), -ln2, 1e-7);
+    near(apply(STRAND_UNARY_LOG_SIGMOID, -50), -50, 0);
+    near(apply(STRAND_UNARY_ERF, 1), 0.8427007929497149, 1e-7);
+    near(apply(STRAND_UNARY_LAPLACE, 0.70710678f), 0.5, 1e-7);
+    /* Mega's form of it: (1 + erf((x - mu) / (sigma sqrt 2))) / 2 */
+    near(apply(STRAND_UNARY_LAPLACE, 0.9f), (1 + erf((0.9 - sqrt(0.5)) / (sqrt(0.25 / pi) * sqrt(2.0)))) / 2, 1e-7);
+    near(apply(STRAND_UNARY_EXPM1, 1e-5f), 1.000005e-5, 1e-12);
+    near(apply(STRAND_UNARY_LOG1P, 1e-5f), 0.999995e-5, 1e-12);
+    /* infinities have limits */
+    near(apply(STRAND_UNARY_SILU, -INFINITY), 0, 0);
+    near(apply(STRAND_UNARY_GELU, -INFINITY), 0, 0);
+    near(apply(STRAND_UNARY_GELU_TANH, -INFINITY), 0, 0);
+    assert_true(isinf(apply(STRAND_UNARY_GELU, INFINITY)) && isinf(apply(STRAND_UNARY_LOG, 0)));
+}
+
+/* Either side may be one element along an axis; the activation is of a. */
+static void pairs(void **state) {
+    float a[2] = {2, -3}, b[3] = {1, 2, 4}, y[6];
+    const float good[7][6] = {{3, 4, 6, -2, -1, 1},     {2, 4, 8, -3, -6, -12}, {1, 0, -2, -4, -5, -7},
+                              {2, 1, 0.5f, -3, -1.5f, -0.75f}, {2, 2, 4, 1, 2, 4},     {1, 2, 2, -3, -3, -3},
+                              {2, 4, 16, NAN, NAN, NAN}};
+    (void)state;
+    strand_plugin_tensor in[2] = {matrix(a, 2, 1), matrix(b, 1, 3)}, out = matrix(y, 2, 3);
+    for (uint32_t kind = 0; kind <= STRAND_BINARY_LAST; kind++) {
+        strand_op_binary p = {.kind = kind};
+        run(STRAND_OP_BINARY, &p, in, 2, &out);
+        for (int i = 0; i < 6; i++) assert_true(y[i] == good[kind][i] || (isnan(y[i]) && isnan(good[kind][i])));
+    }
+    strand_op_binary p = {STRAND_BINARY_MUL, STRAND_UNARY_LEAKY_RELU, 0.5f, 0};
+    run(STRAND_OP_BINARY, &p, in, 2, &out);
+    assert_true(y[0] == 2 && y[2] == 8 && y[3] == -1.5f && y[5] == -6);
 }
 
 static void products(void **state) {
@@ -252,4 +315,19 @@ static void lookups_and_sums(void **state) {
     }
 }
 
-REFERENCE_MAIN("reference", cmocka_unit_test(impulse_gives_filter), cmocka_unit_test(convolution_is_causal_and_linear), cmocka_unit_test(geometric_filter), cmocka_unit_test(backward_filter_is_mirrored), cmocka_unit_test(layer_norm_moments), cmocka_unit_test(functions), cmocka_unit_test(products), cmocka_unit_test(short_taps), cmocka_unit_test(reductions), cmocka_unit_test(grid), cmocka_unit_test(window), cmocka_unit_test(casts), cmocka_unit_test(lookups_and_sums))
+REFERENCE_MAIN("reference",
+    cmocka_unit_test(impulse_gives_filter),
+    cmocka_unit_test(convolution_is_causal_and_linear),
+    cmocka_unit_test(geometric_filter),
+    cmocka_unit_test(backward_filter_is_mirrored),
+    cmocka_unit_test(layer_norm_moments),
+    cmocka_unit_test(functions),
+    cmocka_unit_test(more_functions),
+    cmocka_unit_test(pairs),
+    cmocka_unit_test(products),
+    cmocka_unit_test(short_taps),
+    cmocka_unit_test(reductions),
+    cmocka_unit_test(grid),
+    cmocka_unit_test(window),
+    cmocka_unit_test(casts),
+    cmocka_unit_test(lookups_and_sums))

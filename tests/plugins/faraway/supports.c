@@ -62,7 +62,8 @@ static bool binary(const strand_plugin_node *n) {
     if (!same_cover(&n->inputs[0], out) || !b || b->rank != out->rank) return false;
     for (uint32_t i = 0; i < out->rank; i++)
         if (b->whole[i] != 1 && !covers(b, i, out, i)) return false;
-    return ((const strand_op_binary *)n->params)->kind <= STRAND_BINARY_SUB;
+    const strand_op_binary *p = n->params;
+    return p->kind <= STRAND_BINARY_SUB && p->activation == STRAND_UNARY_IDENTITY;
 }
 
 /* Along the length the kernel needs [from, end of the tile). */
@@ -76,6 +77,8 @@ static bool history(const strand_plugin_tensor *x, const strand_plugin_tensor *o
 
 static bool short_conv(const strand_plugin_node *n) {
     const strand_plugin_tensor *w = input(n, 1), *out = n->outputs;
+    const strand_op_short_conv *p = n->params;
+    if (p->flags || p->activation || input(n, 3)) return false;
     if (!w || out->rank < 2 || w->rank != 2 || w->dims[1] != w->whole[1] || !covers(w, 0, out, out->rank - 2)) return false;
     return history(input(n, 0), out, out->origin[out->rank - 1] - w->dims[1] + 1) && vector(input(n, 2), out, out->rank - 2);
 }
