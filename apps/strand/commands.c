@@ -150,6 +150,30 @@ static const option_row plan_rows[] = {
     {0, "tsv", OPTION_FLAG, NULL, AT(tsv), 0, "The nodes as tab-separated values, sizes in bytes, without totals."},
     ROWS_END};
 
+static const option_row bench_rows[] = {
+    {'l', "length", OPTION_TEXT, "LIST", AT(lengths), 0,
+     "Lengths to time, ',' between them; default: 256, 1024, 4096 ... and the model's window, up to 65536."},
+    {'b', "batch", OPTION_INT, "B", AT(batch), 1, "Sequences that run together; default 1."},
+    {'n', "repeat", OPTION_INT, "N", AT(repeat), 1, "Runs of which the median is taken, after one to warm up; default 5."},
+    {0, "profile", OPTION_FLAG, NULL, AT(profile), 0,
+     "Show where the time goes too: the quickest of --repeat more runs by kinds of operators and by operators, with their work."},
+    {'f', "format", OPTION_CHOICE, "table|md|csv|json", AT(bench_format), 0,
+     "table, the default, and md are for people; csv and json hold seconds and bytes."},
+    {'o', "output", OPTION_FILE, "FILE", AT(output), 0,
+     "Write to FILE, which appears when it is complete; the default '-' is the standard output."},
+    {'@', "threads", OPTION_TEXT, "LIST", AT(thread_list), 0,
+     "Numbers of threads to time, ',' between them; 0, the default, takes as many as the process may use."},
+    {0, "backend", OPTION_LIST, "LIST", AT(backends), 0,
+     "Backends in order of preference, ',' between them; given several times, each is timed."},
+    {0, "memory", OPTION_SIZE, "SIZE", AT(memory), 0, "Memory that the computation may take besides the weights, as in the other commands."},
+    {0, "config", OPTION_FILE, "FILE", AT(config), 0, "Take this config.json instead of the one beside the weights."},
+    {0, "set", OPTION_LIST, "KEY=VALUE", AT(settings), 0, "Override one setting of the models; may be given several times."},
+    {0, "plugins", OPTION_FILE, "PATH", AT(plugins), 0,
+     "Look for backend plugins here first: directories or files, ':' between them."},
+    {'q', "quiet", OPTION_FLAG, NULL, AT(quiet), 0, "No progress and no remarks; errors only."},
+    {'h', "help", OPTION_FLAG, NULL, AT(help), 0, "Show this help."},
+    ROWS_END};
+
 static const option_row backends_rows[] = {
     {0, "devices", OPTION_FLAG, NULL, AT(devices), 0, "Only the names that --backend takes, one a line."}, ROWS_END};
 
@@ -163,6 +187,11 @@ static void generate_defaults(options *settings) {
     settings->count = 100;
     settings->temperature = 1.0;
     settings->top_k = 4;
+}
+
+static void bench_defaults(options *settings) {
+    settings->batch = 1;
+    settings->repeat = 5;
 }
 
 static void plan_defaults(options *settings) {
@@ -299,6 +328,21 @@ const command command_table[] = {
      1,
      plan_defaults,
      run_plan},
+    {"bench",
+     "[MODEL...]",
+     "how fast models run on this machine",
+     "Times whole runs on random inputs that are valid for the model (bases for DNA models), in one process: loading, planning and "
+     "opening (startup), a first run, which makes what is kept from run to run, and then the median, the least and the most of "
+     "--repeat runs. One row for each model, backend, number of threads and length, with bases (or positions of the sequence) a "
+     "second, the planned memory (arena) and the most memory that the process had.\n\n"
+     "--profile: work is the number of rough floating-point operations that the operators' mathematics needs, so the rates show "
+     "where time is lost, not the machine's exact load. A group of operators that ran as one is one row.\n\n"
+     "Results are not written: see 'strand run'. Other programs that compute at the same time make all figures worse.\n\n",
+     {bench_rows},
+     0,
+     -1,
+     bench_defaults,
+     run_bench},
     {"merge",
      "-o OUT SHARD...",
      "join the shards of one run",

@@ -14,6 +14,7 @@ int run_run(const options *settings);
 int run_inspect(const options *settings);
 int run_backends(const options *settings);
 int run_plan(const options *settings);
+int run_bench(const options *settings);
 int run_merge(const options *settings);
 
 #endif

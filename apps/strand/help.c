@@ -174,7 +174,7 @@ static int bash_completion(void) {
     }
     puts("        *) words=\"--version --help\";;\n        esac\n    elif [[ $COMP_CWORD == 1 ]]; then\n        words=\"dna "
          "run inspect "
-         "backends plan merge help\"\n    elif [[ $COMP_CWORD == 2 && $cmd == dna ]]; then");
+         "backends plan bench merge help\"\n    elif [[ $COMP_CWORD == 2 && $cmd == dna ]]; then");
     fputs("        words=\"", stdout);
     for (const command *cmd = command_table; cmd->name; cmd++)
         if (!strncmp(cmd->name, "dna ", 4)) printf("%s ", cmd->name + 4);

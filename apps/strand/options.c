@@ -190,6 +190,7 @@ void options_free(options *settings) {
     free(settings->args);
     free(settings->settings.items);
     free(settings->regions.items);
+    free(settings->backends.items);
 }
 
 static size_t quote_word(char *to, const char *word) {

@@ -64,6 +64,12 @@ typedef struct options {
     const char *input, *outputs;
     int64_t length;
     int32_t tsv, devices;
+
+    /* bench */
+    const char *lengths, *thread_list;
+    text_list backends;
+    int64_t repeat;
+    int32_t bench_format, profile;
 } options;
 
 typedef enum option_kind {
