@@ -5,7 +5,8 @@
 #define FAMILIES(X) \
     X(products)     \
     X(elementwise)  \
-    X(convolutions)
+    X(convolutions) \
+    X(matrix_state)
 
 #define DECLARE(family)                       \
     extern const op_row op_rows_##family[]; \

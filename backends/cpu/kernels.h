@@ -32,7 +32,13 @@
 
 #define CPU_SCANS(X)
 
-#define CPU_MATRIX_STATE(X)
+#define CPU_MATRIX_STATE(X)                                                                                            \
+    X(STRAND_OP_SSD, ssd, cpu_ssd_scratch, NULL, NULL)                                                                 \
+    X(STRAND_OP_GATED_LINEAR_ATTENTION, gated_linear_attention, cpu_gated_linear_attention_scratch, NULL, NULL)        \
+    X(STRAND_OP_DELTA_RULE, delta_rule, cpu_delta_rule_scratch, NULL, NULL)                                            \
+    X(STRAND_OP_LINEAR_ATTENTION, linear_attention, cpu_linear_attention_scratch, NULL, NULL)                          \
+    X(STRAND_OP_WKV4, wkv4, NULL, NULL, NULL)                                                                          \
+    X(STRAND_OP_TOKEN_SHIFT, token_shift, NULL, NULL, NULL)
 
 #define CPU_GRAPHS(X)
 
@@ -56,5 +62,9 @@ uint64_t cpu_matmul_scratch(const cpu_device *device, const strand_plugin_node *
 uint64_t cpu_long_conv_scratch(const cpu_device *device, const strand_plugin_node *node);
 uint64_t cpu_long_conv_prepare_size(const strand_plugin_node *node);
 CPU_KERNEL(cpu_long_conv_prepare);
+uint64_t cpu_ssd_scratch(const cpu_device *device, const strand_plugin_node *node);
+uint64_t cpu_gated_linear_attention_scratch(const cpu_device *device, const strand_plugin_node *node);
+uint64_t cpu_delta_rule_scratch(const cpu_device *device, const strand_plugin_node *node);
+uint64_t cpu_linear_attention_scratch(const cpu_device *device, const strand_plugin_node *node);
 
 #endif

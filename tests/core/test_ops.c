@@ -16,6 +16,12 @@ static const struct {
     {1, 1, "gather"},    {2, 1, "matmul"},        {3, 1, "layer_norm"}, {4, 1, "unary"},
     {5, 1, "binary"},    {6, 1, "short_conv"},    {7, 1, "long_conv"},  {8, 1, "reduce"},
     {9, 1, "positions"}, {10, 1, "decay_window"}, {11, 1, "cast"},
+    {39, 1, "ssd"},
+    {40, 1, "gated_linear_attention"},
+    {41, 1, "delta_rule"},
+    {42, 1, "linear_attention"},
+    {43, 1, "wkv4"},
+    {44, 1, "token_shift"},
 };
 
 static void ids_are_stable(void **state) {

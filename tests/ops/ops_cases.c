@@ -4,7 +4,8 @@
 #include <string.h>
 
 #define SETS(X) \
-    X(first)
+    X(first) \
+    X(matrix_state)
 
 #define DECLARE(name)                              \
     extern const ops_family ops_cases_##name[]; \

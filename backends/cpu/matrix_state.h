@@ -1,0 +1,327 @@
+/* matrix_state.h - what the kernels with a matrix state share: how they see their tensors, how work is cut, and the small products
+ * that move a block of tokens past a state.
+ *
+ * While a sequence runs, a head's state lies in working memory as S [depth][pitch]: depth is the axis that queries contract, the
+ * values lie along the lanes, pitch is a whole number of vectors. Tokens go by in blocks whose length is a constant, counted from
+ * the first token. Columns of values never mix, so that a tile of them has the bytes of the whole.
+ *
+ * Invariant: each element of a result is one chain of vf_fma in the order written here, whichever register block it fell into. */
+#ifndef STRAND_CPU_MATRIX_STATE_H
+#define STRAND_CPU_MATRIX_STATE_H
+
+#include "kernels.h"
+#include "simd.h"
+
+/* ---- tensors ---- */
+
+/* An input [B, L, channels], or a vector over channels (strides 0): batch entries counted from y's, tokens and channels from the
+ * whole's. data NULL: absent. */
+typedef struct ms_tokens {
+    float *data;
+    int64_t batch, token, origin;
+} ms_tokens;
+
+static inline ms_tokens ms_view(const strand_plugin_node *node, const strand_plugin_tensor *t) {
+    if (!t) return (ms_tokens){0};
+    if (t->rank == 1) return (ms_tokens){cpu_f32(t), 0, 0, t->origin[0]};
+    return (ms_tokens){cpu_f32(t) + (node->outputs[0].origin[0] - t->origin[0]) * t->strides[0], t->strides[0], t->strides[1], t->origin[2]};
+}
+
+static inline float *ms_at(const ms_tokens *v, int64_t b, int64_t t, int64_t channel) {
+    return v->data + b * v->batch + t * v->token + (channel - v->origin);
+}
+
+/* A state [B, heads, rows, columns]; data NULL: absent. */
+typedef struct ms_state {
+    float *data;
+    int64_t batch, head, row;
+} ms_state;
+
+static inline ms_state ms_state_view(const strand_plugin_node *node, const strand_plugin_tensor *t) {
+    if (!t) return (ms_state){0};
+    return (ms_state){cpu_f32(t) + (node->outputs[0].origin[0] - t->origin[0]) * t->strides[0], t->strides[0], t->strides[1], t->strides[2]};
+}
+
+/* The state that came in, and the one to leave behind. */
+static inline ms_state ms_state_in(const strand_plugin_node *node, uint32_t i) {
+    return ms_state_view(node, cpu_input(node, i));
+}
+static inline ms_state ms_state_out(const strand_plugin_node *node) {
+    return ms_state_view(node, node->n_outputs > 1 ? &node->outputs[1] : NULL);
+}
+
+static inline float *ms_head(const ms_state *s, int64_t b, int64_t h) {
+    return s->data ? s->data + b * s->batch + h * s->head : NULL;
+}
+
+/* ---- work ---- */
+
+/* Units of work: batch entries x the heads that y's channels touch x blocks of a head's values, begun at the head's first value.
+ * `group` units go together where one is too small to be worth handing out. */
+typedef struct ms_cut {
+    int64_t batches, width, block, begin, end; /* channels [begin, end) of the whole; width of a head, of a block */
+    int64_t first, heads, blocks, units, group, pieces;
+} ms_cut;
+
+/* cost: rough vector instructions of one unit. */
+static inline ms_cut ms_plan(const strand_plugin_node *node, int64_t heads, int64_t block, double cost) {
+    const strand_plugin_tensor *out = &node->outputs[0];
+    ms_cut c = {.batches = out->dims[0], .width = out->whole[2] / heads, .begin = out->origin[2], .end = out->origin[2] + out->dims[2]};
+    c.block = cpu_min(block, c.width);
+    c.first = c.begin / c.width;
+    c.heads = c.end > c.begin ? (c.end - 1) / c.width + 1 - c.first : 0;
+    c.blocks = (c.width + c.block - 1) / c.block;
+    c.units = c.batches * c.heads * c.blocks;
+    c.group = cost < 30000 ? (int64_t)(30000 / (cost + 1)) + 1 : 1;
+    c.pieces = (c.units + c.group - 1) / c.group;
+    return c;
+}
+
+/* Head h of batch entry b, its values [v, v + n), which are channels [channel, channel + n) of y. */
+typedef struct ms_unit {
+    int64_t b, h, v, n, channel;
+} ms_unit;
+
+/* False: no channel of y is in this unit. */
+static inline bool ms_take(const ms_cut *c, int64_t i, ms_unit *u) {
+    int64_t block = i % c->blocks, h = i / c->blocks % c->heads;
+    u->b = i / c->blocks / c->heads;
+    u->h = c->first + h;
+    int64_t begin = cpu_max(c->begin, u->h * c->width + block * c->block);
+    int64_t end = cpu_min(c->end, u->h * c->width + cpu_min(c->width, (block + 1) * c->block));
+    u->channel = begin;
+    u->v = begin - u->h * c->width;
+    u->n = end - begin;
+    return u->n > 0;
+}
+
+static inline int64_t ms_pitch(int64_t n) {
+    return (n + CPU_LANES - 1) / CPU_LANES * CPU_LANES;
+}
+
+/* Floats of working memory, rounded so that what follows is aligned. */
+static inline int64_t ms_floats(int64_t n) {
+    return (n + 15) / 16 * 16;
+}
+
+/* ---- vectors ---- */
+
+/* The first n elements, zeros where there are fewer than lanes; n may be 0 or less. */
+CPU_INLINE vf ms_load(const float *p, int64_t n) {
+    return n >= CPU_LANES ? vf_load(p) : n > 0 ? vf_load_part(p, n) : vf_zero();
+}
+CPU_INLINE void ms_store(float *p, vf x, int64_t n) {
+    if (n >= CPU_LANES)
+        vf_store(p, x);
+    else if (n > 0)
+        vf_store_part(p, x, n);
+}
+
+/* Lane i of the result is the sum of the lanes of r[i]; each by the same halves. r is used up. */
+CPU_INLINE vf ms_sums(vf r[CPU_LANES]) {
+#if CPU_LANES == 16
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; i++) {
+        vf_exchange8(&r[i], &r[i + 8]);
+        r[i] += r[i + 8];
+    }
+#endif
+#if CPU_LANES >= 8
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) {
+        vf_exchange4(&r[i], &r[i + 4]);
+        r[i] += r[i + 4];
+    }
+#endif
+#pragma GCC unroll 2
+    for (int i = 0; i < 2; i++) {
+        vf_exchange2(&r[i], &r[i + 2]);
+        r[i] += r[i + 2];
+    }
+    vf_exchange1(&r[0], &r[1]);
+    return r[0] + r[1];
+}
+
+/* to[c][r] = from[r][c] for rows x columns; to has to_pitch, a whole number of vectors of which those that hold `rows` are all
+ * written (zeros after the last row). */
+static inline void ms_transpose_in(float *to, int64_t to_pitch, const float *from, int64_t from_pitch, int64_t rows, int64_t columns) {
+    for (int64_t r = 0; r < rows; r += CPU_LANES)
+        for (int64_t c = 0; c < columns; c += CPU_LANES) {
+            vf square[CPU_LANES];
+            int64_t n = cpu_min(CPU_LANES, rows - r), m = cpu_min(CPU_LANES, columns - c);
+            for (int i = 0; i < CPU_LANES; i++) square[i] = i < n ? ms_load(from + (r + i) * from_pitch + c, m) : vf_zero();
+            vf_transpose(square);
+            for (int i = 0; i < m; i++) vf_store(to + (c + i) * to_pitch + r, square[i]);
+        }
+}
+
+/* to[r][c] = from[c][r] for rows x columns of `to`; from is padded as above. */
+static inline void ms_transpose_out(float *to, int64_t to_pitch, const float *from, int64_t from_pitch, int64_t rows, int64_t columns) {
+    for (int64_t r = 0; r < rows; r += CPU_LANES)
+        for (int64_t c = 0; c < columns; c += CPU_LANES) {
+            vf square[CPU_LANES];
+            int64_t n = cpu_min(CPU_LANES, rows - r), m = cpu_min(CPU_LANES, columns - c);
+            for (int i = 0; i < CPU_LANES; i++) square[i] = i < m ? vf_load(from + (c + i) * from_pitch + r) : vf_zero();
+            vf_transpose(square);
+            for (int i = 0; i < n; i++) ms_store(to + (r + i) * to_pitch + c, square[i], m);
+        }
+}
+
+/* Rows of n elements to rows of whole vectors with zeros behind, and back. */
+static inline void ms_rows_in(float *to, int64_t to_pitch, const float *from, int64_t from_pitch, int64_t rows, int64_t n) {
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t c = 0; c < n; c += CPU_LANES) vf_store(to + r * to_pitch + c, ms_load(from + r * from_pitch + c, n - c));
+}
+static inline void ms_rows_out(float *to, int64_t to_pitch, const float *from, int64_t from_pitch, int64_t rows, int64_t n) {
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t c = 0; c < n; c += CPU_LANES) ms_store(to + r * to_pitch + c, vf_load(from + r * from_pitch + c), n - c);
+}
+
+/* ---- products ---- */
+
+#if CPU_LANES == 16
+#define MS_ROWS 8
+#else
+#define MS_ROWS 4
+#endif
+
+/* A block of tokens that reads the state: y[i] = gain[i] (q[i] S) + sum over j < row's limit of a[i][j] x[j]. */
+typedef struct ms_reading {
+    const float *q, *s, *a, *x, *gain; /* gain NULL: 1 */
+    float *y;
+    int64_t q_pitch, depth, pitch, a_pitch; /* s, x and y have `pitch` */
+} ms_reading;
+
+/* Rows [i, i + rows), `vectors` vectors from column c on; x of [0, limit). */
+CPU_INLINE void ms_read_block(const ms_reading *m, int64_t i, int64_t c, int64_t limit, const int rows, const int vectors) {
+    vf acc[MS_ROWS][2];
+    const float *q = m->q + i * m->q_pitch, *s = m->s + c;
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; r++)
+#pragma GCC unroll 2
+        for (int v = 0; v < vectors; v++) acc[r][v] = vf_zero();
+    for (int64_t k = 0; k < m->depth; k++, s += m->pitch) {
+        vf row[2];
+#pragma GCC unroll 2
+        for (int v = 0; v < vectors; v++) row[v] = vf_load(s + v * CPU_LANES);
+#pragma GCC unroll 8
+        for (int r = 0; r < rows; r++) {
+            vf one = vf_set(q[r * m->q_pitch + k]);
+#pragma GCC unroll 2
+            for (int v = 0; v < vectors; v++) acc[r][v] = vf_fma(one, row[v], acc[r][v]);
+        }
+    }
+    if (m->gain)
+#pragma GCC unroll 8
+        for (int r = 0; r < rows; r++)
+#pragma GCC unroll 2
+            for (int v = 0; v < vectors; v++) acc[r][v] *= vf_set(m->gain[i + r]);
+    const float *a = m->a + i * m->a_pitch, *x = m->x + c;
+    for (int64_t j = 0; j < limit; j++, x += m->pitch) {
+        vf row[2];
+#pragma GCC unroll 2
+        for (int v = 0; v < vectors; v++) row[v] = vf_load(x + v * CPU_LANES);
+#pragma GCC unroll 8
+        for (int r = 0; r < rows; r++) {
+            vf one = vf_set(a[r * m->a_pitch + j]);
+#pragma GCC unroll 2
+            for (int v = 0; v < vectors; v++) acc[r][v] = vf_fma(one, row[v], acc[r][v]);
+        }
+    }
+    float *y = m->y + i * m->pitch + c;
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; r++)
+#pragma GCC unroll 2
+        for (int v = 0; v < vectors; v++) vf_store(y + r * m->pitch + v * CPU_LANES, acc[r][v]);
+}
+
+/* n rows of y; a is zero above its diagonal up to the next multiple of MS_ROWS. q, a and y need n rows only. */
+static inline void ms_read(const ms_reading *m, int64_t n) {
+    int64_t whole = n / MS_ROWS * MS_ROWS;
+    for (int64_t c = 0; c < m->pitch; c += 2 * CPU_LANES) {
+        bool two = c + CPU_LANES < m->pitch;
+        for (int64_t i = 0; i < whole; i += MS_ROWS)
+            if (two)
+                ms_read_block(m, i, c, i + MS_ROWS, MS_ROWS, 2);
+            else
+                ms_read_block(m, i, c, i + MS_ROWS, MS_ROWS, 1);
+        for (int64_t i = whole; i < n; i++)
+            if (two)
+                ms_read_block(m, i, c, i + 1, 1, 2);
+            else
+                ms_read_block(m, i, c, i + 1, 1, 1);
+    }
+}
+
+/* y[i] = q[i] S alone, for n rows. */
+static inline void ms_product(const ms_reading *m, int64_t n) {
+    ms_reading plain = *m;
+    plain.a = plain.x = plain.s; /* not read */
+    for (int64_t c = 0; c < m->pitch; c += 2 * CPU_LANES) {
+        bool two = c + CPU_LANES < m->pitch;
+        int64_t i = 0;
+        for (; i + MS_ROWS <= n; i += MS_ROWS)
+            if (two)
+                ms_read_block(&plain, i, c, 0, MS_ROWS, 2);
+            else
+                ms_read_block(&plain, i, c, 0, MS_ROWS, 1);
+        for (; i < n; i++)
+            if (two)
+                ms_read_block(&plain, i, c, 0, 1, 2);
+            else
+                ms_read_block(&plain, i, c, 0, 1, 1);
+    }
+}
+
+/* A block of n tokens that changes the state: S[k] = decay[k] S[k] + sum over j < n of b[j][k] x[j]. */
+typedef struct ms_writing {
+    const float *b, *x, *decay; /* decay_step 0: one decay for all of S */
+    float *s;
+    int64_t b_pitch, depth, pitch, n, decay_step; /* s and x have `pitch` */
+} ms_writing;
+
+CPU_INLINE void ms_write_block(const ms_writing *m, int64_t k, int64_t c, const int rows, const int vectors) {
+    vf acc[MS_ROWS][2];
+    float *s = m->s + k * m->pitch + c;
+    const float *b = m->b + k, *x = m->x + c;
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; r++) {
+        vf decay = vf_set(m->decay[(k + r) * m->decay_step]);
+#pragma GCC unroll 2
+        for (int v = 0; v < vectors; v++) acc[r][v] = decay * vf_load(s + r * m->pitch + v * CPU_LANES);
+    }
+    for (int64_t j = 0; j < m->n; j++, x += m->pitch, b += m->b_pitch) {
+        vf row[2];
+#pragma GCC unroll 2
+        for (int v = 0; v < vectors; v++) row[v] = vf_load(x + v * CPU_LANES);
+#pragma GCC unroll 8
+        for (int r = 0; r < rows; r++) {
+            vf one = vf_set(b[r]);
+#pragma GCC unroll 2
+            for (int v = 0; v < vectors; v++) acc[r][v] = vf_fma(one, row[v], acc[r][v]);
+        }
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; r++)
+#pragma GCC unroll 2
+        for (int v = 0; v < vectors; v++) vf_store(s + r * m->pitch + v * CPU_LANES, acc[r][v]);
+}
+
+static inline void ms_write(const ms_writing *m) {
+    int64_t whole = m->depth / MS_ROWS * MS_ROWS;
+    for (int64_t c = 0; c < m->pitch; c += 2 * CPU_LANES) {
+        bool two = c + CPU_LANES < m->pitch;
+        for (int64_t k = 0; k < whole; k += MS_ROWS)
+            if (two)
+                ms_write_block(m, k, c, MS_ROWS, 2);
+            else
+                ms_write_block(m, k, c, MS_ROWS, 1);
+        for (int64_t k = whole; k < m->depth; k++)
+            if (two)
+                ms_write_block(m, k, c, 1, 2);
+            else
+                ms_write_block(m, k, c, 1, 1);
+    }
+}
+
+#endif
