@@ -3,10 +3,11 @@
 #include "op.h"
 
 #define FAMILIES(X) \
-    X(products)     \
-    X(elementwise)  \
+    X(products) \
+    X(elementwise) \
     X(convolutions) \
-    X(matrix_state)
+    X(matrix_state) \
+    X(attention)
 
 #define DECLARE(family)                       \
     extern const op_row op_rows_##family[]; \

@@ -365,8 +365,8 @@ typedef struct strand_op_fft {
 /* ---- attention ------------------------------------------------------------------------------------------------------------- */
 
 /* In each head of d = C / heads the first `rotary` elements are rotated in pairs: (x[i], x[i + rotary/2]), or interleaved
- * (x[2i], x[2i+1]), by position * position_scale * f_i; f_i = base^(-2i / rotary) unless frequencies are given; the results are
- * multiplied by `magnitude`. Without positions token t has offset + t. Su et al., arXiv 2104.09864. */
+ * (x[2i], x[2i+1]), by position * position_scale * f_i; f_i = base^(-2i / rotary) unless frequencies are given; the rotated elements are
+ * multiplied by `magnitude`, the others stay. Without positions token t has offset + t. Su et al., arXiv 2104.09864. */
 typedef struct strand_op_rotary {
     int64_t heads, rotary, offset;
     uint32_t interleaved;
@@ -376,13 +376,15 @@ typedef struct strand_op_rotary {
 /* y[t] = sum_s softmax_s(score(t, s)) v[s]; score = cap(scale q[t].k[s]) + bias[h, t, s]; cap(x) = softcap tanh(x / softcap), or x
  * when softcap is 0. Query head h reads key head h / (heads / kv_heads). With n = kv_length (absent: S) valid keys, query t stands
  * at position p = n - L + t. Key s is seen when s < n; with `causal` s <= p; with window w > 0 also p - s < w (not causal: |p - s| < w), or
- * s < sinks; and, with a mask, where mask[h, t / block, s / block] is not 0. A query that sees nothing gives 0.
- * k and v may be F16 or BF16. Online softmax: Dao, arXiv 2307.08691; sinks: arXiv 2309.17453. */
+ * s < sinks; and, with a mask, where mask[h, t / block, s / block] is not 0 (the mask's extents are rounded up).
+ * A key whose score is -infinity is not seen either; nothing of a key that is not seen enters, be it NaN. A query that sees nothing gives
+ * 0. kv_length outside [0, S] is an error. k and v may be F16 or BF16; with precision BF16, and both BF16, a backend may round q (times
+ * scale) and the softmax's weights to BF16 first (sums stay F32): the tolerance of that is 1000 times the row's. Online softmax: Dao, arXiv 2307.08691; sinks: arXiv 2309.17453. */
 typedef struct strand_op_attention {
     int64_t heads, kv_heads, window, sinks, block;
     float scale, softcap;
     uint32_t causal;
-    uint32_t reserved;
+    uint32_t precision; /* STRAND_PRECISION_... */
 } strand_op_attention;
 
 /* Rows at, at+1, ... of the cache become x's (rounded to the cache's type); with `ring` row indices are taken modulo S, else rows at or

@@ -28,7 +28,10 @@
     X(STRAND_OP_POSITIONS, positions, NULL, NULL, NULL)                                                         \
     X(STRAND_OP_DECAY_WINDOW, decay_window, NULL, NULL, NULL)
 
-#define CPU_ATTENTION(X)
+#define CPU_ATTENTION(X)                                              \
+    X(STRAND_OP_ROTARY, rotary, cpu_rotary_scratch, NULL, NULL)          \
+    X(STRAND_OP_ATTENTION, attention, cpu_attention_scratch, NULL, NULL) \
+    X(STRAND_OP_CACHE_WRITE, cache_write, NULL, NULL, NULL)
 
 #define CPU_SCANS(X)
 
@@ -59,6 +62,8 @@
 CPU_TABLE(CPU_DECLARE)
 
 uint64_t cpu_matmul_scratch(const cpu_device *device, const strand_plugin_node *node);
+uint64_t cpu_rotary_scratch(const cpu_device *device, const strand_plugin_node *node);
+uint64_t cpu_attention_scratch(const cpu_device *device, const strand_plugin_node *node);
 uint64_t cpu_long_conv_scratch(const cpu_device *device, const strand_plugin_node *node);
 uint64_t cpu_long_conv_prepare_size(const strand_plugin_node *node);
 CPU_KERNEL(cpu_long_conv_prepare);

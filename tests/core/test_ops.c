@@ -13,9 +13,20 @@ static const struct {
     uint32_t id, version;
     const char *name;
 } frozen[] = {
-    {1, 1, "gather"},    {2, 1, "matmul"},        {3, 1, "layer_norm"}, {4, 1, "unary"},
-    {5, 1, "binary"},    {6, 1, "short_conv"},    {7, 1, "long_conv"},  {8, 1, "reduce"},
-    {9, 1, "positions"}, {10, 1, "decay_window"}, {11, 1, "cast"},
+    {1, 1, "gather"},
+    {2, 1, "matmul"},
+    {3, 1, "layer_norm"},
+    {4, 1, "unary"},
+    {5, 1, "binary"},
+    {6, 1, "short_conv"},
+    {7, 1, "long_conv"},
+    {8, 1, "reduce"},
+    {9, 1, "positions"},
+    {10, 1, "decay_window"},
+    {11, 1, "cast"},
+    {27, 1, "rotary"},
+    {28, 1, "attention"},
+    {29, 1, "cache_write"},
     {39, 1, "ssd"},
     {40, 1, "gated_linear_attention"},
     {41, 1, "delta_rule"},

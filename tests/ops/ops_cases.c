@@ -5,7 +5,8 @@
 
 #define SETS(X) \
     X(first) \
-    X(matrix_state)
+    X(matrix_state) \
+    X(attention)
 
 #define DECLARE(name)                              \
     extern const ops_family ops_cases_##name[]; \
