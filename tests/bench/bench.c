@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "peers.h"
 #include "threads.h"
 
 /* ---- threads ---- */
@@ -127,7 +128,12 @@ void *bench_memory(bench *b, uint64_t bytes) {
     return b->blocks[b->n_blocks++] = block;
 }
 
+void bench_later(bench *b, void (*run)(void *arg), void *arg) {
+    if (b->n_later < (int)(sizeof b->later / sizeof *b->later)) b->later[b->n_later].run = run, b->later[b->n_later++].arg = arg;
+}
+
 void bench_clear(bench *b) {
+    while (b->n_later) b->n_later--, b->later[b->n_later].run(b->later[b->n_later].arg);
     for (int i = 0; i < b->n_blocks; i++) free(b->blocks[i]);
     b->n_blocks = 0;
 }
@@ -253,7 +259,11 @@ void bench_output(bench_case *c, strand_plugin_tensor t) {
 }
 
 void bench_peer(bench_case *c, const char *name, void (*run)(void *arg), void *arg) {
-    if (run && c->n_peers < BENCH_PEERS) c->peers[c->n_peers++] = (bench_contestant){name, run, arg};
+    if (run && c->n_peers < BENCH_PEERS) c->peers[c->n_peers++] = (bench_contestant){name, run, arg, NULL};
+}
+
+void bench_peer_result(bench_case *c, const float *result) {
+    if (c->n_peers) c->peers[c->n_peers - 1].result = result;
 }
 
 /* A node on a plugin, ready to be launched. */
@@ -322,8 +332,8 @@ static double timed(const bench *b, const bench_contestant *c, int64_t times) {
     return (bench_now(b) - begin) / (double)times;
 }
 
-static void enter(race *r, const char *name, void (*run)(void *), void *arg) {
-    r->of[r->n++] = (bench_contestant){name, run, arg};
+static void enter(race *r, const char *name, void (*run)(void *), void *arg, const float *result) {
+    r->of[r->n++] = (bench_contestant){name, run, arg, result};
 }
 
 #define ROUND_SECONDS 5e-4 /* a contestant runs at least so long in a round */
@@ -358,6 +368,7 @@ typedef struct row {
     double floor, ratio;                /* seconds, times it */
     const char *bound;                  /* what the floor is made of */
     double peer, peer_ratio, peer_low, peer_high; /* a peer's seconds over ours */
+    double difference; /* of its result, by the largest value of ours; below 0: not compared */
 } row;
 
 /* Seconds that round k's probes allow. */
@@ -379,6 +390,19 @@ static long peak_kib(void) {
     return kib;
 }
 
+/* Largest difference of a peer's result from the plugin's, by the largest value of that. */
+static double difference(const bench_case *c, const float *theirs) {
+    const float *ours = c->outputs[0].memory.data;
+    double most = 0, worst = 0;
+    if (!theirs || c->outputs[0].dtype != STRAND_PLUGIN_F32) return -1;
+    for (int64_t i = 0, n = bench_count(&c->outputs[0]); i < n; i++) {
+        double d = fabs((double)ours[i] - (double)theirs[i]);
+        if (!(d <= worst)) worst = isnan(d) ? INFINITY : d;
+        if (fabs((double)ours[i]) > most) most = fabs((double)ours[i]);
+    }
+    return worst / (most > 1e-30 ? most : 1);
+}
+
 /* Starts the peak anew, where the system can. */
 static void forget_peak(void) {
     FILE *f = fopen("/proc/self/clear_refs", "w");
@@ -396,8 +420,9 @@ static void print_json(const bench *b, const bench_case *c, const row *r, const 
            r->floor, r->bound, r->ratio, quantile(&a->flops, 0.5), quantile(&a->read, 0.5), quantile(&a->copy, 0.5),
            quantile(&a->flops, 0.9) / quantile(&a->flops, 0.1), steady ? "true" : "false", peak_kib());
     if (peer >= 0)
-        printf(", \"peer\": \"%s\", \"peer_seconds\": %.9g, \"peer_ratio\": %.5g, \"peer_p10\": %.5g, \"peer_p90\": %.5g", a->of[peer].name,
-               r->peer, r->peer_ratio, r->peer_low, r->peer_high);
+        printf(", \"peer\": \"%s\", \"peer_seconds\": %.9g, \"peer_ratio\": %.5g, \"peer_p10\": %.5g, \"peer_p90\": %.5g, "
+               "\"difference\": %.3g",
+               a->of[peer].name, r->peer, r->peer_ratio, r->peer_low, r->peer_high, r->difference < 1e30 ? r->difference : 1e30);
     puts("}");
 }
 
@@ -406,7 +431,7 @@ static void time_text(double seconds, char *text, size_t size) {
 }
 
 static void print_text(bench *b, const bench_case *c, const row *r, const race *a, int peer, bool steady) {
-    char took[32], rate[32], than[64] = "";
+    char took[32], rate[32], than[128] = "";
     if (!b->rows++)
         printf("  %-18s %-36s %12s %14s %12s %22s  %s\n", "operator", "shape", "time", "rate", "ns/element", "x floor (bound)", "peer / Strand [p10, p90]");
     time_text(r->seconds, took, sizeof took);
@@ -414,7 +439,8 @@ static void print_text(bench *b, const bench_case *c, const row *r, const race *
         snprintf(rate, sizeof rate, "%.1f GFLOP/s", 1e-9 * c->flops / r->seconds);
     else
         snprintf(rate, sizeof rate, "%.1f GB/s", 1e-9 * (c->reads + c->writes) / r->seconds);
-    if (peer >= 0) snprintf(than, sizeof than, "%.2f [%.2f, %.2f] %s", r->peer_ratio, r->peer_low, r->peer_high, a->of[peer].name);
+    if (peer >= 0) snprintf(than, sizeof than, "%.2f [%.2f, %.2f] %.60s", r->peer_ratio, r->peer_low, r->peer_high, a->of[peer].name);
+    if (peer >= 0 && r->difference >= 0) snprintf(than + strlen(than), sizeof than - strlen(than), ", differs by %.1e", r->difference);
     printf("%c %-18s %-36s %12s %14s %12.3f %8.2f (%s)  %s\n", steady ? ' ' : '?', c->op, c->shape, took, rate, 1e9 * r->seconds / c->elements,
            r->ratio, r->bound, than);
 }
@@ -431,7 +457,7 @@ static void print_row(bench *b, bench_case *c, const race *a, int peer) {
     if (a->floor >= 0) r.bound = c->floor.name;
     r.floor = quantile(&floor, 0.5), r.ratio = quantile(&ratio, 0.5);
     r.peer_ratio = quantile(&than, 0.5), r.peer_low = quantile(&than, 0.1), r.peer_high = quantile(&than, 0.9);
-    if (peer >= 0) r.peer = quantile(&a->seconds[peer], 0.5);
+    if (peer >= 0) r.peer = quantile(&a->seconds[peer], 0.5), r.difference = difference(c, a->of[peer].result);
     bool steady = quantile(&a->flops, 0.9) <= b->spread * quantile(&a->flops, 0.1);
     b->unsteady += !steady;
     if (b->json)
@@ -462,14 +488,15 @@ double bench_run(bench *b, bench_case *c) {
     ready ours, other;
     race a = {.floor = -1};
     fill_defaults(c);
+    if (!b->peers || strcmp(b->peers, "none")) bench_peers_add(b, c);
     forget_peak();
     if (!make_ready(b, &b->plugin, c, &ours, why, sizeof why)) return refuse(b, c, why), 0;
-    enter(&a, "Strand", launch, &ours);
-    if (b->compares && make_ready(b, &b->against, c, &other, why, sizeof why)) enter(&a, "the other plugin", launch, &other);
+    enter(&a, "Strand", launch, &ours, NULL);
+    if (b->compares && make_ready(b, &b->against, c, &other, why, sizeof why)) enter(&a, "the other plugin", launch, &other, NULL);
     for (int i = 0; i < c->n_peers; i++)
-        if (!b->peers || strstr(c->peers[i].name, b->peers)) enter(&a, c->peers[i].name, c->peers[i].run, c->peers[i].arg);
+        if (!b->peers || strstr(c->peers[i].name, b->peers)) enter(&a, c->peers[i].name, c->peers[i].run, c->peers[i].arg, c->peers[i].result);
     int last = a.n;
-    if (c->floor.run) a.floor = a.n, enter(&a, c->floor.name, c->floor.run, c->floor.arg);
+    if (c->floor.run) a.floor = a.n, enter(&a, c->floor.name, c->floor.run, c->floor.arg, NULL);
     run_race(b, &a, c->reads + c->writes);
     if (ours.failed) {
         b->failed++;

@@ -41,6 +41,7 @@ typedef struct bench_contestant {
     const char *name;
     void (*run)(void *arg);
     void *arg;
+    const float *result; /* what it made of the case's first output, to be compared; NULL: not compared */
 } bench_contestant;
 
 /* What the machine did in one round; rates per second with all threads of the run together. */
@@ -65,10 +66,15 @@ typedef struct bench {
     int threads, rounds;
     bool json;
     double spread;
-    const char *only, *peers; /* --op, --peers: parts of names, NULL: all */
+    const char *only, *peers; /* --op, --peers: parts of names, NULL: all; --peers none: none of the libraries in peers.h */
     bench_probes probes;
     void **blocks;
     int n_blocks, room;
+    struct {
+        void (*run)(void *arg);
+        void *arg;
+    } later[16];
+    int n_later;
     uint64_t random;
     int rows, unsteady, failed;
 } bench;
@@ -107,6 +113,8 @@ strand_plugin_tensor bench_absent(void);
 /* Memory aligned to 64 bytes, freed as above. Ends the program when there is none. */
 void *bench_memory(bench *b, uint64_t bytes);
 void bench_clear(bench *b);
+/* run(arg) in the next bench_clear, before the memory goes. */
+void bench_later(bench *b, void (*run)(void *arg), void *arg);
 int64_t bench_count(const strand_plugin_tensor *t);
 uint64_t bench_bytes(const strand_plugin_tensor *t);
 
@@ -117,6 +125,8 @@ void bench_input(bench_case *c, strand_plugin_tensor t);
 void bench_output(bench_case *c, strand_plugin_tensor t);
 /* Ignored when run is NULL (a peer that is not installed). */
 void bench_peer(bench_case *c, const char *name, void (*run)(void *arg), void *arg);
+/* Where the peer added last leaves its F32 result, in the order of the case's first output: it is compared with the plugin's. */
+void bench_peer_result(bench_case *c, const float *result);
 /* Prepares, runs the rounds, prints, and frees the tensors. Returns the median seconds of a launch, 0 when it was not run. */
 double bench_run(bench *b, bench_case *c);
 

@@ -19,10 +19,10 @@ static void bench_matmul(bench *b, int64_t m, int64_t n, int64_t k, bool weights
     bench_run(b, &c);
 }
 
-/* flops by the convention of two real transforms of twice the length, 2.5 N log2 N each; the floor is memory's: u, the spectrum
- * of the filter, which has two numbers an element, and y. */
+/* flops by the convention of two real transforms of twice the length, 2.5 N log2 N each; memory: u, the spectrum of the filter,
+ * which has two numbers an element, and y. */
 static void bench_long_conv(bench *b, int64_t length, int64_t channels) {
-    strand_op_long_conv params = {0};
+    const strand_op_long_conv params = {0};
     double n = (double)length * (double)channels;
     bench_case c;
     bench_begin(b, &c, "long_conv", STRAND_OP_LONG_CONV, &params, sizeof params, "L=%lld C=%lld", (long long)length, (long long)channels);
