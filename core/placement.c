@@ -142,7 +142,7 @@ static strand_status choose_devices(placement *p, const char *backends, error *e
         int32_t next = 0;
         for (int32_t i = 0; i < r->n_devices; i++) {
             registry_device *d = &r->devices[i];
-            if (d->info.flags & STRAND_DEVICE_HOST_MEMORY) continue;
+            if (d->info.flags & (STRAND_DEVICE_HOST_MEMORY | STRAND_DEVICE_SOFTWARE)) continue;
             if (d->plugin->score == score && add_device(p, d, e)) return e->status;
             if (d->plugin->score < score && d->plugin->score > next) next = d->plugin->score;
         }

@@ -118,6 +118,7 @@ typedef struct strand_host {
 
 #define STRAND_DEVICE_HOST_MEMORY 1u /* reads and writes host pointers; has no buffers, upload or download */
 #define STRAND_DEVICE_ASYNC 2u       /* calls return before the work is done */
+#define STRAND_DEVICE_SOFTWARE 4u    /* a processor in disguise: used when it is named, never by itself */
 
 typedef struct strand_plugin_device_info {
     uint32_t size;

@@ -32,11 +32,6 @@ extern const strand_plugin_op cpu_ops[]; /* the (id, version) column of the tabl
 extern const char cpu_isa[];             /* "x86-64-v4, AVX-512" */
 extern const strand_plugin_api cpu_api;
 
-struct strand_plugin_instance {
-    const strand_host *host;
-    uint32_t features;
-};
-
 struct cpu_device {
     const strand_host *host;
     uint32_t features; /* CPU_AVX512_... */

@@ -8,6 +8,11 @@
 #include <stdio.h>
 #include <string.h>
 
+struct strand_plugin_instance {
+    const strand_host *host;
+    uint32_t features;
+};
+
 int32_t cpu_workers(const cpu_device *device) {
     int32_t n = device->host->workers ? device->host->workers(device->host->context) : 1;
     return n < 1 ? 1 : n;

@@ -1,0 +1,54 @@
+// dialect_cuda.h - the kernel dialect as CUDA C++. See dialect.md for the language.
+#define DIALECT_CUDA 1
+
+typedef unsigned int uint;
+struct params { int v[64]; };
+
+#define IN(i, name)     const float *__restrict__ name
+#define IN_U32(i, name) const uint *__restrict__ name
+#define OUT(i, name)    float *name
+#define OUT_U32(i, name) uint *name
+#define PARAMS(i)       const __grid_constant__ struct params P
+#define P_INT(i)        P.v[i]
+#define P_FLOAT(i)      __int_as_float(P.v[i])
+
+#define HEAD(name, wg)  extern "C" __global__ void __launch_bounds__(wg) name
+#define KERNEL2(name, wg, a, b)                   HEAD(name, wg)(a, b) {
+#define KERNEL3(name, wg, a, b, c)                HEAD(name, wg)(a, b, c) {
+#define KERNEL4(name, wg, a, b, c, d)             HEAD(name, wg)(a, b, c, d) {
+#define KERNEL5(name, wg, a, b, c, d, e)          HEAD(name, wg)(a, b, c, d, e) {
+#define KERNEL6(name, wg, a, b, c, d, e, f)       HEAD(name, wg)(a, b, c, d, e, f) {
+#define KERNEL7(name, wg, a, b, c, d, e, f, g)    HEAD(name, wg)(a, b, c, d, e, f, g) {
+#define KERNEL8(name, wg, a, b, c, d, e, f, g, h) HEAD(name, wg)(a, b, c, d, e, f, g, h) {
+#define KERNEL9(name, wg, a, b, c, d, e, f, g, h, i) HEAD(name, wg)(a, b, c, d, e, f, g, h, i) {
+#define KERNEL10(name, wg, a, b, c, d, e, f, g, h, i, j) HEAD(name, wg)(a, b, c, d, e, f, g, h, i, j) {
+#define KERNEL11(name, wg, a, b, c, d, e, f, g, h, i, j, k) HEAD(name, wg)(a, b, c, d, e, f, g, h, i, j, k) {
+#define KERNEL12(name, wg, a, b, c, d, e, f, g, h, i, j, k, l) HEAD(name, wg)(a, b, c, d, e, f, g, h, i, j, k, l) {
+#define SHARED(type, name, n) __shared__ type name[n];
+#define BEGIN
+#define END }
+#define FN static __device__ __forceinline__
+
+#define LOCAL     (int)threadIdx.x
+#define GROUP_X   (int)blockIdx.x
+#define GROUP_Y   (int)blockIdx.y
+#define GROUP_Z   (int)blockIdx.z
+#define GROUPS_X  (int)gridDim.x
+#define BARRIER   __syncthreads();
+
+#define INT(x)     ((int)(x))
+#define UINT(x)    ((uint)(x))
+#define FLOAT(x)   ((float)(x))
+#define BITS_OF(x) __float_as_uint(x)
+#define FROM_BITS(x) __uint_as_float(x)
+#define FABS(x)    fabsf(x)
+#define FMIN(a, b) fminf(a, b)
+#define FMAX(a, b) fmaxf(a, b)
+#define IMIN(a, b) min(a, b)
+#define IMAX(a, b) max(a, b)
+#define FMA(a, b, c) __fmaf_rn(a, b, c)
+#define FLOOR(x)   floorf(x)
+#define SQRT(x)    sqrtf(x)
+#define IS_NAN(x)  ((__float_as_uint(x) & 0x7fffffffu) > 0x7f800000u)
+#define SELECT(yes, a, b) ((yes) ? (a) : (b))
+#define ADD_U32(place, x) atomicAdd(&(place), x)

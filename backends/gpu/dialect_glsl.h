@@ -1,0 +1,55 @@
+// dialect_glsl.h - the kernel dialect as GLSL 4.50 compute shaders for Vulkan 1.1. See dialect.md for the language.
+
+#define DIALECT_GLSL 1
+
+// ---- kernels ----
+#define IN(i, name)     layout(std430, set = 0, binding = i) readonly buffer B##i { float name[]; }
+#define IN_U32(i, name) layout(std430, set = 0, binding = i) readonly buffer B##i { uint name[]; }
+#define OUT(i, name)    layout(std430, set = 0, binding = i) buffer B##i { float name[]; }
+#define OUT_U32(i, name) layout(std430, set = 0, binding = i) buffer B##i { uint name[]; }
+#define PARAMS(i)       layout(std430, set = 0, binding = i) readonly buffer B##i { int v[64]; } P
+#define P_INT(i)        P.v[i]
+#define P_FLOAT(i)      intBitsToFloat(P.v[i])
+
+#define HEAD(wg)        layout(local_size_x = wg, local_size_y = 1, local_size_z = 1) in;
+#define KERNEL2(name, wg, a, b)                   a; b; HEAD(wg)
+#define KERNEL3(name, wg, a, b, c)                a; b; c; HEAD(wg)
+#define KERNEL4(name, wg, a, b, c, d)             a; b; c; d; HEAD(wg)
+#define KERNEL5(name, wg, a, b, c, d, e)          a; b; c; d; e; HEAD(wg)
+#define KERNEL6(name, wg, a, b, c, d, e, f)       a; b; c; d; e; f; HEAD(wg)
+#define KERNEL7(name, wg, a, b, c, d, e, f, g)    a; b; c; d; e; f; g; HEAD(wg)
+#define KERNEL8(name, wg, a, b, c, d, e, f, g, h) a; b; c; d; e; f; g; h; HEAD(wg)
+#define KERNEL9(name, wg, a, b, c, d, e, f, g, h, i) a; b; c; d; e; f; g; h; i; HEAD(wg)
+#define KERNEL10(name, wg, a, b, c, d, e, f, g, h, i, j) a; b; c; d; e; f; g; h; i; j; HEAD(wg)
+#define KERNEL11(name, wg, a, b, c, d, e, f, g, h, i, j, k) a; b; c; d; e; f; g; h; i; j; k; HEAD(wg)
+#define KERNEL12(name, wg, a, b, c, d, e, f, g, h, i, j, k, l) a; b; c; d; e; f; g; h; i; j; k; l; HEAD(wg)
+#define SHARED(type, name, n) shared type name[n];
+#define BEGIN void main() {
+#define END }
+#define FN
+
+// ---- where a work item stands ----
+#define LOCAL     int(gl_LocalInvocationID.x)
+#define GROUP_X   int(gl_WorkGroupID.x)
+#define GROUP_Y   int(gl_WorkGroupID.y)
+#define GROUP_Z   int(gl_WorkGroupID.z)
+#define GROUPS_X  int(gl_NumWorkGroups.x)
+#define BARRIER   { memoryBarrierShared(); barrier(); }
+
+// ---- numbers ----
+#define INT(x)     int(x)
+#define UINT(x)    uint(x)
+#define FLOAT(x)   float(x)
+#define BITS_OF(x) floatBitsToUint(x)
+#define FROM_BITS(x) uintBitsToFloat(x)
+#define FABS(x)    abs(x)
+#define FMIN(a, b) min(a, b)
+#define FMAX(a, b) max(a, b)
+#define IMIN(a, b) min(a, b)
+#define IMAX(a, b) max(a, b)
+#define FMA(a, b, c) fma(a, b, c)
+#define FLOOR(x)   floor(x)
+#define SQRT(x)    sqrt(x)
+#define IS_NAN(x)  ((floatBitsToUint(x) & 0x7fffffffu) > 0x7f800000u)
+#define SELECT(yes, a, b) ((yes) ? (a) : (b))
+#define ADD_U32(place, x) atomicAdd(place, x)

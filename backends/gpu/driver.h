@@ -1,0 +1,99 @@
+/* driver.h - what the common part of the GPU plugins asks of each of them: devices, memory, a queue, and the dispatch of one
+ * kernel. vulkan/, opencl/ and cuda/ implement these functions; the operators (ops_*.c), the kernels (kernels/) and the ABI's
+ * table (plugin.c) are common.
+ *
+ * Invariants: calls on one device come from one thread at a time (the lock in plugin.c sees to it); work is done in the order
+ * given; every function leaves a line with gpu_fail before it returns an error. */
+#ifndef STRAND_GPU_DRIVER_H
+#define STRAND_GPU_DRIVER_H
+
+#include <pthread.h>
+#include <stdbool.h>
+
+#include "strand_plugin.h"
+
+typedef enum gpu_kernel {
+#define GPU_KERNEL(name, bindings, group) GPU_K_##name,
+#include "gpu_kernels.inc"
+#undef GPU_KERNEL
+    GPU_N_KERNELS
+} gpu_kernel;
+
+typedef struct gpu_kernel_info {
+    const char *name;
+    uint32_t bindings, group;
+} gpu_kernel_info;
+extern const gpu_kernel_info gpu_kernels[GPU_N_KERNELS];
+
+#define GPU_MOST_BINDINGS 12
+#define GPU_MOST_PARAMS 64
+
+typedef struct gpu_limits {
+    uint32_t shared_bytes;      /* of a work group */
+    uint32_t bindings;          /* buffers of one kernel, its parameters not counted */
+    uint32_t groups_x, groups_y;/* largest dispatch */
+    uint32_t group;             /* largest work group */
+    uint64_t binding_bytes;     /* largest range of a buffer that a kernel sees */
+    uint64_t offset_alignment;  /* of a binding; what is left over goes to the kernel as an offset */
+} gpu_limits;
+
+struct strand_plugin_instance {
+    const strand_host *host;
+};
+
+/* Drivers put their own fields after this one. */
+struct strand_plugin_device {
+    strand_plugin_instance *instance;
+    const strand_host *host;
+    gpu_limits limits;
+    pthread_mutex_t lock;
+    bool lost;              /* after a device error everything fails */
+    uint64_t private_bytes; /* of the device structure, for freeing it */
+};
+
+/* A range of a buffer: [offset, offset + bytes), offset a multiple of the device's offset_alignment. */
+typedef struct gpu_binding {
+    strand_plugin_buffer *buffer;
+    uint64_t offset, bytes;
+} gpu_binding;
+
+typedef struct gpu_dispatch {
+    gpu_kernel kernel;
+    uint32_t n_bindings, n_params;
+    gpu_binding bindings[GPU_MOST_BINDINGS];
+    int32_t params[GPU_MOST_PARAMS];
+    uint32_t groups[3];
+} gpu_dispatch;
+
+/* Says a line through the host and returns the status. */
+strand_plugin_status gpu_fail(const strand_host *host, strand_plugin_status status, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+extern const char gpu_name[], gpu_description[];
+extern const int32_t gpu_score_value;
+
+/* Can this plugin run here at all? Else one line. Called before anything is opened. */
+bool driver_present(const strand_host *host, char *why, size_t why_bytes);
+strand_plugin_status driver_open(const strand_host *host, strand_plugin_instance **instance);
+void driver_close(strand_plugin_instance *instance);
+uint32_t driver_device_count(strand_plugin_instance *instance);
+strand_plugin_status driver_device_info(strand_plugin_instance *instance, uint32_t index, strand_plugin_device_info *info);
+/* Fills everything but `lock`. */
+strand_plugin_status driver_device_open(strand_plugin_instance *instance, uint32_t index, strand_plugin_device **device);
+void driver_device_close(strand_plugin_device *device);
+
+strand_plugin_status driver_buffer_create(strand_plugin_device *device, uint64_t bytes, strand_plugin_buffer **buffer);
+void driver_buffer_destroy(strand_plugin_device *device, strand_plugin_buffer *buffer);
+strand_plugin_status driver_upload(strand_plugin_device *device, strand_plugin_buffer *buffer, uint64_t offset, const void *from, uint64_t bytes);
+strand_plugin_status driver_download(strand_plugin_device *device, strand_plugin_buffer *buffer, uint64_t offset, void *to, uint64_t bytes);
+strand_plugin_status driver_dispatch(strand_plugin_device *device, const gpu_dispatch *dispatch);
+strand_plugin_status driver_submit(strand_plugin_device *device, uint64_t *point);
+strand_plugin_status driver_wait(strand_plugin_device *device, uint64_t point);
+
+/* A few words that kernels may write when an input is out of range (see gpu_fault_... in gpu.h); read and cleared by driver_wait's
+ * caller. Lives as long as the device. */
+strand_plugin_buffer *driver_fault_buffer(strand_plugin_device *device);
+/* Reads the words after a wait; true when a kernel has written there. They are zero again afterwards. */
+bool driver_take_fault(strand_plugin_device *device, int32_t fault[4]);
+
+#endif

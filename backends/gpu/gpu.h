@@ -1,0 +1,63 @@
+/* gpu.h - what the operators of the GPU plugins (ops_*.c) are written with: a table row each, and a dispatch put together from
+ * tensors and numbers. */
+#ifndef STRAND_GPU_H
+#define STRAND_GPU_H
+
+#include "check.h" /* predicates of the CPU plugin: what an operator's shapes must be is the same everywhere */
+#include "driver.h"
+
+#define GPU_RUN(name) strand_plugin_status gpu_##name(strand_plugin_device *device, const strand_plugin_node *node, const strand_plugin_memory *scratch)
+
+/* X(id, name, scratch, prepare_size, prepare): cpu_supports_NAME says what shapes mean, gpu_supports_NAME what runs here,
+ * gpu_NAME runs. One line an operator. */
+#define GPU_ELEMENTWISE(X)                        \
+    X(STRAND_OP_UNARY, unary, NULL, NULL, NULL)   \
+    X(STRAND_OP_BINARY, binary, NULL, NULL, NULL)
+
+#define GPU_TABLE(X) \
+    GPU_ELEMENTWISE(X)
+
+#define GPU_DECLARE(id, name, scratch, size, make)                                                                       \
+    bool gpu_supports_##name(strand_plugin_device *device, const strand_plugin_node *node, char *why, size_t why_bytes); \
+    GPU_RUN(name);
+GPU_TABLE(GPU_DECLARE)
+
+typedef struct gpu_op {
+    uint32_t op, version;
+    bool (*shapes)(const strand_plugin_node *node, char *why, size_t why_bytes);
+    bool (*supports)(strand_plugin_device *device, const strand_plugin_node *node, char *why, size_t why_bytes);
+    uint64_t (*scratch)(strand_plugin_device *device, const strand_plugin_node *node);
+    uint64_t (*prepare_size)(strand_plugin_device *device, const strand_plugin_node *node);
+    strand_plugin_status (*prepare)(strand_plugin_device *device, const strand_plugin_node *node, const strand_plugin_memory *scratch);
+    strand_plugin_status (*run)(strand_plugin_device *device, const strand_plugin_node *node, const strand_plugin_memory *scratch);
+} gpu_op;
+
+/* ---- putting a dispatch together ---- */
+
+/* Begins one; bindings and parameters are pushed in the kernel's order, all bindings first. */
+void gpu_begin(gpu_dispatch *d, gpu_kernel kernel);
+/* The tensor's memory, from its first element to its last; its offset becomes a parameter. An absent tensor (NULL): any memory of
+ * `stand_in`, never touched by the kernel. */
+void gpu_bind(strand_plugin_device *device, gpu_dispatch *d, const strand_plugin_tensor *t);
+void gpu_bind_or(strand_plugin_device *device, gpu_dispatch *d, const strand_plugin_tensor *t, const strand_plugin_tensor *stand_in);
+/* A range of bytes of raw memory (scratch, prepared), read as elements of `size` bytes. */
+void gpu_bind_memory(strand_plugin_device *device, gpu_dispatch *d, const strand_plugin_memory *m, uint64_t at, uint64_t bytes, uint32_t size);
+/* Four words in which a kernel may leave what it found wrong: [0] = a code that is not 0, [1], [2] = numbers. */
+void gpu_bind_fault(strand_plugin_device *device, gpu_dispatch *d);
+void gpu_int(gpu_dispatch *d, int64_t value);
+void gpu_float(gpu_dispatch *d, float value);
+/* dims[4] of the output, right-aligned. */
+void gpu_dims(gpu_dispatch *d, const strand_plugin_tensor *out);
+/* strides[4] of a tensor through the output's axes (0 along broadcast axes), and moves the pushed offset of binding `binding` to
+ * the element that stands under the output's first. */
+void gpu_place(gpu_dispatch *d, uint32_t binding, const strand_plugin_tensor *out, const strand_plugin_tensor *t, bool broadcast);
+/* Runs over n items, in groups of the kernel's size, in x and y as needed; nothing for n = 0. */
+strand_plugin_status gpu_over(strand_plugin_device *device, gpu_dispatch *d, int64_t n);
+strand_plugin_status gpu_groups(strand_plugin_device *device, gpu_dispatch *d, int64_t x, int64_t y, int64_t z);
+
+/* Elements of a tensor. */
+int64_t gpu_count(const strand_plugin_tensor *t);
+/* Can every tensor of the node be bound: enough bindings, ranges, and 32-bit indices? */
+bool gpu_fits(strand_plugin_device *device, const strand_plugin_node *node, char *why, size_t why_bytes);
+
+#endif

@@ -1,0 +1,65 @@
+/* pipeline.c - the kernels' SPIR-V, embedded, and a compute pipeline for each that is used. */
+#include "vulkan.h"
+
+#include <stddef.h>
+
+#include "gpu_spirv.inc"
+
+typedef struct spirv {
+    const uint32_t *code;
+    size_t bytes;
+} spirv;
+
+static const spirv codes[GPU_N_KERNELS] = {
+#define GPU_KERNEL(name, bindings, group) {spirv_##name, sizeof spirv_##name},
+#include "gpu_kernels.inc"
+#undef GPU_KERNEL
+};
+
+strand_plugin_status vk_layouts_open(vk_device *d) {
+    const strand_host *host = d->base.host;
+    VkDescriptorSetLayoutBinding bindings[GPU_MOST_BINDINGS + 1];
+    strand_plugin_status status = STRAND_PLUGIN_OK;
+    for (uint32_t n = 1; n <= d->base.limits.bindings + 1 && !status; n++) {
+        for (uint32_t i = 0; i < n; i++)
+            bindings[i] = (VkDescriptorSetLayoutBinding){
+                .binding = i, .descriptorType = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER, .descriptorCount = 1, .stageFlags = VK_SHADER_STAGE_COMPUTE_BIT};
+        const VkDescriptorSetLayoutCreateInfo set = {
+            .sType = VK_STRUCTURE_TYPE_DESCRIPTOR_SET_LAYOUT_CREATE_INFO, .bindingCount = n, .pBindings = bindings};
+        status = vk_check(host, vkCreateDescriptorSetLayout(d->device, &set, NULL, &d->set_layouts[n]), "making a layout");
+        const VkPipelineLayoutCreateInfo layout = {
+            .sType = VK_STRUCTURE_TYPE_PIPELINE_LAYOUT_CREATE_INFO, .setLayoutCount = 1, .pSetLayouts = &d->set_layouts[n]};
+        if (!status) status = vk_check(host, vkCreatePipelineLayout(d->device, &layout, NULL, &d->layouts[n]), "making a layout");
+    }
+    return status;
+}
+
+strand_plugin_status vk_pipeline(vk_device *d, gpu_kernel kernel, VkPipeline *pipeline) {
+    if (!d->pipelines[kernel]) {
+        const VkShaderModuleCreateInfo code = {
+            .sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO, .codeSize = codes[kernel].bytes, .pCode = codes[kernel].code};
+        VkShaderModule module;
+        strand_plugin_status status = vk_check(d->base.host, vkCreateShaderModule(d->device, &code, NULL, &module), gpu_kernels[kernel].name);
+        if (status) return status;
+        const VkComputePipelineCreateInfo info = {.sType = VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO,
+                                                  .stage = {.sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO,
+                                                            .stage = VK_SHADER_STAGE_COMPUTE_BIT,
+                                                            .module = module,
+                                                            .pName = "main"},
+                                                  .layout = d->layouts[gpu_kernels[kernel].bindings + 1]};
+        status = vk_check(d->base.host, vkCreateComputePipelines(d->device, VK_NULL_HANDLE, 1, &info, NULL, &d->pipelines[kernel]), gpu_kernels[kernel].name);
+        vkDestroyShaderModule(d->device, module, NULL);
+        if (status) return status;
+    }
+    *pipeline = d->pipelines[kernel];
+    return STRAND_PLUGIN_OK;
+}
+
+void vk_pipelines_close(vk_device *d) {
+    for (int i = 0; i < GPU_N_KERNELS; i++)
+        if (d->pipelines[i]) vkDestroyPipeline(d->device, d->pipelines[i], NULL);
+    for (int i = 0; i < GPU_MOST_BINDINGS + 2; i++) {
+        if (d->layouts[i]) vkDestroyPipelineLayout(d->device, d->layouts[i], NULL);
+        if (d->set_layouts[i]) vkDestroyDescriptorSetLayout(d->device, d->set_layouts[i], NULL);
+    }
+}

@@ -1,0 +1,96 @@
+/* vulkan.h - what the files of the Vulkan driver share. Vulkan 1.1 core; nothing beyond it is required.
+ *
+ * Work is recorded into batches: a command buffer with its descriptor sets, its parameters and its share of host-visible staging
+ * memory. A batch is submitted when the host asks, or when it is full, and used again when its fence has passed. A barrier
+ * stands before every command, so everything happens in the order given. */
+#ifndef STRAND_VULKAN_H
+#define STRAND_VULKAN_H
+
+#include <vulkan/vulkan.h>
+
+#include "driver.h"
+
+#define VK_DEVICES     16
+#define VK_BATCHES     4
+#define VK_DISPATCHES  256                  /* of a batch */
+#define VK_PARAM_BYTES 256                  /* of a dispatch */
+#define VK_STAGING     ((uint64_t)16 << 20) /* bytes of a batch */
+#define VK_READS       256                  /* downloads of a batch */
+
+typedef struct vk_instance {
+    strand_plugin_instance base;
+    VkInstance instance;
+    VkDebugUtilsMessengerEXT messenger; /* with STRAND_VULKAN_VALIDATE */
+    uint32_t n_devices;
+    VkPhysicalDevice devices[VK_DEVICES];
+    uint32_t families[VK_DEVICES];
+} vk_instance;
+
+struct strand_plugin_buffer {
+    VkBuffer buffer;
+    VkDeviceMemory memory;
+    unsigned char *mapped; /* host-visible ones */
+    uint64_t bytes;
+};
+
+/* A download that is finished by copying from staging when its batch has passed. */
+typedef struct vk_read {
+    uint64_t at, bytes;
+    void *to;
+} vk_read;
+
+typedef struct vk_batch {
+    VkCommandBuffer commands;
+    VkFence fence;
+    VkDescriptorPool descriptors;
+    strand_plugin_buffer params, staging;
+    uint32_t n_dispatches, n_reads;
+    uint64_t staged; /* bytes in use */
+    vk_read reads[VK_READS];
+    uint64_t point; /* of its submission; 0: not submitted */
+    bool recording;
+} vk_batch;
+
+typedef struct vk_device {
+    strand_plugin_device base;
+    VkPhysicalDevice physical;
+    VkDevice device;
+    VkQueue queue;
+    VkPhysicalDeviceMemoryProperties memory;
+    VkCommandPool pool;
+    VkDescriptorSetLayout set_layouts[GPU_MOST_BINDINGS + 2]; /* by number of buffers, parameters included */
+    VkPipelineLayout layouts[GPU_MOST_BINDINGS + 2];
+    VkPipeline pipelines[GPU_N_KERNELS]; /* made when first used */
+    vk_batch batches[VK_BATCHES];
+    uint32_t current;
+    uint64_t last_point;
+    strand_plugin_buffer fault;
+    uint64_t largest_allocation;
+} vk_device;
+
+static inline vk_device *vk_of(strand_plugin_device *d) {
+    return (vk_device *)(void *)d; /* base is its first field */
+}
+
+/* Turns a VkResult into a status with a line; VK_SUCCESS gives OK. */
+strand_plugin_status vk_check(const strand_host *host, VkResult result, const char *what);
+
+/* memory.c */
+strand_plugin_status vk_buffer_make(vk_device *d, uint64_t bytes, bool host_visible, strand_plugin_buffer *b);
+void vk_buffer_drop(vk_device *d, strand_plugin_buffer *b);
+
+/* queue.c */
+strand_plugin_status vk_queue_open(vk_device *d);
+void vk_queue_close(vk_device *d);
+/* The batch that takes commands now, begun if need be. */
+strand_plugin_status vk_recording(vk_device *d, vk_batch **batch);
+/* Submits the batch at hand, if it holds anything, and turns to the next one, which is waited for. */
+strand_plugin_status vk_flush(vk_device *d);
+void vk_barrier(vk_batch *b);
+
+/* pipeline.c */
+strand_plugin_status vk_pipeline(vk_device *d, gpu_kernel kernel, VkPipeline *pipeline);
+strand_plugin_status vk_layouts_open(vk_device *d);
+void vk_pipelines_close(vk_device *d);
+
+#endif
