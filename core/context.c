@@ -131,11 +131,22 @@ const char *strand_error(const strand_context *c) {
     return c ? c->error.text : "no context: its opening failed; give a log callback to learn why";
 }
 
+/* Listing is what starts the plugins that wait to be named; a context is never a constant object. */
+static void wake_all(const strand_context *c) {
+    union {
+        const registry *read;
+        registry *any;
+    } r = {&c->registry};
+    registry_wake(r.any, NULL, 0);
+}
+
 int32_t strand_backend_count(const strand_context *c) {
+    if (c) wake_all(c);
     return c ? c->registry.n_devices : 0;
 }
 
 strand_status strand_backend_get(const strand_context *c, int32_t index, strand_backend_info *info) {
+    if (c) wake_all(c);
     if (!c || !info || index < 0 || index >= c->registry.n_devices) return STRAND_ERR_ARGUMENT;
     const registry_device *d = &c->registry.devices[index];
     *info = (strand_backend_info){d->name, d->plugin->file, d->plugin->table.version, d->info.description, d->info.memory,
@@ -144,6 +155,7 @@ strand_status strand_backend_get(const strand_context *c, int32_t index, strand_
 }
 
 int32_t strand_refused_count(const strand_context *c) {
+    if (c) wake_all(c);
     return c ? c->registry.n_refusals : 0;
 }
 

@@ -321,6 +321,7 @@ static bool add_device(registry *r, registry_plugin *p, uint32_t index, char *wh
 /* Starts a chosen plugin. Where that fails it is refused like any other. */
 static void start(registry *r, registry_plugin *p) {
     char why[300] = "";
+    p->started = true;
     strand_plugin_status status = p->table.api->open(r->host, &p->instance);
     if (status || !p->instance) {
         char reason[210];
@@ -339,12 +340,15 @@ static void start(registry *r, registry_plugin *p) {
 strand_status registry_open(registry *r, const strand_allocator *allocator, const strand_host *host, const char *plugin_path, bool no_plugins, error *e) {
     memset(r, 0, sizeof *r);
     r->host = host;
+    pthread_mutex_init(&r->lock, NULL);
     arena_init(&r->arena, allocator);
 #ifdef STRAND_STATIC_PLUGINS
     consider(r, "built-in", NULL, strand_cpu_entry);
 #endif
     if (!no_plugins) search(r, plugin_path);
-    for (int32_t i = 0; i < r->n_plugins && !r->exhausted; i++) start(r, &r->plugins[i]);
+    for (int32_t i = 0; i < r->n_plugins && !r->exhausted; i++)
+        if (r->plugins[i].score > REGISTRY_LATE_SCORE) start(r, &r->plugins[i]);
+    if (!r->n_devices && !r->exhausted) registry_wake(r, NULL, 0); /* better than nothing */
     if (r->exhausted) {
         registry_close(r);
         return error_set(e, STRAND_ERR_MEMORY, "out of memory while looking for plugins");
@@ -366,9 +370,23 @@ void registry_close(registry *r) {
     }
     r->n_plugins = r->n_refusals = 0;
     arena_release(&r->arena);
+    if (r->host) pthread_mutex_destroy(&r->lock);
+    r->host = NULL; /* closed, or never opened */
+}
+
+void registry_wake(registry *r, const char *name, size_t length) {
+    size_t n = 0;
+    while (n < length && name[n] != ':') n++;
+    pthread_mutex_lock(&r->lock);
+    for (int32_t i = 0; i < r->n_plugins; i++) {
+        registry_plugin *p = &r->plugins[i];
+        if (!p->started && (!name || (!strncmp(p->table.name, name, n) && !p->table.name[n]))) start(r, p);
+    }
+    pthread_mutex_unlock(&r->lock);
 }
 
 registry_device *registry_find(registry *r, const char *name, size_t length) {
+    registry_wake(r, name, length);
     for (int32_t i = 0; i < r->n_devices; i++) {
         const char *have = r->devices[i].name;
         if (!strncmp(have, name, length) && (have[length] == 0 || have[length] == ':')) return &r->devices[i];

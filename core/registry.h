@@ -6,6 +6,8 @@
 #ifndef STRAND_CORE_REGISTRY_H
 #define STRAND_CORE_REGISTRY_H
 
+#include <pthread.h>
+
 #include "arena.h"
 #include "error.h"
 #include "strand_plugin.h"
@@ -16,6 +18,7 @@ typedef struct registry_plugin {
     strand_plugin table;
     strand_plugin_instance *instance;
     int32_t score;
+    bool started;
 } registry_plugin;
 
 typedef struct registry_device {
@@ -48,14 +51,20 @@ typedef struct registry {
     registry_seen seen[REGISTRY_MAX_PLUGINS + REGISTRY_MAX_REFUSALS];
     int32_t n_plugins, n_devices, n_refusals, n_seen;
     bool exhausted; /* memory ran out while looking */
+    pthread_mutex_t lock; /* of starting plugins late */
 } registry;
+
+/* Plugins of this score are started when they are named, or when all devices are listed. */
+#define REGISTRY_LATE_SCORE 1
 
 /* Loads what it finds. Refused plugins are not an error; being out of memory is. */
 strand_status registry_open(registry *r, const strand_allocator *allocator, const strand_host *host, const char *plugin_path, bool no_plugins, error *e);
 void registry_close(registry *r);
 /* Checks a filled table against what this host knows; returns false with one line in `why`. Exposed for tests. */
 bool registry_check(const strand_plugin *table, char *why, size_t why_bytes);
-/* The device of that name, or NULL. "vulkan" finds "vulkan:0". */
+/* Starts the plugins that wait to be named: those called `name` (up to ':' or its end), or all with NULL. */
+void registry_wake(registry *r, const char *name, size_t length);
+/* The device of that name, or NULL; starts a plugin of that name if it waits. "vulkan" finds "vulkan:0". */
 registry_device *registry_find(registry *r, const char *name, size_t length);
 /* Does the plugin list this version of the operator? */
 bool registry_knows(const registry_device *d, uint32_t op, uint32_t version);

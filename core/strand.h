@@ -165,6 +165,7 @@ typedef struct strand_backend_info {
     int32_t score;           /* among plugins of one name the highest score was taken */
 } strand_backend_info;
 
+/* Listing starts the plugins that otherwise wait to be named (software devices), which takes a moment. */
 STRAND_API int32_t strand_backend_count(const strand_context *context);
 STRAND_API strand_status strand_backend_get(const strand_context *context, int32_t index, strand_backend_info *info);
 /* Plugin files that were found and refused, each with one line that says why. */

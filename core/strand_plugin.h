@@ -188,7 +188,8 @@ typedef struct strand_plugin {
     const char *name; /* "cpu"; a-z, 0-9 and '-' */
     const char *version;
     const char *description;
-    /* 0: cannot run here, `why` says what is missing. Else higher is better among plugins of one name. */
+    /* 0: cannot run here, `why` says what is missing. Else higher is better among plugins of one name. 1: good for those who name
+     * it, and for nobody else (a software device, a judge of tests): nothing of it is opened until then. Cheap: opens nothing. */
     int32_t (*score)(const strand_host *host, char *why, size_t why_bytes);
     const strand_plugin_api *api;
 } strand_plugin;

@@ -72,8 +72,6 @@ strand_plugin_status gpu_fail(const strand_host *host, strand_plugin_status stat
 extern const char gpu_name[], gpu_description[];
 extern const int32_t gpu_score_value;
 
-/* Can this plugin run here at all? Else one line. Called before anything is opened. */
-bool driver_present(const strand_host *host, char *why, size_t why_bytes);
 strand_plugin_status driver_open(const strand_host *host, strand_plugin_instance **instance);
 void driver_close(strand_plugin_instance *instance);
 uint32_t driver_device_count(strand_plugin_instance *instance);

@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #define ROW(id, name, scratch, size, make) {id, 1, cpu_supports_##name, gpu_supports_##name, scratch, size, make, gpu_##name},
 static const gpu_op table[] = {GPU_TABLE(ROW)};
@@ -199,8 +200,28 @@ static const strand_plugin_api api = {
     .launch = launch,
 };
 
+/* Is there a processor of that kind, judged by its device file? Opening a driver to find out would cost every start a tenth of a
+ * second. Where device files are unknown, yes. */
+static bool hardware(void) {
+#ifdef __linux__
+    static const char *const files[] = {"/dev/nvidiactl", "/dev/kfd", "/dev/mali0", "/dev/kgsl-3d0", "/dev/dxg"};
+    char path[32];
+    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++)
+        if (!access(files[i], F_OK)) return true;
+    for (int i = 128; i < 144; i++) {
+        snprintf(path, sizeof path, "/dev/dri/renderD%d", i);
+        if (!access(path, F_OK)) return true;
+    }
+    return false;
+#else
+    return true;
+#endif
+}
+
 static int32_t score(const strand_host *host, char *why, size_t why_bytes) {
-    return driver_present(host, why, why_bytes) ? gpu_score_value : 0;
+    (void)host;
+    if (why_bytes) why[0] = 0;
+    return hardware() ? gpu_score_value : 1;
 }
 
 strand_plugin_status strand_plugin_entry(const strand_host *host, strand_plugin *plugin);

@@ -25,11 +25,6 @@ strand_plugin_status ocl_check(const strand_host *host, cl_int error, const char
     }
 }
 
-bool driver_present(const strand_host *host, char *why, size_t why_bytes) {
-    (void)host, (void)why, (void)why_bytes;
-    return true; /* the loader is linked; whether there is a device is asked by open */
-}
-
 static bool usable(cl_device_id id) {
     cl_bool available = CL_FALSE, compiler = CL_FALSE;
     clGetDeviceInfo(id, CL_DEVICE_AVAILABLE, sizeof available, &available, NULL);

@@ -26,11 +26,6 @@ strand_plugin_status vk_check(const strand_host *host, VkResult result, const ch
     }
 }
 
-bool driver_present(const strand_host *host, char *why, size_t why_bytes) {
-    (void)host, (void)why, (void)why_bytes;
-    return true; /* the loader is linked; whether there is a device is asked by open */
-}
-
 static VKAPI_ATTR VkBool32 VKAPI_CALL message(VkDebugUtilsMessageSeverityFlagBitsEXT severity, VkDebugUtilsMessageTypeFlagsEXT types,
                                               const VkDebugUtilsMessengerCallbackDataEXT *data, void *user) {
     const strand_host *host = user;

@@ -214,7 +214,7 @@ static const strand_plugin_api api = {
 static int32_t score(const strand_host *host, char *why, size_t why_bytes) {
     (void)host;
     if (why_bytes) why[0] = 0;
-    return 1;
+    return 2;
 }
 
 /* GATHER, REDUCE, POSITIONS and CAST are never offered. */
