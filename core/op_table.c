@@ -7,7 +7,8 @@
     X(elementwise) \
     X(convolutions) \
     X(matrix_state) \
-    X(attention)
+    X(attention) \
+    X(scans)
 
 #define DECLARE(family)                       \
     extern const op_row op_rows_##family[]; \

@@ -33,7 +33,12 @@
     X(STRAND_OP_ATTENTION, attention, cpu_attention_scratch, NULL, NULL) \
     X(STRAND_OP_CACHE_WRITE, cache_write, NULL, NULL, NULL)
 
-#define CPU_SCANS(X)
+#define CPU_SCANS(X)                                                                                    \
+    X(STRAND_OP_SSM_KERNEL_COMPANION, ssm_kernel_companion, cpu_companion_scratch, NULL, NULL)          \
+    X(STRAND_OP_LTI_SCAN, lti_scan, cpu_lti_scan_scratch, NULL, NULL)                                   \
+    X(STRAND_OP_LINEAR_RECURRENCE, linear_recurrence, NULL, NULL, NULL)                                 \
+    X(STRAND_OP_COMPANION_SCAN, companion_scan, cpu_companion_scratch, NULL, NULL)                      \
+    X(STRAND_OP_SELECTIVE_SCAN, selective_scan, cpu_selective_scan_scratch, NULL, NULL)
 
 #define CPU_MATRIX_STATE(X)                                                                                            \
     X(STRAND_OP_SSD, ssd, cpu_ssd_scratch, NULL, NULL)                                                                 \
@@ -64,6 +69,9 @@ CPU_TABLE(CPU_DECLARE)
 uint64_t cpu_matmul_scratch(const cpu_device *device, const strand_plugin_node *node);
 uint64_t cpu_rotary_scratch(const cpu_device *device, const strand_plugin_node *node);
 uint64_t cpu_attention_scratch(const cpu_device *device, const strand_plugin_node *node);
+uint64_t cpu_companion_scratch(const cpu_device *device, const strand_plugin_node *node);
+uint64_t cpu_lti_scan_scratch(const cpu_device *device, const strand_plugin_node *node);
+uint64_t cpu_selective_scan_scratch(const cpu_device *device, const strand_plugin_node *node);
 uint64_t cpu_long_conv_scratch(const cpu_device *device, const strand_plugin_node *node);
 uint64_t cpu_long_conv_prepare_size(const strand_plugin_node *node);
 CPU_KERNEL(cpu_long_conv_prepare);

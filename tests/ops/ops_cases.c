@@ -6,7 +6,8 @@
 #define SETS(X) \
     X(first) \
     X(matrix_state) \
-    X(attention)
+    X(attention) \
+    X(scans)
 
 #define DECLARE(name)                              \
     extern const ops_family ops_cases_##name[]; \

@@ -1,0 +1,250 @@
+/* reference_scans.c - the readable kernels of the scans and of the generators of their filters, in double precision and in the order
+ * of time. They judge the fast ones; each says what its definition in strand_ops.h says. */
+#include "reference.h"
+#include "scans.h"
+
+/* ---- complex numbers ---- */
+
+typedef struct complex_number {
+    double re, im;
+} cn;
+
+static cn add(cn a, cn b) {
+    return (cn){a.re + b.re, a.im + b.im};
+}
+static cn mul(cn a, cn b) {
+    return (cn){a.re * b.re - a.im * b.im, a.re * b.im + a.im * b.re};
+}
+static cn scaled(double s, cn a) {
+    return (cn){s * a.re, s * a.im};
+}
+static cn exp_of(cn a) {
+    double r = exp(a.re);
+    return r > 0 ? (cn){r * cos(a.im), r * sin(a.im)} : (cn){r, r};
+}
+static cn pair_at(const float *p) {
+    return p ? (cn){(double)p[0], (double)p[1]} : (cn){1, 0};
+}
+
+/* Working memory, zeroed; the reference module asks the host for it. */
+static double *numbers(const cpu_device *device, int64_t n) {
+    double *p = device->host->alloc(device->host->context, (uint64_t)(n + 1) * sizeof *p, CPU_ALIGN);
+    if (p) memset(p, 0, (size_t)(n + 1) * sizeof *p);
+    return p;
+}
+static void give_back(const cpu_device *device, double *p, int64_t n) {
+    device->host->free(device->host->context, p, (uint64_t)(n + 1) * sizeof *p);
+}
+static strand_plugin_status no_memory(const cpu_device *device) {
+    return cpu_fail(device, STRAND_PLUGIN_ERR_MEMORY, "no working memory for the reference");
+}
+
+/* Element n of row c of [C or 1, N, 2]; ones where the tensor is absent. */
+static cn pair(const strand_plugin_tensor *t, const strand_plugin_tensor *out, uint32_t oa, int64_t c, int64_t n) {
+    return t ? pair_at(scan_channels(t, out, oa) + c * scan_channel_stride(t) + n * t->strides[1]) : (cn){1, 0};
+}
+
+/* ---- discretisation and generators ---- */
+
+/* s <- A s + b u, with A = ones below the diagonal and last column a; b may be absent. */
+static void companion_step(double *s, const float *a, const float *b, double u, int64_t d) {
+    double last = s[d - 1];
+    for (int64_t i = d - 1; i >= 0; i--) s[i] = (i ? s[i - 1] : 0) + (double)a[i] * last + (b ? (double)b[i] * u : 0);
+}
+
+static double dot(const float *a, const double *s, int64_t d) {
+    double sum = 0;
+    for (int64_t i = 0; i < d; i++) sum += (double)a[i] * s[i];
+    return sum;
+}
+
+CPU_KERNEL(cpu_reference_ssm_kernel_companion) {
+    const strand_plugin_tensor *out = &node->outputs[0];
+    int64_t d = node->inputs[0].dims[1];
+    double *s = numbers(device, d);
+    (void)scratch;
+    if (!s) return no_memory(device);
+    for (int64_t k = 0; k < out->dims[0]; k++) {
+        const float *rows[3];
+        for (int i = 0; i < 3; i++) rows[i] = scan_channels(&node->inputs[i], out, 0) + k * scan_channel_stride(&node->inputs[i]);
+        for (int64_t i = 0; i < d; i++) s[i] = (double)rows[1][i];
+        for (int64_t t = 0; t < out->dims[1]; t++) {
+            put(out, k * out->strides[0] + t, dot(rows[2], s, d));
+            companion_step(s, rows[0], NULL, 0, d);
+        }
+    }
+    give_back(device, s, d);
+    return STRAND_PLUGIN_OK;
+}
+
+/* ---- recurrences ---- */
+
+/* The states of one channel of one sequence from and to [B, C, N(, 2)]. */
+static void read_states(const strand_plugin_tensor *t, const strand_plugin_tensor *out, int64_t b, int64_t c, int64_t n, int64_t width, double *h) {
+    for (int64_t i = 0; i < n * width; i++) {
+        const float *at = t ? scan_state(t, out) + b * t->strides[0] + c * t->strides[1] : NULL;
+        h[i] = at ? (double)at[width == 2 ? i / 2 * t->strides[2] + i % 2 : i] : 0;
+    }
+}
+static void write_states(const strand_plugin_node *node, int64_t b, int64_t c, int64_t n, int64_t width, const double *h) {
+    const strand_plugin_tensor *t = node->n_outputs > 1 ? &node->outputs[1] : NULL;
+    for (int64_t i = 0; t && i < n * width; i++)
+        put(t, b * t->strides[0] + c * t->strides[1] + (width == 2 ? i / 2 * t->strides[2] + i % 2 : i), h[i]);
+}
+
+/* x[b, t, c] of a sequence under the output. */
+static double at3(const strand_plugin_tensor *x, const strand_plugin_tensor *out, int64_t b, int64_t t, int64_t c) {
+    return (double)scan_sequence(x, out)[b * x->strides[0] + t * x->strides[1] + c];
+}
+static double channel_value(const strand_plugin_tensor *v, const strand_plugin_tensor *out, int64_t c) {
+    return v ? get(v, (c + out->origin[2] - v->origin[0]) * v->strides[0]) : 0;
+}
+
+static double real(const strand_plugin_tensor *t, const strand_plugin_tensor *out, int64_t c, int64_t n) {
+    return t ? (double)(scan_channels(t, out, 2) + c * scan_channel_stride(t))[n] : 1;
+}
+
+/* One token of one channel; h holds pairs, or reals with width 1. Returns the sum over the states. */
+static double lti_step(const strand_plugin_node *node, int64_t c, double u, double *h, int64_t width) {
+    const strand_op_lti_scan *p = node->params;
+    const strand_plugin_tensor *out = &node->outputs[0], *poles = &node->inputs[1];
+    double sum = 0;
+    for (int64_t n = 0; n < poles->dims[1]; n++) {
+        if (width == 1) {
+            double pole = real(poles, out, c, n);
+            h[n] = (p->log_poles ? exp(pole) : pole) * h[n] + real(cpu_input(node, 2), out, c, n) * u;
+            sum += real(cpu_input(node, 3), out, c, n) * h[n];
+            continue;
+        }
+        cn pole = pair(poles, out, 2, c, n), state = {h[2 * n], h[2 * n + 1]};
+        if (p->log_poles) pole = exp_of(pole);
+        state = add(mul(pole, state), scaled(u, pair(cpu_input(node, 2), out, 2, c, n)));
+        sum += mul(pair(cpu_input(node, 3), out, 2, c, n), state).re;
+        h[2 * n] = state.re;
+        h[2 * n + 1] = state.im;
+    }
+    return (double)p->scale * sum;
+}
+
+CPU_KERNEL(cpu_reference_lti_scan) {
+    const strand_op_lti_scan *p = node->params;
+    const strand_plugin_tensor *out = &node->outputs[0];
+    int64_t states = node->inputs[1].dims[1], width = node->inputs[1].rank == 3 ? 2 : 1, length = out->dims[1];
+    double *h = numbers(device, states * width);
+    (void)scratch;
+    if (!h) return no_memory(device);
+    for (int64_t b = 0; b < out->dims[0]; b++)
+        for (int64_t c = 0; c < out->dims[2]; c++) {
+            read_states(cpu_input(node, 5), out, b, c, states, width, h);
+            for (int64_t i = 0; i < length; i++) {
+                int64_t t = p->reverse ? length - 1 - i : i;
+                double u = at3(&node->inputs[0], out, b, t, c), y = lti_step(node, c, u, h, width);
+                put(out, b * out->strides[0] + t * out->strides[1] + c, y + channel_value(cpu_input(node, 4), out, c) * u);
+            }
+            write_states(node, b, c, states, width, h);
+        }
+    give_back(device, h, states * width);
+    return STRAND_PLUGIN_OK;
+}
+
+CPU_KERNEL(cpu_reference_linear_recurrence) {
+    const strand_op_linear_recurrence *p = node->params;
+    const strand_plugin_tensor *out = &node->outputs[0], *x = &node->inputs[0], *a = &node->inputs[1], *state = cpu_input(node, 2);
+    int64_t length = out->dims[1];
+    int width = p->complex_pairs ? 2 : 1;
+    bool each = a->rank == x->rank; /* a decay a token */
+    (void)device, (void)scratch;
+    for (int64_t b = 0; b < out->dims[0]; b++)
+        for (int64_t d = 0; d < out->dims[2]; d++) {
+            const strand_plugin_tensor *last = node->n_outputs > 1 ? &node->outputs[1] : NULL;
+            int64_t dx = width == 2 ? x->strides[2] : 1, da = width == 2 ? a->strides[each ? 2 : 0] : 1, ds = state && width == 2 ? state->strides[1] : 1;
+            cn h = {0, 0};
+            if (state) {
+                const float *at = scan_state(state, out) + b * state->strides[0] + d * ds;
+                h = (cn){(double)at[0], width == 2 ? (double)at[1] : 0};
+            }
+            for (int64_t i = 0; i < length; i++) {
+                int64_t t = p->reverse ? length - 1 - i : i;
+                const float *xt = scan_sequence(x, out) + b * x->strides[0] + t * x->strides[1] + d * dx;
+                const float *at = each ? scan_sequence(a, out) + b * a->strides[0] + t * a->strides[1] + d * da
+                                       : scan_at(a, out, 1, (const uint32_t[]){0}, (const uint32_t[]){2}) + d * da;
+                cn decay = {(double)at[0], width == 2 ? (double)at[1] : 0}, value = {(double)xt[0], width == 2 ? (double)xt[1] : 0};
+                bool first = i == 0 && !state;
+                if (p->form == STRAND_RECURRENCE_RGLRU && !first)
+                    value.re *= sqrt(p->log_a ? -expm1(2 * decay.re) : (1 - decay.re) * (1 + decay.re));
+                if (p->log_a) decay = exp_of(decay);
+                h = add(mul(decay, h), value);
+                int64_t to = b * out->strides[0] + t * out->strides[1] + d * (width == 2 ? out->strides[2] : 1);
+                put(out, to, h.re);
+                if (width == 2) put(out, to + 1, h.im);
+            }
+            if (!last) continue;
+            int64_t to = b * last->strides[0] + d * (width == 2 ? last->strides[1] : 1);
+            put(last, to, h.re);
+            if (width == 2) put(last, to + 1, h.im);
+        }
+    return STRAND_PLUGIN_OK;
+}
+
+CPU_KERNEL(cpu_reference_companion_scan) {
+    const strand_op_companion_scan *p = node->params;
+    const strand_plugin_tensor *out = &node->outputs[0], *a = &node->inputs[0];
+    int64_t d = a->dims[1], shared = out->whole[2] / a->whole[0];
+    double *s = numbers(device, d);
+    (void)scratch;
+    if (!s) return no_memory(device);
+    for (int64_t b = 0; b < out->dims[0]; b++)
+        for (int64_t c = 0; c < out->dims[2]; c++) {
+            const float *rows[5] = {NULL};
+            for (int i = 0; i < 5; i++) {
+                const strand_plugin_tensor *t = i == 3 ? NULL : cpu_input(node, (uint32_t)i);
+                int64_t kernel = (c + out->origin[2]) / shared;
+                if (t) rows[i] = (const float *)t->memory.data + (kernel - t->origin[0]) * t->strides[0];
+            }
+            read_states(cpu_input(node, 6), out, b, c, d, 1, s);
+            for (int64_t t = 0; t < out->dims[1]; t++) {
+                double u = p->closed ? 0 : at3(&node->inputs[3], out, b, t, c), y;
+                if (p->closed) {
+                    y = dot(rows[2], s, d);
+                    companion_step(s, rows[0], rows[1], dot(rows[4], s, d), d);
+                } else {
+                    companion_step(s, rows[0], rows[1], u, d);
+                    y = dot(rows[2], s, d) + channel_value(cpu_input(node, 5), out, c) * u;
+                }
+                put(out, b * out->strides[0] + t * out->strides[1] + c, y);
+            }
+            write_states(node, b, c, d, 1, s);
+        }
+    give_back(device, s, d);
+    return STRAND_PLUGIN_OK;
+}
+
+CPU_KERNEL(cpu_reference_selective_scan) {
+    const strand_op_selective_scan *p = node->params;
+    const strand_plugin_tensor *out = &node->outputs[0], *in = node->inputs, *z = cpu_input(node, 6);
+    int64_t states = in[2].dims[1];
+    double *h = numbers(device, states);
+    (void)scratch;
+    if (!h) return no_memory(device);
+    for (int64_t b = 0; b < out->dims[0]; b++)
+        for (int64_t c = 0; c < out->dims[2]; c++) {
+            const float *a = (const float *)in[2].memory.data + (c + out->origin[2] - in[2].origin[0]) * in[2].strides[0];
+            read_states(cpu_input(node, 8), out, b, c, states, 1, h);
+            for (int64_t t = 0; t < out->dims[1]; t++) {
+                int64_t at_b = (b + out->origin[0] - in[3].origin[0]) * in[3].strides[0] + (t - in[3].origin[1]) * in[3].strides[1];
+                int64_t at_c = (b + out->origin[0] - in[4].origin[0]) * in[4].strides[0] + (t - in[4].origin[1]) * in[4].strides[1];
+                double u = at3(&in[0], out, b, t, c), d = at3(&in[1], out, b, t, c) + channel_value(cpu_input(node, 7), out, c), y = 0;
+                if (p->softplus && d <= 20) d = log1p(exp(d));
+                for (int64_t n = 0; n < states; n++) {
+                    h[n] = exp(d * (double)a[n]) * h[n] + d * get(&in[3], at_b + n) * u;
+                    y += get(&in[4], at_c + n) * h[n];
+                }
+                y += channel_value(cpu_input(node, 5), out, c) * u;
+                if (z) y *= at3(z, out, b, t, c) / (1 + exp(-at3(z, out, b, t, c)));
+                put(out, b * out->strides[0] + t * out->strides[1] + c, y);
+            }
+            write_states(node, b, c, states, 1, h);
+        }
+    give_back(device, h, states);
+    return STRAND_PLUGIN_OK;
+}

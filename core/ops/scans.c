@@ -1,0 +1,219 @@
+/* scans.c - rows of the diagonal and companion state-space family: from continuous systems to poles, from poles to filters, and
+ * the recurrences that run over a sequence with a state handed on.
+ *
+ * A recurrence can be cut along the batch and along the channels, never along the length: what comes later needs all that came
+ * before. Generators are cut along the channels; the diagonal one along the taps too, because any tap is reached from the poles. */
+#include "rules.h"
+
+#define DIM_OF(n) ((op_dim){OP_DIM_FIXED, n})
+
+/* Is the shape F32 with these extents? */
+static bool is(const op_shape *s, int rank, op_dim a, op_dim b, op_dim c) {
+    const op_dim want[3] = {a, b, c};
+    if (s->dtype != STRAND_F32 || s->rank != rank) return false;
+    for (int i = 0; i < rank && i < 3; i++)
+        if (!op_dim_equal(s->dims[i], want[i])) return false;
+    return true;
+}
+
+/* The same where the input is there at all. */
+static bool is_or_absent(const op_shape *in, uint32_t n, uint32_t i, int rank, op_dim a, op_dim b, op_dim c) {
+    return !present(in, n, i) || is(&in[i], rank, a, b, c);
+}
+
+static bool is_empty(op_dim d) {
+    return d.kind == OP_DIM_FIXED && d.size < 1;
+}
+
+/* Does the tap axis that the hint gives to a filter make sense? */
+static bool filter_hint(const op_shape *out) {
+    return out->dtype == STRAND_F32 && out->rank == 2 && !is_empty(out->dims[1]);
+}
+
+/* Input i follows the output's axis along its own, where it has that axis whole. */
+static void follow(const op_shape *in, uint32_t n, uint32_t i, int axis, op_dim extent, op_axis_rule *rules) {
+    if (present(in, n, i) && op_dim_equal(in[i].dims[axis], extent)) rules[i] = (op_axis_rule){axis, 0, 0};
+}
+
+/* ---- discretisation and generators ---- */
+
+static strand_status kernel_companion_shape(const op_shape *in, uint32_t n, const void *params, op_shape *out, error *e) {
+    (void)n, (void)params;
+    if (in[0].dtype != STRAND_F32 || in[0].rank != 2 || is_empty(in[0].dims[1])) return bad(e, "a must be F32, [kernels, d]");
+    for (uint32_t i = 1; i < 3; i++)
+        if (in[i].dtype != STRAND_F32 || !same_dims(&in[i], &in[0])) return bad(e, "b and c must have the shape of a");
+    if (!filter_hint(out)) return bad(e, "the filter is F32, [kernels, taps], with one tap at least");
+    out->dims[0] = in[0].dims[0];
+    return STRAND_OK;
+}
+
+static bool first_axis(const op_shape *in, uint32_t n, const op_shape *out, const void *params, int axis, op_axis_rule *rules) {
+    (void)in, (void)out, (void)params;
+    for (uint32_t i = 0; i < n; i++) rules[i] = (op_axis_rule){0, 0, 0};
+    return axis == 0;
+}
+
+static double kernel_companion_work(const op_shape *in, const op_shape *out, const void *params) {
+    (void)params;
+    return 4 * (double)in[0].dims[1].size * elements(out);
+}
+
+/* ---- recurrences ---- */
+
+static strand_status lti_shape(const op_shape *in, uint32_t n, const void *params, op_shape *out, error *e) {
+    (void)params;
+    const op_shape *u = &in[0], *poles = &in[1];
+    if (u->dtype != STRAND_F32 || u->rank != 3) return bad(e, "u must be F32, [batch, length, channels]");
+    int rank = poles->rank;
+    op_dim b = u->dims[0], c = u->dims[2], states = poles->dims[1], two = DIM_OF(2);
+    if ((rank != 2 && rank != 3) || !(is(poles, rank, c, states, two) || is(poles, rank, DIM_OF(1), states, two)))
+        return bad(e, "the poles must be F32, [channels or 1, states] or [channels or 1, states, 2]");
+    for (uint32_t i = 2; i < 4; i++)
+        if (!is_or_absent(in, n, i, rank, c, states, two)) return bad(e, "in and out must be F32, [channels, states], real or complex as the poles are");
+    if (!vector_or_absent(in, n, 4, c)) return bad(e, "the skip must be F32, [channels]");
+    out[0] = *u;
+    out[1] = (op_shape){STRAND_F32, rank + 1, {b, c, states, two}};
+    if (present(in, n, 5) && (in[5].dtype != STRAND_F32 || !same_dims(&in[5], &out[1])))
+        return bad(e, "the state must be F32, [batch, channels, states], real or complex as the poles are");
+    return STRAND_OK;
+}
+
+static bool lti_axis(const op_shape *in, uint32_t n, const op_shape *out, const void *params, int axis, op_axis_rule *rules) {
+    (void)params;
+    all_whole(rules, n);
+    rules[0] = (op_axis_rule){axis, 0, 0};
+    if (axis == 2) {
+        for (uint32_t i = 1; i < n && i < 5; i++) follow(in, n, i, 0, out->dims[2], rules);
+        if (present(in, n, 5)) rules[5] = (op_axis_rule){1, 0, 0};
+    } else if (present(in, n, 5)) {
+        rules[5] = (op_axis_rule){0, 0, 0};
+    }
+    return axis != 1;
+}
+
+static double lti_work(const op_shape *in, const op_shape *out, const void *params) {
+    (void)params;
+    return (in[1].rank == 3 ? 16 : 6) * (double)in[1].dims[1].size * elements(out);
+}
+
+static strand_status recurrence_shape(const op_shape *in, uint32_t n, const void *params, op_shape *out, error *e) {
+    const strand_op_linear_recurrence *p = params;
+    const op_shape *x = &in[0], *a = &in[1];
+    int rank = p->complex_pairs ? 4 : 3;
+    if (x->dtype != STRAND_F32 || x->rank != rank || (rank == 4 && !op_dim_equal(x->dims[3], DIM_OF(2))))
+        return bad(e, "x must be F32, [batch, length, channels], or [batch, length, channels, 2] of pairs");
+    if (p->form > STRAND_RECURRENCE_RGLRU) return bad(e, "unknown form");
+    if (p->form == STRAND_RECURRENCE_RGLRU && p->complex_pairs) return bad(e, "the gated form is real");
+    op_dim d = x->dims[2], two = DIM_OF(2);
+    if (!is(a, rank - 2, d, two, two) && (a->dtype != STRAND_F32 || !same_dims(a, x)))
+        return bad(e, "a must be F32, [channels] or of the shape of x");
+    out[0] = *x;
+    out[1] = (op_shape){STRAND_F32, rank - 1, {x->dims[0], d, two}};
+    if (present(in, n, 2) && (in[2].dtype != STRAND_F32 || !same_dims(&in[2], &out[1])))
+        return bad(e, "the state must be F32, [batch, channels]");
+    return STRAND_OK;
+}
+
+static bool recurrence_axis(const op_shape *in, uint32_t n, const op_shape *out, const void *params, int axis, op_axis_rule *rules) {
+    (void)params;
+    all_whole(rules, n);
+    if (axis != 0 && axis != 2) return false;
+    rules[0] = (op_axis_rule){axis, 0, 0};
+    if (in[1].rank == out->rank)
+        rules[1] = rules[0];
+    else if (axis == 2)
+        rules[1] = (op_axis_rule){0, 0, 0};
+    if (present(in, n, 2)) rules[2] = (op_axis_rule){axis / 2, 0, 0};
+    return true;
+}
+
+/* Kernels divide the channels; both extents are fixed. */
+static bool kernels_divide(op_dim c, op_dim k) {
+    if (op_dim_equal(c, k)) return true;
+    return c.kind == OP_DIM_FIXED && k.kind == OP_DIM_FIXED && k.size > 0 && c.size % k.size == 0;
+}
+
+static strand_status companion_shape(const op_shape *in, uint32_t n, const void *params, op_shape *out, error *e) {
+    const strand_op_companion_scan *p = params;
+    bool u = present(in, n, 3), k = present(in, n, 4), skip = present(in, n, 5), state = present(in, n, 6);
+    if (in[0].dtype != STRAND_F32 || in[0].rank != 2 || is_empty(in[0].dims[1])) return bad(e, "a must be F32, [kernels, d]");
+    for (uint32_t i = 1; i < 5; i++)
+        if (i != 3 && present(in, n, i) && (in[i].dtype != STRAND_F32 || !same_dims(&in[i], &in[0]))) return bad(e, "b, c and k must have the shape of a");
+    if (p->closed ? u || skip || !k || !state : !u || k)
+        return bad(e, "an open loop takes u and may take skip and a state; a closed one takes k and a state");
+    if (!p->closed && (in[3].dtype != STRAND_F32 || in[3].rank != 3)) return bad(e, "u must be F32, [batch, length, channels]");
+    if (state && (in[6].dtype != STRAND_F32 || in[6].rank != 3)) return bad(e, "the state must be F32, [batch, channels, d]");
+    op_dim b = p->closed ? in[6].dims[0] : in[3].dims[0], c = p->closed ? in[6].dims[1] : in[3].dims[2];
+    if (!is_or_absent(in, n, 6, 3, b, c, in[0].dims[1])) return bad(e, "the state must be F32, [batch, channels, d]");
+    if (!vector_or_absent(in, n, 5, c)) return bad(e, "the skip must be F32, [channels]");
+    if (!kernels_divide(c, in[0].dims[0])) return bad(e, "the channels must be a whole number of times the kernels");
+    if (p->closed && (out->dtype != STRAND_F32 || out->rank != 3)) return bad(e, "a closed loop makes F32 [batch, length, channels]");
+    op_dim length = p->closed ? out->dims[1] : in[3].dims[1];
+    out[0] = (op_shape){STRAND_F32, 3, {b, length, c}};
+    out[1] = (op_shape){STRAND_F32, 3, {b, c, in[0].dims[1]}};
+    return STRAND_OK;
+}
+
+static bool companion_axis(const op_shape *in, uint32_t n, const op_shape *out, const void *params, int axis, op_axis_rule *rules) {
+    (void)params;
+    all_whole(rules, n);
+    if (present(in, n, 3)) rules[3] = (op_axis_rule){axis, 0, 0};
+    if (axis == 2) {
+        /* With a kernel a channel the kernels are cut as well; shared ones are needed whole. */
+        for (uint32_t i = 0; i < n; i++)
+            if (i < 3 || i == 4) follow(in, n, i, 0, out->dims[2], rules);
+        if (present(in, n, 5)) rules[5] = (op_axis_rule){0, 0, 0};
+        if (present(in, n, 6)) rules[6] = (op_axis_rule){1, 0, 0};
+    } else if (present(in, n, 6)) {
+        rules[6] = (op_axis_rule){0, 0, 0};
+    }
+    return axis != 1;
+}
+
+static double companion_work(const op_shape *in, const op_shape *out, const void *params) {
+    (void)params;
+    return 8 * (double)in[0].dims[1].size * elements(out);
+}
+
+static strand_status selective_shape(const op_shape *in, uint32_t n, const void *params, op_shape *out, error *e) {
+    (void)params;
+    const op_shape *u = &in[0];
+    if (u->dtype != STRAND_F32 || u->rank != 3) return bad(e, "u must be F32, [batch, length, channels]");
+    op_dim b = u->dims[0], l = u->dims[1], d = u->dims[2];
+    if (in[2].rank != 2) return bad(e, "A must be F32, [channels, states]");
+    op_dim states = in[2].dims[1];
+    if (!is(&in[2], 2, d, states, d)) return bad(e, "A must be F32, [channels, states]");
+    if (!is(&in[1], 3, b, l, d) || !is_or_absent(in, n, 6, 3, b, l, d)) return bad(e, "dt and z must be F32 and have u's shape");
+    if (!is(&in[3], 3, b, l, states) || !is(&in[4], 3, b, l, states)) return bad(e, "B and C must be F32, [batch, length, states]");
+    if (!vector_or_absent(in, n, 5, d) || !vector_or_absent(in, n, 7, d)) return bad(e, "D and the bias of dt must be F32, [channels]");
+    if (!is_or_absent(in, n, 8, 3, b, d, states)) return bad(e, "the state must be F32, [batch, channels, states]");
+    out[0] = *u;
+    out[1] = (op_shape){STRAND_F32, 3, {b, d, states}};
+    return STRAND_OK;
+}
+
+static bool selective_axis(const op_shape *in, uint32_t n, const op_shape *out, const void *params, int axis, op_axis_rule *rules) {
+    static const int channel_axis[9] = {2, 2, 0, -1, -1, 0, 2, 0, 1}, batch_axis[9] = {0, 0, -1, 0, 0, -1, 0, -1, 0};
+    (void)out, (void)params;
+    all_whole(rules, n);
+    for (uint32_t i = 0; i < n; i++) {
+        int own = axis == 2 ? channel_axis[i] : batch_axis[i];
+        if (present(in, n, i) && own >= 0) rules[i] = (op_axis_rule){own, 0, 0};
+    }
+    return axis != 1;
+}
+
+static double selective_work(const op_shape *in, const op_shape *out, const void *params) {
+    (void)params;
+    return (20 * (double)in[2].dims[1].size + 30) * elements(out);
+}
+
+const op_row op_rows_scans[] = {
+    /* id, version, name, inputs min/max, params, in place, prepared, tolerance, shape, axis rule, work, outputs, second in place */
+    {STRAND_OP_SSM_KERNEL_COMPANION, 1, "ssm_kernel_companion", 3, 3, 0, 0, 0, 1e-5f, kernel_companion_shape, first_axis, kernel_companion_work, 0, 0},
+    {STRAND_OP_LTI_SCAN, 1, "lti_scan", 2, 6, PARAMS(strand_op_lti_scan), 1, 0, 1e-5f, lti_shape, lti_axis, lti_work, 2, 32},
+    {STRAND_OP_LINEAR_RECURRENCE, 1, "linear_recurrence", 2, 3, PARAMS(strand_op_linear_recurrence), 1, 0, 1e-5f, recurrence_shape, recurrence_axis, light_work, 2, 4},
+    {STRAND_OP_COMPANION_SCAN, 1, "companion_scan", 3, 7, PARAMS(strand_op_companion_scan), 8, 0, 1e-5f, companion_shape, companion_axis, companion_work, 2, 64},
+    {STRAND_OP_SELECTIVE_SCAN, 1, "selective_scan", 5, 9, PARAMS(strand_op_selective_scan), 1 | 2 | 64, 0, 1e-5f, selective_shape, selective_axis, selective_work, 2, 256},
+};
+const uint32_t op_n_scans = N_OF(op_rows_scans);

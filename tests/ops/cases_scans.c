@@ -1,0 +1,190 @@
+/* cases_scans.c - random cases of the scans and of the generators of their filters. Decays lie within the unit circle, as trained ones
+ * do: elsewhere a recurrence has no accuracy to be tested. */
+#include "ops_cases.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+/* Replaces the elements of a tensor by uniform ones. */
+static void fill(ops_program *g, int tensor, double low, double high) {
+    ops_tensor *t = &g->tensors[tensor];
+    int64_t n = ops_count(&t->view);
+    for (int64_t i = 0; i < n; i++) {
+        float x = (float)(low + (high - low) * (double)ops_between(g, 0, 1 << 20) / (double)(1 << 20));
+        memcpy(t->start + ops_place(t, &t->view, i), &x, 4);
+    }
+}
+
+static float *element(ops_program *g, int tensor, int64_t i) {
+    ops_tensor *t = &g->tensors[tensor];
+    return (float *)(void *)(t->start + ops_place(t, &t->view, i));
+}
+
+/* Makes [..., 2] poles: within radius `most` of zero, or their logarithms. */
+static void fill_poles(ops_program *g, int tensor, bool logarithms, double most) {
+    int64_t n = ops_count(&g->tensors[tensor].view) / 2;
+    for (int64_t i = 0; i < n; i++) {
+        double r = most * sqrt((double)ops_between(g, 1, 1000) / 1000), angle = 3.2 * (double)ops_between(g, -1000, 1000) / 1000;
+        *element(g, tensor, 2 * i) = (float)(logarithms ? log(r) : r * cos(angle));
+        *element(g, tensor, 2 * i + 1) = (float)(logarithms ? angle : r * sin(angle));
+    }
+}
+
+static int add2(ops_program *g, int64_t a, int64_t b) {
+    return ops_add(g, F32, 2, (const int64_t[]){a, b}, OPS_NORMAL);
+}
+static int add3(ops_program *g, int64_t a, int64_t b, int64_t c) {
+    return ops_add(g, F32, 3, (const int64_t[]){a, b, c}, OPS_NORMAL);
+}
+static int add4(ops_program *g, int64_t a, int64_t b, int64_t c, int64_t d) {
+    return ops_add(g, F32, 4, (const int64_t[]){a, b, c, d}, OPS_NORMAL);
+}
+
+static bool coin(ops_program *g) {
+    return ops_between(g, 0, 1) != 0;
+}
+
+/* [batch, length, channels] of a scan whose reference takes `cost` per element; lengths at block sizes first. */
+typedef struct sizes {
+    int64_t b, l, c;
+} sizes;
+
+static sizes scan_sizes(ops_program *g, int index, int64_t cost) {
+    static const int64_t lengths[] = {1, 2, 3, 4, 5, 31, 32, 33, 63, 64, 65, 7, 129, 97, 200};
+    static const int64_t channels[] = {16, 1, 17, 8, 33, 3, 64, 15, 40};
+    sizes s = {ops_between(g, 1, 3), index < 15 ? lengths[index] : ops_between(g, 1, 300), index < 9 ? channels[index] : ops_between(g, 1, 90)};
+    while (s.b * s.l * s.c * cost > 400000) {
+        if (s.b > 1)
+            s.b--;
+        else if (s.c > 40 || s.l < 20)
+            s.c = (s.c + 1) / 2;
+        else
+            s.l = (s.l + 1) / 2;
+    }
+    return s;
+}
+
+static void make_selective_scan(ops_program *g, int index) {
+    static const int64_t states[] = {16, 16, 1, 8, 5, 17, 33, 64, 3, 31, 48};
+    int64_t n = index < 11 ? states[index] : coin(g) ? 16 : ops_between(g, 1, 40);
+    sizes s = scan_sizes(g, index, n);
+    strand_op_selective_scan p = {.softplus = coin(g)};
+    int optional = index < 3 ? (index == 0 ? 15 : index == 1 ? 0 : 8) : (int)ops_between(g, 0, 15);
+    int in[9] = {add3(g, s.b, s.l, s.c), add3(g, s.b, s.l, s.c), add2(g, s.c, n), add3(g, s.b, s.l, n), add3(g, s.b, s.l, n), -1, -1, -1, -1};
+    if (p.softplus)
+        fill(g, in[1], -6, 2);
+    else
+        fill(g, in[1], 0.001, 0.5);
+    if (p.softplus) *element(g, in[1], 0) = 25; /* the linear branch */
+    fill(g, in[2], -4, -0.02);
+    if (optional & 1) in[5] = ops_vector(g, s.c);
+    if (optional & 2) in[6] = add3(g, s.b, s.l, s.c);
+    if (optional & 4) in[7] = ops_vector(g, s.c);
+    if (optional & 8) in[8] = add3(g, s.b, s.c, n);
+    if (optional & 4 && !p.softplus) fill(g, in[7], 0, 0.1);
+    int64_t dims[3] = {s.b, s.l, s.c}, last[3] = {s.b, s.c, n};
+    ops_node *node = ops_add_node(g, STRAND_OP_SELECTIVE_SCAN, &p, sizeof p, 9, in, ops_add(g, F32, 3, dims, OPS_OUTPUT));
+    if (index % 3 < 2) node->second = ops_add(g, F32, 3, last, OPS_OUTPUT);
+    SAY("%lld x %lld x %lld, %lld states, softplus %u, D %d, z %d, bias %d, state %d, last %d", (long long)s.b, (long long)s.l, (long long)s.c,
+        (long long)n, p.softplus, optional & 1, optional >> 1 & 1, optional >> 2 & 1, optional >> 3, node->second >= 0);
+}
+
+static void make_lti_scan(ops_program *g, int index) {
+    static const int64_t states[] = {4, 1, 3, 5, 8, 2, 16, 33, 7};
+    int64_t n = index < 9 ? states[index] : ops_between(g, 1, 40);
+    bool pairs = index % 2 == 0, shared = ops_between(g, 0, 3) == 0;
+    sizes s = scan_sizes(g, index, n * (pairs ? 2 : 1));
+    strand_op_lti_scan p = {.log_poles = coin(g), .reverse = coin(g), .scale = coin(g) ? 2.0f : 0.3f};
+    int optional = index < 3 ? (index == 0 ? 15 : index == 1 ? 0 : 8) : (int)ops_between(g, 0, 15);
+    int64_t pole_dims[3] = {shared ? 1 : s.c, n, 2}, row_dims[3] = {s.c, n, 2}, state_dims[4] = {s.b, s.c, n, 2}, dims[3] = {s.b, s.l, s.c};
+    int rank = pairs ? 3 : 2;
+    int in[6] = {add3(g, s.b, s.l, s.c), ops_add(g, F32, rank, pole_dims, OPS_NORMAL), -1, -1, -1, -1};
+    if (pairs)
+        fill_poles(g, in[1], p.log_poles, 0.98);
+    else
+        fill(g, in[1], p.log_poles ? -2 : -0.9, p.log_poles ? -0.01 : 0.98);
+    if (optional & 1) in[2] = ops_add(g, F32, rank, row_dims, OPS_NORMAL);
+    if (optional & 2) in[3] = ops_add(g, F32, rank, row_dims, OPS_NORMAL);
+    if (optional & 4) in[4] = ops_vector(g, s.c);
+    if (optional & 8) in[5] = ops_add(g, F32, rank + 1, state_dims, OPS_NORMAL);
+    if (coin(g)) g->tensors[in[1]].view.flags = STRAND_TENSOR_CONSTANT;
+    ops_node *node = ops_add_node(g, STRAND_OP_LTI_SCAN, &p, sizeof p, 6, in, ops_add(g, F32, 3, dims, OPS_OUTPUT));
+    if (index % 3 < 2) node->second = ops_add(g, F32, rank + 1, state_dims, OPS_OUTPUT);
+    SAY("%lld x %lld x %lld, %lld states, complex %d, shared %d, logarithms %u, reverse %u, in %d, out %d, skip %d, state %d, last %d",
+        (long long)s.b, (long long)s.l, (long long)s.c, (long long)n, pairs, shared, p.log_poles, p.reverse, optional & 1, optional >> 1 & 1,
+        optional >> 2 & 1, optional >> 3, node->second >= 0);
+}
+
+static void make_linear_recurrence(ops_program *g, int index) {
+    bool pairs = index % 3 == 0, each = coin(g), state = coin(g);
+    sizes s = scan_sizes(g, index, 4);
+    if (index > 20 && coin(g)) s.c = ops_between(g, 60, 200), s.l = ops_between(g, 1, 40);
+    strand_op_linear_recurrence p = {.complex_pairs = pairs, .log_a = coin(g), .reverse = coin(g), .form = !pairs && coin(g)};
+    int64_t x_dims[4] = {s.b, s.l, s.c, 2}, a_dims[2] = {s.c, 2}, state_dims[3] = {s.b, s.c, 2};
+    int rank = pairs ? 4 : 3;
+    int in[3] = {ops_add(g, F32, rank, x_dims, OPS_NORMAL), each ? ops_add(g, F32, rank, x_dims, OPS_NORMAL) : ops_add(g, F32, rank - 2, a_dims, OPS_NORMAL), -1};
+    if (pairs)
+        fill_poles(g, in[1], p.log_a, 0.97);
+    else
+        fill(g, in[1], p.log_a ? -3 : 0, p.log_a ? -1e-4 : 0.98);
+    if (state) in[2] = ops_add(g, F32, rank - 1, state_dims, OPS_NORMAL);
+    ops_node *node = ops_add_node(g, STRAND_OP_LINEAR_RECURRENCE, &p, sizeof p, 3, in, ops_add(g, F32, rank, x_dims, OPS_OUTPUT));
+    if (index % 4 < 2) node->second = ops_add(g, F32, rank - 1, state_dims, OPS_OUTPUT);
+    SAY("%lld x %lld x %lld, complex %d, each %d, logarithms %u, reverse %u, form %u, state %d, last %d", (long long)s.b, (long long)s.l, (long long)s.c,
+        pairs, each, p.log_a, p.reverse, p.form, state, node->second >= 0);
+}
+
+/* Companion columns as trained ones are: of absolute sum below 1, which bounds the spectral radius by 1. */
+static void fill_rows(ops_program *g, int tensor, double sum) {
+    const strand_plugin_tensor *v = &g->tensors[tensor].view;
+    int64_t d = v->dims[1];
+    fill(g, tensor, -1, 1);
+    for (int64_t k = 0; k < v->dims[0]; k++) {
+        double all = 1e-6;
+        for (int64_t i = 0; i < d; i++) all += fabs((double)*element(g, tensor, k * d + i));
+        for (int64_t i = 0; i < d; i++) *element(g, tensor, k * d + i) *= (float)(sum / all);
+    }
+}
+
+static void make_companion_scan(ops_program *g, int index) {
+    static const int64_t widths[] = {16, 1, 2, 3, 4, 5, 64, 7, 33, 8};
+    int64_t d = index < 10 ? widths[index] : ops_between(g, 1, 70), each = ops_between(g, 0, 2);
+    sizes s = scan_sizes(g, index, d);
+    strand_op_companion_scan p = {.closed = index % 3 == 1};
+    int64_t kernels = each == 0 ? 1 : s.c;
+    if (each == 2) {
+        kernels = (s.c + 2) / 3;
+        s.c = 3 * kernels;
+    }
+    int in[7] = {add2(g, kernels, d), add2(g, kernels, d), add2(g, kernels, d), -1, -1, -1, -1};
+    fill_rows(g, in[0], 0.9);
+    if (p.closed) fill_rows(g, in[1], 0.2);
+    if (p.closed) {
+        in[4] = add2(g, kernels, d);
+        fill_rows(g, in[4], 0.4);
+    } else {
+        in[3] = add3(g, s.b, s.l, s.c);
+        if (coin(g)) in[5] = ops_vector(g, s.c);
+    }
+    if (p.closed || coin(g)) in[6] = add3(g, s.b, s.c, d);
+    int64_t dims[3] = {s.b, s.l, s.c}, last[3] = {s.b, s.c, d};
+    ops_node *node = ops_add_node(g, STRAND_OP_COMPANION_SCAN, &p, sizeof p, 7, in, ops_add(g, F32, 3, dims, OPS_OUTPUT));
+    if (index % 4 < 2) node->second = ops_add(g, F32, 3, last, OPS_OUTPUT);
+    SAY("%lld x %lld x %lld, width %lld, %lld kernels, closed %u, skip %d, state %d, last %d", (long long)s.b, (long long)s.l, (long long)s.c, (long long)d,
+        (long long)kernels, p.closed, in[5] >= 0, in[6] >= 0, node->second >= 0);
+}
+
+static void make_ssm_kernel_companion(ops_program *g, int index) {
+    static const int64_t widths[] = {16, 1, 2, 3, 4, 5, 64, 7, 33, 8};
+    int64_t d = index < 10 ? widths[index] : ops_between(g, 1, 70);
+    sizes s = scan_sizes(g, index, d);
+    int in[3] = {add2(g, s.c, d), add2(g, s.c, d), add2(g, s.c, d)};
+    fill_rows(g, in[0], 0.95);
+    ops_add_node(g, STRAND_OP_SSM_KERNEL_COMPANION, NULL, 0, 3, in, ops_add(g, F32, 2, (const int64_t[]){s.c, s.l}, OPS_OUTPUT));
+    SAY("%lld kernels of width %lld, %lld taps", (long long)s.c, (long long)d, (long long)s.l);
+}
+
+OPS_CASES(scans, {"ssm_kernel_companion", make_ssm_kernel_companion, false}, {"lti_scan", make_lti_scan, false},
+          {"linear_recurrence", make_linear_recurrence, false}, {"companion_scan", make_companion_scan, false},
+          {"selective_scan", make_selective_scan, false});
