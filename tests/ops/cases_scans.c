@@ -37,10 +37,6 @@ static int add2(ops_program *g, int64_t a, int64_t b) {
 static int add3(ops_program *g, int64_t a, int64_t b, int64_t c) {
     return ops_add(g, F32, 3, (const int64_t[]){a, b, c}, OPS_NORMAL);
 }
-static int add4(ops_program *g, int64_t a, int64_t b, int64_t c, int64_t d) {
-    return ops_add(g, F32, 4, (const int64_t[]){a, b, c, d}, OPS_NORMAL);
-}
-
 static bool coin(ops_program *g) {
     return ops_between(g, 0, 1) != 0;
 }
