@@ -53,3 +53,5 @@
 #define IS_NAN(x)  ((floatBitsToUint(x) & 0x7fffffffu) > 0x7f800000u)
 #define SELECT(yes, a, b) ((yes) ? (a) : (b))
 #define ADD_U32(place, x) atomicAdd(place, x)
+#define AND_U32(place, x) atomicAnd(place, x)
+#define OR_U32(place, x) atomicOr(place, x)

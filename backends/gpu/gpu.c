@@ -96,6 +96,10 @@ strand_plugin_status gpu_over(strand_plugin_device *device, gpu_dispatch *d, int
     return gpu_groups(device, d, (groups + y - 1) / y, y, 1);
 }
 
+strand_plugin_status gpu_rows(strand_plugin_device *device, gpu_dispatch *d, int64_t rows) {
+    return gpu_over(device, d, rows * gpu_kernels[d->kernel].group);
+}
+
 bool gpu_fits(strand_plugin_device *device, const strand_plugin_node *node, char *why, size_t why_bytes) {
     uint32_t n = 2; /* parameters, and perhaps the fault words */
     for (uint32_t i = 0; i < node->n_inputs + node->n_outputs; i++) {

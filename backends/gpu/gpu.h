@@ -10,12 +10,29 @@
 
 /* X(id, name, scratch, prepare_size, prepare): cpu_supports_NAME says what shapes mean, gpu_supports_NAME what runs here,
  * gpu_NAME runs. One line an operator. */
-#define GPU_ELEMENTWISE(X)                        \
-    X(STRAND_OP_UNARY, unary, NULL, NULL, NULL)   \
-    X(STRAND_OP_BINARY, binary, NULL, NULL, NULL)
+#define GPU_PRODUCTS(X)                           \
+    X(STRAND_OP_GATHER, gather, NULL, NULL, NULL) \
+    X(STRAND_OP_MATMUL, matmul, NULL, NULL, NULL)
 
-#define GPU_TABLE(X) \
-    GPU_ELEMENTWISE(X)
+#define GPU_ELEMENTWISE(X)                                \
+    X(STRAND_OP_UNARY, unary, NULL, NULL, NULL)           \
+    X(STRAND_OP_BINARY, binary, NULL, NULL, NULL)         \
+    X(STRAND_OP_CAST, cast, NULL, NULL, NULL)             \
+    X(STRAND_OP_POSITIONS, positions, NULL, NULL, NULL)   \
+    X(STRAND_OP_DECAY_WINDOW, decay_window, NULL, NULL, NULL)
+
+#define GPU_ROWS(X)                                       \
+    X(STRAND_OP_LAYER_NORM, layer_norm, NULL, NULL, NULL) \
+    X(STRAND_OP_REDUCE, reduce, NULL, NULL, NULL)
+
+#define GPU_CONVOLUTIONS(X) \
+    X(STRAND_OP_SHORT_CONV, short_conv, NULL, NULL, NULL)
+
+#define GPU_TABLE(X)   \
+    GPU_PRODUCTS(X)    \
+    GPU_ELEMENTWISE(X) \
+    GPU_ROWS(X)        \
+    GPU_CONVOLUTIONS(X)
 
 #define GPU_DECLARE(id, name, scratch, size, make)                                                                       \
     bool gpu_supports_##name(strand_plugin_device *device, const strand_plugin_node *node, char *why, size_t why_bytes); \
@@ -54,6 +71,9 @@ void gpu_place(gpu_dispatch *d, uint32_t binding, const strand_plugin_tensor *ou
 /* Runs over n items, in groups of the kernel's size, in x and y as needed; nothing for n = 0. */
 strand_plugin_status gpu_over(strand_plugin_device *device, gpu_dispatch *d, int64_t n);
 strand_plugin_status gpu_groups(strand_plugin_device *device, gpu_dispatch *d, int64_t x, int64_t y, int64_t z);
+
+/* One group a row, in x and y as needed. */
+strand_plugin_status gpu_rows(strand_plugin_device *device, gpu_dispatch *d, int64_t rows);
 
 /* Elements of a tensor. */
 int64_t gpu_count(const strand_plugin_tensor *t);

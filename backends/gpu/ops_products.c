@@ -1,0 +1,92 @@
+/* ops_products.c - look-ups and matrix products on the GPU plugins (kernels/products.k). */
+#include "gpu.h"
+
+bool gpu_supports_gather(strand_plugin_device *device, const strand_plugin_node *node, char *why, size_t why_bytes) {
+    (void)device;
+    if (!cpu_is_float(node->inputs[0].dtype)) return cpu_no(why, why_bytes, "quantised tables are not looked up here");
+    return true;
+}
+
+GPU_RUN(gather) {
+    const strand_plugin_tensor *table = &node->inputs[0], *ids = &node->inputs[1], *y = &node->outputs[0];
+    strand_plugin_tensor wide = *ids; /* the ids under the output's axes: all but the last */
+    gpu_dispatch d;
+    int64_t strides[STRAND_PLUGIN_RANK] = {0}, first = 0;
+    (void)scratch;
+    for (uint32_t i = 0; i < ids->rank; i++) {
+        strides[STRAND_PLUGIN_RANK - 1 - ids->rank + i] = ids->strides[i];
+        first += cpu_lead(ids, i, y, i) * ids->strides[i];
+    }
+    gpu_begin(&d, GPU_K_gather);
+    gpu_bind(device, &d, table);
+    gpu_bind(device, &d, &wide);
+    gpu_bind(device, &d, y);
+    gpu_bind_fault(device, &d);
+    d.params[1] += (int32_t)first;
+    gpu_int(&d, gpu_count(y));
+    gpu_int(&d, cpu_lead(table, 1, y, y->rank - 1));
+    gpu_int(&d, ids->dtype == STRAND_PLUGIN_I64 ? 2 : 1);
+    gpu_int(&d, table->dims[0]);
+    gpu_int(&d, table->strides[0]);
+    gpu_int(&d, table->dtype);
+    gpu_dims(&d, y);
+    gpu_place(&d, 2, y, y, false);
+    for (int i = 0; i < STRAND_PLUGIN_RANK; i++) gpu_int(&d, strides[i]);
+    return gpu_over(device, &d, gpu_count(y));
+}
+
+bool gpu_supports_matmul(strand_plugin_device *device, const strand_plugin_node *node, char *why, size_t why_bytes) {
+    const strand_plugin_tensor *y = &node->outputs[0];
+    int64_t batch = 1;
+    if (!cpu_is_float(node->inputs[1].dtype)) return cpu_no(why, why_bytes, "quantised weights are not multiplied here");
+    for (uint32_t i = 0; i + 2 < y->rank; i++) batch *= y->dims[i];
+    if (batch > 65535 || (y->dims[y->rank - 2] + 63) / 64 > device->limits.groups_x || (y->dims[y->rank - 1] + 63) / 64 > device->limits.groups_y)
+        return cpu_no(why, why_bytes, "more tiles or batch entries than one dispatch has");
+    return true;
+}
+
+/* Strides of the two batch axes of a factor (0 where it is shared), and the way to its first matrix. */
+static int64_t batch_strides(const strand_plugin_tensor *t, const strand_plugin_tensor *out, int64_t strides[2]) {
+    int64_t first = 0;
+    strides[0] = strides[1] = 0;
+    for (uint32_t i = 0; t->rank == out->rank && i + 2 < out->rank; i++) {
+        strides[2 - (out->rank - 2) + i] = t->strides[i];
+        first += cpu_lead(t, i, out, i) * t->strides[i];
+    }
+    return first;
+}
+
+GPU_RUN(matmul) {
+    const strand_op_matmul *p = node->params;
+    const strand_plugin_tensor *a = &node->inputs[0], *b = &node->inputs[1], *y = &node->outputs[0];
+    const strand_plugin_tensor *bias = p->bias ? cpu_input(node, 2) : NULL;
+    uint32_t mo = y->rank - 2, no = y->rank - 1;
+    uint32_t am = a->rank - (p->transpose_a ? 1 : 2), ak = a->rank - (p->transpose_a ? 2 : 1);
+    uint32_t bn = b->rank - (p->transpose_b ? 2 : 1), bk = b->rank - (p->transpose_b ? 1 : 2);
+    int64_t sa[2], sb[2], sy[2], inner = y->rank > 2 ? y->dims[y->rank - 3] : 1, batch = 1;
+    gpu_dispatch d;
+    (void)scratch;
+    for (uint32_t i = 0; i + 2 < y->rank; i++) batch *= y->dims[i];
+    gpu_begin(&d, GPU_K_matmul);
+    gpu_bind(device, &d, a);
+    gpu_bind(device, &d, b);
+    gpu_bind_or(device, &d, bias, y);
+    gpu_bind(device, &d, y);
+    d.params[0] += (int32_t)(batch_strides(a, y, sa) + cpu_lead(a, am, y, mo) * a->strides[am]);
+    d.params[1] += (int32_t)(batch_strides(b, y, sb) + cpu_lead(b, bn, y, no) * b->strides[bn]);
+    batch_strides(y, y, sy);
+    if (bias) d.params[2] += (int32_t)(cpu_lead(bias, 0, y, p->bias == STRAND_BIAS_ROWS ? mo : no) * bias->strides[0]);
+    const int64_t numbers[] = {y->dims[mo], y->dims[no], a->dims[ak], a->strides[am], a->strides[ak], b->strides[bk], b->strides[bn], y->strides[mo]};
+    for (int i = 0; i < 8; i++) gpu_int(&d, numbers[i]);
+    gpu_int(&d, bias ? p->bias : STRAND_BIAS_NONE);
+    gpu_int(&d, bias ? bias->strides[0] : 0);
+    gpu_int(&d, p->activation);
+    gpu_float(&d, p->alpha);
+    gpu_float(&d, p->beta);
+    gpu_int(&d, a->dtype);
+    gpu_int(&d, b->dtype);
+    gpu_int(&d, inner);
+    const int64_t steps[] = {sa[0], sa[1], sb[0], sb[1], sy[0], sy[1]};
+    for (int i = 0; i < 6; i++) gpu_int(&d, steps[i]);
+    return gpu_groups(device, &d, (y->dims[mo] + 63) / 64, (y->dims[no] + 63) / 64, batch);
+}
