@@ -8,7 +8,7 @@
 
 #define VECTORS 2
 #define PANEL   (VECTORS * CPU_LANES)
-#define BLOCK   128 /* rows of a piece of work: the panels that share an unpacked tile */
+#define BLOCK   512 /* rows of a piece of work at most: the panels that share an unpacked tile */
 #if CPU_LANES == 16 || defined(__aarch64__)
 #define KEYS 8
 #else
@@ -22,12 +22,12 @@ typedef struct space {
     float *keys, *values;             /* [TILE][d], [TILE][dv rounded] */
     float *scores;                    /* [TILE][PANEL] */
     int32_t *blocks;                  /* [TILE][PANEL]: the block mask of a tile, one row a block of keys */
-    cpu_attention_row *rows;          /* [BLOCK] */
+    cpu_attention_row *rows;          /* [block] */
 } space;
 
 typedef struct job {
     const cpu_heads *a;
-    int64_t pieces, ldv, bytes;
+    int64_t block, pieces, ldv, bytes; /* block: rows of a piece */
     char *scratch;
 } job;
 
@@ -43,11 +43,12 @@ static int64_t rounded(int64_t n, int64_t to) {
 
 /* ---- unpacking ---- */
 
-/* Rows [first, first + n) of k or v, `width` elements each and zeros up to ld. Returns whether all are finite. */
-static bool unpack(float *to, int64_t ld, const char *from, uint32_t dtype, int64_t stride, int64_t n, int64_t width) {
+/* n rows of k or v, `width` elements each and zeros up to ld; `left` more may be asked for ahead. Returns whether all are finite. */
+static bool unpack(float *to, int64_t ld, const char *from, uint32_t dtype, int64_t stride, int64_t n, int64_t left, int64_t width) {
     int64_t bytes = cpu_element_bytes(dtype), whole = width - width % CPU_LANES;
     vi odd = {0};
     for (int64_t i = 0; i < n; i++, from += stride * bytes, to += ld) {
+        for (int64_t c = 0; i < left - TILE && c < width * bytes; c += 64) __builtin_prefetch(from + TILE * stride * bytes + c, 0, 2);
         for (int64_t c = 0; c < width; c += CPU_LANES) {
             int64_t some = c < whole ? CPU_LANES : width - c;
             vf x = c < whole ? cpu_attention_load(from, dtype, c, CPU_LANES) : cpu_attention_load(from, dtype, c, some);
@@ -311,7 +312,7 @@ static void products_narrow(const cpu_heads *a, const space *s, int64_t ldv, int
     products(1, a, s, ldv, panel, n, first, r, finite);
 }
 
-/* ---- a piece: up to BLOCK rows of one key head against all keys that they see ---- */
+/* ---- a piece: a block of rows of one key head against all keys that they see ---- */
 
 static space space_of(const job *j, int32_t worker, uint64_t *bytes) {
     const cpu_heads *a = j->a;
@@ -320,15 +321,15 @@ static space space_of(const job *j, int32_t worker, uint64_t *bytes) {
 #define TAKE(slot, count)                                            \
     s.slot = j->scratch ? (void *)(j->scratch + at) : NULL;          \
     at += cpu_round((uint64_t)(count) * sizeof *s.slot)
-    TAKE(q, BLOCK * a->d);
-    TAKE(sums, BLOCK * j->ldv);
-    TAKE(most, BLOCK);
-    TAKE(total, BLOCK);
+    TAKE(q, j->block * a->d);
+    TAKE(sums, j->block * j->ldv);
+    TAKE(most, j->block);
+    TAKE(total, j->block);
     TAKE(keys, TILE * a->d);
     TAKE(values, TILE * j->ldv);
     TAKE(scores, TILE * PANEL);
     TAKE(blocks, TILE * PANEL);
-    TAKE(rows, BLOCK);
+    TAKE(rows, j->block);
 #undef TAKE
     if (bytes) *bytes = at - start;
     return s;
@@ -359,10 +360,10 @@ static void tile(const job *j, const space *s, int64_t b, int64_t kv_head, int64
             r.whole = false;
         }
         if (!unpacked) {
-            unpack(s->keys, a->d, cpu_attention_at(a, k, b, first, kv_head, a->d), k->dtype, k->strides[1], count, a->d);
+            unpack(s->keys, a->d, cpu_attention_at(a, k, b, first, kv_head, a->d), k->dtype, k->strides[1], count, valid - first, a->d);
             int64_t rest = rounded(count, KEYS) - count;
             memset(s->keys + count * a->d, 0, (size_t)(rest * a->d) * sizeof(float));
-            finite = unpack(s->values, j->ldv, cpu_attention_at(a, v, b, first, kv_head, a->dv), v->dtype, v->strides[1], count, a->dv);
+            finite = unpack(s->values, j->ldv, cpu_attention_at(a, v, b, first, kv_head, a->dv), v->dtype, v->strides[1], count, valid - first, a->dv);
             unpacked = true;
         }
         if (some > CPU_LANES)
@@ -376,7 +377,7 @@ static void body(void *arg, int64_t i, int32_t worker) {
     const job *j = arg;
     const cpu_heads *a = j->a;
     int64_t rows = a->tokens * a->group, piece = i % j->pieces, kv_head = i / j->pieces % a->kv_heads, b = i / j->pieces / a->kv_heads;
-    int64_t row = piece * BLOCK, n = cpu_min(BLOCK, rows - row), valid = cpu_attention_valid(a, b);
+    int64_t row = piece * j->block, n = cpu_min(j->block, rows - row), valid = cpu_attention_valid(a, b);
     space s = space_of(j, worker, NULL);
     begin(a, &s, j->ldv, b, kv_head, row, n);
     int64_t low = INT64_MAX, high = 0;
@@ -391,20 +392,30 @@ static void body(void *arg, int64_t i, int32_t worker) {
     for (int64_t r = 0; r < n; r += PANEL) store_panel(a, b, s.rows + r, cpu_min(PANEL, n - r), s.sums + r * j->ldv, s.total + r);
 }
 
-static job job_of(const cpu_heads *a, void *scratch) {
-    job j = {.a = a, .pieces = (a->tokens * a->group + BLOCK - 1) / BLOCK, .ldv = rounded(a->dv, KEYS)};
+/* q and sums of a block should leave half of a cache of 1 MB to others. */
+static int64_t most_rows(const cpu_heads *a) {
+    int64_t rows = 131072 / (a->d + a->dv) / PANEL * PANEL;
+    return cpu_max(4 * PANEL, cpu_min(rows, BLOCK));
+}
+
+static job job_of(const cpu_heads *a, int64_t block, void *scratch) {
+    job j = {.a = a, .block = block, .ldv = rounded(a->dv, KEYS)};
     uint64_t bytes;
     space_of(&j, 0, &bytes);
+    j.pieces = (a->tokens * a->group + block - 1) / block;
     j.bytes = (int64_t)bytes;
     j.scratch = scratch;
     return j;
 }
 
 uint64_t cpu_attention_rows_scratch(const cpu_device *device, const cpu_heads *a) {
-    return (uint64_t)job_of(a, NULL).bytes * (uint64_t)cpu_workers(device);
+    return (uint64_t)job_of(a, most_rows(a), NULL).bytes * (uint64_t)cpu_workers(device);
 }
 
+/* Blocks are made smaller where they would be too few to share; their size does not show in the result. */
 void cpu_attention_rows(const cpu_device *device, const cpu_heads *a, void *scratch) {
-    job j = job_of(a, scratch);
+    int64_t block = most_rows(a), rows = a->tokens * a->group;
+    while (block > 4 * PANEL && a->batch * a->kv_heads * ((rows + block - 1) / block) < 16) block = rounded(block / 2, PANEL);
+    job j = job_of(a, block, scratch);
     cpu_parallel(device, a->batch * a->kv_heads * j.pieces, body, &j);
 }
