@@ -43,12 +43,11 @@ static int64_t rounded(int64_t n, int64_t to) {
 
 /* ---- unpacking ---- */
 
-/* n rows of k or v, `width` elements each and zeros up to ld; `left` more may be asked for ahead. Returns whether all are finite. */
-static bool unpack(float *to, int64_t ld, const char *from, uint32_t dtype, int64_t stride, int64_t n, int64_t left, int64_t width) {
+/* n rows of k or v, `width` elements each and zeros up to ld. Returns whether all are finite. */
+static bool unpack(float *to, int64_t ld, const char *from, uint32_t dtype, int64_t stride, int64_t n, int64_t width) {
     int64_t bytes = cpu_element_bytes(dtype), whole = width - width % CPU_LANES;
     vi odd = {0};
     for (int64_t i = 0; i < n; i++, from += stride * bytes, to += ld) {
-        for (int64_t c = 0; i < left - TILE && c < width * bytes; c += 64) __builtin_prefetch(from + TILE * stride * bytes + c, 0, 2);
         for (int64_t c = 0; c < width; c += CPU_LANES) {
             int64_t some = c < whole ? CPU_LANES : width - c;
             vf x = c < whole ? cpu_attention_load(from, dtype, c, CPU_LANES) : cpu_attention_load(from, dtype, c, some);
@@ -63,42 +62,70 @@ static bool unpack(float *to, int64_t ld, const char *from, uint32_t dtype, int6
     return !vi_any(odd);
 }
 
-/* Turns up to PANEL rows of q on their side, times the factor. */
+/* Turns CPU_LANES rows of q, n of them there, on their side, times the factor; from[i] is row i. */
+CPU_INLINE void turn_in(const float *const from[CPU_LANES], int64_t n, int64_t c, int64_t some, float factor, float *q) {
+    vf square[CPU_LANES];
+#pragma GCC unroll 16
+    for (int i = 0; i < CPU_LANES; i++) square[i] = i < n ? (some == CPU_LANES ? vf_load(from[i] + c) : vf_load_part(from[i] + c, some)) * factor : vf_zero();
+    vf_transpose(square);
+#pragma GCC unroll 16
+    for (int i = 0; i < CPU_LANES; i++)
+        if (i < some) vf_store(q + (c + i) * PANEL, square[i]);
+}
+
 static void load_panel(const cpu_heads *a, int64_t b, const cpu_attention_row *rows, int64_t n, float *q) {
-    for (int64_t c = 0; c < a->d; c += CPU_LANES)
-        for (int v = 0; v < VECTORS; v++) {
-            vf square[CPU_LANES];
-            int64_t some = cpu_min(CPU_LANES, a->d - c);
-            for (int i = 0; i < CPU_LANES; i++) {
-                int64_t r = v * CPU_LANES + i;
-                const char *from = r < n ? cpu_attention_at(a, &a->node->inputs[0], b, a->first - a->node->inputs[0].origin[1] + rows[r].token, rows[r].head, a->d) : NULL;
-                square[i] = from ? cpu_attention_load(from, STRAND_PLUGIN_F32, c, some) * a->factor : vf_zero();
-            }
-            vf_transpose(square);
-            for (int64_t i = 0; i < some; i++) vf_store(q + (c + i) * PANEL + v * CPU_LANES, square[i]);
+    const strand_plugin_tensor *x = &a->node->inputs[0];
+    for (int64_t v = 0; v < VECTORS; v++, q += CPU_LANES) {
+        const float *from[CPU_LANES] = {0};
+        int64_t left = cpu_max(0, cpu_min(CPU_LANES, n - v * CPU_LANES)), whole = a->d - a->d % CPU_LANES;
+        for (int64_t i = 0; i < left; i++) {
+            const cpu_attention_row *r = &rows[v * CPU_LANES + i];
+            from[i] = (const float *)(const void *)cpu_attention_at(a, x, b, a->first - x->origin[1] + r->token, r->head, a->d);
         }
+        for (int64_t c = 0; c < whole; c += CPU_LANES)
+            if (left == CPU_LANES)
+                turn_in(from, CPU_LANES, c, CPU_LANES, a->factor, q);
+            else
+                turn_in(from, left, c, CPU_LANES, a->factor, q);
+        if (whole < a->d) turn_in(from, left, whole, a->d - whole, a->factor, q);
+    }
+}
+
+/* The other way round: CPU_LANES elements of the result, `some` of them there, over the total of each row. */
+CPU_INLINE void turn_out(float *const to[CPU_LANES], int64_t n, int64_t c, int64_t some, vf total, const float *sums) {
+    vf square[CPU_LANES];
+    vi nothing = total == 0.0f;
+#pragma GCC unroll 16
+    for (int i = 0; i < CPU_LANES; i++)
+        square[i] = i < some ? vf_select(nothing, vf_zero(), vf_load(sums + (c + i) * PANEL) / total) + 0.0f : vf_zero();
+    vf_transpose(square);
+#pragma GCC unroll 16
+    for (int i = 0; i < CPU_LANES; i++) {
+        if (i >= n) continue;
+        if (some == CPU_LANES)
+            vf_store(to[i] + c, square[i]);
+        else
+            vf_store_part(to[i] + c, square[i], some);
+    }
 }
 
 /* The result of a panel: sums over totals, and 0 for a row that has seen nothing. Adding 0 makes one zero of the two. */
 static void store_panel(const cpu_heads *a, int64_t b, const cpu_attention_row *rows, int64_t n, const float *sums, const float *total) {
-    for (int64_t c = 0; c < a->dv; c += CPU_LANES)
-        for (int v = 0; v < VECTORS; v++) {
-            vf square[CPU_LANES], all = vf_load(total + v * CPU_LANES);
-            int64_t some = cpu_min(CPU_LANES, a->dv - c);
-            vi nothing = all == 0.0f;
-            for (int i = 0; i < CPU_LANES; i++)
-                square[i] = i < some ? vf_select(nothing, vf_zero(), vf_load(sums + (c + i) * PANEL + v * CPU_LANES) / all) + 0.0f : vf_zero();
-            vf_transpose(square);
-            for (int i = 0; i < CPU_LANES; i++) {
-                int64_t r = v * CPU_LANES + i;
-                if (r >= n) break;
-                float *to = (float *)(void *)cpu_attention_at(a, &a->node->outputs[0], b, rows[r].token, rows[r].head, a->dv) + c;
-                if (some == CPU_LANES)
-                    vf_store(to, square[i]);
-                else
-                    vf_store_part(to, square[i], some);
-            }
+    for (int64_t v = 0; v < VECTORS; v++, sums += CPU_LANES) {
+        float *to[CPU_LANES] = {0};
+        int64_t left = cpu_max(0, cpu_min(CPU_LANES, n - v * CPU_LANES)), whole = a->dv - a->dv % CPU_LANES;
+        vf all = vf_load(total + v * CPU_LANES);
+        for (int64_t i = 0; i < left; i++) {
+            const cpu_attention_row *r = &rows[v * CPU_LANES + i];
+            to[i] = (float *)(void *)cpu_attention_at(a, &a->node->outputs[0], b, r->token, r->head, a->dv);
         }
+        for (int64_t c = 0; c < whole; c += CPU_LANES)
+            if (left == CPU_LANES)
+                turn_out(to, CPU_LANES, c, CPU_LANES, all, sums);
+            else
+                turn_out(to, left, c, CPU_LANES, all, sums);
+        if (whole < a->dv) turn_out(to, left, whole, a->dv - whole, all, sums);
+    }
 }
 
 /* ---- the two products ---- */
@@ -346,12 +373,23 @@ static void begin(const cpu_heads *a, const space *s, int64_t ldv, int64_t b, in
     }
 }
 
+/* Asks for keys [from, to) of k or v. */
+static void ask(const cpu_heads *a, const strand_plugin_tensor *x, int64_t b, int64_t kv_head, int64_t from, int64_t to, int64_t width) {
+    int64_t bytes = cpu_element_bytes(x->dtype);
+    for (; from < to; from++) {
+        const char *row = cpu_attention_at(a, x, b, from, kv_head, width);
+        for (int64_t c = 0; c < width * bytes; c += 64) __builtin_prefetch(row + c, 0, 2);
+    }
+}
+
+/* All panels against one tile; the next one is asked for bit by bit, as the cache takes it in. */
 static void tile(const job *j, const space *s, int64_t b, int64_t kv_head, int64_t n, int64_t first, int64_t valid) {
     const cpu_heads *a = j->a;
     const strand_plugin_tensor *k = &a->node->inputs[1], *v = &a->node->inputs[2];
     int64_t count = cpu_min(TILE, valid - first);
+    int64_t panels = (n + PANEL - 1) / PANEL, share = (TILE + panels - 1) / panels, next = first + TILE;
     bool unpacked = false, finite = true;
-    for (int64_t i = 0; i < n; i += PANEL) {
+    for (int64_t i = 0; i < n; i += PANEL, next += share) {
         int64_t some = cpu_min(PANEL, n - i);
         range r = panel_range(a, s->rows + i, some, first, valid);
         if (r.from >= r.to) continue;
@@ -360,12 +398,15 @@ static void tile(const job *j, const space *s, int64_t b, int64_t kv_head, int64
             r.whole = false;
         }
         if (!unpacked) {
-            unpack(s->keys, a->d, cpu_attention_at(a, k, b, first, kv_head, a->d), k->dtype, k->strides[1], count, valid - first, a->d);
+            unpack(s->keys, a->d, cpu_attention_at(a, k, b, first, kv_head, a->d), k->dtype, k->strides[1], count, a->d);
             int64_t rest = rounded(count, KEYS) - count;
             memset(s->keys + count * a->d, 0, (size_t)(rest * a->d) * sizeof(float));
-            finite = unpack(s->values, j->ldv, cpu_attention_at(a, v, b, first, kv_head, a->dv), v->dtype, v->strides[1], count, valid - first, a->dv);
+            finite = unpack(s->values, j->ldv, cpu_attention_at(a, v, b, first, kv_head, a->dv), v->dtype, v->strides[1], count, a->dv);
             unpacked = true;
         }
+        int64_t end = cpu_min(cpu_min(next + share, first + 2 * TILE), valid);
+        ask(a, k, b, kv_head, next, end, a->d);
+        ask(a, v, b, kv_head, next, end, a->dv);
         if (some > CPU_LANES)
             products_wide(a, s, j->ldv, i / PANEL, some, first, r, finite);
         else
