@@ -352,8 +352,8 @@ typedef struct strand_op_conv1d {
 
 /* X[k] = scale sum_j x[j] e^(-+2 pi i j k / n). R2C: x [..., m], cut or padded with zeros to n (0: m) -> the first `bins` (0: all
  * n/2 + 1) as pairs, or one number each by `form`. C2R: x [..., n/2 + 1, 2] -> [..., n] with e^(+...), the missing half by symmetry
- * (imaginary parts of the first and, for even n, last bin are not read). FORWARD, INVERSE: pairs [..., n, 2] -> [..., n, 2].
- * The transformed axis has fixed extent. LOG_AMPLITUDE: ln |X|, with `floor` in place of an amplitude of 0. */
+ * (imaginary parts of the first and, for even n, last bin are not read); n 0: twice the bins less 2. FORWARD, INVERSE: pairs
+ * [..., n, 2] -> [..., n, 2]. The transformed axis has fixed extent, n is at most 2^22; form and bins belong to R2C. LOG_AMPLITUDE: ln |X|, with `floor` in place of an amplitude of 0. */
 enum { STRAND_FFT_R2C = 0, STRAND_FFT_C2R = 1, STRAND_FFT_FORWARD = 2, STRAND_FFT_INVERSE = 3 };
 enum { STRAND_FFT_COMPLEX = 0, STRAND_FFT_AMPLITUDE = 1, STRAND_FFT_POWER = 2, STRAND_FFT_LOG_AMPLITUDE = 3 };
 typedef struct strand_op_fft {

@@ -25,6 +25,7 @@
 #define CPU_CONVOLUTIONS(X)                                                                                     \
     X(STRAND_OP_SHORT_CONV, short_conv, NULL, NULL, NULL)                                                       \
     X(STRAND_OP_LONG_CONV, long_conv, cpu_long_conv_scratch, cpu_long_conv_prepare_size, cpu_long_conv_prepare) \
+    X(STRAND_OP_FFT, fft, cpu_fft_scratch, NULL, NULL)                                                          \
     X(STRAND_OP_POSITIONS, positions, NULL, NULL, NULL)                                                         \
     X(STRAND_OP_DECAY_WINDOW, decay_window, NULL, NULL, NULL)
 
@@ -73,6 +74,7 @@ uint64_t cpu_companion_scratch(const cpu_device *device, const strand_plugin_nod
 uint64_t cpu_lti_scan_scratch(const cpu_device *device, const strand_plugin_node *node);
 uint64_t cpu_selective_scan_scratch(const cpu_device *device, const strand_plugin_node *node);
 uint64_t cpu_long_conv_scratch(const cpu_device *device, const strand_plugin_node *node);
+uint64_t cpu_fft_scratch(const cpu_device *device, const strand_plugin_node *node);
 uint64_t cpu_long_conv_prepare_size(const strand_plugin_node *node);
 CPU_KERNEL(cpu_long_conv_prepare);
 uint64_t cpu_ssd_scratch(const cpu_device *device, const strand_plugin_node *node);

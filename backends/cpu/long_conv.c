@@ -5,8 +5,8 @@
  * spectra of filters that depend on weights alone are a prepared constant: a head (which length it was made for), the transform's
  * tables, 2 n floats a channel (for a short length: the taps themselves). Other filters, and constant ones whose spectra the host
  * did not keep, are transformed in working memory, once for all batch entries; both ways give the same bytes. Up to DIRECT
- * positions the sum is taken as it stands. A backward filter is the imaginary half of the forward one (fft.h). */
-#include "fft.h"
+ * positions the sum is taken as it stands. A backward filter is the imaginary half of the forward one (ring.h). */
+#include "ring.h"
 #include "kernels.h"
 #include "simd.h"
 
@@ -32,8 +32,8 @@ static shape shape_of(const strand_plugin_node *node) {
     s.from = ((const strand_op_long_conv *)node->params)->flags & STRAND_LONG_CONV_BACK_FROM_ZERO ? 0 : 1;
     if (cpu_input(node, 5)) s.ahead = cpu_max(0, cpu_min(node->inputs[5].dims[1], s.length - s.from));
     if (s.length > DIRECT) {
-        s.n = cpu_fft_size(s.length);
-        s.table = (cpu_fft_table_floats(s.n) + 15) / 16 * 16;
+        s.n = cpu_ring_size(s.length);
+        s.table = (cpu_ring_table_floats(s.n) + 15) / 16 * 16;
     }
     return s;
 }
@@ -57,7 +57,7 @@ uint64_t cpu_long_conv_prepare_size(const strand_plugin_node *node) {
 
 typedef struct job {
     shape s;
-    cpu_fft fft;
+    cpu_ring ring;
     cpu_operand out, u, pre, post;
     int64_t dims[STRAND_PLUGIN_RANK];
     bool has_pre, has_post;
@@ -94,16 +94,16 @@ static const float *row_of(const job *j, const cpu_operand *o, int64_t entry, in
 /* The spectrum of a channel's filters; work: 2 n floats. */
 static void make_spectrum(const job *j, int64_t channel, float *spectrum, float *work) {
     int64_t n = j->s.n;
-    cpu_fft_source from = {.u = j->filter + channel * j->filter_stride, .length = j->s.taps};
+    cpu_ring_source from = {.u = j->filter + channel * j->filter_stride, .length = j->s.taps};
     if (j->s.ahead) {
         const float *back = j->back + channel * j->back_stride;
         memset(work, 0, (size_t)n * 2 * sizeof *work);
         memcpy(work, from.u, (size_t)j->s.taps * sizeof *work);
         for (int64_t i = j->s.from ? 0 : 1; i < j->s.ahead; i++) work[2 * n - i - j->s.from] = -back[i];
         if (!j->s.from) work[0] += back[0];
-        from = (cpu_fft_source){.u = work, .imaginary = work + n, .length = n};
+        from = (cpu_ring_source){.u = work, .imaginary = work + n, .length = n};
     }
-    cpu_fft_spectrum(&j->fft, &from, spectrum);
+    cpu_ring_spectrum(&j->ring, &from, spectrum);
 }
 
 /* The taps of a short channel's filters by lag, from -DIRECT on. */
@@ -131,7 +131,7 @@ CPU_KERNEL(cpu_long_conv_prepare) {
         return cpu_fail(device, STRAND_PLUGIN_ERR_ARGUMENT, "%s: the filter has no memory",
                         node->name ? node->name : "long_conv");
     *h = (head){.length = j.s.length, .channels = j.s.channels, .taps = j.s.taps, .ahead = j.s.ahead};
-    if (j.s.length > DIRECT) cpu_fft_plan(&j.fft, j.s.n, table, true);
+    if (j.s.length > DIRECT) cpu_ring_plan(&j.ring, j.s.n, table, true);
     j.spectra = table + j.s.table;
     j.work = scratch;
     cpu_parallel(device, j.s.channels, prepare_body, &j);
@@ -139,11 +139,11 @@ CPU_KERNEL(cpu_long_conv_prepare) {
 }
 
 static void convolve(const job *j, int64_t entry, int64_t channel, const float *spectrum, float *work) {
-    cpu_fft_source from = {.u = row_of(j, &j->u, entry, channel), .length = j->s.length};
+    cpu_ring_source from = {.u = row_of(j, &j->u, entry, channel), .length = j->s.length};
     if (j->has_pre) from.gate = row_of(j, &j->pre, entry, channel);
     const float *post = j->has_post ? row_of(j, &j->post, entry, channel) : NULL;
     float *y = (float *)(void *)cpu_row(&j->out, j->dims, entry * j->s.channels + channel);
-    cpu_fft_convolve(&j->fft, &from, spectrum, j->skip ? j->skip[channel * j->skip_stride] : 0, y, post, j->s.length, work);
+    cpu_ring_convolve(&j->ring, &from, spectrum, j->skip ? j->skip[channel * j->skip_stride] : 0, y, post, j->s.length, work);
 }
 
 /* Prepared: one piece of work an entry and channel; entries of a channel follow one another and share its spectrum in cache. */
@@ -190,7 +190,7 @@ static bool find_prepared(const strand_plugin_node *node, job *j) {
         return false;
     float *table = (float *)(void *)((char *)node->prepared.data + sizeof(head));
     j->spectra = table + j->s.table;
-    if (j->s.length > DIRECT) cpu_fft_plan(&j->fft, j->s.n, table, false);
+    if (j->s.length > DIRECT) cpu_ring_plan(&j->ring, j->s.n, table, false);
     return true;
 }
 
@@ -208,7 +208,7 @@ CPU_KERNEL(cpu_long_conv) {
     } else if (ready) {
         cpu_parallel(device, j.s.batch * j.s.channels, ready_body, &j);
     } else {
-        cpu_fft_plan(&j.fft, j.s.n, scratch, true);
+        cpu_ring_plan(&j.ring, j.s.n, scratch, true);
         j.work = (float *)scratch + j.s.table;
         cpu_parallel(device, j.s.channels, fresh_body, &j);
     }

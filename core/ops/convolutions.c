@@ -74,6 +74,56 @@ static double long_conv_work(const op_shape *in, const op_shape *out, const void
     return 15 * log2n * elements(out);
 }
 
+/* ---- transforms ---- */
+
+#define LONGEST_FFT ((int64_t)1 << 22)
+
+/* A real result loses the axis of pairs, a complex one gains it. */
+static strand_status fft_result(const op_shape *x, bool pairs_in, int64_t size, bool pairs_out, op_shape *out, error *e) {
+    int last = x->rank - (pairs_in ? 2 : 1);
+    if (last + (pairs_out ? 2 : 1) > STRAND_PLUGIN_RANK) return bad(e, "the transform's pairs would need one more axis than there is");
+    *out = *x;
+    out->rank = last + (pairs_out ? 2 : 1);
+    out->dims[last] = (op_dim){OP_DIM_FIXED, size};
+    if (pairs_out) out->dims[last + 1] = (op_dim){OP_DIM_FIXED, 2};
+    return STRAND_OK;
+}
+
+static strand_status fft_shape(const op_shape *in, uint32_t n_inputs, const void *params, op_shape *out, error *e) {
+    const strand_op_fft *p = params;
+    const op_shape *x = &in[0];
+    (void)n_inputs;
+    if (p->kind > STRAND_FFT_INVERSE || p->form > STRAND_FFT_LOG_AMPLITUDE) return bad(e, "unknown kind or form of transform");
+    if (p->kind != STRAND_FFT_R2C && (p->form || p->bins)) return bad(e, "only R2C has a form and bins");
+    bool pairs = p->kind != STRAND_FFT_R2C;
+    if (x->dtype != STRAND_F32 || x->rank < (pairs ? 2 : 1)) return bad(e, pairs ? "x must be F32, [..., n, 2]" : "x must be F32");
+    if (pairs && (x->dims[x->rank - 1].kind != OP_DIM_FIXED || x->dims[x->rank - 1].size != 2)) return bad(e, "x must hold pairs, [..., n, 2]");
+    op_dim axis = x->dims[x->rank - (pairs ? 2 : 1)];
+    if (axis.kind != OP_DIM_FIXED || axis.size < 1) return bad(e, "the transformed axis must have a fixed extent");
+    int64_t n = p->n ? p->n : p->kind == STRAND_FFT_C2R ? 2 * (axis.size - 1) : axis.size;
+    if (n < 1 || n > LONGEST_FFT || axis.size > LONGEST_FFT) return bad(e, "a transform has 1 to 2^22 points");
+    if (p->kind == STRAND_FFT_R2C) {
+        if (p->bins < 0 || p->bins > n / 2 + 1) return bad(e, "there are n/2 + 1 bins at most");
+        return fft_result(x, false, p->bins ? p->bins : n / 2 + 1, p->form == STRAND_FFT_COMPLEX, out, e);
+    }
+    if (p->kind == STRAND_FFT_C2R) {
+        if (axis.size != n / 2 + 1) return bad(e, "C2R takes n/2 + 1 bins");
+        return fft_result(x, true, n, false, out, e);
+    }
+    if (n != axis.size) return bad(e, "a complex transform has the length of its axis");
+    return fft_result(x, true, n, true, out, e);
+}
+
+/* Rows are cut from rows: the leading axes. */
+static bool fft_axis(const op_shape *in, uint32_t n, const op_shape *out, const void *params, int axis, op_axis_rule *rules) {
+    const strand_op_fft *p = params;
+    bool pairs_out = p->kind != STRAND_FFT_C2R && p->form == STRAND_FFT_COMPLEX;
+    (void)in;
+    all_whole(rules, n);
+    rules[0] = (op_axis_rule){axis, 0, 0};
+    return axis < out->rank - (pairs_out ? 2 : 1);
+}
+
 /* ---- generators ---- */
 
 static strand_status positions_shape(const op_shape *in, uint32_t n, const void *params, op_shape *out, error *e) {
@@ -117,6 +167,7 @@ const op_row op_rows_convolutions[] = {
     /* id, version, name, inputs min/max, params, in place, prepared, tolerance, shape, axis rule, work */
     {STRAND_OP_SHORT_CONV, 1, "short_conv", 2, 3, PARAMS(strand_op_short_conv), 0, 0, 2e-6f, short_conv_shape, short_conv_axis, light_work},
     {STRAND_OP_LONG_CONV, 1, "long_conv", 2, 6, PARAMS(strand_op_long_conv), 1u << 4, 1u << 1 | 1u << 5, 2e-6f, long_conv_shape, long_conv_axis, long_conv_work},
+    {STRAND_OP_FFT, 1, "fft", 1, 1, PARAMS(strand_op_fft), 0, 0, 2e-6f, fft_shape, fft_axis, long_conv_work},
     {STRAND_OP_POSITIONS, 1, "positions", 0, 0, PARAMS(strand_op_positions), 0, 0, 1e-6f, positions_shape, positions_axis, light_work},
     {STRAND_OP_DECAY_WINDOW, 1, "decay_window", 2, 2, PARAMS(strand_op_decay_window), 1, 0, 2e-6f, decay_shape, decay_axis, light_work},
 };

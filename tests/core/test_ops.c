@@ -24,6 +24,7 @@ static const struct {
     {9, 1, "positions"},
     {10, 1, "decay_window"},
     {11, 1, "cast"},
+    {26, 1, "fft"},
     {27, 1, "rotary"},
     {28, 1, "attention"},
     {29, 1, "cache_write"},

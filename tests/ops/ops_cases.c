@@ -7,7 +7,8 @@
     X(first) \
     X(matrix_state) \
     X(attention) \
-    X(scans)
+    X(scans) \
+    X(convolutions)
 
 #define DECLARE(name)                              \
     extern const ops_family ops_cases_##name[]; \

@@ -1,6 +1,6 @@
-/* fft.c - the tree of the transform: a first pass from real input, passes down, leaves, passes up, a last pass to real output.
+/* ring.c - the tree of the transform: a first pass from real input, passes down, leaves, passes up, a last pass to real output.
  * Depth first, so that each block is finished while it is in the nearest cache that holds it. */
-#include "fft.h"
+#include "ring.h"
 #include "fft_kernel.h"
 
 #include <math.h>
@@ -9,7 +9,7 @@
 
 /* ---- sizes and tables ---- */
 
-int64_t cpu_fft_size(int64_t length) {
+int64_t cpu_ring_size(int64_t length) {
     int64_t best = INT64_MAX;
     for (int64_t odd = 1; odd <= 5; odd += 2) {
         int64_t n = 256 * odd;
@@ -19,9 +19,9 @@ int64_t cpu_fft_size(int64_t length) {
     return best;
 }
 
-static void split(cpu_fft *f, int64_t n) {
+static void split(cpu_ring *f, int64_t n) {
     int64_t rest = n / LEAF;
-    *f = (cpu_fft){.n = n, .first = 1};
+    *f = (cpu_ring){.n = n, .first = 1};
     if (rest % 3 == 0) f->first = 3;
     if (rest % 5 == 0) f->first = 5;
     rest /= f->first;
@@ -41,8 +41,8 @@ static int64_t round_up(int64_t n) {
     return (n + 15) / 16 * 16;
 }
 
-int64_t cpu_fft_table_floats(int64_t n) {
-    cpu_fft f;
+int64_t cpu_ring_table_floats(int64_t n) {
+    cpu_ring f;
     split(&f, n);
     int64_t blocks = f.first, floats = LANE_POWERS * STEP + 16;
     for (int s = 0; s < f.passes; s++) {
@@ -99,7 +99,7 @@ static void fill_lanes(float *t) {
         }
 }
 
-static void fill(const cpu_fft *f, float *const twiddle[], float *leaf, int level, int64_t at, double angle) {
+static void fill(const cpu_ring *f, float *const twiddle[], float *leaf, int level, int64_t at, double angle) {
     if (level == f->passes) {
         fill_leaf(leaf + at * LEAF_FLOATS, angle);
         return;
@@ -109,8 +109,8 @@ static void fill(const cpu_fft *f, float *const twiddle[], float *leaf, int leve
     for (int j = 0; j < radix; j++) fill(f, twiddle, leaf, level + 1, at * radix + j, (angle + j) / radix);
 }
 
-void cpu_fft_plan(cpu_fft *f, int64_t n, float *table, bool fill_in) {
-    float *twiddle[FFT_MOST_PASSES + 1], *lanes = table, *first = lanes + LANE_POWERS * STEP, *next = first + 16;
+void cpu_ring_plan(cpu_ring *f, int64_t n, float *table, bool fill_in) {
+    float *twiddle[RING_MOST_PASSES + 1], *lanes = table, *first = lanes + LANE_POWERS * STEP, *next = first + 16;
     split(f, n);
     int64_t blocks = f->first;
     for (int s = 0; s < f->passes; s++) {
@@ -131,7 +131,7 @@ void cpu_fft_plan(cpu_fft *f, int64_t n, float *table, bool fill_in) {
 /* ---- passes ---- */
 
 /* Real input at position t: zeros past the end. */
-CPU_INLINE vf take(const cpu_fft_source *s, int64_t t) {
+CPU_INLINE vf take(const cpu_ring_source *s, int64_t t) {
     int64_t left = s->length - t;
     if (__builtin_expect(left >= CPU_LANES, 1)) return s->gate ? vf_load(s->u + t) * vf_load(s->gate + t) : vf_load(s->u + t);
     if (left <= 0) return vf_zero();
@@ -139,7 +139,7 @@ CPU_INLINE vf take(const cpu_fft_source *s, int64_t t) {
     return s->gate ? u * vf_load_part(s->gate + t, left) : u;
 }
 
-CPU_INLINE void first_down(int radix, const cpu_fft_source *s, float *p, int64_t vectors, const float *t) {
+CPU_INLINE void first_down(int radix, const cpu_ring_source *s, float *p, int64_t vectors, const float *t) {
     for (int64_t v = 0; v < vectors; v++) {
         cv x[8];
         x[0] = (cv){take(s, v * CPU_LANES), vf_zero()};
@@ -181,7 +181,7 @@ CPU_INLINE void last_up(int radix, float *y, const float *gate, int64_t length, 
 #define EACH_RADIX(X) X(1) X(2) X(3) X(4) X(5) X(8)
 
 /* The same from complex input, of which the imaginary part is n long. */
-CPU_INLINE void first_down_complex(int radix, const cpu_fft_source *s, float *p, int64_t vectors, const float *t) {
+CPU_INLINE void first_down_complex(int radix, const cpu_ring_source *s, float *p, int64_t vectors, const float *t) {
     cv w[7];
     ones(radix - 1, w, t);
     for (int64_t v = 0; v < vectors; v++) {
@@ -198,7 +198,7 @@ CPU_INLINE void first_down_complex(int radix, const cpu_fft_source *s, float *p,
     }
 }
 
-static void first_pass(const cpu_fft *f, const cpu_fft_source *s, float *p) {
+static void first_pass(const cpu_ring *f, const cpu_ring_source *s, float *p) {
     int64_t vectors = f->n / f->first / CPU_LANES;
 #define CASE(r)                                                                                                                \
     if (f->first == r && !s->imaginary) first_down(r, s, p, vectors, f->twiddle[0]);                                            \
@@ -207,7 +207,7 @@ static void first_pass(const cpu_fft *f, const cpu_fft_source *s, float *p) {
 #undef CASE
 }
 
-static void last_pass(const cpu_fft *f, float *y, const float *gate, int64_t length, const float *p) {
+static void last_pass(const cpu_ring *f, float *y, const float *gate, int64_t length, const float *p) {
     int64_t vectors = f->n / f->first / CPU_LANES;
 #define CASE(r)                                                                                                                \
     if (f->first == r) last_up(r, y, gate, length, p, vectors, f->twiddle[0]);
@@ -239,7 +239,7 @@ static __attribute__((noinline)) void pass_up(int radix, float *p, int64_t vecto
 
 /* ---- leaves and the tree ---- */
 
-static __attribute__((noinline)) void leaf_convolve(const cpu_fft *f, float *p, const float *spectrum, float skip, int64_t at) {
+static __attribute__((noinline)) void leaf_convolve(const cpu_ring *f, float *p, const float *spectrum, float skip, int64_t at) {
     const float *t = f->leaf + at * LEAF_FLOATS;
     lane_twiddles l = lanes_of(f->lanes, t);
     leaf_down(p, t, &l);
@@ -252,7 +252,7 @@ static __attribute__((noinline)) void leaf_convolve(const cpu_fft *f, float *p, 
     leaf_up(p, t, &l);
 }
 
-static __attribute__((noinline)) void leaf_spectrum(const cpu_fft *f, float *p, float scale, int64_t at) {
+static __attribute__((noinline)) void leaf_spectrum(const cpu_ring *f, float *p, float scale, int64_t at) {
     const float *t = f->leaf + at * LEAF_FLOATS;
     lane_twiddles l = lanes_of(f->lanes, t);
     leaf_down(p, t, &l);
@@ -265,7 +265,7 @@ static __attribute__((noinline)) void leaf_spectrum(const cpu_fft *f, float *p, 
 }
 
 /* Block `at` of `level`: m points, in place. With a spectrum it is convolved, without one it becomes one. */
-static void tree(const cpu_fft *f, float *p, const float *spectrum, float factor, int64_t m, int level, int64_t at) {
+static void tree(const cpu_ring *f, float *p, const float *spectrum, float factor, int64_t m, int level, int64_t at) {
     if (level == f->passes) {
         int64_t ahead = cpu_min(at + LOOK_AHEAD, f->n / LEAF - 1) - at;
         if (!spectrum) {
@@ -286,13 +286,13 @@ static void tree(const cpu_fft *f, float *p, const float *spectrum, float factor
     if (spectrum) pass_up(radix, p, part / CPU_LANES, t);
 }
 
-void cpu_fft_spectrum(const cpu_fft *f, const cpu_fft_source *from, float *spectrum) {
+void cpu_ring_spectrum(const cpu_ring *f, const cpu_ring_source *from, float *spectrum) {
     int64_t part = f->n / f->first;
     first_pass(f, from, spectrum);
     for (int j = 0; j < f->first; j++) tree(f, spectrum + 2 * j * part, NULL, 1.0f / (float)f->n, part, 0, j);
 }
 
-void cpu_fft_convolve(const cpu_fft *f, const cpu_fft_source *from, const float *spectrum, float skip, float *y,
+void cpu_ring_convolve(const cpu_ring *f, const cpu_ring_source *from, const float *spectrum, float skip, float *y,
                       const float *gate, int64_t length, float *work) {
     int64_t part = f->n / f->first;
     first_pass(f, from, work);
