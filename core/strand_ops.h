@@ -398,7 +398,8 @@ typedef struct strand_op_cache_write {
 
 /* Poles are e^lambda. ZOH: lambda = dt A, coefficient = C B (e^lambda - 1) / A. BILINEAR: e^lambda = (1 + dt A/2) / (1 - dt A/2),
  * coefficient = C B dt / (1 - dt A/2). EULER: lambda = dt A, coefficient = C B dt. PLAIN: lambda = dt A, coefficient = C B.
- * Absent B or C: ones. Gu et al., arXiv 2206.11893. */
+ * Absent B or C: ones; where A = 0 ZOH takes its limit dt. S5 discretises the rows of its B: C = its states, N = 1. Gu et al., arXiv
+ * 2206.11893. */
 enum { STRAND_SSM_ZOH = 0, STRAND_SSM_BILINEAR = 1, STRAND_SSM_EULER = 2, STRAND_SSM_PLAIN = 3 };
 typedef struct strand_op_ssm_discretize {
     uint32_t method;
@@ -407,7 +408,8 @@ typedef struct strand_op_ssm_discretize {
 
 /* filter[c, t] = scale Re sum_n coefficient[c, n] pole[c, n]^t; with log_poles the first input holds lambda, pole = e^lambda. With
  * `normalise` each coefficient is divided by sum_{r < T} pole^r (DSS-softmax, Gupta et al., arXiv 2203.14343): exponents are shifted by
- * T - 1 where Re lambda > 0, and 1/x is taken as conj(x) / (|x|^2 + eps). */
+ * T - 1 where Re lambda > 0, and 1/x is taken as conj(x) / (|x|^2 + eps). (The published code puts its 1e-7 on the square of the sum
+ * times Lambda; with sums that are not small neither is seen.) */
 typedef struct strand_op_ssm_kernel_diagonal {
     uint32_t log_poles, normalise;
     float scale, eps;
@@ -423,7 +425,8 @@ typedef struct strand_op_ssm_kernel_nplr {
 
 /* filter[k, t] = c A^t b with A = ones below the diagonal and last column a. Zhang et al., "SpaceTime", arXiv 2303.09489. */
 
-/* h <- pole h + in u[t]; y[t] = scale Re sum_n out h + skip u[t]. Real when poles have rank 2. log_poles: the input holds lambda. */
+/* h <- pole h + in u[t]; y[t] = scale Re sum_n out h + skip u[t]. Real when poles have rank 2. log_poles: the input holds lambda. Absent
+ * in or out: ones. reverse runs from the last token to the first; the state is then the one after the first. */
 typedef struct strand_op_lti_scan {
     uint32_t log_poles, reverse;
     float scale;
@@ -432,7 +435,7 @@ typedef struct strand_op_lti_scan {
 
 /* h[t] = a[t] h[t-1] + x[t], element by element, of pairs when `complex`; reverse runs from the last token to the first (the state
  * is then the one after the first). log_a: the input holds ln a. RGLRU: x[t] is first multiplied by sqrt(1 - a[t]^2), except at the
- * first token of a sequence without state (Griffin, arXiv 2402.19427). */
+ * token where a sequence without state begins; real only (Griffin, arXiv 2402.19427). */
 enum { STRAND_RECURRENCE_PLAIN = 0, STRAND_RECURRENCE_RGLRU = 1 };
 typedef struct strand_op_linear_recurrence {
     uint32_t complex_pairs, log_a, reverse, form;
@@ -445,7 +448,7 @@ typedef struct strand_op_companion_scan {
     uint32_t reserved;
 } strand_op_companion_scan;
 
-/* d = dt + dt_bias, softplus(d) if asked for; h[n] <- e^(d A[n]) h[n] + d B[n] u; y = (sum_n C[n] h[n] + D u) silu(z).
+/* d = dt + dt_bias, softplus(d) if asked for (d itself above 20); h[n] <- e^(d A[n]) h[n] + d B[n] u; y = (sum_n C[n] h[n] + D u) silu(z).
  * Gu & Dao, "Mamba", arXiv 2312.00752. */
 typedef struct strand_op_selective_scan {
     uint32_t softplus;

@@ -35,6 +35,9 @@
     X(STRAND_OP_CACHE_WRITE, cache_write, NULL, NULL, NULL)
 
 #define CPU_SCANS(X)                                                                                    \
+    X(STRAND_OP_SSM_DISCRETIZE, ssm_discretize, NULL, NULL, NULL)                                       \
+    X(STRAND_OP_SSM_KERNEL_DIAGONAL, ssm_kernel_diagonal, cpu_ssm_kernel_diagonal_scratch, NULL, NULL)  \
+    X(STRAND_OP_SSM_KERNEL_NPLR, ssm_kernel_nplr, cpu_ssm_kernel_nplr_scratch, NULL, NULL)              \
     X(STRAND_OP_SSM_KERNEL_COMPANION, ssm_kernel_companion, cpu_companion_scratch, NULL, NULL)          \
     X(STRAND_OP_LTI_SCAN, lti_scan, cpu_lti_scan_scratch, NULL, NULL)                                   \
     X(STRAND_OP_LINEAR_RECURRENCE, linear_recurrence, NULL, NULL, NULL)                                 \
@@ -70,6 +73,8 @@ CPU_TABLE(CPU_DECLARE)
 uint64_t cpu_matmul_scratch(const cpu_device *device, const strand_plugin_node *node);
 uint64_t cpu_rotary_scratch(const cpu_device *device, const strand_plugin_node *node);
 uint64_t cpu_attention_scratch(const cpu_device *device, const strand_plugin_node *node);
+uint64_t cpu_ssm_kernel_diagonal_scratch(const cpu_device *device, const strand_plugin_node *node);
+uint64_t cpu_ssm_kernel_nplr_scratch(const cpu_device *device, const strand_plugin_node *node);
 uint64_t cpu_companion_scratch(const cpu_device *device, const strand_plugin_node *node);
 uint64_t cpu_lti_scan_scratch(const cpu_device *device, const strand_plugin_node *node);
 uint64_t cpu_selective_scan_scratch(const cpu_device *device, const strand_plugin_node *node);

@@ -18,10 +18,23 @@ static cn mul(cn a, cn b) {
 static cn scaled(double s, cn a) {
     return (cn){s * a.re, s * a.im};
 }
+static cn conj_of(cn a) {
+    return (cn){a.re, -a.im};
+}
+static cn divided(cn a, cn b) {
+    double n = b.re * b.re + b.im * b.im;
+    return scaled(1 / n, mul(a, conj_of(b)));
+}
 static cn exp_of(cn a) {
     double r = exp(a.re);
     return r > 0 ? (cn){r * cos(a.im), r * sin(a.im)} : (cn){r, r};
 }
+/* e^a - 1 without cancellation */
+static cn expm1_of(cn a) {
+    double s = sin(a.im / 2);
+    return (cn){expm1(a.re) * cos(a.im) - 2 * s * s, exp(a.re) * sin(a.im)};
+}
+
 static cn pair_at(const float *p) {
     return p ? (cn){(double)p[0], (double)p[1]} : (cn){1, 0};
 }
@@ -45,6 +58,134 @@ static cn pair(const strand_plugin_tensor *t, const strand_plugin_tensor *out, u
 }
 
 /* ---- discretisation and generators ---- */
+
+static void discretise(uint32_t method, cn a, double dt, cn bc, cn *lambda, cn *coefficient) {
+    cn z = scaled(dt, a), x = scaled(0.5, z), down = {1 - x.re, -x.im};
+    *lambda = z;
+    *coefficient = bc;
+    if (method == STRAND_SSM_EULER) *coefficient = scaled(dt, bc);
+    if (method == STRAND_SSM_ZOH) {
+        bool none = a.re == 0 && a.im == 0;
+        *coefficient = mul(bc, none ? (cn){dt, 0} : divided(expm1_of(z), a));
+    }
+    if (method == STRAND_SSM_BILINEAR) {
+        double n = down.re * down.re + down.im * down.im;
+        *coefficient = divided(scaled(dt, bc), down);
+        *lambda = (cn){log1p(4 * x.re / n) / 2, atan2(x.im, 1 + x.re) + atan2(x.im, 1 - x.re)};
+    }
+}
+
+CPU_KERNEL(cpu_reference_ssm_discretize) {
+    const strand_op_ssm_discretize *p = node->params;
+    const strand_plugin_tensor *out = &node->outputs[0], *dt = &node->inputs[1];
+    const strand_plugin_tensor *a = &node->inputs[0], *b = cpu_input(node, 2), *c = cpu_input(node, 3);
+    (void)device, (void)scratch;
+    for (int64_t k = 0; k < out->dims[0]; k++)
+        for (int64_t n = 0; n < out->dims[1]; n++) {
+            cn values[2], bc = {1, 0};
+            if (b) bc = pair(b, out, 0, k, n + out->origin[1] - b->origin[1]);
+            if (c) bc = mul(bc, pair(c, out, 0, k, n + out->origin[1] - c->origin[1]));
+            discretise(p->method, pair(a, out, 0, k, n + out->origin[1] - a->origin[1]), get(dt, (k + out->origin[0] - dt->origin[0]) * dt->strides[0]),
+                       bc, &values[0], &values[1]);
+            for (uint32_t o = 0; o < node->n_outputs; o++) {
+                const strand_plugin_tensor *to = &node->outputs[o];
+                put(to, k * to->strides[0] + n * to->strides[1], values[o].re);
+                put(to, k * to->strides[0] + n * to->strides[1] + 1, values[o].im);
+            }
+        }
+    return STRAND_PLUGIN_OK;
+}
+
+/* pole^t from the pole itself, or from its logarithm. */
+static cn power(cn pole, bool logarithm, double t) {
+    if (t == 0) return (cn){1, 0};
+    if (logarithm) return exp_of(scaled(t, pole));
+    double r = hypot(pole.re, pole.im);
+    return r > 0 ? exp_of((cn){t * log(r), t * atan2(pole.im, pole.re)}) : (cn){0, 0};
+}
+
+/* The coefficient divided by the sum of pole^r over the taps; where |pole| > 1 both are first divided by pole^(taps - 1), so that the
+ * filter's exponents become t - (taps - 1). */
+static cn normalised(cn pole, bool logarithm, int64_t taps, double eps, cn coefficient, double *shift) {
+    cn sum = {0, 0};
+    *shift = (logarithm ? pole.re > 0 : hypot(pole.re, pole.im) > 1) ? (double)(taps - 1) : 0;
+    for (int64_t r = 0; r < taps; r++) sum = add(sum, power(pole, logarithm, (double)r - *shift));
+    return mul(coefficient, scaled(1 / (sum.re * sum.re + sum.im * sum.im + eps), conj_of(sum)));
+}
+
+CPU_KERNEL(cpu_reference_ssm_kernel_diagonal) {
+    const strand_op_ssm_kernel_diagonal *p = node->params;
+    const strand_plugin_tensor *out = &node->outputs[0], *poles = &node->inputs[0], *coefficients = &node->inputs[1];
+    int64_t states = coefficients->dims[1], taps = out->dims[1];
+    double *sums = numbers(device, taps);
+    (void)scratch;
+    if (!sums) return no_memory(device);
+    for (int64_t c = 0; c < out->dims[0]; c++) {
+        for (int64_t i = 0; i < taps; i++) sums[i] = 0;
+        for (int64_t n = 0; n < states; n++) {
+            cn pole = pair(poles, out, 0, c, n), coefficient = pair(coefficients, out, 0, c, n);
+            double shift = 0;
+            if (p->normalise) coefficient = normalised(pole, p->log_poles, out->whole[1], (double)p->eps, coefficient, &shift);
+            for (int64_t i = 0; i < taps; i++) sums[i] += mul(coefficient, power(pole, p->log_poles, (double)(i + out->origin[1]) - shift)).re;
+        }
+        for (int64_t i = 0; i < taps; i++) put(out, c * out->strides[0] + i, (double)p->scale * sums[i]);
+    }
+    give_back(device, sums, taps);
+    return STRAND_PLUGIN_OK;
+}
+
+/* dt times the sum over n and over both of a conjugate pair of x[n] y[n] / (z - dt a[n]), for v = x y. */
+static cn cauchy_term(cn v, cn z, cn a, double dt) {
+    cn a1 = scaled(dt, a), a2 = conj_of(a1);
+    return add(divided(scaled(dt, v), (cn){z.re - a1.re, z.im - a1.im}), divided(scaled(dt, conj_of(v)), (cn){z.re - a2.re, z.im - a2.im}));
+}
+
+static cn nplr_bin(const strand_plugin_node *node, int64_t channel, int64_t k, int64_t length) {
+    const strand_plugin_tensor *in = node->inputs, *out = &node->outputs[0];
+    double dt = get(&in[4], (channel + out->origin[0] - in[4].origin[0]) * in[4].strides[0]);
+    cn r_bc = {0, 0}, r_bp = {0, 0}, r_pc = {0, 0}, r_pp = {0, 0};
+    double half_angle = PI * (double)k / (double)length;
+    cn z = {0, 2 * tan(half_angle)};
+    double nyquist = 0;
+    for (int64_t n = 0; n < in[3].dims[1]; n++) {
+        cn a = pair(&in[0], out, 0, channel, n), p = pair(&in[1], out, 0, channel, n), b = pair(&in[2], out, 0, channel, n), c = pair(&in[3], out, 0, channel, n);
+        nyquist += dt * mul(b, c).re;
+        r_bc = add(r_bc, cauchy_term(mul(b, c), z, a, dt));
+        r_bp = add(r_bp, cauchy_term(mul(b, conj_of(p)), z, a, dt));
+        r_pc = add(r_pc, cauchy_term(mul(p, c), z, a, dt));
+        r_pp = add(r_pp, cauchy_term(mul(p, conj_of(p)), z, a, dt));
+    }
+    if (2 * k == length) return (cn){nyquist, 0};
+    cn inner = divided(mul(r_bp, r_pc), (cn){1 + r_pp.re, r_pp.im});
+    cn two_over = {1, tan(half_angle)}; /* 2 / (1 + w) */
+    return mul((cn){r_bc.re - inner.re, r_bc.im - inner.im}, two_over);
+}
+
+CPU_KERNEL(cpu_reference_ssm_kernel_nplr) {
+    const strand_op_ssm_kernel_nplr *p = node->params;
+    const strand_plugin_tensor *out = &node->outputs[0];
+    int64_t bins = p->length / 2 + 1;
+    double *spectrum = numbers(device, 2 * bins);
+    (void)scratch;
+    if (!spectrum) return no_memory(device);
+    for (int64_t c = 0; c < out->dims[0]; c++) {
+        for (int64_t k = 0; k < bins; k++) {
+            cn bin = nplr_bin(node, c, k, p->length);
+            spectrum[2 * k] = bin.re;
+            spectrum[2 * k + 1] = bin.im;
+        }
+        for (int64_t t = 0; t < out->dims[1]; t++) {
+            double sum = spectrum[0];
+            for (int64_t k = 1; k < bins; k++) {
+                double angle = 2 * PI * (double)(k * t % p->length) / (double)p->length;
+                sum += (2 * k == p->length ? 1 : 2) * (spectrum[2 * k] * cos(angle) - spectrum[2 * k + 1] * sin(angle));
+            }
+            put(out, c * out->strides[0] + t, sum / (double)p->length);
+        }
+    }
+    give_back(device, spectrum, 2 * bins);
+    return STRAND_PLUGIN_OK;
+}
 
 /* s <- A s + b u, with A = ones below the diagonal and last column a; b may be absent. */
 static void companion_step(double *s, const float *a, const float *b, double u, int64_t d) {

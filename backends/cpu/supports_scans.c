@@ -60,6 +60,45 @@ static bool filter(const strand_plugin_node *node, bool tiles, char *why, size_t
     return true;
 }
 
+bool cpu_supports_ssm_discretize(const strand_plugin_node *node, char *why, size_t why_bytes) {
+    const strand_op_ssm_discretize *p = node->params;
+    TRY(sane_outputs(node, 2, 4, 2, why, why_bytes));
+    const strand_plugin_tensor *out = &node->outputs[0];
+    if (p->method > STRAND_SSM_PLAIN) NO("unknown method %u", p->method);
+    if (out->dtype != STRAND_PLUGIN_F32 || out->rank != 3 || !whole_axis(out, 2, 2)) NO("the output is not F32, [channels, states, 2]");
+    LIES(1, 1, 0, 0);
+    for (uint32_t i = 0; i < 4; i++) {
+        const strand_plugin_tensor *in = i == 1 ? NULL : cpu_input(node, i);
+        if (!in) continue;
+        if (in->rank != 3 || in->dtype != STRAND_PLUGIN_F32) NO("%s is not F32, [channels or 1, states, 2]", what[i]);
+        bool one = in->whole[0] == 1 && in->dims[0] == 1 && in->origin[0] == 0;
+        if ((!one && !covers(node, i, 0, 0)) || !covers(node, i, 1, 1) || !covers(node, i, 2, 2)) NO("%s does not cover the output", what[i]);
+    }
+    return second(node, 3, out->dims[0], out->dims[1], 2, 0, why, why_bytes);
+}
+
+bool cpu_supports_ssm_kernel_diagonal(const strand_plugin_node *node, char *why, size_t why_bytes) {
+    const strand_op_ssm_kernel_diagonal *p = node->params;
+    TRY(sane(node, 2, 2, why, why_bytes));
+    TRY(filter(node, true, why, why_bytes));
+    if (!(p->eps >= 0)) NO("eps is negative");
+    if (node->inputs[1].rank != 3 || node->inputs[1].dims[1] > STATES) NO("the coefficients are not [channels, states, 2]");
+    TRY(states_of(node, 0, 0, node->inputs[1].dims[1], true, true, why, why_bytes));
+    return states_of(node, 1, 0, node->inputs[1].dims[1], true, false, why, why_bytes);
+}
+
+bool cpu_supports_ssm_kernel_nplr(const strand_plugin_node *node, char *why, size_t why_bytes) {
+    const strand_op_ssm_kernel_nplr *p = node->params;
+    TRY(sane(node, 5, 5, why, why_bytes));
+    TRY(filter(node, false, why, why_bytes));
+    if (p->length < 1 || p->length > (int64_t)1 << 24) NO("a length of %lld", (long long)p->length);
+    if (node->outputs[0].dims[1] > p->length) NO("more taps than the length");
+    if (node->inputs[3].rank != 3 || node->inputs[3].dims[1] > STATES) NO("C is not [channels, states, 2]");
+    for (uint32_t i = 0; i < 4; i++) TRY(states_of(node, i, 0, node->inputs[3].dims[1], true, i < 3, why, why_bytes));
+    LIES(4, 1, 0, 0);
+    return true;
+}
+
 bool cpu_supports_ssm_kernel_companion(const strand_plugin_node *node, char *why, size_t why_bytes) {
     TRY(sane(node, 3, 3, why, why_bytes));
     TRY(filter(node, false, why, why_bytes));

@@ -21,6 +21,15 @@ static bool is_or_absent(const op_shape *in, uint32_t n, uint32_t i, int rank, o
     return !present(in, n, i) || is(&in[i], rank, a, b, c);
 }
 
+/* [C or 1, N, 2] */
+static bool pairs(const op_shape *s, op_dim c, op_dim n) {
+    return is(s, 3, c, n, DIM_OF(2)) || is(s, 3, DIM_OF(1), n, DIM_OF(2));
+}
+
+static bool pairs_or_absent(const op_shape *in, uint32_t n, uint32_t i, op_dim c, op_dim states) {
+    return !present(in, n, i) || pairs(&in[i], c, states);
+}
+
 static bool is_empty(op_dim d) {
     return d.kind == OP_DIM_FIXED && d.size < 1;
 }
@@ -36,6 +45,86 @@ static void follow(const op_shape *in, uint32_t n, uint32_t i, int axis, op_dim 
 }
 
 /* ---- discretisation and generators ---- */
+
+static strand_status discretize_shape(const op_shape *in, uint32_t n, const void *params, op_shape *out, error *e) {
+    const strand_op_ssm_discretize *p = params;
+    if (in[1].dtype != STRAND_F32 || in[1].rank != 1) return bad(e, "dt must be F32, [channels]");
+    if (in[0].rank != 3) return bad(e, "A must be F32, [channels or 1, states, 2]");
+    op_dim c = in[1].dims[0], states = in[0].dims[1];
+    if (!pairs(&in[0], c, states)) return bad(e, "A must be F32, [channels or 1, states, 2]");
+    if (!pairs_or_absent(in, n, 2, c, states) || !pairs_or_absent(in, n, 3, c, states)) return bad(e, "B and C must be F32, [channels or 1, states, 2]");
+    if (p->method > STRAND_SSM_PLAIN) return bad(e, "unknown method");
+    out[0] = (op_shape){STRAND_F32, 3, {c, states, DIM_OF(2)}};
+    out[1] = out[0];
+    return STRAND_OK;
+}
+
+static bool discretize_axis(const op_shape *in, uint32_t n, const op_shape *out, const void *params, int axis, op_axis_rule *rules) {
+    (void)params;
+    all_whole(rules, n);
+    if (axis == 0) rules[1] = (op_axis_rule){0, 0, 0};
+    for (uint32_t i = 0; i < n; i++)
+        if (i != 1) follow(in, n, i, axis, out->dims[axis], rules);
+    return axis < 2;
+}
+
+static double discretize_work(const op_shape *in, const op_shape *out, const void *params) {
+    (void)in, (void)params;
+    return 200 * elements(out);
+}
+
+static strand_status diagonal_shape(const op_shape *in, uint32_t n, const void *params, op_shape *out, error *e) {
+    const strand_op_ssm_kernel_diagonal *p = params;
+    (void)n;
+    if (in[1].dtype != STRAND_F32 || in[1].rank != 3 || !op_dim_equal(in[1].dims[2], DIM_OF(2)))
+        return bad(e, "the coefficients must be F32, [channels, states, 2]");
+    if (!pairs(&in[0], in[1].dims[0], in[1].dims[1])) return bad(e, "the poles must be F32, [channels or 1, states, 2]");
+    if (!(p->eps >= 0)) return bad(e, "eps must not be negative");
+    if (!filter_hint(out)) return bad(e, "the filter is F32, [channels, taps], with one tap at least");
+    out->dims[0] = in[1].dims[0];
+    return STRAND_OK;
+}
+
+static bool diagonal_axis(const op_shape *in, uint32_t n, const op_shape *out, const void *params, int axis, op_axis_rule *rules) {
+    (void)params;
+    all_whole(rules, n);
+    if (axis == 0)
+        for (uint32_t i = 0; i < 2; i++) follow(in, n, i, 0, out->dims[0], rules);
+    return true;
+}
+
+static double diagonal_work(const op_shape *in, const op_shape *out, const void *params) {
+    (void)params;
+    return 4 * (double)in[1].dims[1].size * elements(out);
+}
+
+static strand_status nplr_shape(const op_shape *in, uint32_t n, const void *params, op_shape *out, error *e) {
+    const strand_op_ssm_kernel_nplr *p = params;
+    (void)n;
+    if (in[4].dtype != STRAND_F32 || in[4].rank != 1) return bad(e, "dt must be F32, [channels]");
+    if (in[3].rank != 3) return bad(e, "C must be F32, [channels, states, 2]");
+    op_dim c = in[4].dims[0], states = in[3].dims[1];
+    if (!is(&in[3], 3, c, states, DIM_OF(2))) return bad(e, "C must be F32, [channels, states, 2]");
+    for (uint32_t i = 0; i < 3; i++)
+        if (!pairs(&in[i], c, states)) return bad(e, "A, P and B must be F32, [channels or 1, states, 2]");
+    if (p->length < 1 || p->length > (int64_t)1 << 24) return bad(e, "the length must be 1 to 2^24");
+    if (!filter_hint(out)) return bad(e, "the filter is F32, [channels, taps], with one tap at least");
+    if (out->dims[1].kind == OP_DIM_FIXED && out->dims[1].size > p->length) return bad(e, "the filter has more taps than its length");
+    out->dims[0] = c;
+    return STRAND_OK;
+}
+
+static bool nplr_axis(const op_shape *in, uint32_t n, const op_shape *out, const void *params, int axis, op_axis_rule *rules) {
+    (void)params;
+    all_whole(rules, n);
+    for (uint32_t i = 0; i < n; i++) follow(in, n, i, 0, out->dims[0], rules);
+    return axis == 0;
+}
+
+static double nplr_work(const op_shape *in, const op_shape *out, const void *params) {
+    const strand_op_ssm_kernel_nplr *p = params;
+    return (20 * (double)in[3].dims[1].size + 60) * (double)p->length * (double)out->dims[0].size;
+}
 
 static strand_status kernel_companion_shape(const op_shape *in, uint32_t n, const void *params, op_shape *out, error *e) {
     (void)n, (void)params;
@@ -210,6 +299,9 @@ static double selective_work(const op_shape *in, const op_shape *out, const void
 
 const op_row op_rows_scans[] = {
     /* id, version, name, inputs min/max, params, in place, prepared, tolerance, shape, axis rule, work, outputs, second in place */
+    {STRAND_OP_SSM_DISCRETIZE, 1, "ssm_discretize", 2, 4, PARAMS(strand_op_ssm_discretize), 0, 0, 1e-6f, discretize_shape, discretize_axis, discretize_work, 2, 0},
+    {STRAND_OP_SSM_KERNEL_DIAGONAL, 1, "ssm_kernel_diagonal", 2, 2, PARAMS(strand_op_ssm_kernel_diagonal), 0, 0, 4e-6f, diagonal_shape, diagonal_axis, diagonal_work, 0, 0},
+    {STRAND_OP_SSM_KERNEL_NPLR, 1, "ssm_kernel_nplr", 5, 5, PARAMS(strand_op_ssm_kernel_nplr), 0, 0, 2e-6f, nplr_shape, nplr_axis, nplr_work, 0, 0},
     {STRAND_OP_SSM_KERNEL_COMPANION, 1, "ssm_kernel_companion", 3, 3, 0, 0, 0, 1e-5f, kernel_companion_shape, first_axis, kernel_companion_work, 0, 0},
     {STRAND_OP_LTI_SCAN, 1, "lti_scan", 2, 6, PARAMS(strand_op_lti_scan), 1, 0, 1e-5f, lti_shape, lti_axis, lti_work, 2, 32},
     {STRAND_OP_LINEAR_RECURRENCE, 1, "linear_recurrence", 2, 3, PARAMS(strand_op_linear_recurrence), 1, 0, 1e-5f, recurrence_shape, recurrence_axis, light_work, 2, 4},

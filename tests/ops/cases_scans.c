@@ -181,6 +181,65 @@ static void make_ssm_kernel_companion(ops_program *g, int index) {
     SAY("%lld kernels of width %lld, %lld taps", (long long)s.c, (long long)d, (long long)s.l);
 }
 
-OPS_CASES(scans, {"ssm_kernel_companion", make_ssm_kernel_companion, false}, {"lti_scan", make_lti_scan, false},
-          {"linear_recurrence", make_linear_recurrence, false}, {"companion_scan", make_companion_scan, false},
-          {"selective_scan", make_selective_scan, false});
+/* ---- generators ---- */
+
+static int add_pairs(ops_program *g, int64_t channels, int64_t states) {
+    return add3(g, channels, states, 2);
+}
+
+/* Real parts in one range and imaginary ones in another. */
+static void fill_pairs(ops_program *g, int tensor, double low, double high, double most) {
+    int64_t n = ops_count(&g->tensors[tensor].view);
+    fill(g, tensor, low, high);
+    for (int64_t i = 1; i < n; i += 2) *element(g, tensor, i) = (float)(most * (double)ops_between(g, -1000, 1000) / 1000);
+}
+
+static void make_ssm_discretize(ops_program *g, int index) {
+    int64_t c = index < 3 ? index + 1 : ops_between(g, 1, 40), n = ops_between(g, 1, 70), optional = ops_between(g, 0, 3);
+    strand_op_ssm_discretize p = {.method = (uint32_t)(index % 4)};
+    int64_t shared = ops_between(g, 0, 7), dims[3] = {c, n, 2};
+    int in[4] = {add_pairs(g, shared & 1 ? 1 : c, n), ops_vector(g, c), -1, -1};
+    fill_pairs(g, in[0], -2, -0.01, 20);
+    if (index % 5 == 4) *element(g, in[0], 0) = *element(g, in[0], 1) = 0;
+    fill(g, in[1], 0.001, 0.1);
+    if (optional & 1) in[2] = add_pairs(g, shared & 2 ? 1 : c, n);
+    if (optional & 2) in[3] = add_pairs(g, shared & 4 ? 1 : c, n);
+    ops_node *node = ops_add_node(g, STRAND_OP_SSM_DISCRETIZE, &p, sizeof p, 4, in, ops_add(g, F32, 3, dims, OPS_OUTPUT));
+    if (index % 3 < 2) node->second = ops_add(g, F32, 3, dims, OPS_OUTPUT);
+    SAY("%lld channels of %lld, method %u, B %d, C %d, shared %lld, coefficients %d", (long long)c, (long long)n, p.method, (int)optional & 1, (int)optional >> 1,
+        (long long)shared, node->second >= 0);
+}
+
+static void make_ssm_kernel_diagonal(ops_program *g, int index) {
+    static const int64_t taps[] = {1, 2, 63, 64, 65, 384, 385, 16385, 17000, 500, 33000, 128, 7, 16384};
+    int64_t t = index < 14 ? taps[index] : ops_between(g, 1, 1200), n = ops_between(g, 1, 40), c = ops_between(g, 1, 6);
+    bool shared = ops_between(g, 0, 3) == 0;
+    while (t * n * c > 150000) c > 1 ? c-- : n > 3 ? (n /= 2) : (t /= 2);
+    strand_op_ssm_kernel_diagonal p = {.log_poles = coin(g), .normalise = index % 3 == 2, .scale = coin(g) ? 2.0f : 1.0f, .eps = coin(g) ? 1e-7f : 0.0f};
+    int in[2] = {add_pairs(g, shared ? 1 : c, n), add_pairs(g, c, n)};
+    double slow = t > 2000 ? 0.999 : 0.97;
+    fill_poles(g, in[0], p.log_poles, slow);
+    if (p.normalise && p.log_poles) fill_pairs(g, in[0], -0.6, -0.2, 3);
+    if (p.normalise && p.log_poles && coin(g)) *element(g, in[0], 0) = coin(g) ? 0.3f : 0.01f; /* one that grows */
+    ops_add_node(g, STRAND_OP_SSM_KERNEL_DIAGONAL, &p, sizeof p, 2, in, ops_add(g, F32, 2, (const int64_t[]){c, t}, OPS_OUTPUT));
+    SAY("%lld channels of %lld, %lld taps, shared %d, logarithms %u, normalised %u", (long long)c, (long long)n, (long long)t, shared, p.log_poles, p.normalise);
+}
+
+static void make_ssm_kernel_nplr(ops_program *g, int index) {
+    static const int64_t lengths[] = {1, 2, 3, 4, 5, 7, 8, 16, 31, 64, 100, 127, 128, 257, 256, 330};
+    strand_op_ssm_kernel_nplr p = {.length = index < 16 ? lengths[index] : ops_between(g, 1, 400)};
+    int64_t n = ops_between(g, 1, 33), c = ops_between(g, 1, 3), shared = ops_between(g, 0, 7), t = coin(g) ? p.length : ops_between(g, 1, p.length);
+    int in[5];
+    for (int i = 0; i < 4; i++) in[i] = add_pairs(g, i < 3 && (shared >> i & 1) ? 1 : c, n);
+    in[4] = ops_vector(g, c);
+    fill_pairs(g, in[0], -1, -0.3, 30);
+    fill(g, in[1], -0.3, 0.3);
+    fill(g, in[4], 0.01, 0.1);
+    ops_add_node(g, STRAND_OP_SSM_KERNEL_NPLR, &p, sizeof p, 5, in, ops_add(g, F32, 2, (const int64_t[]){c, t}, OPS_OUTPUT));
+    SAY("%lld channels of %lld, length %lld, %lld taps, shared %lld", (long long)c, (long long)n, (long long)p.length, (long long)t, (long long)shared);
+}
+
+OPS_CASES(scans, {"ssm_discretize", make_ssm_discretize, false}, {"ssm_kernel_diagonal", make_ssm_kernel_diagonal, false},
+          {"ssm_kernel_nplr", make_ssm_kernel_nplr, false}, {"ssm_kernel_companion", make_ssm_kernel_companion, false},
+          {"lti_scan", make_lti_scan, false}, {"linear_recurrence", make_linear_recurrence, false},
+          {"companion_scan", make_companion_scan, false}, {"selective_scan", make_selective_scan, false});

@@ -317,7 +317,150 @@ static void companion_closed(void **state) {
     }
 }
 
+/* ---- discretisation and generators ---- */
+
+static double complex number(const float *p) {
+    return (double)p[0] + I * (double)p[1];
+}
+static void near_pair(const float *p, double complex z, double error) {
+    near((double)p[0], creal(z), error);
+    near((double)p[1], cimag(z), error);
+}
+
+static void discretisation(void **state) {
+    float a[C * N * 2], dt[C], b[N * 2], c[C * N * 2], poles[C * N * 2], coefficients[C * N * 2];
+    (void)state;
+    waves(a, C * N * 2, -3, -0.1), waves(dt, C, 0.01, 0.3), waves(b, N * 2, -1, 1), waves(c, C * N * 2, -1, 1);
+    strand_plugin_tensor in[4] = {t3(a, C, N, 2), vector(dt, C), t3(b, 1, N, 2), t3(c, C, N, 2)}, out[2] = {t3(poles, C, N, 2), t3(coefficients, C, N, 2)};
+    for (uint32_t method = 0; method < 4; method++) {
+        strand_op_ssm_discretize p = {.method = method};
+        launch(STRAND_OP_SSM_DISCRETIZE, &p, in, 4, out, 2);
+        for (int i = 0; i < C * N; i++) {
+            double complex z = (double)dt[i / N] * number(a + 2 * i), bc = number(b + i % N * 2) * number(c + 2 * i), pole = cexp(z), want = bc;
+            if (method == STRAND_SSM_ZOH) want = bc * (cexp(z) - 1) / number(a + 2 * i);
+            if (method == STRAND_SSM_BILINEAR) want = bc * (double)dt[i / N] / (1 - z / 2), pole = (1 + z / 2) / (1 - z / 2);
+            if (method == STRAND_SSM_EULER) want = bc * (double)dt[i / N];
+            near(cabs(cexp(number(poles + 2 * i)) - pole), 0, 1e-6);
+            near_pair(coefficients + 2 * i, want, 1e-6);
+        }
+    }
+    /* a pure integrator is held for dt */
+    float zero[2] = {0}, step = 0.25f;
+    strand_op_ssm_discretize p = {.method = STRAND_SSM_ZOH};
+    strand_plugin_tensor one[2] = {t3(zero, 1, 1, 2), vector(&step, 1)}, both[2] = {t3(poles, 1, 1, 2), t3(coefficients, 1, 1, 2)};
+    launch(STRAND_OP_SSM_DISCRETIZE, &p, one, 2, both, 2);
+    near_pair(poles, 0, 0);
+    near_pair(coefficients, 0.25, 1e-7);
+}
+
+/* Powers of the poles; and normalised, where each pole's own powers sum to one, growing ones too. */
+static void diagonal_filter(void **state) {
+    float poles[C * N * 2], coefficients[C * N * 2], filter[C * 300];
+    const int taps = 300;
+    (void)state;
+    waves(poles, C * N * 2, -0.7, 0.7), waves(coefficients, C * N * 2, -1, 1);
+    for (int logarithms = 0; logarithms < 2; logarithms++) {
+        strand_op_ssm_kernel_diagonal p = {.log_poles = (uint32_t)logarithms, .scale = 2};
+        for (int i = 0; logarithms && i < C * N; i++) {
+            double complex z = clog(number(poles + 2 * i));
+            poles[2 * i] = (float)creal(z), poles[2 * i + 1] = (float)cimag(z);
+        }
+        strand_plugin_tensor in[2] = {t3(poles, C, N, 2), t3(coefficients, C, N, 2)}, out = matrix(filter, C, taps);
+        launch(STRAND_OP_SSM_KERNEL_DIAGONAL, &p, in, 2, &out, 1);
+        for (int k = 0; k < C; k++)
+            for (int t = 0; t < taps; t++) {
+                double want = 0;
+                for (int n = 0; n < N; n++) {
+                    double complex pole = number(poles + 2 * (k * N + n)), power = 1;
+                    if (logarithms) pole = cexp(pole);
+                    for (int i = 0; i < t; i++) power *= pole;
+                    want += 2 * creal(number(coefficients + 2 * (k * N + n)) * power);
+                }
+                near((double)filter[k * taps + t], want, 1e-5);
+            }
+    }
+    float growth[3] = {-0.1f, 0, 0.2f};
+    for (int i = 0; i < 3; i++) {
+        strand_op_ssm_kernel_diagonal p = {.log_poles = 1, .normalise = 1, .scale = 1};
+        float pole[2] = {growth[i], 0.3f}, one[2] = {1, 0};
+        strand_plugin_tensor in[2] = {t3(pole, 1, 1, 2), t3(one, 1, 1, 2)}, out = matrix(filter, 1, taps);
+        launch(STRAND_OP_SSM_KERNEL_DIAGONAL, &p, in, 2, &out, 1);
+        double sum = 0;
+        for (int t = 0; t < taps; t++) sum += (double)filter[t];
+        near(sum, 1, 1e-5);
+        near((double)filter[i == 2 ? taps - 1 : 0], i == 2 ? creal(1 - cexp(-(double)growth[i] - I * (double)0.3f)) : creal((1 - cexp((double)growth[i] + I * (double)0.3f)) / (1 - cexp(taps * ((double)growth[i] + I * (double)0.3f)))), 1e-5);
+    }
+}
+
+/* x <- m^-1 x by elimination, of a small complex matrix that is destroyed. */
+static void solve(double complex m[4][4], double complex x[4]) {
+    for (int i = 0; i < 4; i++)
+        for (int row = 0; row < 4; row++) {
+            if (row == i) continue;
+            double complex f = m[row][i] / m[i][i];
+            for (int k = 0; k < 4; k++) m[row][k] -= f * m[i][k];
+            x[row] -= f * x[i];
+        }
+    for (int i = 0; i < 4; i++) x[i] /= m[i][i];
+}
+
+typedef struct dense {
+    double complex forward[4][4], backward[4][4]; /* I + dt A / 2, I - dt A / 2 */
+} dense;
+
+static void step_dense(const dense *d, double complex x[4]) {
+    double complex y[4] = {0}, m[4][4];
+    for (int i = 0; i < 4; i++)
+        for (int k = 0; k < 4; k++) y[i] += d->forward[i][k] * x[k];
+    memcpy(m, d->backward, sizeof m);
+    solve(m, y);
+    memcpy(x, y, sizeof y);
+}
+
+/* Two conjugate pairs as a dense system of four states: the filter is C Abar^t Bbar, and C~ is C (I - Abar^length). */
+static void nplr_filter(void **state) {
+    float a[4], p[4], b[4], c[4], dt[1] = {0.2f}, filter[40];
+    (void)state;
+    for (int length = 1; length <= 40; length += length < 10 ? 1 : 15) {
+        waves(a, 4, -3, -0.3), waves(p, 4, -0.5, 0.5), waves(b, 4, -1, 1), waves(c, 4, -1, 1);
+        double complex av[4], pv[4], bv[4], cv[4], x[4];
+        dense d;
+        for (int i = 0; i < 4; i++) {
+            av[i] = number(a + i / 2 * 2), pv[i] = number(p + i / 2 * 2), bv[i] = number(b + i / 2 * 2), cv[i] = number(c + i / 2 * 2);
+            if (i % 2) av[i] = conj(av[i]), pv[i] = conj(pv[i]), bv[i] = conj(bv[i]), cv[i] = conj(cv[i]);
+        }
+        for (int i = 0; i < 4; i++)
+            for (int k = 0; k < 4; k++) {
+                double complex entry = (double)dt[0] / 2 * ((i == k ? av[i] : 0) - pv[i] * conj(pv[k]));
+                d.forward[i][k] = (i == k) + entry;
+                d.backward[i][k] = (i == k) - entry;
+            }
+        /* row i of C (I - Abar^length): through what it makes of unit vectors */
+        float stored[4];
+        for (int i = 0; i < 4; i += 2) {
+            double complex unit[4] = {0}, sum = cv[i];
+            unit[i] = 1;
+            for (int t = 0; t < length; t++) step_dense(&d, unit);
+            for (int k = 0; k < 4; k++) sum -= cv[k] * unit[k];
+            stored[i] = (float)creal(sum), stored[i + 1] = (float)cimag(sum);
+        }
+        strand_op_ssm_kernel_nplr params = {.length = length};
+        strand_plugin_tensor in[5] = {t3(a, 1, 2, 2), t3(p, 1, 2, 2), t3(b, 1, 2, 2), t3(stored, 1, 2, 2), vector(dt, 1)}, out = matrix(filter, 1, length);
+        launch(STRAND_OP_SSM_KERNEL_NPLR, &params, in, 5, &out, 1);
+        double complex m[4][4];
+        memcpy(m, d.backward, sizeof m);
+        for (int i = 0; i < 4; i++) x[i] = (double)dt[0] * bv[i];
+        solve(m, x);
+        for (int t = 0; t < length; t++) {
+            double complex want = 0;
+            for (int i = 0; i < 4; i++) want += cv[i] * x[i];
+            near((double)filter[t], creal(want), 1e-6);
+            step_dense(&d, x);
+        }
+    }
+}
+
 REFERENCE_MAIN("reference scans", cmocka_unit_test(selective_closed_form), cmocka_unit_test(selective_formula), cmocka_unit_test(lti_impulse),
                cmocka_unit_test(lti_pieces), cmocka_unit_test(recurrence_closed_form), cmocka_unit_test(recurrence_gated),
                cmocka_unit_test(recurrence_logarithms_of_pairs), cmocka_unit_test(companion_filter), cmocka_unit_test(companion_open),
-               cmocka_unit_test(companion_closed))
+               cmocka_unit_test(companion_closed), cmocka_unit_test(discretisation), cmocka_unit_test(diagonal_filter), cmocka_unit_test(nplr_filter))
