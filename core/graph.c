@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "dtype.h"
+
 void graph_init(graph *g, arena *a) {
     memset(g, 0, sizeof *g);
     g->arena = a;
@@ -42,6 +44,12 @@ static tensor_id leaf(graph *g, const char *name, tensor_kind kind, strand_dtype
     }
     graph_tensor t = {.name = name, .kind = kind, .constant = kind == TENSOR_WEIGHT, .shape = {.dtype = dtype, .rank = rank}, .data = data};
     if (rank) memcpy(t.shape.dims, dims, (size_t)rank * sizeof *dims);
+    int64_t block = dtype_block_of(dtype).elements;
+    if (block > 1 && (kind != TENSOR_WEIGHT || rank < 1 || dims[rank - 1].kind != OP_DIM_FIXED || dims[rank - 1].size % block)) {
+        error_set(&g->error, STRAND_ERR_UNSUPPORTED, "tensor '%s': %s is for weights whose last axis is a multiple of %d", name,
+                  strand_dtype_name(dtype), (int)block);
+        return 0;
+    }
     return add_tensor(g, &t);
 }
 

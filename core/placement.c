@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "checked.h"
+#include "dtype.h"
 
 void view_whole(strand_plugin_tensor *v, const graph_tensor *t, int64_t batch, int64_t length) {
     memset(v, 0, sizeof *v);
@@ -23,18 +24,18 @@ void view_whole(strand_plugin_tensor *v, const graph_tensor *t, int64_t batch, i
 void view_cut(strand_plugin_tensor *v, int axis, int64_t begin, int64_t end) {
     v->origin[axis] += begin;
     v->dims[axis] = end - begin;
-    uint64_t skip = (uint64_t)(begin * v->strides[axis]) * strand_dtype_size((strand_dtype)v->dtype);
+    dtype_block b = dtype_block_of((strand_dtype)v->dtype);
+    uint64_t skip = (uint64_t)(begin * v->strides[axis] / b.elements) * b.bytes;
     if (v->memory.data) v->memory.data = (unsigned char *)v->memory.data + skip;
     v->memory.offset += v->memory.buffer ? skip : 0;
     if (v->memory.bytes != UINT64_MAX) v->memory.bytes -= skip < v->memory.bytes ? skip : v->memory.bytes;
 }
 
 bool view_bytes(const strand_plugin_tensor *v, uint64_t *bytes) {
-    uint64_t n = strand_dtype_size((strand_dtype)v->dtype);
+    uint64_t n = 1;
     for (uint32_t i = 0; i < v->rank; i++)
         if (v->dims[i] < 0 || !checked_mul(n, (uint64_t)v->dims[i], &n)) return false;
-    *bytes = n;
-    return n < (uint64_t)INT64_MAX;
+    return dtype_bytes((strand_dtype)v->dtype, n, bytes) && n < (uint64_t)INT64_MAX && *bytes < (uint64_t)INT64_MAX;
 }
 
 /* The interval of an extent that a tile at its widest has: a tile and its halos, not more than everything. */

@@ -75,7 +75,13 @@ typedef enum strand_dtype {
     STRAND_U32 = 10,
     STRAND_I64 = 11,
     STRAND_U64 = 12,
-    STRAND_BOOL = 13
+    STRAND_BOOL = 13,
+    /* Quantised weights: blocks along the last axis, whose extent is a whole number of blocks, laid out as in GGUF files
+     * (strand_ops.h says how). */
+    STRAND_Q8_0 = 32, /* 32 elements in 34 bytes */
+    STRAND_Q4_0 = 33, /* 32 in 18 */
+    STRAND_Q4_K = 34, /* 256 in 144 */
+    STRAND_Q6_K = 35  /* 256 in 210 */
 } strand_dtype;
 
 #define STRAND_MAX_RANK 8
@@ -106,7 +112,7 @@ STRAND_API const char *strand_version(void);
 STRAND_API const char *strand_status_name(strand_status status);
 /* "F32", "BF16" ... as safetensors spells them; "?" for an unknown value. */
 STRAND_API const char *strand_dtype_name(strand_dtype dtype);
-/* Bytes an element takes; 0 for an unknown value. */
+/* Bytes an element takes; 0 for an unknown value, and for the quantised types, whose elements have no bytes of their own. */
 STRAND_API size_t strand_dtype_size(strand_dtype dtype);
 
 /* ---- context: allocator, threads, plugins ---------------------------------------------------------------------------- */

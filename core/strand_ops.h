@@ -163,8 +163,9 @@ enum { STRAND_BIAS_NONE = 0, STRAND_BIAS_ROWS = 1 /* [M] */, STRAND_BIAS_COLUMNS
 /* out [..., M, N] = act(A B + bias): A = a [..., M, K], or a [..., K, M] read transposed; B = b [..., K, N], or b [..., N, K]
  * read transposed. Batch axes of a and b are equal, or absent on one side (that matrix is shared). F32 accumulation. a and b may
  * be F32, F16 or BF16; b may also be quantised when it is read transposed (rows of weights) and `a` is not transposed. With a
- * quantised b a backend may round the rows of `a` to Q8 blocks of 32 first, as is the practice of those formats; the tolerance
- * of such products is 16 times the row's. out is F32. */
+ * quantised b a backend may round the rows of `a` to Q8 blocks of 32 first (d = largest / 127), as is the practice of those
+ * formats: the tolerance of the row then holds for rows that such blocks hold exactly; rounding adds an error of up to 1/254 of
+ * the largest of 32 to each element of `a`. out is F32. */
 typedef struct strand_op_matmul {
     uint32_t transpose_a, transpose_b;
     uint32_t bias;       /* STRAND_BIAS_... */

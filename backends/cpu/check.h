@@ -3,6 +3,7 @@
 #define STRAND_CPU_CHECK_H
 
 #include "kernels.h"
+#include "quant.h"
 
 #include <string.h>
 
@@ -10,8 +11,18 @@
 
 static const char *const what[] = {"input 0", "input 1", "input 2", "input 3", "input 4", "input 5", "input 6", "input 7", "input 8", "input 9"};
 
-/* Counts, ranks, extents and the last stride of every tensor of the node. */
-static inline bool sane_outputs(const strand_plugin_node *node, uint32_t least_inputs, uint32_t most_inputs, uint32_t most_outputs, char *why, size_t why_bytes) {
+/* A quantised tensor stands in whole blocks: so must its last axis, its strides and its origin. */
+static inline bool whole_blocks(const strand_plugin_tensor *t) {
+    int64_t length = cpu_block_elements(t->dtype);
+    uint32_t last = t->rank - 1;
+    for (uint32_t axis = 0; axis < last; axis++)
+        if (t->dims[axis] > 1 && t->strides[axis] % length) return false;
+    return t->dims[last] % length == 0 && t->origin[last] == 0 && t->dims[last] == t->whole[last];
+}
+
+/* Counts, ranks, extents and the last stride of every tensor of the node; quantised ones may be the inputs in the mask alone. */
+static inline bool sane_quantised(const strand_plugin_node *node, uint32_t least_inputs, uint32_t most_inputs, uint32_t most_outputs, uint32_t quantised,
+                                  char *why, size_t why_bytes) {
     if (node->n_outputs < 1 || node->n_outputs > most_outputs) NO("%u outputs are made at most, not %u", most_outputs, node->n_outputs);
     if (node->n_inputs > most_inputs || node->n_inputs > STRAND_PLUGIN_MAX_INPUTS) NO("too many inputs: %u", node->n_inputs);
     for (uint32_t i = 0; i < least_inputs; i++)
@@ -24,8 +35,16 @@ static inline bool sane_outputs(const strand_plugin_node *node, uint32_t least_i
         for (uint32_t axis = 0; axis < t->rank; axis++)
             if (t->dims[axis] < 0) NO("%s has a negative extent", name);
         if (t->dims[t->rank - 1] > 1 && t->strides[t->rank - 1] != 1) NO("%s is not dense along its last axis", name);
+        if (!cpu_is_quantised(t->dtype)) continue;
+        if (i >= node->n_inputs || !(quantised >> i & 1)) NO("%s is quantised", name);
+        if (!whole_blocks(t)) NO("%s is not made of whole blocks", name);
     }
     return true;
+}
+
+/* The same, with nothing quantised. */
+static inline bool sane_outputs(const strand_plugin_node *node, uint32_t least_inputs, uint32_t most_inputs, uint32_t most_outputs, char *why, size_t why_bytes) {
+    return sane_quantised(node, least_inputs, most_inputs, most_outputs, 0, why, why_bytes);
 }
 
 /* The same with one output. */

@@ -9,6 +9,7 @@
  * Every node is computed by the rows and blocks that compute it alone, so the bytes are those of the nodes one by one. */
 #include "kernels.h"
 #include "matmul.h"
+#include "quant.h"
 #include "rows.h"
 
 #include <string.h>
@@ -38,10 +39,15 @@ static bool element_wise(const strand_plugin_node *node) {
     return node->op == STRAND_OP_UNARY || node->op == STRAND_OP_BINARY || node->op == STRAND_OP_DECAY_WINDOW;
 }
 
+/* A product of plain types: those with quantised weights round their rows first, and stay alone. */
+static bool plain_product(const strand_plugin_node *node) {
+    return node->op == STRAND_OP_MATMUL && !cpu_is_quantised(node->inputs[1].dtype);
+}
+
 /* Matmuls whose first factor has the result's batch axes, and whose rows therefore follow the result's. */
 static bool by_rows(const strand_plugin_node *node) {
     const strand_op_matmul *p = node->params;
-    return node->op == STRAND_OP_MATMUL && !p->transpose_a && node->inputs[0].rank == node->outputs[0].rank &&
+    return plain_product(node) && !p->transpose_a && node->inputs[0].rank == node->outputs[0].rank &&
            node->inputs[1].rank == 2 && node->inputs[0].dtype == STRAND_PLUGIN_F32;
 }
 
@@ -56,7 +62,7 @@ static bool is_mlp(const strand_plugin_node *nodes, uint32_t n) {
 
 /* The length of the chain [matmul, element-wise...] that begins at nodes[0]. */
 static uint32_t chain_length(const strand_plugin_node *nodes, uint32_t n, const uint8_t *needed) {
-    if (nodes[0].op != STRAND_OP_MATMUL) return 0;
+    if (!plain_product(&nodes[0])) return 0;
     uint32_t length = 1;
     while (length < n && length < MOST_NODES && !needed[length - 1] && element_wise(&nodes[length]) &&
            takers(&nodes[length], &nodes[0].outputs[0]) == 1 && same_shape(&nodes[length].outputs[0], &nodes[0].outputs[0])) {
@@ -80,8 +86,8 @@ static bool launched_as_mlp(const strand_plugin_node *nodes, uint32_t n) {
 
 /* Are these operators in the order of one of the groups? */
 static bool known_order(const strand_plugin_node *nodes, uint32_t n) {
-    if (n < 2 || n > MOST_NODES || nodes[0].op != STRAND_OP_MATMUL) return false;
-    if (launched_as_mlp(nodes, n)) return nodes[2].op == STRAND_OP_BINARY;
+    if (n < 2 || n > MOST_NODES || !plain_product(&nodes[0])) return false;
+    if (launched_as_mlp(nodes, n)) return plain_product(&nodes[1]) && nodes[2].op == STRAND_OP_BINARY;
     for (uint32_t i = 1; i < n; i++)
         if (!element_wise(&nodes[i])) return false;
     return true;

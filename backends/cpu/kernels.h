@@ -11,7 +11,10 @@
 
 #define CPU_PRODUCTS(X)                        \
     X(STRAND_OP_GATHER, gather, NULL, NULL, NULL) \
-    X(STRAND_OP_MATMUL, matmul, cpu_matmul_scratch, NULL, NULL)
+    X(STRAND_OP_MATMUL, matmul, cpu_matmul_scratch, NULL, NULL) \
+    X(STRAND_OP_BLOCK_DIAGONAL, block_diagonal, cpu_block_diagonal_scratch, NULL, NULL) \
+    X(STRAND_OP_GROUPED_MATMUL, grouped_matmul, cpu_grouped_matmul_scratch, NULL, NULL) \
+    X(STRAND_OP_TOP_K, top_k, cpu_top_k_scratch, NULL, NULL)
 
 #define CPU_ELEMENTWISE(X)                        \
     X(STRAND_OP_LAYER_NORM, layer_norm, NULL, NULL, NULL) \
@@ -78,6 +81,9 @@ uint64_t cpu_ssm_kernel_nplr_scratch(const cpu_device *device, const strand_plug
 uint64_t cpu_companion_scratch(const cpu_device *device, const strand_plugin_node *node);
 uint64_t cpu_lti_scan_scratch(const cpu_device *device, const strand_plugin_node *node);
 uint64_t cpu_selective_scan_scratch(const cpu_device *device, const strand_plugin_node *node);
+uint64_t cpu_block_diagonal_scratch(const cpu_device *device, const strand_plugin_node *node);
+uint64_t cpu_grouped_matmul_scratch(const cpu_device *device, const strand_plugin_node *node);
+uint64_t cpu_top_k_scratch(const cpu_device *device, const strand_plugin_node *node);
 uint64_t cpu_long_conv_scratch(const cpu_device *device, const strand_plugin_node *node);
 uint64_t cpu_fft_scratch(const cpu_device *device, const strand_plugin_node *node);
 uint64_t cpu_long_conv_prepare_size(const strand_plugin_node *node);

@@ -5,6 +5,7 @@
 #include "matmul.h"
 #include "kernels.h"
 #include "matmul_kernel.h"
+#include "matmul_quant.h"
 #include "rows.h"
 
 #define BLOCK_K 256
@@ -176,12 +177,14 @@ static int64_t worker_floats(const cpu_product *p) {
 }
 
 uint64_t cpu_matmul_scratch(const cpu_device *device, const strand_plugin_node *node) {
+    if (cpu_is_quantised(node->inputs[1].dtype)) return cpu_matmul_quant_scratch(device, node);
     cpu_product p;
     cpu_product_of(node, &p);
     return (uint64_t)worker_floats(&p) * sizeof(float) * (uint64_t)cpu_workers(device);
 }
 
 CPU_KERNEL(cpu_matmul) {
+    if (cpu_is_quantised(node->inputs[1].dtype)) return cpu_matmul_quant(device, node, scratch);
     const strand_plugin_tensor *out = &node->outputs[0];
     job j = {.node = node, .scratch = scratch};
     cpu_product_of(node, &j.product);

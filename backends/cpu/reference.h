@@ -4,10 +4,31 @@
 
 #include "half.h"
 #include "kernels.h"
+#include "quant.h"
 
 #include <math.h>
 
 #define PI 3.14159265358979323846
+
+/* The same for the quantised types: each element by its own formula, in double. */
+static inline double get_quantised(const strand_plugin_tensor *t, int64_t at) {
+    int64_t length = cpu_block_elements(t->dtype), i = at % length, j = i / 32;
+    const uint8_t *b = (const uint8_t *)t->memory.data + at / length * cpu_block_bytes(t->dtype);
+    int scale, minimum;
+    switch (t->dtype) {
+    case STRAND_PLUGIN_Q8_0:
+        return (double)cpu_half_at(b) * (int8_t)b[2 + i];
+    case STRAND_PLUGIN_Q4_0:
+        return (double)cpu_half_at(b) * ((i < 16 ? b[2 + i] & 15 : b[2 + i - 16] >> 4) - 8);
+    case STRAND_PLUGIN_Q4_K:
+        cpu_q4_k_scale(b + 4, (int)j, &scale, &minimum);
+        return (double)cpu_half_at(b) * scale * (b[16 + j / 2 * 32 + i % 32] >> j % 2 * 4 & 15) - (double)cpu_half_at(b + 2) * minimum;
+    default: {
+        int low = b[i / 128 * 64 + j % 2 * 32 + i % 32] >> (j % 4 / 2) * 4 & 15, high = b[128 + i / 128 * 32 + i % 32] >> j % 4 * 2 & 3;
+        return (double)cpu_half_at(b + 208) * (int8_t)b[192 + i / 16] * ((low | high << 4) - 32);
+    }
+    }
+}
 
 /* Element `at` (counted from the view's first element) as a number. */
 static inline double get(const strand_plugin_tensor *t, int64_t at) {
@@ -21,7 +42,7 @@ static inline double get(const strand_plugin_tensor *t, int64_t at) {
     case STRAND_PLUGIN_I32:
         return ((const int32_t *)t->memory.data)[at];
     default:
-        return 0;
+        return cpu_is_quantised(t->dtype) ? get_quantised(t, at) : 0;
     }
 }
 

@@ -5,9 +5,10 @@
 #include "check.h"
 
 bool cpu_supports_gather(const strand_plugin_node *node, char *why, size_t why_bytes) {
-    TRY(sane(node, 2, 2, why, why_bytes));
+    TRY(sane_quantised(node, 2, 2, 1, 1, why, why_bytes));
     const strand_plugin_tensor *table = &node->inputs[0], *ids = &node->inputs[1], *out = &node->outputs[0];
-    if (!cpu_is_float(table->dtype) || table->rank != 2) NO("the table is not [rows, d] of F32, F16 or BF16");
+    bool type = cpu_is_float(table->dtype) || cpu_is_quantised(table->dtype);
+    if (!type || table->rank != 2) NO("the table is not [rows, d] of F32, F16, BF16 or a quantised type");
     if (ids->dtype != STRAND_PLUGIN_I32 && ids->dtype != STRAND_PLUGIN_I64) NO("ids are neither I32 nor I64");
     if (out->dtype != STRAND_PLUGIN_F32 || out->rank != ids->rank + 1) NO("the output is not F32 [ids..., d]");
     if (table->origin[0] != 0) NO("a tile of the table's rows cannot be looked up");
@@ -20,7 +21,7 @@ bool cpu_supports_gather(const strand_plugin_node *node, char *why, size_t why_b
 /* Does matrix input `i` have the output's batch axes (or none), and cover `rows` of it along axis `oa`? */
 static bool matrix(const strand_plugin_node *node, uint32_t i, uint32_t oa, bool last, char *why, size_t why_bytes) {
     const strand_plugin_tensor *in = &node->inputs[i], *out = &node->outputs[0];
-    if (!cpu_is_float(in->dtype)) NO("%s is not F32, F16 or BF16", what[i]);
+    if (!cpu_is_float(in->dtype) && !cpu_is_quantised(in->dtype)) NO("%s is not F32, F16, BF16 or a quantised type", what[i]);
     if (in->rank != 2 && in->rank != out->rank) NO("%s has neither the output's rank nor rank 2", what[i]);
     if (!covers(node, i, in->rank - (last ? 1 : 2), oa)) NO("%s does not cover the output", what[i]);
     if (in->rank == 2) return true;
@@ -30,7 +31,7 @@ static bool matrix(const strand_plugin_node *node, uint32_t i, uint32_t oa, bool
 }
 
 bool cpu_supports_matmul(const strand_plugin_node *node, char *why, size_t why_bytes) {
-    TRY(sane(node, 2, 3, why, why_bytes));
+    TRY(sane_quantised(node, 2, 3, 1, 2, why, why_bytes));
     const strand_op_matmul *p = node->params;
     const strand_plugin_tensor *a = &node->inputs[0], *b = &node->inputs[1], *out = &node->outputs[0];
     if (out->rank < 2 || a->rank < 2 || b->rank < 2) NO("matrices have rank 2 at least");
@@ -40,6 +41,7 @@ bool cpu_supports_matmul(const strand_plugin_node *node, char *why, size_t why_b
     TRY(matrix(node, 1, out->rank - 1, p->transpose_b == 0, why, why_bytes));
     uint32_t ka = a->rank - (p->transpose_a ? 2 : 1), kb = b->rank - (p->transpose_b ? 1 : 2);
     if (a->dims[ka] != b->dims[kb] || a->origin[ka] != b->origin[kb]) NO("the inner extents differ");
+    if (cpu_is_quantised(b->dtype) && (p->transpose_a || !p->transpose_b)) NO("a quantised b is read transposed, with a that is not");
     if (p->bias && !cpu_input(node, 2)) NO("the bias is missing");
     return !p->bias || vector(node, 2, out->rank - (p->bias == STRAND_BIAS_ROWS ? 2 : 1), why, why_bytes);
 }
@@ -145,7 +147,12 @@ bool cpu_supports_decay_window(const strand_plugin_node *node, char *why, size_t
 }
 
 bool cpu_supports_cast(const strand_plugin_node *node, char *why, size_t why_bytes) {
-    TRY(sane(node, 1, 1, why, why_bytes));
-    if (!cpu_is_float(node->inputs[0].dtype) || !cpu_is_float(node->outputs[0].dtype)) NO("only F32, F16 and BF16 are cast");
+    TRY(sane_quantised(node, 1, 1, 1, 1, why, why_bytes));
+    const strand_plugin_tensor *x = &node->inputs[0], *out = &node->outputs[0];
+    if (cpu_is_quantised(x->dtype)) {
+        if (out->dtype != STRAND_PLUGIN_F32) NO("quantised types are cast to F32 alone");
+    } else if (!cpu_is_float(x->dtype) || !cpu_is_float(out->dtype)) {
+        NO("only F32, F16, BF16 and quantised types are cast");
+    }
     return placed(node, 0, false, why, why_bytes);
 }

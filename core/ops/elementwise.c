@@ -60,11 +60,18 @@ static bool binary_axis(const op_shape *in, uint32_t n, const op_shape *out, con
 static strand_status cast_shape(const op_shape *in, uint32_t n, const void *params, op_shape *out, error *e) {
     (void)n;
     (void)params;
-    if (!floating(in[0].dtype) || !floating(out->dtype)) return bad(e, "cast goes between F32, F16 and BF16");
+    if (quantised(&in[0]) ? out->dtype != STRAND_F32 : !floating(in[0].dtype) || !floating(out->dtype))
+        return bad(e, "cast goes between F32, F16 and BF16, and from quantised types to F32");
     strand_dtype to = out->dtype;
     *out = in[0];
     out->dtype = to;
     return STRAND_OK;
+}
+
+static bool cast_axis(const op_shape *in, uint32_t n, const op_shape *out, const void *params, int axis, op_axis_rule *rules) {
+    same_axis(in, n, out, params, axis, rules);
+    if (axis == out->rank - 1 && dtype_quantised(in[0].dtype)) rules[0] = OP_WHOLE;
+    return true;
 }
 
 /* ---- reductions ---- */
@@ -98,6 +105,6 @@ const op_row op_rows_elementwise[] = {
     {STRAND_OP_UNARY, 1, "unary", 1, 1, PARAMS(strand_op_unary), 1, 0, 2e-6f, unary_shape, same_axis, light_work},
     {STRAND_OP_BINARY, 1, "binary", 2, 2, PARAMS(strand_op_binary), 3, 0, 3e-6f, binary_shape, binary_axis, light_work},
     {STRAND_OP_REDUCE, 1, "reduce", 1, 2, PARAMS(strand_op_reduce), 0, 0, 1e-5f, reduce_shape, reduce_axis, light_work},
-    {STRAND_OP_CAST, 1, "cast", 1, 1, 0, 0, 0, 0.0f, cast_shape, same_axis, light_work},
+    {STRAND_OP_CAST, 1, "cast", 1, 1, 0, 0, 0, 0.0f, cast_shape, cast_axis, light_work},
 };
 const uint32_t op_n_elementwise = N_OF(op_rows_elementwise);

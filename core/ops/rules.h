@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "dtype.h"
 #include "op.h"
 
 #define PARAMS(s) (uint32_t)sizeof(s)
@@ -11,6 +12,13 @@
 
 static inline bool floating(strand_dtype t) {
     return t == STRAND_F32 || t == STRAND_F16 || t == STRAND_BF16;
+}
+
+/* A quantised tensor whose last axis is whole blocks. */
+static inline bool quantised(const op_shape *s) {
+    if (!dtype_quantised(s->dtype) || s->rank < 1) return false;
+    op_dim last = s->dims[s->rank - 1];
+    return last.kind == OP_DIM_FIXED && last.size % dtype_block_of(s->dtype).elements == 0;
 }
 
 static inline bool present(const op_shape *inputs, uint32_t n, uint32_t i) {

@@ -24,6 +24,9 @@ static const struct {
     {9, 1, "positions"},
     {10, 1, "decay_window"},
     {11, 1, "cast"},
+    {22, 1, "block_diagonal"},
+    {23, 1, "grouped_matmul"},
+    {24, 1, "top_k"},
     {26, 1, "fft"},
     {27, 1, "rotary"},
     {28, 1, "attention"},
@@ -276,6 +279,12 @@ static int examples(randoms *r, example *all) {
     ADD("decay_window", STRAND_OP_DECAY_WINDOW, 2, {T(2, {d, l}), T(1, {d})}, T(2, {d, l}));
     PARAM(strand_op_decay_window, .n = l + 2, .shift = 0.05f);
     ADD("cast", STRAND_OP_CAST, 1, {{STRAND_F16, 2, {d, l}, NULL}}, T(2, {d, l}));
+    ADD("block_diagonal", STRAND_OP_BLOCK_DIAGONAL, 3, {T(3, {b, l, 3 * d}), T(3, {3, 4, d}), T(1, {12})}, T(3, {b, l, 12}));
+    PARAM(strand_op_block_diagonal, .flags = STRAND_BLOCK_OUT_INTERLEAVED);
+    ADD("grouped_matmul", STRAND_OP_GROUPED_MATMUL, 4, {T(2, {l, d}), T(3, {5, m, d}), {STRAND_I64, 2, {l, 2}, NULL}, T(2, {5, m})}, T(3, {l, 2, m}));
+    PARAM(strand_op_grouped_matmul, .activation = STRAND_UNARY_RELU);
+    ADD("top_k", STRAND_OP_TOP_K, 1, {T(3, {b, l, d})}, T(3, {b, l, 2}));
+    PARAM(strand_op_top_k, .k = 2, .values = STRAND_TOP_K_SOFTMAX);
     return n + 1;
 }
 

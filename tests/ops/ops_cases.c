@@ -8,7 +8,8 @@
     X(matrix_state) \
     X(attention) \
     X(scans) \
-    X(convolutions)
+    X(convolutions) \
+    X(products)
 
 #define DECLARE(name)                              \
     extern const ops_family ops_cases_##name[]; \

@@ -1,6 +1,8 @@
 /* ops_program.c - making test cases: tensors with random bytes in random layouts, and the pieces that their axis rules allow. */
 #include "ops_program.h"
 
+#include "dtype.h"
+
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,8 +33,16 @@ int64_t ops_extent(ops_program *g, int64_t most) {
     return ops_between(g, 0, 2) ? favourites[ops_between(g, 0, n - 1)] : ops_between(g, 1, most < 70 ? most : 70);
 }
 
-static uint64_t element_bytes(uint32_t dtype) {
-    return dtype == STRAND_PLUGIN_I64 ? 8 : dtype == STRAND_PLUGIN_F16 || dtype == STRAND_PLUGIN_BF16 ? 2 : 4;
+bool ops_quantised(uint32_t dtype) {
+    return dtype_quantised((strand_dtype)dtype);
+}
+
+int64_t ops_block(uint32_t dtype) {
+    return dtype_block_of((strand_dtype)dtype).elements;
+}
+
+uint64_t ops_block_bytes(uint32_t dtype) {
+    return dtype_block_of((strand_dtype)dtype).bytes;
 }
 
 int64_t ops_count(const strand_plugin_tensor *view) {
@@ -45,28 +55,28 @@ uint64_t ops_place(const ops_tensor *t, const strand_plugin_tensor *view, int64_
     int64_t at = 0;
     for (uint32_t i = view->rank; i-- > 0; index /= view->dims[i])
         at += (index % view->dims[i] + view->origin[i]) * view->strides[i];
-    return t->lead + (uint64_t)at * element_bytes(view->dtype);
+    return t->lead + (uint64_t)(at / ops_block(view->dtype)) * ops_block_bytes(view->dtype);
 }
 
 void ops_mark(const ops_tensor *t, const strand_plugin_tensor *view, unsigned char *mask) {
-    int64_t n = ops_count(view);
-    for (int64_t i = 0; i < n; i++) memset(mask + ops_place(t, view, i), 1, element_bytes(view->dtype));
+    int64_t n = ops_count(view), block = ops_block(view->dtype);
+    for (int64_t i = 0; i < n; i += block) memset(mask + ops_place(t, view, i), 1, ops_block_bytes(view->dtype));
 }
 
 /* A tensor with its storage all ones. */
 static int add_blank(ops_program *g, uint32_t dtype, int rank, const int64_t *dims) {
     ops_tensor *t = &g->tensors[g->n_tensors];
-    uint64_t size = element_bytes(dtype);
-    int64_t stride = 1;
+    uint64_t size = ops_block_bytes(dtype);
+    int64_t stride = 1, block = ops_block(dtype);
     *t = (ops_tensor){.view = {.dtype = dtype, .rank = (uint32_t)rank}, .lead = OPS_GUARD};
     for (int i = rank; i-- > 0;) {
         t->view.dims[i] = t->view.whole[i] = dims[i];
         t->view.strides[i] = stride;
         stride *= dims[i];
-        if (g->strided && i > 0) stride += ops_between(g, 0, 5);
+        if (g->strided && i > 0) stride += ops_between(g, 0, 5) * block;
     }
     if (g->strided) t->lead += (uint64_t)ops_between(g, 0, 9) * size;
-    t->bytes = (t->lead + (uint64_t)stride * size + 2 * OPS_GUARD - 1) / OPS_GUARD * OPS_GUARD;
+    t->bytes = (t->lead + (uint64_t)(stride / block) * size + 2 * OPS_GUARD - 1) / OPS_GUARD * OPS_GUARD;
     t->start = malloc(t->bytes);
     if (!t->start) abort();
     memset(t->start, 0xff, t->bytes);
@@ -96,9 +106,28 @@ static float random_value(ops_program *g, ops_values values) {
     return (float)x;
 }
 
+/* Random bytes with scales that make numbers about -1 .. 1; the minimum of Q4_K puts its numbers about 0. */
+static void random_block(ops_program *g, uint32_t dtype, unsigned char *block) {
+    static const float steps[] = {1 / 127.0f, 1 / 8.0f, 1 / 480.0f, 1 / 4096.0f};
+    for (uint64_t i = 0; i < ops_block_bytes(dtype); i++) block[i] = (unsigned char)ops_random(&g->random);
+    float step = steps[dtype - STRAND_PLUGIN_Q8_0] * (0.5f + (float)(ops_random(&g->random) % 1024) / 1024);
+    uint16_t d = to_f16(step), dmin = to_f16(step * 7);
+    memcpy(block + (dtype == STRAND_PLUGIN_Q6_K ? 208 : 0), &d, 2);
+    if (dtype == STRAND_PLUGIN_Q4_K) memcpy(block + 2, &dmin, 2);
+}
+
+static void random_blocks(ops_program *g, ops_tensor *t) {
+    int64_t n = ops_count(&t->view), block = ops_block(t->view.dtype);
+    for (int64_t i = 0; i < n; i += block) random_block(g, t->view.dtype, t->start + ops_place(t, &t->view, i));
+}
+
 int ops_add(ops_program *g, uint32_t dtype, int rank, const int64_t *dims, ops_values values) {
     int index = add_blank(g, dtype, rank, dims);
     ops_tensor *t = &g->tensors[index];
+    if (ops_quantised(dtype)) {
+        random_blocks(g, t);
+        return index;
+    }
     int64_t n = values == OPS_OUTPUT ? 0 : ops_count(&t->view);
     for (int64_t i = 0; i < n; i++) {
         float x = random_value(g, values);
@@ -120,7 +149,7 @@ int ops_add_ids(ops_program *g, uint32_t dtype, int rank, const int64_t *dims, i
         int64_t id = ops_between(g, 0, rows - 1);
         int32_t small = (int32_t)id;
         memcpy(t->start + ops_place(t, &t->view, i), dtype == STRAND_PLUGIN_I64 ? (void *)&id : (void *)&small,
-               element_bytes(dtype));
+               ops_block_bytes(dtype));
     }
     return index;
 }

@@ -45,7 +45,7 @@ typedef enum ops_values {
 void ops_program_begin(ops_program *g, uint64_t seed);
 void ops_program_free(ops_program *g);
 
-/* Adds a tensor and returns its index. */
+/* Adds a tensor and returns its index. Quantised types get valid blocks of numbers about -1 .. 1. */
 int ops_add(ops_program *g, uint32_t dtype, int rank, const int64_t *dims, ops_values values);
 /* Adds ids below `rows`, I32 or I64. */
 int ops_add_ids(ops_program *g, uint32_t dtype, int rank, const int64_t *dims, int64_t rows);
@@ -59,9 +59,13 @@ int64_t ops_extent(ops_program *g, int64_t most);
 
 /* Is byte `at` of the tensor's storage part of an element of `view` (the tensor or a tile of it)? Marks them all in `mask`. */
 void ops_mark(const ops_tensor *t, const strand_plugin_tensor *view, unsigned char *mask);
-/* Byte offset in the storage of element `index` (row-major count) of the view. */
+/* Byte offset in the storage of element `index` (row-major count) of the view; of its block, when the type is quantised. */
 uint64_t ops_place(const ops_tensor *t, const strand_plugin_tensor *view, int64_t index);
 int64_t ops_count(const strand_plugin_tensor *view);
+/* Bytes of a block of the type (an element of a plain one), and elements of it. */
+uint64_t ops_block_bytes(uint32_t dtype);
+int64_t ops_block(uint32_t dtype);
+bool ops_quantised(uint32_t dtype);
 
 /* Cuts [begin, end) of `axis` out of the view. */
 void ops_cut(strand_plugin_tensor *view, int axis, int64_t begin, int64_t end);

@@ -107,8 +107,7 @@ static void bind(run *r, strand_plugin_tensor *v, int tensor, int home) {
         return;
     }
     for (uint32_t i = 0; i < v->rank; i++) first += v->origin[i] * v->strides[i];
-    uint64_t size = v->dtype == STRAND_PLUGIN_I64 ? 8 : v->dtype == STRAND_PLUGIN_F16 || v->dtype == STRAND_PLUGIN_BF16 ? 2 : 4;
-    v->memory = block_memory(&r->tensors[home], t->lead + (uint64_t)first * size);
+    v->memory = block_memory(&r->tensors[home], t->lead + (uint64_t)(first / ops_block(v->dtype)) * ops_block_bytes(v->dtype));
 }
 
 /* The tensor whose memory the second output of node i has. */
