@@ -1,7 +1,8 @@
 /* matmul_quant_kernel.h - the kernels of matmul_quant.h, included once for each kind of integer dot product:
  *
- *   QUANT_BYTES 1  four bytes at a time, weights unsigned and activations signed (VPDPBUSD)
- *   QUANT_BYTES 0  two 16-bit numbers at a time (PMADDWD and its like)
+ *   QUANT_VNNI 1   four bytes at a time, weights unsigned and activations signed (VPDPBUSD)
+ *   QUANT_VNNI 0   pairs of bytes to 16 bits (PMADDUBSW) where there are such and the weights have six bits or fewer, so that a
+ *                  few pairs can be added; else pairs of 16-bit numbers (PMADDWD and its like)
  *   QUANT_TARGET   attribute of every function here, QUANT_NAME the table that is exported
  *
  * Lanes are columns. Four elements of a block of CPU_LANES rows of weights, transposed into one vector, are a "quad"; eight quads
@@ -19,22 +20,35 @@
 #define TILE_ROWS 3
 #endif
 
+#define MOST_ROWS (TILE_ROWS > 4 ? TILE_ROWS : 4)
+
 typedef int16_t vs __attribute__((vector_size(4 * CPU_LANES)));
 
-#if QUANT_BYTES
-#define QUAD 1
-typedef int8_t rounded_t;
+#if QUANT_VNNI
+#define QUAD 1 /* vectors of a quad at most */
 #else
 #define QUAD 2
-typedef int16_t rounded_t;
 #endif
 
+enum { FOUR_BYTES, TWO_BYTES, TWO_WORDS };
+QUANT_FN int way_of(uint32_t dtype) {
+    (void)dtype;
+#if QUANT_VNNI
+    return FOUR_BYTES;
+#elif CPU_LANES > 4
+    return dtype == STRAND_PLUGIN_Q8_0 ? TWO_WORDS : TWO_BYTES;
+#else
+    return TWO_WORDS;
+#endif
+}
+
 /* 32 activations x = scale q. offset: where integer sums begin, of the first and the second half for Q6_K, else of all in the
- * first. sum: scale times the sum of q. With 16-bit numbers a quad stands in the order 0, 2, 1, 3. */
+ * first. sum: scale times the sum of q. q: bytes, or words of which a quad stands in the
+ * order 0, 2, 1, 3. */
 typedef struct rounded_block {
     float scale, sum;
     int32_t offset[2];
-    rounded_t q[32];
+    int8_t q[32 * QUAD];
 } rounded_block;
 
 /* extra: the second half's scale of Q6_K, the minimum of Q4_K. */
@@ -49,7 +63,7 @@ QUANT_FN int form_of(uint32_t dtype) {
     return dtype == STRAND_PLUGIN_Q4_K ? WITH_MINIMUM : dtype == STRAND_PLUGIN_Q6_K ? TWO_SCALES : ONE_SCALE;
 }
 QUANT_FN int offset_of(uint32_t dtype) {
-    return dtype == STRAND_PLUGIN_Q8_0 ? (QUANT_BYTES ? 128 : 0) : dtype == STRAND_PLUGIN_Q4_0 ? 8 : dtype == STRAND_PLUGIN_Q6_K ? 32 : 0;
+    return dtype == STRAND_PLUGIN_Q8_0 ? (QUANT_VNNI ? 128 : 0) : dtype == STRAND_PLUGIN_Q4_0 ? 8 : dtype == STRAND_PLUGIN_Q6_K ? 32 : 0;
 }
 
 /* ---- activations ---- */
@@ -89,7 +103,7 @@ QUANT_FN float largest(const vf x[PARTS]) {
     return cpu_from_bits((uint32_t)most_of_lanes(most));
 }
 
-QUANT_FN void round_block(int offset, const float *from, rounded_block *to) {
+QUANT_FN void round_block(int way, int offset, const float *from, rounded_block *to) {
     vf x[PARTS];
     vi low = {0}, high = {0};
     int32_t q[32];
@@ -112,22 +126,24 @@ QUANT_FN void round_block(int offset, const float *from, rounded_block *to) {
     to->sum = to->scale * (float)(first + second);
     to->offset[0] = -offset * (offset == 32 ? first : first + second);
     to->offset[1] = -offset * second;
-#if QUANT_BYTES
-    for (int i = 0; i < 32; i++) to->q[i] = (int8_t)q[i];
-#else
-    for (int i = 0; i < 32; i += 4) {
-        to->q[i] = (int16_t)q[i];
-        to->q[i + 1] = (int16_t)q[i + 2];
-        to->q[i + 2] = (int16_t)q[i + 1];
-        to->q[i + 3] = (int16_t)q[i + 3];
+    if (way != TWO_WORDS) {
+        for (int i = 0; i < 32; i++) to->q[i] = (int8_t)q[i];
+        return;
     }
-#endif
+    int16_t words[32];
+    for (int i = 0; i < 32; i += 4) {
+        words[i] = (int16_t)q[i];
+        words[i + 1] = (int16_t)q[i + 2];
+        words[i + 2] = (int16_t)q[i + 1];
+        words[i + 3] = (int16_t)q[i + 3];
+    }
+    memcpy(to->q, words, sizeof to->q);
 }
 
 static QUANT_TARGET void round_row(uint32_t dtype, const float *x, int64_t k, char *rounded) {
     rounded_block *to = (rounded_block *)(void *)rounded;
-    int offset = offset_of(dtype);
-    for (int64_t i = 0; i < k / 32; i++) round_block(offset, x + 32 * i, to + i);
+    int offset = offset_of(dtype), way = way_of(dtype);
+    for (int64_t i = 0; i < k / 32; i++) round_block(way, offset, x + 32 * i, to + i);
 }
 
 /* ---- weights ---- */
@@ -234,28 +250,20 @@ QUANT_FN vf load_halves(const uint8_t *const *rows, int64_t at) {
 #endif
 }
 
-/* Four bytes a lane as a quad. */
-QUANT_FN void split_unsigned(vi w, vi quad[QUAD]) {
-#if QUANT_BYTES
-    quad[0] = w;
-#else
-    quad[0] = w & 0x00ff00ff;
-    quad[1] = (vi)((vu)w >> 8) & 0x00ff00ff;
-#endif
+/* Four bytes a lane as a quad: as they are (FOUR_BYTES: unsigned), or as words. */
+QUANT_FN void split_unsigned(int way, vi w, vi quad[QUAD]) {
+    quad[0] = way == TWO_WORDS ? w & 0x00ff00ff : w;
+    if (way == TWO_WORDS) quad[QUAD - 1] = (vi)((vu)w >> 8) & 0x00ff00ff;
 }
-QUANT_FN void split_signed(vi w, vi quad[QUAD]) {
-#if QUANT_BYTES
-    quad[0] = w ^ (int32_t)0x80808080;
-#else
-    quad[0] = (vi)((vs)((vs)w << 8) >> 8);
-    quad[1] = (vi)((vs)w >> 8);
-#endif
+QUANT_FN void split_signed(int way, vi w, vi quad[QUAD]) {
+    quad[0] = way == TWO_WORDS ? (vi)((vs)((vs)w << 8) >> 8) : w ^ (int32_t)0x80808080;
+    if (way == TWO_WORDS) quad[QUAD - 1] = (vi)((vs)w >> 8);
 }
-QUANT_FN void put_unsigned(panel_block *p, int j, vi w) {
-    split_unsigned(w, p->quads + QUAD * j);
+QUANT_FN void put_unsigned(int way, panel_block *p, int j, vi w) {
+    split_unsigned(way, w, p->quads + QUAD * j);
 }
-QUANT_FN void put_signed(panel_block *p, int j, vi w) {
-    split_signed(w, p->quads + QUAD * j);
+QUANT_FN void put_signed(int way, panel_block *p, int j, vi w) {
+    split_signed(way, w, p->quads + QUAD * j);
 }
 
 /* How many blocks of 32 are unpacked at once. */
@@ -263,25 +271,25 @@ QUANT_FN int unit_of(uint32_t dtype) {
     return dtype == STRAND_PLUGIN_Q4_K || dtype == STRAND_PLUGIN_Q6_K ? 8 : 1;
 }
 
-QUANT_FN void unpack_q8_0(const uint8_t *const *rows, int64_t at, panel_block *p) {
+QUANT_FN void unpack_q8_0(int way, const uint8_t *const *rows, int64_t at, panel_block *p) {
     vi r[4];
     p->scale = load_halves(rows, at);
 #pragma GCC unroll 2
     for (int half = 0; half < 2; half++) {
         load_16(rows, at + 2 + 16 * half, r);
 #pragma GCC unroll 4
-        for (int j = 0; j < 4; j++) put_signed(p, 4 * half + j, r[j]);
+        for (int j = 0; j < 4; j++) put_signed(way, p, 4 * half + j, r[j]);
     }
 }
 
-QUANT_FN void unpack_q4_0(const uint8_t *const *rows, int64_t at, panel_block *p) {
+QUANT_FN void unpack_q4_0(int way, const uint8_t *const *rows, int64_t at, panel_block *p) {
     vi r[4];
     p->scale = load_halves(rows, at);
     load_16(rows, at + 2, r);
 #pragma GCC unroll 4
     for (int j = 0; j < 4; j++) {
-        put_unsigned(p, j, r[j] & 0x0f0f0f0f);
-        put_unsigned(p, j + 4, r[j] >> 4 & 0x0f0f0f0f);
+        put_unsigned(way, p, j, r[j] & 0x0f0f0f0f);
+        put_unsigned(way, p, j + 4, r[j] >> 4 & 0x0f0f0f0f);
     }
 }
 
@@ -308,7 +316,7 @@ QUANT_FN vf signed_byte_of(vi x, int j) {
     return __builtin_convertvector(x << (24 - 8 * j) >> 24, vf);
 }
 
-QUANT_FN void unpack_q4_k(const uint8_t *const *rows, int64_t at, panel_block *p) {
+QUANT_FN void unpack_q4_k(int way, const uint8_t *const *rows, int64_t at, panel_block *p) {
     vi r[4];
     scales_q4_k s = load_scales_q4_k(rows, at);
 #pragma GCC unroll 8
@@ -323,8 +331,8 @@ QUANT_FN void unpack_q4_k(const uint8_t *const *rows, int64_t at, panel_block *p
         load_16(rows, at + 16 + 16 * part, r);
 #pragma GCC unroll 4
         for (int j = 0; j < 4; j++) {
-            put_unsigned(low, first + j, r[j] & 0x0f0f0f0f);
-            put_unsigned(high, first + j, r[j] >> 4 & 0x0f0f0f0f);
+            put_unsigned(way, low, first + j, r[j] & 0x0f0f0f0f);
+            put_unsigned(way, high, first + j, r[j] >> 4 & 0x0f0f0f0f);
         }
     }
 }
@@ -340,7 +348,7 @@ QUANT_FN void scales_q6_k(const uint8_t *const *rows, int64_t at, panel_block *p
     }
 }
 
-QUANT_FN void unpack_q6_k(const uint8_t *const *rows, int64_t at, panel_block *p) {
+QUANT_FN void unpack_q6_k(int way, const uint8_t *const *rows, int64_t at, panel_block *p) {
     scales_q6_k(rows, at, p);
 #pragma GCC unroll 1
     for (int part = 0; part < 4; part++) { /* 16 places of four sub-blocks */
@@ -352,25 +360,25 @@ QUANT_FN void unpack_q6_k(const uint8_t *const *rows, int64_t at, panel_block *p
         load_16(rows, at + 128 + 32 * half + 16 * (part & 1), h);
 #pragma GCC unroll 4
         for (int j = 0; j < 4; j++) {
-            put_unsigned(to, first + j, (a[j] & 0x0f0f0f0f) | (h[j] << 4 & 0x30303030));
-            put_unsigned(to + 1, first + j, (b[j] & 0x0f0f0f0f) | (h[j] << 2 & 0x30303030));
-            put_unsigned(to + 2, first + j, (a[j] >> 4 & 0x0f0f0f0f) | (h[j] & 0x30303030));
-            put_unsigned(to + 3, first + j, (b[j] >> 4 & 0x0f0f0f0f) | (h[j] >> 2 & 0x30303030));
+            put_unsigned(way, to, first + j, (a[j] & 0x0f0f0f0f) | (h[j] << 4 & 0x30303030));
+            put_unsigned(way, to + 1, first + j, (b[j] & 0x0f0f0f0f) | (h[j] << 2 & 0x30303030));
+            put_unsigned(way, to + 2, first + j, (a[j] >> 4 & 0x0f0f0f0f) | (h[j] & 0x30303030));
+            put_unsigned(way, to + 3, first + j, (b[j] >> 4 & 0x0f0f0f0f) | (h[j] >> 2 & 0x30303030));
         }
     }
 }
 
 /* Unit `index` of CPU_LANES rows. */
 QUANT_FN void unpack(uint32_t dtype, const uint8_t *const *rows, int64_t index, panel_block *p) {
-    if (dtype == STRAND_PLUGIN_Q8_0) unpack_q8_0(rows, index * 34, p);
-    if (dtype == STRAND_PLUGIN_Q4_0) unpack_q4_0(rows, index * 18, p);
-    if (dtype == STRAND_PLUGIN_Q4_K) unpack_q4_k(rows, index * 144, p);
-    if (dtype == STRAND_PLUGIN_Q6_K) unpack_q6_k(rows, index * 210, p);
+    if (dtype == STRAND_PLUGIN_Q8_0) unpack_q8_0(way_of(dtype), rows, index * 34, p);
+    if (dtype == STRAND_PLUGIN_Q4_0) unpack_q4_0(way_of(dtype), rows, index * 18, p);
+    if (dtype == STRAND_PLUGIN_Q4_K) unpack_q4_k(way_of(dtype), rows, index * 144, p);
+    if (dtype == STRAND_PLUGIN_Q6_K) unpack_q6_k(way_of(dtype), rows, index * 210, p);
 }
 
 /* ---- products ---- */
 
-#if !QUANT_BYTES
+#if !QUANT_VNNI
 QUANT_FN vi multiply_16(vi a, vi b) {
 #if CPU_LANES == 16
     return (vi)_mm512_madd_epi16((__m512i)a, (__m512i)b);
@@ -385,77 +393,115 @@ QUANT_FN vi multiply_16(vi a, vi b) {
     return (a << 16 >> 16) * (b << 16 >> 16) + (a >> 16) * (b >> 16);
 #endif
 }
+#if CPU_LANES == 16
+QUANT_FN vs multiply_bytes(vi a, vi b) {
+    return (vs)_mm512_maddubs_epi16((__m512i)a, (__m512i)b);
+}
+#elif CPU_LANES == 8
+QUANT_FN vs multiply_bytes(vi a, vi b) {
+    return (vs)_mm256_maddubs_epi16((__m256i)a, (__m256i)b);
+}
+#endif
 #endif
 
 QUANT_FN vi set_lanes(int32_t x) {
     return (vi){0} + x;
 }
 
-/* sum + a quad times activations 4j .. 4j+3, the same in every lane. */
-QUANT_FN vi dot(vi sum, const vi quad[QUAD], const rounded_block *a, int j) {
-#if QUANT_BYTES
+/* sum + a quad times activations 4j .. 4j+3, the same in every lane. TWO_BYTES: sum has words. */
+QUANT_FN vi dot(int way, vi sum, const vi quad[QUAD], const rounded_block *a, int j) {
     int32_t four;
+#if QUANT_VNNI
+    (void)way;
     memcpy(&four, a->q + 4 * j, 4);
     return (vi)_mm512_dpbusd_epi32((__m512i)sum, (__m512i)quad[0], _mm512_set1_epi32(four));
 #else
-    int32_t even, odd;
-    memcpy(&even, a->q + 4 * j, 4);
-    memcpy(&odd, a->q + 4 * j + 2, 4);
-    sum += multiply_16(quad[0], set_lanes(even));
-    return sum + multiply_16(quad[1], set_lanes(odd));
+#if CPU_LANES > 4
+    if (way == TWO_BYTES) {
+        memcpy(&four, a->q + 4 * j, 4);
+        return (vi)((vs)sum + multiply_bytes(quad[0], set_lanes(four)));
+    }
+#endif
+    (void)way;
+    memcpy(&four, a->q + 8 * j, 4);
+    sum += multiply_16(quad[0], set_lanes(four));
+    memcpy(&four, a->q + 8 * j + 4, 4);
+    return sum + multiply_16(quad[QUAD - 1], set_lanes(four));
 #endif
 }
 
 /* The same for four bytes a lane. */
-QUANT_FN vi dot_unsigned(vi sum, vi w, const rounded_block *a, int j) {
+QUANT_FN vi dot_unsigned(int way, vi sum, vi w, const rounded_block *a, int j) {
     vi quad[QUAD];
-    split_unsigned(w, quad);
-    return dot(sum, quad, a, j);
+    split_unsigned(way, w, quad);
+    return dot(way, sum, quad, a, j);
 }
-QUANT_FN vi dot_signed(vi sum, vi w, const rounded_block *a, int j) {
+QUANT_FN vi dot_signed(int way, vi sum, vi w, const rounded_block *a, int j) {
     vi quad[QUAD];
-    split_signed(w, quad);
-    return dot(sum, quad, a, j);
+    split_signed(way, w, quad);
+    return dot(way, sum, quad, a, j);
+}
+
+/* An integer sum that begins at `start`: with words, pairs are added up for a few quads (eight of four bits, two of six) and then
+ * widened. */
+QUANT_FN vi begin(int way, vi start) {
+    return way == TWO_BYTES ? (vi){0} : start;
+}
+QUANT_FN vi widened(int way, vi start, vi sum) {
+#if !QUANT_VNNI
+    if (way == TWO_BYTES) return start + multiply_16(sum, set_lanes(0x00010001));
+#endif
+    (void)way, (void)start;
+    return sum;
+}
+
+/* whole[r][v] += quads [first, last) of p[v] times those of a[r]; `few` quads fit a sum of words. */
+QUANT_FN void multiply(int way, int few, int rows, int vectors, const panel_block *const *p, const rounded_block *const *a, int first, int last,
+                       vi whole[][2]) {
+    const int step = way == TWO_BYTES ? few : last - first;
+#pragma GCC unroll 4
+    for (int from = first; from < last; from += step) {
+        vi sum[MOST_ROWS][2];
+#pragma GCC unroll 8
+        for (int r = 0; r < rows; r++)
+#pragma GCC unroll 2
+            for (int v = 0; v < vectors; v++) sum[r][v] = begin(way, whole[r][v]);
+#pragma GCC unroll 8
+        for (int j = from; j < from + step; j++)
+#pragma GCC unroll 8
+            for (int r = 0; r < rows; r++)
+#pragma GCC unroll 2
+                for (int v = 0; v < vectors; v++) sum[r][v] = dot(way, sum[r][v], p[v]->quads + QUAD * j, a[r], j);
+#pragma GCC unroll 8
+        for (int r = 0; r < rows; r++)
+#pragma GCC unroll 2
+            for (int v = 0; v < vectors; v++) whole[r][v] = widened(way, whole[r][v], sum[r][v]);
+    }
 }
 
 /* sum[r][v] += block p[v] times block a[r]. */
-QUANT_FN void add_block(int form, int rows, int vectors, const panel_block *const *p, const rounded_block *const *a, vf sum[][2]) {
-    const int quads = form == TWO_SCALES ? 4 : 8; /* in the first integer sum */
-    vi whole[TILE_ROWS > 4 ? TILE_ROWS : 4][2], second[TILE_ROWS > 4 ? TILE_ROWS : 4][2];
+QUANT_FN void add_block(int form, int way, int rows, int vectors, const panel_block *const *p, const rounded_block *const *a, vf sum[][2]) {
+    vi whole[MOST_ROWS][2];
 #pragma GCC unroll 8
     for (int r = 0; r < rows; r++)
 #pragma GCC unroll 2
         for (int v = 0; v < vectors; v++) whole[r][v] = set_lanes(a[r]->offset[0]);
-#pragma GCC unroll 8
-    for (int j = 0; j < quads; j++)
-#pragma GCC unroll 8
-        for (int r = 0; r < rows; r++)
-#pragma GCC unroll 2
-            for (int v = 0; v < vectors; v++) whole[r][v] = dot(whole[r][v], p[v]->quads + QUAD * j, a[r], j);
-    if (form == TWO_SCALES) {
-#pragma GCC unroll 8
-        for (int r = 0; r < rows; r++)
-#pragma GCC unroll 2
-            for (int v = 0; v < vectors; v++) {
-                sum[r][v] = vf_fma(__builtin_convertvector(whole[r][v], vf), p[v]->scale * a[r]->scale, sum[r][v]);
-                second[r][v] = set_lanes(a[r]->offset[1]);
-            }
-#pragma GCC unroll 4
-        for (int j = 4; j < 8; j++)
-#pragma GCC unroll 8
-            for (int r = 0; r < rows; r++)
-#pragma GCC unroll 2
-                for (int v = 0; v < vectors; v++) second[r][v] = dot(second[r][v], p[v]->quads + QUAD * j, a[r], j);
-    }
+    multiply(way, form == TWO_SCALES ? 2 : 8, rows, vectors, p, a, 0, form == TWO_SCALES ? 4 : 8, whole);
 #pragma GCC unroll 8
     for (int r = 0; r < rows; r++)
 #pragma GCC unroll 2
         for (int v = 0; v < vectors; v++) {
-            vf scale = form == TWO_SCALES ? p[v]->extra : p[v]->scale;
-            vi all = form == TWO_SCALES ? second[r][v] : whole[r][v];
-            sum[r][v] = vf_fma(__builtin_convertvector(all, vf), scale * a[r]->scale, sum[r][v]);
+            sum[r][v] = vf_fma(__builtin_convertvector(whole[r][v], vf), p[v]->scale * a[r]->scale, sum[r][v]);
             if (form == WITH_MINIMUM) sum[r][v] = vf_fnma(p[v]->extra, vf_set(a[r]->sum), sum[r][v]);
+            whole[r][v] = set_lanes(a[r]->offset[1]);
         }
+    if (form != TWO_SCALES) return;
+    multiply(way, 2, rows, vectors, p, a, 4, 8, whole);
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; r++)
+#pragma GCC unroll 2
+        for (int v = 0; v < vectors; v++)
+            sum[r][v] = vf_fma(__builtin_convertvector(whole[r][v], vf), p[v]->extra * a[r]->scale, sum[r][v]);
 }
 
 QUANT_FN vf load_edge(const float *c, int64_t n) {
@@ -469,7 +515,7 @@ QUANT_FN void store_edge(float *c, vf x, int64_t n) {
 }
 
 /* `real` of the rows are there, the others repeat one and are not stored. */
-QUANT_FN void tile(int form, int rows, const panel_block *panel, int64_t blocks, int64_t first, const char *const *rounded, float *const *c,
+QUANT_FN void tile(int form, int way, int rows, const panel_block *panel, int64_t blocks, int64_t first, const char *const *rounded, float *const *c,
                    int64_t column, int64_t width, int64_t real) {
     vf sum[TILE_ROWS][2];
     const rounded_block *a[TILE_ROWS];
@@ -483,7 +529,7 @@ QUANT_FN void tile(int form, int rows, const panel_block *panel, int64_t blocks,
 #pragma GCC unroll 1
     for (int64_t b = 0; b < blocks; b++) {
         const panel_block *p[2] = {panel + b, panel + DEPTH + b};
-        add_block(form, rows, 2, p, a, sum);
+        add_block(form, way, rows, 2, p, a, sum);
 #pragma GCC unroll 8
         for (int r = 0; r < rows; r++) a[r]++;
     }
@@ -495,15 +541,15 @@ QUANT_FN void tile(int form, int rows, const panel_block *panel, int64_t blocks,
         }
 }
 
-QUANT_FN void many_rows(int form, const panel_block *panel, int64_t blocks, int64_t first, const char *const *rounded, float *const *c,
+QUANT_FN void many_rows(int form, int way, const panel_block *panel, int64_t blocks, int64_t first, const char *const *rounded, float *const *c,
                         int64_t column, int64_t width, int64_t rows) {
     for (int64_t r = 0; r < rows;) {
         int64_t left = rows - r;
         if (left > TILE_ROWS / 2) {
-            tile(form, TILE_ROWS, panel, blocks, first, rounded + r, c + r, column, width, cpu_min(left, TILE_ROWS));
+            tile(form, way, TILE_ROWS, panel, blocks, first, rounded + r, c + r, column, width, cpu_min(left, TILE_ROWS));
             r += TILE_ROWS;
         } else {
-            tile(form, 1, panel, blocks, first, rounded + r, c + r, column, width, 1);
+            tile(form, way, 1, panel, blocks, first, rounded + r, c + r, column, width, 1);
             r++;
         }
     }
@@ -523,7 +569,7 @@ QUANT_FN void panel_columns(uint32_t dtype, const cpu_quant_weights *w, int64_t 
         int64_t blocks = cpu_min(DEPTH, w->k / 32 - first);
         for (int v = 0; v < 2; v++)
             for (int64_t b = 0; b < blocks; b += unit) unpack(dtype, starts + v * CPU_LANES, (first + b) / unit, panel + v * DEPTH + b);
-        many_rows(form_of(dtype), panel, blocks, first, rounded, c, at, width, rows);
+        many_rows(form_of(dtype), way_of(dtype), panel, blocks, first, rounded, c, at, width, rows);
     }
 }
 
@@ -542,29 +588,36 @@ QUANT_FN vf scaled(vf sum, vi whole, vf scale, const rounded_block *a) {
     return vf_fma(__builtin_convertvector(whole, vf), scale * a->scale, sum);
 }
 
-QUANT_FN vf one_q8_0(vf sum, const uint8_t *const *rows, int64_t at, int64_t ahead, const rounded_block *a) {
+QUANT_FN vf one_q8_0(int way, vf sum, const uint8_t *const *rows, int64_t at, int64_t ahead, const rounded_block *a) {
     prefetch(rows, ahead, at, 34);
     vi whole = set_lanes(a->offset[0]), r[8];
     load_32(rows, at + 2, r);
 #pragma GCC unroll 8
-    for (int j = 0; j < 8; j++) whole = dot_signed(whole, r[j], a, j);
+    for (int j = 0; j < 8; j++) whole = dot_signed(way, whole, r[j], a, j);
     return scaled(sum, whole, load_halves(rows, at), a);
 }
 
-/* High nibbles are multiplied where they stand, 16 times too large, which the integer sum still holds. */
-QUANT_FN vf one_q4_0(vf sum, const uint8_t *const *rows, int64_t at, int64_t ahead, const rounded_block *a) {
+/* High nibbles are multiplied where they stand, 16 times too large, where the integer sum still holds that. */
+QUANT_FN vi high_nibbles(int way, vi x) {
+    return way == TWO_BYTES ? x >> 4 & 0x0f0f0f0f : x & (int32_t)0xf0f0f0f0;
+}
+QUANT_FN vi high_sum(int way, vi sum) {
+    return way == TWO_BYTES ? widened(way, (vi){0}, sum) : sum >> 4;
+}
+
+QUANT_FN vf one_q4_0(int way, vf sum, const uint8_t *const *rows, int64_t at, int64_t ahead, const rounded_block *a) {
     prefetch(rows, ahead, at, 18);
-    vi low = set_lanes(a->offset[0]), high = {0}, r[4];
+    vi start = set_lanes(a->offset[0]), low = begin(way, start), high = {0}, r[4];
     load_16(rows, at + 2, r);
 #pragma GCC unroll 4
     for (int j = 0; j < 4; j++) {
-        low = dot_unsigned(low, r[j] & 0x0f0f0f0f, a, j);
-        high = dot_unsigned(high, r[j] & (int32_t)0xf0f0f0f0, a, j + 4);
+        low = dot_unsigned(way, low, r[j] & 0x0f0f0f0f, a, j);
+        high = dot_unsigned(way, high, high_nibbles(way, r[j]), a, j + 4);
     }
-    return scaled(sum, low + (high >> 4), load_halves(rows, at), a);
+    return scaled(sum, widened(way, start, low) + high_sum(way, high), load_halves(rows, at), a);
 }
 
-QUANT_FN vf one_q4_k(vf sum, const uint8_t *const *rows, int64_t at, int64_t ahead, const rounded_block *a) {
+QUANT_FN vf one_q4_k(int way, vf sum, const uint8_t *const *rows, int64_t at, int64_t ahead, const rounded_block *a) {
     scales_q4_k s = load_scales_q4_k(rows, at);
 #pragma GCC unroll 4
     for (int strip = 0; strip < 4; strip++, a += 2) {
@@ -573,19 +626,35 @@ QUANT_FN vf one_q4_k(vf sum, const uint8_t *const *rows, int64_t at, int64_t ahe
         load_32(rows, at + 16 + 32 * strip, r);
 #pragma GCC unroll 8
         for (int j = 0; j < 8; j++) {
-            low = dot_unsigned(low, r[j] & 0x0f0f0f0f, a, j);
-            high = dot_unsigned(high, r[j] & (int32_t)0xf0f0f0f0, a + 1, j);
+            low = dot_unsigned(way, low, r[j] & 0x0f0f0f0f, a, j);
+            high = dot_unsigned(way, high, high_nibbles(way, r[j]), a + 1, j);
         }
         int j = 2 * strip;
-        sum = scaled(sum, low, s.d * byte_of(s.scale[j / 4], j % 4), a);
+        sum = scaled(sum, widened(way, (vi){0}, low), s.d * byte_of(s.scale[j / 4], j % 4), a);
         sum = vf_fnma(s.dmin * byte_of(s.minimum[j / 4], j % 4), vf_set(a->sum), sum);
-        sum = scaled(sum, high >> 4, s.d * byte_of(s.scale[j / 4], j % 4 + 1), a + 1);
+        sum = scaled(sum, high_sum(way, high), s.d * byte_of(s.scale[j / 4], j % 4 + 1), a + 1);
         sum = vf_fnma(s.dmin * byte_of(s.minimum[j / 4], j % 4 + 1), vf_set(a[1].sum), sum);
     }
     return sum;
 }
 
-QUANT_FN vf one_q6_k(vf sum, const uint8_t *const *rows, int64_t at, int64_t ahead, const rounded_block *a) {
+/* Two quads of each of four sub-blocks, from low nibbles x and y and their high bits h. */
+QUANT_FN void two_quads_q6_k(int way, vi whole[4][2], int part, const vi *x, const vi *y, const vi *h, const rounded_block *a, int j) {
+    vi sum[4];
+#pragma GCC unroll 4
+    for (int b = 0; b < 4; b++) sum[b] = begin(way, whole[b][part]);
+#pragma GCC unroll 2
+    for (int i = 0; i < 2; i++) {
+        sum[0] = dot_unsigned(way, sum[0], (x[i] & 0x0f0f0f0f) | (h[i] << 4 & 0x30303030), a, j + i);
+        sum[1] = dot_unsigned(way, sum[1], (y[i] & 0x0f0f0f0f) | (h[i] << 2 & 0x30303030), a + 1, j + i);
+        sum[2] = dot_unsigned(way, sum[2], (x[i] >> 4 & 0x0f0f0f0f) | (h[i] & 0x30303030), a + 2, j + i);
+        sum[3] = dot_unsigned(way, sum[3], (y[i] >> 4 & 0x0f0f0f0f) | (h[i] >> 2 & 0x30303030), a + 3, j + i);
+    }
+#pragma GCC unroll 4
+    for (int b = 0; b < 4; b++) whole[b][part] = widened(way, whole[b][part], sum[b]);
+}
+
+QUANT_FN vf one_q6_k(int way, vf sum, const uint8_t *const *rows, int64_t at, int64_t ahead, const rounded_block *a) {
     vi scales[4];
     vf d = load_halves(rows, at + 208);
     load_16(rows, at + 192, scales);
@@ -601,13 +670,8 @@ QUANT_FN vf one_q6_k(vf sum, const uint8_t *const *rows, int64_t at, int64_t ahe
             load_16(rows, at + 128 + 32 * half + 16 * part, h);
 #pragma GCC unroll 4
             for (int b = 0; b < 4; b++) whole[b][part] = set_lanes(a[b].offset[part]);
-#pragma GCC unroll 4
-            for (int j = 0; j < 4; j++) {
-                whole[0][part] = dot_unsigned(whole[0][part], (x[j] & 0x0f0f0f0f) | (h[j] << 4 & 0x30303030), a, 4 * part + j);
-                whole[1][part] = dot_unsigned(whole[1][part], (y[j] & 0x0f0f0f0f) | (h[j] << 2 & 0x30303030), a + 1, 4 * part + j);
-                whole[2][part] = dot_unsigned(whole[2][part], (x[j] >> 4 & 0x0f0f0f0f) | (h[j] & 0x30303030), a + 2, 4 * part + j);
-                whole[3][part] = dot_unsigned(whole[3][part], (y[j] >> 4 & 0x0f0f0f0f) | (h[j] >> 2 & 0x30303030), a + 3, 4 * part + j);
-            }
+            two_quads_q6_k(way, whole, part, x, y, h, a, 4 * part);
+            two_quads_q6_k(way, whole, part, x + 2, y + 2, h + 2, a, 4 * part + 2);
         }
 #pragma GCC unroll 4
         for (int b = 0; b < 4; b++)
@@ -627,12 +691,11 @@ QUANT_FN void one_row(uint32_t dtype, const cpu_quant_weights *w, int64_t column
     int unit = unit_of(dtype);
     int64_t bytes = cpu_span(dtype, 32 * unit);
     row_starts(w, column, CPU_LANES, starts);
-#pragma GCC unroll 1
     for (int64_t i = 0; i < w->k / 32 / unit; i++, a += unit) {
-        if (dtype == STRAND_PLUGIN_Q8_0) sum = one_q8_0(sum, starts, i * bytes, CPU_LANES * w->stride, a);
-        if (dtype == STRAND_PLUGIN_Q4_0) sum = one_q4_0(sum, starts, i * bytes, CPU_LANES * w->stride, a);
-        if (dtype == STRAND_PLUGIN_Q4_K) sum = one_q4_k(sum, starts, i * bytes, CPU_LANES * w->stride, a);
-        if (dtype == STRAND_PLUGIN_Q6_K) sum = one_q6_k(sum, starts, i * bytes, CPU_LANES * w->stride, a);
+        if (dtype == STRAND_PLUGIN_Q8_0) sum = one_q8_0(way_of(dtype), sum, starts, i * bytes, CPU_LANES * w->stride, a);
+        if (dtype == STRAND_PLUGIN_Q4_0) sum = one_q4_0(way_of(dtype), sum, starts, i * bytes, CPU_LANES * w->stride, a);
+        if (dtype == STRAND_PLUGIN_Q4_K) sum = one_q4_k(way_of(dtype), sum, starts, i * bytes, CPU_LANES * w->stride, a);
+        if (dtype == STRAND_PLUGIN_Q6_K) sum = one_q6_k(way_of(dtype), sum, starts, i * bytes, CPU_LANES * w->stride, a);
     }
     store_edge(c + at, sum, width);
 }
@@ -651,7 +714,6 @@ QUANT_FN void direct_columns(uint32_t dtype, int rows, const cpu_quant_weights *
         a[r] = (const rounded_block *)(const void *)rounded[cpu_min(r, real - 1)];
         sum[r][0] = vf_zero();
     }
-#pragma GCC unroll 1
     for (int64_t i = 0; i < w->k / 32 / unit; i++) {
         panel_block some[8];
         prefetch(starts, CPU_LANES * w->stride, i * cpu_span(dtype, 32 * unit), cpu_span(dtype, 32 * unit));
@@ -659,7 +721,7 @@ QUANT_FN void direct_columns(uint32_t dtype, int rows, const cpu_quant_weights *
 #pragma GCC unroll 8
         for (int b = 0; b < unit; b++) {
             const panel_block *p[2] = {&some[b], NULL};
-            add_block(form_of(dtype), rows, 1, p, a, sum);
+            add_block(form_of(dtype), way_of(dtype), rows, 1, p, a, sum);
 #pragma GCC unroll 4
             for (int r = 0; r < rows; r++) a[r]++;
         }

@@ -4,7 +4,7 @@
 #if defined(__AVX512F__)
 #include <immintrin.h>
 
-#define QUANT_BYTES 1
+#define QUANT_VNNI 1
 #define QUANT_TARGET CPU_TARGET_VNNI
 #define QUANT_NAME cpu_quant_vnni
 #include "matmul_quant_kernel.h"

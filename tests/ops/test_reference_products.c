@@ -165,6 +165,21 @@ static void grouped_is_a_product_a_row(void **state) {
     }
 }
 
+/* An id that is no expert is the caller's error, and nothing is written. */
+static void grouped_refuses_bad_ids(void **state) {
+    (void)state;
+    float x[K] = {1}, w[2 * N * K] = {0}, y[N];
+    int64_t x_dims[2] = {1, K}, w_dims[3] = {2, N, K}, id_dims[2] = {1, 1}, y_dims[3] = {1, 1, N};
+    for (int64_t id = -1; id < 3; id += 3) {
+        int64_t ids[1] = {id};
+        strand_op_grouped_matmul p = {0};
+        strand_plugin_tensor in[3] = {tensor(STRAND_PLUGIN_F32, x, 2, x_dims), tensor(STRAND_PLUGIN_F32, w, 3, w_dims), tensor(STRAND_PLUGIN_I64, ids, 2, id_dims)},
+                             out = tensor(STRAND_PLUGIN_F32, y, 3, y_dims);
+        strand_plugin_node node = {.op = STRAND_OP_GROUPED_MATMUL, .version = 1, .n_inputs = 3, .n_outputs = 1, .inputs = in, .outputs = &out, .params = &p, .name = "case"};
+        assert_int_equal(reference.api->launch(reference.device, &node, 1, NULL), STRAND_PLUGIN_ERR_ARGUMENT);
+    }
+}
+
 /* ---- the largest ---- */
 
 static void top(float *x, int64_t n, strand_op_top_k p, float *y, int64_t *ids) {
@@ -207,4 +222,4 @@ static void top_k_values(void **state) {
 }
 
 REFERENCE_MAIN("reference_products", cmocka_unit_test(quantised_elements), cmocka_unit_test(block_diagonal_is_dense),
-               cmocka_unit_test(grouped_is_a_product_a_row), cmocka_unit_test(top_k_orders), cmocka_unit_test(top_k_values))
+               cmocka_unit_test(grouped_is_a_product_a_row), cmocka_unit_test(grouped_refuses_bad_ids), cmocka_unit_test(top_k_orders), cmocka_unit_test(top_k_values))
