@@ -419,6 +419,16 @@ static void print_json(const bench *b, const bench_case *c, const row *r, const 
            c->op, c->shape, b->threads, b->probes.isa, r->seconds, r->low, r->high, c->elements, c->flops, c->exps, c->reads + c->writes,
            r->floor, r->bound, r->ratio, quantile(&a->flops, 0.5), quantile(&a->read, 0.5), quantile(&a->copy, 0.5),
            quantile(&a->flops, 0.9) / quantile(&a->flops, 0.1), steady ? "true" : "false", peak_kib());
+    printf(", \"node\": %u, \"params\": \"", c->node.op);
+    for (size_t i = 0; i < sizeof c->params; i++) printf("%02x", ((const unsigned char *)c->params)[i]);
+    printf("\", \"inputs\": [");
+    for (uint32_t i = 0; i < c->node.n_inputs; i++) {
+        const strand_plugin_tensor *t = &c->inputs[i];
+        printf("%s[%u", i ? ", " : "", t->dtype);
+        for (uint32_t k = 0; k < t->rank; k++) printf(", %lld", (long long)t->dims[k]);
+        printf("]");
+    }
+    printf("]");
     if (peer >= 0)
         printf(", \"peer\": \"%s\", \"peer_seconds\": %.9g, \"peer_ratio\": %.5g, \"peer_p10\": %.5g, \"peer_p90\": %.5g, "
                "\"difference\": %.3g",
