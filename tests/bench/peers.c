@@ -185,8 +185,43 @@ static void add_fftw(bench *b, bench_case *c) {
     bench_peer_result(c, j->y);
 }
 
+/* Rows to their half spectra, one thread. */
+typedef struct rows_job {
+    void *plan;
+    float *in, *out, *y;
+    const float *x;
+    int64_t rows, n;
+} rows_job;
+
+static void run_rows(void *arg) {
+    const rows_job *j = arg;
+    int64_t bins = 2 * (j->n / 2 + 1);
+    for (int64_t r = 0; r < j->rows; r++) {
+        memcpy(j->in, j->x + r * j->n, (size_t)j->n * sizeof(float));
+        fftw.execute(j->plan);
+        memcpy(j->y + r * bins, j->out, (size_t)bins * sizeof(float));
+    }
+}
+
+static void add_fft(bench *b, bench_case *c) {
+    const strand_op_fft *p = c->node.params;
+    const strand_plugin_tensor *x = &c->inputs[0];
+    if (c->node.op != STRAND_OP_FFT || p->kind != STRAND_FFT_R2C || p->form != STRAND_FFT_COMPLEX || p->n || p->bins || p->scale != 1) return;
+    if (b->threads != 1 || !all_f32(c) || !open_fftw()) return;
+    rows_job *j = bench_memory(b, sizeof *j);
+    int64_t n = x->dims[x->rank - 1], bins = 2 * (n / 2 + 1);
+    *j = (rows_job){.x = x->memory.data, .n = n, .rows = bench_count(x) / n};
+    j->in = bench_memory(b, (uint64_t)n * 4), j->out = bench_memory(b, (uint64_t)bins * 4), j->y = bench_memory(b, (uint64_t)(bins * j->rows) * 4);
+    j->plan = fftw.forward((int)n, j->in, j->out, FFTW_MEASURE_);
+    if (!j->plan) return;
+    bench_later(b, fftw.destroy, j->plan);
+    bench_peer(c, "FFTW", run_rows, j);
+    bench_peer_result(c, j->y);
+}
+
 void bench_peers_add(bench *b, bench_case *c) {
     add_blas(b, c);
     add_fftw(b, c);
+    add_fft(b, c);
     bench_peers_ggml(b, c);
 }
