@@ -1,5 +1,5 @@
-/* bench_sequence.c - times the recurrences: scans of state-space models, linear and matrix states, GRU; many tokens (a prompt) and one
- * (a step). Floors count what the mathematics of the plain recurrence needs; a blocked form may need more multiplications and still be
+/* bench_sequence.c - times recurrences with a state of vectors: scans of state-space models, linear recurrences, GRU; many tokens (a
+ * prompt) and one (a step). Those with a state of matrices are in bench_matrix_state.c. Floors count what the mathematics of the plain recurrence needs; a blocked form may need more multiplications and still be
  * quicker, being products.
  *
  *   bench_sequence --plugin strand-cpu-x86-64-v4.so [--op PART] [--threads N] [--rounds N] [--json] */
@@ -39,67 +39,6 @@ static void selective_scan(bench *b, int64_t L, int64_t D, int64_t N, bool gated
     bench_output(&c, out3(b, 1, L, D));
     c.flops = 6.0 * (double)(L * D * N);
     c.exps = (double)(L * D * N);
-    bench_run(b, &c);
-}
-
-/* Mamba-2: H heads of P channels, N states; the plain recurrence has four operations a state, read and written for every token. */
-static void ssd(bench *b, int64_t L, int64_t H, int64_t P, int64_t N) {
-    const strand_op_ssd p = {.heads = H, .groups = 1, .softplus = 1, .dt_min = 0, .dt_max = 1e38f};
-    bench_case c;
-    if (!bench_wants(b, "ssd")) return;
-    bench_begin(b, &c, "ssd", STRAND_OP_SSD, &p, sizeof p, "L=%lld H=%lld P=%lld N=%lld", (long long)L, (long long)H, (long long)P, (long long)N);
-    bench_input(&c, random3(b, 1, L, H * P, -1, 1));
-    bench_input(&c, vector(b, H, -2, -0.5));
-    bench_input(&c, random3(b, 1, L, N, -1, 1));
-    bench_input(&c, random3(b, 1, L, N, -1, 1));
-    bench_input(&c, random3(b, 1, L, H, -5, -2));
-    bench_output(&c, out3(b, 1, L, H * P));
-    c.flops = 4.0 * (double)(L * H * P) * (double)N;
-    bench_run(b, &c);
-}
-
-/* RWKV-6 with u, GLA without: H heads of a K x K state. */
-static void gated(bench *b, int64_t L, int64_t H, int64_t K, bool bonus) {
-    const strand_op_gated_linear_attention p = {.heads = H, .scale = 1};
-    bench_case c;
-    if (!bench_wants(b, "gated_linear_attention")) return;
-    bench_begin(b, &c, "gated_linear_attention", STRAND_OP_GATED_LINEAR_ATTENTION, &p, sizeof p, "L=%lld H=%lld K=%lld%s", (long long)L,
-                (long long)H, (long long)K, bonus ? " u" : "");
-    for (int i = 0; i < 3; i++) bench_input(&c, random3(b, 1, L, H * K, -1, 1));
-    bench_input(&c, random3(b, 1, L, H * K, 0.8, 1));
-    if (bonus) bench_input(&c, vector(b, H * K, -1, 1));
-    bench_output(&c, out3(b, 1, L, H * K));
-    c.flops = (bonus ? 7.0 : 5.0) * (double)(L * H * K) * (double)K;
-    bench_run(b, &c);
-}
-
-/* RWKV-7. */
-static void delta(bench *b, int64_t L, int64_t H, int64_t K) {
-    const strand_op_delta_rule p = {.heads = H, .scale = 1};
-    bench_case c;
-    if (!bench_wants(b, "delta_rule")) return;
-    bench_begin(b, &c, "delta_rule", STRAND_OP_DELTA_RULE, &p, sizeof p, "L=%lld H=%lld K=%lld", (long long)L, (long long)H, (long long)K);
-    bench_input(&c, random3(b, 1, L, H * K, -1, 1));
-    bench_input(&c, random3(b, 1, L, H * K, 0.8, 1));
-    bench_input(&c, random3(b, 1, L, H * K, -0.3, 0.3));
-    bench_input(&c, random3(b, 1, L, H * K, -1, 1));
-    bench_input(&c, random3(b, 1, L, H * K, -0.1, 0.1));
-    bench_input(&c, random3(b, 1, L, H * K, -0.1, 0.1));
-    bench_output(&c, out3(b, 1, L, H * K));
-    c.flops = 9.0 * (double)(L * H * K) * (double)K;
-    bench_run(b, &c);
-}
-
-static void wkv4(bench *b, int64_t L, int64_t C) {
-    bench_case c;
-    if (!bench_wants(b, "wkv4")) return;
-    bench_begin(b, &c, "wkv4", STRAND_OP_WKV4, NULL, 0, "L=%lld C=%lld", (long long)L, (long long)C);
-    bench_input(&c, random3(b, 1, L, C, -1, 1));
-    bench_input(&c, random3(b, 1, L, C, -1, 1));
-    bench_input(&c, vector(b, C, -2, -0.1));
-    bench_input(&c, vector(b, C, -1, 1));
-    bench_output(&c, out3(b, 1, L, C));
-    c.flops = 10.0 * (double)(L * C), c.exps = 4.0 * (double)(L * C);
     bench_run(b, &c);
 }
 
@@ -151,13 +90,6 @@ int main(int argc, char **argv) {
     selective_scan(&b, 512, 1536, 16, false);
     selective_scan(&b, 512, 1536, 16, true);
     selective_scan(&b, 2048, 1536, 16, false);
-    ssd(&b, 1, 24, 64, 128);
-    ssd(&b, 512, 24, 64, 128);
-    ssd(&b, 2048, 24, 64, 128);
-    for (int u = 0; u < 2; u++) gated(&b, 1, 32, 64, u), gated(&b, 512, 32, 64, u);
-    delta(&b, 1, 32, 64);
-    delta(&b, 512, 32, 64);
-    wkv4(&b, 1024, 768);
     linear_recurrence(&b, 2048, 1024);
     lti_scan(&b, 1024, 256, 32);
     gru(&b, 1, 512, 128);

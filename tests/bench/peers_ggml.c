@@ -156,6 +156,19 @@ static ggml_any *put(job *j, const strand_plugin_tensor *t, int64_t a, int64_t b
     return g;
 }
 
+/* The state that comes in, or zeros. */
+static ggml_any *state_of(job *j, const strand_plugin_tensor *given, int64_t a, int64_t b, int64_t c, int64_t d) {
+    return given ? put(j, given, a, b, c, d) : zeros(j, GG_F32, a, b, c, d);
+}
+
+/* e to the power of what the tensor holds: ggml takes decays, not their logarithms. */
+static ggml_any *put_decay(job *j, const strand_plugin_tensor *t, bool log, int64_t a, int64_t b, int64_t c) {
+    ggml_any *g = put(j, t, a, b, c, 1);
+    float *p = api.data(g);
+    for (int64_t i = 0; log && i < a * b * c; i++) p[i] = expf(p[i]);
+    return g;
+}
+
 static const strand_plugin_tensor *input(const bench_case *c, uint32_t i) {
     return i < c->node.n_inputs && c->inputs[i].dtype != STRAND_PLUGIN_NONE ? &c->inputs[i] : NULL;
 }
@@ -219,7 +232,7 @@ static void selective_scan(bench *b, bench_case *c) {
     if (!j) return;
     ggml_any *x = put(j, u, 1, D, L, B), *dt = put(j, &c->inputs[1], D, L, B, 1);
     if (bias) dt = api.add(j->ctx, dt, put(j, bias, D, 1, 1, 1));
-    ggml_any *scan = api.ssm_scan(j->ctx, zeros(j, GG_F32, N, 1, D, B), x, dt, put(j, A, N, D, 1, 1), put(j, &c->inputs[3], N, 1, L, B),
+    ggml_any *scan = api.ssm_scan(j->ctx, state_of(j, input(c, 8), N, 1, D, B), x, dt, put(j, A, N, D, 1, 1), put(j, &c->inputs[3], N, 1, L, B),
                                   put(j, &c->inputs[4], N, 1, L, B), sequence_ids(j, B));
     end(c, j, "ggml", finish_scan(j, scan, x, skip ? put(j, skip, 1, D, 1, 1) : NULL, z ? put(j, z, 1, D, L * B, 1) : NULL, 1, D, L * B), true);
 }
@@ -227,13 +240,13 @@ static void selective_scan(bench *b, bench_case *c) {
 static void ssd(bench *b, bench_case *c) {
     const strand_op_ssd *p = c->node.params;
     const strand_plugin_tensor *x = &c->inputs[0], *a = &c->inputs[1], *dt = input(c, 4), *skip = input(c, 5), *bias = input(c, 6);
-    if (!dt || !p->softplus || a->rank != 1 || (p->dt_max > 0 && p->dt_max < 1e30f) || p->dt_min > 0) return;
+    if (!dt || !p->softplus || a->rank != 1 || p->dt_max < 100 || p->dt_min > 0) return;
     int64_t B = x->dims[0], L = x->dims[1], H = p->heads, P = x->dims[2] / H, G = p->groups, N = c->inputs[2].dims[2] / G;
     job *j = begin(b, c, 8.0 * (double)(B * H * P * N));
     if (!j) return;
     ggml_any *gx = put(j, x, P, H, L, B), *gdt = put(j, dt, H, L, B, 1);
     if (bias) gdt = api.add(j->ctx, gdt, put(j, bias, H, 1, 1, 1));
-    ggml_any *scan = api.ssm_scan(j->ctx, zeros(j, GG_F32, N, P, H, B), gx, gdt, put(j, a, 1, H, 1, 1), put(j, &c->inputs[2], N, G, L, B),
+    ggml_any *scan = api.ssm_scan(j->ctx, state_of(j, input(c, 7), N, P, H, B), gx, gdt, put(j, a, 1, H, 1, 1), put(j, &c->inputs[2], N, G, L, B),
                                   put(j, &c->inputs[3], N, G, L, B), sequence_ids(j, B));
     end(c, j, "ggml", finish_scan(j, scan, gx, skip ? put(j, skip, 1, H, 1, 1) : NULL, NULL, P, H, L * B), true);
 }
@@ -242,24 +255,24 @@ static void gated_linear_attention(bench *b, bench_case *c) {
     const strand_op_gated_linear_attention *p = c->node.params;
     const strand_plugin_tensor *q = &c->inputs[0], *v = &c->inputs[2], *w = &c->inputs[3], *u = input(c, 4);
     int64_t B = q->dims[0], L = q->dims[1], H = p->heads, S = q->dims[2] / H;
-    if (p->log_w || w->rank != 3 || v->dims[2] != q->dims[2] || (u && p->scale != 1)) return;
+    if (w->rank != 3 || v->dims[2] != q->dims[2]) return;
     job *j = begin(b, c, 8.0 * (double)(B * H * S * S));
     if (!j) return;
-    ggml_any *state = zeros(j, GG_F32, S * S * H, B, 1, 1), *r = put(j, q, S, H, L * B, 1), *k = put(j, &c->inputs[1], S, H, L * B, 1),
-             *gv = put(j, v, S, H, L * B, 1), *gw = put(j, w, S, H, L * B, 1);
-    end(c, j, "ggml", u ? api.wkv6(j->ctx, k, gv, r, put(j, u, S, H, 1, 1), gw, state) : api.gla(j->ctx, k, gv, r, gw, state, p->scale), true);
+    ggml_any *state = state_of(j, input(c, 5), S * S * H, B, 1, 1), *r = put(j, q, S, H, L * B, 1), *k = put(j, &c->inputs[1], S, H, L * B, 1),
+             *gv = put(j, v, S, H, L * B, 1), *gw = put_decay(j, w, p->log_w, S, H, L * B);
+    end(c, j, "ggml", u ? api.wkv6(j->ctx, k, gv, r, put(j, u, S, H, 1, 1), gw, state) : api.gla(j->ctx, k, gv, r, gw, state, p->scale), !u || p->scale == 1);
 }
 
 static void delta_rule(bench *b, bench_case *c) {
     const strand_op_delta_rule *p = c->node.params;
     const strand_plugin_tensor *r = &c->inputs[0];
     int64_t B = r->dims[0], L = r->dims[1], H = p->heads, S = r->dims[2] / H;
-    if (p->log_w || p->scale != 1 || c->inputs[3].dims[2] != r->dims[2] || c->node.n_inputs < 6 || c->inputs[1].rank != 3) return;
+    if (p->scale != 1 || c->inputs[3].dims[2] != r->dims[2] || c->node.n_inputs < 6 || c->inputs[1].rank != 3) return;
     job *j = begin(b, c, 8.0 * (double)(B * H * S * S));
     if (!j) return;
     ggml_any *t[6];
-    for (int i = 0; i < 6; i++) t[i] = put(j, &c->inputs[i], S, H, L * B, 1);
-    end(c, j, "ggml", api.wkv7(j->ctx, t[0], t[1], t[2], t[3], t[4], t[5], zeros(j, GG_F32, S * S * H, B, 1, 1)), true);
+    for (int i = 0; i < 6; i++) t[i] = put_decay(j, &c->inputs[i], i == 1 && p->log_w, S, H, L * B);
+    end(c, j, "ggml", api.wkv7(j->ctx, t[0], t[1], t[2], t[3], t[4], t[5], state_of(j, input(c, 6), S * S * H, B, 1, 1)), true);
 }
 
 /* ggml reads channels one after the other with the past before them, and writes tokens. */
