@@ -28,16 +28,23 @@
 #define GPU_CONVOLUTIONS(X) \
     X(STRAND_OP_SHORT_CONV, short_conv, NULL, NULL, NULL)
 
+#define GPU_ATTENTION(X)                                                  \
+    X(STRAND_OP_ROTARY, rotary, NULL, NULL, NULL)                         \
+    X(STRAND_OP_ATTENTION, attention, gpu_attention_scratch, NULL, NULL)  \
+    X(STRAND_OP_CACHE_WRITE, cache_write, NULL, NULL, NULL)
+
 #define GPU_TABLE(X)   \
     GPU_PRODUCTS(X)    \
     GPU_ELEMENTWISE(X) \
     GPU_ROWS(X)        \
-    GPU_CONVOLUTIONS(X)
+    GPU_CONVOLUTIONS(X) \
+    GPU_ATTENTION(X)
 
 #define GPU_DECLARE(id, name, scratch, size, make)                                                                       \
     bool gpu_supports_##name(strand_plugin_device *device, const strand_plugin_node *node, char *why, size_t why_bytes); \
     GPU_RUN(name);
 GPU_TABLE(GPU_DECLARE)
+uint64_t gpu_attention_scratch(strand_plugin_device *device, const strand_plugin_node *node);
 
 typedef struct gpu_op {
     uint32_t op, version;

@@ -1,0 +1,217 @@
+/* ops_attention.c - ROTARY, ATTENTION and CACHE_WRITE on the GPU plugins (kernels/attention.k). */
+#include "gpu.h"
+
+#include <math.h>
+
+static int words_of(const strand_plugin_tensor *t) {
+    return !t ? 0 : t->dtype == STRAND_PLUGIN_I64 ? 2 : 1;
+}
+
+/* ---- rotary ---- */
+
+bool gpu_supports_rotary(strand_plugin_device *device, const strand_plugin_node *node, char *why, size_t why_bytes) {
+    const strand_op_rotary *p = node->params;
+    const strand_plugin_tensor *y = &node->outputs[0];
+    const int64_t most = 1 << 24;
+    (void)device;
+    if (p->rotary > 1024) return cpu_no(why, why_bytes, "more than 1024 rotated elements");
+    if (p->offset < -most || p->offset + y->origin[1] + y->dims[1] > most) return cpu_no(why, why_bytes, "positions beyond 2^24");
+    return true;
+}
+
+/* value as the sum of two floats */
+static void push_two(gpu_dispatch *d, double value) {
+    float high = (float)value;
+    gpu_float(d, high);
+    gpu_float(d, (float)(value - (double)high));
+}
+
+GPU_RUN(rotary) {
+    const strand_op_rotary *p = node->params;
+    const strand_plugin_tensor *x = &node->inputs[0], *at = cpu_input(node, 1), *f = cpu_input(node, 2), *y = &node->outputs[0];
+    int64_t width = y->dims[2] / p->heads, each = width - p->rotary / 2, items = y->dims[0] * y->dims[1] * p->heads * each;
+    uint32_t last = at ? at->rank - 1 : 0;
+    gpu_dispatch d;
+    (void)scratch;
+    gpu_begin(&d, GPU_K_rotary);
+    gpu_bind(device, &d, x);
+    gpu_bind_or(device, &d, at, x);
+    gpu_bind_or(device, &d, f && f->dims[0] ? f : NULL, x);
+    gpu_bind(device, &d, y);
+    d.params[0] += (int32_t)(cpu_lead(x, 0, y, 0) * x->strides[0] + cpu_lead(x, 1, y, 1) * x->strides[1]);
+    if (at) d.params[1] += (int32_t)((at->rank == 2 ? cpu_lead(at, 0, y, 0) * at->strides[0] : 0) + cpu_lead(at, last, y, 1) * at->strides[last]);
+    const int64_t sizes[] = {items, p->heads, width, p->rotary, each, p->interleaved};
+    for (int i = 0; i < 6; i++) gpu_int(&d, sizes[i]);
+    gpu_float(&d, p->magnitude);
+    gpu_int(&d, p->offset + y->origin[1]);
+    const int64_t strides[] = {x->strides[0], x->strides[1], y->strides[0], y->strides[1], at && at->rank == 2 ? at->strides[0] : 0, at ? at->strides[last] : 0};
+    for (int i = 0; i < 6; i++) gpu_int(&d, strides[i]);
+    gpu_int(&d, words_of(at));
+    gpu_int(&d, y->dims[1]);
+    gpu_int(&d, f != NULL);
+    push_two(&d, (double)p->position_scale / 6.283185307179586476925);
+    for (int bit = 0; bit < 9; bit++) push_two(&d, f || !p->rotary ? 1 : pow((double)p->base, -2.0 * (double)(1 << bit) / (double)p->rotary));
+    return gpu_over(device, &d, items);
+}
+
+/* ---- attention ---- */
+
+#define SPLIT_QUERIES 64   /* with more queries than this, blocks of them keep the device busy */
+#define SPLIT_KEYS    512
+#define MOST_SPLITS   64
+
+/* How many parts the keys are cut into; by the whole shape alone, so that a result does not depend on tiles or the batch. */
+static int64_t splits_of(int64_t queries, int64_t keys) {
+    int64_t n = (keys + SPLIT_KEYS - 1) / SPLIT_KEYS;
+    if (queries > SPLIT_QUERIES || n < 2) return 1;
+    return n < MOST_SPLITS ? n : MOST_SPLITS;
+}
+
+uint64_t gpu_attention_scratch(strand_plugin_device *device, const strand_plugin_node *node) {
+    const strand_op_attention *p = node->params;
+    const strand_plugin_tensor *k = &node->inputs[1], *y = &node->outputs[0];
+    int64_t splits = splits_of(1, k->dims[1]), queries = cpu_min(y->dims[1], SPLIT_QUERIES), dv = y->dims[2] / p->heads;
+    (void)device;
+    return splits < 2 ? 0 : (uint64_t)(y->dims[0] * p->heads * queries * splits * (dv + 2)) * sizeof(float);
+}
+
+bool gpu_supports_attention(strand_plugin_device *device, const strand_plugin_node *node, char *why, size_t why_bytes) {
+    const strand_op_attention *p = node->params;
+    const strand_plugin_tensor *y = &node->outputs[0];
+    if (p->window > INT32_MAX || p->sinks > INT32_MAX || p->block > INT32_MAX || node->inputs[1].dims[1] > 1 << 30 || y->whole[1] > 1 << 30)
+        return cpu_no(why, why_bytes, "more than 2^30 queries or keys, or a window or block of as many");
+    if (p->heads > device->limits.groups_y || y->dims[0] > 65535) return cpu_no(why, why_bytes, "more heads or batch entries than one dispatch has");
+    if (gpu_attention_scratch(device, node) > device->limits.binding_bytes / 2) return cpu_no(why, why_bytes, "partial sums are larger than a kernel sees");
+    return true;
+}
+
+static strand_plugin_status check_counts(strand_plugin_device *device, const strand_plugin_tensor *counts, int64_t most) {
+    gpu_dispatch d;
+    gpu_begin(&d, GPU_K_check_counts);
+    gpu_bind(device, &d, counts);
+    gpu_bind_fault(device, &d);
+    gpu_int(&d, counts->dims[0]);
+    gpu_int(&d, counts->strides[0]);
+    gpu_int(&d, words_of(counts));
+    gpu_int(&d, most);
+    return gpu_over(device, &d, counts->dims[0]);
+}
+
+/* Queries, keys, strides: everything that the kernel is told but the columns. */
+static void push_attention(gpu_dispatch *d, const strand_plugin_node *node, int64_t splits, int64_t each) {
+    const strand_op_attention *p = node->params;
+    const strand_plugin_tensor *q = &node->inputs[0], *k = &node->inputs[1], *v = &node->inputs[2], *y = &node->outputs[0];
+    const strand_plugin_tensor *n = cpu_input(node, 3), *bias = cpu_input(node, 4), *mask = cpu_input(node, 5);
+    const int64_t sizes[] = {y->dims[1], y->origin[1], y->whole[1], k->dims[1], q->dims[2] / p->heads, y->dims[2] / p->heads,
+                             p->heads,   p->kv_heads,  p->causal,   p->window,  p->sinks,              mask ? p->block : 1};
+    for (int i = 0; i < 12; i++) gpu_int(d, sizes[i]);
+    gpu_float(d, p->scale);
+    gpu_float(d, p->softcap);
+    gpu_int(d, words_of(n));
+    gpu_int(d, n && n->whole[0] != 1 ? n->strides[0] : 0);
+    gpu_int(d, bias != NULL);
+    gpu_int(d, mask != NULL);
+    const strand_plugin_tensor *const four[] = {q, k, v, y};
+    for (int i = 0; i < 4; i++) {
+        gpu_int(d, four[i]->strides[0]);
+        gpu_int(d, four[i]->strides[1]);
+    }
+    gpu_int(d, bias && bias->dims[0] > 1 ? bias->strides[0] : 0);
+    gpu_int(d, bias ? bias->strides[1] : 0);
+    gpu_int(d, mask && mask->dims[0] > 1 ? mask->strides[0] : 0);
+    gpu_int(d, mask ? mask->strides[1] : 0);
+    gpu_int(d, k->dtype);
+    gpu_int(d, v->dtype);
+    gpu_int(d, splits);
+    gpu_int(d, each);
+}
+
+static strand_plugin_status merge(strand_plugin_device *device, const strand_plugin_node *node, const strand_plugin_memory *scratch, int64_t splits) {
+    const strand_op_attention *p = node->params;
+    const strand_plugin_tensor *y = &node->outputs[0];
+    int64_t dv = y->dims[2] / p->heads, items = gpu_count(y);
+    gpu_dispatch d;
+    gpu_begin(&d, GPU_K_attention_merge);
+    gpu_bind_memory(device, &d, scratch, 0, (uint64_t)(y->dims[0] * p->heads * y->dims[1] * splits * (dv + 2)) * sizeof(float), sizeof(float));
+    gpu_bind(device, &d, y);
+    const int64_t sizes[] = {items, dv, p->heads, y->dims[1], splits, y->strides[0], y->strides[1]};
+    for (int i = 0; i < 7; i++) gpu_int(&d, sizes[i]);
+    return gpu_over(device, &d, items);
+}
+
+GPU_RUN(attention) {
+    const strand_op_attention *p = node->params;
+    const strand_plugin_tensor *q = &node->inputs[0], *k = &node->inputs[1], *v = &node->inputs[2], *y = &node->outputs[0];
+    const strand_plugin_tensor *n = cpu_input(node, 3), *bias = cpu_input(node, 4), *mask = cpu_input(node, 5);
+    int64_t keys = k->dims[1], dv = y->dims[2] / p->heads, splits = splits_of(y->whole[1], keys), each = ((keys + splits - 1) / splits + 31) / 32 * 32;
+    strand_plugin_status status = n ? check_counts(device, n, keys) : STRAND_PLUGIN_OK;
+    for (int64_t column = 0; column < dv && !status; column += 64) {
+        gpu_dispatch d;
+        gpu_begin(&d, GPU_K_attention);
+        gpu_bind(device, &d, q);
+        gpu_bind_or(device, &d, keys ? k : NULL, q);
+        gpu_bind_or(device, &d, keys ? v : NULL, q);
+        gpu_bind_or(device, &d, n, q);
+        gpu_bind_or(device, &d, keys ? bias : NULL, q);
+        gpu_bind_or(device, &d, keys ? mask : NULL, q);
+        gpu_bind(device, &d, y);
+        if (splits > 1)
+            gpu_bind_memory(device, &d, scratch, 0, (uint64_t)(y->dims[0] * p->heads * y->dims[1] * splits * (dv + 2)) * sizeof(float), sizeof(float));
+        else
+            gpu_bind(device, &d, y);
+        d.params[0] += (int32_t)(cpu_lead(q, 0, y, 0) * q->strides[0] + cpu_lead(q, 1, y, 1) * q->strides[1]);
+        d.params[1] += (int32_t)(cpu_lead(k, 0, y, 0) * k->strides[0]);
+        d.params[2] += (int32_t)(cpu_lead(v, 0, y, 0) * v->strides[0]);
+        if (n && n->whole[0] != 1) d.params[3] += (int32_t)(cpu_lead(n, 0, y, 0) * n->strides[0]);
+        if (bias) d.params[4] += (int32_t)(cpu_lead(bias, 1, y, 1) * bias->strides[1]);
+        push_attention(&d, node, splits, each);
+        gpu_int(&d, column);
+        status = gpu_groups(device, &d, (y->dims[1] + 15) / 16 * splits, p->heads, y->dims[0]);
+    }
+    return status || splits < 2 ? status : merge(device, node, scratch, splits);
+}
+
+/* ---- the cache ---- */
+
+bool gpu_supports_cache_write(strand_plugin_device *device, const strand_plugin_node *node, char *why, size_t why_bytes) {
+    (void)device;
+    if (node->outputs[0].whole[1] > 1 << 30) return cpu_no(why, why_bytes, "a cache of more than 2^30 rows");
+    return true;
+}
+
+GPU_RUN(cache_write) {
+    const strand_op_cache_write *p = node->params;
+    const strand_plugin_tensor *cache = &node->inputs[0], *x = &node->inputs[1], *at = &node->inputs[2], *y = &node->outputs[0];
+    int64_t words = y->dtype == STRAND_PLUGIN_F32 ? y->dims[2] : y->dims[2] / 2 + 1, items = y->dims[0] * y->dims[1] * words;
+    gpu_dispatch d;
+    (void)scratch;
+    gpu_begin(&d, GPU_K_cache_write);
+    gpu_bind(device, &d, cache);
+    gpu_bind_or(device, &d, x->dims[1] ? x : NULL, cache);
+    gpu_bind(device, &d, at);
+    gpu_bind(device, &d, y);
+    gpu_bind_fault(device, &d);
+    for (uint32_t i = 0; i < 3; i++) d.params[0] += (int32_t)(cpu_lead(cache, i, y, i) * cache->strides[i]);
+    d.params[1] += (int32_t)(cpu_lead(x, 0, y, 0) * x->strides[0]);
+    if (at->whole[0] != 1) d.params[2] += (int32_t)(cpu_lead(at, 0, y, 0) * at->strides[0]);
+    const int64_t sizes[] = {items,
+                             words,
+                             y->dims[1],
+                             y->dims[2],
+                             y->origin[1],
+                             y->whole[1],
+                             x->dims[1],
+                             p->ring,
+                             words_of(at),
+                             at->whole[0] != 1 ? at->strides[0] : 0,
+                             y->dtype,
+                             cache->strides[0],
+                             cache->strides[1],
+                             x->strides[0],
+                             x->strides[1],
+                             y->strides[0],
+                             y->strides[1],
+                             cpu_lead(x, 2, y, 2)};
+    for (int i = 0; i < 18; i++) gpu_int(&d, sizes[i]);
+    return gpu_over(device, &d, items);
+}
