@@ -33,17 +33,27 @@
     X(STRAND_OP_ATTENTION, attention, gpu_attention_scratch, NULL, NULL)  \
     X(STRAND_OP_CACHE_WRITE, cache_write, NULL, NULL, NULL)
 
+#define GPU_MATRIX_STATE(X)                                                                              \
+    X(STRAND_OP_SSD, ssd, NULL, NULL, NULL)                                                              \
+    X(STRAND_OP_GATED_LINEAR_ATTENTION, gated_linear_attention, NULL, NULL, NULL)                        \
+    X(STRAND_OP_DELTA_RULE, delta_rule, NULL, NULL, NULL)                                                \
+    X(STRAND_OP_LINEAR_ATTENTION, linear_attention, gpu_linear_attention_scratch, NULL, NULL)            \
+    X(STRAND_OP_WKV4, wkv4, NULL, NULL, NULL)                                                            \
+    X(STRAND_OP_TOKEN_SHIFT, token_shift, NULL, NULL, NULL)
+
 #define GPU_TABLE(X)   \
     GPU_PRODUCTS(X)    \
     GPU_ELEMENTWISE(X) \
     GPU_ROWS(X)        \
     GPU_CONVOLUTIONS(X) \
-    GPU_ATTENTION(X)
+    GPU_ATTENTION(X)    \
+    GPU_MATRIX_STATE(X)
 
 #define GPU_DECLARE(id, name, scratch, size, make)                                                                       \
     bool gpu_supports_##name(strand_plugin_device *device, const strand_plugin_node *node, char *why, size_t why_bytes); \
     GPU_RUN(name);
 GPU_TABLE(GPU_DECLARE)
+uint64_t gpu_linear_attention_scratch(strand_plugin_device *device, const strand_plugin_node *node);
 uint64_t gpu_attention_scratch(strand_plugin_device *device, const strand_plugin_node *node);
 
 typedef struct gpu_op {
