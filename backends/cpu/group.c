@@ -180,21 +180,20 @@ static void chain_body(void *arg, int64_t i, int32_t worker) {
     }
 }
 
-static void chain_sizes(chain_job *j, const strand_plugin_node *nodes) {
-    const int64_t width = 512; /* at most, as cpu_product_pieces cuts */
-    cpu_product_of(&nodes[0], &j->product);
-    j->tile = (cpu_min(CHAIN_HEIGHT, j->product.m) * cpu_min(width, j->product.n) + 15) / 16 * 16;
+static void chain_sizes(const cpu_device *device, chain_job *j, const strand_plugin_node *nodes) {
+    cpu_product_of(device, &nodes[0], &j->product);
+    j->tile = (cpu_min(CHAIN_HEIGHT, j->product.m) * cpu_min(CPU_PRODUCT_WIDTH, j->product.n) + 15) / 16 * 16;
     j->each = j->tile + cpu_product_scratch(cpu_min(CHAIN_HEIGHT, j->product.m), j->product.n, j->product.k);
 }
 
 static strand_plugin_status chain_run(const cpu_device *device, const strand_plugin_node *nodes, uint32_t n, void *scratch) {
     const strand_plugin_tensor *out = &nodes[n - 1].outputs[0];
     chain_job j = {.nodes = nodes, .n = n, .scratch = scratch};
-    chain_sizes(&j, nodes);
+    chain_sizes(device, &j, nodes);
     for (uint32_t k = 1; k < n; k++) place_element(&j.elements[k - 1], &nodes[k]);
     cpu_extents(out, j.dims);
     cpu_place(out, out, false, &j.out);
-    j.cut = cpu_product_pieces(j.dims[0] * j.dims[1], j.product.m, j.product.n, CHAIN_HEIGHT, cpu_workers(device));
+    j.cut = cpu_product_pieces(&j.product, j.dims[0] * j.dims[1], CHAIN_HEIGHT, cpu_workers(device));
     cpu_parallel(device, j.cut.count, chain_body, &j);
     return STRAND_PLUGIN_OK;
 }
@@ -228,9 +227,9 @@ static void mlp_body(void *arg, int64_t i, int32_t worker) {
     }
 }
 
-static void mlp_sizes(mlp_job *j, const strand_plugin_node *nodes) {
-    cpu_product_of(&nodes[0], &j->first);
-    cpu_product_of(&nodes[1], &j->second);
+static void mlp_sizes(const cpu_device *device, mlp_job *j, const strand_plugin_node *nodes) {
+    cpu_product_of(device, &nodes[0], &j->first);
+    cpu_product_of(device, &nodes[1], &j->second);
     int64_t height = cpu_min(MLP_HEIGHT, j->first.m);
     j->hidden = (height * j->first.n + 15) / 16 * 16;
     j->result = (height * j->second.n + 15) / 16 * 16;
@@ -242,7 +241,7 @@ static void mlp_sizes(mlp_job *j, const strand_plugin_node *nodes) {
 static strand_plugin_status mlp_run(const cpu_device *device, const strand_plugin_node *nodes, void *scratch) {
     const strand_plugin_tensor *out = &nodes[2].outputs[0];
     mlp_job j = {.nodes = nodes, .scratch = scratch};
-    mlp_sizes(&j, nodes);
+    mlp_sizes(device, &j, nodes);
     place_element(&j.add, &nodes[2]);
     cpu_extents(out, j.dims);
     cpu_place(out, out, false, &j.out);
@@ -258,11 +257,11 @@ static uint64_t group_scratch(const cpu_device *device, const strand_plugin_node
     if (!known_order(nodes, n)) return 0;
     if (launched_as_mlp(nodes, n)) {
         mlp_job j = {.nodes = nodes};
-        mlp_sizes(&j, nodes);
+        mlp_sizes(device, &j, nodes);
         each = j.each;
     } else {
         chain_job j = {.nodes = nodes};
-        chain_sizes(&j, nodes);
+        chain_sizes(device, &j, nodes);
         each = j.each;
     }
     return (uint64_t)each * sizeof(float) * (uint64_t)cpu_workers(device);

@@ -19,10 +19,11 @@ typedef struct cpu_product {
     float alpha, beta; /* of the activation */
     const float *bias; /* of row 0 or column 0 */
     int64_t bias_stride;
+    bool bf16; /* factors are rounded to BF16 */
 } cpu_product;
 
 /* The product of one node without its batch axes, and where batch entry i begins. */
-void cpu_product_of(const strand_plugin_node *node, cpu_product *p);
+void cpu_product_of(const cpu_device *device, const strand_plugin_node *node, cpu_product *p);
 void cpu_product_batch(const strand_plugin_node *node, int64_t entry, cpu_product *p);
 
 /* Where the second factor begins when it is shared by all batch entries. */
@@ -35,11 +36,18 @@ int64_t cpu_product_scratch(int64_t m, int64_t n, int64_t k);
 void cpu_product_block(const cpu_product *p, int64_t row, int64_t m, int64_t column, int64_t n, float *c, int64_t c_stride,
                        float *scratch);
 
+/* The same without bias and activation, in F32 or in BF16. */
+void cpu_product_f32(const cpu_product *p, int64_t row, int64_t m, int64_t column, int64_t n, float *c, int64_t c_stride,
+                     float *scratch);
+void cpu_product_bf16(const cpu_product *p, int64_t row, int64_t m, int64_t column, int64_t n, float *c, int64_t c_stride,
+                      float *scratch);
+
 /* How rows and columns are cut into pieces of work; any cut gives the same bytes. */
+#define CPU_PRODUCT_WIDTH 768 /* columns of a piece, at most */
 typedef struct cpu_product_cut {
     int64_t height, width, down, across, count; /* count: of all batch entries */
 } cpu_product_cut;
 
-cpu_product_cut cpu_product_pieces(int64_t batch, int64_t m, int64_t n, int64_t most_height, int32_t workers);
+cpu_product_cut cpu_product_pieces(const cpu_product *p, int64_t batch, int64_t most_height, int32_t workers);
 
 #endif

@@ -1,127 +1,58 @@
-/* matmul_kernel.h - the innermost loops of matrix products: packing of panels and the register block.
+/* matmul_kernel.h - the loops of matrix products, a template: matmul_f32.c and matmul_bf16.c include it, each with its own unit.
  *
- * A panel holds PANEL_ROWS rows of A (or PANEL_COLUMNS columns of B) side by side for each k: panel[k * width + i], zero where
- * the matrix has ended. Invariant: every element of the result is one chain of vf_fma over k in order, begun at zero; which
- * register, panel or block it fell into does not enter. */
-#ifndef STRAND_CPU_MATMUL_KERNEL_H
-#define STRAND_CPU_MATMUL_KERNEL_H
-
-#include "half.h"
-#include "matmul.h"
-#include "simd.h"
-
-#if CPU_LANES == 16
-#define PANEL_ROWS    12
-#define PANEL_VECTORS 2
-#elif CPU_LANES == 8
-#define PANEL_ROWS    6
-#define PANEL_VECTORS 2
-#elif defined(__aarch64__)
-#define PANEL_ROWS    8
-#define PANEL_VECTORS 3
-#else
-#define PANEL_ROWS    4
-#define PANEL_VECTORS 3
+ * A *unit* is what one step of a chain takes from a row or column: one F32 number, or two neighbours along k as a pair of BF16
+ * (UNIT_PAIRS). Both are 32 bits wide and travel as float, unread. Invariant: every element of the result is one chain of
+ * unit_fma over the units in order, begun at zero; which register, strip, panel or block it fell into, and how many rows there
+ * are, does not enter. That is what makes one row alone, and any tile, give the bytes that the whole gives.
+ *
+ * Three ways lead through a product, by its number of rows and by how B lies:
+ *   few rows, B read along k (weights as they are stored): squares of B are transposed in registers and used at once;
+ *   few rows, B dense along n: the result's rows stay in L1 while rows of B stream by;
+ *   else: A and B are packed into panels, panel[k * width + i], and multiplied register block by register block.
+ * Sums over k that do not fit one block wait in the result itself, exactly. */
+#ifndef UNIT_PAIRS
+#error "say what a unit is"
 #endif
-#define PANEL_COLUMNS (PANEL_VECTORS * CPU_LANES)
-
-/* ---- packing ---- */
-
-CPU_INLINE float load_one(const char *p, int64_t i, uint32_t dtype) {
-    if (dtype == STRAND_PLUGIN_F32) return ((const float *)(const void *)p)[i];
-    uint16_t h = ((const uint16_t *)(const void *)p)[i];
-    return dtype == STRAND_PLUGIN_F16 ? cpu_f16_to_f32(h) : cpu_bf16_to_f32(h);
-}
-
-/* n <= CPU_LANES elements from p[i] on, zeros after them. */
-CPU_INLINE vf load_some(const char *p, int64_t i, int64_t n, uint32_t dtype) {
-    if (dtype == STRAND_PLUGIN_F32 && n == CPU_LANES) return vf_load((const float *)(const void *)p + i);
-    float lanes[CPU_LANES] = {0};
-    if (n == CPU_LANES)
-        for (int e = 0; e < CPU_LANES; e++) lanes[e] = load_one(p, i + e, dtype);
-    else
-        for (int64_t e = 0; e < n; e++) lanes[e] = load_one(p, i + e, dtype);
-    return vf_load(lanes);
-}
-
-/* k is dense: squares are transposed. A panel narrower than a vector is stored in ascending order, each store covering what
- * the one before it wrote too far; the last one needs CPU_LANES - width floats of slack. */
-CPU_INLINE void pack_dense_k(float *panel, int width, const char *p, uint32_t dtype, int64_t outer, int64_t count,
-                             int64_t depth) {
-    for (int64_t k = 0; k < depth; k += CPU_LANES) {
-        int64_t n = depth - k < CPU_LANES ? depth - k : CPU_LANES;
-        for (int group = 0; group < width; group += CPU_LANES) {
-            vf square[CPU_LANES];
-            float *to = panel + k * width + group;
-            if (group + CPU_LANES <= count && n == CPU_LANES) {
-#pragma GCC unroll 16
-                for (int i = 0; i < CPU_LANES; i++) square[i] = load_some(p, (group + i) * outer + k, CPU_LANES, dtype);
-                vf_transpose(square);
-#pragma GCC unroll 16
-                for (int i = 0; i < CPU_LANES; i++) vf_store(to + i * width, square[i]);
-                continue;
-            }
-#pragma GCC unroll 16
-            for (int i = 0; i < CPU_LANES; i++) {
-                square[i] = group + i < count ? load_some(p, (group + i) * outer + k, n, dtype) : vf_zero();
-            }
-            vf_transpose(square);
-            float lanes[CPU_LANES * CPU_LANES];
-#pragma GCC unroll 16
-            for (int i = 0; i < CPU_LANES; i++) vf_store(lanes + i * CPU_LANES, square[i]);
-            for (int64_t i = 0; i < n; i++) vf_store(to + i * width, vf_load(lanes + i * CPU_LANES));
-        }
-    }
-}
-
-/* The rows (or columns) of the panel are dense: they are copied. */
-CPU_INLINE void pack_dense_outer(float *panel, int width, const char *p, uint32_t dtype, int64_t inner, int64_t count,
-                                 int64_t depth) {
-    for (int64_t k = 0; k < depth; k++, panel += width)
-        if (count >= width)
-            for (int i = 0; i < width; i++) panel[i] = load_one(p, k * inner + i, dtype);
-        else
-            for (int i = 0; i < width; i++) panel[i] = i < count ? load_one(p, k * inner + i, dtype) : 0;
-}
-
-CPU_INLINE void pack_typed(float *panel, int width, const cpu_factor *f, uint32_t dtype, int64_t first, int64_t count,
-                           int64_t k, int64_t depth) {
-    const char *p = f->data + (first * f->outer + k * f->inner) * cpu_element_bytes(dtype);
-    if (f->inner == 1)
-        pack_dense_k(panel, width, p, dtype, f->outer, count, depth);
-    else
-        pack_dense_outer(panel, width, p, dtype, f->inner, count, depth);
-}
-
-/* Packs `count` rows or columns from `first` on, for k in [k, k + depth), as panels one after the other. */
-CPU_INLINE void pack(float *to, int width, const cpu_factor *f, int64_t first, int64_t count, int64_t k, int64_t depth) {
-    for (int64_t i = 0; i < count; i += width, to += width * depth) {
-        if (f->dtype == STRAND_PLUGIN_F32) pack_typed(to, width, f, STRAND_PLUGIN_F32, first + i, count - i, k, depth);
-        if (f->dtype == STRAND_PLUGIN_F16) pack_typed(to, width, f, STRAND_PLUGIN_F16, first + i, count - i, k, depth);
-        if (f->dtype == STRAND_PLUGIN_BF16) pack_typed(to, width, f, STRAND_PLUGIN_BF16, first + i, count - i, k, depth);
-    }
-}
+#include "matmul_pack.h"
 
 /* ---- the register block ---- */
 
-/* rows x vectors (constants) of the result over `depth` products, going on from what c holds unless `fresh`. */
-CPU_INLINE void block(int rows, int vectors, const float *a, const float *b, int64_t depth, float *c, int64_t c_stride,
-                      bool fresh) {
+/* What memory is asked for while a block is multiplied: every SEGMENT units the next `bytes` of some rows. */
+#define SEGMENT 16
+typedef struct ahead {
+    const char *p;
+    int64_t outer, bytes, rows;
+} ahead;
+
+/* rows x vectors (constants) of the result over `units` steps, going on from what c holds unless `fresh`. */
+INLINE void block(int rows, int vectors, const float *a, const float *b, int64_t units, float *c, int64_t c_stride, bool fresh,
+                  const ahead *soon) {
     vf sum[PANEL_ROWS][PANEL_VECTORS];
 #pragma GCC unroll 16
     for (int r = 0; r < rows; r++)
 #pragma GCC unroll 4
         for (int v = 0; v < vectors; v++) sum[r][v] = fresh ? vf_zero() : vf_load(c + r * c_stride + v * CPU_LANES);
+    for (int64_t from = 0; from < units; from += SEGMENT) {
+        int64_t n = cpu_min(SEGMENT, units - from);
+        const char *next = soon->p + from / SEGMENT * soon->bytes;
+        for (int64_t i = 0; i < soon->rows; i++, next += soon->outer) {
+            __builtin_prefetch(next, 0, 2);
+            if (soon->bytes > 64) __builtin_prefetch(next + 64, 0, 2);
+        }
+        if (from == 0)
+            for (int r = 0; r < rows; r++)
+                for (int v = 0; v < vectors; v++) __builtin_prefetch(c + r * c_stride + (PANEL_VECTORS + v) * CPU_LANES, 1, 3);
 #pragma GCC unroll 1
-    for (int64_t k = 0; k < depth; k++, a += PANEL_ROWS, b += PANEL_COLUMNS) {
-        vf right[PANEL_VECTORS];
+        for (int64_t k = 0; k < n; k++, a += rows, b += PANEL_COLUMNS) {
+            vf right[PANEL_VECTORS];
 #pragma GCC unroll 4
-        for (int v = 0; v < vectors; v++) right[v] = vf_load(b + v * CPU_LANES);
+            for (int v = 0; v < vectors; v++) right[v] = vf_load(b + v * CPU_LANES);
 #pragma GCC unroll 16
-        for (int r = 0; r < rows; r++) {
-            vf left = vf_set(a[r]);
+            for (int r = 0; r < rows; r++) {
+                vf left = vf_set(a[r]);
 #pragma GCC unroll 4
-            for (int v = 0; v < vectors; v++) sum[r][v] = vf_fma(left, right[v], sum[r][v]);
+                for (int v = 0; v < vectors; v++) sum[r][v] = unit_fma(left, right[v], sum[r][v]);
+            }
         }
     }
 #pragma GCC unroll 16
@@ -130,14 +61,11 @@ CPU_INLINE void block(int rows, int vectors, const float *a, const float *b, int
         for (int v = 0; v < vectors; v++) vf_store(c + r * c_stride + v * CPU_LANES, sum[r][v]);
 }
 
-typedef void block_fn(const float *a, const float *b, int64_t depth, float *c, int64_t c_stride, bool fresh);
+typedef void block_fn(const float *a, const float *b, int64_t units, float *c, int64_t c_stride, bool fresh, const ahead *soon);
 #define BLOCK(rows, vectors)                                                                                                   \
-    static void block_##rows##_##vectors(const float *a, const float *b, int64_t depth, float *c, int64_t c_stride,            \
-                                         bool fresh) {                                                                         \
-        if (fresh)                                                                                                             \
-            block(rows, vectors, a, b, depth, c, c_stride, true);                                                              \
-        else                                                                                                                   \
-            block(rows, vectors, a, b, depth, c, c_stride, false);                                                             \
+    TARGET static void block_##rows##_##vectors(const float *a, const float *b, int64_t units, float *c, int64_t c_stride,     \
+                                                bool fresh, const ahead *soon) {                                               \
+        block(rows, vectors, a, b, units, c, c_stride, fresh, soon);                                                           \
     }
 #if PANEL_VECTORS == 3
 #define BLOCKS(rows) BLOCK(rows, 1) BLOCK(rows, 2) BLOCK(rows, 3)
@@ -158,4 +86,346 @@ typedef void block_fn(const float *a, const float *b, int64_t depth, float *c, i
 EACH(BLOCKS)
 static block_fn *const blocks[PANEL_ROWS][PANEL_VECTORS] = {EACH(NAMES)};
 
+/* One register block at the edge or inside: what stands over the edge of c is computed too, and thrown away. */
+TARGET static void one_block(const float *a, const float *b, int64_t units, float *c, int64_t c_stride, int64_t rows, int64_t columns,
+                             bool fresh, const ahead *soon) {
+    int64_t vectors = (cpu_min(columns, PANEL_COLUMNS) + CPU_LANES - 1) / CPU_LANES;
+    block_fn *run = blocks[cpu_min(rows, PANEL_ROWS) - 1][vectors - 1];
+    if (columns >= vectors * CPU_LANES) {
+        run(a, b, units, c, c_stride, fresh, soon);
+        return;
+    }
+    float tile[PANEL_ROWS * PANEL_COLUMNS];
+    rows = cpu_min(rows, PANEL_ROWS);
+    size_t bytes = (size_t)columns * sizeof *c;
+    for (int64_t r = 0; r < rows && !fresh; r++) {
+        memset(tile + r * PANEL_COLUMNS, 0, PANEL_COLUMNS * sizeof *tile);
+        memcpy(tile + r * PANEL_COLUMNS, c + r * c_stride, bytes);
+    }
+    run(a, b, units, tile, PANEL_COLUMNS, fresh, soon);
+    for (int64_t r = 0; r < rows; r++) memcpy(c + r * c_stride, tile + r * PANEL_COLUMNS, bytes);
+}
+
+/* ---- products by panels ---- */
+
+#define BLOCK_K 256 /* units: a panel of A stays in L1 */
+#define BLOCK_M (PANEL_ROWS * (144 / PANEL_ROWS))
+#define BLOCK_N (PANEL_COLUMNS * (512 / PANEL_COLUMNS)) /* a packed block of B stays in L2 */
+
+CPU_INLINE int64_t round_up(int64_t n, int64_t to) {
+    return (n + to - 1) / to * to;
+}
+CPU_INLINE int64_t packed_a(int64_t m, int64_t units) {
+    return round_up(cpu_min(m, BLOCK_M) * cpu_min(units, BLOCK_K) + STRIP, 16);
+}
+CPU_INLINE int64_t packed_b(int64_t n, int64_t units) {
+    return round_up(cpu_min(round_up(n, PANEL_COLUMNS), BLOCK_N) * cpu_min(units, BLOCK_K), 16);
+}
+
+/* A packed block of A times a packed block of B; what is to be packed next is asked for on the way, evenly. */
+TARGET static void inner_blocks(const float *a, const float *b, int64_t units, float *c, int64_t c_stride, int64_t m, int64_t n,
+                                bool fresh, const ahead *next) {
+    int64_t count = (m + PANEL_ROWS - 1) / PANEL_ROWS * ((n + PANEL_COLUMNS - 1) / PANEL_COLUMNS);
+    int64_t each = (next->rows + count - 1) / count, at = 0;
+    for (int64_t i = 0; i < m; i += PANEL_ROWS)
+        for (int64_t j = 0; j < n; j += PANEL_COLUMNS, at += each) {
+            ahead soon = *next;
+            soon.p += at * next->outer;
+            soon.rows = cpu_max(0, cpu_min(each, next->rows - at));
+            one_block(a + i * units, b + j * units, units, c + i * c_stride + j, c_stride, m - i, n - j, fresh, &soon);
+        }
+}
+
+/* `count` rows or columns of a factor from `first` on, for `depth` elements from k on: they are packed next. */
+static ahead packed_next(const cpu_factor *f, int64_t first, int64_t count, int64_t k, int64_t depth) {
+    const int64_t bytes = cpu_element_bytes(f->dtype);
+    ahead next = {.p = f->data + (first * f->outer + k * f->inner) * bytes};
+    if (f->inner == 1) {
+        next.outer = f->outer * bytes;
+        next.bytes = SEGMENT * UNIT_K * bytes;
+        next.rows = cpu_max(0, count);
+    } else { /* as many segments as a block of BLOCK_K units has, but of count columns */
+        next.outer = f->inner * bytes;
+        next.bytes = (count * bytes + BLOCK_K / SEGMENT - 1) / (BLOCK_K / SEGMENT);
+        next.rows = count > 0 ? cpu_max(0, depth) : 0;
+    }
+    return next;
+}
+
+/* Rows that fit one block of A: it is packed once for all columns. With few of them, and B dense along k, a panel of B is used
+ * up before the next one is packed. */
+TARGET static void one_block_of_rows(const cpu_product *p, int64_t row, int64_t m, int64_t column, int64_t n, float *c,
+                                     int64_t c_stride, float *pa, float *pb) {
+    int64_t wide = m <= 4 * PANEL_ROWS && p->b.inner == 1 ? PANEL_COLUMNS : BLOCK_N;
+    for (int64_t k = 0; k < p->k; k += BLOCK_K * UNIT_K) {
+        int64_t depth = cpu_min(BLOCK_K * UNIT_K, p->k - k), units = units_of(depth);
+        pack(pa, PANEL_ROWS, false, &p->a, row, m, k, depth);
+        for (int64_t j = 0; j < n; j += wide) {
+            int64_t nj = cpu_min(wide, n - j), left = n - j - wide;
+            ahead next = left > 0 ? packed_next(&p->b, column + j + wide, cpu_min(wide, left), k, depth)
+                                  : packed_next(&p->b, column, cpu_min(wide, n), k + depth, cpu_min(BLOCK_K * UNIT_K, p->k - k - depth));
+            pack(pb, PANEL_COLUMNS, true, &p->b, column + j, nj, k, depth);
+            inner_blocks(pa, pb, units, c + j, c_stride, m, nj, k == 0, &next);
+        }
+    }
+}
+
+TARGET static void by_panels(const cpu_product *p, int64_t row, int64_t m, int64_t column, int64_t n, float *c, int64_t c_stride,
+                             float *scratch) {
+    float *pa = scratch, *pb = scratch + packed_a(m, units_of(p->k));
+    if (m <= BLOCK_M) {
+        one_block_of_rows(p, row, m, column, n, c, c_stride, pa, pb);
+        return;
+    }
+    for (int64_t j = 0; j < n; j += BLOCK_N)
+        for (int64_t k = 0; k < p->k; k += BLOCK_K * UNIT_K) {
+            int64_t nj = cpu_min(BLOCK_N, n - j), depth = cpu_min(BLOCK_K * UNIT_K, p->k - k), units = units_of(depth);
+            pack(pb, PANEL_COLUMNS, true, &p->b, column + j, nj, k, depth);
+            for (int64_t i = 0; i < m; i += BLOCK_M) {
+                int64_t mi = cpu_min(BLOCK_M, m - i), left = m - i - BLOCK_M;
+                ahead next = left > 0 ? packed_next(&p->a, row + i + BLOCK_M, cpu_min(BLOCK_M, left), k, depth)
+                                      : packed_next(&p->b, column + j, nj, k + depth, cpu_min(BLOCK_K * UNIT_K, p->k - k - depth));
+                pack(pa, PANEL_ROWS, false, &p->a, row + i, mi, k, depth);
+                inner_blocks(pa, pb, units, c + i * c_stride + j, c_stride, mi, nj, k == 0, &next);
+            }
+        }
+}
+
+/* ---- few rows ---- */
+
+#if CPU_LANES == 16 || defined(__aarch64__)
+#define FEW_ROWS 8 /* of weights: two strips of sums for each of them stay in registers */
+#else
+#define FEW_ROWS 4
 #endif
+#define FEW_STREAMS 16 /* of B dense along n */
+#define FEW_K       2048 /* units of A that are kept at a time */
+#define FEW_SUMS    4096 /* floats: half of L1 */
+
+typedef void few_fn(const cpu_product *p, int64_t row, int64_t m, int64_t column, int64_t n, float *c, int64_t c_stride, float *a);
+
+#ifdef __OPTIMIZE_SIZE__ /* these kernels are seven eighths of the code: panels serve here */
+static few_fn *few_kernel(const cpu_product *p, int64_t m) {
+    (void)p, (void)m;
+    return NULL;
+}
+#else
+
+/* m rows of A as units, a[unit * rows + r]: where they lie, or packed into `room`. */
+TARGET static const float *few_of_a(float *room, const cpu_product *p, int64_t row, int64_t m, int64_t rows, int64_t k, int64_t depth) {
+    if (!UNIT_PAIRS && rows == 1 && p->a.inner == 1 && p->a.dtype == STRAND_PLUGIN_F32)
+        return (const float *)(const void *)p->a.data + row * p->a.outer + k;
+    pack(room, rows, true, &p->a, row, m, k, depth);
+    return room;
+}
+
+/* The reads of one row are asked for this many bytes ahead, at its end those of the row that comes next. */
+#define AHEAD 1024
+
+/* rows x (2 STRIP) of the result; B is dense along k. Of c, m rows are read and written. */
+INLINE void few_along_k(int rows, uint32_t dtype, const float *a, const char *b, int64_t outer, int64_t depth, float *c,
+                        int64_t c_stride, int64_t m, bool fresh) {
+    const int64_t bytes = cpu_element_bytes(dtype), chunk = 4 * SQUARE_K(dtype), row_bytes = depth * bytes;
+    const int made = SQUARE_UNITS(dtype);
+    sv sum[FEW_ROWS][2], u[8];
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; r++)
+#pragma GCC unroll 2
+        for (int g = 0; g < 2; g++) {
+            sum[r][g] = (sv){0};
+            if (!fresh && r < m) sum[r][g] = *(const sv_unaligned *)(c + r * c_stride + g * STRIP);
+        }
+    int64_t k = 0;
+    for (; k + chunk <= depth; k += chunk) {
+        int64_t ahead = k * bytes + AHEAD;
+        const char *next = b + (ahead < row_bytes ? ahead : 2 * STRIP * outer + ahead - row_bytes);
+#pragma GCC unroll 2
+        for (int g = 0; g < 2; g++) {
+#pragma GCC unroll 8
+            for (int i = 0; i < STRIP; i++) __builtin_prefetch(next + (g * STRIP + i) * outer, 0, 2);
+#pragma GCC unroll 4
+            for (int s = 0; s < 4; s++) {
+                square(u, b + g * STRIP * outer + (k + s * SQUARE_K(dtype)) * bytes, outer, dtype);
+#pragma GCC unroll 8
+                for (int i = 0; i < made; i++)
+#pragma GCC unroll 8
+                    for (int r = 0; r < rows; r++) {
+                        sum[r][g] = strip_fma(a[(k / UNIT_K + s * made + i) * rows + r], u[i], sum[r][g]);
+                    }
+            }
+        }
+    }
+#pragma GCC unroll 2
+    for (int g = 0; g < 2; g++) {
+        edge e;
+        if (k == depth) break;
+        edge_copy(&e, b + g * STRIP * outer + k * bytes, outer, dtype, STRIP, depth - k);
+        for (int64_t at = 0; at < depth - k; at += SQUARE_K(dtype)) {
+            int64_t n = cpu_min(made, units_of(depth - k - at));
+            square(u, e.rows[0] + at * bytes, EDGE_K * 4, dtype);
+            for (int64_t i = 0; i < n; i++) /* u in memory: these are few */
+#pragma GCC unroll 8
+                for (int r = 0; r < rows; r++) sum[r][g] = strip_fma(a[((k + at) / UNIT_K + i) * rows + r], u[i], sum[r][g]);
+        }
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; r++)
+#pragma GCC unroll 2
+        for (int g = 0; g < 2; g++)
+            if (r < m) *(sv_unaligned *)(c + r * c_stride + g * STRIP) = sum[r][g];
+}
+
+/* Rows of B that are read side by side. */
+#define ABREAST (CPU_LANES == 16 && !UNIT_PAIRS ? 8 : 4)
+
+/* m rows of `vectors` vectors of columns over `steps` units; n columns of the vector (CPU_LANES when there are two). */
+INLINE void few_step(uint32_t dtype, int steps, int vectors, const float *a, int64_t rows, const char *b, int64_t inner, bool odd,
+                     float *c, int64_t c_stride, int64_t m, int64_t n, bool fresh) {
+    const int64_t bytes = cpu_element_bytes(dtype);
+    vf right[8][2];
+#pragma GCC unroll 8
+    for (int s = 0; s < steps; s++)
+#pragma GCC unroll 2
+        for (int v = 0; v < vectors; v++) {
+            const char *at = b + s * UNIT_K * inner + v * CPU_LANES * bytes;
+            right[s][v] = load_units(at, UNIT_PAIRS && !odd ? at + inner : NULL, dtype, n < CPU_LANES ? n : CPU_LANES);
+            __builtin_prefetch(at + steps * UNIT_K * inner, 0, 2);
+            if (UNIT_PAIRS) __builtin_prefetch(at + (steps * UNIT_K + 1) * inner, 0, 2);
+        }
+#pragma GCC unroll 1
+    for (int64_t r = 0; r < m; r++, c += c_stride) {
+        vf sum[2];
+#pragma GCC unroll 2
+        for (int v = 0; v < vectors; v++) {
+            sum[v] = fresh ? vf_zero() : n < CPU_LANES ? vf_load_part(c, n) : vf_load(c + v * CPU_LANES);
+        }
+#pragma GCC unroll 8
+        for (int s = 0; s < steps; s++)
+#pragma GCC unroll 2
+            for (int v = 0; v < vectors; v++) sum[v] = unit_fma(vf_set(a[s * rows + r]), right[s][v], sum[v]);
+#pragma GCC unroll 2
+        for (int v = 0; v < vectors; v++) {
+            if (n < CPU_LANES)
+                vf_store_part(c, sum[v], n);
+            else
+                vf_store(c + v * CPU_LANES, sum[v]);
+        }
+    }
+}
+
+INLINE void few_steps(uint32_t dtype, int steps, const float *a, int64_t rows, const char *b, int64_t inner, bool odd, float *c,
+                      int64_t c_stride, int64_t m, int64_t n, bool fresh) {
+    const int64_t bytes = cpu_element_bytes(dtype);
+    int64_t j = 0;
+    for (; j + 2 * CPU_LANES <= n; j += 2 * CPU_LANES) {
+        few_step(dtype, steps, 2, a, rows, b + j * bytes, inner, odd, c + j, c_stride, m, CPU_LANES, fresh);
+    }
+    for (; j < n; j += CPU_LANES) {
+        few_step(dtype, steps, 1, a, rows, b + j * bytes, inner, odd, c + j, c_stride, m, cpu_min(CPU_LANES, n - j), fresh);
+    }
+}
+
+/* m x n of the result, B dense along n. */
+INLINE void few_along_n(uint32_t dtype, const float *a, int64_t rows, const char *b, int64_t inner, int64_t depth, float *c,
+                        int64_t c_stride, int64_t m, int64_t n, bool fresh) {
+    int64_t k = 0;
+    for (; k + ABREAST * UNIT_K <= depth; k += ABREAST * UNIT_K) {
+        few_steps(dtype, ABREAST, a + k / UNIT_K * rows, rows, b + k * inner, inner, false, c, c_stride, m, n, fresh && k == 0);
+    }
+    for (; k < depth; k += UNIT_K) {
+        few_steps(dtype, 1, a + k / UNIT_K * rows, rows, b + k * inner, inner, k + 1 == depth, c, c_stride, m, n, fresh && k == 0);
+    }
+}
+
+/* Weights: 1, 2, FEW_ROWS / 2 or FEW_ROWS rows. */
+INLINE void few_weights(int rows, uint32_t dtype, const cpu_product *p, int64_t row, int64_t m, int64_t column, int64_t n, float *c,
+                        int64_t c_stride, float *a) {
+    const int64_t bytes = cpu_element_bytes(dtype), outer = p->b.outer * bytes;
+    for (int64_t k = 0; k < p->k; k += FEW_K * UNIT_K) {
+        int64_t depth = cpu_min(FEW_K * UNIT_K, p->k - k);
+        const char *b = p->b.data + column * outer + k * bytes;
+        const float *units = few_of_a(a, p, row, m, rows, k, depth);
+        for (int64_t j = 0; j < n; j += 2 * STRIP) {
+            few_along_k(rows, dtype, units, b + j * outer, outer, depth, c + j, c_stride, m, k == 0);
+        }
+    }
+}
+
+/* Any number of rows, of which columns are taken as many as have their sums in L1, where they stand together: rows of the result
+ * may lie a power of two apart. */
+INLINE void few_streams(uint32_t dtype, const cpu_product *p, int64_t row, int64_t m, int64_t column, int64_t n, float *c,
+                        int64_t c_stride, float *a) {
+    const int64_t bytes = cpu_element_bytes(dtype), inner = p->b.inner * bytes;
+    int64_t wide = cpu_min(FEW_SUMS / m / (2 * CPU_LANES) * (2 * CPU_LANES), round_up(n, 2 * CPU_LANES));
+    float *sum = a, *room = a + m * wide;
+    for (int64_t k = 0; k < p->k; k += FEW_K * UNIT_K) {
+        int64_t depth = cpu_min(FEW_K * UNIT_K, p->k - k);
+        const char *b = p->b.data + column * bytes + k * inner;
+        const float *units = few_of_a(room, p, row, m, m, k, depth);
+        for (int64_t j = 0; j < n; j += wide) {
+            int64_t here = cpu_min(wide, n - j);
+            if (m == 1) {
+                few_along_n(dtype, units, m, b + j * bytes, inner, depth, c + j, c_stride, m, here, k == 0);
+                continue;
+            }
+            for (int64_t r = 0; r < m && k > 0; r++) memcpy(sum + r * wide, c + r * c_stride + j, (size_t)here * sizeof *c);
+            few_along_n(dtype, units, m, b + j * bytes, inner, depth, sum, wide, m, here, k == 0);
+            for (int64_t r = 0; r < m; r++) memcpy(c + r * c_stride + j, sum + r * wide, (size_t)here * sizeof *c);
+        }
+    }
+}
+
+#define FEW(name, f, ...)                                                                                                      \
+    TARGET static void name(const cpu_product *p, int64_t row, int64_t m, int64_t column, int64_t n, float *c,                 \
+                            int64_t c_stride, float *a) {                                                                      \
+        f(__VA_ARGS__, p, row, m, column, n, c, c_stride, a);                                                                  \
+    }
+#define FEWS(name, dtype)                                                                                                      \
+    FEW(weights_1_##name, few_weights, 1, dtype)                                                                               \
+    FEW(weights_2_##name, few_weights, 2, dtype)                                                                               \
+    FEW(weights_half_##name, few_weights, FEW_ROWS / 2, dtype)                                                                 \
+    FEW(weights_most_##name, few_weights, FEW_ROWS, dtype)                                                                     \
+    FEW(streams_##name, few_streams, dtype)
+FEWS(f32, STRAND_PLUGIN_F32)
+#if CPU_LANES > 4 || defined(__aarch64__)
+FEWS(f16, STRAND_PLUGIN_F16)
+FEWS(bf16, STRAND_PLUGIN_BF16)
+#define FEW_TYPES 3
+#else /* halves are converted number by number: that is done once, in panels */
+#define FEW_TYPES 1
+#endif
+#define FEW_NAMES(name) {streams_##name, weights_1_##name, weights_2_##name, weights_half_##name, weights_most_##name}
+
+/* NULL: panels are better. */
+static few_fn *few_kernel(const cpu_product *p, int64_t m) {
+    static few_fn *const kernels[FEW_TYPES][5] = {
+        FEW_NAMES(f32),
+#if FEW_TYPES == 3
+        FEW_NAMES(f16),
+        FEW_NAMES(bf16),
+#endif
+    };
+    int type = p->b.dtype == STRAND_PLUGIN_F32 ? 0 : p->b.dtype == STRAND_PLUGIN_F16 ? 1 : 2;
+    bool weights = p->b.inner == 1;
+    if (m > (weights ? FEW_ROWS : FEW_STREAMS) || type >= FEW_TYPES) return NULL;
+    return kernels[type][!weights ? 0 : m == 1 ? 1 : m == 2 ? 2 : m <= FEW_ROWS / 2 ? 3 : 4];
+}
+#endif
+
+/* ---- all of it ---- */
+
+CPU_INLINE int64_t scratch_floats(int64_t m, int64_t n, int64_t k) {
+    int64_t units = units_of(k), panels = packed_a(m, units) + packed_b(n, units);
+    int64_t sums = cpu_min(FEW_SUMS, round_up(cpu_min(n, FEW_SUMS), 2 * CPU_LANES) * cpu_min(m, FEW_STREAMS));
+    int64_t few = cpu_min(2 * cpu_min(m, FEW_STREAMS), FEW_STREAMS) * cpu_min(FEW_K, units) + STRIP; /* 3 rows are packed as 4 */
+    return cpu_max(panels, round_up(sums + few, 16));
+}
+
+TARGET static void sums(const cpu_product *p, int64_t row, int64_t m, int64_t column, int64_t n, float *c, int64_t c_stride,
+                        float *scratch) {
+    few_fn *few_rows = few_kernel(p, m);
+    int64_t few = !few_rows ? 0 : p->b.inner == 1 ? n / (2 * STRIP) * (2 * STRIP) : n;
+    for (int64_t i = 0; i < m && p->k == 0; i++) memset(c + i * c_stride, 0, (size_t)n * sizeof *c);
+    if (few > 0) few_rows(p, row, m, column, few, c, c_stride, scratch);
+    if (few < n) by_panels(p, row, m, column + few, n - few, c + few, c_stride, scratch);
+}

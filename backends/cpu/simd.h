@@ -104,17 +104,35 @@ CPU_INLINE vf vf_zero(void) {
 }
 
 /* The first n (0..CPU_LANES) elements; the others are zero, and are not stored. */
+#if CPU_LANES == 16
+CPU_INLINE vf vf_load_part(const float *p, int64_t n) {
+    return (vf)_mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), p);
+}
+CPU_INLINE void vf_store_part(float *p, vf x, int64_t n) {
+    _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1), (__m512)x);
+}
+#elif CPU_LANES == 8
+CPU_INLINE __m256i vf_first(int64_t n) {
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32((int)n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+CPU_INLINE vf vf_load_part(const float *p, int64_t n) {
+    return (vf)_mm256_maskload_ps(p, vf_first(n));
+}
+CPU_INLINE void vf_store_part(float *p, vf x, int64_t n) {
+    _mm256_maskstore_ps(p, vf_first(n), (__m256)x);
+}
+#else
 CPU_INLINE vf vf_load_part(const float *p, int64_t n) {
     float all[CPU_LANES] = {0};
     memcpy(all, p, (size_t)n * sizeof *p);
     return vf_load(all);
 }
-
 CPU_INLINE void vf_store_part(float *p, vf x, int64_t n) {
     float all[CPU_LANES];
     vf_store(all, x);
     memcpy(p, all, (size_t)n * sizeof *p);
 }
+#endif
 
 /* mask lanes are all ones or zero, as comparisons make them. */
 CPU_INLINE vf vf_select(vi mask, vf yes, vf no) {

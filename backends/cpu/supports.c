@@ -35,7 +35,8 @@ bool cpu_supports_matmul(const strand_plugin_node *node, char *why, size_t why_b
     const strand_op_matmul *p = node->params;
     const strand_plugin_tensor *a = &node->inputs[0], *b = &node->inputs[1], *out = &node->outputs[0];
     if (out->rank < 2 || a->rank < 2 || b->rank < 2) NO("matrices have rank 2 at least");
-    if (p->bias > STRAND_BIAS_COLUMNS || p->activation > STRAND_UNARY_RELU) NO("unknown bias or activation");
+    if (p->bias > STRAND_BIAS_COLUMNS || p->precision > STRAND_PRECISION_BF16) NO("unknown bias or precision");
+    if (!known_function(p->activation, p->alpha, p->beta)) NO("unknown activation, or parameters that it cannot have");
     TRY(f32(node, 2, node->n_inputs, why, why_bytes));
     TRY(matrix(node, 0, out->rank - 2, p->transpose_a != 0, why, why_bytes));
     TRY(matrix(node, 1, out->rank - 1, p->transpose_b == 0, why, why_bytes));

@@ -44,7 +44,9 @@ static strand_status matmul_shape(const op_shape *in, uint32_t n, const void *pa
     if (!floating(a->dtype) || (!floating(b->dtype) && !blocks) || a->rank < 2 || b->rank < 2)
         return bad(e, "a must be a floating point matrix, b one or a quantised one");
     if (blocks && (p->transpose_a || !p->transpose_b)) return bad(e, "a quantised b is read transposed, with a that is not");
-    if (p->bias > STRAND_BIAS_COLUMNS || p->activation > STRAND_UNARY_RELU) return bad(e, "unknown bias or activation");
+    if (p->bias > STRAND_BIAS_COLUMNS) return bad(e, "unknown bias");
+    if (!known_function(p->activation, p->alpha, p->beta)) return bad(e, "unknown activation, or parameters that it cannot have");
+    if (p->precision > STRAND_PRECISION_BF16) return bad(e, "unknown precision");
     if (a->rank != b->rank && a->rank != 2 && b->rank != 2) return bad(e, "batch axes of a and b differ");
     matmul_dims d = matmul_axes(a, b, p);
     if (!op_dim_equal(a->dims[d.ka_axis], b->dims[d.kb_axis])) return bad(e, "inner extents of a and b differ");

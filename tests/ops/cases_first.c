@@ -37,18 +37,53 @@ static int matrix(ops_program *g, const matmul_case *c, bool shared, uint32_t ty
     return ops_add(g, type, rank + 2, dims, OPS_NORMAL);
 }
 
+static bool of_positive(uint32_t kind) {
+    return kind == STRAND_UNARY_LOG || kind == STRAND_UNARY_SQRT || kind == STRAND_UNARY_RSQRT || kind == STRAND_UNARY_RECIPROCAL ||
+           kind == STRAND_UNARY_LOG1P;
+}
+
+static bool grows_fast(uint32_t kind) {
+    return kind == STRAND_UNARY_EXP || kind == STRAND_UNARY_EXPM1;
+}
+
+/* Functions whose values stay small while their argument, and its error, grows. */
+static bool bounded(uint32_t kind) {
+    return (kind >= STRAND_UNARY_SIGMOID && kind <= STRAND_UNARY_TANH) || kind == STRAND_UNARY_COS || kind == STRAND_UNARY_CLAMP ||
+           kind == STRAND_UNARY_SOFTCAP || kind == STRAND_UNARY_ERF || kind == STRAND_UNARY_LAPLACE || grows_fast(kind);
+}
+
+static float to_bf16(float x) {
+    uint32_t bits;
+    memcpy(&bits, &x, 4);
+    bits &= 0xffff0000u;
+    memcpy(&x, &bits, 4);
+    return x;
+}
+
+/* Precision BF16: mostly with factors that lose nothing, so that errors of the sums show. */
+static void make_bf16(ops_program *g, matmul_case *c, int a, int b) {
+    bool exact = ops_between(g, 0, 3) > 0;
+    if (exact && c->type_a == F32) ops_map(g, a, to_bf16);
+    if (exact && c->type_b == F32) ops_map(g, b, to_bf16);
+    if (!exact || c->type_a == STRAND_PLUGIN_F16 || c->type_b == STRAND_PLUGIN_F16) g->slack *= 500;
+}
+
 static void make_matmul(ops_program *g, int index) {
-    static const int64_t corners[][3] = {{1, 1, 1},     {1, 5, 64},    {64, 5, 64},     {1, 512, 300},
-                                         {5, 1, 700},   {13, 33, 17},  {145, 513, 257}, {12, 32, 256},
-                                         {24, 64, 512}, {300, 16, 64}, {2, 600, 1030},  {289, 48, 5}};
+    static const int64_t corners[][3] = {{1, 1, 1},     {1, 5, 64},    {64, 5, 64},     {1, 512, 300}, {5, 1, 700},    {13, 33, 17},
+                                         {145, 513, 257}, {12, 32, 256}, {24, 64, 512}, {300, 16, 64}, {2, 600, 1030}, {289, 48, 5},
+                                         {1, 100, 2500},  {3, 31, 4099}, {8, 40, 2049}, {9, 70, 33},   {4, 4200, 9},   {16, 500, 60}};
     matmul_case c = {.m = ops_extent(g, 300), .n = ops_extent(g, 600), .k = ops_extent(g, 1100)};
+    if (ops_between(g, 0, 2) == 0) c.m = ops_between(g, 1, 9);
     if (index < (int)(sizeof corners / sizeof *corners))
         c.m = corners[index][0], c.n = corners[index][1], c.k = corners[index][2];
     c.n_batch = ops_batch_axes(g, c.batch, 2);
     while (ops_product(c.n_batch, c.batch) * c.m * c.n * c.k > 20000000)
         c.m = (c.m + 1) / 2, c.n = (c.n + 1) / 2, c.k = (c.k + 1) / 2;
     c.p = (strand_op_matmul){(uint32_t)ops_between(g, 0, 1), (uint32_t)ops_between(g, 0, 1), (uint32_t)ops_between(g, 0, 2),
-                             ops_between(g, 0, 1) ? (uint32_t)ops_between(g, 0, 8) : 0};
+                             ops_between(g, 0, 1) ? (uint32_t)ops_between(g, 0, STRAND_UNARY_LAST) : 0, 0, 0, 0, 0};
+    if (of_positive(c.p.activation)) c.p.activation = STRAND_UNARY_IDENTITY; /* a sum may be 0 */
+    ops_function_parameters(g, c.p.activation, &c.p.alpha, &c.p.beta);
+    c.p.precision = ops_between(g, 0, 2) == 0 ? STRAND_PRECISION_BF16 : STRAND_PRECISION_F32;
     c.shared_a = ops_between(g, 0, 3) == 0;
     c.shared_b = !c.shared_a && ops_between(g, 0, 1);
     c.type_a = ops_any_float(g);
@@ -59,10 +94,11 @@ static void make_matmul(ops_program *g, int index) {
     int in[3] = {a, b, bias}, out = matrix(g, &c, false, F32, false, c.m, c.n);
     memset(g->tensors[out].start, 0xff, g->tensors[out].bytes);
     ops_add_node(g, STRAND_OP_MATMUL, &c.p, sizeof c.p, c.p.bias ? 3 : 2, in, out);
-    bool bounded = c.p.activation >= STRAND_UNARY_SIGMOID && c.p.activation <= STRAND_UNARY_TANH; /* or exponential */
-    if (bounded) g->slack = 2 * sqrt((double)c.k);
-    SAY("%lldx%lldx%lld, %d batch axes, transposed %u %u, bias %u, activation %u, types %u %u", (long long)c.m, (long long)c.n,
-        (long long)c.k, c.n_batch, c.p.transpose_a, c.p.transpose_b, c.p.bias, c.p.activation, c.type_a, c.type_b);
+    if (bounded(c.p.activation)) g->slack = 2 * sqrt((double)(c.k + 1));
+    if (c.p.precision == STRAND_PRECISION_BF16) make_bf16(g, &c, a, b);
+    SAY("%lldx%lldx%lld, %d batch axes, transposed %u %u, bias %u, activation %u, types %u %u, precision %u", (long long)c.m,
+        (long long)c.n, (long long)c.k, c.n_batch, c.p.transpose_a, c.p.transpose_b, c.p.bias, c.p.activation, c.type_a, c.type_b,
+        c.p.precision);
 }
 
 static int rows_shape(ops_program *g, int64_t *dims, int64_t most) {
@@ -95,15 +131,6 @@ static void make_special(ops_program *g, int tensor) {
     const ops_tensor *t = &g->tensors[tensor];
     int64_t n = ops_count(&t->view);
     for (int i = 0; i < 9; i++) memcpy(t->start + ops_place(t, &t->view, ops_between(g, 0, n - 1)), &specials[i], 4);
-}
-
-static bool of_positive(uint32_t kind) {
-    return kind == STRAND_UNARY_LOG || kind == STRAND_UNARY_SQRT || kind == STRAND_UNARY_RSQRT || kind == STRAND_UNARY_RECIPROCAL ||
-           kind == STRAND_UNARY_LOG1P;
-}
-
-static bool grows_fast(uint32_t kind) {
-    return kind == STRAND_UNARY_EXP || kind == STRAND_UNARY_EXPM1;
 }
 
 static void make_unary(ops_program *g, int index) {
