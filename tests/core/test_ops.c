@@ -7,6 +7,7 @@
 
 #include "context.h"
 #include "graph.h"
+#include "schedule.h"
 
 /* The committed list. New operators are added at its end; no line ever changes. */
 static const struct {
@@ -409,6 +410,74 @@ static void graphs_grow(void **state) {
     arena_release(&a);
 }
 
+/* ---- quantised weights ---- */
+
+/* Two blocks of 256 a row: bytes and cuts go by blocks. */
+static void quantised_views_go_by_blocks(void **state) {
+    (void)state;
+    static unsigned char data[6 * 2 * 144];
+    graph_tensor t = {.name = "w", .kind = TENSOR_WEIGHT, .constant = true, .shape = {STRAND_Q4_K, 2, {DIM(6), DIM(512)}}, .data = data};
+    strand_plugin_tensor v;
+    uint64_t bytes = 0;
+    view_whole(&v, &t, 1, 1);
+    v.memory = (strand_plugin_memory){data, NULL, 0, sizeof data};
+    assert_true(view_bytes(&v, &bytes) && bytes == sizeof data);
+    view_cut(&v, 0, 2, 5);
+    assert_true(view_bytes(&v, &bytes) && bytes == 3 * 2 * 144);
+    assert_ptr_equal(v.memory.data, data + 2 * 2 * 144);
+    assert_int_equal(v.memory.bytes, sizeof data - 2 * 2 * 144);
+    assert_true(v.origin[0] == 2 && v.dims[0] == 3 && v.strides[0] == 512);
+    v.dims[1] = 300; /* no whole number of blocks */
+    v.dims[0] = 1;
+    assert_false(view_bytes(&v, &bytes));
+}
+
+static void quantised_tensors_are_weights_of_whole_blocks(void **state) {
+    (void)state;
+    static const unsigned char data[4 * 34];
+    static const struct {
+        strand_dtype dtype;
+        op_dim last;
+        bool weight, good;
+    } cases[] = {{STRAND_Q8_0, DIM(32), true, true},   {STRAND_Q8_0, DIM(48), true, false}, {STRAND_Q4_K, DIM(32), true, false},
+                 {STRAND_Q8_0, DIM(32), false, false}, {STRAND_Q8_0, DIM_L, true, false}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        arena a;
+        graph g;
+        arena_init(&a, allocator_default());
+        graph_init(&g, &a);
+        op_dim dims[2] = {DIM(2), cases[i].last};
+        tensor_id t = cases[i].weight ? graph_weight(&g, "w", cases[i].dtype, 2, dims, data) : graph_input(&g, "w", cases[i].dtype, 2, dims);
+        assert_int_equal(t != 0, cases[i].good);
+        if (!cases[i].good) assert_non_null(strstr(g.error.text, "tensor 'w'"));
+        arena_release(&a);
+    }
+}
+
+/* Products read them transposed; a cut of the last axis needs all of them; casts go to F32. */
+static void quantised_rows(void **state) {
+    (void)state;
+    op_shape in[2] = {{STRAND_F32, 3, {DIM_B, DIM_L, DIM(64)}}, {STRAND_Q8_0, 2, {DIM(10), DIM(64)}}}, out = {.dtype = STRAND_F32},
+             table[2] = {in[1], {STRAND_I64, 2, {DIM_B, DIM_L}}};
+    op_axis_rule r[STRAND_PLUGIN_MAX_INPUTS];
+    error e = {0};
+    strand_op_matmul p = {.transpose_b = 1};
+    assert_int_equal(op_find(STRAND_OP_MATMUL)->shape(in, 2, &p, &out, &e), STRAND_OK);
+    assert_true(out.rank == 3 && out.dims[2].size == 10);
+    assert_true(op_find(STRAND_OP_MATMUL)->axis_rule(in, 2, &out, &p, 2, r) && r[1].axis == 0);
+    p.transpose_b = 0;
+    assert_int_not_equal(op_find(STRAND_OP_MATMUL)->shape(in, 2, &p, &out, &e), STRAND_OK);
+    assert_int_equal(op_find(STRAND_OP_GATHER)->shape(table, 2, NULL, &out, &e), STRAND_OK);
+    assert_true(op_find(STRAND_OP_GATHER)->axis_rule(table, 2, &out, NULL, 2, r) && r[0].axis == -1);
+    out = (op_shape){.dtype = STRAND_F16};
+    assert_int_not_equal(op_find(STRAND_OP_CAST)->shape(&in[1], 1, NULL, &out, &e), STRAND_OK);
+    out = (op_shape){.dtype = STRAND_F32};
+    assert_int_equal(op_find(STRAND_OP_CAST)->shape(&in[1], 1, NULL, &out, &e), STRAND_OK);
+    assert_true(op_find(STRAND_OP_CAST)->axis_rule(&in[1], 1, &out, NULL, 1, r) && r[0].axis == -1);
+    assert_true(op_find(STRAND_OP_CAST)->axis_rule(&in[1], 1, &out, NULL, 0, r) && r[0].axis == 0);
+    assert_int_not_equal(op_find(STRAND_OP_UNARY)->shape(&in[1], 1, &(strand_op_unary){0}, &out, &e), STRAND_OK);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ids_are_stable),
@@ -416,6 +485,9 @@ int main(void) {
         cmocka_unit_test(axis_rules_say_what_they_should),
         cmocka_unit_test(shape_errors_name_the_node),
         cmocka_unit_test(graphs_grow),
+        cmocka_unit_test(quantised_views_go_by_blocks),
+        cmocka_unit_test(quantised_tensors_are_weights_of_whole_blocks),
+        cmocka_unit_test(quantised_rows),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
