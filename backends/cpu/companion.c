@@ -24,7 +24,7 @@ CPU_INLINE vf at(const float *p, int64_t i) {
 /* Steps [q, ...) of what begins as element m (before the first: as zero): adds to y, and stores what has made all steps. */
 CPU_INLINE void edge(const system_block *k, int64_t m, const int steps, const bool driven, const vf *w, const vf *u, vf *y) {
     vf v = m >= 0 ? at(k->s, m) : vf_zero();
-    int64_t q = m >= 0 ? 0 : -m - 1;
+    int64_t q = cpu_max(0, -m - 1);
     for (; q < steps && m + 1 + q < k->d; q++) {
         int64_t i = m + 1 + q;
         v = vf_fma(at(k->a, i), w[q], v);
@@ -35,12 +35,15 @@ CPU_INLINE void edge(const system_block *k, int64_t m, const int steps, const bo
 }
 
 /* `steps` steps: y[q] is c s after step q, in which u[q] drives the state. */
-CPU_INLINE void run_steps(const system_block *k, const int steps, const bool driven, const vf *u, vf *y) {
-    vf w[TOGETHER];
+CPU_INLINE void run_steps(const system_block *block, const int steps, const bool driven, const vf *drive, vf *out) {
+    const system_block copy = *block, *k = &copy;
+    vf w[TOGETHER], u[TOGETHER], y[TOGETHER]; /* of its own: what is stored to the state cannot change them */
+#pragma GCC unroll 4
     for (int j = 0; j < steps; j++) {
+        u[j] = driven ? drive[j] : vf_zero();
         int64_t m = k->d - 1 - j;
         w[j] = m >= 0 ? at(k->s, m) : vf_zero();
-        for (int64_t q = m >= 0 ? 0 : -m - 1; q < j; q++) {
+        for (int64_t q = cpu_max(0, -m - 1); q < j; q++) {
             w[j] = vf_fma(at(k->a, m + 1 + q), w[q], w[j]);
             if (driven) w[j] = vf_fma(at(k->b, m + 1 + q), u[q], w[j]);
         }
@@ -59,6 +62,8 @@ CPU_INLINE void run_steps(const system_block *k, const int steps, const bool dri
         vf_store(k->s + (m + steps) * CPU_LANES, v);
     }
     for (m = -1; m >= -steps; m--) edge(k, m, steps, driven, w, u, y);
+#pragma GCC unroll 4
+    for (int j = 0; j < steps; j++) out[j] = y[j];
 }
 
 static __attribute__((noinline)) void driven_together(const system_block *k, const vf *u, vf *y) {
@@ -99,6 +104,12 @@ static void closed_step(const system_block *k, vf *u, vf *y) {
 /* ---- COMPANION_SCAN ---- */
 
 #define BLOCKS_OF_STATES 5 /* a, b, c, k, s */
+
+/* Floats of one of them. The odd vectors keep the five from lying at the same place modulo a page, where loads of one would wait for
+ * stores to another. */
+static int64_t size_of(int64_t d) {
+    return (d + 3) * CPU_LANES;
+}
 
 typedef struct job {
     const float *u, *skip;
@@ -145,7 +156,7 @@ static void run_closed(const job *j, system_block *k, float *y, int64_t n) {
 
 static void scan_body(void *arg, int64_t i, int32_t worker) {
     const job *j = arg;
-    int64_t size = j->d * CPU_LANES, pieces = (j->blocks + j->blocks_a_piece - 1) / j->blocks_a_piece, batch = i / pieces;
+    int64_t size = size_of(j->d), pieces = (j->blocks + j->blocks_a_piece - 1) / j->blocks_a_piece, batch = i / pieces;
     int64_t begin = i % pieces * j->blocks_a_piece, end = cpu_min(begin + j->blocks_a_piece, j->blocks);
     float *mine = j->scratch + (int64_t)worker * BLOCKS_OF_STATES * size;
     system_block k = {mine, mine + size, mine + 2 * size, mine + 3 * size, mine + 4 * size, j->d};
@@ -169,7 +180,7 @@ static void scan_body(void *arg, int64_t i, int32_t worker) {
 }
 
 uint64_t cpu_companion_scratch(const cpu_device *device, const strand_plugin_node *node) {
-    return (uint64_t)cpu_workers(device) * BLOCKS_OF_STATES * (uint64_t)node->inputs[0].dims[1] * CPU_LANES * sizeof(float);
+    return (uint64_t)cpu_workers(device) * BLOCKS_OF_STATES * (uint64_t)size_of(node->inputs[0].dims[1]) * sizeof(float);
 }
 
 /* a, b, c or k: cut like the channels where there is one a channel, else whole. */
@@ -220,7 +231,7 @@ static void store_taps(const filter_job *j, vf taps[CPU_LANES], int64_t first, i
 
 static void filter_body(void *arg, int64_t i, int32_t worker) {
     const filter_job *j = arg;
-    int64_t size = j->d * CPU_LANES, first = i * CPU_LANES, n = cpu_min(CPU_LANES, j->kernels - first);
+    int64_t size = size_of(j->d), first = i * CPU_LANES, n = cpu_min(CPU_LANES, j->kernels - first);
     float *mine = j->scratch + (int64_t)worker * BLOCKS_OF_STATES * size;
     const system_block k = {mine, NULL, mine + size, NULL, mine + 2 * size, j->d};
     scan_turn(mine, &j->a, first, n, j->d, 0);

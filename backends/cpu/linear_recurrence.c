@@ -1,18 +1,20 @@
 /* linear_recurrence.c - LINEAR_RECURRENCE: h <- a h + x, element by element, of reals or of pairs that lie in neighbouring lanes. It moves
- * memory and does little else, so four vectors of neighbouring elements run through time together with their states in registers.
- * A lane knows nothing of the others, except of the other half of its pair. */
+ * memory and does little else, so it must read and write long runs of it: COLUMNS vectors of neighbouring elements go through time
+ * together, TOKENS tokens at a time, with their states in the first cache. A lane knows nothing of the others, except of the other
+ * half of its pair. */
 #include "kernels.h"
 #include "scans.h"
 #include "vecmath.h"
 
 #include <math.h>
 
-#define COLUMNS 4 /* vectors that run together */
+#define COLUMNS 64 /* vectors of neighbouring elements that run through time together */
+#define TOKENS  4  /* in registers at a time */
 
 typedef struct job {
     scan_rows x, a, state, y, last; /* one row a token; for `state` and `last` the row of a sequence */
     int64_t x_batch, x_time, a_batch, a_time, y_batch, y_time, state_batch, last_batch;
-    int64_t length, elements, columns, columns_a_piece;
+    int64_t length, elements, width; /* width: elements of a piece of work */
     bool pairs, each, log_a, gated;
 } job;
 
@@ -30,8 +32,8 @@ CPU_INLINE vf root(vf x) {
 #endif
 }
 
-/* 1 - e^y for y <= 0, with its relative accuracy where y is small. */
-CPU_INLINE vf one_minus_exp(vf y) {
+/* 1 - e^y for y <= 0, with its relative accuracy where y is small; `far` is the value elsewhere. */
+CPU_INLINE vf one_minus_exp(vf y, vf far) {
     vf p = vf_fma(y, vf_set(-1.0f / 40320), vf_set(-1.0f / 5040));
     p = vf_fma(p, y, vf_set(-1.0f / 720));
     p = vf_fma(p, y, vf_set(-1.0f / 120));
@@ -39,12 +41,13 @@ CPU_INLINE vf one_minus_exp(vf y) {
     p = vf_fma(p, y, vf_set(-1.0f / 6));
     p = vf_fma(p, y, vf_set(-0.5f));
     vf near = vf_fma(p * y, y, -y);
-    return vf_select(y > -0.5f, near, 1.0f - vf_exp(y));
+    return vf_select(y > -0.5f, near, far);
 }
 
-/* What x is multiplied by in the gated form: sqrt(1 - a^2). */
-CPU_INLINE vf gate(vf a, bool logarithm) {
-    return root(logarithm ? one_minus_exp(a + a) : (1.0f - a) * (1.0f + a));
+/* What x is multiplied by in the gated form: sqrt(1 - a^2); `a` may be its logarithm, of which `decay` is the exponential. */
+CPU_INLINE vf gate(vf a, vf decay, bool logarithm) {
+    vf square = (1.0f - decay) * (1.0f + decay);
+    return root(logarithm ? one_minus_exp(a + a, square) : square);
 }
 
 /* (cos, sin) of the angle that both lanes of a pair hold: sin(x + s pi) with s = 1/2 in the first. |x| <= 8192. */
@@ -75,77 +78,80 @@ CPU_INLINE void decay_of(vf a, const bool pairs, bool logarithm, vf *decay, vf *
     *cross = vf_negate_even(vf_odd_twice(a));
 }
 
-/* One of the COLUMNS vectors; n elements of it are there. */
-typedef struct column {
-    vf h, decay, cross, gate;
-} column;
+/* What does not change along the length, and the states: [COLUMNS] of each. */
+typedef struct columns {
+    vf h[COLUMNS], decay[COLUMNS], cross[COLUMNS], gate[COLUMNS];
+} columns;
 
-CPU_INLINE void run_columns(const job *j, int64_t batch, int64_t first, const int count, int64_t n, const bool each, const bool pairs) {
-    column c[COLUMNS];
+/* `count` tokens, from token i on, of n elements from `first` on. */
+CPU_INLINE void run_tokens(const job *j, columns *c, int v, const scan_rows *x, const scan_rows *a, const scan_rows *y, int64_t first, int64_t n, int64_t i,
+                           const int count, const bool each, const bool pairs) {
+    vf h = c->h[v], decay = c->decay[v], cross = c->cross[v], by = c->gate[v];
+    scan_rows from = *x, to = *y, rates = *a;
+#pragma GCC unroll 4
+    for (int t = 0; t < count; t++) {
+        bool plain = !j->gated || (i + t == 0 && !j->state.rows);
+        vf in = scan_row_load(&from, 0, first, n);
+        if (each) {
+            vf now = scan_row_load(&rates, 0, first, n);
+            decay_of(now, pairs, j->log_a, &decay, &cross);
+            if (!plain) by = gate(now, decay, j->log_a);
+        }
+        if (!plain) in = in * by;
+        if (pairs) in = vf_fma(cross, vf_swap_pairs(h), in);
+        h = vf_fma(decay, h, in);
+        scan_row_store(&to, 0, first, h, n);
+        from.rows += j->x_time, to.rows += j->y_time;
+        if (each) rates.rows += j->a_time;
+    }
+    c->h[v] = h;
+}
+
+CPU_INLINE void run_columns(const job *j, int64_t batch, int64_t first, int64_t elements, const bool each, const bool pairs) {
+    columns c;
     scan_rows x = j->x, a = j->a, y = j->y, state = j->state, last = j->last;
+    int count = (int)((elements + CPU_LANES - 1) / CPU_LANES);
     x.rows += batch * j->x_batch, a.rows += each ? batch * j->a_batch : 0, y.rows += batch * j->y_batch;
     if (state.rows) state.rows += batch * j->state_batch;
     if (last.rows) last.rows += batch * j->last_batch;
-#pragma GCC unroll 4
     for (int v = 0; v < count; v++) {
-        int64_t e = first + v * CPU_LANES;
-        c[v] = (column){.h = state.rows ? scan_row_load(&state, 0, e, n) : vf_zero()};
+        int64_t e = first + v * CPU_LANES, n = cpu_min(CPU_LANES, elements - v * CPU_LANES);
+        c.h[v] = state.rows ? scan_row_load(&state, 0, e, n) : vf_zero();
+        c.decay[v] = c.cross[v] = c.gate[v] = vf_zero();
         if (each) continue;
         vf fixed = scan_row_load(&a, 0, e, n);
-        decay_of(fixed, pairs, j->log_a, &c[v].decay, &c[v].cross);
-        c[v].gate = j->gated ? gate(fixed, j->log_a) : vf_set(1.0f);
+        decay_of(fixed, pairs, j->log_a, &c.decay[v], &c.cross[v]);
+        if (j->gated) c.gate[v] = gate(fixed, c.decay[v], j->log_a);
     }
-    for (int64_t i = 0; i < j->length; i++) {
-        bool plain = !j->gated || (i == 0 && !state.rows);
-#pragma GCC unroll 4
+    for (int64_t i = 0; i < j->length;) {
+        int tokens = j->length - i >= TOKENS ? TOKENS : 1;
         for (int v = 0; v < count; v++) {
-            int64_t e = first + v * CPU_LANES;
-            vf in = scan_row_load(&x, 0, e, n);
-            if (each) {
-                vf now = scan_row_load(&a, 0, e, n);
-                decay_of(now, pairs, j->log_a, &c[v].decay, &c[v].cross);
-                if (!plain) c[v].gate = gate(now, j->log_a);
-            }
-            if (!plain) in = in * c[v].gate;
-            if (pairs) in = vf_fma(c[v].cross, vf_swap_pairs(c[v].h), in);
-            c[v].h = vf_fma(c[v].decay, c[v].h, in);
-            scan_row_store(&y, 0, e, c[v].h, n);
+            int64_t e = first + v * CPU_LANES, n = cpu_min(CPU_LANES, elements - v * CPU_LANES);
+            if (tokens == TOKENS && n == CPU_LANES)
+                run_tokens(j, &c, v, &x, &a, &y, e, CPU_LANES, i, TOKENS, each, pairs);
+            else
+                run_tokens(j, &c, v, &x, &a, &y, e, n, i, tokens, each, pairs);
         }
-        x.rows += j->x_time, y.rows += j->y_time;
-        if (each) a.rows += j->a_time;
+        x.rows += tokens * j->x_time, y.rows += tokens * j->y_time, i += tokens;
+        if (each) a.rows += tokens * j->a_time;
     }
-    if (!last.rows) return;
-#pragma GCC unroll 4
-    for (int v = 0; v < count; v++) scan_row_store(&last, 0, first + v * CPU_LANES, c[v].h, n);
-}
-
-CPU_INLINE void run_either(const job *j, int64_t batch, int64_t first, const int count, int64_t n, const bool each) {
-    if (j->pairs)
-        run_columns(j, batch, first, count, n, each, true);
-    else
-        run_columns(j, batch, first, count, n, each, false);
+    for (int v = 0; last.rows && v < count; v++)
+        scan_row_store(&last, 0, first + v * CPU_LANES, c.h[v], cpu_min(CPU_LANES, elements - v * CPU_LANES));
 }
 
 static void body(void *arg, int64_t i, int32_t worker) {
     const job *j = arg;
-    int64_t pieces = (j->columns + j->columns_a_piece - 1) / j->columns_a_piece, batch = i / pieces;
-    int64_t begin = i % pieces * j->columns_a_piece, end = cpu_min(begin + j->columns_a_piece, j->columns);
-    bool each = j->each;
+    int64_t pieces = (j->elements + j->width - 1) / j->width, batch = i / pieces, first = i % pieces * j->width;
+    int64_t n = cpu_min(j->width, j->elements - first);
     (void)worker;
-    for (int64_t at = begin; at < end; at++) {
-        int64_t first = at * COLUMNS * CPU_LANES, stop = cpu_min(first + COLUMNS * CPU_LANES, j->elements);
-        if (stop - first == COLUMNS * CPU_LANES && each)
-            run_either(j, batch, first, COLUMNS, CPU_LANES, true);
-        else if (stop - first == COLUMNS * CPU_LANES)
-            run_either(j, batch, first, COLUMNS, CPU_LANES, false);
-        else
-            for (; first < stop; first += CPU_LANES) {
-                if (each)
-                    run_either(j, batch, first, 1, cpu_min(CPU_LANES, stop - first), true);
-                else
-                    run_either(j, batch, first, 1, cpu_min(CPU_LANES, stop - first), false);
-            }
-    }
+    if (j->each && j->pairs)
+        run_columns(j, batch, first, n, true, true);
+    else if (j->each)
+        run_columns(j, batch, first, n, true, false);
+    else if (j->pairs)
+        run_columns(j, batch, first, n, false, true);
+    else
+        run_columns(j, batch, first, n, false, false);
 }
 
 /* `axis` is that of the elements. */
@@ -170,9 +176,8 @@ CPU_KERNEL(cpu_linear_recurrence) {
     if (state) j.state = rows_of(scan_state(state, out), state, 1, pairs), j.state_batch = state->strides[0];
     if (last) j.last = rows_of(scan_state(last, out), last, 1, pairs), j.last_batch = last->strides[0];
     j.elements = out->dims[2] * (pairs ? 2 : 1);
-    j.columns = (j.elements + COLUMNS * CPU_LANES - 1) / (COLUMNS * CPU_LANES);
-    j.columns_a_piece = scan_blocks_a_piece((double)j.length * 16);
-    if (j.columns < 1) return STRAND_PLUGIN_OK;
-    cpu_parallel(device, out->dims[0] * ((j.columns + j.columns_a_piece - 1) / j.columns_a_piece), body, &j);
+    j.width = COLUMNS * CPU_LANES;
+    if (j.elements < 1) return STRAND_PLUGIN_OK;
+    cpu_parallel(device, out->dims[0] * ((j.elements + j.width - 1) / j.width), body, &j);
     return STRAND_PLUGIN_OK;
 }

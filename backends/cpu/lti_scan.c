@@ -53,7 +53,7 @@ CPU_INLINE void run_complex(block *k, const int count, int64_t state, int64_t to
         pole_re[n] = vf_load(poles + 2 * n * CPU_LANES), pole_im[n] = vf_load(poles + (2 * n + 1) * CPU_LANES);
     }
     for (int64_t i = 0; i < tokens; i++) {
-        vf u = vf_load(k->drive + i * CPU_LANES), sum = vf_load(k->sums + i * CPU_LANES);
+        vf u = vf_load(k->drive + i * CPU_LANES), sum = state ? vf_load(k->sums + i * CPU_LANES) : vf_zero();
 #pragma GCC unroll 4
         for (int n = 0; n < count; n++) {
             vf a = with_in ? vf_load(in + 2 * n * CPU_LANES) * u : u;
@@ -78,7 +78,7 @@ CPU_INLINE void run_real(block *k, const int count, int64_t state, int64_t token
 #pragma GCC unroll 4
     for (int n = 0; n < count; n++) s[n] = vf_load(h + n * CPU_LANES);
     for (int64_t i = 0; i < tokens; i++) {
-        vf u = vf_load(k->drive + i * CPU_LANES), sum = vf_load(k->sums + i * CPU_LANES);
+        vf u = vf_load(k->drive + i * CPU_LANES), sum = state ? vf_load(k->sums + i * CPU_LANES) : vf_zero();
 #pragma GCC unroll 4
         for (int n = 0; n < count; n++) {
             s[n] = vf_fma(vf_load(poles + n * CPU_LANES), s[n], vf_load(in + n * CPU_LANES) * u);
@@ -120,11 +120,12 @@ CPU_INLINE void finish(const block *k, int64_t t, vf sum, vf u) {
 static void run_time(block *k, int64_t t0, int64_t tokens) {
     const job *j = k->j;
     int64_t n = 0;
+    if (!j->states) memset(k->sums, 0, sizeof k->sums);
     for (int64_t i = 0; i < tokens; i++) {
         const float *u = k->u + (t0 + i) * k->u_time;
         vf_store(k->drive + i * CPU_LANES, scan_load(u, k->n));
-        vf_store(k->sums + i * CPU_LANES, vf_zero());
-        __builtin_prefetch(u + TIME * k->u_time);
+        __builtin_prefetch(u + TIME * k->u_time, 0, 2);
+        __builtin_prefetch(k->y + (t0 + i + TIME) * k->y_time, 0, 2);
     }
     for (; n + GROUP <= j->states; n += GROUP) (j->pairs ? complex_group : real_group)(k, n, tokens);
     for (; n < j->states; n++) (j->pairs ? complex_one : real_one)(k, n, tokens);
@@ -239,9 +240,14 @@ static void run_block(block *k) {
 
 #define BLOCKS_OF_STATES 5 /* poles, in, out, h, and rows of poles */
 
+/* Floats of one of them; an odd number of vectors, so that they do not lie at the same place modulo a page. */
+static int64_t size_of(int64_t elements) {
+    return (elements | 1) * CPU_LANES;
+}
+
 static void body(void *arg, int64_t i, int32_t worker) {
     const job *j = arg;
-    int64_t size = elements(j) * CPU_LANES, pieces = (j->blocks + j->blocks_a_piece - 1) / j->blocks_a_piece;
+    int64_t size = size_of(elements(j)), pieces = (j->blocks + j->blocks_a_piece - 1) / j->blocks_a_piece;
     int64_t begin = i % pieces * j->blocks_a_piece, end = cpu_min(begin + j->blocks_a_piece, j->blocks);
     float *mine = j->scratch + (int64_t)worker * BLOCKS_OF_STATES * size;
     block k;
@@ -255,8 +261,8 @@ static void body(void *arg, int64_t i, int32_t worker) {
 }
 
 uint64_t cpu_lti_scan_scratch(const cpu_device *device, const strand_plugin_node *node) {
-    uint64_t elements = (uint64_t)node->inputs[1].dims[1] * (node->inputs[1].rank == 3 ? 2 : 1);
-    return (uint64_t)cpu_workers(device) * BLOCKS_OF_STATES * elements * CPU_LANES * sizeof(float);
+    int64_t elements = node->inputs[1].dims[1] * (node->inputs[1].rank == 3 ? 2 : 1);
+    return (uint64_t)cpu_workers(device) * BLOCKS_OF_STATES * (uint64_t)size_of(elements) * sizeof(float);
 }
 
 /* [C or 1, N(, 2)] as rows. */

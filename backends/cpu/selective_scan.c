@@ -2,13 +2,12 @@
  * at a time, while time runs; a block of CPU_LANES channels and one sequence is a piece of work of its own.
  *
  * Time runs in blocks of TIME tokens: first the steps d and d u of the block are made, then each group of states runs over it and
- * adds to y, then the skip and the gate are applied. The exponent of a decay is (d log2 e) A, the same product everywhere, so that the
+ * adds to y, which began as D u, then the gate is applied. The exponent of a decay is (d log2 e) A, the same product everywhere, so that the
  * states have the same bytes however a sequence is cut. Sequences of a few tokens (decoding) would spend their time on turning the
  * states around; they run with a lane a state, where only the sum over the states is taken in another order. */
 #include "decay.h"
 #include "kernels.h"
 #include "scans.h"
-#include "vecmath.h"
 
 #define TIME  32
 #define SHORT 4 /* tokens below which a lane is a state */
@@ -26,7 +25,7 @@ typedef struct job {
     int64_t state_batch, state_channel, last_batch, last_channel;
     int64_t length, channels, states, blocks, blocks_a_piece;
     bool softplus;
-    float *scratch; /* two blocks of states a worker */
+    float *scratch; /* A and the states of one block a worker */
 } job;
 
 /* What one block of channels works on. */
@@ -42,32 +41,36 @@ static inline float *place(const sequence *s, const block *k, int64_t t) {
     return s->at + k->batch * s->batch + t * s->time + k->first;
 }
 
-/* d and d u of tokens [t0, t0 + tokens), and what the next block of time will read is asked for. */
+/* Asks for what token t + TIME will want, to lie in the second cache: rows are far apart, and the first one has few places for them. */
+CPU_INLINE void ask(const sequence *s, const block *k, int64_t t) {
+    if (s->at) __builtin_prefetch(place(s, k, t + TIME), 0, 2);
+}
+
+/* d and d u of tokens [t0, t0 + tokens), and y = D u to begin with. */
 CPU_INLINE void make_steps(block *k, int64_t t0, int64_t tokens) {
     const job *j = k->j;
-    vf bias = j->bias ? scan_load(j->bias + k->first, k->n) : vf_zero();
+    vf bias = j->bias ? scan_load(j->bias + k->first, k->n) : vf_zero(), skip = j->skip ? scan_load(j->skip + k->first, k->n) : vf_zero();
     for (int64_t i = 0; i < tokens; i++) {
-        const float *dt = place(&j->dt, k, t0 + i), *u = place(&j->u, k, t0 + i);
-        vf d = scan_load(dt, k->n) + bias;
-        __builtin_prefetch(dt + TIME * j->dt.time);
-        __builtin_prefetch(u + TIME * j->u.time);
+        vf d = scan_load(place(&j->dt, k, t0 + i), k->n) + bias, u = scan_load(place(&j->u, k, t0 + i), k->n);
+        ask(&j->dt, k, t0 + i);
+        ask(&j->u, k, t0 + i);
+        ask(&j->y, k, t0 + i);
+        ask(&j->z, k, t0 + i);
         if (j->softplus) d = scan_softplus(d);
         vf_store(k->step + i * CPU_LANES, d * CPU_LOG2_E);
-        vf_store(k->drive + i * CPU_LANES, d * scan_load(u, k->n));
+        vf_store(k->drive + i * CPU_LANES, d * u);
+        vf_store(k->y + i * CPU_LANES, j->skip ? skip * u : vf_zero());
     }
 }
 
-/* y += D u, and the gate. */
+/* The gate. */
 CPU_INLINE void finish(const block *k, int64_t t0, int64_t tokens) {
     const job *j = k->j;
-    vf skip = j->skip ? scan_load(j->skip + k->first, k->n) : vf_zero();
     for (int64_t i = 0; i < tokens; i++) {
         vf y = vf_load(k->y + i * CPU_LANES);
-        if (j->skip) y = vf_fma(skip, scan_load(place(&j->u, k, t0 + i), k->n), y);
         if (j->z.at) {
-            const float *z = place(&j->z, k, t0 + i);
-            __builtin_prefetch(z + TIME * j->z.time);
-            y = y * vf_silu(scan_load(z, k->n));
+            vf z = scan_load(place(&j->z, k, t0 + i), k->n);
+            y = y * z / (1.0f + vf_exp2(z * -CPU_LOG2_E));
         }
         scan_store(place(&j->y, k, t0 + i), y, k->n);
     }
@@ -85,7 +88,7 @@ CPU_INLINE void run_states(block *k, const int count, const float *a, float *h, 
     for (int n = 0; n < count; n++) s[n] = vf_load(h + n * CPU_LANES);
     for (int64_t i = 0; i < tokens; i++, b += j->b.time, c += j->c.time) {
         vf step = vf_load(k->step + i * CPU_LANES), drive = vf_load(k->drive + i * CPU_LANES);
-        vf sum[2] = {state ? vf_load(k->y + i * CPU_LANES) : vf_zero(), vf_zero()};
+        vf sum[2] = {vf_load(k->y + i * CPU_LANES), vf_zero()};
 #pragma GCC unroll 16
         for (int n = 0; n < count; n++) {
             vf decay = vf_exp2(step * vf_load(a + n * CPU_LANES));
@@ -108,23 +111,24 @@ RUN_STATES(4)
 RUN_STATES(2)
 RUN_STATES(1)
 
+static void run_time(block *k, const float *a, float *h, int64_t t0, int64_t tokens) {
+    int64_t states = k->j->states, n = 0;
+    make_steps(k, t0, tokens);
+    for (; n + 16 <= states; n += 16) run_16(k, a, h, n, t0, tokens);
+    if (states & 8) run_8(k, a, h, n, t0, tokens), n += 8;
+    if (states & 4) run_4(k, a, h, n, t0, tokens), n += 4;
+    if (states & 2) run_2(k, a, h, n, t0, tokens), n += 2;
+    if (states & 1) run_1(k, a, h, n, t0, tokens);
+    finish(k, t0, tokens);
+}
+
 static void run_long(block *k, float *a, float *h) {
     const job *j = k->j;
     const scan_rows from = {j->state ? j->state + k->batch * j->state_batch : NULL, j->state_channel, 1, 1};
+    const scan_rows to = {j->last ? j->last + k->batch * j->last_batch : NULL, j->last_channel, 1, 1};
     scan_turn(a, &j->a, k->first, k->n, j->states, 0);
     scan_turn(h, &from, k->first, k->n, j->states, 0);
-    for (int64_t t0 = 0; t0 < j->length; t0 += TIME) {
-        int64_t tokens = cpu_min(TIME, j->length - t0), n = 0;
-        make_steps(k, t0, tokens);
-        if (!j->states) memset(k->y, 0, sizeof k->y);
-        for (; n + 16 <= j->states; n += 16) run_16(k, a, h, n, t0, tokens);
-        if (j->states & 8) run_8(k, a, h, n, t0, tokens), n += 8;
-        if (j->states & 4) run_4(k, a, h, n, t0, tokens), n += 4;
-        if (j->states & 2) run_2(k, a, h, n, t0, tokens), n += 2;
-        if (j->states & 1) run_1(k, a, h, n, t0, tokens);
-        finish(k, t0, tokens);
-    }
-    const scan_rows to = {j->last ? j->last + k->batch * j->last_batch : NULL, j->last_channel, 1, 1};
+    for (int64_t t0 = 0; t0 < j->length; t0 += TIME) run_time(k, a, h, t0, cpu_min(TIME, j->length - t0));
     if (to.rows) scan_turn_back(&to, h, k->first, k->n, j->states);
 }
 
@@ -135,37 +139,62 @@ CPU_INLINE vf step_channel(const float *a, const float *from, float *to, const f
     vf sum = vf_zero(), s = vf_set(step), d = vf_set(drive);
     for (int64_t n = 0; n < states; n += CPU_LANES) {
         int64_t some = cpu_min(CPU_LANES, states - n);
-        vf h = from ? scan_load(from + n, some) : vf_zero();
-        h = vf_fma(vf_exp2(s * scan_load(a + n, some)), h, d * scan_load(b + n, some));
+        vf h = scan_load(b + n, some) * d;
+        if (from) h = vf_fma(vf_exp2(s * scan_load(a + n, some)), scan_load(from + n, some), h);
         scan_store(to + n, h, some);
         sum = vf_fma(h, scan_load(c + n, some), sum);
     }
     return sum;
 }
 
+/* Where the states of channels stand: at + i * stride, or nowhere. */
+typedef struct states {
+    float *at;
+    int64_t stride;
+} states;
+
+/* A whole block with a state a lane: the usual case, without branches. */
+CPU_INLINE void step_block(const float *a, int64_t a_stride, states from, states to, vf b, vf c, const float *step, const float *drive, vf rows[CPU_LANES],
+                           const bool fresh) {
+#pragma GCC unroll 16
+    for (int i = 0; i < CPU_LANES; i++) {
+        vf h = b * vf_set(drive[i]);
+        if (!fresh) h = vf_fma(vf_exp2(vf_set(step[i]) * vf_load(a + i * a_stride)), vf_load(from.at + i * from.stride), h);
+        vf_store(to.at + i * to.stride, h);
+        rows[i] = h * c;
+    }
+}
+
+static void step_channels(const block *k, int64_t t, states from, states to, vf rows[CPU_LANES]) {
+    const job *j = k->j;
+    const float *b = j->b.at + k->batch * j->b.batch + t * j->b.time, *c = j->c.at + k->batch * j->c.batch + t * j->c.time;
+    const float *a = j->a.rows + k->first * j->a.stride, *step = k->step + t * CPU_LANES, *drive = k->drive + t * CPU_LANES;
+    if (k->n == CPU_LANES && j->states == CPU_LANES) {
+        if (from.at)
+            step_block(a, j->a.stride, from, to, vf_load(b), vf_load(c), step, drive, rows, false);
+        else
+            step_block(a, j->a.stride, from, to, vf_load(b), vf_load(c), step, drive, rows, true);
+        return;
+    }
+    for (int i = 0; i < CPU_LANES; i++) {
+        rows[i] = vf_zero();
+        if (i >= k->n) continue;
+        rows[i] = step_channel(a + i * j->a.stride, from.at ? from.at + i * from.stride : NULL, to.at + i * to.stride, b, c, j->states, step[i], drive[i]);
+    }
+}
+
 /* The states stay in h, a row a channel, between the tokens; the last token writes them out if that is asked for. */
 static void run_short(block *k, float *h) {
     const job *j = k->j;
-    const float *from = j->state ? j->state + k->batch * j->state_batch + k->first * j->state_channel : NULL;
-    float *last = j->last ? j->last + k->batch * j->last_batch + k->first * j->last_channel : NULL;
-    int64_t from_stride = j->state_channel;
+    const states inner = {h, j->states}, last = {j->last ? j->last + k->batch * j->last_batch + k->first * j->last_channel : NULL, j->last_channel};
+    states from = {j->state ? j->state + k->batch * j->state_batch + k->first * j->state_channel : NULL, j->state_channel};
     make_steps(k, 0, j->length);
     for (int64_t t = 0; t < j->length; t++) {
-        const float *b = j->b.at + k->batch * j->b.batch + t * j->b.time, *c = j->c.at + k->batch * j->c.batch + t * j->c.time;
-        bool out = t == j->length - 1 && last;
-        float *to = out ? last : h;
-        int64_t to_stride = out ? j->last_channel : j->states;
+        states to = t == j->length - 1 && last.at ? last : inner;
         vf rows[CPU_LANES];
-        for (int i = 0; i < CPU_LANES; i++) {
-            if (i >= k->n) {
-                rows[i] = vf_zero();
-                continue;
-            }
-            rows[i] = step_channel(j->a.rows + (k->first + i) * j->a.stride, from ? from + i * from_stride : NULL, to + i * to_stride, b, c,
-                                   j->states, k->step[t * CPU_LANES + i], k->drive[t * CPU_LANES + i]);
-        }
-        vf_store(k->y + t * CPU_LANES, scan_sums_of_rows(rows));
-        from = to, from_stride = to_stride;
+        step_channels(k, t, from, to, rows);
+        vf_store(k->y + t * CPU_LANES, vf_load(k->y + t * CPU_LANES) + scan_sums_of_rows(rows));
+        from = to;
     }
     finish(k, 0, j->length);
 }

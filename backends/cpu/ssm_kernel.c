@@ -47,7 +47,7 @@ typedef struct job {
 typedef struct tables {
     double *log_re, *log_im, *c_re, *c_im, *shift, *z_re, *z_im, *w_re, *w_im;
     float *powers; /* [states][re, im][BLOCK] */
-    float *starts; /* [ROWS][states][re, im] */
+    float *starts; /* [ROWS][re, im][states] */
 } tables;
 
 static uint64_t table_bytes(int64_t states) {
@@ -103,8 +103,9 @@ static void fill_powers(float *to, cn pole) {
     }
 }
 
-/* All that does not depend on t. */
-static void prepare_poles(const job *j, const tables *t, int64_t channel) {
+/* All that does not depend on t. Is any pole a swift one? */
+static bool prepare_poles(const job *j, const tables *t, int64_t channel) {
+    bool swift = false;
     for (int64_t n = 0; n < j->states; n++) {
         const float *p = j->poles + channel * j->pole_channel + n * j->pole_state;
         const float *c = j->coefficients + channel * j->coefficient_channel + n * j->coefficient_state;
@@ -123,9 +124,12 @@ static void prepare_poles(const job *j, const tables *t, int64_t channel) {
         t->log_re[n] = logarithm.re, t->log_im[n] = logarithm.im;
         t->c_re[n] = coefficient.re, t->c_im[n] = coefficient.im;
         fill_powers(t->powers + n * 2 * BLOCK, value);
-        cn far = exponential((cn){BLOCK * logarithm.re, BLOCK * logarithm.im});
+        cn far = value;
+        for (int i = 1; i < BLOCK; i *= 2) far = product(far, far);
         t->w_re[n] = far.re, t->w_im[n] = far.im;
+        swift = swift || logarithm.re > SWIFT;
     }
+    return swift;
 }
 
 /* The pairs for a block that begins at tap t0, from the logarithms. */
@@ -138,13 +142,16 @@ static void begin_anew(const job *j, const tables *t, int64_t t0, bool swift_onl
 }
 
 /* The pairs of one row of the product, rounded; then on to the next block. */
-static void take_row(const job *j, const tables *t, float *row) {
+static void take_row(const job *j, const tables *t, float *restrict row) {
+    double *restrict z_re = t->z_re, *restrict z_im = t->z_im;
+    const double *restrict w_re = t->w_re, *restrict w_im = t->w_im;
+    float *restrict row_im = row + j->states;
     for (int64_t n = 0; n < j->states; n++) {
-        double re = t->z_re[n], im = t->z_im[n];
-        row[2 * n] = (float)re;
-        row[2 * n + 1] = (float)im;
-        t->z_re[n] = re * t->w_re[n] - im * t->w_im[n];
-        t->z_im[n] = re * t->w_im[n] + im * t->w_re[n];
+        double re = z_re[n], im = z_im[n];
+        row[n] = (float)re;
+        row_im[n] = (float)im;
+        z_re[n] = re * w_re[n] - im * w_im[n];
+        z_im[n] = re * w_im[n] + im * w_re[n];
     }
 }
 
@@ -162,7 +169,7 @@ CPU_INLINE void multiply(const tables *t, const int rows, int64_t states, int co
         for (int v = 0; v < VECTORS; v++) re[v] = vf_load(powers + v * CPU_LANES);
 #pragma GCC unroll 6
         for (int m = 0; m < rows; m++) {
-            vf z = vf_set(starts[(m * states + n) * 2]);
+            vf z = vf_set(starts[m * 2 * states + n]);
 #pragma GCC unroll 4
             for (int v = 0; v < VECTORS; v++) acc[m][v] = vf_fma(z, re[v], acc[m][v]);
         }
@@ -170,7 +177,7 @@ CPU_INLINE void multiply(const tables *t, const int rows, int64_t states, int co
         for (int v = 0; v < VECTORS; v++) im[v] = vf_load(powers + BLOCK + v * CPU_LANES);
 #pragma GCC unroll 6
         for (int m = 0; m < rows; m++) {
-            vf z = vf_set(starts[(m * states + n) * 2 + 1]);
+            vf z = vf_set(starts[(m * 2 + 1) * states + n]);
 #pragma GCC unroll 4
             for (int v = 0; v < VECTORS; v++) acc[m][v] = vf_fnma(z, im[v], acc[m][v]);
         }
@@ -202,12 +209,12 @@ static void body(void *arg, int64_t i, int32_t worker) {
     int64_t start = piece * PIECE, end = cpu_min(start + PIECE, j->end), t0 = start;
     tables t = tables_at(j->scratch + (uint64_t)worker * j->scratch_bytes, j->states);
     float sums[ROWS * BLOCK] __attribute__((aligned(CPU_ALIGN)));
-    prepare_poles(j, &t, channel);
+    bool swift = prepare_poles(j, &t, channel);
     begin_anew(j, &t, start, false);
     while (t0 < end) {
         int64_t left = (end - t0 + BLOCK - 1) / BLOCK, rows = left >= ROWS ? ROWS : 1;
         for (int64_t m = 0; m < rows; m++) {
-            begin_anew(j, &t, t0 + m * BLOCK, true);
+            if (swift) begin_anew(j, &t, t0 + m * BLOCK, true);
             take_row(j, &t, t.starts + m * j->states * 2);
         }
         if (t0 + rows * BLOCK > j->begin) {

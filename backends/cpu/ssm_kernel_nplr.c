@@ -25,6 +25,16 @@ static cn quotient(cn a, cn b) {
     return (cn){(a.re * b.re + a.im * b.im) / n, (a.im * b.re - a.re * b.im) / n};
 }
 
+CPU_INLINE vd vd_fma(vd a, vd b, vd c) {
+#if CPU_LANES == 16
+    return (vd)_mm512_fmadd_pd((__m512d)a, (__m512d)b, (__m512d)c);
+#elif CPU_LANES == 8
+    return (vd)_mm256_fmadd_pd((__m256d)a, (__m256d)b, (__m256d)c);
+#else
+    return a * b + c;
+#endif
+}
+
 /* ---- the inverse transform ---- */
 
 /* Complex transforms of `size` points: of a power of two directly, of another size as a convolution with a chirp, through `padded`. */
@@ -182,14 +192,15 @@ static void sums_at(const double *poles, int64_t states, vd y, vd re[SUMS], vd i
     vd alpha_re[SUMS] = {{0}}, alpha_im[SUMS] = {{0}}, beta_re[SUMS] = {{0}}, beta_im[SUMS] = {{0}}, square = y * y;
     for (int64_t n = 0; n < states; n++, poles += POLE) {
         vd d_re = poles[0] - square, d_im = poles[1] * y; /* the conjugate of the denominator is d_re + i d_im */
-        vd scale = 1.0 / (d_re * d_re + d_im * d_im);
+        vd scale = 1.0 / vd_fma(d_re, d_re, d_im * d_im);
         vd g_re = d_re * scale, g_im = d_im * scale;
 #pragma GCC unroll 4
         for (int s = 0; s < SUMS; s++) {
-            alpha_re[s] += poles[2 + 2 * s] * g_re;
-            alpha_im[s] += poles[2 + 2 * s] * g_im;
-            beta_re[s] += poles[3 + 2 * s] * g_re;
-            beta_im[s] += poles[3 + 2 * s] * g_im;
+            vd alpha = vd_set(poles[2 + 2 * s]), beta = vd_set(poles[3 + 2 * s]);
+            alpha_re[s] = vd_fma(alpha, g_re, alpha_re[s]);
+            alpha_im[s] = vd_fma(alpha, g_im, alpha_im[s]);
+            beta_re[s] = vd_fma(beta, g_re, beta_re[s]);
+            beta_im[s] = vd_fma(beta, g_im, beta_im[s]);
         }
     }
     for (int s = 0; s < SUMS; s++) {

@@ -305,7 +305,7 @@ const op_row op_rows_scans[] = {
     {STRAND_OP_SSM_KERNEL_COMPANION, 1, "ssm_kernel_companion", 3, 3, 0, 0, 0, 1e-5f, kernel_companion_shape, first_axis, kernel_companion_work, 0, 0},
     {STRAND_OP_LTI_SCAN, 1, "lti_scan", 2, 6, PARAMS(strand_op_lti_scan), 1, 0, 1e-5f, lti_shape, lti_axis, lti_work, 2, 32},
     {STRAND_OP_LINEAR_RECURRENCE, 1, "linear_recurrence", 2, 3, PARAMS(strand_op_linear_recurrence), 1, 0, 1e-5f, recurrence_shape, recurrence_axis, light_work, 2, 4},
-    {STRAND_OP_COMPANION_SCAN, 1, "companion_scan", 3, 7, PARAMS(strand_op_companion_scan), 8, 0, 1e-5f, companion_shape, companion_axis, companion_work, 2, 64},
+    {STRAND_OP_COMPANION_SCAN, 1, "companion_scan", 3, 7, PARAMS(strand_op_companion_scan), 8, 0, 2e-5f, companion_shape, companion_axis, companion_work, 2, 64},
     {STRAND_OP_SELECTIVE_SCAN, 1, "selective_scan", 5, 9, PARAMS(strand_op_selective_scan), 1 | 2 | 64, 0, 1e-5f, selective_shape, selective_axis, selective_work, 2, 256},
 };
 const uint32_t op_n_scans = N_OF(op_rows_scans);
