@@ -344,7 +344,8 @@ typedef struct strand_op_top_k {
 /* ---- convolutions and transforms --------------------------------------------------------------------------------------------- */
 
 /* y[o, t] = act(bias[o] + sum_{i, j} weight[o, i, j] x[i, t stride + j dilation - pad_left]), zeros outside (cross-correlation).
- * L' = (L + pad_left + pad_right - dilation (K - 1) - 1) / stride + 1; over a free length L' must be L. */
+ * L' = (L + pad_left + pad_right - dilation (K - 1) - 1) / stride + 1; over a free length L' must be L. Padding is
+ * not negative. The activation is one without parameters. */
 typedef struct strand_op_conv1d {
     int64_t stride, dilation, groups, pad_left, pad_right;
     uint32_t activation;

@@ -26,6 +26,7 @@
 #define CPU_SHAPES(X)
 
 #define CPU_CONVOLUTIONS(X)                                                                                     \
+    X(STRAND_OP_CONV1D, conv1d, cpu_conv1d_scratch, NULL, NULL) \
     X(STRAND_OP_SHORT_CONV, short_conv, NULL, NULL, NULL)                                                       \
     X(STRAND_OP_LONG_CONV, long_conv, cpu_long_conv_scratch, cpu_long_conv_prepare_size, cpu_long_conv_prepare) \
     X(STRAND_OP_FFT, fft, cpu_fft_scratch, NULL, NULL)                                                          \
@@ -74,6 +75,7 @@
 CPU_TABLE(CPU_DECLARE)
 
 uint64_t cpu_matmul_scratch(const cpu_device *device, const strand_plugin_node *node);
+uint64_t cpu_conv1d_scratch(const cpu_device *device, const strand_plugin_node *node);
 uint64_t cpu_rotary_scratch(const cpu_device *device, const strand_plugin_node *node);
 uint64_t cpu_attention_scratch(const cpu_device *device, const strand_plugin_node *node);
 uint64_t cpu_ssm_kernel_diagonal_scratch(const cpu_device *device, const strand_plugin_node *node);

@@ -124,6 +124,58 @@ static bool fft_axis(const op_shape *in, uint32_t n, const op_shape *out, const 
     return axis < out->rank - (pairs_out ? 2 : 1);
 }
 
+/* ---- convolutions of any stride ---- */
+
+#define REACH ((int64_t)1 << 40) /* extents and taps beyond this are mistakes, and may overflow */
+
+/* The positions between the first tap and the last, or -1 where that is too many. */
+static int64_t conv1d_reach(const strand_op_conv1d *p, int64_t taps) {
+    return taps < 1 || taps > REACH || p->dilation < 1 || p->dilation > REACH / taps ? -1 : (taps - 1) * p->dilation;
+}
+
+static strand_status conv1d_shape(const op_shape *in, uint32_t n, const void *params, op_shape *out, error *e) {
+    const strand_op_conv1d *p = params;
+    const op_shape *x = &in[0], *w = &in[1];
+    if (x->dtype != STRAND_F32 || x->rank != 3 || x->dims[1].kind != OP_DIM_FIXED) return bad(e, "x must be F32, [batch, channels, length]");
+    if (w->dtype != STRAND_F32 || w->rank != 3 || w->dims[0].kind != OP_DIM_FIXED || w->dims[1].kind != OP_DIM_FIXED || w->dims[2].kind != OP_DIM_FIXED)
+        return bad(e, "the weight must be F32, [outputs, channels / groups, taps]");
+    int64_t reach = conv1d_reach(p, w->dims[2].size), ins = x->dims[1].size, outs = w->dims[0].size;
+    if (reach < 0) return bad(e, "the weight needs taps, the dilation must be at least 1, and both together reach no further than 2^40");
+    if (p->stride < 1 || p->stride > REACH || p->pad_left < 0 || p->pad_left > REACH || p->pad_right < 0 || p->pad_right > REACH)
+        return bad(e, "the stride must be at least 1 and the padding at least 0");
+    if (outs < 1 || p->groups < 1 || p->groups > ins || ins % p->groups || outs % p->groups || w->dims[1].size != ins / p->groups)
+        return bad(e, "groups must divide the channels of x, of which the weight has one group's, and the outputs");
+    if (!vector_or_absent(in, n, 2, w->dims[0])) return bad(e, "the bias must be F32, [outputs]");
+    if (!known_function(p->activation, 0, 0)) return bad(e, "unknown activation, or one with parameters");
+    op_dim length = x->dims[2];
+    if (length.kind == OP_DIM_FIXED) {
+        if (length.size > REACH || length.size + p->pad_left + p->pad_right <= reach) return bad(e, "the taps reach further than x and its padding");
+        length.size = (length.size + p->pad_left + p->pad_right - reach - 1) / p->stride + 1;
+    } else if (p->stride != 1 || p->pad_left + p->pad_right != reach) {
+        return bad(e, "over a free length the stride must be 1 and the padding dilation * (taps - 1)");
+    }
+    *out = (op_shape){STRAND_F32, 3, {x->dims[0], w->dims[0], length}};
+    return STRAND_OK;
+}
+
+/* Along the length only where a result's interval is one of x: without stride, and where every result meets x. */
+static bool conv1d_axis(const op_shape *in, uint32_t n, const op_shape *out, const void *params, int axis, op_axis_rule *rules) {
+    const strand_op_conv1d *p = params;
+    int64_t reach = conv1d_reach(p, in[1].dims[2].size);
+    (void)out;
+    all_whole(rules, n);
+    if (axis == 0) rules[0] = (op_axis_rule){0, 0, 0};
+    if (axis == 1) rules[1] = (op_axis_rule){0, 0, 0};
+    if (axis == 1 && present(in, n, 2)) rules[2] = (op_axis_rule){0, 0, 0};
+    if (axis == 2) rules[0] = (op_axis_rule){2, p->pad_left, reach - p->pad_left};
+    return axis < 2 || (p->stride == 1 && p->pad_left <= reach && p->pad_right <= reach);
+}
+
+static double conv1d_work(const op_shape *in, const op_shape *out, const void *params) {
+    (void)params;
+    return 2 * (double)in[1].dims[1].size * (double)in[1].dims[2].size * elements(out);
+}
+
 /* ---- generators ---- */
 
 static strand_status positions_shape(const op_shape *in, uint32_t n, const void *params, op_shape *out, error *e) {
@@ -170,5 +222,6 @@ const op_row op_rows_convolutions[] = {
     {STRAND_OP_FFT, 1, "fft", 1, 1, PARAMS(strand_op_fft), 0, 0, 2e-6f, fft_shape, fft_axis, long_conv_work},
     {STRAND_OP_POSITIONS, 1, "positions", 0, 0, PARAMS(strand_op_positions), 0, 0, 1e-6f, positions_shape, positions_axis, light_work},
     {STRAND_OP_DECAY_WINDOW, 1, "decay_window", 2, 2, PARAMS(strand_op_decay_window), 1, 0, 2e-6f, decay_shape, decay_axis, light_work},
+    {STRAND_OP_CONV1D, 1, "conv1d", 2, 3, PARAMS(strand_op_conv1d), 0, 0, 5e-6f, conv1d_shape, conv1d_axis, conv1d_work, 0, 0},
 };
 const uint32_t op_n_convolutions = N_OF(op_rows_convolutions);

@@ -28,6 +28,7 @@ static const struct {
     {22, 1, "block_diagonal"},
     {23, 1, "grouped_matmul"},
     {24, 1, "top_k"},
+    {25, 1, "conv1d"},
     {26, 1, "fft"},
     {27, 1, "rotary"},
     {28, 1, "attention"},

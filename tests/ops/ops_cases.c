@@ -6,6 +6,7 @@
 #define SETS(X) \
     X(first) \
     X(matrix_state) \
+    X(conv1d) \
     X(attention) \
     X(scans) \
     X(convolutions) \
