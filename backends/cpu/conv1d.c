@@ -1,7 +1,7 @@
 /* conv1d.c - CONV1D: an implicit product of the weights with shifted rows of x.
  *
- * Time lies in lanes. A piece of work is BLOCK results of some channels of one group (or all of some small groups): it lays the rows of
- * x that it needs out in its own memory, padded, so that what tap j of row i meets is one run of floats. Without much reach that is
+ * Time lies in lanes. A piece of work is some channels of one group (or all of some small groups) over a stretch of time, BLOCK by BLOCK:
+ * it lays the rows of x that it needs out in its own memory, padded, so that what tap j of row i meets is one run of floats. Without much reach that is
  * one copy of the row for each remainder of the stride; else, one for each tap. Register blocks of channels by vectors of time
  * then go through rows and taps. Weights are packed once, [channels of a register block] for each row and tap.
  *
@@ -24,7 +24,8 @@ typedef struct job {
     int64_t first, channels;                    /* the tile's channels [first, first + channels) */
     int64_t ld, phase, turn;                    /* floats of a row laid out, of one remainder of it; rows of a turn */
     bool by_tap;
-    int64_t group0, groups, groups_each, outs_each; /* groups that the tile touches; a piece: so many groups, or channels of one */
+    int64_t group0, groups;                     /* that the tile touches */
+    int64_t groups_each, outs_each, tokens_each; /* of a piece: so many groups, or channels of one; in both, tokens */
     int64_t blocks, spans, parts;               /* pieces along time, groups, channels of a group */
     float *weights, *rows;
     int64_t *offsets;                           /* [taps]: where the run of a tap begins in its row */
@@ -37,13 +38,14 @@ static int64_t rounded(int64_t n, int64_t to) {
 
 /* ---- the register block ---- */
 
-/* channels x vectors results: c += sum over rows i < n and taps of weights[i][tap][channel] x[i][offset[tap] + lane]. */
-CPU_INLINE void block(int channels, int vectors, const float *w, const float *x, int64_t ld, const int64_t *offsets, int64_t taps, int64_t n, float *c, int64_t c_stride) {
+/* channels x vectors results: c = (start, one number a channel, or c itself where that is NULL)
+ * + sum over rows i < n and taps of weights[i][tap][channel] x[i][offset[tap] + lane]. */
+CPU_INLINE void block(int channels, int vectors, const float *w, const float *x, int64_t ld, const int64_t *offsets, int64_t taps, int64_t n, const float *start, float *c, int64_t c_stride) {
     vf sum[CHANNELS][8];
 #pragma GCC unroll 8
     for (int r = 0; r < channels; r++)
 #pragma GCC unroll 8
-        for (int v = 0; v < vectors; v++) sum[r][v] = vf_load(c + r * c_stride + v * CPU_LANES);
+        for (int v = 0; v < vectors; v++) sum[r][v] = start ? vf_set(start[r]) : vf_load(c + r * c_stride + v * CPU_LANES);
     for (int64_t i = 0; i < n; i++, x += ld)
 #pragma GCC unroll 1
         for (int64_t j = 0; j < taps; j++, w += channels) {
@@ -64,11 +66,11 @@ CPU_INLINE void block(int channels, int vectors, const float *w, const float *x,
         for (int v = 0; v < vectors; v++) vf_store(c + r * c_stride + v * CPU_LANES, sum[r][v]);
 }
 
-typedef void block_fn(const float *w, const float *x, int64_t ld, const int64_t *offsets, int64_t taps, int64_t n, float *c, int64_t c_stride);
+typedef void block_fn(const float *w, const float *x, int64_t ld, const int64_t *offsets, int64_t taps, int64_t n, const float *start, float *c, int64_t c_stride);
 #define BLOCK_FN(channels, vectors)                                                                                            \
     static void block_##channels##_##vectors(const float *w, const float *x, int64_t ld, const int64_t *offsets, int64_t taps, \
-                                             int64_t n, float *c, int64_t c_stride) {                                         \
-        block(channels, vectors, w, x, ld, offsets, taps, n, c, c_stride);                                                     \
+                                             int64_t n, const float *start, float *c, int64_t c_stride) {                     \
+        block(channels, vectors, w, x, ld, offsets, taps, n, start, c, c_stride);                                              \
     }
 #if CPU_LANES == 16 || defined(__aarch64__)
 #define WIDE_8 2
@@ -102,18 +104,18 @@ static int64_t together(int64_t n) {
 }
 
 /* `channels` (8, 4, 2 or 1) rows of the result over n tokens. The last vector goes through memory of its own. */
-static void channel_block(const job *j, int64_t channels, const float *w, const float *x, int64_t rows, int64_t n, float *c, int64_t c_stride) {
+static void channel_block(const job *j, int64_t channels, const float *w, const float *x, int64_t rows, int64_t n, const float *start, float *c, int64_t c_stride) {
     static const int64_t widths[] = {[8] = WIDE_8, [4] = WIDE_4, [2] = WIDE_2, [1] = WIDE_1};
     block_fn *const big = channels == 1 ? block_1_8 : wide[channels];
     block_fn *const one = channels == 8 ? narrow_8 : channels == 4 ? block_4_1 : channels == 2 ? block_2_1 : block_1_1;
     int64_t t = 0, width = widths[channels] * CPU_LANES;
-    for (; t + width <= n; t += width) big(w, x + t, j->ld, j->offsets, j->taps, rows, c + t, c_stride);
-    for (; t + CPU_LANES <= n; t += CPU_LANES) one(w, x + t, j->ld, j->offsets, j->taps, rows, c + t, c_stride);
+    for (; t + width <= n; t += width) big(w, x + t, j->ld, j->offsets, j->taps, rows, start, c + t, c_stride);
+    for (; t + CPU_LANES <= n; t += CPU_LANES) one(w, x + t, j->ld, j->offsets, j->taps, rows, start, c + t, c_stride);
     if (t == n) return;
     float last[CHANNELS * CPU_LANES] = {0};
     size_t bytes = (size_t)(n - t) * sizeof *c;
-    for (int64_t r = 0; r < channels; r++) memcpy(last + r * CPU_LANES, c + r * c_stride + t, bytes);
-    one(w, x + t, j->ld, j->offsets, j->taps, rows, last, CPU_LANES);
+    for (int64_t r = 0; r < channels && !start; r++) memcpy(last + r * CPU_LANES, c + r * c_stride + t, bytes);
+    one(w, x + t, j->ld, j->offsets, j->taps, rows, start, last, CPU_LANES);
     for (int64_t r = 0; r < channels; r++) memcpy(c + r * c_stride + t, last + r * CPU_LANES, bytes);
 }
 
@@ -182,12 +184,10 @@ static float *result_at(const job *j, int64_t b, int64_t o, int64_t t) {
     return cpu_f32(out) + b * out->strides[0] + (o - j->first) * out->strides[1] + t;
 }
 
-static void begin_rows(const job *j, int64_t b, int64_t o, int64_t end, int64_t t, int64_t n) {
+/* What the results of n channels from o on begin with. */
+static void begin(const job *j, int64_t o, int64_t n, float start[CHANNELS]) {
     const strand_plugin_tensor *bias = cpu_input(j->node, 2);
-    for (; o < end; o++) {
-        float value = bias ? cpu_f32(bias)[(o - bias->origin[0]) * (bias->dims[0] > 1 ? bias->strides[0] : 1)] : 0, *c = result_at(j, b, o, t);
-        for (int64_t i = 0; i < n; i++) c[i] = value;
-    }
+    for (int64_t r = 0; r < n; r++) start[r] = bias ? cpu_f32(bias)[(o + r - bias->origin[0]) * (bias->dims[0] > 1 ? bias->strides[0] : 1)] : 0;
 }
 
 /* Channels [from, to) of group g, tokens [t, t + n) of the tile. */
@@ -195,7 +195,6 @@ static void group_part(const job *j, int64_t b, int64_t g, int64_t from, int64_t
     const strand_plugin_tensor *x = &j->node->inputs[0], *out = &j->node->outputs[0];
     int64_t group_from, group_to;
     group_channels(j, g, &group_from, &group_to);
-    begin_rows(j, b, from, to, t, n);
     for (int64_t i = 0; i < j->ins; i += j->turn) {
         int64_t some = cpu_min(j->turn, j->ins - i);
         for (int64_t c = 0; c < some; c++) {
@@ -205,7 +204,9 @@ static void group_part(const job *j, int64_t b, int64_t g, int64_t from, int64_t
         for (int64_t o = from; o < to;) {
             int64_t many = together(group_to - o);
             const float *w = j->weights + ((o - j->first) * j->ins + i * many) * j->taps;
-            channel_block(j, many, w, rows, some, n, result_at(j, b, o, t), out->strides[1]);
+            float start[CHANNELS];
+            begin(j, o, many, start);
+            channel_block(j, many, w, rows, some, n, i ? NULL : start, result_at(j, b, o, t), out->strides[1]);
             o += many;
         }
     }
@@ -215,13 +216,13 @@ static void group_part(const job *j, int64_t b, int64_t g, int64_t from, int64_t
 static void body(void *arg, int64_t i, int32_t worker) {
     const job *j = arg;
     float *rows = j->rows + worker * j->rows_each;
-    int64_t part = i % j->parts, t = i / j->parts % j->blocks * BLOCK, span = i / j->parts / j->blocks % j->spans, b = i / j->parts / j->blocks / j->spans;
-    int64_t end = cpu_min(j->group0 + (span + 1) * j->groups_each, j->group0 + j->groups);
+    int64_t part = i % j->parts, first = i / j->parts % j->blocks * j->tokens_each, span = i / j->parts / j->blocks % j->spans, b = i / j->parts / j->blocks / j->spans;
+    int64_t end = cpu_min(j->group0 + (span + 1) * j->groups_each, j->group0 + j->groups), last = cpu_min(first + j->tokens_each, j->tokens);
     for (int64_t g = j->group0 + span * j->groups_each; g < end; g++) {
         int64_t from, to;
         group_channels(j, g, &from, &to);
         from += part * j->outs_each;
-        if (from < to) group_part(j, b, g, from, cpu_min(from + j->outs_each, to), t, cpu_min(BLOCK, j->tokens - t), rows);
+        for (int64_t t = first; t < last && from < to; t += BLOCK) group_part(j, b, g, from, cpu_min(from + j->outs_each, to), t, cpu_min(BLOCK, last - t), rows);
     }
 }
 
@@ -248,10 +249,12 @@ static job job_of(const strand_plugin_node *node) {
     j.groups = (j.first + j.channels - 1) / j.outs - j.group0 + 1;
     int64_t work = cpu_max(1, j.ins * j.taps * cpu_min(BLOCK, cpu_max(1, j.tokens)) / CPU_LANES); /* of a channel */
     j.outs_each = cpu_min(j.outs, rounded(cpu_max(1, WORK / work), CHANNELS));
-    j.groups_each = j.outs_each < j.outs ? 1 : cpu_max(1, cpu_min(j.groups, WORK / (work * j.outs)));
+    int64_t blocks = (j.tokens + BLOCK - 1) / BLOCK, along = j.outs_each < j.outs ? 1 : cpu_max(1, cpu_min(blocks, WORK / (work * j.outs)));
+    j.tokens_each = along * BLOCK; /* along a row first: it is a run of memory */
+    j.groups_each = j.outs_each < j.outs ? 1 : cpu_max(1, cpu_min(j.groups, WORK / (work * j.outs * along)));
     j.spans = (j.groups + j.groups_each - 1) / j.groups_each;
     j.parts = (cpu_min(j.outs, j.channels) + j.outs_each - 1) / j.outs_each;
-    j.blocks = (j.tokens + BLOCK - 1) / BLOCK;
+    j.blocks = (j.tokens + j.tokens_each - 1) / j.tokens_each;
     return j;
 }
 
