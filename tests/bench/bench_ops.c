@@ -1,4 +1,5 @@
-/* bench_ops.c - times matmul, long_conv and the operators that should move memory and do nothing else, each next to its floor.
+/* bench_ops.c - times convolutions, transforms and the operators that should move memory and do nothing else, each next to its floor.
+ * Products are in bench_matmul.c and bench_products.c.
  *
  *   bench_ops --plugin strand-cpu-x86-64-v4.so [--op PART] [--threads N] [--rounds N] [--json] */
 #include <math.h>
@@ -6,34 +7,6 @@
 #include "bench.h"
 
 #define F32 STRAND_PLUGIN_F32
-
-/* With `weights` b is [N, K], of any type, made of weights alone: it may be prepared. */
-static void bench_matmul(bench *b, int64_t m, int64_t n, int64_t k, bool weights, uint32_t type) {
-    static const char *const names[] = {[STRAND_PLUGIN_F32] = "",          [STRAND_PLUGIN_F16] = " F16",   [STRAND_PLUGIN_BF16] = " BF16", [STRAND_PLUGIN_Q8_0] = " Q8_0",
-                                        [STRAND_PLUGIN_Q4_0] = " Q4_0", [STRAND_PLUGIN_Q4_K] = " Q4_K", [STRAND_PLUGIN_Q6_K] = " Q6_K"};
-    strand_op_matmul params = {.transpose_b = weights};
-    bench_case c;
-    bench_begin(b, &c, "matmul", STRAND_OP_MATMUL, &params, sizeof params, "M=%lld N=%lld K=%lld%s%s", (long long)m, (long long)n,
-                (long long)k, weights ? " weights" : "", names[type]);
-    bench_input(&c, bench_random(b, F32, 2, (int64_t[]){m, k}, -1, 1));
-    if (weights)
-        bench_input(&c, bench_constant(bench_random(b, type, 2, (int64_t[]){n, k}, -1, 1)));
-    else
-        bench_input(&c, bench_random(b, type, 2, (int64_t[]){k, n}, -1, 1));
-    bench_output(&c, bench_zeros(b, F32, 2, (int64_t[]){m, n}));
-    c.flops = 2.0 * (double)m * (double)n * (double)k;
-    bench_run(b, &c);
-}
-
-/* A step, a few steps at once, and a prompt. */
-static void bench_types(bench *b) {
-    static const uint32_t types[] = {STRAND_PLUGIN_F16, STRAND_PLUGIN_BF16, STRAND_PLUGIN_Q8_0, STRAND_PLUGIN_Q4_0, STRAND_PLUGIN_Q4_K, STRAND_PLUGIN_Q6_K};
-    for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
-        bench_matmul(b, 1, 4096, 4096, true, types[i]);
-        bench_matmul(b, 4, 4096, 4096, true, types[i]);
-        bench_matmul(b, 512, 1024, 1024, true, types[i]);
-    }
-}
 
 /* flops by the convention of two real transforms of twice the length, 2.5 N log2 N each; memory: u, the spectrum of the filter,
  * which has two numbers an element, and y. */
@@ -112,19 +85,11 @@ static void bench_more(bench *b) {
 }
 
 int main(int argc, char **argv) {
-    static const int64_t products[][3] = {{1, 1024, 1024}, {1, 4096, 4096},    {1, 5, 64},     {4, 4096, 4096}, {16, 1024, 1024},
-                                          {32, 1024, 1024}, {256, 256, 256},   {512, 512, 512}, {1024, 1024, 1024},
-                                          {4096, 64, 64},   {4096, 64, 5},     {4096, 16, 256}, {4096, 1024, 256}, {768, 4096, 256}};
     static const int64_t lengths[][2] = {{1024, 256}, {1026, 256},  {8192, 256},  {32768, 64},
                                          {32770, 64}, {131072, 32}, {160002, 32}, {1048576, 4}};
     bench b;
     int code = bench_open(&b, argc, argv, "ops");
     if (code) return code;
-    if (bench_wants(&b, "matmul")) {
-        for (size_t i = 0; i < 2 * (sizeof products / sizeof *products); i++)
-            bench_matmul(&b, products[i / 2][0], products[i / 2][1], products[i / 2][2], i & 1, F32);
-        bench_types(&b);
-    }
     if (bench_wants(&b, "long_conv"))
         for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) bench_long_conv(&b, lengths[i][0], lengths[i][1]);
     bench_all_rows(&b);
