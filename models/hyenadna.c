@@ -26,6 +26,7 @@ typedef struct hyena {
     const char **canonical; /* for each tensor of the file, its name in the form of `canonical_name` */
     int64_t d, layers, vocab, n; /* n: l_max, the grid's points */
     float shift, eps;
+    uint32_t precision; /* STRAND_PRECISION_... of the layers' products; filters and heads are always F32 */
     bool modulate;
     const char *pool;
     bool hf_head;
@@ -152,9 +153,19 @@ static tensor_id layer_vector(hyena *h, int64_t layer, const char *part, int64_t
 
 /* ---- operators ---- */
 
-static tensor_id matmul(hyena *h, const char *name, tensor_id a, bool ta, tensor_id b, bool tb, tensor_id bias, uint32_t place, uint32_t activation) {
-    strand_op_matmul p = {ta, tb, bias ? place : STRAND_BIAS_NONE, activation};
+static tensor_id product(hyena *h, const char *name, tensor_id a, bool ta, tensor_id b, bool tb, tensor_id bias, uint32_t place, uint32_t activation,
+                         uint32_t precision) {
+    strand_op_matmul p = {.transpose_a = ta, .transpose_b = tb, .bias = bias ? place : STRAND_BIAS_NONE, .activation = activation, .precision = precision};
     return graph_op(h->g, name, STRAND_OP_MATMUL, &p, (tensor_id[]){a, b, bias}, 3, NULL);
+}
+
+static tensor_id matmul(hyena *h, const char *name, tensor_id a, bool ta, tensor_id b, bool tb, tensor_id bias, uint32_t place, uint32_t activation) {
+    return product(h, name, a, ta, b, tb, bias, place, activation, STRAND_PRECISION_F32);
+}
+
+/* A product of the residual stream's layers, in the precision that was asked for. */
+static tensor_id layer_product(hyena *h, const char *name, tensor_id a, bool ta, tensor_id b, bool tb, tensor_id bias, uint32_t place, uint32_t activation) {
+    return product(h, name, a, ta, b, tb, bias, place, activation, h->precision);
 }
 
 static tensor_id layer_norm(hyena *h, const char *name, tensor_id x, tensor_id w, tensor_id b) {
@@ -258,7 +269,7 @@ static tensor_id projection(hyena *h, int64_t layer, tensor_id x, int which) {
     tensor_id w = layer_matrix(h, layer, "mixer.in_proj.weight", 3 * d, first, d, d);
     tensor_id b = layer_vector(h, layer, "mixer.in_proj.bias", 3 * d, first, d);
     const char *name = graph_name(h->g, "layers.%lld.mixer.in_proj.%s", (long long)layer, names[which]);
-    tensor_id p = matmul(h, name, w, false, x, true, b, STRAND_BIAS_ROWS, STRAND_UNARY_IDENTITY);
+    tensor_id p = layer_product(h, name, w, false, x, true, b, STRAND_BIAS_ROWS, STRAND_UNARY_IDENTITY);
     const weights_tensor *taps = find_layer(h, LAYER, layer, "mixer.short_filter.weight");
     int64_t k = taps && taps->rank > 0 ? taps->dims[taps->rank - 1] : 3;
     name = graph_name(h->g, "layers.%lld.mixer.short_filter.%s", (long long)layer, names[which]);
@@ -282,7 +293,7 @@ static tensor_id mixer(hyena *h, int64_t layer, tensor_id residual) {
     tensor_id y = graph_op(h->g, graph_name(h->g, LAYER, (long long)layer, "mixer.long_conv"), STRAND_OP_LONG_CONV, &p,
                            (tensor_id[]){v, k, skip, x1, x0}, 5, NULL);
     tensor_id w = layer_matrix(h, layer, "mixer.out_proj.weight", d, 0, d, d), b = layer_vector(h, layer, "mixer.out_proj.bias", d, 0, d);
-    y = matmul(h, graph_name(h->g, LAYER, (long long)layer, "mixer.out_proj"), y, true, w, true, b, STRAND_BIAS_COLUMNS, STRAND_UNARY_IDENTITY);
+    y = layer_product(h, graph_name(h->g, LAYER, (long long)layer, "mixer.out_proj"), y, true, w, true, b, STRAND_BIAS_COLUMNS, STRAND_UNARY_IDENTITY);
     return binary(h, graph_name(h->g, LAYER, (long long)layer, "mixer.add"), STRAND_BINARY_ADD, residual, y);
 }
 
@@ -292,9 +303,9 @@ static tensor_id mlp(hyena *h, int64_t layer, tensor_id residual) {
     int64_t inner = fc1 && fc1->rank == 2 ? fc1->dims[0] : 4 * d;
     tensor_id x = layer_norm(h, graph_name(h->g, LAYER, (long long)layer, "norm2"), residual, layer_vector(h, layer, "norm2.weight", d, 0, d),
                              layer_vector(h, layer, "norm2.bias", d, 0, d));
-    x = matmul(h, graph_name(h->g, LAYER, (long long)layer, "mlp.fc1"), x, false, layer_matrix(h, layer, "mlp.fc1.weight", inner, 0, inner, d), true,
+    x = layer_product(h, graph_name(h->g, LAYER, (long long)layer, "mlp.fc1"), x, false, layer_matrix(h, layer, "mlp.fc1.weight", inner, 0, inner, d), true,
                layer_vector(h, layer, "mlp.fc1.bias", inner, 0, inner), STRAND_BIAS_COLUMNS, STRAND_UNARY_GELU_TANH);
-    x = matmul(h, graph_name(h->g, LAYER, (long long)layer, "mlp.fc2"), x, false, layer_matrix(h, layer, "mlp.fc2.weight", d, 0, d, inner), true,
+    x = layer_product(h, graph_name(h->g, LAYER, (long long)layer, "mlp.fc2"), x, false, layer_matrix(h, layer, "mlp.fc2.weight", d, 0, d, inner), true,
                layer_vector(h, layer, "mlp.fc2.bias", d, 0, d), STRAND_BIAS_COLUMNS, STRAND_UNARY_IDENTITY);
     return binary(h, graph_name(h->g, LAYER, (long long)layer, "mlp.add"), STRAND_BINARY_ADD, residual, x);
 }
@@ -371,6 +382,15 @@ static strand_status grid_length(hyena *h) {
     return STRAND_OK;
 }
 
+/* precision=f32 (the default) or bf16. */
+static strand_status product_precision(hyena *h) {
+    const char *given = config_given(h->config, "precision");
+    if (given && strcmp(given, "f32") != 0 && strcmp(given, "bf16") != 0)
+        return error_set(h->e, STRAND_ERR_ARGUMENT, "setting precision=%.40s is neither f32 nor bf16", given);
+    h->precision = given && !strcmp(given, "bf16") ? STRAND_PRECISION_BF16 : STRAND_PRECISION_F32;
+    return config_record(h->m, "precision", h->precision ? "bf16" : "f32", h->e);
+}
+
 static strand_status configure(hyena *h) {
     double shift, eps;
     const json *layer = h->config->root ? json_get(h->config->root, "layer") : NULL;
@@ -394,7 +414,7 @@ static strand_status configure(hyena *h) {
     snprintf(text, sizeof text, "%.9g", shift);
     if (config_record(h->m, "shift", text, h->e)) return h->e->status;
     snprintf(text, sizeof text, "%lld", (long long)h->n);
-    return config_record(h->m, "l_max", text, h->e);
+    return config_record(h->m, "l_max", text, h->e) ? h->e->status : product_precision(h);
 }
 
 /* Ids of the published character tokenizer. Case matters: a lower-case letter is unknown. */
@@ -432,6 +452,6 @@ static strand_status build(strand_model *m, const model_config *config, error *e
     return e->status;
 }
 
-static const char *const setting_keys[] = {"shift", "l_max", "pool", "layer_norm_epsilon", NULL};
+static const char *const setting_keys[] = {"shift", "l_max", "pool", "layer_norm_epsilon", "precision", NULL};
 
 const family family_hyenadna = {"hyenadna", recognise, build, setting_keys};
