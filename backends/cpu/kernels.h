@@ -21,7 +21,11 @@
     X(STRAND_OP_UNARY, unary, NULL, NULL, NULL)   \
     X(STRAND_OP_BINARY, binary, NULL, NULL, NULL) \
     X(STRAND_OP_REDUCE, reduce, NULL, NULL, NULL) \
-    X(STRAND_OP_CAST, cast, NULL, NULL, NULL)
+    X(STRAND_OP_CAST, cast, NULL, NULL, NULL)     \
+    X(STRAND_OP_NORM, norm, NULL, NULL, NULL)     \
+    X(STRAND_OP_GLU, glu, NULL, NULL, NULL)       \
+    X(STRAND_OP_SOFTMAX, softmax, NULL, NULL, NULL) \
+    X(STRAND_OP_REDUCE_AXIS, reduce_axis, NULL, NULL, NULL)
 
 #define CPU_SHAPES(X)
 

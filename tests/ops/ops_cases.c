@@ -10,7 +10,8 @@
     X(attention) \
     X(scans) \
     X(convolutions) \
-    X(products)
+    X(products) \
+    X(elementwise)
 
 #define DECLARE(name)                              \
     extern const ops_family ops_cases_##name[]; \
