@@ -5,6 +5,8 @@
 #define FAMILIES(X) \
     X(products) \
     X(elementwise) \
+    X(shapes) \
+    X(recurrent) \
     X(convolutions) \
     X(matrix_state) \
     X(attention) \

@@ -27,7 +27,15 @@
     X(STRAND_OP_SOFTMAX, softmax, NULL, NULL, NULL) \
     X(STRAND_OP_REDUCE_AXIS, reduce_axis, NULL, NULL, NULL)
 
-#define CPU_SHAPES(X)
+#define CPU_SHAPES(X)                           \
+    X(STRAND_OP_RESHAPE, reshape, NULL, NULL, NULL) \
+    X(STRAND_OP_CONCAT, concat, NULL, NULL, NULL)   \
+    X(STRAND_OP_SLICE, slice, NULL, NULL, NULL)     \
+    X(STRAND_OP_PERMUTE, permute, NULL, NULL, NULL) \
+    X(STRAND_OP_PAD, pad, NULL, NULL, NULL)         \
+    X(STRAND_OP_REPEAT, repeat, NULL, NULL, NULL)
+
+#define CPU_RECURRENT(X) X(STRAND_OP_GRU, gru, cpu_gru_scratch, cpu_gru_prepare_size, cpu_gru_prepare)
 
 #define CPU_CONVOLUTIONS(X)                                                                                     \
     X(STRAND_OP_CONV1D, conv1d, cpu_conv1d_scratch, NULL, NULL) \
@@ -66,6 +74,7 @@
     CPU_PRODUCTS(X)     \
     CPU_ELEMENTWISE(X)  \
     CPU_SHAPES(X)       \
+    CPU_RECURRENT(X)    \
     CPU_CONVOLUTIONS(X) \
     CPU_ATTENTION(X)    \
     CPU_SCANS(X)        \
@@ -90,6 +99,9 @@ uint64_t cpu_selective_scan_scratch(const cpu_device *device, const strand_plugi
 uint64_t cpu_block_diagonal_scratch(const cpu_device *device, const strand_plugin_node *node);
 uint64_t cpu_grouped_matmul_scratch(const cpu_device *device, const strand_plugin_node *node);
 uint64_t cpu_top_k_scratch(const cpu_device *device, const strand_plugin_node *node);
+uint64_t cpu_gru_scratch(const cpu_device *device, const strand_plugin_node *node);
+uint64_t cpu_gru_prepare_size(const strand_plugin_node *node);
+CPU_KERNEL(cpu_gru_prepare);
 uint64_t cpu_long_conv_scratch(const cpu_device *device, const strand_plugin_node *node);
 uint64_t cpu_fft_scratch(const cpu_device *device, const strand_plugin_node *node);
 uint64_t cpu_long_conv_prepare_size(const strand_plugin_node *node);

@@ -11,7 +11,9 @@
     X(scans) \
     X(convolutions) \
     X(products) \
-    X(elementwise)
+    X(elementwise) \
+    X(shapes) \
+    X(recurrent)
 
 #define DECLARE(name)                              \
     extern const ops_family ops_cases_##name[]; \
