@@ -39,7 +39,8 @@
 
 #define CPU_CONVOLUTIONS(X)                                                                                     \
     X(STRAND_OP_CONV1D, conv1d, cpu_conv1d_scratch, NULL, NULL) \
-    X(STRAND_OP_SHORT_CONV, short_conv, NULL, NULL, NULL)                                                       \
+    X(STRAND_OP_SHORT_CONV, short_conv, NULL, NULL, NULL) \
+    X(STRAND_OP_SHORT_CONV, short_conv, cpu_short_conv_scratch, NULL, NULL) \
     X(STRAND_OP_LONG_CONV, long_conv, cpu_long_conv_scratch, cpu_long_conv_prepare_size, cpu_long_conv_prepare) \
     X(STRAND_OP_FFT, fft, cpu_fft_scratch, NULL, NULL)                                                          \
     X(STRAND_OP_POSITIONS, positions, NULL, NULL, NULL)                                                         \
@@ -102,6 +103,7 @@ uint64_t cpu_top_k_scratch(const cpu_device *device, const strand_plugin_node *n
 uint64_t cpu_gru_scratch(const cpu_device *device, const strand_plugin_node *node);
 uint64_t cpu_gru_prepare_size(const strand_plugin_node *node);
 CPU_KERNEL(cpu_gru_prepare);
+uint64_t cpu_short_conv_scratch(const cpu_device *device, const strand_plugin_node *node);
 uint64_t cpu_long_conv_scratch(const cpu_device *device, const strand_plugin_node *node);
 uint64_t cpu_fft_scratch(const cpu_device *device, const strand_plugin_node *node);
 uint64_t cpu_long_conv_prepare_size(const strand_plugin_node *node);

@@ -103,20 +103,38 @@ CPU_KERNEL(cpu_reference_binary) {
     return STRAND_PLUGIN_OK;
 }
 
+/* Input at position t of the sequence, at the walk's batch entry and channel; before the sequence stands the state, or zeros. */
+static double input_at(const walk *w, const strand_plugin_node *node, uint32_t time, int64_t t) {
+    const strand_plugin_tensor *in = t >= 0 ? &node->inputs[0] : cpu_input(node, 3);
+    int64_t at = 0, index = t >= 0 ? t - node->inputs[0].origin[time] : node->inputs[1].dims[1] - 1 + t;
+    if (!in || index < 0) return 0;
+    for (uint32_t i = 0; i < in->rank; i++)
+        at += (i == time ? index : w->index[i] + w->out->origin[i] - in->origin[i]) * in->strides[i];
+    return get(in, at);
+}
+
 CPU_KERNEL(cpu_reference_short_conv) {
     (void)device, (void)scratch;
-    const strand_plugin_tensor *x = &node->inputs[0], *weight = &node->inputs[1], *out = &node->outputs[0];
-    uint32_t channel = out->rank - 2, time = out->rank - 1;
+    const strand_op_short_conv *p = node->params;
+    const strand_plugin_tensor *weight = &node->inputs[1], *out = &node->outputs[0];
+    bool tokens = p->flags & STRAND_SHORT_CONV_TOKEN_MAJOR;
+    uint32_t channel = out->rank - (tokens ? 1 : 2), time = out->rank - (tokens ? 2 : 1);
     int64_t taps = weight->dims[1];
     for (walk w = walk_over(out); w.left > 0; step(&w)) {
         int64_t t = w.index[time] + out->origin[time]; /* position in the whole sequence */
         int64_t c = w.index[channel] + out->origin[channel] - weight->origin[0];
         double sum = vector_at(&w, cpu_input(node, 2), channel, 0);
-        for (int64_t i = 0; i < taps; i++) {
-            int64_t back = taps - 1 - i;
-            if (t >= back) sum += get(weight, c * weight->strides[0] + i) * get(x, there(&w, x, 0, false) - back);
-        }
-        put(out, here(&w), sum);
+        for (int64_t i = 0; i < taps; i++) sum += get(weight, c * weight->strides[0] + i) * input_at(&w, node, time, t - (taps - 1) + i);
+        put(out, here(&w), function(p->activation, 0, 0, sum));
+    }
+    if (node->n_outputs < 2) return STRAND_PLUGIN_OK;
+    const strand_plugin_tensor *last = &node->outputs[1]; /* may lie over the state, of which only what comes later is still wanted */
+    int64_t length = out->dims[time];
+    for (int64_t i = 0; i < taps - 1; i++) {
+        strand_plugin_tensor one = *last;
+        one.dims[time] = 1;
+        for (walk w = walk_over(&one); w.left > 0; step(&w))
+            put(last, here(&w) + i * last->strides[time], input_at(&w, node, time, length - (taps - 1) + i));
     }
     return STRAND_PLUGIN_OK;
 }

@@ -76,19 +76,41 @@ bool cpu_supports_binary(const strand_plugin_node *node, char *why, size_t why_b
     return placed(node, 1, true, why, why_bytes);
 }
 
+/* An activation that takes no parameters. */
+static bool plain_function(uint32_t kind) {
+    return kind <= STRAND_UNARY_LAST && kind != STRAND_UNARY_LEAKY_RELU && kind != STRAND_UNARY_AFFINE && kind != STRAND_UNARY_CLAMP &&
+           kind != STRAND_UNARY_ELU && kind != STRAND_UNARY_SOFTCAP;
+}
+
+/* The second output is [..., C, K-1] or [..., K-1, C]; so is the state. */
+static bool kept_inputs(const strand_plugin_node *node, uint32_t channel, uint32_t time, int64_t kept, char *why, size_t why_bytes) {
+    const strand_plugin_tensor *out = &node->outputs[0], *state = cpu_input(node, 3), *last = node->n_outputs > 1 ? &node->outputs[1] : NULL;
+    for (uint32_t i = 0; i < out->rank && state; i++)
+        if (i != time && (state->rank != out->rank || !covers(node, 3, i, i))) NO("the state does not cover the output");
+    if (state && (state->rank != out->rank || !whole_axis(state, time, kept))) NO("the state does not hold %lld inputs", (long long)kept);
+    if (!last) return true;
+    if (last->dtype != STRAND_PLUGIN_F32 || last->rank != out->rank || last->dims[channel] != out->dims[channel] || last->dims[time] != kept)
+        NO("the second output is not x's last %lld inputs", (long long)kept);
+    for (uint32_t i = 0; i + 2 < out->rank; i++)
+        if (last->dims[i] != out->dims[i]) NO("the second output has another batch");
+    if (out->dims[time] < 1) NO("an empty sequence has no last inputs");
+    return true;
+}
+
 bool cpu_supports_short_conv(const strand_plugin_node *node, char *why, size_t why_bytes) {
-    TRY(sane(node, 2, 3, why, why_bytes));
+    TRY(sane_outputs(node, 2, 4, 2, why, why_bytes));
     TRY(f32(node, 0, node->n_inputs, why, why_bytes));
     const strand_op_short_conv *p = node->params;
     const strand_plugin_tensor *x = &node->inputs[0], *w = &node->inputs[1], *out = &node->outputs[0];
-    if (p->flags) NO("unknown flags");
-    if (out->rank < 2 || x->rank != out->rank) NO("x and the output are [..., C, L]");
+    if (p->flags & ~STRAND_SHORT_CONV_TOKEN_MAJOR || !plain_function(p->activation)) NO("unknown flags %u or activation %u", p->flags, p->activation);
+    if (out->rank < 2 || x->rank != out->rank) NO("x and the output have no channels and length");
     TRY(placed(node, 0, false, why, why_bytes));
-    uint32_t channels = out->rank - 2, length = out->rank - 1;
-    if (w->rank != 2 || w->dims[1] < 1 || w->origin[1] != 0 || !covers(node, 1, 0, channels)) NO("weight is not [C, K]");
-    TRY(vector(node, 2, channels, why, why_bytes));
-    if (x->origin[length] > cpu_max(0, out->origin[length] - (w->dims[1] - 1))) NO("x begins after the history that is needed");
-    return true;
+    bool tokens = p->flags & STRAND_SHORT_CONV_TOKEN_MAJOR;
+    uint32_t channel = out->rank - (tokens ? 1 : 2), time = out->rank - (tokens ? 2 : 1);
+    if (w->rank != 2 || w->dims[1] < 1 || w->origin[1] != 0 || !covers(node, 1, 0, channel)) NO("weight is not [C, K]");
+    TRY(vector(node, 2, channel, why, why_bytes));
+    if (x->origin[time] > cpu_max(0, out->origin[time] - (w->dims[1] - 1))) NO("x begins after the history that is needed");
+    return kept_inputs(node, channel, time, w->dims[1] - 1, why, why_bytes);
 }
 
 bool cpu_supports_long_conv(const strand_plugin_node *node, char *why, size_t why_bytes) {

@@ -3,25 +3,44 @@
 
 /* ---- convolutions ---- */
 
+/* An activation that takes no parameters. */
+static bool plain_function(uint32_t kind) {
+    return kind <= STRAND_UNARY_LAST && kind != STRAND_UNARY_LEAKY_RELU && kind != STRAND_UNARY_AFFINE && kind != STRAND_UNARY_CLAMP &&
+           kind != STRAND_UNARY_ELU && kind != STRAND_UNARY_SOFTCAP;
+}
+
+static bool token_major(const void *params) {
+    return params && ((const strand_op_short_conv *)params)->flags & STRAND_SHORT_CONV_TOKEN_MAJOR;
+}
+
 static strand_status short_conv_shape(const op_shape *in, uint32_t n, const void *params, op_shape *out, error *e) {
-    (void)params;
-    const op_shape *x = &in[0], *w = &in[1];
-    if (x->dtype != STRAND_F32 || x->rank < 2) return bad(e, "x must be F32, [..., channels, length]");
-    op_dim c = x->dims[x->rank - 2];
-    if (w->dtype != STRAND_F32 || w->rank != 2 || !op_dim_equal(w->dims[0], c) || w->dims[1].kind != OP_DIM_FIXED)
+    const strand_op_short_conv *p = params;
+    const op_shape *x = &in[0], *w = &in[1], *state = &in[3];
+    bool tokens = token_major(params);
+    if (p->flags & ~STRAND_SHORT_CONV_TOKEN_MAJOR) return bad(e, "unknown flags");
+    if (!plain_function(p->activation)) return bad(e, "unknown activation, or one with parameters");
+    if (x->dtype != STRAND_F32 || x->rank < 2) return bad(e, tokens ? "x must be F32, [..., length, channels]" : "x must be F32, [..., channels, length]");
+    int time = x->rank - (tokens ? 2 : 1);
+    op_dim c = x->dims[x->rank - (tokens ? 1 : 2)];
+    if (w->dtype != STRAND_F32 || w->rank != 2 || !op_dim_equal(w->dims[0], c) || w->dims[1].kind != OP_DIM_FIXED || w->dims[1].size < 1)
         return bad(e, "the weight must be F32, [channels, taps]");
     if (!vector_or_absent(in, n, 2, c)) return bad(e, "the bias must be F32, [channels]");
-    *out = *x;
+    out[0] = out[1] = *x;
+    out[1].dims[time] = (op_dim){OP_DIM_FIXED, w->dims[1].size - 1};
+    if (present(in, n, 3) && (state->dtype != STRAND_F32 || !same_dims(state, &out[1])))
+        return bad(e, "the state must be F32, of x's shape with taps - 1 inputs");
     return STRAND_OK;
 }
 
 static bool short_conv_axis(const op_shape *in, uint32_t n, const op_shape *out, const void *params, int axis, op_axis_rule *rules) {
-    (void)params;
+    bool tokens = token_major(params);
+    int time = out->rank - (tokens ? 2 : 1), channel = out->rank - (tokens ? 1 : 2);
     all_whole(rules, n);
     rules[0] = (op_axis_rule){axis, 0, 0};
-    if (axis == out->rank - 1) rules[0].left = in[1].dims[1].size - 1;
-    if (axis == out->rank - 2)
-        for (uint32_t i = 1; i < n; i++) rules[i] = (op_axis_rule){0, 0, 0};
+    if (axis == time) rules[0].left = in[1].dims[1].size - 1;
+    if (axis == channel)
+        for (uint32_t i = 1; i < n && i < 3; i++) rules[i] = (op_axis_rule){0, 0, 0};
+    if (axis != time && n > 3) rules[3] = (op_axis_rule){axis, 0, 0};
     return true;
 }
 
@@ -216,8 +235,9 @@ static bool decay_axis(const op_shape *in, uint32_t n, const op_shape *out, cons
 }
 
 const op_row op_rows_convolutions[] = {
-    /* id, version, name, inputs min/max, params, in place, prepared, tolerance, shape, axis rule, work */
-    {STRAND_OP_SHORT_CONV, 1, "short_conv", 2, 3, PARAMS(strand_op_short_conv), 0, 0, 2e-6f, short_conv_shape, short_conv_axis, light_work},
+    /* id, version, name, inputs min/max, params, in place, prepared, tolerance, shape, axis rule, work, outputs, second in place */
+    {STRAND_OP_SHORT_CONV, 1, "short_conv", 2, 4, PARAMS(strand_op_short_conv), 0, 0, 2e-6f, short_conv_shape, short_conv_axis, light_work,
+     2, 8},
     {STRAND_OP_LONG_CONV, 1, "long_conv", 2, 6, PARAMS(strand_op_long_conv), 1u << 4, 1u << 1 | 1u << 5, 2e-6f, long_conv_shape, long_conv_axis, long_conv_work},
     {STRAND_OP_FFT, 1, "fft", 1, 1, PARAMS(strand_op_fft), 0, 0, 2e-6f, fft_shape, fft_axis, long_conv_work},
     {STRAND_OP_POSITIONS, 1, "positions", 0, 0, PARAMS(strand_op_positions), 0, 0, 1e-6f, positions_shape, positions_axis, light_work},

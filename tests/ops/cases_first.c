@@ -168,18 +168,28 @@ static void make_binary(ops_program *g, int index) {
 }
 
 static void make_short_conv(ops_program *g, int index) {
-    static const int64_t widths[] = {3, 4, 1, 2, 5, 7, 16, 17, 40};
-    int64_t dims[4];
-    int rank = ops_batch_axes(g, dims, 2) + 2, with_bias = (int)ops_between(g, 0, 1);
-    strand_op_short_conv p = {0};
-    dims[rank - 2] = ops_between(g, 1, 9);
-    dims[rank - 1] = ops_length(g, index);
-    int64_t w_dims[2] = {dims[rank - 2], widths[index % 9]};
-    int in[3] = {ops_add(g, F32, rank, dims, OPS_NORMAL), ops_add(g, F32, 2, w_dims, OPS_NORMAL), -1};
-    if (with_bias) in[2] = ops_vector(g, w_dims[0]);
-    ops_add_node(g, STRAND_OP_SHORT_CONV, &p, sizeof p, with_bias ? 3 : 2, in, ops_add(g, F32, rank, dims, OPS_OUTPUT));
-    SAY("%lld channels of %lld, %lld taps, bias %d", (long long)ops_product(rank - 1, dims), (long long)dims[rank - 1],
-        (long long)w_dims[1], with_bias);
+    static const int64_t widths[] = {3, 4, 1, 2, 5, 7, 16, 17, 40, 70};
+    static const uint32_t activations[] = {STRAND_UNARY_IDENTITY, STRAND_UNARY_SILU, STRAND_UNARY_RELU, STRAND_UNARY_GELU};
+    int64_t dims[4], kept[4];
+    int rank = ops_batch_axes(g, dims, 2) + 2, optional = (int)ops_between(g, 0, 7);
+    bool tokens = index & 1;
+    int time = rank - (tokens ? 2 : 1), channel = rank - (tokens ? 1 : 2);
+    strand_op_short_conv p = {tokens ? STRAND_SHORT_CONV_TOKEN_MAJOR : 0, activations[ops_between(g, 0, 3)]};
+    dims[channel] = tokens ? ops_extent(g, 140) : ops_between(g, 1, 9);
+    dims[time] = ops_length(g, index / 2);
+    while (ops_product(rank, dims) > 100000) dims[time] = (dims[time] + 1) / 2;
+    int64_t w_dims[2] = {dims[channel], widths[index / 2 % 10]};
+    memcpy(kept, dims, sizeof dims);
+    kept[time] = w_dims[1] - 1;
+    if (kept[time] == 0) optional &= 1;
+    int in[4] = {ops_add(g, F32, rank, dims, OPS_NORMAL), ops_add(g, F32, 2, w_dims, OPS_NORMAL), -1, -1};
+    if (optional & 1) in[2] = ops_vector(g, w_dims[0]);
+    if (optional & 2) in[3] = ops_add(g, F32, rank, kept, OPS_NORMAL);
+    ops_node *node = ops_add_node(g, STRAND_OP_SHORT_CONV, &p, sizeof p, 4, in, ops_add(g, F32, rank, dims, OPS_OUTPUT));
+    if (optional & 4) node->second = ops_add(g, F32, rank, kept, OPS_OUTPUT);
+    if (p.activation) g->slack = 4; /* of a few sums none may be positive */
+    SAY("%lld channels of %lld, token-major %u, %lld taps, activation %u, bias %d, state %d in, %d out", (long long)dims[channel],
+        (long long)dims[time], p.flags, (long long)w_dims[1], p.activation, optional & 1, optional >> 1 & 1, optional >> 2);
 }
 
 static void make_long_conv(ops_program *g, int index) {

@@ -231,6 +231,22 @@ static void short_taps(void **state) {
     for (int i = 0; i < 3; i++) near((double)tile[i], (double)good[i + 3], 0);
 }
 
+/* The state stands before the sequence, in either layout; what comes out is what the next part needs. */
+static void short_taps_with_state(void **state) {
+    float x[2] = {3, 4}, w[4] = {1000, 100, 10, 1}, before[3] = {7, 1, 2}, y[2], after[3];
+    (void)state;
+    for (uint32_t tokens = 0; tokens < 2; tokens++) {
+        strand_op_short_conv p = {tokens, STRAND_UNARY_NEG};
+        strand_plugin_tensor in[4] = {tokens ? matrix(x, 2, 1) : matrix(x, 1, 2), matrix(w, 1, 4)}, out[2];
+        in[3] = tokens ? matrix(before, 3, 1) : matrix(before, 1, 3);
+        out[0] = tokens ? matrix(y, 2, 1) : matrix(y, 1, 2);
+        out[1] = tokens ? matrix(after, 3, 1) : matrix(after, 1, 3);
+        run_outputs(STRAND_OP_SHORT_CONV, &p, in, 4, out, 2);
+        assert_true(y[0] == -7123 && y[1] == -1234);
+        assert_true(after[0] == 2 && after[1] == 3 && after[2] == 4);
+    }
+}
+
 static void reductions(void **state) {
     float x[2 * 4 * 3], y[6];
     int32_t ids[8] = {5, 6, 9, 6, 9, 5, 5, 5};
@@ -326,6 +342,7 @@ REFERENCE_MAIN("reference",
     cmocka_unit_test(pairs),
     cmocka_unit_test(products),
     cmocka_unit_test(short_taps),
+    cmocka_unit_test(short_taps_with_state),
     cmocka_unit_test(reductions),
     cmocka_unit_test(grid),
     cmocka_unit_test(window),
