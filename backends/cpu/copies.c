@@ -134,6 +134,10 @@ static void turn4(float *to, int64_t to_stride, const float *from, int64_t from_
             float *y = to + r * to_stride + c;
             vf block[CPU_LANES];
             if (in_r == CPU_LANES && in_c == CPU_LANES) {
+                for (int i = 0; i < CPU_LANES && c + 2 * CPU_LANES <= width; i++) { /* steps of rows are no stream to the processor */
+                    __builtin_prefetch(x + (CPU_LANES + i) * from_stride, 0, 3);
+                    __builtin_prefetch(y + i * to_stride + CPU_LANES, 1, 3);
+                }
 #pragma GCC unroll 16
                 for (int i = 0; i < CPU_LANES; i++) block[i] = vf_load(x + i * from_stride);
                 vf_transpose(block);
