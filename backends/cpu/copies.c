@@ -152,25 +152,59 @@ static void turn4(float *to, int64_t to_stride, const float *from, int64_t from_
     }
 }
 
-static void turn2(char *to, int64_t to_stride, const char *from, int64_t from_stride, int64_t height, int64_t width) {
-    for (int64_t c0 = 0; c0 < width; c0 += 32)
-        for (int64_t r = 0; r < height; r++) {
-            char *y = to + 2 * (r * to_stride + c0);
-            const char *x = from + 2 * (c0 * from_stride + r);
-            int64_t n = cpu_min(32, width - c0);
-            for (int64_t c = 0; c < n; c++) memcpy(y + 2 * c, x + 2 * c * from_stride, 2);
-        }
+/* A square of 2 CPU_LANES rows of halves: pairs of rows become rows of pairs, which are turned like floats. */
+CPU_INLINE void turn2_square(char *to, int64_t to_stride, const char *from, int64_t from_stride) {
+    vf even[CPU_LANES], odd[CPU_LANES];
+#pragma GCC unroll 16
+    for (int i = 0; i < CPU_LANES; i++) {
+        vu a, b;
+        memcpy(&a, from + 4 * i * from_stride, sizeof a);
+        memcpy(&b, from + (4 * i + 2) * from_stride, sizeof b);
+        even[i] = (vf)((a & 0xffff) | b << 16);
+        odd[i] = (vf)(a >> 16 | (b & 0xffff0000u));
+    }
+    vf_transpose(even);
+    vf_transpose(odd);
+#pragma GCC unroll 16
+    for (int i = 0; i < CPU_LANES; i++) {
+        memcpy(to + 4 * i * to_stride, &even[i], sizeof even[i]);
+        memcpy(to + (4 * i + 2) * to_stride, &odd[i], sizeof odd[i]);
+    }
 }
 
-static void turn8(char *to, int64_t to_stride, const char *from, int64_t from_stride, int64_t height, int64_t width) {
-    for (int64_t c0 = 0; c0 < width; c0 += 8)
-        for (int64_t r = 0; r < height; r++) {
-            char *y = to + 8 * (r * to_stride + c0);
-            const char *x = from + 8 * (c0 * from_stride + r);
-            int64_t n = cpu_min(8, width - c0);
-            for (int64_t c = 0; c < n; c++) memcpy(y + 8 * c, x + 8 * c * from_stride, 8);
-        }
+/* A square of CPU_LANES / 2 rows of eight bytes. */
+CPU_INLINE void turn8_square(char *to, int64_t to_stride, const char *from, int64_t from_stride) {
+    enum { N = CPU_LANES / 2 };
+    vf r[N];
+#pragma GCC unroll 8
+    for (int i = 0; i < N; i++) memcpy(&r[i], from + 8 * i * from_stride, sizeof r[i]);
+#if CPU_LANES == 16
+    for (int i = 0; i < 4; i++) vf_exchange8(&r[i], &r[i + 4]);
+#endif
+#if CPU_LANES >= 8
+#pragma GCC unroll 8
+    for (int i = 0; i < N; i++)
+        if (!(i & 2)) vf_exchange4(&r[i], &r[i + 2]);
+#endif
+#pragma GCC unroll 8
+    for (int i = 0; i < N; i += 2) vf_exchange2(&r[i], &r[i + 1]);
+#pragma GCC unroll 8
+    for (int i = 0; i < N; i++) memcpy(to + 8 * i * to_stride, &r[i], sizeof r[i]);
 }
+
+/* Whole squares, then what is left over element by element. */
+#define TURN(bytes, side)                                                                                                      \
+    static void turn##bytes(char *to, int64_t to_stride, const char *from, int64_t from_stride, int64_t height, int64_t width) { \
+        int64_t whole_r = height - height % (side), whole_c = width - width % (side);                                          \
+        for (int64_t c = 0; c < whole_c; c += (side))                                                                          \
+            for (int64_t r = 0; r < whole_r; r += (side))                                                                      \
+                turn##bytes##_square(to + bytes * (r * to_stride + c), to_stride, from + bytes * (c * from_stride + r), from_stride); \
+        for (int64_t r = 0; r < height; r++)                                                                                   \
+            for (int64_t c = r < whole_r ? whole_c : 0; c < width; c++)                                                        \
+                memcpy(to + bytes * (r * to_stride + c), from + bytes * (c * from_stride + r), bytes);                         \
+    }
+TURN(2, 2 * CPU_LANES)
+TURN(8, CPU_LANES / 2)
 
 /* One block of the last two loops, of which the first is dense in `from` and the last in `to`. */
 static void squares(const part *p, int64_t outer, int64_t r, int64_t column, int64_t width) {
