@@ -296,7 +296,17 @@ static void short_rows(const job *j, int64_t item, int64_t count) {
     int64_t places[CPU_LANES];
     const float *x[CPU_LANES];
     char *y[CPU_LANES];
-    for (int64_t i = 0; i < count; i++) item_at(j, item + i, &x[i], &y[i]);
+    const loop *inner = &j->outer[STRAND_PLUGIN_RANK - 1];
+    item_at(j, item, &x[0], &y[0]);
+    for (int64_t i = 1, index = item % inner->n; i < count; i++) {
+        if (++index < inner->n) {
+            x[i] = x[i - 1] + inner->x;
+            y[i] = y[i - 1] + inner->y * j->y_bytes;
+        } else {
+            index = 0;
+            item_at(j, item + i, &x[i], &y[i]);
+        }
+    }
     for (int64_t c = 0; c < j->n; c += CPU_LANES) {
         vf r[CPU_LANES];
         int64_t left = cpu_min(CPU_LANES, j->n - c);

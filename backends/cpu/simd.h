@@ -155,13 +155,87 @@ CPU_INLINE int vi_any(vi mask) {
 #endif
 }
 
+/* The larger and the smaller lane; where x is no number it stays (bound is one). */
+CPU_INLINE vf vf_at_least(vf x, vf bound) {
+#if CPU_LANES == 16
+    return (vf)_mm512_max_ps((__m512)bound, (__m512)x);
+#elif CPU_LANES == 8
+    return (vf)_mm256_max_ps((__m256)bound, (__m256)x);
+#elif defined(__SSE2__)
+    return (vf)_mm_max_ps((__m128)bound, (__m128)x);
+#else
+    return vf_select(x < bound, bound, x);
+#endif
+}
+CPU_INLINE vf vf_at_most(vf x, vf bound) {
+#if CPU_LANES == 16
+    return (vf)_mm512_min_ps((__m512)bound, (__m512)x);
+#elif CPU_LANES == 8
+    return (vf)_mm256_min_ps((__m256)bound, (__m256)x);
+#elif defined(__SSE2__)
+    return (vf)_mm_min_ps((__m128)bound, (__m128)x);
+#else
+    return vf_select(x > bound, bound, x);
+#endif
+}
+
+/* The upper H lanes of the lower 2 H ones, moved down; what stands above them does not matter. */
+#if CPU_LANES == 16
+CPU_INLINE vf vf_down8(vf x) {
+    return __builtin_shufflevector(x, x, 8, 9, 10, 11, 12, 13, 14, 15, 8, 9, 10, 11, 12, 13, 14, 15);
+}
+CPU_INLINE vf vf_down4(vf x) {
+    return __builtin_shufflevector(x, x, 4, 5, 6, 7, 4, 5, 6, 7, 12, 13, 14, 15, 12, 13, 14, 15);
+}
+CPU_INLINE vf vf_down2(vf x) {
+    return __builtin_shufflevector(x, x, 2, 3, 2, 3, 6, 7, 6, 7, 10, 11, 10, 11, 14, 15, 14, 15);
+}
+CPU_INLINE vf vf_down1(vf x) {
+    return __builtin_shufflevector(x, x, 1, 1, 3, 3, 5, 5, 7, 7, 9, 9, 11, 11, 13, 13, 15, 15);
+}
+#elif CPU_LANES == 8
+CPU_INLINE vf vf_down4(vf x) {
+    return __builtin_shufflevector(x, x, 4, 5, 6, 7, 4, 5, 6, 7);
+}
+CPU_INLINE vf vf_down2(vf x) {
+    return __builtin_shufflevector(x, x, 2, 3, 2, 3, 6, 7, 6, 7);
+}
+CPU_INLINE vf vf_down1(vf x) {
+    return __builtin_shufflevector(x, x, 1, 1, 3, 3, 5, 5, 7, 7);
+}
+#else
+CPU_INLINE vf vf_down2(vf x) {
+    return __builtin_shufflevector(x, x, 2, 3, 2, 3);
+}
+CPU_INLINE vf vf_down1(vf x) {
+    return __builtin_shufflevector(x, x, 1, 1, 3, 3);
+}
+#endif
+
 /* Sum of the lanes, by halves: the order depends on the number of lanes alone. */
 CPU_INLINE float vf_sum(vf x) {
-    float v[CPU_LANES];
-    vf_store(v, x);
-    for (int half = CPU_LANES / 2; half > 0; half /= 2)
-        for (int i = 0; i < half; i++) v[i] += v[i + half];
-    return v[0];
+#if CPU_LANES == 16
+    x += vf_down8(x);
+#endif
+#if CPU_LANES >= 8
+    x += vf_down4(x);
+#endif
+    x += vf_down2(x);
+    x += vf_down1(x);
+    return x[0];
+}
+
+/* The largest lane; a NaN may be overlooked. */
+CPU_INLINE float vf_largest(vf x) {
+#if CPU_LANES == 16
+    x = vf_at_least(x, vf_down8(x));
+#endif
+#if CPU_LANES >= 8
+    x = vf_at_least(x, vf_down4(x));
+#endif
+    x = vf_at_least(x, vf_down2(x));
+    x = vf_at_least(x, vf_down1(x));
+    return x[0];
 }
 
 /* Exchanges blocks of H lanes between two rows: one step of a transposition. */

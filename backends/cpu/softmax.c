@@ -9,21 +9,15 @@ typedef struct job {
     bool log;
 } job;
 
-CPU_INLINE vf larger(vf a, vf b) {
-    return vf_select(a > b, a, b);
-}
-
+/* The largest element. A NaN may be overlooked here: it makes the sum NaN. */
 static float largest(const float *x, int64_t n) {
     vf most[4];
     int64_t i = 0;
     for (int k = 0; k < 4; k++) most[k] = vf_set(-INFINITY);
     for (; i + 4 * CPU_LANES <= n; i += 4 * CPU_LANES)
-        for (int k = 0; k < 4; k++) most[k] = larger(vf_load(x + i + k * CPU_LANES), most[k]);
-    for (; i + CPU_LANES <= n; i += CPU_LANES) most[0] = larger(vf_load(x + i), most[0]);
-    float lanes[CPU_LANES], all;
-    vf_store(lanes, larger(larger(most[0], most[1]), larger(most[2], most[3])));
-    all = lanes[0];
-    for (int k = 1; k < CPU_LANES; k++) all = lanes[k] > all ? lanes[k] : all;
+        for (int k = 0; k < 4; k++) most[k] = vf_at_least(vf_load(x + i + k * CPU_LANES), most[k]);
+    for (; i + CPU_LANES <= n; i += CPU_LANES) most[0] = vf_at_least(vf_load(x + i), most[0]);
+    float all = vf_largest(vf_at_least(vf_at_least(most[0], most[1]), vf_at_least(most[2], most[3])));
     for (; i < n; i++) all = x[i] > all ? x[i] : all;
     return all;
 }

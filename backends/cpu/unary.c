@@ -7,8 +7,7 @@ CPU_INLINE vf positive(vf x) {
     return vf_select(x <= 0.0f, vf_zero(), x);
 }
 CPU_INLINE vf clamp(vf x, vf low, vf high) {
-    x = vf_select(x < low, low, x);
-    return vf_select(x > high, high, x);
+    return vf_at_most(vf_at_least(x, low), high);
 }
 
 /* Whole vectors, then the last elements through the same instructions. f is an expression of x, alpha and beta. */

@@ -23,17 +23,19 @@ CPU_INLINE vf vf_expm1_near(vf r) {
 /* e^x, about 1 ulp; gradual underflow, overflow to infinity. The scale 2^n is applied in two steps so that both ends are
  * reached. */
 CPU_INLINE vf vf_exp(vf x) {
-    x = vf_select(x > 89.0f, vf_set(89.0f), x);
-    x = vf_select(x < -105.0f, vf_set(-105.0f), x);
+    x = vf_at_least(vf_at_most(x, vf_set(89.0f)), vf_set(-105.0f));
     vf t = vf_fma(x, vf_set(0x1.715476p0f), vf_set(CPU_ROUNDER));
-    vi n = (vi)t - CPU_ROUNDER_BITS;
     vf whole = t - CPU_ROUNDER;
     vf r = vf_fnma(whole, vf_set(0x1.62ep-1f), x); /* ln 2 in two parts; the first product is exact */
     r = vf_fnma(whole, vf_set(0x1.0bfbe8p-15f), r);
     vf p = vf_expm1_near(r) + 1.0f;
-    vi half = n >> 1;
+#if CPU_LANES == 16
+    return (vf)_mm512_scalef_ps((__m512)p, (__m512)whole); /* the same bits: either way there is one rounding */
+#else
+    vi n = (vi)t - CPU_ROUNDER_BITS, half = n >> 1;
     vf scale1 = (vf)((vu)(half + 127) << 23), scale2 = (vf)((vu)(n - half + 127) << 23);
     return p * scale1 * scale2;
+#endif
 }
 
 /* (sin r - r) / r^3 of y = r^2, |r| <= pi/2. */
@@ -100,34 +102,31 @@ CPU_INLINE vf vf_tanh(vf x) {
     return vf_select(a < 0.625f, near, far);
 }
 
-/* x where it is at least `low`, else `low`; NaN stays. What multiplies x by a factor that vanishes at its far end limits x, for an
- * infinity times 0 is no number. */
-CPU_INLINE vf vf_at_least(vf x, float low) {
-    return vf_select(x < low, vf_set(low), x);
-}
+/* What multiplies x by a factor that vanishes at its far end limits x to LOW, for an infinity times 0 is no number. */
+#define CPU_LOW vf_set(-1e9f)
 
 CPU_INLINE vf vf_sigmoid(vf x) {
     return 1.0f / (1.0f + vf_exp(-x));
 }
 CPU_INLINE vf vf_silu(vf x) {
-    return vf_at_least(x, -1e9f) / (1.0f + vf_exp(-x));
+    return vf_at_least(x, CPU_LOW) / (1.0f + vf_exp(-x));
 }
 /* x sigmoid(1.702 x) */
 CPU_INLINE vf vf_quick_gelu(vf x) {
-    return vf_at_least(x, -1e9f) / (1.0f + vf_exp(x * -1.702f));
+    return vf_at_least(x, CPU_LOW) / (1.0f + vf_exp(x * -1.702f));
 }
 
 /* x/2 (1 + tanh u) = x / (1 + e^-2u) with u = sqrt(2/pi) (x + 0.044715 x^3). */
 CPU_INLINE vf vf_gelu_tanh(vf x) {
     vf y = x * x;
     vf minus_2u = x * vf_fma(y, vf_set(-0.0713548162726f), vf_set(-1.59576912161f));
-    return vf_at_least(x, -1e9f) / (1.0f + vf_exp(minus_2u));
+    return vf_at_least(x, CPU_LOW) / (1.0f + vf_exp(minus_2u));
 }
 
 /* scale * erfc(z), z >= 0, by erfc(z) = e^(-z^2) t P(t), t = 1/(1 + 0.4 z): about 4e-7 of it, all the way to underflow where there is
  * a fused multiply-add to put right the rounding of z^2. */
 CPU_INLINE vf vf_erfc(vf z, float scale) {
-    z = vf_select(z > 16.0f, vf_set(16.0f), z);
+    z = vf_at_most(z, vf_set(16.0f));
     vf t = 1.0f / vf_fma(z, vf_set(0.4f), vf_set(1.0f));
     vf p = vf_fma(t, vf_set(-0.0277694799f), vf_set(0.1871003211f));
     p = vf_fma(p, t, vf_set(-0.4707110822f));
@@ -145,8 +144,8 @@ CPU_INLINE vf vf_erfc(vf z, float scale) {
 
 /* x/2 (1 + erf(x/sqrt 2)) by erfc, so that both tails keep their relative accuracy. */
 CPU_INLINE vf vf_gelu(vf x) {
-    vf half_erfc = vf_erfc(vf_abs(x) * 0.707106781187f, 0.5f), near = vf_at_least(x, -1e9f);
-    near = vf_select(near > 1e9f, vf_set(1e9f), near);
+    vf half_erfc = vf_erfc(vf_abs(x) * 0.707106781187f, 0.5f), near = vf_at_least(x, CPU_LOW);
+    near = vf_at_most(near, -CPU_LOW);
     return vf_select(x > 0.0f, vf_fnma(near, half_erfc, x), near * half_erfc);
 }
 
