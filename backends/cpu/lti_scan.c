@@ -3,8 +3,8 @@
  * A lane is a channel. A block of CPU_LANES channels of one sequence is a piece of work: its poles, inputs and outputs are turned once
  * so that a state's coefficients are whole vectors, time runs in blocks of TIME tokens whose u lies turned in the first cache, and a
  * few states at a time (GROUP) run over the block and add to y. The states follow each other in the same order whatever the cut.
- * Sequences of a few tokens (decoding) would spend their time on turning; they run with a lane an element of the state, with the same
- * operations on the states and another order of the sum over them. */
+ * Sequences of a few tokens (decoding) would spend their time on turning, and few channels would leave lanes empty; they run with a
+ * lane an element of the state, with the same operations on the states and another order of the sum over them. */
 #include "kernels.h"
 #include "scans.h"
 
@@ -25,7 +25,7 @@ typedef struct job {
     int64_t u_batch, u_time, y_batch, y_time, state_batch, last_batch;
     rows rows;
     int64_t length, channels, states, blocks, blocks_a_piece;
-    bool pairs, log_poles, reverse;
+    bool pairs, log_poles, reverse, few; /* few: most lanes would be empty if each were a channel */
     float scale;
 } job;
 
@@ -232,7 +232,7 @@ static void run_block(block *k) {
     int64_t begin = j->reverse ? j->length - 1 : 0, sign = j->reverse ? -1 : 1;
     k->u = j->u + k->batch * j->u_batch + begin * j->u_time + k->first, k->u_time = sign * j->u_time;
     k->y = j->y + k->batch * j->y_batch + begin * j->y_time + k->first, k->y_time = sign * j->y_time;
-    if (j->length < SHORT)
+    if (j->length < SHORT || j->few)
         run_short(k);
     else
         run_long(k);
@@ -291,6 +291,7 @@ CPU_KERNEL(cpu_lti_scan) {
     j.log_poles = p->log_poles != 0, j.reverse = p->reverse != 0;
     j.scratch = scratch;
     j.blocks = (j.channels + CPU_LANES - 1) / CPU_LANES;
+    j.few = out->whole[2] * 8 <= CPU_LANES && elements(&j) >= CPU_LANES;
     j.blocks_a_piece = scan_blocks_a_piece((double)elements(&j) * 4 * (double)j.length);
     if (j.blocks < 1) return STRAND_PLUGIN_OK;
     cpu_parallel(device, out->dims[0] * ((j.blocks + j.blocks_a_piece - 1) / j.blocks_a_piece), body, &j);

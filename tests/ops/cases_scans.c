@@ -91,6 +91,7 @@ static void make_lti_scan(ops_program *g, int index) {
     int64_t n = index < 9 ? states[index] : ops_between(g, 1, 40);
     bool pairs = index % 2 == 0, shared = ops_between(g, 0, 3) == 0;
     sizes s = scan_sizes(g, index, n * (pairs ? 2 : 1));
+    if (index > 9 && index % 7 == 3) s.c = 1, n = 40, s.b = 2, s.l = 150; /* one channel of many states */
     strand_op_lti_scan p = {.log_poles = coin(g), .reverse = coin(g), .scale = coin(g) ? 2.0f : 0.3f};
     int optional = index < 3 ? (index == 0 ? 15 : index == 1 ? 0 : 8) : (int)ops_between(g, 0, 15);
     int64_t pole_dims[3] = {shared ? 1 : s.c, n, 2}, row_dims[3] = {s.c, n, 2}, state_dims[4] = {s.b, s.c, n, 2}, dims[3] = {s.b, s.l, s.c};
