@@ -39,7 +39,6 @@
 
 #define CPU_CONVOLUTIONS(X)                                                                                     \
     X(STRAND_OP_CONV1D, conv1d, cpu_conv1d_scratch, NULL, NULL) \
-    X(STRAND_OP_SHORT_CONV, short_conv, NULL, NULL, NULL) \
     X(STRAND_OP_SHORT_CONV, short_conv, cpu_short_conv_scratch, NULL, NULL) \
     X(STRAND_OP_LONG_CONV, long_conv, cpu_long_conv_scratch, cpu_long_conv_prepare_size, cpu_long_conv_prepare) \
     X(STRAND_OP_FFT, fft, cpu_fft_scratch, NULL, NULL)                                                          \
