@@ -49,19 +49,6 @@ static void bench_all_rows(bench *b) {
     if (bench_wants(b, "short_conv")) bench_rows(b, "short_conv", STRAND_OP_SHORT_CONV, &taps, sizeof taps, 256, 8192, 2, 256, 3, 1, 0);
 }
 
-/* EEG's kind of convolution: all channels with all; one multiply-add a tap. */
-static void bench_conv1d(bench *b, int64_t channels, int64_t length, int64_t taps) {
-    const strand_op_conv1d p = {.stride = 1, .dilation = 1, .groups = 1, .pad_left = taps / 2, .pad_right = taps - 1 - taps / 2};
-    bench_case c;
-    if (!bench_wants(b, "conv1d")) return;
-    bench_begin(b, &c, "conv1d", STRAND_OP_CONV1D, &p, sizeof p, "C=%lld L=%lld K=%lld", (long long)channels, (long long)length, (long long)taps);
-    bench_input(&c, bench_random(b, F32, 3, (int64_t[]){1, channels, length}, -1, 1));
-    bench_input(&c, bench_constant(bench_random(b, F32, 3, (int64_t[]){channels, channels, taps}, -1, 1)));
-    bench_output(&c, bench_zeros(b, F32, 3, (int64_t[]){1, channels, length}));
-    c.flops = 2.0 * (double)(channels * channels) * (double)(length * taps);
-    bench_run(b, &c);
-}
-
 /* Rows of real numbers to their half spectra: 2.5 n log2 n each. */
 static void bench_fft(bench *b, int64_t rows, int64_t n) {
     const strand_op_fft p = {.kind = STRAND_FFT_R2C, .form = STRAND_FFT_COMPLEX, .scale = 1};
@@ -79,7 +66,6 @@ static void bench_more(bench *b) {
     const strand_op_softmax softmax = {0};
     if (bench_wants(b, "norm")) bench_rows(b, "norm", STRAND_OP_NORM, &rms, sizeof rms, 4096, 768, 1, 768, 0, 0, 0);
     if (bench_wants(b, "softmax")) bench_rows(b, "softmax", STRAND_OP_SOFTMAX, &softmax, sizeof softmax, 4096, 768, 0, 0, 0, 0, 1);
-    bench_conv1d(b, 64, 2048, 7);
     bench_fft(b, 1024, 512);
     bench_fft(b, 64, 2000);
 }
