@@ -1,6 +1,25 @@
 /* test_reference_attention.c - the reference kernels of rotary positions, attention and caches against closed forms and formulas
- * written out again, and what models rely on: relative positions, pieces and steps that agree with the whole. */
+ * written out again, and what models rely on: relative positions, pieces and steps that agree with the whole. All of it holds for
+ * the fast modules too, and is run on them. */
 #include "reference_support.h"
+
+#include <stdlib.h>
+
+/* Runs with the working memory that fast kernels ask for. */
+static int launch(uint32_t op, const void *params, const strand_plugin_tensor *inputs, uint32_t n, const strand_plugin_tensor *out) {
+    strand_plugin_node node = {.op = op, .version = 1, .n_inputs = n, .n_outputs = 1, .inputs = inputs, .outputs = out, .params = params, .name = "case"};
+    char why[200] = "";
+    if (reference.api->supports(reference.device, &node, why, sizeof why)) fail_msg("not supported: %s", why);
+    uint64_t bytes = (reference.api->scratch_size(reference.device, &node, 1) + 127) / 64 * 64;
+    strand_plugin_memory scratch = {.data = aligned_alloc(64, bytes), .bytes = bytes};
+    int status = reference.api->launch(reference.device, &node, 1, &scratch);
+    free(scratch.data);
+    return status;
+}
+
+static void compute(uint32_t op, const void *params, const strand_plugin_tensor *inputs, uint32_t n, const strand_plugin_tensor *out) {
+    assert_int_equal(launch(op, params, inputs, n, out), STRAND_PLUGIN_OK);
+}
 
 static strand_plugin_tensor cube(uint32_t dtype, void *data, int64_t a, int64_t b, int64_t c) {
     int64_t dims[3] = {a, b, c};
@@ -14,11 +33,11 @@ static void rotary_turns(void **state) {
     strand_op_rotary p = {.heads = 2, .rotary = 2, .offset = 3, .base = 10000, .position_scale = 0.5f, .magnitude = 2};
     (void)state;
     strand_plugin_tensor in = cube(STRAND_PLUGIN_F32, x, 1, 1, 8), out = cube(STRAND_PLUGIN_F32, y, 1, 1, 8);
-    run(STRAND_OP_ROTARY, &p, &in, 1, &out); /* one pair, frequency 1, angle 1.5; the other elements stay */
-    near((double)y[0], 2 * (1 * cos(1.5) - 2 * sin(1.5)), 1e-6);
-    near((double)y[1], 2 * (1 * sin(1.5) + 2 * cos(1.5)), 1e-6);
+    compute(STRAND_OP_ROTARY, &p, &in, 1, &out); /* one pair, frequency 1, angle 1.5; the other elements stay */
+    near((double)y[0], 2 * (1 * cos(1.5) - 2 * sin(1.5)), 4e-6);
+    near((double)y[1], 2 * (1 * sin(1.5) + 2 * cos(1.5)), 4e-6);
     assert_true(y[2] == 3 && y[3] == 4 && y[6] == 7);
-    near((double)y[5], 2 * (5 * sin(1.5) + 6 * cos(1.5)), 1e-6);
+    near((double)y[5], 2 * (5 * sin(1.5) + 6 * cos(1.5)), 4e-6);
     p = (strand_op_rotary){.heads = 1, .rotary = 4, .base = 100, .position_scale = 1, .magnitude = 1};
     for (uint32_t interleaved = 0; interleaved < 2; interleaved++) {
         int64_t at = 7, one = 1;
@@ -26,9 +45,9 @@ static void rotary_turns(void **state) {
         p.interleaved = interleaved;
         strand_plugin_tensor two[2] = {cube(STRAND_PLUGIN_F32, x, 1, 1, 4), tensor(STRAND_PLUGIN_I64, &at, 1, &one)};
         out = cube(STRAND_PLUGIN_F32, y, 1, 1, 4);
-        run(STRAND_OP_ROTARY, &p, two, 2, &out);
-        near((double)y[a], (double)x[a] * cos(0.7) - (double)x[b] * sin(0.7), 1e-6);
-        near((double)y[b], (double)x[a] * sin(0.7) + (double)x[b] * cos(0.7), 1e-6);
+        compute(STRAND_OP_ROTARY, &p, two, 2, &out);
+        near((double)y[a], (double)x[a] * cos(0.7) - (double)x[b] * sin(0.7), 4e-6);
+        near((double)y[b], (double)x[a] * sin(0.7) + (double)x[b] * cos(0.7), 4e-6);
     }
 }
 
@@ -43,17 +62,17 @@ static void rotary_is_relative(void **state) {
         double dot = 0, length = 0, before = 0;
         strand_plugin_tensor in = cube(STRAND_PLUGIN_F32, q, 1, 1, 16), out = cube(STRAND_PLUGIN_F32, rq, 1, 1, 16);
         p.offset = 20 + 1000 * shift;
-        run(STRAND_OP_ROTARY, &p, &in, 1, &out);
+        compute(STRAND_OP_ROTARY, &p, &in, 1, &out);
         in = cube(STRAND_PLUGIN_F32, k, 1, 1, 16), out = cube(STRAND_PLUGIN_F32, rk, 1, 1, 16);
         p.offset = 9 + 1000 * shift;
-        run(STRAND_OP_ROTARY, &p, &in, 1, &out);
+        compute(STRAND_OP_ROTARY, &p, &in, 1, &out);
         for (int i = 0; i < 16; i++) {
             dot += (double)rq[i] * (double)rk[i];
             length += (double)rk[i] * (double)rk[i];
             before += (double)k[i] * (double)k[i];
         }
-        near(length, before, 1e-6);
-        if (shift) near(dot, first, 1e-6);
+        near(length, before, 4e-6);
+        if (shift) near(dot, first, 4e-6);
         first = dot;
     }
 }
@@ -88,7 +107,7 @@ static void attend(const strand_op_attention *p, problem *x, int first, int toke
     if (bias) in[4] = cube(STRAND_PLUGIN_F32, x->bias, H, L, S);
     if (mask) in[5] = cube(STRAND_PLUGIN_I32, x->mask, H, L, S);
     strand_plugin_tensor out = cube(STRAND_PLUGIN_F32, y, 1, tokens, H * DV);
-    run(STRAND_OP_ATTENTION, p, in, 6, &out);
+    compute(STRAND_OP_ATTENTION, p, in, 6, &out);
 }
 
 /* The definition again, for the whole problem: an explicit matrix of weights. */
@@ -165,7 +184,35 @@ static void attention_in_pieces(void **state) {
             for (int t = 0; t < L; t += step) {
                 int n = t + step < L ? step : L - t;
                 attend(&p, &x, t, n, S, t + n, false, false, part);
-                for (int i = 0; i < n * H * DV; i++) near((double)part[i], (double)whole[t * H * DV + i], 1e-7);
+                for (int i = 0; i < n * H * DV; i++) near((double)part[i], (double)whole[t * H * DV + i], 1e-6);
+            }
+        }
+}
+
+#define LONG  200
+#define ROOM  260 /* rows of the cache */
+#define WIDTH 24
+
+/* Chunks of more than 8 rows have the bytes of the whole, whatever the cache's size; steps agree to rounding. */
+static void attention_in_chunks(void **state) {
+    static float q[LONG * WIDTH], k[ROOM * WIDTH], v[ROOM * WIDTH], whole[LONG * WIDTH], part[LONG * WIDTH];
+    (void)state;
+    for (int i = 0; i < LONG * WIDTH; i++) q[i] = wave(i);
+    for (int i = 0; i < ROOM * WIDTH; i++) k[i] = i < LONG * WIDTH ? wave(3 * i + 1) : NAN, v[i] = i < LONG * WIDTH ? wave(5 * i + 2) : NAN;
+    for (int step = 1; step < 80; step += step < 10 ? 9 : 23)
+        for (int64_t window = 0; window < 50; window += 40) {
+            strand_op_attention p = {.heads = 1, .kv_heads = 1, .scale = 0.5f, .causal = 1, .window = window, .sinks = 3};
+            strand_plugin_tensor in[4] = {cube(STRAND_PLUGIN_F32, q, 1, LONG, WIDTH), cube(STRAND_PLUGIN_F32, k, 1, LONG, WIDTH), cube(STRAND_PLUGIN_F32, v, 1, LONG, WIDTH)};
+            strand_plugin_tensor out = cube(STRAND_PLUGIN_F32, whole, 1, LONG, WIDTH);
+            compute(STRAND_OP_ATTENTION, &p, in, 3, &out);
+            for (int t = 0; t < LONG; t += step) {
+                int64_t n = t + step < LONG ? step : LONG - t, valid = t + n, one = 1;
+                in[0] = cube(STRAND_PLUGIN_F32, q + t * WIDTH, 1, n, WIDTH);
+                in[1] = cube(STRAND_PLUGIN_F32, k, 1, ROOM, WIDTH), in[2] = cube(STRAND_PLUGIN_F32, v, 1, ROOM, WIDTH);
+                in[3] = tensor(STRAND_PLUGIN_I64, &valid, 1, &one);
+                out = cube(STRAND_PLUGIN_F32, part, 1, n, WIDTH);
+                compute(STRAND_OP_ATTENTION, &p, in, 4, &out);
+                for (int i = 0; i < n * WIDTH; i++) near((double)part[i], (double)whole[t * WIDTH + i], n > 8 ? 0 : 1e-6);
             }
         }
 }
@@ -194,14 +241,14 @@ static void cache_rows(void **state) {
     (void)state;
     strand_plugin_tensor in[3] = {cube(STRAND_PLUGIN_F32, cache, 1, 5, 1), cube(STRAND_PLUGIN_F32, x, 1, 2, 1), tensor(STRAND_PLUGIN_I32, &at, 1, &one)};
     strand_plugin_tensor out = cube(STRAND_PLUGIN_F32, y, 1, 5, 1);
-    run(STRAND_OP_CACHE_WRITE, &p, in, 3, &out);
+    compute(STRAND_OP_CACHE_WRITE, &p, in, 3, &out);
     const float plain[5] = {10, 20, 30, 1, 2}, ring[5] = {2, 20, 30, 40, 1}, round_and_round[5] = {4, 5, 6, 7, 3};
     assert_memory_equal(y, plain, sizeof y);
     p.ring = 1, at = 14; /* row 4 and then row 0 */
-    run(STRAND_OP_CACHE_WRITE, &p, in, 3, &out);
+    compute(STRAND_OP_CACHE_WRITE, &p, in, 3, &out);
     assert_memory_equal(y, ring, sizeof y);
     in[1] = cube(STRAND_PLUGIN_F32, x, 1, 7, 1), at = -3; /* rows 2, 3, 4, 0, ... 3: the last ones stay */
-    run(STRAND_OP_CACHE_WRITE, &p, in, 3, &out);
+    compute(STRAND_OP_CACHE_WRITE, &p, in, 3, &out);
     assert_memory_equal(y, round_and_round, sizeof y);
 }
 
@@ -213,12 +260,10 @@ static void cache_bounds(void **state) {
     for (at = -1; at < 6; at++) {
         strand_plugin_tensor in[3] = {cube(STRAND_PLUGIN_F32, cache, 1, 5, 1), cube(STRAND_PLUGIN_F32, x, 1, 2, 1), tensor(STRAND_PLUGIN_I64, &at, 1, &one)};
         strand_plugin_tensor out = in[0];
-        strand_plugin_node node = {.op = STRAND_OP_CACHE_WRITE, .version = 1, .n_inputs = 3, .n_outputs = 1, .inputs = in, .outputs = &out, .params = &p, .name = "case"};
-        int status = reference.api->launch(reference.device, &node, 1, NULL);
-        assert_int_equal(status, at < 0 || at > 3 ? STRAND_PLUGIN_ERR_ARGUMENT : STRAND_PLUGIN_OK);
+        assert_int_equal(launch(STRAND_OP_CACHE_WRITE, &p, in, 3, &out), at < 0 || at > 3 ? STRAND_PLUGIN_ERR_ARGUMENT : STRAND_PLUGIN_OK);
     }
 }
 
 REFERENCE_MAIN("reference_attention", cmocka_unit_test(rotary_turns), cmocka_unit_test(rotary_is_relative), cmocka_unit_test(attention_by_definition),
-               cmocka_unit_test(attention_limits), cmocka_unit_test(attention_in_pieces), cmocka_unit_test(attention_and_nan), cmocka_unit_test(cache_rows),
+               cmocka_unit_test(attention_limits), cmocka_unit_test(attention_in_pieces), cmocka_unit_test(attention_in_chunks), cmocka_unit_test(attention_and_nan), cmocka_unit_test(cache_rows),
                cmocka_unit_test(cache_bounds))
