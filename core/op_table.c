@@ -9,6 +9,7 @@
     X(recurrent) \
     X(convolutions) \
     X(matrix_state) \
+    X(graphs) \
     X(attention) \
     X(scans)
 

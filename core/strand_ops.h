@@ -516,9 +516,9 @@ typedef struct strand_op_token_shift {
 
 /* ---- graphs ---------------------------------------------------------------------------------------------------------------------- */
 
-/* w[i, j] = x[i].x[j] / (|x[i]| |x[j]|) (a zero row: 0), of which each row keeps the k largest, the smaller j first of equals; itself is
- * one of the k unless NOT_SELF (then it is kept besides). ABSOLUTE: |w|; CLAMP: max(w, 0); SYMMETRIC: (w + w^T)/2 after that;
- * UNIT_DIAGONAL: w[i, i] = 1 at last. */
+/* w[i, j] = x[i].x[j] / (|x[i]| |x[j]|) (a zero row: 0), with ABSOLUTE |w|; of it each row keeps the k largest, the smaller j first of
+ * equals. Itself is one of the k, or with NOT_SELF kept besides them. CLAMP: then max(w, 0); SYMMETRIC: then (w + w^T)/2;
+ * UNIT_DIAGONAL: w[i, i] = 1 at last. Neighbours are chosen by double-precision similarities. */
 #define STRAND_KNN_NOT_SELF 1u
 #define STRAND_KNN_ABSOLUTE 2u
 #define STRAND_KNN_CLAMP 4u
@@ -536,8 +536,9 @@ typedef struct strand_op_softmax_adjacency {
     uint32_t symmetric;
 } strand_op_softmax_adjacency;
 
-/* Keeps entries: ABOVE value; TOP_FRACTION: those strictly above the K-th largest of all N N, K = (int)(N N value) (K < 1: none above the
- * largest); PER_ROW: the K = value largest of each row. Others are 0. Then self loops: KEEP, DROP (0), or UNIT (1). */
+/* Keeps entries: ABOVE value; TOP_FRACTION: those strictly above the K-th largest of all N N, K = (int)(N N value), a product in F32
+ * (K < 1: none); PER_ROW: the K = value largest of each row, the smaller j first of equals. Others are 0. Then self loops: KEEP, DROP
+ * (0), or UNIT (1). */
 enum { STRAND_PRUNE_ABOVE = 0, STRAND_PRUNE_TOP_FRACTION = 1, STRAND_PRUNE_PER_ROW = 2 };
 enum { STRAND_LOOPS_KEEP = 0, STRAND_LOOPS_DROP = 1, STRAND_LOOPS_UNIT = 2 };
 typedef struct strand_op_prune_adjacency {
@@ -547,7 +548,8 @@ typedef struct strand_op_prune_adjacency {
 } strand_op_prune_adjacency;
 
 /* RANDOM_WALK: (D^-1 A)^T; DUAL_RANDOM_WALK: that and (D_in^-1 A^T)^T (M = 2), D row sums, 1/0 read as 0; LAPLACIAN: with A <- max(A, A^T),
- * L = I - D^-1/2 A D^-1/2, the result is (2 / lambda_max) L - I. lambda_max 0: the largest eigenvalue of L. Li et al., arXiv 1707.01926. */
+ * L = I - D^-1/2 A D^-1/2 (1/sqrt of what is not above 0 read as 0), the result is (2 / lambda_max) L - I. lambda_max 0: the largest
+ * eigenvalue of L. Li et al., arXiv 1707.01926. */
 enum { STRAND_SUPPORTS_RANDOM_WALK = 0, STRAND_SUPPORTS_DUAL_RANDOM_WALK = 1, STRAND_SUPPORTS_LAPLACIAN = 2 };
 typedef struct strand_op_graph_supports {
     uint32_t kind;

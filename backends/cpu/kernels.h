@@ -68,7 +68,15 @@
     X(STRAND_OP_WKV4, wkv4, NULL, NULL, NULL)                                                                          \
     X(STRAND_OP_TOKEN_SHIFT, token_shift, NULL, NULL, NULL)
 
-#define CPU_GRAPHS(X)
+#define CPU_GRAPHS(X)                                                                                 \
+    X(STRAND_OP_KNN_ADJACENCY, knn_adjacency, cpu_knn_adjacency_scratch, NULL, NULL)                 \
+    X(STRAND_OP_SOFTMAX_ADJACENCY, softmax_adjacency, cpu_softmax_adjacency_scratch, NULL, NULL)     \
+    X(STRAND_OP_PRUNE_ADJACENCY, prune_adjacency, NULL, NULL, NULL)                                  \
+    X(STRAND_OP_GRAPH_SUPPORTS, graph_supports, cpu_graph_supports_scratch, NULL, NULL)              \
+    X(STRAND_OP_DIFFUSION, diffusion, cpu_diffusion_scratch, NULL, NULL)                             \
+    X(STRAND_OP_SPMM, spmm, NULL, NULL, NULL)                                                        \
+    X(STRAND_OP_SEGMENT_REDUCE, segment_reduce, cpu_segment_reduce_scratch, NULL, NULL)              \
+    X(STRAND_OP_GINE, gine, cpu_gine_scratch, NULL, NULL)
 
 #define CPU_TABLE(X)  \
     CPU_PRODUCTS(X)     \
@@ -111,5 +119,11 @@ uint64_t cpu_ssd_scratch(const cpu_device *device, const strand_plugin_node *nod
 uint64_t cpu_gated_linear_attention_scratch(const cpu_device *device, const strand_plugin_node *node);
 uint64_t cpu_delta_rule_scratch(const cpu_device *device, const strand_plugin_node *node);
 uint64_t cpu_linear_attention_scratch(const cpu_device *device, const strand_plugin_node *node);
+uint64_t cpu_knn_adjacency_scratch(const cpu_device *device, const strand_plugin_node *node);
+uint64_t cpu_softmax_adjacency_scratch(const cpu_device *device, const strand_plugin_node *node);
+uint64_t cpu_graph_supports_scratch(const cpu_device *device, const strand_plugin_node *node);
+uint64_t cpu_diffusion_scratch(const cpu_device *device, const strand_plugin_node *node);
+uint64_t cpu_segment_reduce_scratch(const cpu_device *device, const strand_plugin_node *node);
+uint64_t cpu_gine_scratch(const cpu_device *device, const strand_plugin_node *node);
 
 #endif

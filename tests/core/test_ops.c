@@ -58,6 +58,14 @@ static const struct {
     {42, 1, "linear_attention"},
     {43, 1, "wkv4"},
     {44, 1, "token_shift"},
+    {45, 1, "knn_adjacency"},
+    {46, 1, "softmax_adjacency"},
+    {47, 1, "prune_adjacency"},
+    {48, 1, "graph_supports"},
+    {49, 1, "diffusion"},
+    {50, 1, "spmm"},
+    {51, 1, "segment_reduce"},
+    {52, 1, "gine"},
 };
 
 static void ids_are_stable(void **state) {

@@ -7,6 +7,7 @@
     X(first) \
     X(matrix_state) \
     X(conv1d) \
+    X(graphs) \
     X(attention) \
     X(scans) \
     X(convolutions) \

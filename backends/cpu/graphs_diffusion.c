@@ -1,0 +1,88 @@
+/* graphs_diffusion.c - DIFFUSION: a signal carried over a small dense graph by Chebyshev's recursion. A piece of work is one graph
+ * and a block of its features, which lie along the lanes: every step is a small product S x, made where x lies in cache; at the end
+ * the steps of a feature are laid side by side. */
+#include "matrix_state.h"
+
+#define BLOCK 128 /* features */
+
+typedef struct job {
+    const strand_plugin_node *node;
+    const strand_op_diffusion *p;
+    int64_t n, features, count, all, blocks, each; /* nodes; supports; matrices of y */
+    float *work;
+} job;
+
+static int64_t room_floats(int64_t n, int64_t features, int64_t all) {
+    return all * n * ms_pitch(cpu_min(features, BLOCK));
+}
+
+/* to = 2 to - before. */
+static void chebyshev(float *to, const float *before, int64_t n) {
+    for (int64_t i = 0; i < n; i += CPU_LANES) {
+        vf x = vf_load(to + i);
+        vf_store(to + i, x + x - vf_load(before + i));
+    }
+}
+
+/* x_0 stands at the front of x, [n][pitch]; the others follow it. */
+static void steps(const job *j, const float *s, float *x, int64_t pitch) {
+    const strand_plugin_tensor *supports = &j->node->inputs[1];
+    int64_t axis = supports->rank - 3, size = j->n * pitch, start = 0, made = 1;
+    for (int64_t m = 0; m < j->count; m++) {
+        int64_t before = start, now = start;
+        for (int64_t k = 1; k <= j->p->steps; k++, made++) {
+            ms_reading step = {.q = s + m * supports->strides[axis], .q_pitch = supports->strides[axis + 1], .depth = j->n, .s = x + now * size, .pitch = pitch, .y = x + made * size};
+            ms_product(&step, j->n);
+            if (k > 1) chebyshev(x + made * size, x + before * size, size);
+            before = now;
+            now = made;
+        }
+        if (j->p->flags & STRAND_DIFFUSION_CARRY_OVER) start = before;
+    }
+}
+
+static void body(void *arg, int64_t i, int32_t worker) {
+    const job *j = arg;
+    const strand_plugin_tensor *x = &j->node->inputs[0], *s = &j->node->inputs[1], *out = &j->node->outputs[0];
+    int64_t first = i % j->blocks * BLOCK, width = cpu_min(BLOCK, j->features - first), pitch = ms_pitch(width), from = first, to = first * j->all, graph = i / j->blocks, supports = 0;
+    uint32_t rank = out->rank;
+    for (uint32_t axis = rank - 2; axis-- > 0;) {
+        int64_t at = graph % out->dims[axis];
+        graph /= out->dims[axis];
+        from += (at + out->origin[axis] - x->origin[axis]) * x->strides[axis];
+        to += at * out->strides[axis];
+        if (axis == 0 && s->rank == 4) supports = (at + out->origin[0] - s->origin[0]) * s->strides[0];
+    }
+    float *room = j->work + worker * j->each;
+    ms_rows_in(room, pitch, cpu_f32(x) + from, x->strides[rank - 2], j->n, width);
+    steps(j, cpu_f32(s) + supports, room, pitch);
+    for (int64_t node = 0; node < j->n; node++) {
+        float *y = cpu_f32(out) + to + node * out->strides[rank - 2];
+        for (int64_t m = 0; m < j->all; m++) {
+            const float *row = room + (m * j->n + node) * pitch;
+            for (int64_t f = 0; f < width; f++) y[f * j->all + m] = row[f];
+        }
+    }
+}
+
+static job begin(const strand_plugin_node *node, void *scratch) {
+    const strand_plugin_tensor *x = &node->inputs[0], *s = &node->inputs[1];
+    job j = {.node = node, .p = node->params, .n = x->dims[x->rank - 2], .features = x->dims[x->rank - 1], .count = s->dims[s->rank - 3], .work = scratch};
+    j.all = 1 + j.count * j.p->steps;
+    j.blocks = (j.features + BLOCK - 1) / BLOCK;
+    j.each = ms_floats(room_floats(j.n, j.features, j.all));
+    return j;
+}
+
+uint64_t cpu_diffusion_scratch(const cpu_device *device, const strand_plugin_node *node) {
+    job j = begin(node, NULL);
+    return (uint64_t)cpu_workers(device) * (uint64_t)j.each * sizeof(float);
+}
+
+CPU_KERNEL(cpu_diffusion) {
+    job j = begin(node, scratch);
+    int64_t graphs = 1;
+    for (uint32_t axis = 0; axis + 2 < node->outputs[0].rank; axis++) graphs *= node->outputs[0].dims[axis];
+    cpu_parallel(device, graphs * j.blocks, body, &j);
+    return STRAND_PLUGIN_OK;
+}
