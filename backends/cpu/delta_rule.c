@@ -13,6 +13,7 @@
 #define VECTORS 2
 #endif
 #define COLUMNS (VECTORS * CPU_LANES)
+#define AHEAD   4 /* tokens whose rows are asked for before they are used */
 
 typedef struct job {
     const strand_op_delta_rule *p;
@@ -40,6 +41,7 @@ static const float *decays(const job *j, float *to, const float *w, int64_t n) {
 CPU_INLINE void run_tokens(const job *j, const ms_unit *u, float *s, float *decay, const int vectors) {
     int64_t first = u->h * j->keys, pitch = vectors * CPU_LANES;
     vf removed[VECTORS], next[VECTORS], sum[VECTORS], value[VECTORS];
+    const ms_tokens *const keyed[] = {&j->r, &j->w, &j->k, &j->a, &j->b};
     const float *a = ms_at(&j->a, u->b, 0, first);
     for (int e = 0; e < vectors; e++) next[e] = vf_zero();
     for (int64_t i = 0; i < j->keys && j->length > 0; i++)
@@ -49,6 +51,9 @@ CPU_INLINE void run_tokens(const job *j, const ms_unit *u, float *s, float *deca
         const float *b = ms_at(&j->b, u->b, t, first), *k = ms_at(&j->k, u->b, t, first), *r = ms_at(&j->r, u->b, t, first);
         float *y = ms_at(&j->y, u->b, t, u->channel), *row = s;
         a = ms_at(&j->a, u->b, cpu_min(t + 1, j->length - 1), first);
+        for (int i = 0; i < 5; i++) ms_ahead(keyed[i], u->b, t + AHEAD, 1, j->length, first, j->keys);
+        ms_ahead(&j->v, u->b, t + AHEAD, 1, j->length, u->channel, u->n);
+        ms_ahead(&j->y, u->b, t + AHEAD, 1, j->length, u->channel, u->n);
 #pragma GCC unroll 4
         for (int e = 0; e < vectors; e++) {
             value[e] = ms_load(v + e * CPU_LANES, u->n - e * CPU_LANES);

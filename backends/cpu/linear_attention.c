@@ -196,6 +196,10 @@ static void block(const job *j, const ms_unit *u, const room *r, int64_t t, int6
     float one = 1.0f;
     feature_rows(j, r->q, r->f_pitch, &j->q, u, t, n, false);
     feature_rows(j, r->k, r->f_pitch, &j->k, u, t, n, true);
+    ms_ahead(&j->q, u->b, t + BLOCK, BLOCK, j->length, u->h * j->keys, j->keys);
+    ms_ahead(&j->k, u->b, t + BLOCK, BLOCK, j->length, u->h * j->keys, j->keys);
+    ms_ahead(&j->v, u->b, t + BLOCK, BLOCK, j->length, u->channel, u->n);
+    ms_ahead(&j->y, u->b, t + BLOCK, BLOCK, j->length, u->channel, u->n);
     products(j, u, r, t, n);
     ms_rows_in(r->v, r->pitch, ms_at(&j->v, u->b, t, u->channel), j->v.token, n, u->n);
     ms_reading reading = {.q = r->q, .q_pitch = r->f_pitch, .depth = r->features, .s = r->s, .pitch = r->pitch, .a = r->a, .a_pitch = BLOCK, .x = r->v, .y = r->y};

@@ -31,6 +31,14 @@ static inline float *ms_at(const ms_tokens *v, int64_t b, int64_t t, int64_t cha
     return v->data + b * v->batch + t * v->token + (channel - v->origin);
 }
 
+/* Asks for the cache lines of `count` channels of tokens [t, t + n) that there are before `length`. A head's rows lie far apart, so
+ * the processor does not see by itself what comes next. */
+CPU_INLINE void ms_ahead(const ms_tokens *v, int64_t b, int64_t t, int64_t n, int64_t length, int64_t channel, int64_t count) {
+    if (!v->token) return;
+    for (int64_t i = t; i < cpu_min(t + n, length); i++)
+        for (int64_t c = 0; c < count; c += 16) __builtin_prefetch(ms_at(v, b, i, channel + c), 0, 2);
+}
+
 /* A state [B, heads, rows, columns]; data NULL: absent. */
 typedef struct ms_state {
     float *data;
