@@ -25,7 +25,7 @@ typedef struct job {
 } job;
 
 static int64_t room_floats(int64_t keys) {
-    return ms_floats(keys * COLUMNS) + 2 * ms_floats(ms_pitch(keys));
+    return ms_floats(keys * COLUMNS) + ms_floats(ms_pitch(keys));
 }
 
 /* The decays of n keys: as they stand, or e to them in `to`. */
@@ -93,40 +93,64 @@ static void run_sequence(const job *j, const ms_unit *u, float *s) {
 
 /* ---- one token ---- */
 
-/* CPU_LANES rows of the state at a time, so that their sums are taken together. */
-static void run_step(const job *j, const ms_unit *u, float *work) {
-    int64_t first = u->h * j->keys, n = j->keys;
-    float *decay = work, *fresh = work + ms_floats(ms_pitch(n)); /* fresh: a row that nobody keeps */
-    const float *w = decays(j, decay, ms_at(&j->w, u->b, 0, first), n), *b = ms_at(&j->b, u->b, 0, first), *k = ms_at(&j->k, u->b, 0, first);
-    const float *a = ms_at(&j->a, u->b, 0, first), *r = ms_at(&j->r, u->b, 0, first), *v = ms_at(&j->v, u->b, 0, u->channel);
-    const float *in = ms_head(&j->in, u->b, u->h);
+/* The rows of a step: CPU_LANES of the state at a time, so that their sums are taken together. */
+typedef struct rows {
+    const float *in, *w, *a, *b, *k, *r; /* in NULL: zeros */
+    float *out;                          /* NULL: not kept */
+    int64_t in_row, out_row, n, count;   /* keys, rows */
+} rows;
+
+/* Keys [c, ...) of `vectors` vectors (of one: perhaps not all of it): sums[e] += row e times a. */
+CPU_INLINE void look(const rows *s, int64_t c, const int vectors, vf sums[CPU_LANES]) {
+    vf a[VECTORS];
+    for (int i = 0; i < vectors; i++) a[i] = ms_load(s->a + c + i * CPU_LANES, s->n - c);
+    for (int64_t e = 0; e < s->count; e++)
+#pragma GCC unroll 4
+        for (int i = 0; i < vectors; i++) sums[e] = vf_fma(ms_load(s->in + e * s->in_row + c + i * CPU_LANES, s->n - c), a[i], sums[e]);
+}
+
+/* The same keys of the rows anew, and sums[e] += row e times r. */
+CPU_INLINE void change(const rows *s, int64_t c, const int vectors, const float *value, const float *removed, vf sums[CPU_LANES]) {
+    vf w[VECTORS], b[VECTORS], k[VECTORS], r[VECTORS];
+    for (int i = 0; i < vectors; i++) {
+        int64_t at = c + i * CPU_LANES;
+        w[i] = ms_load(s->w + at, s->n - c), b[i] = ms_load(s->b + at, s->n - c), k[i] = ms_load(s->k + at, s->n - c), r[i] = ms_load(s->r + at, s->n - c);
+    }
+    for (int64_t e = 0; e < s->count; e++) {
+        vf new_value = vf_set(value[e]), less = vf_set(removed[e]);
+#pragma GCC unroll 4
+        for (int i = 0; i < vectors; i++) {
+            int64_t at = c + i * CPU_LANES;
+            vf x = s->in ? w[i] * ms_load(s->in + e * s->in_row + at, s->n - c) : vf_zero();
+            x = vf_fma(less, b[i], x);
+            x = vf_fma(new_value, k[i], x);
+            if (s->out) ms_store(s->out + e * s->out_row + at, x, s->n - c);
+            sums[e] = vf_fma(r[i], x, sums[e]);
+        }
+    }
+}
+
+static void run_step(const job *j, const ms_unit *u, float *decay) {
+    int64_t first = u->h * j->keys, n = j->keys, whole = n / COLUMNS * COLUMNS;
+    const float *in = ms_head(&j->in, u->b, u->h), *v = ms_at(&j->v, u->b, 0, u->channel);
     float *out = ms_head(&j->out, u->b, u->h), *y = ms_at(&j->y, u->b, 0, u->channel);
+    rows s = {.in_row = j->in.row, .out_row = j->out.row, .n = n, .w = decays(j, decay, ms_at(&j->w, u->b, 0, first), n)};
+    s.a = ms_at(&j->a, u->b, 0, first), s.b = ms_at(&j->b, u->b, 0, first), s.k = ms_at(&j->k, u->b, 0, first), s.r = ms_at(&j->r, u->b, 0, first);
     for (int64_t row = 0; row < u->n; row += CPU_LANES) {
         vf sums[CPU_LANES];
-        float removed[CPU_LANES];
-        int64_t rows = cpu_min(CPU_LANES, u->n - row);
-        for (int e = 0; e < CPU_LANES; e++) {
-            sums[e] = vf_zero();
-            if (!in || e >= rows) continue;
-            const float *s = in + (u->v + row + e) * j->in.row;
-            for (int64_t i = 0; i < n; i += CPU_LANES) sums[e] = vf_fma(ms_load(s + i, n - i), ms_load(a + i, n - i), sums[e]);
-        }
+        float removed[CPU_LANES], value[CPU_LANES];
+        s.count = cpu_min(CPU_LANES, u->n - row);
+        s.in = in ? in + (u->v + row) * j->in.row : NULL;
+        s.out = out ? out + (u->v + row) * j->out.row : NULL;
+        for (int e = 0; e < CPU_LANES; e++) sums[e] = vf_zero();
+        for (int64_t c = 0; c < whole && in; c += COLUMNS) look(&s, c, VECTORS, sums);
+        for (int64_t c = whole; c < n && in; c += CPU_LANES) look(&s, c, 1, sums);
         vf_store(removed, ms_sums(sums));
-        for (int e = 0; e < CPU_LANES; e++) {
-            sums[e] = vf_zero();
-            if (e >= rows) continue;
-            const float *s = in ? in + (u->v + row + e) * j->in.row : NULL;
-            float *to = out ? out + (u->v + row + e) * j->out.row : fresh;
-            vf value = vf_set(v[row + e]), less = vf_set(removed[e]);
-            for (int64_t i = 0; i < n; i += CPU_LANES) {
-                vf x = s ? ms_load(w + i, n - i) * ms_load(s + i, n - i) : vf_zero();
-                x = vf_fma(less, ms_load(b + i, n - i), x);
-                x = vf_fma(value, ms_load(k + i, n - i), x);
-                ms_store(to + i, x, n - i);
-                sums[e] = vf_fma(ms_load(r + i, n - i), x, sums[e]);
-            }
-        }
-        ms_store(y + row, vf_set(j->p->scale) * ms_sums(sums), rows);
+        vf_store(value, ms_load(v + row, s.count)); /* y may lie over v */
+        for (int e = 0; e < CPU_LANES; e++) sums[e] = vf_zero();
+        for (int64_t c = 0; c < whole; c += COLUMNS) change(&s, c, VECTORS, value, removed, sums);
+        for (int64_t c = whole; c < n; c += CPU_LANES) change(&s, c, 1, value, removed, sums);
+        ms_store(y + row, vf_set(j->p->scale) * ms_sums(sums), s.count);
     }
 }
 

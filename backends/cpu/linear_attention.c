@@ -8,7 +8,8 @@
 #include "matrix_state.h"
 #include "vecmath.h"
 
-#define BLOCK 32
+#define BLOCK       32
+#define MOST_TAYLOR 1024 /* keys, as the predicate says */
 
 typedef struct job {
     const strand_op_linear_attention *p;
@@ -65,16 +66,16 @@ static vf map(uint32_t feature, vf x) {
     return x;
 }
 
-/* Folded features of one row x of d numbers; `twice`: products of two different numbers count double. */
+/* Folded features of one row x of d numbers, with zeros behind them; `twice`: products of two different numbers count double. */
 static void taylor_row(float *to, const float *x, int64_t d, bool twice) {
     float root = sqrtf((float)d), linear = 1.0f / sqrtf(root), square = 1.0f / (sqrtf(2.0f) * root);
     float *at = to + 1;
     to[0] = 1.0f;
-    for (int64_t c = 0; c < d; c += CPU_LANES) vf_store(at + c, ms_load(x + c, d - c) * linear);
+    for (int64_t c = 0; c < d; c += CPU_LANES) vf_store(at + c, vf_load(x + c) * linear);
     at += d;
     for (int64_t a = 0; a < d; a++) {
         vf one = vf_set(x[a] * square * (twice ? 2.0f : 1.0f));
-        for (int64_t c = a; c < d; c += CPU_LANES) vf_store(at + c - a, one * ms_load(x + c, d - c));
+        for (int64_t c = a; c < d; c += CPU_LANES) vf_store(at + c - a, one * vf_load(x + c));
         at[0] = x[a] * square * x[a];
         at += d - a;
     }
@@ -82,11 +83,14 @@ static void taylor_row(float *to, const float *x, int64_t d, bool twice) {
 }
 
 static void feature_rows(const job *j, float *to, int64_t pitch, const ms_tokens *from, const ms_unit *u, int64_t t, int64_t n, bool twice) {
+    float padded[MOST_TAYLOR + CPU_LANES];
     for (int64_t i = 0; i < n; i++) {
         const float *x = ms_at(from, u->b, t + i, u->h * j->keys);
-        if (taylor(j->p))
-            taylor_row(to + i * pitch, x, j->keys, twice);
-        else
+        if (taylor(j->p)) {
+            for (int64_t c = 0; c < j->keys; c += CPU_LANES) vf_store(padded + c, ms_load(x + c, j->keys - c));
+            vf_store(padded + j->keys, vf_zero());
+            taylor_row(to + i * pitch, padded, j->keys, twice);
+        } else
             for (int64_t c = 0; c < j->keys; c += CPU_LANES) {
                 vf f = map(j->p->feature, ms_load(x + c, j->keys - c));
                 vf_store(to + i * pitch + c, f);
@@ -243,10 +247,13 @@ static void feature_row(const strand_op_linear_attention *p, float *to, const fl
         for (int64_t c = 0; c < d; c += CPU_LANES) vf_store(to + c, vf_set(x[a] * square) * ms_load(x + c, d - c));
 }
 
-/* Columns [c, c + n) of the values, of at most `vectors` vectors, down all features; fq and fk hold the features. */
-CPU_INLINE void step_columns(const job *j, const ms_unit *u, int64_t features, const float *fq, const float *fk, int64_t c, int64_t n, const int vectors, float sum_of) {
+/* Columns [c, c + n) of the values, of at most `vectors` vectors, down all features; fq and fk hold the features. The first columns
+ * take Z along, the last column of the state's rows, with four sums to hide their latency, and leave f(q) Z + eps in *normaliser. */
+CPU_INLINE void step_columns(const job *j, const ms_unit *u, int64_t features, const float *fq, const float *fk, int64_t c, int64_t n, const int vectors,
+                             const bool with_z, float *normaliser) {
+    int64_t width = j->cut.width;
     const float *in = ms_head(&j->in, u->b, u->h), *v = ms_at(&j->v, u->b, 0, u->channel + c);
-    float *out = ms_head(&j->out, u->b, u->h), *y = ms_at(&j->y, u->b, 0, u->channel + c);
+    float *out = ms_head(&j->out, u->b, u->h), *y = ms_at(&j->y, u->b, 0, u->channel + c), sums[4] = {0};
     vf value[4], sum[4];
     for (int e = 0; e < vectors; e++) {
         value[e] = ms_load(v + e * CPU_LANES, n - e * CPU_LANES);
@@ -254,34 +261,39 @@ CPU_INLINE void step_columns(const job *j, const ms_unit *u, int64_t features, c
     }
     for (int64_t f = 0; f < features; f++) {
         vf query = vf_set(fq[f]), key = vf_set(fk[f]);
+        const float *from = in ? in + f * j->in.row : NULL;
+        float *to = out ? out + f * j->out.row : NULL;
         for (int e = 0; e < vectors; e++) {
             int64_t left = n - e * CPU_LANES;
             vf next = key * value[e];
-            if (in) next = vf_fma(key, value[e], ms_load(in + f * j->in.row + u->v + c + e * CPU_LANES, left));
+            if (from) next = vf_fma(key, value[e], ms_load(from + u->v + c + e * CPU_LANES, left));
             sum[e] = vf_fma(query, next, sum[e]);
-            if (out) ms_store(out + f * j->out.row + u->v + c + e * CPU_LANES, next, left);
+            if (to) ms_store(to + u->v + c + e * CPU_LANES, next, left);
+        }
+        if (with_z) {
+            float z = (from ? from[width] : 0.0f) + fk[f];
+            sums[f & 3] += fq[f] * z;
+            if (to) to[width] = z;
         }
     }
-    for (int e = 0; e < vectors; e++) ms_store(y + e * CPU_LANES, j->p->normalise ? sum[e] / sum_of : sum[e], n - e * CPU_LANES);
+    if (with_z) *normaliser = (sums[0] + sums[1]) + (sums[2] + sums[3]) + j->p->eps;
+    for (int e = 0; e < vectors; e++) ms_store(y + e * CPU_LANES, j->p->normalise ? sum[e] / *normaliser : sum[e], n - e * CPU_LANES);
 }
 
-/* Z goes first: it is the last column of the state's rows. Four sums hide the latency. */
 static void run_step(const job *j, const ms_unit *u, float *fq) {
-    int64_t d = j->keys, width = j->cut.width, features = taylor(j->p) ? 1 + d + d * d : d;
-    float *fk = fq + ms_floats(features + CPU_LANES), sums[4] = {0};
-    const float *in = ms_head(&j->in, u->b, u->h), *q = ms_at(&j->q, u->b, 0, u->h * d), *k = ms_at(&j->k, u->b, 0, u->h * d);
-    float *out = ms_head(&j->out, u->b, u->h);
-    feature_row(j->p, fq, q, d);
-    feature_row(j->p, fk, k, d);
-    for (int64_t f = 0; f < features; f++) {
-        float z = (in ? in[f * j->in.row + width] : 0.0f) + fk[f];
-        sums[f & 3] += fq[f] * z;
-        if (out) out[f * j->out.row + width] = z;
+    int64_t d = j->keys, features = taylor(j->p) ? 1 + d + d * d : d, c = 0;
+    float *fk = fq + ms_floats(features + CPU_LANES), normaliser;
+    feature_row(j->p, fq, ms_at(&j->q, u->b, 0, u->h * d), d);
+    feature_row(j->p, fk, ms_at(&j->k, u->b, 0, u->h * d), d);
+    if (u->n >= 4 * CPU_LANES) {
+        step_columns(j, u, features, fq, fk, 0, 4 * CPU_LANES, 4, true, &normaliser);
+        c = 4 * CPU_LANES;
+    } else {
+        step_columns(j, u, features, fq, fk, 0, cpu_min(CPU_LANES, u->n), 1, true, &normaliser);
+        c = CPU_LANES;
     }
-    float sum = (sums[0] + sums[1]) + (sums[2] + sums[3]) + j->p->eps;
-    int64_t c = 0;
-    for (; c + 4 * CPU_LANES <= u->n; c += 4 * CPU_LANES) step_columns(j, u, features, fq, fk, c, 4 * CPU_LANES, 4, sum);
-    for (; c < u->n; c += CPU_LANES) step_columns(j, u, features, fq, fk, c, cpu_min(CPU_LANES, u->n - c), 1, sum);
+    for (; c + 4 * CPU_LANES <= u->n; c += 4 * CPU_LANES) step_columns(j, u, features, fq, fk, c, 4 * CPU_LANES, 4, false, &normaliser);
+    for (; c < u->n; c += CPU_LANES) step_columns(j, u, features, fq, fk, c, cpu_min(CPU_LANES, u->n - c), 1, false, &normaliser);
 }
 
 static int64_t step_floats(const strand_op_linear_attention *p, int64_t d) {

@@ -176,33 +176,54 @@ static void run_blocks(const cpu_device *device, job *j) {
 
 /* ---- one token ---- */
 
+#define VECTORS 4 /* of states at once */
+
+/* Rows of a step, and what they meet. */
+typedef struct rows {
+    const float *in, *b, *c; /* in NULL: zeros */
+    float *out;              /* NULL: not kept */
+    int64_t in_row, out_row, n, count; /* states, rows */
+    vf decay;
+} rows;
+
+/* States [i, ...) of `vectors` vectors (of one: perhaps not all of it) of the rows; sums[r] += row r times C. */
+CPU_INLINE void step_states(const rows *s, int64_t i, const int vectors, const float *dx, vf sums[CPU_LANES]) {
+    vf b[VECTORS], c[VECTORS];
+    for (int e = 0; e < vectors; e++) b[e] = ms_load(s->b + i + e * CPU_LANES, s->n - i), c[e] = ms_load(s->c + i + e * CPU_LANES, s->n - i);
+    for (int64_t r = 0; r < s->count; r++) {
+        vf x = vf_set(dx[r]);
+#pragma GCC unroll 4
+        for (int e = 0; e < vectors; e++) {
+            int64_t at = i + e * CPU_LANES;
+            vf next = x * b[e];
+            if (s->in) next = vf_fma(s->decay, ms_load(s->in + r * s->in_row + at, s->n - i), next);
+            if (s->out) ms_store(s->out + r * s->out_row + at, next, s->n - i);
+            sums[r] = vf_fma(next, c[e], sums[r]);
+        }
+    }
+}
+
 /* CPU_LANES rows of the state at a time, so that their sums are taken together. */
 static void run_step(const job *j, const ms_unit *u) {
-    float d[BLOCK], log_decay[BLOCK];
-    int64_t group = u->h / (j->p->heads / j->p->groups), n = j->states;
-    const float *b = ms_at(&j->b, u->b, 0, group * n), *c = ms_at(&j->c, u->b, 0, group * n), *x = ms_at(&j->x, u->b, 0, u->channel);
-    const float *in = ms_head(&j->in, u->b, u->h);
+    float d[BLOCK], log_decay[BLOCK], skip = j->d.data ? *ms_at(&j->d, 0, 0, u->h) : 0.0f;
+    int64_t group = u->h / (j->p->heads / j->p->groups), n = j->states, whole = n / (VECTORS * CPU_LANES) * VECTORS * CPU_LANES;
+    const float *x = ms_at(&j->x, u->b, 0, u->channel), *in = ms_head(&j->in, u->b, u->h);
     float *out = ms_head(&j->out, u->b, u->h), *y = ms_at(&j->y, u->b, 0, u->channel);
+    rows s = {.b = ms_at(&j->b, u->b, 0, group * n), .c = ms_at(&j->c, u->b, 0, group * n), .in_row = j->in.row, .out_row = j->out.row, .n = n};
     steps(j, u->b, u->h, 0, 1, d, log_decay);
-    vf decay = vf_exp(vf_set(log_decay[0]));
-    float skip = j->d.data ? *ms_at(&j->d, 0, 0, u->h) : 0.0f;
+    s.decay = vf_exp(vf_set(log_decay[0]));
     for (int64_t row = 0; row < u->n; row += CPU_LANES) {
-        vf sums[CPU_LANES];
-        int64_t rows = cpu_min(CPU_LANES, u->n - row);
-        for (int r = 0; r < CPU_LANES; r++) {
-            sums[r] = vf_zero();
-            if (r >= rows) continue;
-            const float *s = in ? in + (u->v + row + r) * j->in.row : NULL;
-            float *to = out ? out + (u->v + row + r) * j->out.row : NULL;
-            vf dx = vf_set(d[0] * x[row + r]);
-            for (int64_t i = 0; i < n; i += CPU_LANES) {
-                vf next = dx * ms_load(b + i, n - i);
-                if (s) next = vf_fma(decay, ms_load(s + i, n - i), next);
-                if (to) ms_store(to + i, next, n - i);
-                sums[r] = vf_fma(next, ms_load(c + i, n - i), sums[r]);
-            }
-        }
-        ms_store(y + row, vf_fma(vf_set(skip), ms_load(x + row, rows), ms_sums(sums)), rows);
+        vf sums[CPU_LANES], value;
+        float dx[CPU_LANES];
+        s.count = cpu_min(CPU_LANES, u->n - row);
+        s.in = in ? in + (u->v + row) * j->in.row : NULL;
+        s.out = out ? out + (u->v + row) * j->out.row : NULL;
+        value = ms_load(x + row, s.count);
+        vf_store(dx, vf_set(d[0]) * value);
+        for (int r = 0; r < CPU_LANES; r++) sums[r] = vf_zero();
+        for (int64_t i = 0; i < whole; i += VECTORS * CPU_LANES) step_states(&s, i, VECTORS, dx, sums);
+        for (int64_t i = whole; i < n; i += CPU_LANES) step_states(&s, i, 1, dx, sums);
+        ms_store(y + row, vf_fma(vf_set(skip), value, ms_sums(sums)), s.count);
     }
 }
 
