@@ -8,7 +8,7 @@
 #include "matrix_state.h"
 #include "vecmath.h"
 
-#define BLOCK       32
+#define BLOCK       16
 #define MOST_TAYLOR 1024 /* keys, as the predicate says */
 
 typedef struct job {

@@ -82,6 +82,7 @@ static inline ms_cut ms_plan(const strand_plugin_node *node, int64_t heads, int6
     c.units = c.batches * c.heads * c.blocks;
     c.group = cost < 30000 ? (int64_t)(30000 / (cost + 1)) + 1 : 1;
     c.pieces = (c.units + c.group - 1) / c.group;
+    if (c.pieces > 0) c.group = (c.units + c.pieces - 1) / c.pieces; /* all alike */
     return c;
 }
 

@@ -10,7 +10,7 @@
 #include "matrix_state.h"
 #include "vecmath.h"
 
-#define BLOCK 32   /* tokens; the share of the products inside a block grows with it, the traffic of the state falls */
+#define BLOCK 16   /* tokens; the share of the products inside a block grows with it, the traffic of the state falls */
 #define SPAN  1024 /* tokens whose products are kept */
 #define UNITS 64   /* heads that keep their state at once: batch entries go by together as long as there are fewer */
 
@@ -154,9 +154,10 @@ static void unit_span(void *arg, int64_t i, int32_t worker) {
     if (j->span_end == j->length && out) ms_transpose_out(out + u.v * j->out.row, j->out.row, s, pitch, u.n, j->states);
 }
 
-/* Batch entries that go together: fewer heads than UNITS are not enough for many workers. */
-static int64_t together(const ms_cut *cut) {
-    return cpu_max(1, cpu_min(cut->batches, UNITS / cpu_max(1, cut->heads * cut->blocks)));
+/* Batch entries that go together: fewer heads than UNITS are not enough for many workers. Of all heads, whatever the tile, so that
+ * a tile needs no more working memory than the whole. */
+static int64_t together(const job *j) {
+    return cpu_max(1, cpu_min(j->cut.batches, UNITS / cpu_max(1, j->p->heads * j->cut.blocks)));
 }
 
 static void run_blocks(const cpu_device *device, job *j) {
@@ -164,7 +165,7 @@ static void run_blocks(const cpu_device *device, job *j) {
     j->first_group = j->cut.first / heads_a_group;
     j->groups = j->cut.heads ? (j->cut.first + j->cut.heads - 1) / heads_a_group + 1 - j->first_group : 0;
     for (j->entry = 0; j->entry < j->cut.batches; j->entry += j->entries) {
-        j->entries = cpu_min(together(&j->cut), j->cut.batches - j->entry);
+        j->entries = cpu_min(together(j), j->cut.batches - j->entry);
         for (j->span = 0; j->span == 0 || j->span < j->length; j->span += SPAN) {
             j->span_end = cpu_min(j->span + SPAN, j->length);
             j->span_blocks = (j->span_end - j->span + BLOCK - 1) / BLOCK;
@@ -247,7 +248,7 @@ static job begin(const cpu_device *device, const strand_plugin_node *node, int64
     job j = {.p = p, .states = node->inputs[2].dims[2] / p->groups, .length = node->outputs[0].dims[1], .pitch = ms_pitch(block_of(width))};
     j.cut = ms_plan(node, p->heads, block_of(width), (double)j.length * (double)j.states * (double)block_of(width) / 8);
     j.each = room_floats(j.states, j.pitch);
-    int64_t blocks = (cpu_min(j.length, SPAN) + BLOCK - 1) / BLOCK, entries = j.length > 1 ? together(&j.cut) : 0;
+    int64_t blocks = (cpu_min(j.length, SPAN) + BLOCK - 1) / BLOCK, entries = j.length > 1 ? together(&j) : 0;
     floats[0] = entries * p->groups * blocks * BLOCK * BLOCK;
     floats[1] = entries * j.cut.heads * j.cut.blocks * ms_floats(j.states * j.pitch);
     floats[2] = j.length > 1 ? cpu_workers(device) * j.each : 0;

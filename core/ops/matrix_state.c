@@ -212,7 +212,7 @@ const op_row op_rows_matrix_state[] = {
     {STRAND_OP_GATED_LINEAR_ATTENTION, 1, "gated_linear_attention", 4, 6, PARAMS(strand_op_gated_linear_attention), 1u << 2, 0, 4e-6f, gla_shape, gla_axis, gla_work, 2, 1u << 5},
     {STRAND_OP_DELTA_RULE, 1, "delta_rule", 6, 7, PARAMS(strand_op_delta_rule), 1u << 3, 0, 4e-6f, delta_shape, delta_axis, delta_work, 2, 1u << 6},
     {STRAND_OP_LINEAR_ATTENTION, 1, "linear_attention", 3, 4, PARAMS(strand_op_linear_attention), 1u << 2, 0, 4e-6f, linear_shape, linear_axis, linear_work, 2, 1u << 3},
-    {STRAND_OP_WKV4, 1, "wkv4", 4, 5, 0, 3, 0, 4e-5f, wkv4_shape, wkv4_axis, wkv4_work, 2, 1u << 4},
+    {STRAND_OP_WKV4, 1, "wkv4", 4, 5, 0, 3, 0, 4e-6f, wkv4_shape, wkv4_axis, wkv4_work, 2, 1u << 4},
     {STRAND_OP_TOKEN_SHIFT, 1, "token_shift", 1, 3, PARAMS(strand_op_token_shift), 0, 0, 1e-6f, shift_shape, shift_axis, light_work, 2, 1u << 2},
 };
 const uint32_t op_n_matrix_state = N_OF(op_rows_matrix_state);
