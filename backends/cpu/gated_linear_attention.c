@@ -167,7 +167,7 @@ static void run_blocks(const job *j, const ms_unit *u, float *work) {
         ms_rows_in(r.s, r.v_pitch, in + u->v, j->in.row, j->keys, u->n);
     else
         memset(r.s, 0, (size_t)(j->keys * r.v_pitch) * sizeof *r.s);
-    for (int64_t i = 0; i < BLOCK && !j->w.token; i++) decays(j, r.w + i * r.pitch, ms_at(&j->w, u->b, 0, u->h * j->keys), j->keys);
+    for (int64_t i = 0; i < BLOCK && !j->w.token && j->length > 0; i++) decays(j, r.w + i * r.pitch, ms_at(&j->w, u->b, 0, u->h * j->keys), j->keys);
     if (j->u.data) ms_rows_in(r.u, r.pitch, ms_at(&j->u, 0, 0, u->h * j->keys), 0, 1, j->keys);
     for (int64_t t = 0; t < j->length; t += BLOCK) block(j, u, &r, t, cpu_min(BLOCK, j->length - t));
     if (out) ms_rows_out(out + u->v, j->out.row, r.s, r.v_pitch, j->keys, u->n);

@@ -49,7 +49,11 @@ CPU_INLINE vd load_half(const float *p, int64_t n) {
         x = *(const half_vector *)p;
     else
         memcpy(&x, p, (size_t)n * sizeof *p);
+#if CPU_LANES == 16
+    return (vd)_mm512_cvtps_pd((__m256)x);
+#else
     return __builtin_convertvector(x, vd);
+#endif
 }
 
 static double sum_of(vd x) {
@@ -60,18 +64,38 @@ static double sum_of(vd x) {
     return v[0];
 }
 
-/* dots[r] = x[r].y for ROWS rows, and y.y. */
-static double dots_with(const float *const x[ROWS], const float *y, int64_t n, double dots[ROWS]) {
-    vd sum[ROWS], own = vd_set(0);
-    for (int r = 0; r < ROWS; r++) sum[r] = vd_set(0);
-    for (int64_t c = 0; c < n; c += HALF) {
-        vd other = load_half(y + c, n - c);
-        own += other * other;
+CPU_INLINE vd multiply_add(vd a, vd b, vd c) {
+#if CPU_LANES == 16
+    return (vd)_mm512_fmadd_pd((__m512d)a, (__m512d)b, (__m512d)c);
+#elif CPU_LANES == 8
+    return (vd)_mm256_fmadd_pd((__m256d)a, (__m256d)b, (__m256d)c);
+#else
+    return a * b + c;
+#endif
+}
+
+/* dots[r][c] = x[r].y[c] of ROWS by ROWS rows. Each is the same chain, whichever place in the square it has. */
+static void dots_of(const float *const x[ROWS], const float *const y[ROWS], int64_t n, double dots[ROWS][ROWS]) {
+    vd sum[ROWS][ROWS];
 #pragma GCC unroll 4
-        for (int r = 0; r < ROWS; r++) sum[r] += other * load_half(x[r] + c, n - c);
+    for (int r = 0; r < ROWS; r++)
+#pragma GCC unroll 4
+        for (int c = 0; c < ROWS; c++) sum[r][c] = vd_set(0);
+    for (int64_t at = 0; at < n; at += HALF) {
+        vd left[ROWS];
+#pragma GCC unroll 4
+        for (int r = 0; r < ROWS; r++) left[r] = load_half(x[r] + at, n - at);
+#pragma GCC unroll 4
+        for (int c = 0; c < ROWS; c++) {
+            vd right = load_half(y[c] + at, n - at);
+#pragma GCC unroll 4
+            for (int r = 0; r < ROWS; r++) sum[r][c] = multiply_add(left[r], right, sum[r][c]);
+        }
     }
-    for (int r = 0; r < ROWS; r++) dots[r] = sum_of(sum[r]);
-    return sum_of(own);
+#pragma GCC unroll 4
+    for (int r = 0; r < ROWS; r++)
+#pragma GCC unroll 4
+        for (int c = 0; c < ROWS; c++) dots[r][c] = sum_of(sum[r][c]);
 }
 
 /* Keeps the k largest of row[0, n), the smaller index first of equals, and row[own] in any case. */
@@ -87,16 +111,23 @@ static void keep_largest(const double *row, unsigned char *kept, int64_t n, int6
     }
 }
 
+/* ROWS rows of graph b from row `first` on; the last row again where there are no more. */
+static void rows_at(const job *j, int64_t b, int64_t first, const float *rows[ROWS]) {
+    for (int64_t r = 0; r < ROWS; r++) rows[r] = row_in(j, 0, b, cpu_min(first + r, j->n - 1));
+}
+
 /* ROWS rows of w, from their products with every node and the nodes' lengths. */
-static void knn_rows(const job *j, int64_t b, int64_t first, double *w, double *lengths, unsigned char *kept) {
+static void knn_rows(const job *j, int64_t b, int64_t first, double *w, const double *lengths, unsigned char *kept) {
     const strand_op_knn_adjacency *p = j->params;
-    const float *x[ROWS];
+    const float *x[ROWS], *y[ROWS];
     int64_t rows = cpu_min(ROWS, j->n - first);
-    for (int64_t r = 0; r < ROWS; r++) x[r] = row_in(j, 0, b, cpu_min(first + r, j->n - 1));
-    for (int64_t i = 0; i < j->n; i++) {
-        double dots[ROWS];
-        lengths[i] = sqrt(dots_with(x, row_in(j, 0, b, i), j->width, dots));
-        for (int r = 0; r < ROWS; r++) w[r * j->n + i] = dots[r];
+    rows_at(j, b, first, x);
+    for (int64_t i = 0; i < j->n; i += ROWS) {
+        double dots[ROWS][ROWS];
+        rows_at(j, b, i, y);
+        dots_of(x, y, j->width, dots);
+        for (int64_t r = 0; r < ROWS; r++)
+            for (int64_t c = i; c < cpu_min(i + ROWS, j->n); c++) w[r * j->n + c] = dots[r][c - i];
     }
     for (int64_t r = 0; r < rows; r++) {
         double *row = w + r * j->n;
@@ -115,6 +146,13 @@ static void knn_graph(void *arg, int64_t b, int32_t worker) {
     const job *j = arg;
     const strand_op_knn_adjacency *p = j->params;
     double *w = (double *)(void *)(j->work + worker * j->each), *lengths = w + ROWS * j->n;
+    for (int64_t i = 0; i < j->n; i += ROWS) { /* lengths by the chains of the products: equal rows, equal numbers */
+        const float *x[ROWS];
+        double dots[ROWS][ROWS];
+        rows_at(j, b, i, x);
+        dots_of(x, x, j->width, dots);
+        for (int64_t r = i; r < cpu_min(i + ROWS, j->n); r++) lengths[r] = sqrt(dots[r - i][r - i]);
+    }
     for (int64_t i = 0; i < j->n; i += ROWS) knn_rows(j, b, i, w, lengths, (unsigned char *)(lengths + j->n));
     if (p->flags & STRAND_KNN_SYMMETRIC) make_symmetric(j, b);
     for (int64_t i = 0; i < j->n && (p->flags & STRAND_KNN_UNIT_DIAGONAL); i++) row_out(j, b, i)[i] = 1.0f;

@@ -228,12 +228,21 @@ static void run_step(const job *j, const ms_unit *u) {
     }
 }
 
+/* No token at all: the state is handed on. */
+static void pass(const job *j, const ms_unit *u) {
+    const float *in = ms_head(&j->in, u->b, u->h);
+    float *out = ms_head(&j->out, u->b, u->h);
+    for (int64_t row = u->v; row < u->v + u->n && out; row++)
+        for (int64_t i = 0; i < j->states; i += CPU_LANES)
+            ms_store(out + row * j->out.row + i, in ? ms_load(in + row * j->in.row + i, j->states - i) : vf_zero(), j->states - i);
+}
+
 static void step_body(void *arg, int64_t i, int32_t worker) {
     const job *j = arg;
     ms_unit u;
     (void)worker;
     for (int64_t k = i * j->cut.group; k < cpu_min((i + 1) * j->cut.group, j->cut.units); k++)
-        if (ms_take(&j->cut, k, &u)) run_step(j, &u);
+        if (ms_take(&j->cut, k, &u)) (j->length ? run_step : pass)(j, &u);
 }
 
 /* Wide heads are cut so that the state of a unit stays in the second level of cache. */
@@ -273,7 +282,7 @@ CPU_KERNEL(cpu_ssd) {
     j.x = views[0], j.a = views[1], j.b = views[2], j.c = views[3], j.dt = views[4], j.d = views[5], j.bias = views[6], j.y = views[7];
     j.in = ms_state_in(node, 7);
     j.out = ms_state_out(node);
-    if (j.length == 1)
+    if (j.length <= 1)
         cpu_parallel(device, j.cut.pieces, step_body, &j);
     else
         run_blocks(device, &j);

@@ -12,6 +12,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "ops_host.h"
@@ -52,7 +53,10 @@ static inline void run_outputs(uint32_t op, const void *params, const strand_plu
                                .name = "case"};
     char why[200] = "";
     if (reference.api->supports(reference.device, &node, why, sizeof why)) fail_msg("not supported: %s", why);
-    assert_int_equal(reference.api->launch(reference.device, &node, 1, NULL), STRAND_PLUGIN_OK);
+    strand_plugin_memory scratch = {.bytes = reference.api->scratch_size(reference.device, &node, 1)}; /* the reference needs none */
+    scratch.data = scratch.bytes ? malloc(scratch.bytes) : NULL;
+    assert_int_equal(reference.api->launch(reference.device, &node, 1, &scratch), STRAND_PLUGIN_OK);
+    free(scratch.data);
 }
 
 static inline void run(uint32_t op, const void *params, const strand_plugin_tensor *inputs, uint32_t n,
@@ -72,9 +76,10 @@ static inline float wave(int i) {
 #define REFERENCE_MAIN(name, ...)                                                                             \
     int main(int argc, char **argv) {                                                                         \
         char why[300] = "";                                                                                   \
-        if (argc < 2 || ops_open(&reference, argv[1], why, sizeof why)) {                                     \
+        int code = argc < 2 ? 2 : ops_open(&reference, argv[1], why, sizeof why);                             \
+        if (code) {                                                                                           \
             fprintf(stderr, "usage: %s strand-cpu-reference.so; %s\n", argc ? argv[0] : "test", why);         \
-            return 2;                                                                                         \
+            return code; /* 77: the plugin cannot run here */                                                 \
         }                                                                                                     \
         const struct CMUnitTest tests[] = {__VA_ARGS__};                                                      \
         int failed = cmocka_run_group_tests_name(name, tests, NULL, NULL);                                    \

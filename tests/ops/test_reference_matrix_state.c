@@ -1,8 +1,9 @@
 /* test_reference_matrix_state.c - the reference kernels of the recurrences with a matrix state, against their sums over the past
- * written out (no state at all), and cut in two with the state handed on. */
+ * written out (no state at all), and cut in two with the state handed on. The fast kernels go through it too: the lengths are longer
+ * than their blocks and the cut falls inside one. */
 #include "reference_support.h"
 
-enum { L = 11, H = 2, K = 3, V = 4, CUT = 4 };
+enum { L = 37, H = 2, K = 3, V = 4, CUT = 13 };
 
 static float numbers[16][L * H * (K > V ? K : V)];
 
@@ -81,7 +82,7 @@ static void retention(void **unused) {
                 for (int from = 0; from <= t; from++)
                     for (int k = 0; k < K; k++)
                         sum += pow(1 - pow(2, -5 - h), t - from) * (double)numbers[2][(t * H + h) * K + k] * (double)numbers[1][(from * H + h) * K + k] * (double)numbers[0][(from * H + h) * V + v];
-                near((double)y[(t * H + h) * V + v], sum, 1e-6);
+                near((double)y[(t * H + h) * V + v], sum, 5e-6);
             }
 }
 
@@ -120,7 +121,7 @@ static void delta_rule(void **unused) {
     strand_op_delta_rule p = {.heads = H, .scale = 2};
     (void)unused;
     for (int i = 0; i < L * H * K; i++) w[i] = 0.5f + 0.4f * numbers[6][i];
-    for (int i = 0; i < L * H * K; i++) numbers[4][i] *= 0.5f;
+    for (int i = 0; i < L * H * K; i++) numbers[4][i] *= 0.2f;
     strand_plugin_tensor in[7] = {seq(numbers[0], 0, L, H * K), seq(w, 0, L, H * K), seq(numbers[1], 0, L, H * K), seq(numbers[2], 0, L, H * V), seq(numbers[4], 0, L, H * K), seq(numbers[5], 0, L, H * K)};
     strand_plugin_tensor out[2] = {seq(y, 0, L, H * V), state(s, V, K)}, kept = state(s2, V, K);
     run_outputs(STRAND_OP_DELTA_RULE, &p, in, 7, out, 2);
@@ -174,11 +175,11 @@ static void linear_attention(void **unused) {
                         sum += weight * (double)numbers[2][(from * H + h) * V + v];
                         if (p.normalise) all += weight;
                     }
-                    near((double)y[(t * H + h) * V + v], sum / all, 2e-6 * (1 + fabs(sum / all)));
+                    near((double)y[(t * H + h) * V + v], sum / all, 1e-5 * (1 + fabs(sum / all)));
                 }
         in_two(STRAND_OP_LINEAR_ATTENTION, &p, in, 4, two, H * V, &kept);
-        for (int i = 0; i < L * H * V; i++) near((double)y[i], (double)two[i], 2e-5 * (1 + fabs((double)y[i])));
-        same(s, s2, (size_t)(H * features * (V + 1)), 1e-6);
+        for (int i = 0; i < L * H * V; i++) near((double)y[i], (double)two[i], 5e-5 * (1 + fabs((double)y[i])));
+        same(s, s2, (size_t)(H * features * (V + 1)), 1e-5);
     }
 }
 
