@@ -33,6 +33,11 @@ static int64_t round_up(int64_t n, int64_t to) {
     return (n + to - 1) / to * to;
 }
 
+/* Reading a number of B takes as long as eight multiply-adds. */
+static double piece_work(const cpu_product *p, const cpu_product_cut *cut) {
+    return ((double)cpu_min(cut->height, p->m) + 8) * (double)cpu_min(cut->width, p->n) * (double)cpu_max(1, p->k);
+}
+
 cpu_product_cut cpu_product_pieces(const cpu_product *p, int64_t batch, int64_t most_height, int32_t workers) {
     int64_t m = p->m, n = p->n;
     cpu_product_cut cut = {.height = most_height, .width = CPU_PRODUCT_WIDTH};
@@ -41,7 +46,7 @@ cpu_product_cut cpu_product_pieces(const cpu_product *p, int64_t batch, int64_t 
         cut.down = (m + cut.height - 1) / cut.height;
         cut.across = (n + cut.width - 1) / cut.width;
         cut.count = batch * cut.down * cut.across;
-        bool small = (double)cpu_min(cut.height, m) * (double)cpu_min(cut.width, n) * (double)p->k < 2.0 * LEAST_WORK;
+        bool small = piece_work(p, &cut) < 2.0 * LEAST_WORK;
         if (workers < 2 || cut.count >= 4 * (int64_t)workers || small) return cut;
         if (cut.height >= 2 * CUT_ROWS && m > CUT_ROWS)
             cut.height = round_up(cut.height / 2, CUT_ROWS);
@@ -156,8 +161,7 @@ CPU_KERNEL(cpu_matmul) {
     cpu_place(out, out, false, &j.out);
     j.each = worker_floats(&j.product);
     j.cut = cpu_product_pieces(&j.product, j.dims[0] * j.dims[1], 8 * CUT_ROWS, cpu_workers(device));
-    double work = (double)cpu_min(j.cut.height, j.product.m) * (double)cpu_min(j.cut.width, j.product.n);
-    work *= (double)cpu_max(1, j.product.k);
+    double work = piece_work(&j.product, &j.cut);
     j.together = work < LEAST_WORK && work > 0 ? (int64_t)(LEAST_WORK / work) : 1;
     cpu_parallel(device, (j.cut.count + j.together - 1) / j.together, body, &j);
     return STRAND_PLUGIN_OK;

@@ -222,11 +222,17 @@ TARGET static const float *few_of_a(float *room, const cpu_product *p, int64_t r
 /* The reads of one row are asked for this many bytes ahead, at its end those of the row that comes next. */
 #define AHEAD 1024
 
+/* Rows so far apart begin in one set of L1, which cannot hold a line of each: lines are copied, so that they are read once. */
+#define CROWD 4096
+
 /* rows x (2 STRIP) of the result; B is dense along k. Of c, m rows are read and written. */
 INLINE void few_along_k(int rows, uint32_t dtype, const float *a, const char *b, int64_t outer, int64_t depth, float *c,
                         int64_t c_stride, int64_t m, bool fresh) {
     const int64_t bytes = cpu_element_bytes(dtype), chunk = 4 * SQUARE_K(dtype), row_bytes = depth * bytes;
     const int made = SQUARE_UNITS(dtype);
+    const int64_t line = 4 * SQUARE_K(dtype) * bytes;
+    const bool crowded = rows == 1 && line == 64 && outer % CROWD == 0; /* with more rows the copies cost more */
+    char lines[STRIP * 4 * 8 * 4] __attribute__((aligned(64)));
     sv sum[FEW_ROWS][2], u[8];
 #pragma GCC unroll 8
     for (int r = 0; r < rows; r++)
@@ -243,9 +249,15 @@ INLINE void few_along_k(int rows, uint32_t dtype, const float *a, const char *b,
         for (int g = 0; g < 2; g++) {
 #pragma GCC unroll 8
             for (int i = 0; i < STRIP; i++) __builtin_prefetch(next + (g * STRIP + i) * outer, 0, 2);
+            const char *from = b + g * STRIP * outer + k * bytes;
+            if (crowded) {
+#pragma GCC unroll 8
+                for (int i = 0; i < STRIP; i++) memcpy(lines + line * i, from + i * outer, (size_t)line);
+                from = lines;
+            }
 #pragma GCC unroll 4
             for (int s = 0; s < 4; s++) {
-                square(u, b + g * STRIP * outer + (k + s * SQUARE_K(dtype)) * bytes, outer, dtype);
+                square(u, from + s * SQUARE_K(dtype) * bytes, crowded ? line : outer, dtype);
 #pragma GCC unroll 8
                 for (int i = 0; i < made; i++)
 #pragma GCC unroll 8
@@ -274,6 +286,53 @@ INLINE void few_along_k(int rows, uint32_t dtype, const float *a, const char *b,
         for (int g = 0; g < 2; g++)
             if (r < m) *(sv_unaligned *)(c + r * c_stride + g * STRIP) = sum[r][g];
 }
+
+#if CPU_LANES == 16 && !UNIT_PAIRS
+/* The same with halves, whose sixteen columns of eight numbers are turned as they are and converted side by side. */
+INLINE void few_halves(int rows, uint32_t dtype, const float *a, const char *b, int64_t outer, int64_t depth, float *c,
+                       int64_t c_stride, int64_t m, bool fresh) {
+    const int64_t row_bytes = depth * 2;
+    const bool crowded = outer % CROWD == 0;
+    char lines[16 * 64] __attribute__((aligned(64)));
+    vf sum[FEW_ROWS], u[8];
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; r++) sum[r] = fresh || r >= m ? vf_zero() : vf_load(c + r * c_stride);
+    int64_t k = 0;
+    for (; k + 32 <= depth; k += 32) {
+        int64_t ahead = k * 2 + AHEAD;
+        const char *next = b + (ahead < row_bytes ? ahead : 16 * outer + ahead - row_bytes);
+#pragma GCC unroll 16
+        for (int i = 0; i < 16; i++) __builtin_prefetch(next + i * outer, 0, 2);
+        const char *from = b + k * 2;
+        if (crowded) {
+#pragma GCC unroll 16
+            for (int i = 0; i < 16; i++) memcpy(lines + 64 * i, from + i * outer, 64);
+            from = lines;
+        }
+#pragma GCC unroll 4
+        for (int s = 0; s < 4; s++) {
+            square_of_halves(u, from + 16 * s, crowded ? 64 : outer, dtype);
+#pragma GCC unroll 8
+            for (int i = 0; i < 8; i++)
+#pragma GCC unroll 8
+                for (int r = 0; r < rows; r++) sum[r] = vf_fma(vf_set(a[(k + 8 * s + i) * rows + r]), u[i], sum[r]);
+        }
+    }
+    if (k < depth) {
+        char edge[16][64] = {{0}};
+        for (int i = 0; i < 16; i++) memcpy(edge[i], b + i * outer + k * 2, (size_t)(depth - k) * 2);
+        for (int64_t at = 0; at < depth - k; at += 8) {
+            square_of_halves(u, edge[0] + at * 2, 64, dtype);
+            for (int64_t i = 0; i < cpu_min(8, depth - k - at); i++)
+#pragma GCC unroll 8
+                for (int r = 0; r < rows; r++) sum[r] = vf_fma(vf_set(a[(k + at + i) * rows + r]), u[i], sum[r]);
+        }
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; r++)
+        if (r < m) vf_store(c + r * c_stride, sum[r]);
+}
+#endif
 
 /* Rows of B that are read side by side. */
 #define ABREAST (CPU_LANES == 16 && !UNIT_PAIRS ? 8 : 4)
@@ -346,6 +405,12 @@ INLINE void few_weights(int rows, uint32_t dtype, const cpu_product *p, int64_t 
         const char *b = p->b.data + column * outer + k * bytes;
         const float *units = few_of_a(a, p, row, m, rows, k, depth);
         for (int64_t j = 0; j < n; j += 2 * STRIP) {
+#if CPU_LANES == 16 && !UNIT_PAIRS
+            if (dtype != STRAND_PLUGIN_F32) {
+                few_halves(rows, dtype, units, b + j * outer, outer, depth, c + j, c_stride, m, k == 0);
+                continue;
+            }
+#endif
             few_along_k(rows, dtype, units, b + j * outer, outer, depth, c + j, c_stride, m, k == 0);
         }
     }

@@ -191,6 +191,34 @@ INLINE void square(sv out[8], const char *p, int64_t outer, uint32_t dtype) {
     for (int i = 0; i < 4; i++) split_halves(out + 2 * i, pairs[i], dtype);
 }
 
+#if CPU_LANES == 16 && !UNIT_PAIRS
+/* Eight columns of halves of sixteen rows, as numbers. */
+INLINE void square_of_halves(vf out[8], const char *p, int64_t outer, uint32_t dtype) {
+    __m256i r[8], two[8], four[8];
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; i++) {
+        __m128i low = _mm_loadu_si128((const void *)(p + i * outer)), high = _mm_loadu_si128((const void *)(p + (i + 8) * outer));
+        r[i] = _mm256_inserti128_si256(_mm256_castsi128_si256(low), high, 1);
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) {
+        two[2 * i] = _mm256_unpacklo_epi16(r[2 * i], r[2 * i + 1]);
+        two[2 * i + 1] = _mm256_unpackhi_epi16(r[2 * i], r[2 * i + 1]);
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) { /* four[2 h + 4 q + ...]: columns 4 h + 0, 1 and 4 h + 2, 3 of rows 4 q on */
+        int q = i / 2, h = i % 2;
+        four[4 * q + 2 * h] = _mm256_unpacklo_epi32(two[4 * q + h], two[4 * q + 2 + h]);
+        four[4 * q + 2 * h + 1] = _mm256_unpackhi_epi32(two[4 * q + h], two[4 * q + 2 + h]);
+    }
+#pragma GCC unroll 8
+    for (int k = 0; k < 8; k++) {
+        __m256i h = k % 2 ? _mm256_unpackhi_epi64(four[k / 2], four[4 + k / 2]) : _mm256_unpacklo_epi64(four[k / 2], four[4 + k / 2]);
+        out[k] = dtype == STRAND_PLUGIN_F16 ? (vf)_mm512_cvtph_ps(h) : (vf)_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16);
+    }
+}
+#endif
+
 /* Squares that would read past the matrix are read from a copy with zeros around it. */
 #define EDGE_K 64
 typedef struct edge {
