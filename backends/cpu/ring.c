@@ -141,14 +141,25 @@ CPU_INLINE vf take(const cpu_ring_source *s, int64_t t) {
 
 CPU_INLINE void first_down(int radix, const cpu_ring_source *s, float *p, int64_t vectors, const float *t) {
     for (int64_t v = 0; v < vectors; v++) {
-        cv x[8];
+        cv x[8], sum[4], difference[4];
+        const int pairs = radix % 2 ? 0 : radix / 2; /* numbers half the block apart */
         x[0] = (cv){take(s, v * CPU_LANES), vf_zero()};
 #pragma GCC unroll 8
-        for (int k = 1; k < radix; k++) {
+        for (int k = 1; k < 8; k++) {
+            if (k >= radix - pairs) break;
             vf u = take(s, (v + k * vectors) * CPU_LANES);
             x[k] = (cv){u * vf_set(t[2 * k - 2]), u * vf_set(t[2 * k - 1])};
         }
-        dft(radix, x);
+        if (!pairs) dft(radix, x);
+#pragma GCC unroll 4
+        for (int k = 0; k < 4; k++) {
+            if (k >= pairs) break;
+            int other = k + pairs;
+            vf u = take(s, (v + other * vectors) * CPU_LANES), r = vf_set(t[2 * other - 2]), i = vf_set(t[2 * other - 1]);
+            sum[k] = (cv){vf_fma(u, r, x[k].r), vf_fma(u, i, x[k].i)};
+            difference[k] = (cv){vf_fnma(u, r, x[k].r), vf_fnma(u, i, x[k].i)};
+        }
+        finish(radix, sum, difference, x);
 #pragma GCC unroll 8
         for (int k = 0; k < radix; k++) st(p + (v + k * vectors) * STEP, x[k]);
     }
@@ -190,9 +201,8 @@ CPU_INLINE void first_down_complex(int radix, const cpu_ring_source *s, float *p
         for (int k = 0; k < radix; k++) {
             int64_t at = (v + k * vectors) * CPU_LANES;
             x[k] = (cv){take(s, at), vf_load(s->imaginary + at)};
-            if (k) x[k] = times(x[k], w[k - 1]);
         }
-        dft(radix, x);
+        twiddled(radix, x, w);
 #pragma GCC unroll 8
         for (int k = 0; k < radix; k++) st(p + (v + k * vectors) * STEP, x[k]);
     }
@@ -264,15 +274,21 @@ static __attribute__((noinline)) void leaf_spectrum(const cpu_ring *f, float *p,
     }
 }
 
+/* Asks for the leaf `ahead` floats further on; behind the last leaf stands the next channel's spectrum, or nothing: fetching does
+ * not fail. */
+CPU_INLINE void fetch(const float *spectrum, int64_t ahead) {
+    uintptr_t p = (uintptr_t)spectrum + (uintptr_t)ahead * sizeof *spectrum;
+    for (int i = 0; i < 2 * LEAF; i += 16) __builtin_prefetch((const void *)(p + (uintptr_t)i * sizeof *spectrum), 0, 2);
+}
+
 /* Block `at` of `level`: m points, in place. With a spectrum it is convolved, without one it becomes one. */
 static void tree(const cpu_ring *f, float *p, const float *spectrum, float factor, int64_t m, int level, int64_t at) {
     if (level == f->passes) {
-        int64_t ahead = cpu_min(at + LOOK_AHEAD, f->n / LEAF - 1) - at;
         if (!spectrum) {
             leaf_spectrum(f, p, factor, at);
             return;
         }
-        for (int i = 0; i < 2 * LEAF; i += 16) __builtin_prefetch(spectrum + ahead * 2 * LEAF + i, 0, 2);
+        fetch(spectrum, LOOK_AHEAD * 2 * LEAF);
         leaf_convolve(f, p, spectrum, factor, at);
         return;
     }

@@ -52,6 +52,9 @@ CPU_INLINE vf vf_fma(vf a, vf b, vf c) {
 CPU_INLINE vf vf_fnma(vf a, vf b, vf c) {
     return (vf)_mm512_fnmadd_ps((__m512)a, (__m512)b, (__m512)c);
 }
+CPU_INLINE vf vf_fms(vf a, vf b, vf c) {
+    return (vf)_mm512_fmsub_ps((__m512)a, (__m512)b, (__m512)c);
+}
 CPU_INLINE vd vd_set(double x) {
     return (vd)_mm512_set1_pd(x);
 }
@@ -64,6 +67,9 @@ CPU_INLINE vf vf_fma(vf a, vf b, vf c) {
 }
 CPU_INLINE vf vf_fnma(vf a, vf b, vf c) {
     return (vf)_mm256_fnmadd_ps((__m256)a, (__m256)b, (__m256)c);
+}
+CPU_INLINE vf vf_fms(vf a, vf b, vf c) {
+    return (vf)_mm256_fmsub_ps((__m256)a, (__m256)b, (__m256)c);
 }
 CPU_INLINE vd vd_set(double x) {
     return (vd)_mm256_set1_pd(x);
@@ -82,12 +88,18 @@ CPU_INLINE vf vf_fma(vf a, vf b, vf c) {
 CPU_INLINE vf vf_fnma(vf a, vf b, vf c) {
     return (vf)vfmsq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
 }
+CPU_INLINE vf vf_fms(vf a, vf b, vf c) {
+    return -vf_fnma(a, b, c);
+}
 #else
 CPU_INLINE vf vf_fma(vf a, vf b, vf c) {
     return a * b + c;
 }
 CPU_INLINE vf vf_fnma(vf a, vf b, vf c) {
     return c - a * b;
+}
+CPU_INLINE vf vf_fms(vf a, vf b, vf c) {
+    return a * b - c;
 }
 #endif
 #endif
