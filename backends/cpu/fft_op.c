@@ -7,6 +7,7 @@
 #include "dft.h"
 #include "kernels.h"
 #include "simd.h"
+#include "vecmath.h"
 
 #include <math.h>
 
@@ -193,8 +194,14 @@ static float *lanes_transform(const job *j, float *x, float *other) {
     return z;
 }
 
+CPU_INLINE vf log_or_floor(vf y, float floor) {
+    return vf_log(vf_select(y == 0.0f, vf_set(floor), y));
+}
+
 static void log_row(float *y, int64_t n, float floor) {
-    for (int64_t k = 0; k < n; k++) y[k] = logf(y[k] == 0 ? floor : y[k]);
+    int64_t k = 0;
+    for (; k + CPU_LANES <= n; k += CPU_LANES) vf_store(y + k, log_or_floor(vf_load(y + k), floor));
+    if (k < n) vf_store_part(y + k, log_or_floor(vf_load_part(y + k, n - k), floor), n - k);
 }
 
 static void lanes_body(const job *j, int64_t first, float *work) {

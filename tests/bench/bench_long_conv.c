@@ -51,8 +51,9 @@ static void bench_form(bench *b, const form *f, int64_t length, int64_t channels
     if (f->both_ways) bench_input(&c, bench_constant(bench_random(b, F32, 2, k, -1, 1)));
     bench_output(&c, y);
     stream *s = bench_memory(b, sizeof *s);
-    *s = (stream){u.memory.data, bench_memory(b, (uint64_t)(8 * n)), bench_memory(b, (uint64_t)(4 * all)), length, channels, f->batch};
-    for (int64_t i = 0; i < 2 * length * channels; i++) ((float *)s->spectrum)[i] = 1;
+    float *spectrum = bench_memory(b, (uint64_t)(8 * n));
+    for (int64_t i = 0; i < 2 * length * channels; i++) spectrum[i] = 1;
+    *s = (stream){u.memory.data, spectrum, bench_memory(b, (uint64_t)(4 * all)), length, channels, f->batch};
     if (b->threads == 1) c.floor = (bench_contestant){.name = "stream", .run = stream_run, .arg = s};
     c.flops = 5 * 2 * all * log2(2 * (double)length); /* two real transforms of twice the length, 2.5 N log2 N each */
     c.reads = 4 * all * (f->gated ? 3 : 1) + 8 * n, c.writes = 4 * all;
