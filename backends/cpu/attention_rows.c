@@ -29,6 +29,7 @@ typedef struct job {
     const cpu_heads *a;
     int64_t block, pieces, ldv, bytes; /* block: rows of a piece */
     char *scratch;
+    bool pairs; /* products of BF16 */
 } job;
 
 /* The keys [from, to) of a tile that a panel may see, and whether each row sees all of them. */
@@ -40,6 +41,8 @@ typedef struct range {
 static int64_t rounded(int64_t n, int64_t to) {
     return (n + to - 1) / to * to;
 }
+
+#include "attention_pairs.h"
 
 /* ---- unpacking ---- */
 
@@ -335,6 +338,41 @@ CPU_INLINE void products(int vectors, const cpu_heads *a, const space *s, int64_
 static void products_wide(const cpu_heads *a, const space *s, int64_t ldv, int64_t panel, int64_t n, int64_t first, range r, bool finite) {
     products(VECTORS, a, s, ldv, panel, n, first, r, finite);
 }
+#if CPU_LANES == 16
+static void products_pairs(const cpu_heads *a, const space *s, int64_t ldv, int64_t panel, int64_t n, int64_t first, range r, bool finite) {
+    float *sums = s->sums + panel * ldv * PANEL;
+    const float *q = s->q + panel * a->d * PANEL;
+    int64_t from = r.from / KEYS * KEYS, d = (a->d + 1) / 2;
+    vf best[VECTORS], shrink[VECTORS];
+    for (int v = 0; v < VECTORS; v++) best[v] = vf_set(-INFINITY);
+    for (int64_t i = from; i < r.to; i += KEYS) score_pairs(q, s->keys + i * d, d, s->scores + i * PANEL, best);
+    if (a->p->softcap > 0) finish_scores(a, s->rows + panel * PANEL, n, first, r, s->scores);
+    if (!r.whole) hide(VECTORS, a, s->rows + panel * PANEL, n, first, r, s->scores, a->mask ? s->blocks : NULL);
+    for (int v = 0; v < VECTORS; v++) {
+        best[v] = vf_set(-INFINITY);
+        for (int64_t i = r.from; i < r.to; i++) best[v] = cpu_attention_max(vf_load(s->scores + i * PANEL + v * CPU_LANES), best[v]);
+    }
+    soften(VECTORS, s->scores, r, s->most + panel * PANEL, s->total + panel * PANEL, best, !finite, shrink);
+    float *weights = s->scores + r.from * PANEL;
+    const float *values = s->values + r.from / 2 * ldv;
+    int64_t pairs = (r.to - r.from) / 2;
+    pair_rows(VECTORS, weights, 2 * pairs);
+    for (int64_t c = 0; c < ldv; c += KEYS)
+        if (finite)
+            weigh_pairs(weights, values + c, ldv, pairs, sums + c * PANEL, shrink);
+        else
+            weigh_pairs_seen(weights, values + c, ldv, pairs, sums + c * PANEL, shrink);
+}
+
+/* Pairs of keys begin with even ones. */
+static range even(range r) {
+    if ((r.from | r.to) & 1) r.whole = false;
+    r.from -= r.from & 1;
+    r.to += r.to & 1;
+    return r;
+}
+#endif
+
 static void products_narrow(const cpu_heads *a, const space *s, int64_t ldv, int64_t panel, int64_t n, int64_t first, range r, bool finite) {
     products(1, a, s, ldv, panel, n, first, r, finite);
 }
@@ -382,6 +420,23 @@ static void ask(const cpu_heads *a, const strand_plugin_tensor *x, int64_t b, in
     }
 }
 
+/* Keys and values of a tile, and zeros up to the end of a register block. Returns whether the values are all finite. */
+static bool unpack_tile(const job *j, const space *s, int64_t b, int64_t kv_head, int64_t first, int64_t count) {
+    const cpu_heads *a = j->a;
+    const strand_plugin_tensor *k = &a->node->inputs[1], *v = &a->node->inputs[2];
+    const char *keys = cpu_attention_at(a, k, b, first, kv_head, a->d), *values = cpu_attention_at(a, v, b, first, kv_head, a->dv);
+    int64_t rest = rounded(count, KEYS) - count, width = j->pairs ? (a->d + 1) / 2 : a->d;
+    memset(s->keys + count * width, 0, (size_t)(rest * width) * sizeof(float));
+#if CPU_LANES == 16
+    if (j->pairs) {
+        unpack_key_pairs(s->keys, keys, k->strides[1], count, a->d);
+        return unpack_value_pairs(s->values, j->ldv, values, v->strides[1], count, a->dv);
+    }
+#endif
+    unpack(s->keys, a->d, keys, k->dtype, k->strides[1], count, a->d);
+    return unpack(s->values, j->ldv, values, v->dtype, v->strides[1], count, a->dv);
+}
+
 /* All panels against one tile; the next one is asked for bit by bit, as the cache takes it in. */
 static void tile(const job *j, const space *s, int64_t b, int64_t kv_head, int64_t n, int64_t first, int64_t valid) {
     const cpu_heads *a = j->a;
@@ -398,15 +453,18 @@ static void tile(const job *j, const space *s, int64_t b, int64_t kv_head, int64
             r.whole = false;
         }
         if (!unpacked) {
-            unpack(s->keys, a->d, cpu_attention_at(a, k, b, first, kv_head, a->d), k->dtype, k->strides[1], count, a->d);
-            int64_t rest = rounded(count, KEYS) - count;
-            memset(s->keys + count * a->d, 0, (size_t)(rest * a->d) * sizeof(float));
-            finite = unpack(s->values, j->ldv, cpu_attention_at(a, v, b, first, kv_head, a->dv), v->dtype, v->strides[1], count, a->dv);
+            finite = unpack_tile(j, s, b, kv_head, first, count);
             unpacked = true;
         }
         int64_t end = cpu_min(cpu_min(next + share, first + 2 * TILE), valid);
         ask(a, k, b, kv_head, next, end, a->d);
         ask(a, v, b, kv_head, next, end, a->dv);
+#if CPU_LANES == 16
+        if (j->pairs) {
+            products_pairs(a, s, j->ldv, i / PANEL, some, first, even(r), finite);
+            continue;
+        }
+#endif
         if (some > CPU_LANES)
             products_wide(a, s, j->ldv, i / PANEL, some, first, r, finite);
         else
@@ -421,6 +479,9 @@ static void body(void *arg, int64_t i, int32_t worker) {
     int64_t row = piece * j->block, n = cpu_min(j->block, rows - row), valid = cpu_attention_valid(a, b);
     space s = space_of(j, worker, NULL);
     begin(a, &s, j->ldv, b, kv_head, row, n);
+#if CPU_LANES == 16
+    for (int64_t r = 0; r < n && j->pairs; r += PANEL) pair_rows(VECTORS, s.q + r * a->d, a->d);
+#endif
     int64_t low = INT64_MAX, high = 0;
     for (int64_t r = 0; r < n; r++) {
         low = cpu_min(low, s.rows[r].low);
@@ -458,5 +519,9 @@ void cpu_attention_rows(const cpu_device *device, const cpu_heads *a, void *scra
     int64_t block = most_rows(a), rows = a->tokens * a->group;
     while (block > 4 * PANEL && a->batch * a->kv_heads * ((rows + block - 1) / block) < 16) block = rounded(block / 2, PANEL);
     job j = job_of(a, block, scratch);
+#if CPU_LANES == 16
+    bool halves = a->node->inputs[1].dtype == STRAND_PLUGIN_BF16 && a->node->inputs[2].dtype == STRAND_PLUGIN_BF16;
+    j.pairs = a->p->precision == STRAND_PRECISION_BF16 && halves && !a->bias && (device->features & CPU_AVX512_BF16);
+#endif
     cpu_parallel(device, a->batch * a->kv_heads * j.pieces, body, &j);
 }

@@ -113,6 +113,7 @@ static shape some_shape(ops_program *g, int index, int64_t length, int64_t keys)
     if (index % 6 == 5) c.p.sinks = ops_between(g, 1, 9);
     if (index % 7 == 3) c.p.softcap = 5, g->slack = 2;
     c.bias = index % 5 == 4;
+    if (index % 5 == 1) c.type_k = c.type_v = STRAND_PLUGIN_BF16, c.p.precision = STRAND_PRECISION_BF16, g->slack = 2000;
     c.mask = index % 8 == 6;
     c.p.block = ops_between(g, 0, 1) ? ops_between(g, 1, 9) : ops_between(g, 10, 90);
     return c;
