@@ -1,15 +1,15 @@
 /* matmul_bf16.c - sums of matrix products in BF16 where the processor has AVX512-BF16: factors are rounded to BF16 (to nearest
  * even, denormal numbers to zero), every element is one chain of VDPBF16PS over pairs of k in order, and sums are F32.
  *
- * Compiled into the AVX-512 module for every processor, run where device->features has CPU_AVX512_BF16 (cpu_product_of asks). */
+ * In the AVX-512 module for every processor, run where device->features has CPU_AVX512_BF16 (cpu_product_of asks). */
 #include "cpu.h"
 
 #if defined(__AVX512F__)
 #define UNIT_PAIRS 1
 #include "matmul_kernel.h"
 
-TARGET void cpu_product_bf16(const cpu_product *p, int64_t row, int64_t m, int64_t column, int64_t n, float *c, int64_t c_stride,
-                             float *scratch) {
+TARGET void cpu_product_bf16(const cpu_product *p, int64_t row, int64_t m, int64_t column, int64_t n, float *c,
+                             int64_t c_stride, float *scratch) {
     sums(p, row, m, column, n, c, c_stride, scratch);
 }
 #else

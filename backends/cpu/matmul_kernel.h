@@ -1,4 +1,4 @@
-/* matmul_kernel.h - the loops of matrix products, a template: matmul_f32.c and matmul_bf16.c include it, each with its own unit.
+/* matmul_kernel.h - the loops of matrix products: a template that matmul_f32.c and matmul_bf16.c include, each with a unit.
  *
  * A *unit* is what one step of a chain takes from a row or column: one F32 number, or two neighbours along k as a pair of BF16
  * (UNIT_PAIRS). Both are 32 bits wide and travel as float, unread. Invariant: every element of the result is one chain of
@@ -87,8 +87,8 @@ EACH(BLOCKS)
 static block_fn *const blocks[PANEL_ROWS][PANEL_VECTORS] = {EACH(NAMES)};
 
 /* One register block at the edge or inside: what stands over the edge of c is computed too, and thrown away. */
-TARGET static void one_block(const float *a, const float *b, int64_t units, float *c, int64_t c_stride, int64_t rows, int64_t columns,
-                             bool fresh, const ahead *soon) {
+TARGET static void one_block(const float *a, const float *b, int64_t units, float *c, int64_t c_stride, int64_t rows,
+                             int64_t columns, bool fresh, const ahead *soon) {
     int64_t vectors = (cpu_min(columns, PANEL_COLUMNS) + CPU_LANES - 1) / CPU_LANES;
     block_fn *run = blocks[cpu_min(rows, PANEL_ROWS) - 1][vectors - 1];
     if (columns >= vectors * CPU_LANES) {
@@ -162,16 +162,17 @@ TARGET static void one_block_of_rows(const cpu_product *p, int64_t row, int64_t 
         pack(pa, PANEL_ROWS, false, &p->a, row, m, k, depth);
         for (int64_t j = 0; j < n; j += wide) {
             int64_t nj = cpu_min(wide, n - j), left = n - j - wide;
-            ahead next = left > 0 ? packed_next(&p->b, column + j + wide, cpu_min(wide, left), k, depth)
-                                  : packed_next(&p->b, column, cpu_min(wide, n), k + depth, cpu_min(BLOCK_K * UNIT_K, p->k - k - depth));
+            ahead next =
+                left > 0 ? packed_next(&p->b, column + j + wide, cpu_min(wide, left), k, depth)
+                         : packed_next(&p->b, column, cpu_min(wide, n), k + depth, cpu_min(BLOCK_K * UNIT_K, p->k - k - depth));
             pack(pb, PANEL_COLUMNS, true, &p->b, column + j, nj, k, depth);
             inner_blocks(pa, pb, units, c + j, c_stride, m, nj, k == 0, &next);
         }
     }
 }
 
-TARGET static void by_panels(const cpu_product *p, int64_t row, int64_t m, int64_t column, int64_t n, float *c, int64_t c_stride,
-                             float *scratch) {
+TARGET static void by_panels(const cpu_product *p, int64_t row, int64_t m, int64_t column, int64_t n, float *c,
+                             int64_t c_stride, float *scratch) {
     float *pa = scratch, *pb = scratch + packed_a(m, units_of(p->k));
     if (m <= BLOCK_M) {
         one_block_of_rows(p, row, m, column, n, c, c_stride, pa, pb);
@@ -183,8 +184,9 @@ TARGET static void by_panels(const cpu_product *p, int64_t row, int64_t m, int64
             pack(pb, PANEL_COLUMNS, true, &p->b, column + j, nj, k, depth);
             for (int64_t i = 0; i < m; i += BLOCK_M) {
                 int64_t mi = cpu_min(BLOCK_M, m - i), left = m - i - BLOCK_M;
-                ahead next = left > 0 ? packed_next(&p->a, row + i + BLOCK_M, cpu_min(BLOCK_M, left), k, depth)
-                                      : packed_next(&p->b, column + j, nj, k + depth, cpu_min(BLOCK_K * UNIT_K, p->k - k - depth));
+                ahead next = left > 0
+                                 ? packed_next(&p->a, row + i + BLOCK_M, cpu_min(BLOCK_M, left), k, depth)
+                                 : packed_next(&p->b, column + j, nj, k + depth, cpu_min(BLOCK_K * UNIT_K, p->k - k - depth));
                 pack(pa, PANEL_ROWS, false, &p->a, row + i, mi, k, depth);
                 inner_blocks(pa, pb, units, c + i * c_stride + j, c_stride, mi, nj, k == 0, &next);
             }
@@ -198,11 +200,12 @@ TARGET static void by_panels(const cpu_product *p, int64_t row, int64_t m, int64
 #else
 #define FEW_ROWS 4
 #endif
-#define FEW_STREAMS 16 /* of B dense along n */
+#define FEW_STREAMS 16   /* of B dense along n */
 #define FEW_K       2048 /* units of A that are kept at a time */
 #define FEW_SUMS    4096 /* floats: half of L1 */
 
-typedef void few_fn(const cpu_product *p, int64_t row, int64_t m, int64_t column, int64_t n, float *c, int64_t c_stride, float *a);
+typedef void few_fn(const cpu_product *p, int64_t row, int64_t m, int64_t column, int64_t n, float *c, int64_t c_stride,
+                    float *a);
 
 #ifdef __OPTIMIZE_SIZE__ /* these kernels are seven eighths of the code: panels serve here */
 static few_fn *few_kernel(const cpu_product *p, int64_t m) {
@@ -212,7 +215,8 @@ static few_fn *few_kernel(const cpu_product *p, int64_t m) {
 #else
 
 /* m rows of A as units, a[unit * rows + r]: where they lie, or packed into `room`. */
-TARGET static const float *few_of_a(float *room, const cpu_product *p, int64_t row, int64_t m, int64_t rows, int64_t k, int64_t depth) {
+TARGET static const float *few_of_a(float *room, const cpu_product *p, int64_t row, int64_t m, int64_t rows, int64_t k,
+                                    int64_t depth) {
     if (!UNIT_PAIRS && rows == 1 && p->a.inner == 1 && p->a.dtype == STRAND_PLUGIN_F32)
         return (const float *)(const void *)p->a.data + row * p->a.outer + k;
     pack(room, rows, true, &p->a, row, m, k, depth);
@@ -338,8 +342,8 @@ INLINE void few_halves(int rows, uint32_t dtype, const float *a, const char *b, 
 #define ABREAST (CPU_LANES == 16 && !UNIT_PAIRS ? 8 : 4)
 
 /* m rows of `vectors` vectors of columns over `steps` units; n columns of the vector (CPU_LANES when there are two). */
-INLINE void few_step(uint32_t dtype, int steps, int vectors, const float *a, int64_t rows, const char *b, int64_t inner, bool odd,
-                     float *c, int64_t c_stride, int64_t m, int64_t n, bool fresh) {
+INLINE void few_step(uint32_t dtype, int steps, int vectors, const float *a, int64_t rows, const char *b, int64_t inner,
+                     bool odd, float *c, int64_t c_stride, int64_t m, int64_t n, bool fresh) {
     const int64_t bytes = cpu_element_bytes(dtype);
     vf right[8][2];
 #pragma GCC unroll 8
@@ -392,13 +396,14 @@ INLINE void few_along_n(uint32_t dtype, const float *a, int64_t rows, const char
         few_steps(dtype, ABREAST, a + k / UNIT_K * rows, rows, b + k * inner, inner, false, c, c_stride, m, n, fresh && k == 0);
     }
     for (; k < depth; k += UNIT_K) {
-        few_steps(dtype, 1, a + k / UNIT_K * rows, rows, b + k * inner, inner, k + 1 == depth, c, c_stride, m, n, fresh && k == 0);
+        few_steps(dtype, 1, a + k / UNIT_K * rows, rows, b + k * inner, inner, k + 1 == depth, c, c_stride, m, n,
+                  fresh && k == 0);
     }
 }
 
 /* Weights: 1, 2, FEW_ROWS / 2 or FEW_ROWS rows. */
-INLINE void few_weights(int rows, uint32_t dtype, const cpu_product *p, int64_t row, int64_t m, int64_t column, int64_t n, float *c,
-                        int64_t c_stride, float *a) {
+INLINE void few_weights(int rows, uint32_t dtype, const cpu_product *p, int64_t row, int64_t m, int64_t column, int64_t n,
+                        float *c, int64_t c_stride, float *a) {
     const int64_t bytes = cpu_element_bytes(dtype), outer = p->b.outer * bytes;
     for (int64_t k = 0; k < p->k; k += FEW_K * UNIT_K) {
         int64_t depth = cpu_min(FEW_K * UNIT_K, p->k - k);
@@ -416,7 +421,7 @@ INLINE void few_weights(int rows, uint32_t dtype, const cpu_product *p, int64_t 
     }
 }
 
-/* Any number of rows, of which columns are taken as many as have their sums in L1, where they stand together: rows of the result
+/* Any number of rows, and as many columns as have their sums in L1, where they stand together: rows of the result
  * may lie a power of two apart. */
 INLINE void few_streams(uint32_t dtype, const cpu_product *p, int64_t row, int64_t m, int64_t column, int64_t n, float *c,
                         int64_t c_stride, float *a) {
@@ -459,7 +464,8 @@ FEWS(bf16, STRAND_PLUGIN_BF16)
 #else /* halves are converted number by number: that is done once, in panels */
 #define FEW_TYPES 1
 #endif
-#define FEW_NAMES(name) {streams_##name, weights_1_##name, weights_2_##name, weights_half_##name, weights_most_##name}
+#define FEW_NAMES(name)                                                                                                        \
+    { streams_##name, weights_1_##name, weights_2_##name, weights_half_##name, weights_most_##name }
 
 /* NULL: panels are better. */
 static few_fn *few_kernel(const cpu_product *p, int64_t m) {
@@ -482,7 +488,8 @@ static few_fn *few_kernel(const cpu_product *p, int64_t m) {
 CPU_INLINE int64_t scratch_floats(int64_t m, int64_t n, int64_t k) {
     int64_t units = units_of(k), panels = packed_a(m, units) + packed_b(n, units);
     int64_t sums = cpu_min(FEW_SUMS, round_up(cpu_min(n, FEW_SUMS), 2 * CPU_LANES) * cpu_min(m, FEW_STREAMS));
-    int64_t few = cpu_min(2 * cpu_min(m, FEW_STREAMS), FEW_STREAMS) * cpu_min(FEW_K, units) + STRIP; /* 3 rows are packed as 4 */
+    int64_t few =
+        cpu_min(2 * cpu_min(m, FEW_STREAMS), FEW_STREAMS) * cpu_min(FEW_K, units) + STRIP; /* 3 rows are packed as 4 */
     return cpu_max(panels, round_up(sums + few, 16));
 }
 

@@ -33,7 +33,7 @@ typedef float sv __attribute__((vector_size(4 * STRIP)));
 typedef uint32_t su __attribute__((vector_size(4 * STRIP)));
 typedef float sv_unaligned __attribute__((vector_size(4 * STRIP), aligned(4), may_alias));
 
-/* Elements of type `dtype` in the 16 bytes (32 when F32 becomes BF16) that a square takes of each row, and units made of them. */
+/* Elements of type `dtype` in the 16 bytes (32 when F32 becomes BF16) that a square takes of a row, and units made of them. */
 #define SQUARE_K(dtype)     (UNIT_PAIRS || (dtype) != STRAND_PLUGIN_F32 ? 8 : 4)
 #define SQUARE_UNITS(dtype) (UNIT_PAIRS ? 4 : SQUARE_K(dtype))
 #define UNIT_K              (UNIT_PAIRS ? 2 : 1)
@@ -135,7 +135,8 @@ INLINE void square_columns(sv t[4], const char *p, int64_t outer, uint32_t dtype
     __m256 r[4];
 #pragma GCC unroll 4
     for (int i = 0; i < 4; i++) {
-        r[i] = _mm256_insertf128_ps(_mm256_castps128_ps256(square_row(p + i * outer, dtype)), square_row(p + (i + 4) * outer, dtype), 1);
+        r[i] = _mm256_insertf128_ps(_mm256_castps128_ps256(square_row(p + i * outer, dtype)),
+                                    square_row(p + (i + 4) * outer, dtype), 1);
     }
     __m256d a = (__m256d)_mm256_unpacklo_ps(r[0], r[1]), b = (__m256d)_mm256_unpackhi_ps(r[0], r[1]);
     __m256d c = (__m256d)_mm256_unpacklo_ps(r[2], r[3]), d = (__m256d)_mm256_unpackhi_ps(r[2], r[3]);
@@ -197,7 +198,8 @@ INLINE void square_of_halves(vf out[8], const char *p, int64_t outer, uint32_t d
     __m256i r[8], two[8], four[8];
 #pragma GCC unroll 8
     for (int i = 0; i < 8; i++) {
-        __m128i low = _mm_loadu_si128((const void *)(p + i * outer)), high = _mm_loadu_si128((const void *)(p + (i + 8) * outer));
+        __m128i low = _mm_loadu_si128((const void *)(p + i * outer)),
+                high = _mm_loadu_si128((const void *)(p + (i + 8) * outer));
         r[i] = _mm256_inserti128_si256(_mm256_castsi128_si256(low), high, 1);
     }
 #pragma GCC unroll 4
@@ -213,7 +215,8 @@ INLINE void square_of_halves(vf out[8], const char *p, int64_t outer, uint32_t d
     }
 #pragma GCC unroll 8
     for (int k = 0; k < 8; k++) {
-        __m256i h = k % 2 ? _mm256_unpackhi_epi64(four[k / 2], four[4 + k / 2]) : _mm256_unpacklo_epi64(four[k / 2], four[4 + k / 2]);
+        __m256i h =
+            k % 2 ? _mm256_unpackhi_epi64(four[k / 2], four[4 + k / 2]) : _mm256_unpacklo_epi64(four[k / 2], four[4 + k / 2]);
         out[k] = dtype == STRAND_PLUGIN_F16 ? (vf)_mm512_cvtph_ps(h) : (vf)_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16);
     }
 }
@@ -260,12 +263,13 @@ INLINE void pack_strip(float *to, int64_t step, const char *p, int64_t outer, ui
 /* A panel of `width` rows (or columns of B) dense along k; only `count` of them are there, the others are undefined numbers. */
 INLINE void pack_dense_k(float *to, int64_t width, const char *p, int64_t outer, uint32_t dtype, int64_t count, int64_t depth) {
     for (int64_t i = 0; i < count; i += STRIP) {
-        int64_t at = width - i < STRIP && width >= STRIP && count == width ? width - STRIP : i; /* the last one may go over twice */
+        int64_t at =
+            width - i < STRIP && width >= STRIP && count == width ? width - STRIP : i; /* the last one may go over twice */
         pack_strip(to + at, width, p + at * outer, outer, dtype, cpu_min(STRIP, count - at), depth);
     }
 }
 
-/* `panels` panels whose rows or columns lie side by side, `apart` floats from panel to panel; the last one has `last` of them. */
+/* `panels` panels whose rows or columns lie side by side, `apart` floats from one to the next; the last has `last` of them. */
 INLINE void pack_dense_outer(float *to, int64_t width, int64_t apart, const char *p, int64_t inner, uint32_t dtype,
                              int64_t panels, int64_t last, int64_t depth) {
     const int64_t bytes = cpu_element_bytes(dtype);
@@ -297,11 +301,15 @@ INLINE void pack_typed(float *to, int64_t width, bool full, const cpu_factor *f,
         return;
     }
     int64_t whole = full ? (count + width - 1) / width : count / width, rest = count - whole * width;
-    if (whole > 0) pack_dense_outer(to, width, apart, p, f->inner * bytes, dtype, whole, cpu_min(width, count - (whole - 1) * width), depth);
-    if (rest > 0) pack_dense_outer(to + whole * apart, rest, 0, p + whole * width * bytes, f->inner * bytes, dtype, 1, rest, depth);
+    if (whole > 0)
+        pack_dense_outer(to, width, apart, p, f->inner * bytes, dtype, whole, cpu_min(width, count - (whole - 1) * width),
+                         depth);
+    if (rest > 0)
+        pack_dense_outer(to + whole * apart, rest, 0, p + whole * width * bytes, f->inner * bytes, dtype, 1, rest, depth);
 }
 
-TARGET static void pack(float *to, int64_t width, bool full, const cpu_factor *f, int64_t first, int64_t count, int64_t k, int64_t depth) {
+TARGET static void pack(float *to, int64_t width, bool full, const cpu_factor *f, int64_t first, int64_t count, int64_t k,
+                        int64_t depth) {
     if (f->dtype == STRAND_PLUGIN_F32) pack_typed(to, width, full, f, STRAND_PLUGIN_F32, first, count, k, depth);
     if (f->dtype == STRAND_PLUGIN_F16) pack_typed(to, width, full, f, STRAND_PLUGIN_F16, first, count, k, depth);
     if (f->dtype == STRAND_PLUGIN_BF16) pack_typed(to, width, full, f, STRAND_PLUGIN_BF16, first, count, k, depth);

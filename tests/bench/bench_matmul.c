@@ -21,7 +21,8 @@ static const char *type_name(uint32_t type) {
 
 static void time_product(bench *b, product p) {
     strand_op_matmul params = {.transpose_b = p.weights, .precision = p.precision};
-    int64_t a[3] = {p.batch, p.m, p.k}, w[3] = {p.batch, p.weights ? p.n : p.k, p.weights ? p.k : p.n}, y[3] = {p.batch, p.m, p.n};
+    int64_t a[3] = {p.batch, p.m, p.k}, w[3] = {p.batch, p.weights ? p.n : p.k, p.weights ? p.k : p.n},
+            y[3] = {p.batch, p.m, p.n};
     int rank = p.batch > 1 ? 3 : 2, skip = 3 - rank;
     bench_case c;
     bench_begin(b, &c, "matmul", STRAND_OP_MATMUL, &params, sizeof params, "%lldx%lldx%lld %s %s%s, batch %lld", (long long)p.m,
@@ -43,7 +44,7 @@ static void both_ways(bench *b, product p) {
 }
 
 static void many_rows(bench *b) {
-    static const int64_t shapes[][3] = {{128, 1024, 1024}, {256, 256, 256},   {512, 512, 512},   {1024, 1024, 1024},
+    static const int64_t shapes[][3] = {{128, 1024, 1024}, {256, 256, 256},    {512, 512, 512},   {1024, 1024, 1024},
                                         {512, 1536, 768},  {1024, 4096, 1024}, {4096, 256, 1024}, {4096, 1024, 256},
                                         {4096, 64, 64},    {4096, 16, 256}};
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
@@ -52,7 +53,8 @@ static void many_rows(bench *b) {
 }
 
 static void few_rows(bench *b) {
-    static const int64_t rows[] = {1, 2, 4, 8, 16, 32}, weights[][2] = {{256, 256}, {1024, 1024}, {768, 3072}, {4096, 4096}, {50304, 256}};
+    static const int64_t rows[] = {1, 2, 4, 8, 16, 32},
+                         weights[][2] = {{256, 256}, {1024, 1024}, {768, 3072}, {4096, 4096}, {50304, 256}};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         for (size_t w = 0; w < sizeof weights / sizeof *weights; w++) {
             both_ways(b, (product){.m = rows[i], .n = weights[w][0], .k = weights[w][1], .type = F32});
