@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Sets up a fresh Debian or Ubuntu machine and runs the tests:  tests/run.sh [--suite ci|full] [--no-install]
 #
-#   ci    gcc build with every test; clang build and ASan+UBSan build of core, CPU plugin and readers; static builds for this
-#         machine and aarch64 (under qemu) with malloc forbidden; the installed tree; a sample on other x86-64 levels under qemu;
-#         fuzz targets replay their corpus and run some seconds each
+#   ci    gcc build with every test, GPU plugins on software devices (lavapipe, PoCL) included, CUDA compiled where nvcc is; clang
+#         build and ASan+UBSan build of core, CPU plugin and readers; static builds for this machine and aarch64 (under qemu) with
+#         malloc forbidden; the installed tree; a sample on other x86-64 levels under qemu; fuzz targets replay their corpus and
+#         run some seconds each
 #   full  the same with longer samples and fuzzing, and everything under the sanitizers
 #
 # Builds go to build-test/ beside this folder. The last line is "N passed, N failed, N skipped".
@@ -23,7 +24,8 @@ done
 case "$suite" in ci) fuzz_seconds=8 ;; full) fuzz_seconds=120 ;; *) echo "unknown suite '$suite': ci or full" >&2; exit 2 ;; esac
 
 packages="gcc g++ clang libclang-rt-14-dev meson ninja-build pkg-config libcmocka-dev libhts-dev zlib1g-dev python3
- gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user samtools bcftools tabix"
+ gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user samtools bcftools tabix
+ libvulkan-dev mesa-vulkan-drivers vulkan-validationlayers glslang-tools ocl-icd-opencl-dev opencl-headers pocl-opencl-icd"
 if [ $install = 1 ]; then
     missing=
     for p in $packages; do
@@ -99,19 +101,26 @@ run_tests() {
     fi
 }
 
-note "gcc, everything"
-build gcc -Dwerror=true
+# CUDA is built where nvcc is; without it the build says so and goes on.
+cuda=auto
+for nvcc in "$(command -v nvcc)" /usr/local/cuda/bin/nvcc; do [ -x "$nvcc" ] && cuda=enabled; done
+archs=ci
+[ "$suite" = full ] && archs=all
+no_gpu="-Dvulkan=disabled -Dopencl=disabled -Dcuda=disabled"
+
+note "gcc, everything; GPU plugins on software devices (CUDA: $cuda)"
+build gcc -Dwerror=true -Dvulkan=enabled -Dopencl=enabled -Dcuda=$cuda -Dnvcc_archs=$archs
 run_tests gcc
 
 note "clang: core, CPU plugin, readers"
-CC=clang CXX=clang++ build clang -Dwerror=true -Dapps=false
+CC=clang CXX=clang++ build clang -Dwerror=true -Dapps=false $no_gpu
 run_tests clang --suite core --suite weights --suite ops --suite embed
 
 note "address and undefined-behaviour sanitizers"
 asan_suites="--suite core --suite weights --suite plugins --suite ops --suite fuzz"
 [ "$suite" = full ] && asan_suites=
 export ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
-build asan -Dbuildtype=debug -Doptimization=1 -Db_sanitize=address,undefined -Db_lundef=false
+build asan $no_gpu -Dbuildtype=debug -Doptimization=1 -Db_sanitize=address,undefined -Db_lundef=false
 STRAND_TEST_SAMPLE=small multiplier=4 run_tests asan $asan_suites
 unset ASAN_OPTIONS UBSAN_OPTIONS
 

@@ -211,7 +211,7 @@ static bool repeat_axis(const op_shape *in, uint32_t n, const op_shape *out, con
 
 const op_row op_rows_shapes[] = {
     /* id, version, name, inputs min/max, params, in place, prepared, tolerance, shape, axis rule, work */
-    {STRAND_OP_RESHAPE, 1, "reshape", 1, 1, 0, 1, 0, 0.0f, reshape_shape, reshape_axis, light_work},
+    {STRAND_OP_RESHAPE, 1, "reshape", 1, 1, 0, 1, 0, 0.0f, reshape_shape, reshape_axis, light_work, .renames = true},
     {STRAND_OP_CONCAT, 1, "concat", 1, STRAND_PLUGIN_MAX_INPUTS, PARAMS(strand_op_concat), 0, 0, 0.0f, concat_shape, concat_axis, light_work},
     {STRAND_OP_SLICE, 1, "slice", 1, 1, PARAMS(strand_op_slice), 0, 0, 0.0f, slice_shape, slice_axis, light_work},
     {STRAND_OP_PERMUTE, 1, "permute", 1, 1, PARAMS(strand_op_permute), 0, 0, 0.0f, permute_shape, permute_axis, light_work},

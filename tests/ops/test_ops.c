@@ -329,6 +329,15 @@ static void test_every_operator(void **state) {
         if (!covered[op_at(i)->id]) fail_msg("no case has operator %s", op_at(i)->name);
 }
 
+/* Each pair once: of two rows for one operator the first would be run and the other would rot. */
+static void test_operators_once(void **state) {
+    (void)state;
+    for (uint32_t i = 0; i < judged.table.n_ops; i++)
+        for (uint32_t j = 0; j < i; j++)
+            if (judged.table.ops[i].op == judged.table.ops[j].op && judged.table.ops[i].version == judged.table.ops[j].version)
+                fail_msg("operator %u stands twice in the plugin's list", judged.table.ops[i].op);
+}
+
 static void test_unknown_operator(void **state) {
     strand_plugin_tensor t = {.dtype = STRAND_PLUGIN_F32, .rank = 1, .dims = {4}, .strides = {1}, .whole = {4}};
     strand_plugin_node node = {.op = 60000, .version = 1, .n_inputs = 1, .n_outputs = 1, .inputs = &t, .outputs = &t};
@@ -388,6 +397,7 @@ int main(int argc, char **argv) {
         }
     if (!settings.op && !settings.bench) {
         tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_bad_id);
+        tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_operators_once);
         tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_unknown_operator);
         tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_every_operator);
     }
