@@ -17,7 +17,7 @@ int main(int argc, char **argv) {
             fprintf(stderr, "embed: cannot open %s\n", path);
             return 1;
         }
-        fprintf(out, "static const char text_%s[] = {", argv[i]);
+        fprintf(out, "static const _Alignas(16) unsigned char text_%s[] = {", argv[i]);
         while ((c = getc(in)) != EOF) fprintf(out, n++ % 32 ? "%d," : "\n%d,", c);
         fprintf(out, "10,0};\n");
         fclose(in);
