@@ -141,6 +141,10 @@ endian = 'little'
 INI
 build aarch64 --cross-file "$out/aarch64.ini" -Dplugins=static -Dbuildtype=minsize -Dwerror=true
 multiplier=4 run_tests aarch64 --suite embed
+
+note "the NEON kernels on an emulated processor"
+build neon --cross-file "$out/aarch64.ini" -Dapps=false $no_gpu -Dwerror=true
+multiplier=4 run_tests neon --suite ops
 for d in static aarch64; do
     size=size
     [ $d = aarch64 ] && size=aarch64-linux-gnu-size
