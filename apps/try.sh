@@ -14,7 +14,7 @@ if [ -n "$missing" ]; then
     $sudo apt-get update -qq
     $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $missing >/dev/null
 fi
-[ -f build/build.ninja ] || meson setup build -Dtests=false -Dbuildtype=release >/dev/null
+[ -f build/build.ninja ] || meson setup build -Dtests=false -Dbuildtype=release -Dnvcc_archs=ci >/dev/null
 ninja -C build >/dev/null
 strand=build/apps/strand
 if [ $# -gt 0 ]; then

@@ -7,7 +7,7 @@ mkdir -p "$1"
 out=$(cd "$1" && pwd)
 prefix=$out/prefix
 rm -rf "$prefix" "$out/installed"
-meson setup "$out/installed" "$here" --prefix "$prefix" -Dtests=false -Dbuildtype=release
+meson setup "$out/installed" "$here" --prefix "$prefix" -Dtests=false -Dbuildtype=release -Dnvcc_archs=ci
 ninja -C "$out/installed"
 meson install -C "$out/installed" --no-rebuild
 rm -rf "$out/installed/backends" "$out/installed/models" # nothing of the build tree may be needed

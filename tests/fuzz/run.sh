@@ -15,7 +15,7 @@ targets=("$@")
   targets+=("${name#fuzz_}")
 done
 
-[ -e "$work/build/build.ninja" ] || CC=clang meson setup "$work/build" "$source" -Dfuzz=true -Dapps=false >"$work/setup.log" 2>&1 || {
+[ -e "$work/build/build.ninja" ] || CC=clang meson setup "$work/build" "$source" -Dfuzz=true -Dapps=false -Dvulkan=disabled -Dopencl=disabled -Dcuda=disabled >"$work/setup.log" 2>&1 || {
   cat "$work/setup.log" >&2
   exit 2
 }
