@@ -23,7 +23,11 @@
 
 #define GPU_ROWS(X)                                       \
     X(STRAND_OP_LAYER_NORM, layer_norm, NULL, NULL, NULL) \
-    X(STRAND_OP_REDUCE, reduce, NULL, NULL, NULL)
+    X(STRAND_OP_REDUCE, reduce, NULL, NULL, NULL)         \
+    X(STRAND_OP_NORM, norm, NULL, NULL, NULL)             \
+    X(STRAND_OP_GLU, glu, NULL, NULL, NULL)               \
+    X(STRAND_OP_SOFTMAX, softmax, NULL, NULL, NULL)       \
+    X(STRAND_OP_REDUCE_AXIS, reduce_axis, NULL, NULL, NULL)
 
 #define GPU_CONVOLUTIONS(X) \
     X(STRAND_OP_SHORT_CONV, short_conv, NULL, NULL, NULL)
@@ -41,7 +45,19 @@
     X(STRAND_OP_WKV4, wkv4, NULL, NULL, NULL)                                                            \
     X(STRAND_OP_TOKEN_SHIFT, token_shift, NULL, NULL, NULL)
 
+#define GPU_SHAPES(X)                               \
+    X(STRAND_OP_RESHAPE, reshape, NULL, NULL, NULL) \
+    X(STRAND_OP_CONCAT, concat, NULL, NULL, NULL)   \
+    X(STRAND_OP_SLICE, slice, NULL, NULL, NULL)     \
+    X(STRAND_OP_PERMUTE, permute, NULL, NULL, NULL) \
+    X(STRAND_OP_PAD, pad, NULL, NULL, NULL)         \
+    X(STRAND_OP_REPEAT, repeat, NULL, NULL, NULL)
+
+#define GPU_TOP_K(X) X(STRAND_OP_TOP_K, top_k, NULL, NULL, NULL)
+
 #define GPU_TABLE(X)   \
+    GPU_SHAPES(X)      \
+    GPU_TOP_K(X)       \
     GPU_PRODUCTS(X)    \
     GPU_ELEMENTWISE(X) \
     GPU_ROWS(X)        \
