@@ -55,6 +55,11 @@
 
 #define GPU_TOP_K(X) X(STRAND_OP_TOP_K, top_k, NULL, NULL, NULL)
 
+#define GPU_TRANSFORMS(X)                                                                                              \
+    X(STRAND_OP_LONG_CONV, long_conv, gpu_long_conv_scratch, gpu_long_conv_prepare_size, gpu_long_conv_prepare)         \
+    X(STRAND_OP_FFT, fft, gpu_fft_scratch, NULL, NULL)                                                                  \
+    X(STRAND_OP_CONV1D, conv1d, NULL, NULL, NULL)
+
 #define GPU_TABLE(X)   \
     GPU_SHAPES(X)      \
     GPU_TOP_K(X)       \
@@ -62,6 +67,7 @@
     GPU_ELEMENTWISE(X) \
     GPU_ROWS(X)        \
     GPU_CONVOLUTIONS(X) \
+    GPU_TRANSFORMS(X)   \
     GPU_ATTENTION(X)    \
     GPU_MATRIX_STATE(X)
 
@@ -70,6 +76,10 @@
     GPU_RUN(name);
 GPU_TABLE(GPU_DECLARE)
 uint64_t gpu_linear_attention_scratch(strand_plugin_device *device, const strand_plugin_node *node);
+uint64_t gpu_fft_scratch(strand_plugin_device *device, const strand_plugin_node *node);
+uint64_t gpu_long_conv_scratch(strand_plugin_device *device, const strand_plugin_node *node);
+uint64_t gpu_long_conv_prepare_size(strand_plugin_device *device, const strand_plugin_node *node);
+strand_plugin_status gpu_long_conv_prepare(strand_plugin_device *device, const strand_plugin_node *node, const strand_plugin_memory *scratch);
 uint64_t gpu_attention_scratch(strand_plugin_device *device, const strand_plugin_node *node);
 
 typedef struct gpu_op {
