@@ -60,21 +60,34 @@
     X(STRAND_OP_FFT, fft, gpu_fft_scratch, NULL, NULL)                                                                  \
     X(STRAND_OP_CONV1D, conv1d, NULL, NULL, NULL)
 
-#define GPU_TABLE(X)   \
-    GPU_SHAPES(X)      \
-    GPU_TOP_K(X)       \
-    GPU_PRODUCTS(X)    \
+#define GPU_GRAPHS(X)                                                                        \
+    X(STRAND_OP_KNN_ADJACENCY, knn_adjacency, gpu_knn_adjacency_scratch, NULL, NULL)         \
+    X(STRAND_OP_SOFTMAX_ADJACENCY, softmax_adjacency, NULL, NULL, NULL)                      \
+    X(STRAND_OP_PRUNE_ADJACENCY, prune_adjacency, NULL, NULL, NULL)                          \
+    X(STRAND_OP_GRAPH_SUPPORTS, graph_supports, gpu_graph_supports_scratch, NULL, NULL)      \
+    X(STRAND_OP_DIFFUSION, diffusion, NULL, NULL, NULL)                                      \
+    X(STRAND_OP_SPMM, spmm, NULL, NULL, NULL)                                                \
+    X(STRAND_OP_SEGMENT_REDUCE, segment_reduce, NULL, NULL, NULL)                            \
+    X(STRAND_OP_GINE, gine, NULL, NULL, NULL)
+
+#define GPU_TABLE(X) \
+    GPU_SHAPES(X) \
+    GPU_TOP_K(X) \
+    GPU_GRAPHS(X) \
+    GPU_PRODUCTS(X) \
     GPU_ELEMENTWISE(X) \
-    GPU_ROWS(X)        \
+    GPU_ROWS(X) \
     GPU_CONVOLUTIONS(X) \
-    GPU_TRANSFORMS(X)   \
-    GPU_ATTENTION(X)    \
+    GPU_TRANSFORMS(X) \
+    GPU_ATTENTION(X) \
     GPU_MATRIX_STATE(X)
 
 #define GPU_DECLARE(id, name, scratch, size, make)                                                                       \
     bool gpu_supports_##name(strand_plugin_device *device, const strand_plugin_node *node, char *why, size_t why_bytes); \
     GPU_RUN(name);
 GPU_TABLE(GPU_DECLARE)
+uint64_t gpu_knn_adjacency_scratch(strand_plugin_device *device, const strand_plugin_node *node);
+uint64_t gpu_graph_supports_scratch(strand_plugin_device *device, const strand_plugin_node *node);
 uint64_t gpu_linear_attention_scratch(strand_plugin_device *device, const strand_plugin_node *node);
 uint64_t gpu_fft_scratch(strand_plugin_device *device, const strand_plugin_node *node);
 uint64_t gpu_long_conv_scratch(strand_plugin_device *device, const strand_plugin_node *node);
