@@ -29,6 +29,16 @@
     X(STRAND_OP_SOFTMAX, softmax, NULL, NULL, NULL)       \
     X(STRAND_OP_REDUCE_AXIS, reduce_axis, NULL, NULL, NULL)
 
+#define GPU_SCANS(X)                                                                                    \
+    X(STRAND_OP_SELECTIVE_SCAN, selective_scan, gpu_selective_scan_scratch, NULL, NULL)                 \
+    X(STRAND_OP_LTI_SCAN, lti_scan, gpu_lti_scan_scratch, NULL, NULL)                                   \
+    X(STRAND_OP_LINEAR_RECURRENCE, linear_recurrence, NULL, NULL, NULL)                                 \
+    X(STRAND_OP_COMPANION_SCAN, companion_scan, NULL, NULL, NULL)                                       \
+    X(STRAND_OP_SSM_DISCRETIZE, ssm_discretize, NULL, NULL, NULL)                                       \
+    X(STRAND_OP_SSM_KERNEL_DIAGONAL, ssm_kernel_diagonal, gpu_ssm_kernel_diagonal_scratch, NULL, NULL)  \
+    X(STRAND_OP_SSM_KERNEL_COMPANION, ssm_kernel_companion, NULL, NULL, NULL)                           \
+    X(STRAND_OP_GRU, gru, NULL, NULL, NULL)
+
 #define GPU_CONVOLUTIONS(X) \
     X(STRAND_OP_SHORT_CONV, short_conv, NULL, NULL, NULL)
 
@@ -74,6 +84,7 @@
     GPU_SHAPES(X) \
     GPU_TOP_K(X) \
     GPU_GRAPHS(X) \
+    GPU_SCANS(X) \
     GPU_PRODUCTS(X) \
     GPU_ELEMENTWISE(X) \
     GPU_ROWS(X) \
@@ -88,6 +99,9 @@
 GPU_TABLE(GPU_DECLARE)
 uint64_t gpu_knn_adjacency_scratch(strand_plugin_device *device, const strand_plugin_node *node);
 uint64_t gpu_graph_supports_scratch(strand_plugin_device *device, const strand_plugin_node *node);
+uint64_t gpu_selective_scan_scratch(strand_plugin_device *device, const strand_plugin_node *node);
+uint64_t gpu_lti_scan_scratch(strand_plugin_device *device, const strand_plugin_node *node);
+uint64_t gpu_ssm_kernel_diagonal_scratch(strand_plugin_device *device, const strand_plugin_node *node);
 uint64_t gpu_linear_attention_scratch(strand_plugin_device *device, const strand_plugin_node *node);
 uint64_t gpu_fft_scratch(strand_plugin_device *device, const strand_plugin_node *node);
 uint64_t gpu_long_conv_scratch(strand_plugin_device *device, const strand_plugin_node *node);

@@ -1,0 +1,404 @@
+/* ops_scans.c - the scans over time and the generators of their filters on the GPU plugins (kernels/scans.k).
+ *
+ * y may be a tile of batch entries and channels, never of the length. States that do not fit a group's registers are kept between
+ * tiles of tokens where the new state will stand, or in spare memory when none is wanted. */
+#include "gpu.h"
+
+#define SCAN_CHANNELS 16 /* of a group */
+#define SCAN_STATES 16   /* that stay in registers */
+
+static bool scan_runs(strand_plugin_device *device, const strand_plugin_node *node, char *why, size_t why_bytes) {
+    const strand_plugin_tensor *y = &node->outputs[0];
+    if (y->dims[0] > device->limits.groups_y) return cpu_no(why, why_bytes, "more batch entries than one dispatch has");
+    if (y->dims[2] > device->limits.groups_x) return cpu_no(why, why_bytes, "more channels than one dispatch has");
+    return true;
+}
+
+/* Elements from an input's first to the one under the output's: axis `ia` of the input along `oa` of the output. */
+static int32_t lead(const strand_plugin_tensor *in, uint32_t ia, const strand_plugin_tensor *y, uint32_t oa) {
+    return in ? (int32_t)(cpu_lead(in, ia, y, oa) * in->strides[ia]) : 0;
+}
+static int32_t lead_sequence(const strand_plugin_tensor *in, const strand_plugin_tensor *y) {
+    return lead(in, 0, y, 0) + lead(in, 2, y, 2);
+}
+static int32_t lead_state(const strand_plugin_tensor *in, const strand_plugin_tensor *y) {
+    return lead(in, 0, y, 0) + lead(in, 1, y, 2);
+}
+/* [C, ...], or [1, ...] for all channels. */
+static int32_t lead_channels(const strand_plugin_tensor *in, const strand_plugin_tensor *y, uint32_t oa) {
+    return in && in->whole[0] != 1 ? lead(in, 0, y, oa) : 0;
+}
+static int64_t channel_stride(const strand_plugin_tensor *in) {
+    return in && in->whole[0] != 1 ? in->strides[0] : 0;
+}
+
+static int64_t stride(const strand_plugin_tensor *t, uint32_t axis) {
+    return t ? t->strides[axis] : 0;
+}
+static void push_strides(gpu_dispatch *d, const strand_plugin_tensor *t, uint32_t a, uint32_t b) {
+    gpu_int(d, stride(t, a));
+    gpu_int(d, stride(t, b));
+}
+static void push_vector(gpu_dispatch *d, const strand_plugin_tensor *t) {
+    gpu_int(d, t != NULL);
+    gpu_int(d, stride(t, 0));
+}
+
+/* Bytes for the states of all channels, when they do not stay in registers: tiles of a node with a new state have none themselves. */
+static uint64_t state_bytes(const strand_plugin_node *node, int64_t states, int64_t width) {
+    const strand_plugin_tensor *y = &node->outputs[0];
+    if (states <= SCAN_STATES) return 0;
+    return (uint64_t)(y->dims[0] * y->dims[2] * states * width) * sizeof(float);
+}
+
+/* Binds the place of the states, and gives its strides (batch, channel, state). */
+static void bind_states(strand_plugin_device *device, gpu_dispatch *d, const strand_plugin_node *node, const strand_plugin_memory *scratch, int64_t states, int64_t width,
+                        int64_t strides[3]) {
+    const strand_plugin_tensor *y = &node->outputs[0], *after = node->n_outputs > 1 ? &node->outputs[1] : NULL;
+    uint64_t bytes = state_bytes(node, states, width);
+    strides[0] = after ? after->strides[0] : y->dims[2] * states * width;
+    strides[1] = after ? after->strides[1] : states * width;
+    strides[2] = after ? after->strides[2] : width;
+    if (bytes && !after)
+        gpu_bind_memory(device, d, scratch, 0, bytes, sizeof(float));
+    else
+        gpu_bind(device, d, after ? after : y);
+}
+
+/* ---- selective scan ---- */
+
+bool gpu_supports_selective_scan(strand_plugin_device *device, const strand_plugin_node *node, char *why, size_t why_bytes) {
+    return scan_runs(device, node, why, why_bytes);
+}
+
+uint64_t gpu_selective_scan_scratch(strand_plugin_device *device, const strand_plugin_node *node) {
+    (void)device;
+    return state_bytes(node, node->inputs[2].dims[1], 1);
+}
+
+GPU_RUN(selective_scan) {
+    const strand_op_selective_scan *p = node->params;
+    const strand_plugin_tensor *y = &node->outputs[0], *in[9];
+    int64_t states = node->inputs[2].dims[1], kept[3];
+    gpu_dispatch d;
+    gpu_begin(&d, GPU_K_selective_scan);
+    for (uint32_t i = 0; i < 9; i++) {
+        in[i] = cpu_input(node, i);
+        gpu_bind_or(device, &d, in[i], y);
+    }
+    gpu_bind(device, &d, y);
+    bind_states(device, &d, node, scratch, states, 1, kept);
+    const int32_t leads[] = {lead_sequence(in[0], y), lead_sequence(in[1], y), lead(in[2], 0, y, 2),    lead(in[3], 0, y, 0),  lead(in[4], 0, y, 0),
+                             lead(in[5], 0, y, 2),    lead_sequence(in[6], y), lead(in[7], 0, y, 2), lead_state(in[8], y)};
+    for (int i = 0; i < 9; i++) d.params[i] += leads[i];
+    gpu_int(&d, y->dims[1]);
+    gpu_int(&d, y->dims[2]);
+    gpu_int(&d, states);
+    push_strides(&d, in[0], 0, 1);
+    push_strides(&d, in[1], 0, 1);
+    gpu_int(&d, in[2]->strides[0]);
+    push_strides(&d, in[3], 0, 1);
+    push_strides(&d, in[4], 0, 1);
+    push_vector(&d, in[5]);
+    gpu_int(&d, in[6] != NULL);
+    push_strides(&d, in[6], 0, 1);
+    push_vector(&d, in[7]);
+    gpu_int(&d, in[8] != NULL);
+    push_strides(&d, in[8], 0, 1);
+    push_strides(&d, y, 0, 1);
+    gpu_int(&d, kept[0]);
+    gpu_int(&d, kept[1]);
+    gpu_int(&d, node->n_outputs > 1);
+    gpu_int(&d, p->softplus != 0);
+    return gpu_groups(device, &d, (y->dims[2] + SCAN_CHANNELS - 1) / SCAN_CHANNELS, y->dims[0], 1);
+}
+
+/* ---- LTI scan ---- */
+
+bool gpu_supports_lti_scan(strand_plugin_device *device, const strand_plugin_node *node, char *why, size_t why_bytes) {
+    return scan_runs(device, node, why, why_bytes);
+}
+
+static int64_t lti_width(const strand_plugin_node *node) {
+    return node->inputs[1].rank == 3 ? 2 : 1;
+}
+
+uint64_t gpu_lti_scan_scratch(strand_plugin_device *device, const strand_plugin_node *node) {
+    (void)device;
+    return state_bytes(node, node->inputs[1].dims[1], lti_width(node));
+}
+
+GPU_RUN(lti_scan) {
+    const strand_op_lti_scan *p = node->params;
+    const strand_plugin_tensor *y = &node->outputs[0], *in[6];
+    int64_t states = node->inputs[1].dims[1], width = lti_width(node), kept[3];
+    gpu_dispatch d;
+    gpu_begin(&d, GPU_K_lti_scan);
+    for (uint32_t i = 0; i < 6; i++) {
+        in[i] = cpu_input(node, i);
+        gpu_bind_or(device, &d, in[i], y);
+    }
+    gpu_bind(device, &d, y);
+    bind_states(device, &d, node, scratch, states, width, kept);
+    const int32_t leads[] = {lead_sequence(in[0], y), lead_channels(in[1], y, 2), lead_channels(in[2], y, 2), lead_channels(in[3], y, 2), lead(in[4], 0, y, 2), lead_state(in[5], y)};
+    for (int i = 0; i < 6; i++) d.params[i] += leads[i];
+    const int64_t sizes[] = {y->dims[1], y->dims[2], states, width};
+    for (int i = 0; i < 4; i++) gpu_int(&d, sizes[i]);
+    push_strides(&d, in[0], 0, 1);
+    push_strides(&d, y, 0, 1);
+    for (int i = 1; i < 4; i++) {
+        if (i > 1) gpu_int(&d, in[i] != NULL);
+        gpu_int(&d, channel_stride(in[i]));
+        gpu_int(&d, stride(in[i], 1));
+    }
+    push_vector(&d, in[4]);
+    gpu_int(&d, in[5] != NULL);
+    push_strides(&d, in[5], 0, 1);
+    gpu_int(&d, stride(in[5], 2));
+    for (int i = 0; i < 3; i++) gpu_int(&d, kept[i]);
+    gpu_int(&d, node->n_outputs > 1);
+    gpu_int(&d, p->log_poles != 0);
+    gpu_int(&d, p->reverse != 0);
+    gpu_float(&d, p->scale);
+    return gpu_groups(device, &d, (y->dims[2] + SCAN_CHANNELS - 1) / SCAN_CHANNELS, y->dims[0], 1);
+}
+
+/* ---- linear recurrence ---- */
+
+bool gpu_supports_linear_recurrence(strand_plugin_device *device, const strand_plugin_node *node, char *why, size_t why_bytes) {
+    return scan_runs(device, node, why, why_bytes);
+}
+
+GPU_RUN(linear_recurrence) {
+    const strand_op_linear_recurrence *p = node->params;
+    const strand_plugin_tensor *x = &node->inputs[0], *a = &node->inputs[1], *state = cpu_input(node, 2), *y = &node->outputs[0];
+    const strand_plugin_tensor *after = node->n_outputs > 1 ? &node->outputs[1] : NULL;
+    bool each = a->rank == x->rank;
+    gpu_dispatch d;
+    (void)scratch;
+    gpu_begin(&d, GPU_K_linear_recurrence);
+    gpu_bind(device, &d, x);
+    gpu_bind(device, &d, a);
+    gpu_bind_or(device, &d, state, x);
+    gpu_bind(device, &d, y);
+    gpu_bind_or(device, &d, after, y);
+    d.params[0] += lead_sequence(x, y);
+    d.params[1] += each ? lead_sequence(a, y) : lead(a, 0, y, 2);
+    d.params[2] += lead_state(state, y);
+    const int64_t sizes[] = {y->dims[1],
+                             y->dims[2],
+                             p->complex_pairs ? 2 : 1,
+                             x->strides[0],
+                             x->strides[1],
+                             x->strides[2],
+                             each ? a->strides[0] : 0,
+                             each ? a->strides[1] : 0,
+                             each ? a->strides[2] : a->strides[0],
+                             state != NULL,
+                             stride(state, 0),
+                             stride(state, 1),
+                             y->strides[0],
+                             y->strides[1],
+                             y->strides[2],
+                             after != NULL,
+                             stride(after, 0),
+                             stride(after, 1),
+                             p->log_a != 0,
+                             p->reverse != 0,
+                             p->form};
+    for (int i = 0; i < 21; i++) gpu_int(&d, sizes[i]);
+    return gpu_groups(device, &d, (y->dims[2] + 31) / 32, y->dims[0], 1);
+}
+
+/* ---- companion matrices ---- */
+
+#define MOST_COMPANION 4096 /* a state lies in shared memory */
+
+static bool companion_runs(int64_t d, char *why, size_t why_bytes) {
+    if (d > MOST_COMPANION) return cpu_no(why, why_bytes, "a state of more than %d numbers", MOST_COMPANION);
+    return true;
+}
+
+bool gpu_supports_companion_scan(strand_plugin_device *device, const strand_plugin_node *node, char *why, size_t why_bytes) {
+    return scan_runs(device, node, why, why_bytes) && companion_runs(node->inputs[0].dims[1], why, why_bytes);
+}
+
+GPU_RUN(companion_scan) {
+    const strand_op_companion_scan *p = node->params;
+    const strand_plugin_tensor *y = &node->outputs[0], *after = node->n_outputs > 1 ? &node->outputs[1] : NULL;
+    const strand_plugin_tensor *in[] = {cpu_input(node, 0), cpu_input(node, 1), cpu_input(node, 2), cpu_input(node, 4), cpu_input(node, 3), cpu_input(node, 5), cpu_input(node, 6)};
+    gpu_dispatch d;
+    (void)scratch;
+    gpu_begin(&d, GPU_K_companion_scan);
+    for (int i = 0; i < 7; i++) gpu_bind_or(device, &d, in[i], in[0]);
+    gpu_bind(device, &d, y);
+    gpu_bind_or(device, &d, after, y);
+    for (int i = 0; i < 4; i++)
+        if (in[i]) d.params[i] -= (int32_t)(in[i]->origin[0] * in[i]->strides[0]); /* kernels are counted from the first of all */
+    if (in[4]) d.params[4] += lead_sequence(in[4], y);
+    d.params[5] += lead(in[5], 0, y, 2);
+    d.params[6] += lead_state(in[6], y);
+    const int64_t sizes[] = {y->dims[1], in[0]->dims[1], p->closed != 0, y->whole[2] / in[0]->whole[0], y->origin[2]};
+    for (int i = 0; i < 5; i++) gpu_int(&d, sizes[i]);
+    for (int i = 0; i < 4; i++) gpu_int(&d, stride(in[i], 0));
+    push_strides(&d, in[4], 0, 1);
+    push_vector(&d, in[5]);
+    gpu_int(&d, in[6] != NULL);
+    push_strides(&d, in[6], 0, 1);
+    push_strides(&d, y, 0, 1);
+    gpu_int(&d, 1);
+    gpu_int(&d, after != NULL);
+    push_strides(&d, after, 0, 1);
+    return gpu_groups(device, &d, y->dims[2], y->dims[0], 1);
+}
+
+bool gpu_supports_ssm_kernel_companion(strand_plugin_device *device, const strand_plugin_node *node, char *why, size_t why_bytes) {
+    if (node->outputs[0].dims[0] > device->limits.groups_x) return cpu_no(why, why_bytes, "more kernels than one dispatch has");
+    return companion_runs(node->inputs[0].dims[1], why, why_bytes);
+}
+
+/* The scan of a state that begins as b and is given nothing. */
+GPU_RUN(ssm_kernel_companion) {
+    const strand_plugin_tensor *y = &node->outputs[0], *a = &node->inputs[0], *b = &node->inputs[1], *c = &node->inputs[2];
+    const strand_plugin_tensor *const in[] = {a, a, c, a, a, a, b};
+    gpu_dispatch d;
+    (void)scratch;
+    gpu_begin(&d, GPU_K_companion_scan);
+    for (int i = 0; i < 7; i++) {
+        gpu_bind(device, &d, in[i]);
+        d.params[i] += lead(in[i], 0, y, 0);
+    }
+    gpu_bind(device, &d, y);
+    gpu_bind(device, &d, y);
+    const int64_t sizes[] = {y->dims[1], a->dims[1], 2, 1, 0, a->strides[0], 0, c->strides[0], 0, 0, 0, 0, 0, 1, 0, b->strides[0], 0, 1, y->strides[0], 0, 0, 0};
+    for (int i = 0; i < 22; i++) gpu_int(&d, sizes[i]);
+    return gpu_groups(device, &d, y->dims[0], 1, 1);
+}
+
+/* ---- discretisation, filters of diagonal systems ---- */
+
+bool gpu_supports_ssm_discretize(strand_plugin_device *device, const strand_plugin_node *node, char *why, size_t why_bytes) {
+    (void)device, (void)node, (void)why, (void)why_bytes;
+    return true;
+}
+
+GPU_RUN(ssm_discretize) {
+    const strand_op_ssm_discretize *p = node->params;
+    const strand_plugin_tensor *out = &node->outputs[0], *second = node->n_outputs > 1 ? &node->outputs[1] : NULL, *in[4];
+    int64_t items = out->dims[0] * out->dims[1];
+    gpu_dispatch d;
+    (void)scratch;
+    gpu_begin(&d, GPU_K_ssm_discretize);
+    for (uint32_t i = 0; i < 4; i++) {
+        in[i] = cpu_input(node, i);
+        gpu_bind_or(device, &d, in[i], in[0]);
+        d.params[i] += i == 1 ? lead(in[i], 0, out, 0) : lead_channels(in[i], out, 0) + lead(in[i], 1, out, 1);
+    }
+    gpu_bind(device, &d, out);
+    gpu_bind_or(device, &d, second, out);
+    const int64_t sizes[] = {items, out->dims[1], p->method};
+    for (int i = 0; i < 3; i++) gpu_int(&d, sizes[i]);
+    for (int i = 0; i < 4; i++) {
+        if (i > 1) gpu_int(&d, in[i] != NULL);
+        gpu_int(&d, i == 1 ? in[i]->strides[0] : channel_stride(in[i]));
+        if (i != 1) gpu_int(&d, stride(in[i], 1));
+    }
+    push_strides(&d, out, 0, 1);
+    gpu_int(&d, second != NULL);
+    push_strides(&d, second, 0, 1);
+    return gpu_over(device, &d, items);
+}
+
+bool gpu_supports_ssm_kernel_diagonal(strand_plugin_device *device, const strand_plugin_node *node, char *why, size_t why_bytes) {
+    const strand_plugin_tensor *out = &node->outputs[0];
+    if (out->dims[0] > device->limits.groups_y) return cpu_no(why, why_bytes, "more channels than one dispatch has");
+    if (out->whole[1] > (int64_t)1 << 30) return cpu_no(why, why_bytes, "more than 2^30 taps");
+    return true;
+}
+
+uint64_t gpu_ssm_kernel_diagonal_scratch(strand_plugin_device *device, const strand_plugin_node *node) {
+    const strand_op_ssm_kernel_diagonal *p = node->params;
+    (void)device;
+    return p->normalise ? (uint64_t)(node->outputs[0].dims[0] * node->inputs[1].dims[1] * 2) * sizeof(float) : 0;
+}
+
+/* The normalised coefficients, [channels, states, 2], in spare memory. */
+static strand_plugin_status normalise(strand_plugin_device *device, const strand_plugin_node *node, const strand_plugin_memory *scratch) {
+    const strand_op_ssm_kernel_diagonal *p = node->params;
+    const strand_plugin_tensor *poles = &node->inputs[0], *coefficients = &node->inputs[1], *out = &node->outputs[0];
+    int64_t states = coefficients->dims[1], items = out->dims[0] * states;
+    gpu_dispatch d;
+    gpu_begin(&d, GPU_K_ssm_kernel_normalise);
+    gpu_bind(device, &d, poles);
+    gpu_bind(device, &d, coefficients);
+    gpu_bind_memory(device, &d, scratch, 0, (uint64_t)(items * 2) * sizeof(float), sizeof(float));
+    d.params[0] += lead_channels(poles, out, 0);
+    d.params[1] += lead(coefficients, 0, out, 0);
+    gpu_int(&d, states);
+    gpu_int(&d, channel_stride(poles));
+    gpu_int(&d, poles->strides[1]);
+    push_strides(&d, coefficients, 0, 1);
+    gpu_int(&d, p->log_poles != 0);
+    gpu_int(&d, out->whole[1]);
+    gpu_float(&d, p->eps);
+    gpu_int(&d, items);
+    return gpu_over(device, &d, items);
+}
+
+GPU_RUN(ssm_kernel_diagonal) {
+    const strand_op_ssm_kernel_diagonal *p = node->params;
+    const strand_plugin_tensor *poles = &node->inputs[0], *coefficients = &node->inputs[1], *out = &node->outputs[0];
+    int64_t states = coefficients->dims[1], blocks = (out->origin[1] + out->dims[1] + 1023) / 1024 - out->origin[1] / 1024;
+    uint64_t bytes = gpu_ssm_kernel_diagonal_scratch(device, node);
+    gpu_dispatch d;
+    if (bytes) {
+        strand_plugin_status status = normalise(device, node, scratch);
+        if (status) return status;
+    }
+    gpu_begin(&d, GPU_K_ssm_kernel_diagonal);
+    gpu_bind(device, &d, poles);
+    if (bytes)
+        gpu_bind_memory(device, &d, scratch, 0, bytes, sizeof(float));
+    else
+        gpu_bind(device, &d, coefficients);
+    gpu_bind(device, &d, out);
+    d.params[0] += lead_channels(poles, out, 0);
+    if (!bytes) d.params[1] += lead(coefficients, 0, out, 0);
+    const int64_t sizes[] = {states,           channel_stride(poles), poles->strides[1], bytes ? states * 2 : coefficients->strides[0], bytes ? 2 : coefficients->strides[1],
+                             p->log_poles != 0, p->normalise != 0,     out->whole[1],     out->origin[1],                                out->dims[1],
+                             out->strides[0]};
+    for (int i = 0; i < 11; i++) gpu_int(&d, sizes[i]);
+    gpu_float(&d, p->scale);
+    return gpu_groups(device, &d, blocks, out->dims[0], 1);
+}
+
+/* ---- GRU ---- */
+
+#define MOST_HIDDEN 3072 /* the state, old and new, lies in shared memory */
+
+bool gpu_supports_gru(strand_plugin_device *device, const strand_plugin_node *node, char *why, size_t why_bytes) {
+    if (node->outputs[0].dims[2] > MOST_HIDDEN) return cpu_no(why, why_bytes, "a state of more than %d numbers", MOST_HIDDEN);
+    if (node->outputs[0].dims[0] > device->limits.groups_x) return cpu_no(why, why_bytes, "more batch entries than one dispatch has");
+    return true;
+}
+
+GPU_RUN(gru) {
+    const strand_op_gru *p = node->params;
+    const strand_plugin_tensor *x = &node->inputs[0], *w = &node->inputs[1], *bias = cpu_input(node, 2), *state = cpu_input(node, 3);
+    const strand_plugin_tensor *y = &node->outputs[0], *after = node->n_outputs > 1 ? &node->outputs[1] : NULL;
+    gpu_dispatch d;
+    (void)scratch;
+    gpu_begin(&d, GPU_K_gru);
+    gpu_bind(device, &d, x);
+    gpu_bind(device, &d, w);
+    gpu_bind_or(device, &d, bias, w);
+    gpu_bind_or(device, &d, state, x);
+    gpu_bind(device, &d, y);
+    gpu_bind_or(device, &d, after, y);
+    d.params[0] += lead(x, 0, y, 0);
+    d.params[3] += lead(state, 0, y, 0);
+    const int64_t sizes[] = {y->dims[1], y->dims[2],    x->strides[0], x->strides[1], w->strides[0],     bias != NULL,   state != NULL,
+                             stride(state, 0), y->strides[0], y->strides[1], after != NULL, stride(after, 0), p->reverse != 0};
+    for (int i = 0; i < 13; i++) gpu_int(&d, sizes[i]);
+    return gpu_groups(device, &d, y->dims[0], 1, 1);
+}
