@@ -27,6 +27,7 @@ struct params { int v[64]; };
 #define SHARED(type, name, n) __shared__ type name[n];
 #define BEGIN
 #define END }
+#define PRECISE
 #define FN static __device__ __forceinline__
 
 #define LOCAL     (int)threadIdx.x

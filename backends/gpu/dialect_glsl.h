@@ -26,6 +26,7 @@
 #define SHARED(type, name, n) shared type name[n];
 #define BEGIN void main() {
 #define END }
+#define PRECISE precise
 #define FN
 
 // ---- where a work item stands ----

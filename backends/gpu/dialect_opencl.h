@@ -27,6 +27,7 @@ struct params { int v[64]; };
 #define SHARED(type, name, n) __local type name[n];
 #define BEGIN
 #define END }
+#define PRECISE
 #define FN static
 
 #define LOCAL     (int)get_local_id(0)

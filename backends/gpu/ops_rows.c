@@ -75,6 +75,18 @@ static int64_t lead_vector(gpu_dispatch *d, uint32_t binding, const strand_plugi
     return v->strides[0];
 }
 
+/* Items that share a row of n elements: by its length alone, and so the order of additions. */
+static int64_t lanes_of(int64_t n) {
+    int64_t lanes = 4;
+    while (lanes < 128 && lanes * 4 < n) lanes *= 2;
+    return lanes;
+}
+
+static strand_plugin_status over_lanes(strand_plugin_device *device, gpu_dispatch *d, int64_t rows, int64_t lanes) {
+    gpu_int(d, lanes);
+    return gpu_over(device, d, rows * lanes);
+}
+
 GPU_RUN(norm) {
     const strand_op_norm *p = node->params;
     const strand_plugin_tensor *x = &node->inputs[0], *w = cpu_input(node, 1), *b = cpu_input(node, 2), *y = &node->outputs[0];
@@ -103,7 +115,7 @@ GPU_RUN(norm) {
     gpu_place(&d, 0, y, x, false);
     gpu_int(&d, lead_vector(&d, 1, w, y));
     gpu_int(&d, lead_vector(&d, 2, b, y));
-    return gpu_rows(device, &d, parts);
+    return over_lanes(device, &d, parts, lanes_of(dims[3] / p->groups));
 }
 
 bool gpu_supports_glu(strand_plugin_device *device, const strand_plugin_node *node, char *why, size_t why_bytes) {
@@ -155,7 +167,7 @@ GPU_RUN(softmax) {
     gpu_int(&d, 1);
     gpu_place(&d, 1, y, y, false);
     gpu_place(&d, 0, y, x, false);
-    return gpu_rows(device, &d, rows);
+    return over_lanes(device, &d, rows, lanes_of(dims[3]));
 }
 
 bool gpu_supports_reduce_axis(strand_plugin_device *device, const strand_plugin_node *node, char *why, size_t why_bytes) {
@@ -177,12 +189,20 @@ static strand_plugin_status check_lengths(strand_plugin_device *device, const st
     return gpu_over(device, &d, n);
 }
 
+/* Items for each output, by the shape alone. Where outputs lie side by side, at least eight of them do in a group. */
+static int64_t reduce_lanes(int64_t n, bool inner) {
+    int64_t lanes = 1, most = inner ? 32 : 256;
+    while (lanes < most && lanes * 8 < n) lanes *= 2;
+    return lanes;
+}
+
 GPU_RUN(reduce_axis) {
     const strand_op_reduce_axis *p = node->params;
     const strand_plugin_tensor *x = &node->inputs[0], *lengths = cpu_input(node, 1), *y = &node->outputs[0];
     uint32_t axis = (uint32_t)(p->axis < 0 ? p->axis + (int32_t)x->rank : p->axis), absent = STRAND_PLUGIN_RANK - y->rank;
     int64_t n = p->window ? p->window : x->dims[axis], strides[STRAND_PLUGIN_RANK] = {0}, first = 0;
-    bool rows = axis + 1 == x->rank && n > 16; /* by shape alone: the order of additions follows from it */
+    bool inner = axis + 1 < x->rank;
+    int64_t lanes = reduce_lanes(n, inner), columns = 256 / lanes;
     strand_plugin_status status = STRAND_PLUGIN_OK;
     gpu_dispatch d;
     (void)scratch;
@@ -197,7 +217,7 @@ GPU_RUN(reduce_axis) {
             first += cpu_lead(x, i, y, oi) * x->strides[i];
         }
     }
-    gpu_begin(&d, rows ? GPU_K_reduce_rows : GPU_K_reduce_columns);
+    gpu_begin(&d, GPU_K_reduce_axis);
     gpu_bind(device, &d, x);
     gpu_bind_or(device, &d, lengths, x);
     gpu_bind(device, &d, y);
@@ -213,5 +233,9 @@ GPU_RUN(reduce_axis) {
     for (int i = 0; i < STRAND_PLUGIN_RANK; i++) gpu_int(&d, strides[i]);
     for (uint32_t i = 0; i < STRAND_PLUGIN_RANK; i++) gpu_int(&d, lengths && i == absent ? lengths->strides[0] : 0);
     if (lengths) d.params[1] += (int32_t)(cpu_lead(lengths, 0, y, 0) * lengths->strides[0]);
-    return rows ? gpu_rows(device, &d, gpu_count(y)) : gpu_over(device, &d, gpu_count(y));
+    gpu_int(&d, columns);
+    gpu_int(&d, lanes);
+    gpu_int(&d, inner ? columns : 1);
+    gpu_int(&d, inner ? 1 : lanes);
+    return gpu_rows(device, &d, (gpu_count(y) + columns - 1) / columns);
 }

@@ -182,11 +182,48 @@ GPU_RUN(slice) {
     return run_copy(device, out, c);
 }
 
+/* The last axis of y is not that of x, and both are long enough for tiles. Axes of y: j is its last one, k the last one of x. */
+static bool transposes(const strand_op_permute *p, const strand_plugin_tensor *out, uint32_t *k) {
+    uint32_t j = out->rank - 1;
+    for (uint32_t i = 0; i < out->rank; i++)
+        if (p->axes[i] == j) *k = i;
+    return cpu_element_bytes(out->dtype) == 4 && *k != j && out->dims[j] >= 8 && out->dims[*k] >= 8;
+}
+
+static strand_plugin_status transpose(strand_plugin_device *device, const strand_op_permute *p, const strand_plugin_tensor *x,
+                                      const strand_plugin_tensor *out, uint32_t k) {
+    const int64_t edge = 32;
+    uint32_t j = out->rank - 1;
+    int64_t n[4] = {out->dims[j], out->dims[k], 1, 1}, to[4] = {out->strides[j], out->strides[k]}; /* j, k, b, a */
+    int64_t from[4] = {x->strides[p->axes[j]], x->strides[p->axes[k]]}, first = 0;
+    gpu_dispatch d;
+    int other = 2;
+    for (uint32_t i = 0; i < out->rank; i++) {
+        first += cpu_lead(x, p->axes[i], out, i) * x->strides[p->axes[i]];
+        if (i == j || i == k) continue;
+        n[other] = out->dims[i], to[other] = out->strides[i], from[other++] = x->strides[p->axes[i]];
+    }
+    int64_t along_j = (n[0] + edge - 1) / edge, along_k = (n[1] + edge - 1) / edge, tiles = along_j * along_k * n[2] * n[3];
+    gpu_begin(&d, GPU_K_copy_transposed);
+    gpu_bind(device, &d, x);
+    gpu_bind(device, &d, out);
+    d.params[0] += (int32_t)first;
+    gpu_int(&d, tiles);
+    gpu_int(&d, along_j);
+    gpu_int(&d, along_k);
+    for (int i = 0; i < 3; i++) gpu_int(&d, n[i]);
+    for (int i = 0; i < 4; i++) gpu_int(&d, to[i]);
+    for (int i = 0; i < 4; i++) gpu_int(&d, from[i]);
+    return gpu_rows(device, &d, tiles);
+}
+
 GPU_RUN(permute) {
     const strand_op_permute *p = node->params;
     const strand_plugin_tensor *x = &node->inputs[0], *out = &node->outputs[0];
     copy c = {.x = x, .to = side_of(out, -1, 0, 0)};
+    uint32_t k = 0;
     (void)scratch;
+    if (transposes(p, out, &k)) return transpose(device, p, x, out, k);
     for (uint32_t i = 0; i < out->rank; i++) {
         push(&c.from, out->dims[i], x->strides[p->axes[i]]);
         c.from.at += cpu_lead(x, p->axes[i], out, i) * x->strides[p->axes[i]];

@@ -1,0 +1,211 @@
+/* ops_fft.c - transforms on the GPU plugins (kernels/fft.k): the engine of 2^k points (fft.h), and FFT: few points as their sum, 2^k by
+ * the engine, any other number as a convolution with a chirp (Bluestein 1970). */
+#include "fft.h"
+
+#define LEAF    2048 /* points that a work group holds */
+#define DIRECT  256  /* transforms up to here, if not of 2^k points, are sums */
+
+enum { FORWARD = 1, PRODUCT = 2, INVERSE = 4 };
+
+/* ---- the engine ---- */
+
+static strand_plugin_status pass(strand_plugin_device *device, const strand_plugin_memory *m, uint64_t at, int64_t total, int64_t block, int64_t points, bool inverse) {
+    gpu_dispatch d;
+    gpu_begin(&d, GPU_K_fft_pass);
+    gpu_bind_memory(device, &d, m, at, (uint64_t)total * 8, 4);
+    gpu_int(&d, total / points);
+    gpu_int(&d, block);
+    gpu_int(&d, points);
+    gpu_int(&d, inverse);
+    return gpu_over(device, &d, total / points);
+}
+
+static strand_plugin_status leaf(strand_plugin_device *device, const strand_plugin_memory *m, uint64_t at, int64_t total, int64_t n, int steps,
+                                 const gpu_fft_spectra *h) {
+    gpu_dispatch d;
+    gpu_begin(&d, GPU_K_fft_leaf);
+    gpu_bind_memory(device, &d, m, at, (uint64_t)total * 8, 4);
+    if (h)
+        gpu_bind_memory(device, &d, h->memory, h->at, (uint64_t)(h->rows * n) * 8, 4);
+    else
+        gpu_bind_memory(device, &d, m, at, (uint64_t)total * 8, 4);
+    if (h && h->skip) {
+        gpu_bind(device, &d, h->skip);
+        d.params[2] += (int32_t)(h->skip_first * h->skip->strides[0]);
+    } else {
+        gpu_bind_memory(device, &d, m, at, (uint64_t)total * 8, 4);
+    }
+    gpu_int(&d, total);
+    gpu_int(&d, cpu_min(n, LEAF));
+    gpu_int(&d, steps);
+    gpu_int(&d, n);
+    gpu_int(&d, h ? h->rows : 1);
+    gpu_int(&d, h && h->skip);
+    gpu_int(&d, h && h->skip ? h->skip->strides[0] : 0);
+    return gpu_rows(device, &d, (total + LEAF - 1) / LEAF);
+}
+
+static strand_plugin_status transform(strand_plugin_device *device, const strand_plugin_memory *m, uint64_t at, int64_t rows, int64_t n, int steps,
+                                      const gpu_fft_spectra *h) {
+    int64_t blocks[32], points[32], total = rows * n;
+    int count = 0;
+    for (int64_t block = n; block > LEAF; block /= points[count - 1]) {
+        blocks[count] = block;
+        points[count++] = block >= 4 * LEAF ? 4 : 2;
+    }
+    for (int i = 0; i < count; i++) {
+        strand_plugin_status status = pass(device, m, at, total, blocks[i], points[i], false);
+        if (status) return status;
+    }
+    strand_plugin_status status = leaf(device, m, at, total, n, steps, h);
+    for (int i = count - 1; i >= 0 && (steps & INVERSE) && !status; i--) status = pass(device, m, at, total, blocks[i], points[i], true);
+    return status;
+}
+
+strand_plugin_status gpu_fft_forward(strand_plugin_device *device, const strand_plugin_memory *m, uint64_t at, int64_t rows, int64_t n) {
+    return transform(device, m, at, rows, n, FORWARD, NULL);
+}
+
+strand_plugin_status gpu_fft_convolve(strand_plugin_device *device, const strand_plugin_memory *m, uint64_t at, int64_t rows, int64_t n, const gpu_fft_spectra *h) {
+    return transform(device, m, at, rows, n, FORWARD | PRODUCT | INVERSE, h);
+}
+
+/* ---- the operator ---- */
+
+typedef struct job {
+    const strand_op_fft *p;
+    const strand_plugin_tensor *x, *out;
+    uint32_t axis;
+    int64_t rows, n, width, bins, points; /* points: of the engine, 0 for a sum, n without a chirp */
+    int64_t inner[2], x_strides[3], out_strides[3], x_first;
+} job;
+
+static job job_of(const strand_plugin_node *node) {
+    job j = {.p = node->params, .x = &node->inputs[0], .out = &node->outputs[0], .rows = 1, .inner = {1, 1}};
+    bool pairs = j.p->kind != STRAND_FFT_C2R && j.p->form == STRAND_FFT_COMPLEX;
+    j.axis = j.out->rank - (pairs ? 2 : 1);
+    j.width = j.x->dims[j.axis];
+    j.bins = j.out->dims[j.axis];
+    j.n = j.p->kind == STRAND_FFT_C2R ? j.bins : j.p->kind == STRAND_FFT_R2C && j.p->n ? j.p->n : j.width;
+    for (uint32_t i = 0; i < j.axis; i++) {
+        uint32_t to = 3 - j.axis + i;
+        j.rows *= j.out->dims[i];
+        if (to > 0) j.inner[to - 1] = cpu_max(1, j.out->dims[i]);
+        j.x_strides[to] = j.x->strides[i];
+        j.out_strides[to] = j.out->strides[i];
+        j.x_first += (j.out->origin[i] - j.x->origin[i]) * j.x->strides[i];
+    }
+    bool power = !(j.n & (j.n - 1));
+    if (power) j.points = j.n;
+    if (!power && j.n > DIRECT)
+        for (j.points = 1; j.points < 2 * j.n - 1;) j.points *= 2;
+    return j;
+}
+
+bool gpu_supports_fft(strand_plugin_device *device, const strand_plugin_node *node, char *why, size_t why_bytes) {
+    job j = job_of(node);
+    if ((uint64_t)j.points * 8 > device->limits.binding_bytes - device->limits.offset_alignment) NO("a row's points do not fit the memory that a kernel sees");
+    return true;
+}
+
+uint64_t gpu_fft_scratch(strand_plugin_device *device, const strand_plugin_node *node) {
+    job j = job_of(node);
+    (void)device;
+    if (!j.points) return 0;
+    return (uint64_t)((j.points == j.n ? 0 : 8 * j.points) + gpu_fft_bytes(cpu_max(1, j.rows), j.points));
+}
+
+static void push_rows(gpu_dispatch *d, const job *j, const int64_t strides[3]) {
+    for (int i = 0; i < 2; i++) gpu_int(d, j->inner[i]);
+    for (int i = 0; i < 3; i++) gpu_int(d, strides[i]);
+}
+
+static strand_plugin_status sums(strand_plugin_device *device, const job *j) {
+    gpu_dispatch d;
+    gpu_begin(&d, GPU_K_fft_direct);
+    gpu_bind(device, &d, j->x);
+    gpu_bind(device, &d, j->out);
+    d.params[0] += (int32_t)j->x_first;
+    gpu_int(&d, j->rows * j->bins);
+    gpu_int(&d, j->bins);
+    gpu_int(&d, j->n);
+    gpu_int(&d, j->width);
+    gpu_int(&d, j->p->kind);
+    gpu_int(&d, j->p->form);
+    gpu_float(&d, j->p->scale);
+    gpu_float(&d, j->p->floor);
+    gpu_int(&d, j->x->strides[j->axis]);
+    gpu_int(&d, j->out->strides[j->axis]);
+    gpu_int(&d, 0);
+    push_rows(&d, j, j->x_strides);
+    push_rows(&d, j, j->out_strides);
+    return gpu_over(device, &d, j->rows * j->bins);
+}
+
+static strand_plugin_status load(strand_plugin_device *device, const job *j, const strand_plugin_memory *m, uint64_t at, int64_t first, int64_t rows) {
+    gpu_dispatch d;
+    gpu_begin(&d, GPU_K_fft_load);
+    gpu_bind(device, &d, j->x);
+    gpu_bind_memory(device, &d, m, at, (uint64_t)(rows * j->points) * 8, 4);
+    d.params[0] += (int32_t)j->x_first;
+    gpu_int(&d, rows * j->points);
+    gpu_int(&d, j->points);
+    gpu_int(&d, j->n);
+    gpu_int(&d, j->width);
+    gpu_int(&d, j->p->kind);
+    for (int i = 0; i < 3; i++) gpu_int(&d, 0);
+    gpu_int(&d, j->x->strides[j->axis]);
+    gpu_int(&d, 0);
+    gpu_int(&d, first);
+    push_rows(&d, j, j->x_strides);
+    return gpu_over(device, &d, rows * j->points);
+}
+
+static strand_plugin_status chirp(strand_plugin_device *device, const job *j, const strand_plugin_memory *m) {
+    gpu_dispatch d;
+    gpu_begin(&d, GPU_K_fft_chirp);
+    gpu_bind_memory(device, &d, m, 0, (uint64_t)j->points * 8, 4);
+    gpu_int(&d, j->points);
+    gpu_int(&d, j->n);
+    strand_plugin_status status = gpu_over(device, &d, j->points);
+    return status ? status : gpu_fft_forward(device, m, 0, 1, j->points);
+}
+
+static strand_plugin_status store(strand_plugin_device *device, const job *j, const strand_plugin_memory *m, uint64_t at, int64_t first, int64_t rows) {
+    gpu_dispatch d;
+    int bits = 0;
+    while ((int64_t)1 << bits < j->points) bits++;
+    gpu_begin(&d, GPU_K_fft_store);
+    gpu_bind_memory(device, &d, m, at, (uint64_t)(rows * j->points) * 8, 4);
+    gpu_bind(device, &d, j->out);
+    gpu_int(&d, rows * j->bins);
+    gpu_int(&d, j->bins);
+    gpu_int(&d, j->n);
+    gpu_int(&d, j->points);
+    gpu_int(&d, j->p->kind);
+    gpu_int(&d, j->p->form);
+    gpu_float(&d, j->p->scale);
+    gpu_float(&d, j->p->floor);
+    gpu_int(&d, bits);
+    gpu_int(&d, j->out->strides[j->axis]);
+    gpu_int(&d, first);
+    push_rows(&d, j, j->out_strides);
+    return gpu_over(device, &d, rows * j->bins);
+}
+
+GPU_RUN(fft) {
+    job j = job_of(node);
+    bool chirped = j.points != j.n;
+    if (!j.points) return sums(device, &j);
+    uint64_t at = chirped ? (uint64_t)j.points * 8 : 0;
+    int64_t most = cpu_max(1, GPU_FFT_BUDGET / (8 * j.points));
+    gpu_fft_spectra h = {.memory = scratch, .rows = 1};
+    strand_plugin_status status = chirped ? chirp(device, &j, scratch) : STRAND_PLUGIN_OK;
+    for (int64_t first = 0; first < j.rows && !status; first += most) {
+        int64_t rows = cpu_min(most, j.rows - first);
+        status = load(device, &j, scratch, at, first, rows);
+        if (!status) status = chirped ? gpu_fft_convolve(device, scratch, at, rows, j.points, &h) : gpu_fft_forward(device, scratch, at, rows, j.points);
+        if (!status) status = store(device, &j, scratch, at, first, rows);
+    }
+    return status;
+}
