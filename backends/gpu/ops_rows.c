@@ -6,32 +6,13 @@ bool gpu_supports_layer_norm(strand_plugin_device *device, const strand_plugin_n
     return true;
 }
 
+/* One case of NORM. */
 GPU_RUN(layer_norm) {
     const strand_op_layer_norm *p = node->params;
-    const strand_plugin_tensor *x = &node->inputs[0], *w = &node->inputs[1], *b = cpu_input(node, 2), *y = &node->outputs[0];
-    int64_t dims[STRAND_PLUGIN_RANK];
-    gpu_dispatch d;
-    (void)scratch;
-    cpu_extents(y, dims);
-    int64_t rows = cpu_rows(dims);
-    gpu_begin(&d, GPU_K_layer_norm);
-    gpu_bind(device, &d, x);
-    gpu_bind(device, &d, w);
-    gpu_bind_or(device, &d, b, w);
-    gpu_bind(device, &d, y);
-    gpu_int(&d, rows);
-    gpu_int(&d, dims[3]);
-    gpu_float(&d, p->eps);
-    gpu_int(&d, b != NULL);
-    for (int i = 0; i < 3; i++) gpu_int(&d, dims[i]);
-    gpu_int(&d, 1);
-    gpu_place(&d, 3, y, y, false);
-    gpu_place(&d, 0, y, x, false);
-    d.params[1] += (int32_t)(cpu_lead(w, 0, y, y->rank - 1) * w->strides[0]);
-    if (b) d.params[2] += (int32_t)(cpu_lead(b, 0, y, y->rank - 1) * b->strides[0]);
-    gpu_int(&d, w->strides[0]);
-    gpu_int(&d, b ? b->strides[0] : 0);
-    return gpu_rows(device, &d, rows);
+    strand_op_norm same = {.kind = STRAND_NORM_LAYER, .eps_rule = STRAND_EPS_INSIDE, .groups = 1, .eps = p->eps};
+    strand_plugin_node other = *node;
+    other.params = &same;
+    return gpu_norm(device, &other, scratch);
 }
 
 bool gpu_supports_reduce(strand_plugin_device *device, const strand_plugin_node *node, char *why, size_t why_bytes) {
@@ -43,7 +24,13 @@ GPU_RUN(reduce) {
     const strand_op_reduce *p = node->params;
     const strand_plugin_tensor *x = &node->inputs[0], *ids = cpu_input(node, 1), *y = &node->outputs[0];
     gpu_dispatch d;
-    (void)scratch;
+    if (p->kind <= STRAND_REDUCE_SUM && x->dims[1] > 0) { /* the same as REDUCE_AXIS */
+        strand_op_reduce_axis same = {.kind = p->kind == STRAND_REDUCE_SUM ? STRAND_AXIS_SUM : STRAND_AXIS_MEAN, .axis = 1};
+        strand_plugin_node other = *node;
+        other.params = &same;
+        other.n_inputs = 1;
+        return gpu_reduce_axis(device, &other, scratch);
+    }
     gpu_begin(&d, GPU_K_reduce);
     gpu_bind(device, &d, x);
     gpu_bind_or(device, &d, ids, x);
