@@ -23,7 +23,12 @@ static uint64_t span_bytes(const strand_plugin_tensor *t) {
         if (t->dims[i] < 1) return 0;
         last += (t->dims[i] - 1) * t->strides[i];
     }
-    return (uint64_t)(last + 1) * (uint64_t)cpu_element_bytes(t->dtype);
+    if (!cpu_is_quantised(t->dtype)) return (uint64_t)(last + 1) * (uint64_t)cpu_element_bytes(t->dtype);
+    return (uint64_t)cpu_span(t->dtype, last + 1);
+}
+
+int64_t gpu_steps(const strand_plugin_tensor *t, int64_t elements) {
+    return cpu_is_quantised(t->dtype) ? cpu_span(t->dtype, elements) : elements;
 }
 
 void gpu_begin(gpu_dispatch *d, gpu_kernel kernel) {
@@ -39,7 +44,7 @@ static void bind(strand_plugin_device *device, gpu_dispatch *d, strand_plugin_bu
 }
 
 void gpu_bind(strand_plugin_device *device, gpu_dispatch *d, const strand_plugin_tensor *t) {
-    bind(device, d, t->memory.buffer, t->memory.offset, span_bytes(t), (uint32_t)cpu_element_bytes(t->dtype));
+    bind(device, d, t->memory.buffer, t->memory.offset, span_bytes(t), cpu_is_quantised(t->dtype) ? 1 : (uint32_t)cpu_element_bytes(t->dtype));
 }
 
 void gpu_bind_or(strand_plugin_device *device, gpu_dispatch *d, const strand_plugin_tensor *t, const strand_plugin_tensor *stand_in) {
@@ -77,7 +82,7 @@ void gpu_place(gpu_dispatch *d, uint32_t binding, const strand_plugin_tensor *ou
         uint32_t ia = t->rank - 1 - i, oa = out->rank - 1 - i;
         if (!(broadcast && t->dims[ia] == 1)) first += (out->origin[oa] - t->origin[ia]) * t->strides[ia];
     }
-    d->params[binding] += (int32_t)first;
+    d->params[binding] += (int32_t)gpu_steps(t, first);
     for (int i = 0; i < STRAND_PLUGIN_RANK; i++) gpu_int(d, operand.strides[i]);
 }
 
@@ -110,7 +115,8 @@ bool gpu_fits(strand_plugin_device *device, const strand_plugin_node *node, char
         if (bytes > device->limits.binding_bytes - device->limits.offset_alignment)
             return cpu_no(why, why_bytes, "a tensor of %.0f MiB is larger than the %.0f MiB that a kernel sees here", (double)bytes / 1048576,
                           (double)device->limits.binding_bytes / 1048576);
-        if (bytes / (uint64_t)cpu_element_bytes(t->dtype) >= (uint64_t)1 << 31) return cpu_no(why, why_bytes, "a tensor has 2^31 elements or more");
+        uint64_t elements = bytes / (uint64_t)cpu_block_bytes(t->dtype) * (uint64_t)cpu_block_elements(t->dtype);
+        if (elements >= (uint64_t)1 << 31 || (cpu_is_quantised(t->dtype) && bytes >= (uint64_t)1 << 31)) return cpu_no(why, why_bytes, "a tensor has 2^31 elements or more");
     }
     if (n > device->limits.bindings) return cpu_no(why, why_bytes, "a kernel sees %u buffers here, %u are needed", device->limits.bindings, n);
     return true;

@@ -80,11 +80,16 @@
     X(STRAND_OP_SEGMENT_REDUCE, segment_reduce, NULL, NULL, NULL)                            \
     X(STRAND_OP_GINE, gine, NULL, NULL, NULL)
 
+#define GPU_GROUPED(X)                                            \
+    X(STRAND_OP_BLOCK_DIAGONAL, block_diagonal, NULL, NULL, NULL) \
+    X(STRAND_OP_GROUPED_MATMUL, grouped_matmul, NULL, NULL, NULL)
+
 #define GPU_TABLE(X) \
     GPU_SHAPES(X) \
     GPU_TOP_K(X) \
     GPU_GRAPHS(X) \
     GPU_SCANS(X) \
+    GPU_GROUPED(X) \
     GPU_PRODUCTS(X) \
     GPU_ELEMENTWISE(X) \
     GPU_ROWS(X) \
@@ -145,6 +150,8 @@ strand_plugin_status gpu_groups(strand_plugin_device *device, gpu_dispatch *d, i
 /* One group a row, in x and y as needed. */
 strand_plugin_status gpu_rows(strand_plugin_device *device, gpu_dispatch *d, int64_t rows);
 
+/* Elements of a tensor as kernels count its offsets: for the quantised types the bytes of the whole blocks among them. */
+int64_t gpu_steps(const strand_plugin_tensor *t, int64_t elements);
 /* Elements of a tensor. */
 int64_t gpu_count(const strand_plugin_tensor *t);
 /* Can every tensor of the node be bound: enough bindings, ranges, and 32-bit indices? */
