@@ -3,71 +3,106 @@
 #include "fft.h"
 
 #define LEAF    2048 /* points that a work group holds */
+#define COLUMN  512  /* points of a column at most: four columns, 32 bytes, side by side */
 #define DIRECT  256  /* transforms up to here, if not of 2^k points, are sums */
-
-enum { FORWARD = 1, PRODUCT = 2, INVERSE = 4 };
 
 /* ---- the engine ---- */
 
-static strand_plugin_status pass(strand_plugin_device *device, const strand_plugin_memory *m, uint64_t at, int64_t total, int64_t block, int64_t points, bool inverse) {
-    gpu_dispatch d;
-    gpu_begin(&d, GPU_K_fft_pass);
-    gpu_bind_memory(device, &d, m, at, (uint64_t)total * 8, 4);
-    gpu_int(&d, total / points);
-    gpu_int(&d, block);
-    gpu_int(&d, points);
-    gpu_int(&d, inverse);
-    return gpu_over(device, &d, total / points);
+enum { FORWARD = 1, PRODUCT = 2, INVERSE = 4, FROM_INPUTS = 8, TO_RESULTS = 16 };
+
+typedef struct rows {
+    const strand_plugin_memory *memory;
+    uint64_t at;
+    int64_t n, total; /* points of a row, of all */
+    const gpu_fft_spectra *h;
+    const gpu_fft_ends *ends;
+} rows;
+
+/* Strides of a tensor under the results: two batch axes and the channels; moves the offset to their first element. */
+static void push_place(gpu_dispatch *d, uint32_t binding, const strand_plugin_tensor *out, const strand_plugin_tensor *t, int64_t channel) {
+    cpu_operand o = {0};
+    int64_t first = 0;
+    if (t) {
+        cpu_place(out, t, false, &o);
+        for (uint32_t i = 0; i < out->rank; i++) first += (out->origin[i] - t->origin[i]) * t->strides[i];
+        d->params[binding] += (int32_t)(first + channel * o.strides[2]);
+    }
+    for (int i = 0; i < 3; i++) gpu_int(d, o.strides[i]);
 }
 
-static strand_plugin_status leaf(strand_plugin_device *device, const strand_plugin_memory *m, uint64_t at, int64_t total, int64_t n, int steps,
-                                 const gpu_fft_spectra *h) {
-    gpu_dispatch d;
-    gpu_begin(&d, GPU_K_fft_leaf);
-    gpu_bind_memory(device, &d, m, at, (uint64_t)total * 8, 4);
-    if (h)
-        gpu_bind_memory(device, &d, h->memory, h->at, (uint64_t)(h->rows * n) * 8, 4);
+static void bind_or_points(strand_plugin_device *device, gpu_dispatch *d, const rows *r, const strand_plugin_tensor *t) {
+    if (t)
+        gpu_bind(device, d, t);
     else
-        gpu_bind_memory(device, &d, m, at, (uint64_t)total * 8, 4);
-    if (h && h->skip) {
-        gpu_bind(device, &d, h->skip);
-        d.params[2] += (int32_t)(h->skip_first * h->skip->strides[0]);
-    } else {
-        gpu_bind_memory(device, &d, m, at, (uint64_t)total * 8, 4);
-    }
-    gpu_int(&d, total);
-    gpu_int(&d, cpu_min(n, LEAF));
-    gpu_int(&d, steps);
-    gpu_int(&d, n);
-    gpu_int(&d, h ? h->rows : 1);
-    gpu_int(&d, h && h->skip);
-    gpu_int(&d, h && h->skip ? h->skip->strides[0] : 0);
-    return gpu_rows(device, &d, (total + LEAF - 1) / LEAF);
+        gpu_bind_memory(device, d, r->memory, r->at, (uint64_t)r->total * 8, 4);
 }
 
-static strand_plugin_status transform(strand_plugin_device *device, const strand_plugin_memory *m, uint64_t at, int64_t rows, int64_t n, int steps,
-                                      const gpu_fft_spectra *h) {
-    int64_t blocks[32], points[32], total = rows * n;
-    int count = 0;
-    for (int64_t block = n; block > LEAF; block /= points[count - 1]) {
-        blocks[count] = block;
-        points[count++] = block >= 4 * LEAF ? 4 : 2;
-    }
-    for (int i = 0; i < count; i++) {
-        strand_plugin_status status = pass(device, m, at, total, blocks[i], points[i], false);
-        if (status) return status;
-    }
-    strand_plugin_status status = leaf(device, m, at, total, n, steps, h);
-    for (int i = count - 1; i >= 0 && (steps & INVERSE) && !status; i--) status = pass(device, m, at, total, blocks[i], points[i], true);
+/* One step: blocks of `whole` points, or `whole` rows of columns of blocks of m points. */
+static strand_plugin_status step(strand_plugin_device *device, const rows *r, int64_t whole, int64_t m, int what) {
+    const gpu_fft_spectra *h = what & PRODUCT ? r->h : NULL;
+    const gpu_fft_ends none = {.channels = 1, .inner = 1}, *e = what & (FROM_INPUTS | TO_RESULTS) ? r->ends : &none;
+    const strand_plugin_tensor *skip = h ? h->skip : NULL;
+    gpu_dispatch d;
+    gpu_begin(&d, GPU_K_fft_step);
+    gpu_bind_memory(device, &d, r->memory, r->at, (uint64_t)r->total * 8, 4);
+    if (h)
+        gpu_bind_memory(device, &d, h->memory, h->at, (uint64_t)(h->rows * r->n) * 8, 4);
+    else
+        bind_or_points(device, &d, r, NULL);
+    bind_or_points(device, &d, r, skip);
+    bind_or_points(device, &d, r, e->u);
+    bind_or_points(device, &d, r, e->pre);
+    bind_or_points(device, &d, r, e->post);
+    bind_or_points(device, &d, r, e->y);
+    if (skip) d.params[2] += (int32_t)(h->skip_first * skip->strides[0]);
+    gpu_int(&d, r->total);
+    gpu_int(&d, whole);
+    gpu_int(&d, m ? LEAF / whole : 1);
+    gpu_int(&d, m);
+    gpu_int(&d, what);
+    gpu_int(&d, r->n);
+    gpu_int(&d, h ? h->rows : 1);
+    gpu_int(&d, skip != NULL);
+    gpu_int(&d, skip ? skip->strides[0] : 0);
+    gpu_int(&d, e->length);
+    gpu_int(&d, e->pre != NULL);
+    gpu_int(&d, e->post != NULL);
+    gpu_int(&d, e->channels);
+    gpu_int(&d, e->entry);
+    gpu_int(&d, e->inner);
+    push_place(&d, 3, e->y, e->u, e->channel);
+    push_place(&d, 4, e->y, e->pre, e->channel);
+    push_place(&d, 5, e->y, e->post, e->channel);
+    push_place(&d, 6, e->y, e->y, e->channel);
+    return gpu_rows(device, &d, (r->total + LEAF - 1) / LEAF);
+}
+
+static strand_plugin_status transform(strand_plugin_device *device, const rows *r, int what) {
+    int64_t blocks[2], columns[2], leaf = cpu_min(r->n, LEAF), left = r->n / leaf;
+    int count = left > COLUMN ? 2 : left > 1, first = r->ends ? FROM_INPUTS : 0, last = r->ends ? TO_RESULTS : 0;
+    strand_plugin_status status = STRAND_PLUGIN_OK;
+    if (count == 2)
+        for (columns[0] = 1; columns[0] * columns[0] < left;) columns[0] *= 2;
+    else
+        columns[0] = left;
+    blocks[0] = r->n;
+    blocks[1] = r->n / columns[0];
+    columns[1] = left / columns[0];
+    for (int i = 0; i < count && !status; i++) status = step(device, r, columns[i], blocks[i], FORWARD | (i ? 0 : first));
+    if (!status) status = step(device, r, leaf, 0, what | (count ? 0 : first | last));
+    for (int i = count - 1; i >= 0 && (what & INVERSE) && !status; i--) status = step(device, r, columns[i], blocks[i], INVERSE | (i ? 0 : last));
     return status;
 }
 
-strand_plugin_status gpu_fft_forward(strand_plugin_device *device, const strand_plugin_memory *m, uint64_t at, int64_t rows, int64_t n) {
-    return transform(device, m, at, rows, n, FORWARD, NULL);
+strand_plugin_status gpu_fft_forward(strand_plugin_device *device, const strand_plugin_memory *m, uint64_t at, int64_t count, int64_t n) {
+    rows r = {.memory = m, .at = at, .n = n, .total = count * n};
+    return transform(device, &r, FORWARD);
 }
 
-strand_plugin_status gpu_fft_convolve(strand_plugin_device *device, const strand_plugin_memory *m, uint64_t at, int64_t rows, int64_t n, const gpu_fft_spectra *h) {
-    return transform(device, m, at, rows, n, FORWARD | PRODUCT | INVERSE, h);
+strand_plugin_status gpu_fft_convolve(strand_plugin_device *device, const strand_plugin_memory *m, uint64_t at, int64_t count, int64_t n, const gpu_fft_spectra *h,
+                                      const gpu_fft_ends *ends) {
+    rows r = {.memory = m, .at = at, .n = n, .total = count * n, .h = h, .ends = ends};
+    return transform(device, &r, FORWARD | PRODUCT | INVERSE);
 }
 
 /* ---- the operator ---- */
@@ -204,7 +239,7 @@ GPU_RUN(fft) {
     for (int64_t first = 0; first < j.rows && !status; first += most) {
         int64_t rows = cpu_min(most, j.rows - first);
         status = load(device, &j, scratch, at, first, rows);
-        if (!status) status = chirped ? gpu_fft_convolve(device, scratch, at, rows, j.points, &h) : gpu_fft_forward(device, scratch, at, rows, j.points);
+        if (!status) status = chirped ? gpu_fft_convolve(device, scratch, at, rows, j.points, &h, NULL) : gpu_fft_forward(device, scratch, at, rows, j.points);
         if (!status) status = store(device, &j, scratch, at, first, rows);
     }
     return status;

@@ -130,48 +130,6 @@ static strand_plugin_status spectra(strand_plugin_device *device, const strand_p
     return status ? status : gpu_fft_forward(device, m, at, channels, s->n);
 }
 
-/* A block: channels from `channel` on, of batch entries from `entry` on. */
-typedef struct block {
-    int64_t channel, channels, entry, entries;
-} block;
-
-/* Loads inputs into points, or stores points as results: the kernels take the same numbers. */
-static strand_plugin_status move(strand_plugin_device *device, const strand_plugin_node *node, const shape *s, const block *b,
-                                 const strand_plugin_memory *m, bool in) {
-    const strand_plugin_tensor *u = &node->inputs[0], *y = &node->outputs[0], *gate = cpu_input(node, in ? 3 : 4);
-    int64_t rows = b->channels * b->entries, count = rows * (in ? s->n : s->length);
-    gpu_dispatch d;
-    gpu_begin(&d, in ? GPU_K_long_conv_load : GPU_K_long_conv_store);
-    if (in) {
-        gpu_bind(device, &d, u);
-        gpu_bind_or(device, &d, gate, u);
-    }
-    if (in)
-        gpu_bind_memory(device, &d, m, 0, (uint64_t)(rows * s->n) * 8, 4);
-    else {
-        gpu_bind_memory(device, &d, m, 0, (uint64_t)(rows * s->n) * 8, 4);
-        gpu_bind_or(device, &d, gate, u);
-        gpu_bind(device, &d, y);
-    }
-    gpu_int(&d, count);
-    gpu_int(&d, s->n);
-    gpu_int(&d, s->length);
-    gpu_int(&d, gate != NULL);
-    gpu_int(&d, b->channels);
-    gpu_int(&d, b->entry);
-    gpu_int(&d, s->inner);
-    push_place(&d, in ? 0 : 2, y, in ? u : y, b->channel);
-    push_place(&d, 1, y, gate, b->channel);
-    return gpu_over(device, &d, count);
-}
-
-static strand_plugin_status convolve(strand_plugin_device *device, const strand_plugin_node *node, const shape *s, const block *b,
-                                     const strand_plugin_memory *scratch, const gpu_fft_spectra *h) {
-    strand_plugin_status status = move(device, node, s, b, scratch, true);
-    if (!status) status = gpu_fft_convolve(device, scratch, 0, b->channels * b->entries, s->n, h);
-    return status ? status : move(device, node, s, b, scratch, false);
-}
-
 /* Channels whose points are worked on at a time. */
 static int64_t channels_at_a_time(const shape *s) {
     return cpu_max(1, cpu_min(s->channels, GPU_FFT_BUDGET / (8 * s->n)));
@@ -199,13 +157,14 @@ GPU_RUN(long_conv) {
     if (ready && node->prepared.bytes < gpu_long_conv_prepare_size(device, node))
         return gpu_fail(device->host, STRAND_PLUGIN_ERR_ARGUMENT, "the filter was not prepared for this length");
     for (int64_t c = 0; c < s.channels && !status; c += each) {
-        block b = {.channel = c, .channels = cpu_min(each, s.channels - c)};
+        gpu_fft_ends b = {.u = &node->inputs[0], .pre = cpu_input(node, 3), .post = cpu_input(node, 4), .y = &node->outputs[0], .channel = c,
+                          .channels = cpu_min(each, s.channels - c), .inner = s.inner, .length = s.length};
         gpu_fft_spectra h = {.memory = ready ? &node->prepared : scratch, .rows = b.channels, .skip = skip, .skip_first = lead(node, skip, c)};
         h.at = ready ? (uint64_t)(c * s.n) * 8 : (uint64_t)points_bytes(&s);
         if (!ready) status = spectra(device, node, &s, scratch, h.at, c, b.channels);
         for (b.entry = 0; b.entry < s.batch && !status; b.entry += entries) {
             b.entries = cpu_min(entries, s.batch - b.entry);
-            status = convolve(device, node, &s, &b, scratch, &h);
+            status = gpu_fft_convolve(device, scratch, 0, b.channels * b.entries, s.n, &h, &b);
         }
     }
     return status;
