@@ -419,6 +419,7 @@ GPU_RUN(segment_reduce) {
     const strand_op_segment_reduce *p = node->params;
     const strand_plugin_tensor *x = &node->inputs[0], *index = &node->inputs[1], *y = &node->outputs[0];
     int64_t strides[STRAND_PLUGIN_RANK];
+    int64_t segments = y->dims[y->rank - 2], across = (gpu_count(y) / segments + 63) / 64;
     gpu_dispatch d;
     (void)scratch;
     gpu_begin(&d, GPU_K_segment_reduce);
@@ -427,14 +428,15 @@ GPU_RUN(segment_reduce) {
     gpu_bind(device, &d, y);
     gpu_bind_fault(device, &d);
     d.params[0] += (int32_t)row_strides(x, y, strides);
-    gpu_int(&d, gpu_count(y));
+    gpu_int(&d, segments * across);
     gpu_dims(&d, y);
     gpu_place(&d, 2, y, y, false);
     for (int i = 0; i < STRAND_PLUGIN_RANK; i++) gpu_int(&d, strides[i]);
     const int64_t numbers[] = {
         index->dims[0], p->n, y->origin[y->rank - 2], p->kind, index->strides[0], index->dtype == STRAND_PLUGIN_I64 ? 2 : 1};
     for (int i = 0; i < 6; i++) gpu_int(&d, numbers[i]);
-    return gpu_over(device, &d, gpu_count(y));
+    gpu_int(&d, across);
+    return gpu_rows(device, &d, segments * across);
 }
 
 bool gpu_supports_gine(strand_plugin_device *device, const strand_plugin_node *node, char *why, size_t why_bytes) {
