@@ -37,6 +37,7 @@
     X(STRAND_OP_SSM_DISCRETIZE, ssm_discretize, NULL, NULL, NULL)                                       \
     X(STRAND_OP_SSM_KERNEL_DIAGONAL, ssm_kernel_diagonal, gpu_ssm_kernel_diagonal_scratch, NULL, NULL)  \
     X(STRAND_OP_SSM_KERNEL_COMPANION, ssm_kernel_companion, NULL, NULL, NULL)                           \
+    X(STRAND_OP_SSM_KERNEL_NPLR, ssm_kernel_nplr, gpu_ssm_kernel_nplr_scratch, NULL, NULL)              \
     X(STRAND_OP_GRU, gru, NULL, NULL, NULL)
 
 #define GPU_CONVOLUTIONS(X) \
@@ -106,6 +107,7 @@ uint64_t gpu_knn_adjacency_scratch(strand_plugin_device *device, const strand_pl
 uint64_t gpu_graph_supports_scratch(strand_plugin_device *device, const strand_plugin_node *node);
 uint64_t gpu_selective_scan_scratch(strand_plugin_device *device, const strand_plugin_node *node);
 uint64_t gpu_lti_scan_scratch(strand_plugin_device *device, const strand_plugin_node *node);
+uint64_t gpu_ssm_kernel_nplr_scratch(strand_plugin_device *device, const strand_plugin_node *node);
 uint64_t gpu_ssm_kernel_diagonal_scratch(strand_plugin_device *device, const strand_plugin_node *node);
 uint64_t gpu_linear_attention_scratch(strand_plugin_device *device, const strand_plugin_node *node);
 uint64_t gpu_fft_scratch(strand_plugin_device *device, const strand_plugin_node *node);

@@ -4,6 +4,8 @@
  * tiles of tokens where the new state will stand, or in spare memory when none is wanted. */
 #include "gpu.h"
 
+#include <math.h>
+
 #define SCAN_CHANNELS 16 /* of a group */
 #define SCAN_STATES 16   /* that stay in registers */
 
@@ -401,4 +403,92 @@ GPU_RUN(gru) {
                              stride(state, 0), y->strides[0], y->strides[1], after != NULL, stride(after, 0), p->reverse != 0};
     for (int i = 0; i < 13; i++) gpu_int(&d, sizes[i]);
     return gpu_groups(device, &d, y->dims[0], 1, 1);
+}
+
+/* ---- filters of diagonal systems plus a matrix of low rank: spectra, and their transforms by FFT ---- */
+
+typedef struct nplr_plan {
+    int64_t spectrum_bytes, taps_bytes;
+    strand_plugin_tensor spectrum, taps;
+    strand_op_fft p;
+    strand_plugin_node node;
+} nplr_plan;
+
+/* The FFT node from spectra to filters of the whole length; `plan` must stay where it is. */
+static void plan_nplr(const strand_plugin_node *node, nplr_plan *plan) {
+    const strand_op_ssm_kernel_nplr *p = node->params;
+    int64_t channels = node->outputs[0].dims[0], bins = p->length / 2 + 1;
+    *plan = (nplr_plan){.spectrum_bytes = channels * bins * 8, .taps_bytes = (channels * p->length * 4 + 255) / 256 * 256};
+    plan->spectrum_bytes = (plan->spectrum_bytes + 255) / 256 * 256;
+    plan->spectrum = (strand_plugin_tensor){.dtype = STRAND_PLUGIN_F32, .rank = 3, .dims = {channels, bins, 2}, .strides = {2 * bins, 2, 1}, .whole = {channels, bins, 2}};
+    plan->taps = (strand_plugin_tensor){.dtype = STRAND_PLUGIN_F32, .rank = 2, .dims = {channels, p->length}, .strides = {p->length, 1}, .whole = {channels, p->length}};
+    plan->p = (strand_op_fft){.kind = STRAND_FFT_C2R, .n = p->length, .scale = (float)(1 / (double)p->length)};
+    plan->node = (strand_plugin_node){.op = STRAND_OP_FFT, .version = 1, .n_inputs = 1, .n_outputs = 1, .inputs = &plan->spectrum, .outputs = &plan->taps, .params = &plan->p};
+}
+
+bool gpu_supports_ssm_kernel_nplr(strand_plugin_device *device, const strand_plugin_node *node, char *why, size_t why_bytes) {
+    const strand_op_ssm_kernel_nplr *p = node->params;
+    nplr_plan plan;
+    if (p->length > (int64_t)1 << 22) return cpu_no(why, why_bytes, "a length of more than 2^22");
+    plan_nplr(node, &plan);
+    if ((uint64_t)plan.spectrum_bytes > device->limits.binding_bytes / 2) return cpu_no(why, why_bytes, "the spectra do not fit the memory that a kernel sees");
+    return gpu_supports_fft(device, &plan.node, why, why_bytes);
+}
+
+uint64_t gpu_ssm_kernel_nplr_scratch(strand_plugin_device *device, const strand_plugin_node *node) {
+    nplr_plan plan;
+    plan_nplr(node, &plan);
+    return (uint64_t)(plan.spectrum_bytes + plan.taps_bytes) + gpu_fft_scratch(device, &plan.node);
+}
+
+static strand_plugin_status nplr_spectra(strand_plugin_device *device, const strand_plugin_node *node, const strand_plugin_tensor *spectrum) {
+    const strand_op_ssm_kernel_nplr *p = node->params;
+    const strand_plugin_tensor *out = &node->outputs[0], *in = node->inputs;
+    int64_t items = spectrum->dims[0] * spectrum->dims[1];
+    double angle = acos(0.0) / (double)p->length; /* pi / 2 over the length */
+    gpu_dispatch d;
+    gpu_begin(&d, GPU_K_ssm_kernel_nplr);
+    for (int i = 0; i < 5; i++) {
+        gpu_bind(device, &d, &in[i]);
+        d.params[i] += i == 4 ? lead(&in[i], 0, out, 0) : lead_channels(&in[i], out, 0);
+    }
+    gpu_bind(device, &d, spectrum);
+    gpu_int(&d, items);
+    gpu_int(&d, spectrum->dims[1]);
+    gpu_int(&d, in[3].dims[1]);
+    gpu_int(&d, p->length);
+    for (int i = 0; i < 4; i++) {
+        gpu_int(&d, channel_stride(&in[i]));
+        gpu_int(&d, in[i].strides[1]);
+    }
+    gpu_int(&d, in[4].strides[0]);
+    const double base[] = {cos(angle), sin(angle)};
+    for (int i = 0; i < 2; i++) {
+        gpu_float(&d, (float)base[i]);
+        gpu_float(&d, (float)(base[i] - (double)(float)base[i]));
+    }
+    return gpu_over(device, &d, items);
+}
+
+GPU_RUN(ssm_kernel_nplr) {
+    const strand_plugin_tensor *out = &node->outputs[0];
+    int64_t items = out->dims[0] * out->dims[1];
+    strand_plugin_memory rest = *scratch;
+    gpu_dispatch d;
+    nplr_plan plan;
+    plan_nplr(node, &plan);
+    plan.spectrum.memory = plan.taps.memory = *scratch;
+    plan.taps.memory.offset += (uint64_t)plan.spectrum_bytes;
+    rest.offset += (uint64_t)(plan.spectrum_bytes + plan.taps_bytes);
+    strand_plugin_status status = nplr_spectra(device, node, &plan.spectrum);
+    if (!status) status = gpu_fft(device, &plan.node, &rest);
+    if (status) return status;
+    gpu_begin(&d, GPU_K_ssm_kernel_taps);
+    gpu_bind(device, &d, &plan.taps);
+    gpu_bind(device, &d, out);
+    gpu_int(&d, items);
+    gpu_int(&d, out->dims[1]);
+    gpu_int(&d, plan.taps.strides[0]);
+    gpu_int(&d, out->strides[0]);
+    return gpu_over(device, &d, items);
 }
