@@ -106,7 +106,7 @@ strand_plugin_status gpu_rows(strand_plugin_device *device, gpu_dispatch *d, int
 }
 
 bool gpu_fits(strand_plugin_device *device, const strand_plugin_node *node, char *why, size_t why_bytes) {
-    uint32_t n = 2; /* parameters, and perhaps the fault words */
+    uint32_t n = 1; /* perhaps the fault words; parameters are not counted by the limit */
     for (uint32_t i = 0; i < node->n_inputs + node->n_outputs; i++) {
         const strand_plugin_tensor *t = i < node->n_inputs ? cpu_input(node, i) : &node->outputs[i - node->n_inputs];
         if (!t) continue;
