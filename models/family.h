@@ -21,6 +21,7 @@ typedef struct family {
 } family;
 
 extern const family family_hyenadna;
+extern const family family_mamba;
 
 /* A given setting's text, or NULL. */
 const char *config_given(const model_config *c, const char *key);

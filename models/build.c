@@ -1,0 +1,458 @@
+/* build.c - see build.h. Shapes are checked here, once: a tensor that is missing, of another shape or of a type that no operator
+ * takes is one line that names it, what it is and what was expected. */
+#include "build.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "dtype.h"
+
+#define NAME_BYTES 256
+
+bool build_failed(const builder *b) {
+    return b->e->status || b->g->error.status;
+}
+
+strand_status build_refuse(builder *b, const char *format, ...) {
+    if (b->e->status) return b->e->status;
+    char text[400];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    return error_set(b->e, STRAND_ERR_FORMAT, "%s", text);
+}
+
+/* ---- names ---- */
+
+/* Does `name` begin with the pattern? *digits gets the number that '*' stood for (or ""), *rest what follows. */
+static bool begins(const char *name, const char *pattern, char digits[24], const char **rest) {
+    digits[0] = 0;
+    for (; *pattern; pattern++) {
+        if (*pattern != '*') {
+            if (*name++ != *pattern) return false;
+            continue;
+        }
+        size_t n = strspn(name, "0123456789");
+        if (n == 0 || n >= 24) return false;
+        memcpy(digits, name, n);
+        digits[n] = 0;
+        name += n;
+    }
+    *rest = name;
+    return pattern[-1] == '.' || *name == 0 || *name == '.';
+}
+
+/* Writes `pattern` with `digits` for '*', then `rest`. False when that is too long. */
+static bool spell(char *out, size_t room, const char *pattern, const char *digits, const char *rest) {
+    size_t n = 0;
+    for (; *pattern && n < room; pattern++) {
+        if (*pattern != '*') {
+            out[n++] = *pattern;
+            continue;
+        }
+        for (const char *d = digits; *d && n < room; d++) out[n++] = *d;
+    }
+    for (; *rest && n < room; rest++) out[n++] = *rest;
+    if (n >= room) return false;
+    out[n] = 0;
+    return true;
+}
+
+/* A name that would be too long stays as it is: no family asks for it. */
+static void canonical(const char *name, const build_rename *renames, char *out) {
+    char digits[24], next[NAME_BYTES];
+    const char *rest;
+    out[0] = 0;
+    if (!spell(out, NAME_BYTES, "", "", name)) return;
+    for (const build_rename *r = renames; r && r->from; r++)
+        if (begins(out, r->from, digits, &rest) && spell(next, NAME_BYTES, r->to, digits, rest)) memcpy(out, next, strlen(next) + 1);
+}
+
+static uint64_t hash_of(const char *name) {
+    uint64_t h = 1469598103934665603u; /* FNV-1a */
+    for (; *name; name++) h = (h ^ (unsigned char)*name) * 1099511628211u;
+    return h ^ h >> 29;
+}
+
+static build_slot *slot_of(const builder *b, const char *name) {
+    uint64_t at = hash_of(name) & (b->n_slots - 1);
+    while (b->slots[at].name && strcmp(b->slots[at].name, name) != 0) at = (at + 1) & (b->n_slots - 1);
+    return &b->slots[at];
+}
+
+strand_status build_start(builder *b, strand_model *m, const model_config *config, error *e, const build_rename *renames) {
+    *b = (builder){.m = m, .g = &m->graph, .config = config, .e = e};
+    int64_t n = weights_count(m->weights);
+    b->n_slots = 16;
+    while (b->n_slots < 2 * (uint64_t)n) b->n_slots *= 2;
+    b->slots = ARENA_ARRAY(&m->arena, build_slot, (size_t)b->n_slots);
+    for (int64_t i = 0; b->slots && i < n; i++) {
+        char name[NAME_BYTES];
+        canonical(weights_at(m->weights, i)->name, renames, name);
+        build_slot *s = slot_of(b, name);
+        if (s->name) continue; /* the first one counts */
+        *s = (build_slot){arena_string(&m->arena, name, strlen(name)), weights_at(m->weights, i)};
+        if (!s->name) b->slots = NULL;
+    }
+    return b->slots ? STRAND_OK : error_set(e, STRAND_ERR_MEMORY, "out of memory while loading");
+}
+
+bool build_recognises(const weights *w, const build_rename *renames, const char *name) {
+    char want[NAME_BYTES], have[NAME_BYTES];
+    if (!spell(want, sizeof want, name, "0", "")) return false;
+    for (int64_t i = 0; i < weights_count(w); i++) {
+        canonical(weights_at(w, i)->name, renames, have);
+        if (!strcmp(have, want)) return true;
+    }
+    return false;
+}
+
+/* `name` and `more` with the layer's number. */
+static void full_name(const builder *b, const char *name, const char *more, char *out) {
+    char digits[24];
+    snprintf(digits, sizeof digits, "%lld", (long long)b->layer);
+    if (!spell(out, NAME_BYTES, name, digits, more)) out[0] = 0;
+}
+
+const char *build_name(builder *b, const char *name) {
+    char full[NAME_BYTES];
+    full_name(b, name, "", full);
+    return graph_name(b->g, "%s", full);
+}
+
+/* ---- tensors of the file ---- */
+
+static const weights_tensor *find(const builder *b, const char *name, const char *more) {
+    char full[NAME_BYTES];
+    full_name(b, name, more, full);
+    return slot_of(b, full)->tensor;
+}
+
+const weights_tensor *build_find(const builder *b, const char *name) {
+    return find(b, name, "");
+}
+
+bool build_has(const builder *b, const char *name) {
+    return find(b, name, "") != NULL;
+}
+
+int64_t build_extent(const builder *b, const char *name, int axis) {
+    const weights_tensor *w = find(b, name, "");
+    return w && axis < w->rank ? w->dims[axis] : 0;
+}
+
+int64_t build_count_layers(builder *b, const char *name) {
+    int64_t keep = b->layer, n = 0;
+    for (b->layer = 0; build_has(b, name); b->layer++) n++;
+    b->layer = keep;
+    return n;
+}
+
+static bool usable(strand_dtype t) {
+    return t == STRAND_F32 || t == STRAND_F16 || t == STRAND_BF16 || dtype_quantised(t);
+}
+
+/* The same extents, those of 1 left out. */
+static bool same_shape(const weights_tensor *w, int rank, const int64_t *dims) {
+    int i = 0, j = 0;
+    for (;;) {
+        while (i < w->rank && w->dims[i] == 1) i++;
+        while (j < rank && dims[j] == 1) j++;
+        if (i == w->rank || j == rank) return i == w->rank && j == rank;
+        if (w->dims[i++] != dims[j++]) return false;
+    }
+}
+
+static int64_t count(int rank, const int64_t *dims) {
+    int64_t n = 1;
+    for (int i = 0; i < rank; i++)
+        if (dims[i] < 0 || __builtin_mul_overflow(n, dims[i], &n)) return -1;
+    return n;
+}
+
+static void write_shape(char *out, size_t room, int rank, const int64_t *dims) {
+    size_t used = 0;
+    out[0] = 0;
+    for (int i = 0; i < rank && used < room; i++) used += (size_t)snprintf(out + used, room - used, i ? ", %lld" : "%lld", (long long)dims[i]);
+}
+
+/* The tensor, if it is there and fits. */
+static const weights_tensor *checked(builder *b, const char *name, const char *more, int rank, const int64_t *dims, bool flat) {
+    char full[NAME_BYTES], want[96], have[96];
+    if (build_failed(b)) return NULL;
+    const weights_tensor *w = find(b, name, more);
+    if (!w) {
+        full_name(b, name, more, full);
+        build_refuse(b, "the tensor that is known here as '%s' is missing", full);
+        return NULL;
+    }
+    bool fits = flat ? count(w->rank, w->dims) == count(rank, dims) : same_shape(w, rank, dims);
+    if (count(rank, dims) < 1 || !fits) {
+        write_shape(want, sizeof want, rank, dims);
+        write_shape(have, sizeof have, w->rank, w->dims);
+        build_refuse(b, "tensor '%.120s' is [%s]; expected [%s]", w->name, have, want);
+        return NULL;
+    }
+    if (!usable(w->dtype)) {
+        build_refuse(b, "tensor '%.120s' has type %s, which no operator takes", w->name, strand_dtype_name(w->dtype));
+        return NULL;
+    }
+    if (dtype_quantised(w->dtype) && (rank < 2 || w->dims[w->rank - 1] != dims[rank - 1])) {
+        build_refuse(b, "tensor '%.120s' is quantised along another axis than its rows'", w->name);
+        return NULL;
+    }
+    return w;
+}
+
+/* Counts the tensor among those that the model was built from; tied ones once. */
+static void use(builder *b, const weights_tensor *w) {
+    strand_model *m = b->m;
+    int64_t n = count(w->rank, w->dims);
+    for (int64_t i = m->n_used; i-- > 0;) {
+        if (m->used[i] == w) return;
+        if (m->used[i]->data == w->data) n = 0;
+    }
+    m->parameters += n;
+    m->used[m->n_used++] = w;
+}
+
+static tensor_id leaf(builder *b, const weights_tensor *w, const char *name, const char *more, int64_t skip, int rank, const int64_t *dims) {
+    char full[NAME_BYTES];
+    op_dim d[STRAND_MAX_RANK];
+    uint64_t offset = 0;
+    full_name(b, name, more, full);
+    use(b, w);
+    dtype_bytes(w->dtype, (uint64_t)skip, &offset);
+    for (int i = 0; i < rank; i++) d[i] = DIM(dims[i]);
+    return graph_weight(b->g, graph_name(b->g, "%s", full), w->dtype, rank, d, (const unsigned char *)w->data + offset);
+}
+
+static tensor_id to_f32(builder *b, tensor_id x) {
+    if (!x || b->g->tensors[x].shape.dtype == STRAND_F32) return x;
+    op_shape f32 = {.dtype = STRAND_F32};
+    return graph_op(b->g, b->g->tensors[x].name, STRAND_OP_CAST, NULL, &x, 1, &f32);
+}
+
+static tensor_id rows_of(builder *b, const char *name, const char *more, int64_t all, int64_t first, int64_t rows, int64_t columns) {
+    const weights_tensor *w = checked(b, name, more, 2, (int64_t[]){all, columns}, false);
+    return w ? leaf(b, w, name, more, first * columns, 2, (int64_t[]){rows, columns}) : 0;
+}
+
+static tensor_id part_of(builder *b, const char *name, const char *more, int64_t all, int64_t first, int64_t n) {
+    const weights_tensor *w = checked(b, name, more, 1, &all, false);
+    return w ? to_f32(b, leaf(b, w, name, more, first, 1, &n)) : 0;
+}
+
+tensor_id build_rows(builder *b, const char *name, int64_t all, int64_t first, int64_t rows, int64_t columns) {
+    return rows_of(b, name, "", all, first, rows, columns);
+}
+
+tensor_id build_matrix(builder *b, const char *name, int64_t rows, int64_t columns) {
+    return rows_of(b, name, "", rows, 0, rows, columns);
+}
+
+tensor_id build_f32(builder *b, const char *name, int rank, const int64_t *dims, bool flat) {
+    const weights_tensor *w = checked(b, name, "", rank, dims, flat);
+    return w ? to_f32(b, leaf(b, w, name, "", 0, rank, dims)) : 0;
+}
+
+tensor_id build_vector(builder *b, const char *name, int64_t n) {
+    return part_of(b, name, "", n, 0, n);
+}
+
+tensor_id build_flat(builder *b, const char *name, int64_t n) {
+    return build_f32(b, name, 1, &n, true);
+}
+
+tensor_id build_part(builder *b, const char *name, int64_t all, int64_t first, int64_t n) {
+    return part_of(b, name, "", all, first, n);
+}
+
+tensor_id build_vector_if(builder *b, const char *name, int64_t n) {
+    return build_has(b, name) ? build_vector(b, name, n) : 0;
+}
+
+tensor_id build_constant(builder *b, const char *name, int rank, const int64_t *dims, const float *data) {
+    int64_t n = count(rank, dims);
+    op_dim d[STRAND_MAX_RANK];
+    float *copy = build_failed(b) || n < 1 ? NULL : ARENA_ARRAY(b->g->arena, float, (size_t)n);
+    if (!copy) {
+        if (!build_failed(b)) error_set(b->e, STRAND_ERR_MEMORY, "out of memory while loading");
+        return 0;
+    }
+    memcpy(copy, data, (size_t)n * sizeof *copy);
+    for (int i = 0; i < rank; i++) d[i] = DIM(dims[i]);
+    return graph_weight(b->g, build_name(b, name), STRAND_F32, rank, d, copy);
+}
+
+/* ---- operators ---- */
+
+tensor_id build_unary(builder *b, const char *name, uint32_t kind, tensor_id x, float alpha, float beta) {
+    strand_op_unary p = {kind, alpha, beta};
+    return build_failed(b) ? 0 : graph_op(b->g, build_name(b, name), STRAND_OP_UNARY, &p, &x, 1, NULL);
+}
+
+static tensor_id binary(builder *b, const char *name, const strand_op_binary *p, tensor_id x, tensor_id y) {
+    return build_failed(b) ? 0 : graph_op(b->g, build_name(b, name), STRAND_OP_BINARY, p, (tensor_id[]){x, y}, 2, NULL);
+}
+
+tensor_id build_binary(builder *b, const char *name, uint32_t kind, tensor_id x, tensor_id y) {
+    return binary(b, name, &(strand_op_binary){.kind = kind}, x, y);
+}
+
+tensor_id build_add(builder *b, const char *name, tensor_id x, tensor_id y) {
+    return build_binary(b, name, STRAND_BINARY_ADD, x, y);
+}
+
+tensor_id build_mul(builder *b, const char *name, tensor_id x, tensor_id y) {
+    return build_binary(b, name, STRAND_BINARY_MUL, x, y);
+}
+
+tensor_id build_gate(builder *b, const char *name, uint32_t activation, tensor_id x, tensor_id y) {
+    return binary(b, name, &(strand_op_binary){.kind = STRAND_BINARY_MUL, .activation = activation}, x, y);
+}
+
+static tensor_id product(builder *b, const char *name, bool transposed, tensor_id x, tensor_id w, tensor_id bias, uint32_t activation) {
+    if (build_failed(b)) return 0;
+    strand_op_matmul p = {.transpose_b = transposed, .bias = bias ? STRAND_BIAS_COLUMNS : STRAND_BIAS_NONE, .activation = activation, .precision = b->precision};
+    return graph_op(b->g, build_name(b, name), STRAND_OP_MATMUL, &p, (tensor_id[]){x, w, bias}, bias ? 3 : 2, NULL);
+}
+
+tensor_id build_product(builder *b, const char *name, tensor_id x, tensor_id w, tensor_id bias, uint32_t activation) {
+    return product(b, name, true, x, w, bias, activation);
+}
+
+tensor_id build_product_plain(builder *b, const char *name, tensor_id x, tensor_id w, tensor_id bias, uint32_t activation) {
+    return product(b, name, false, x, w, bias, activation);
+}
+
+tensor_id build_linear_rows(builder *b, const char *name, tensor_id x, int64_t all, int64_t first, int64_t rows, int64_t columns,
+                            uint32_t activation) {
+    tensor_id w = rows_of(b, name, ".weight", all, first, rows, columns);
+    tensor_id bias = find(b, name, ".bias") ? part_of(b, name, ".bias", all, first, rows) : 0;
+    return build_product(b, name, x, w, bias, activation);
+}
+
+tensor_id build_linear(builder *b, const char *name, tensor_id x, int64_t rows, int64_t columns, uint32_t activation) {
+    return build_linear_rows(b, name, x, rows, 0, rows, columns, activation);
+}
+
+tensor_id build_norm(builder *b, const char *name, const strand_op_norm *p, tensor_id x, tensor_id weight, tensor_id bias) {
+    return build_failed(b) ? 0 : graph_op(b->g, build_name(b, name), STRAND_OP_NORM, p, (tensor_id[]){x, weight, bias}, 3, NULL);
+}
+
+static tensor_id norm(builder *b, const char *name, uint32_t kind, tensor_id x, int64_t d, double eps) {
+    strand_op_norm p = {.kind = kind, .groups = 1, .eps = (float)eps};
+    tensor_id weight = part_of(b, name, ".weight", d, 0, d);
+    return build_norm(b, name, &p, x, weight, find(b, name, ".bias") ? part_of(b, name, ".bias", d, 0, d) : 0);
+}
+
+tensor_id build_rms_norm(builder *b, const char *name, tensor_id x, int64_t d, double eps) {
+    return norm(b, name, STRAND_NORM_RMS, x, d, eps);
+}
+
+tensor_id build_layer_norm(builder *b, const char *name, tensor_id x, int64_t d, double eps) {
+    return norm(b, name, STRAND_NORM_LAYER, x, d, eps);
+}
+
+tensor_id build_slice(builder *b, const char *name, tensor_id x, int64_t begin, int64_t n) {
+    strand_op_slice p = {.axis = -1, .begin = begin, .count = n, .step = 1};
+    return build_failed(b) ? 0 : graph_op(b->g, build_name(b, name), STRAND_OP_SLICE, &p, &x, 1, NULL);
+}
+
+tensor_id build_gated_mlp(builder *b, const build_glu *n, tensor_id x, int64_t d, int64_t inner) {
+    tensor_id gate = build_linear(b, n->gate, x, inner, d, STRAND_UNARY_IDENTITY), up = build_linear(b, n->up, x, inner, d, STRAND_UNARY_IDENTITY);
+    return build_linear(b, n->down, build_gate(b, n->up, n->activation, gate, up), d, inner, STRAND_UNARY_IDENTITY);
+}
+
+/* ---- states ---- */
+
+tensor_id build_state(builder *b, const char *name, int rank, const int64_t *dims) {
+    (void)b, (void)name, (void)rank, (void)dims;
+    return 0;
+}
+
+void build_state_next(builder *b, tensor_id state, tensor_id next) {
+    (void)b, (void)state, (void)next;
+}
+
+tensor_id build_short_conv(builder *b, const char *name, tensor_id x, int64_t channels, int64_t taps, uint32_t activation) {
+    char weight[NAME_BYTES], state_name[NAME_BYTES];
+    strand_op_short_conv p = {STRAND_SHORT_CONV_TOKEN_MAJOR, activation};
+    if (!spell(weight, sizeof weight, "", "", name) || strlen(weight) + 8 > sizeof weight) return 0;
+    memcpy(state_name, weight, strlen(weight) + 1);
+    strcat(weight, ".weight");
+    strcat(state_name, ".state");
+    tensor_id w = build_f32(b, weight, 2, (int64_t[]){channels, taps}, false);
+    tensor_id bias = find(b, name, ".bias") ? part_of(b, name, ".bias", channels, 0, channels) : 0, next;
+    tensor_id state = taps > 1 ? build_state(b, state_name, 2, (int64_t[]){taps - 1, channels}) : 0;
+    if (build_failed(b)) return 0;
+    tensor_id y = graph_op2(b->g, build_name(b, name), STRAND_OP_SHORT_CONV, &p, (tensor_id[]){x, w, bias, state}, 4, NULL, &next);
+    if (taps > 1) build_state_next(b, state, next);
+    return y;
+}
+
+/* ---- the ends ---- */
+
+tensor_id build_embedding(builder *b, const char *name, int64_t vocabulary, int64_t d) {
+    tensor_id table = rows_of(b, name, ".weight", vocabulary, 0, vocabulary, d);
+    if (build_failed(b)) return 0;
+    tensor_id ids = graph_input(b->g, "input_ids", STRAND_I64, 2, (op_dim[]){DIM_B, DIM_L});
+    return graph_op(b->g, build_name(b, name), STRAND_OP_GATHER, NULL, (tensor_id[]){table, ids}, 2, NULL);
+}
+
+void build_head(builder *b, const char *head, const char *tied, tensor_id hidden, int64_t vocabulary, int64_t d, double softcap) {
+    const char *name = find(b, head, ".weight") ? head : tied;
+    tensor_id w = rows_of(b, name, ".weight", vocabulary, 0, vocabulary, d);
+    tensor_id bias = find(b, head, ".bias") ? part_of(b, head, ".bias", vocabulary, 0, vocabulary) : 0;
+    tensor_id logits = build_product(b, head, hidden, w, bias, STRAND_UNARY_IDENTITY);
+    if (softcap > 0) logits = build_unary(b, "logits", STRAND_UNARY_SOFTCAP, logits, (float)softcap, 0);
+    if (build_failed(b)) return;
+    graph_output_add(b->g, "hidden", hidden);
+    graph_output_add(b->g, "logits", logits);
+}
+
+/* ---- configuration ---- */
+
+int64_t build_int_of(builder *b, const json *object, const char *key, int64_t fallback, int64_t low, int64_t high) {
+    const json *v = object ? json_get(object, key) : NULL;
+    if (v && v->type == JSON_NULL) v = NULL;
+    int64_t n = v && v->is_integer ? v->integer : fallback;
+    if (v && !v->is_integer)
+        build_refuse(b, "config.json: '%s' is not a whole number", key);
+    else if (!v && (n < low || n > high))
+        build_refuse(b, "config.json with '%s' is needed beside the weights (or --config FILE)", key);
+    else if (n < low || n > high)
+        build_refuse(b, "config.json: '%s' is %lld; expected %lld to %lld", key, (long long)n, (long long)low, (long long)high);
+    return n;
+}
+
+int64_t build_int(builder *b, const char *key, int64_t fallback, int64_t low, int64_t high) {
+    return build_int_of(b, b->config->root, key, fallback, low, high);
+}
+
+double build_number(builder *b, const char *key, double fallback, double low, double high) {
+    const json *v = b->config->root ? json_get(b->config->root, key) : NULL;
+    double n = v && v->type == JSON_NUMBER ? v->number : fallback;
+    if (v && v->type != JSON_NUMBER && v->type != JSON_NULL)
+        build_refuse(b, "config.json: '%s' is not a number", key);
+    else if (!(n >= low && n <= high))
+        build_refuse(b, "config.json: '%s' is %g; expected %g to %g", key, n, low, high);
+    return n;
+}
+
+void build_lengths(builder *b, int64_t longest) {
+    b->m->max_length = longest ? longest : (int64_t)1 << 31;
+    b->m->window = longest && longest < 2048 ? longest : 2048;
+}
+
+strand_status build_settings(builder *b) {
+    const char *given = config_given(b->config, "precision");
+    if (given && strcmp(given, "f32") != 0 && strcmp(given, "bf16") != 0)
+        return error_set(b->e, STRAND_ERR_ARGUMENT, "setting precision=%.40s is neither f32 nor bf16", given);
+    b->precision = given && !strcmp(given, "bf16") ? STRAND_PRECISION_BF16 : STRAND_PRECISION_F32;
+    return config_record(b->m, "precision", b->precision ? "bf16" : "f32", b->e);
+}
