@@ -191,7 +191,7 @@ strand_status strand_plan_get(const strand_plan *p, strand_plan_info *info) {
     int32_t cut = 0;
     for (uint32_t r = 0; r < p->place.n_regions; r++) cut += s->tiles[r] > 1;
     *info = (strand_plan_info){p->block_bytes, s->bytes[0], device, s->kept_bytes, s->lower_bound, p->unlimited_bytes, p->place.batch, p->place.length,
-                               (int32_t)p->n_order, (int32_t)s->n_steps, cut, peak};
+                               (int32_t)p->n_order, (int32_t)s->n_steps, cut, peak, s->state_bytes};
     return STRAND_OK;
 }
 

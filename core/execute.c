@@ -165,11 +165,34 @@ strand_status execute_load(strand_session *s) {
     return STRAND_OK;
 }
 
+/* Where the tokens of this run stand in their sequences. */
+static void make_clock(const strand_session *s, graph_clock clock, int64_t *out) {
+    for (int64_t b = 0; b < s->batch; b++) {
+        if (clock != CLOCK_POSITIONS) {
+            out[b] = s->positions[b] + (clock == CLOCK_END ? s->length : 0);
+            continue;
+        }
+        for (int64_t t = 0; t < s->length; t++) out[b * s->length + t] = s->positions[b] + t;
+    }
+}
+
+static void turn_state(strand_session *s, const step *st) {
+    strand_plugin_tensor v;
+    uint64_t bytes;
+    view_whole(&v, tensor_of(s, s->plan->schedule.instances[st->to].tensor), s->batch, s->length);
+    view_bytes(&v, &bytes);
+    memcpy(execute_host_address(s, st->to), execute_host_address(s, st->from), (size_t)bytes);
+}
+
 /* Integer inputs may come in any width; floating-point ones come as they are. */
 static strand_status take_input(strand_session *s, const step *st, const strand_tensor *const *inputs) {
     const graph *g = &s->plan->model->graph;
     tensor_id t = s->plan->schedule.instances[st->to].tensor;
     uint32_t index = 0;
+    if (g->tensors[t].kind == TENSOR_CLOCK) {
+        make_clock(s, g->tensors[t].clock, execute_host_address(s, st->to));
+        return STRAND_OK;
+    }
     for (tensor_id i = 1; i < t; i++) index += g->tensors[i].kind == TENSOR_INPUT;
     const strand_tensor *in = inputs[index];
     strand_plugin_tensor v;
@@ -208,11 +231,14 @@ static strand_status report(strand_session *s, double work) {
 /* One step, timed when somebody wants to know: then what was given to a queue is waited for. */
 static strand_status one_step(strand_session *s, const step *st, const tile_range *r, const trace_tile *tile, const strand_tensor *const *inputs) {
     double begin = s->trace ? trace_now() : 0;
-    strand_status status = st->kind == STEP_INPUT  ? take_input(s, st, inputs)
-                           : st->kind == STEP_COPY ? copy(s, s->plan->place.devices[st->device], st->from, st->to)
-                                                   : launch(s, st, r);
+    strand_status status = STRAND_OK;
+    if (st->kind == STEP_STATE) turn_state(s, st);
+    else
+        status = st->kind == STEP_INPUT  ? take_input(s, st, inputs)
+                 : st->kind == STEP_COPY ? copy(s, s->plan->place.devices[st->device], st->from, st->to)
+                                         : launch(s, st, r);
     if (status || !s->trace) return status;
-    if (st->kind != STEP_INPUT && wait_for(s, s->plan->place.devices[st->device])) return s->error.status;
+    if (st->kind != STEP_INPUT && st->kind != STEP_STATE && wait_for(s, s->plan->place.devices[st->device])) return s->error.status;
     trace_step(s, st, tile, begin);
     return STRAND_OK;
 }

@@ -61,6 +61,75 @@ tensor_id graph_weight(graph *g, const char *name, strand_dtype dtype, int rank,
     return leaf(g, name, TENSOR_WEIGHT, dtype, rank, dims, data);
 }
 
+static tensor_id add_state(graph *g, const char *name, strand_dtype dtype, int rank, const op_dim *dims, bool cache) {
+    bool good = rank >= (cache ? 2 : 1) && dims[0].kind == OP_DIM_BATCH;
+    for (int i = 1; i < rank; i++) good = good && dims[i].kind == OP_DIM_FIXED && dims[i].size > 0;
+    if (!good) {
+        if (!g->error.status) error_set(&g->error, STRAND_ERR_ARGUMENT, "state '%s' is not [batch, fixed extents]", name);
+        return 0;
+    }
+    tensor_id t = leaf(g, name, TENSOR_STATE, dtype, rank, dims, NULL);
+    if (t) g->tensors[t].cache = cache;
+    return t;
+}
+
+tensor_id graph_state(graph *g, const char *name, strand_dtype dtype, int rank, const op_dim *dims) {
+    return add_state(g, name, dtype, rank, dims, false);
+}
+
+tensor_id graph_state_cache(graph *g, const char *name, strand_dtype dtype, int rank, const op_dim *dims) {
+    return add_state(g, name, dtype, rank, dims, true);
+}
+
+void graph_state_start(graph *g, tensor_id state, const void *row) {
+    if (!g->error.status && state) g->tensors[state].data = row;
+}
+
+void graph_state_next(graph *g, tensor_id state, tensor_id next) {
+    if (g->error.status) return;
+    graph_tensor *s = &g->tensors[state];
+    const graph_tensor *n = &g->tensors[next];
+    bool same = state && next && s->kind == TENSOR_STATE && n->kind == TENSOR_RESULT && !n->constant && s->shape.dtype == n->shape.dtype && s->shape.rank == n->shape.rank;
+    for (int i = 0; same && i < s->shape.rank; i++) same = op_dim_equal(s->shape.dims[i], n->shape.dims[i]);
+    if (!same) {
+        error_set(&g->error, STRAND_ERR_ARGUMENT, "state '%s' does not become '%s', which is no result of its type and shape", state ? s->name : "", next ? n->name : "");
+        return;
+    }
+    s->next = next;
+}
+
+static tensor_id clock_tensor(graph *g, graph_clock clock, const char *name, int rank) {
+    for (tensor_id t = 1; t < g->n_tensors; t++)
+        if (g->tensors[t].kind == TENSOR_CLOCK && g->tensors[t].clock == clock) return t;
+    tensor_id t = leaf(g, name, TENSOR_CLOCK, STRAND_I64, rank, (op_dim[]){DIM_B, DIM_L}, NULL);
+    if (t) g->tensors[t].clock = clock;
+    return t;
+}
+
+tensor_id graph_begin(graph *g) {
+    return clock_tensor(g, CLOCK_BEGIN, "begin", 1);
+}
+
+tensor_id graph_end(graph *g) {
+    return clock_tensor(g, CLOCK_END, "end", 1);
+}
+
+tensor_id graph_positions(graph *g) {
+    return clock_tensor(g, CLOCK_POSITIONS, "positions", 2);
+}
+
+bool graph_stateful(const graph *g) {
+    for (tensor_id t = 1; t < g->n_tensors; t++)
+        if (g->tensors[t].kind == TENSOR_STATE) return true;
+    return false;
+}
+
+strand_status graph_check(graph *g) {
+    for (tensor_id t = 1; t < g->n_tensors && !g->error.status; t++)
+        if (g->tensors[t].kind == TENSOR_STATE && !g->tensors[t].next) error_set(&g->error, STRAND_ERR_ARGUMENT, "state '%s' has no next one", g->tensors[t].name);
+    return g->error.status;
+}
+
 /* Shapes of the inputs, and whether all of them depend on weights alone. */
 static bool gather_inputs(graph *g, const char *name, const op_row *row, const tensor_id *inputs, uint32_t n, op_shape *shapes, bool *constant) {
     *constant = true;

@@ -18,7 +18,7 @@ void strand_model_close(strand_model *m) {
 strand_status strand_model_get(const strand_model *m, strand_model_info *info) {
     if (!m || !info) return STRAND_ERR_ARGUMENT;
     *info = (strand_model_info){m->name, m->family, weights_path(m->weights), weights_format(m->weights), m->precision, weights_sha256(m->weights),
-                                m->parameters, m->max_length, m->window, weights_mapped_bytes(m->weights)};
+                                m->parameters, m->max_length, m->window, weights_mapped_bytes(m->weights), graph_stateful(&m->graph)};
     return STRAND_OK;
 }
 

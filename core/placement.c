@@ -108,6 +108,8 @@ static strand_status mark_wanted(placement *p, const char *outputs, error *e) {
 /* Nodes are in topological order, so one pass from the end marks all that the wanted outputs need. */
 static void mark_live(placement *p) {
     const graph *g = p->graph;
+    for (uint32_t t = 1; t < g->n_tensors; t++) /* what a state becomes is made whatever else is asked for */
+        if (g->tensors[t].kind == TENSOR_STATE) p->wanted[g->tensors[t].next] = 1;
     for (uint32_t t = 1; t < g->n_tensors; t++) p->uses[t] = p->wanted[t];
     for (uint32_t i = g->n_nodes; i-- > 0;) {
         const graph_node *n = &g->nodes[i];

@@ -23,7 +23,7 @@ typedef struct builder {
     uint32_t *whole[2];    /* for each (space, tensor): the whole instance visible in the phase, or NONE */
     uint32_t *tile;        /* for each tensor: its instance inside the region being emitted */
     uint32_t *prepared;    /* for each node: the block of its kept prepared constant, or NONE */
-    uint32_t instance_room, node_room, step_room, block_room, weight_room;
+    uint32_t instance_room, node_room, step_room, block_room, weight_room, state_room;
 } builder;
 
 static strand_status no_memory(error *e) {
@@ -276,7 +276,7 @@ static bool same_place(const op_row *op, const op_shape *from, const op_shape *t
 }
 
 /* Can `result` of this single node lie over one of the inputs that `may` names? Only where that input dies here and has the same
- * tile. */
+ * tile. A state lives for ever: only what it becomes lies over it. */
 static uint32_t overwritten_input(const builder *b, const run_of_nodes *run, uint32_t index, tensor_id result, uint32_t may, const uint32_t *inputs, const uint32_t *left) {
     const graph_node *n = &b->g->nodes[index];
     bool sink = run->region != NONE && b->p->regions[run->region].sink == index;
@@ -285,7 +285,7 @@ static uint32_t overwritten_input(const builder *b, const run_of_nodes *run, uin
         if (!(may >> k & 1) || !t || left[t] != 1 || inputs[k] == NONE) continue;
         const instance *x = &b->s->instances[inputs[k]];
         const graph_tensor *from = &b->g->tensors[t];
-        if (x->block == NONE || x->kept || from->kind == TENSOR_WEIGHT || b->p->wanted[t]) continue;
+        if (x->block == NONE || x->kept || from->kind == TENSOR_WEIGHT || b->p->wanted[t] || (from->kind == TENSOR_STATE && from->next != result)) continue;
         if ((run->ph == MAIN && is_kept(b, t)) || !same_place(n->op, &from->shape, &b->g->tensors[result].shape)) continue;
         if (run->region == NONE) return k;
         if (sink || x->region != run->region || n->op->renames) continue; /* whole tensors under a loop: see alias_sink */
@@ -419,7 +419,7 @@ static void alias_sink(builder *b, const run_of_nodes *run, uint32_t first_step,
         tensor_id t = x->tensor;
         const graph_tensor *from = &b->g->tensors[t];
         if (x->block == NONE || x->block == s->instances[out].block || x->kept || x->region != NONE || x->space != s->instances[out].space) continue;
-        if (from->kind == TENSOR_WEIGHT || b->p->wanted[t] || is_kept(b, t) || from->shape.dtype != to->shape.dtype || from->shape.rank != to->shape.rank) continue;
+        if (from->kind == TENSOR_WEIGHT || from->kind == TENSOR_STATE || b->p->wanted[t] || is_kept(b, t) || from->shape.dtype != to->shape.dtype || from->shape.rank != to->shape.rank) continue;
         if (*whole_at(b, run->ph, x->space, t) != c) continue;
         bool good = true;
         for (int i = 0; i < to->shape.rank; i++) good = good && op_dim_equal(from->shape.dims[i], to->shape.dims[i]);
@@ -565,13 +565,38 @@ static strand_status emit_phase(builder *b, int ph) {
 
 /* ---- the whole ---- */
 
+/* Inputs and clocks come first; states are there already. */
 static strand_status load_inputs(builder *b) {
     for (tensor_id t = 1; t < b->g->n_tensors; t++) {
         uint32_t at, unused;
-        if (b->g->tensors[t].kind != TENSOR_INPUT || !b->p->uses[t]) continue;
+        tensor_kind kind = b->g->tensors[t].kind;
+        if (kind == TENSOR_WEIGHT || kind == TENSOR_RESULT || (kind != TENSOR_STATE && !b->p->uses[t])) continue;
         if (add_instance(b, t, 0, NONE, NULL, b->s->n_steps, &at)) return b->e->status;
         *whole_at(b, MAIN, 0, t) = at;
+        if (kind == TENSOR_STATE) {
+            PUSH(b, states, n_states, state_room, at, &unused);
+            b->s->state_bytes += b->s->blocks[b->s->instances[at].block].life.bytes;
+            continue;
+        }
         if (add_step(b, (step){STEP_INPUT, MAIN, 0, NONE, 0, 0, NONE, at, NONE, 0}, &unused)) return b->e->status;
+    }
+    return STRAND_OK;
+}
+
+/* States take their next values last of all. */
+static strand_status turn_states(builder *b) {
+    for (uint32_t i = 0; i < b->s->n_states; i++) {
+        uint32_t at = b->s->states[i], next, unused;
+        if (need_whole(b, MAIN, 0, b->g->tensors[b->s->instances[at].tensor].next, &next)) return b->e->status;
+        if (b->s->instances[next].block == b->s->instances[at].block) continue;
+        if (add_step(b, (step){STEP_STATE, MAIN, 0, NONE, 0, 0, next, at, NONE, 0}, &unused)) return b->e->status;
+    }
+    uint32_t end = b->s->n_steps ? b->s->n_steps - 1 : 0;
+    for (uint32_t i = 0; i < b->s->n_states; i++) {
+        uint32_t at = b->s->states[i];
+        use_block(b, b->s->instances[at].block, 0);
+        use_block(b, b->s->instances[at].block, end);
+        use_block(b, b->s->instances[*whole_at(b, MAIN, 0, b->g->tensors[b->s->instances[at].tensor].next)].block, end);
     }
     return STRAND_OK;
 }
@@ -585,6 +610,7 @@ static strand_status finish(builder *b) {
         s->outputs[i] = NONE;
         if (b->p->wanted[b->g->outputs[i].tensor] && need_whole(b, MAIN, 0, b->g->outputs[i].tensor, &s->outputs[i])) return b->e->status;
     }
+    if (turn_states(b)) return b->e->status;
     uint32_t end = s->n_steps ? s->n_steps - 1 : 0;
     for (uint32_t i = 0; i < b->g->n_outputs; i++)
         if (s->outputs[i] != NONE) use_block(b, s->instances[s->outputs[i]].block, end);
@@ -599,6 +625,7 @@ static strand_status finish(builder *b) {
         const plan_block *life = &s->blocks[i].life;
         if (s->first_main && life->first < s->first_main && life->last == end && life->bytes) s->kept_bytes += life->bytes;
     }
+    if (s->first_main) s->kept_bytes -= s->state_bytes;
     for (uint32_t i = s->first_main; i < s->n_steps; i++) s->work += s->steps[i].work;
     return STRAND_OK;
 }

@@ -53,7 +53,7 @@ typedef struct placement {
     uint32_t n_devices, n_spaces;
     placed_node *nodes; /* one a graph node */
     uint32_t *uses;     /* for each tensor, how many live nodes and wanted outputs use it */
-    uint8_t *wanted;    /* for each tensor, is it an output that was asked for */
+    uint8_t *wanted;    /* for each tensor, is it an output that was asked for, or what a state becomes */
     region *regions;
     uint32_t n_regions;
 } placement;
@@ -75,7 +75,8 @@ typedef struct scheduled_node {
     uint32_t prepared; /* block, or NONE */
 } scheduled_node;
 
-typedef enum step_kind { STEP_INPUT, STEP_COPY, STEP_PREPARE, STEP_LAUNCH } step_kind;
+/* INPUT also makes the clocks. STATE: a state becomes its next one, where that does not lie over it. */
+typedef enum step_kind { STEP_INPUT, STEP_COPY, STEP_PREPARE, STEP_LAUNCH, STEP_STATE } step_kind;
 
 typedef struct step {
     step_kind kind;
@@ -83,7 +84,7 @@ typedef struct step {
     uint32_t device;        /* LAUNCH, PREPARE; COPY: the device whose memory is not the host's */
     uint32_t region;        /* or NONE */
     uint32_t first, n;      /* scheduled nodes of a LAUNCH or PREPARE */
-    uint32_t from, to;      /* instances of a COPY; INPUT: to */
+    uint32_t from, to;      /* instances of a COPY or STATE; INPUT: to */
     uint32_t scratch;       /* block, or NONE */
     double work;
 } step;
@@ -109,6 +110,9 @@ typedef struct schedule {
     uint32_t first_main; /* steps before it are the prologue */
     uint32_t *weights;   /* instances of weights that are uploaded when a session opens */
     uint32_t n_weights;
+    uint32_t *states;    /* instances of the states, in the host's space, in graph order */
+    uint32_t n_states;
+    uint64_t state_bytes;
     uint32_t *outputs;   /* instance of each graph output in the host's space, or NONE when not wanted */
     uint8_t *kept;       /* for each tensor: KEPT_... bits */
     uint64_t bytes[SCHEDULE_MAX_DEVICES + 1]; /* planned, a space */

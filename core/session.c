@@ -1,5 +1,5 @@
 /* session.c - a session's memory in one block, and the checks around a run: which tensors were given, how large the run is, and
- * where the results go. The block holds, in this order: the session, the launch descriptions, and the arena. */
+ * where the results go. The block holds, in this order: the session, the launch descriptions, the positions, and the arena. */
 #include "session.h"
 
 #include <math.h>
@@ -27,7 +27,9 @@ uint64_t session_layout(const strand_plan *p, unsigned char *base, strand_sessio
     uint64_t nodes = at;
     at = place(base, at + group * sizeof(strand_plugin_node), 16);
     uint64_t views = at;
-    at = place(base, at + group * NODE_VIEWS * sizeof(strand_plugin_tensor), host_alignment(p));
+    at = place(base, at + group * NODE_VIEWS * sizeof(strand_plugin_tensor), 16);
+    uint64_t positions = at;
+    at = place(base, at + (p->schedule.n_states ? (uint64_t)p->place.batch * sizeof(int64_t) : 0), host_alignment(p));
     uint64_t data = at;
     at += p->schedule.bytes[0];
     if (base) {
@@ -35,6 +37,7 @@ uint64_t session_layout(const strand_plan *p, unsigned char *base, strand_sessio
         memset(s, 0, sizeof *s);
         s->nodes = (strand_plugin_node *)(void *)(base + nodes);
         s->views = (strand_plugin_tensor *)(void *)(base + views);
+        s->positions = (int64_t *)(void *)(base + positions);
         s->arena = base + data;
         *session = s;
     }
@@ -100,6 +103,7 @@ strand_status strand_session_open(strand_plan *p, const strand_session_params *g
     s->trace = params.trace;
     s->trace_user = params.trace_user;
     s->check_finite = params.check_finite != 0;
+    state_reset(s, 0, p->place.batch);
     if (open_devices(s)) {
         e = s->error;
         strand_session_close(s);
@@ -231,7 +235,9 @@ strand_status strand_session_run(strand_session *s, const strand_tensor *inputs,
         made[i] = outputs[i];
         if (describe_output(s, &made[i])) return s->error.status;
     }
+    if (state_check(s)) return s->error.status;
     strand_status status = execute_run(s, found);
+    for (int64_t b = 0; s->plan->schedule.n_states && b < s->batch; b++) s->positions[b] = status ? STATE_LOST : s->positions[b] + s->length;
     if (status) return status;
     for (int32_t i = 0; i < n_outputs; i++) {
         void *at = execute_host_address(s, s->plan->schedule.outputs[find_output(s, made[i].name)]);

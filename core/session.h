@@ -34,6 +34,7 @@ struct strand_session {
     bool check_finite;
     int64_t prologue_length;    /* the length for which the prologue last ran; 0: never */
     int64_t batch, length;      /* of the current run */
+    int64_t *positions;         /* for each sequence of the batch: tokens that its states have seen, or STATE_LOST */
     double done;
     error error;
 };
@@ -56,6 +57,13 @@ typedef struct trace_tile {
 } trace_tile;
 double trace_now(void);
 void trace_step(strand_session *s, const step *st, const trace_tile *tile, double begin);
+
+/* A run failed half-way: the states are neither what they were nor what they would be. */
+#define STATE_LOST (-1)
+/* n sequences begin again. Refuses the run that is described by batch and length if states are lost or a cache is full
+ * (state.c). */
+void state_reset(strand_session *s, int64_t first, int64_t n);
+strand_status state_check(strand_session *s);
 
 /* Bytes of a session of this plan in one block, and the parts' places when `base` is not NULL (session.c). */
 uint64_t session_layout(const strand_plan *p, unsigned char *base, strand_session **session);

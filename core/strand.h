@@ -211,6 +211,7 @@ typedef struct strand_model_info {
     int64_t max_length;    /* the longest sequence it was made for */
     int64_t window;        /* the length that long inputs are cut into: max_length less special tokens */
     uint64_t weight_bytes; /* mapped */
+    int32_t stateful;      /* nonzero: sessions keep a state from run to run (strand_session_reset) */
 } strand_model_info;
 
 STRAND_API void strand_model_params_init(strand_model_params *params);
@@ -267,6 +268,7 @@ typedef struct strand_plan_info {
     int64_t max_batch, max_length;
     int32_t nodes, steps, regions;
     const char *peak_node;    /* name of the node at the peak */
+    uint64_t state_bytes;     /* of the arena: the states of all sequences, kept from run to run */
 } strand_plan_info;
 
 /* One operator of the plan, in execution order. */
@@ -340,6 +342,22 @@ STRAND_API void strand_session_close(strand_session *session);
  * plan's maximum, the other sequences in the batch, and the number of threads. */
 STRAND_API strand_status strand_session_run(strand_session *session, const strand_tensor *inputs, int32_t n_inputs,
                                             strand_tensor *outputs, int32_t n_outputs);
+/* State. A model with states (strand_model_info.stateful) goes on where the last run ended: a sequence may come whole, in pieces or
+ * token by token, with the same result. `row` is the index of a sequence in the batch, below the plan's max_batch; a run of batch B
+ * moves rows 0 to B-1. After a run that failed or was cancelled the states of its rows are lost: reset or load them first.
+ * On a model without states reset does nothing, the position is 0, and save and load are STRAND_ERR_UNSUPPORTED. */
+
+/* Begins again: the row's states are what they were when the session was opened. row -1: all rows. */
+STRAND_API strand_status strand_session_reset(strand_session *session, int64_t row);
+/* Tokens that the row has seen; -1 when its state is lost, or there is no such row. */
+STRAND_API int64_t strand_session_position(const strand_session *session, int64_t row);
+/* Writes the row's states to `data`, at most `capacity` bytes; *bytes gets the number that they take, also when data is NULL (to ask
+ * how many) or too small (STRAND_ERR_MEMORY). What is written can be kept in a file, loaded into any row of any session of
+ * the same model (a fork), or into the same one (a roll-back). It is bound to the model's weights and does not depend on the
+ * backend, the batch or the plan. */
+STRAND_API strand_status strand_session_save(strand_session *session, int64_t row, void *data, size_t capacity, size_t *bytes);
+/* Refuses, changing nothing, what is damaged or of another model. */
+STRAND_API strand_status strand_session_load(strand_session *session, int64_t row, const void *data, size_t bytes);
 /* The text of the last failure of the session; "" when there was none. */
 STRAND_API const char *strand_session_error(const strand_session *session);
 

@@ -31,9 +31,9 @@ static int32_t node_index(const strand_plan *p, const step *st) {
 
 static void describe_moved(const strand_session *s, const step *st, strand_step_info *info) {
     const graph_tensor *t = &s->plan->model->graph.tensors[s->plan->schedule.instances[st->to].tensor];
-    info->kind = st->kind == STEP_COPY ? "copy" : "input";
+    info->kind = st->kind == STEP_INPUT ? "input" : "copy";
     info->name = t->name ? t->name : "";
-    info->backend = st->kind == STEP_COPY ? s->plan->place.devices[st->device]->name : "";
+    info->backend = st->kind == STEP_INPUT ? "" : s->plan->place.devices[st->device]->name;
 }
 
 static void describe_computed(const strand_session *s, const step *st, double part, strand_step_info *info) {
@@ -59,7 +59,7 @@ void trace_step(strand_session *s, const step *st, const trace_tile *tile, doubl
                              .kept = st->phase == PROLOGUE,
                              .begin = begin - s->began,
                              .seconds = trace_now() - begin};
-    if (st->kind == STEP_INPUT || st->kind == STEP_COPY)
+    if (st->kind == STEP_INPUT || st->kind == STEP_COPY || st->kind == STEP_STATE)
         describe_moved(s, st, &info);
     else
         describe_computed(s, st, tile->part, &info);

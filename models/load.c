@@ -176,7 +176,7 @@ static strand_status build(strand_model *m, const model_config *c, const char *w
     if (!m->used) return error_set(e, STRAND_ERR_MEMORY, "out of memory while loading");
     error inner = {0};
     if (check_settings(f, c, &inner) || f->build(m, c, &inner)) return error_set(e, inner.status, "%s: %.400s", what, inner.text);
-    if (m->graph.error.status) return error_set(e, m->graph.error.status, "%s: %.400s", what, m->graph.error.text);
+    if (graph_check(&m->graph)) return error_set(e, m->graph.error.status, "%s: %.400s", what, m->graph.error.text);
     name_precision(m);
     return STRAND_OK;
 }

@@ -140,6 +140,7 @@ static int run_equal(batch_runner *runner, slot *s, const batch_item *items, con
         for (int64_t t = 0; t < length; t++) runner->ids[i * length + t] = items[order[i]].ids[t];
     strand_tensor in = {"input_ids", STRAND_I64, 2, {n, length}, runner->ids, (uint64_t)(n * length) * sizeof *runner->ids};
     strand_tensor out = {.name = runner->output};
+    strand_session_reset(s->session, -1); /* each window is a sequence of its own */
     const strand_status status = strand_session_run(s->session, &in, 1, &out, 1);
     if (status == STRAND_ERR_NUMERIC && n > 1) { /* one by one, to name the record */
         for (int64_t i = 0; i < n; i++)

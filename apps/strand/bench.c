@@ -96,6 +96,7 @@ static int by_value(const void *a, const void *b) {
 
 static int run_once(bench_row *row, double *seconds) {
     const double begin = now();
+    strand_session_reset(row->session, -1);
     const strand_status status = strand_session_run(row->session, row->inputs.tensors, row->inputs.n, NULL, 0);
     *seconds = now() - begin;
     if (status == STRAND_OK) return 0;

@@ -27,6 +27,7 @@ struct weights {
     int64_t n_metadata;
     weights **shards; /* in the order of their file names */
     int64_t n_shards;
+    _Atomic int hashed; /* 1: sha256 is being filled in, 2: it is there */
     char sha256[SHA256_HEX];
 };
 

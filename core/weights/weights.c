@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -328,11 +329,18 @@ uint64_t weights_mapped_bytes(const weights *w) {
 }
 
 const char *weights_sha256(weights *w) {
-    if (w->sha256[0]) return w->sha256;
+    if (atomic_load(&w->hashed) == 2) return w->sha256;
+    char text[SHA256_HEX];
     sha256 s;
     sha256_init(&s);
     sha256_update(&s, w->data, (size_t)w->size);
     for (int64_t i = 0; i < w->n_shards; i++) sha256_update(&s, w->shards[i]->data, (size_t)w->shards[i]->size);
-    sha256_final_hex(&s, w->sha256);
+    sha256_final_hex(&s, text);
+    int before = 0; /* of threads that come together each computes it, and one keeps it */
+    if (atomic_compare_exchange_strong(&w->hashed, &before, 1)) {
+        memcpy(w->sha256, text, sizeof text);
+        atomic_store(&w->hashed, 2);
+    }
+    while (atomic_load(&w->hashed) != 2) continue;
     return w->sha256;
 }

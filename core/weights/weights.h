@@ -41,7 +41,7 @@ const char *weights_metadata(const weights *w, const char *key);
 const char *weights_format(const weights *w); /* "safetensors", "pytorch-zip", "pytorch-legacy", "sharded safetensors" ... */
 const char *weights_path(const weights *w);   /* of the weights file that was chosen (of the index, for shards) */
 uint64_t weights_mapped_bytes(const weights *w);
-/* SHA-256 over the file (over all shards in the order of their names), 64 hex digits. Computed at the first call; not thread-safe. */
+/* SHA-256 over the file (over all shards in the order of their names), 64 hex digits. Computed at the first call. */
 const char *weights_sha256(weights *w);
 
 #endif
