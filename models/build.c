@@ -371,12 +371,20 @@ tensor_id build_gated_mlp(builder *b, const build_glu *n, tensor_id x, int64_t d
 /* ---- states ---- */
 
 tensor_id build_state(builder *b, const char *name, int rank, const int64_t *dims) {
-    (void)b, (void)name, (void)rank, (void)dims;
-    return 0;
+    op_dim d[STRAND_PLUGIN_RANK] = {DIM_B};
+    if (build_failed(b)) return 0;
+    for (int i = 0; i < rank && i + 1 < STRAND_PLUGIN_RANK; i++) d[i + 1] = DIM(dims[i]);
+    return graph_state(b->g, build_name(b, name), STRAND_F32, rank + 1, d);
 }
 
 void build_state_next(builder *b, tensor_id state, tensor_id next) {
-    (void)b, (void)state, (void)next;
+    if (!build_failed(b)) graph_state_next(b->g, state, next);
+}
+
+/* Each state, as it is after the run, under its name. */
+static void offer_states(builder *b) {
+    for (tensor_id t = 1; t < b->g->n_tensors && !build_failed(b); t++)
+        if (b->g->tensors[t].kind == TENSOR_STATE && b->g->tensors[t].next) graph_output_on_request(b->g, b->g->tensors[t].name, b->g->tensors[t].next);
 }
 
 tensor_id build_short_conv(builder *b, const char *name, tensor_id x, int64_t channels, int64_t taps, uint32_t activation) {
@@ -413,6 +421,7 @@ void build_head(builder *b, const char *head, const char *tied, tensor_id hidden
     if (build_failed(b)) return;
     graph_output_add(b->g, "hidden", hidden);
     graph_output_add(b->g, "logits", logits);
+    offer_states(b);
 }
 
 /* ---- configuration ---- */

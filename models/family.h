@@ -21,6 +21,7 @@ typedef struct family {
 } family;
 
 extern const family family_hyenadna;
+extern const family family_llama;
 extern const family family_mamba;
 
 /* A given setting's text, or NULL. */

@@ -34,11 +34,15 @@ struct weights {
 strand_status safetensors_read(weights *w, error *e);
 strand_status pytorch_zip_read(weights *w, error *e);
 strand_status pytorch_legacy_read(weights *w, error *e);
+strand_status llama2c_read(weights *w, error *e);
 /* Reads the index in `index` (at w->path, in the open directory `dir`) and the shards beside it. */
 strand_status sharded_read(weights *w, int dir, const map *index, error *e);
 
 /* Does it begin like the pre-zip torch.save format? */
 bool pytorch_is_legacy(const uint8_t *data, uint64_t size);
+
+/* Is it a file of llama2.c, which has no mark but its size? */
+bool llama2c_is(const uint8_t *data, uint64_t size);
 
 /* Adds a tensor. Its name must live in w->arena. */
 strand_status weights_add(weights *w, const weights_tensor *tensor, error *e);

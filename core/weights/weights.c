@@ -136,7 +136,8 @@ static bool is_safetensors(const uint8_t *data, uint64_t size) {
 static reader recognise(const uint8_t *data, uint64_t size) {
     if (pytorch_is_legacy(data, size)) return pytorch_legacy_read;
     if (begins(data, size, "PK\3\4", 4) || begins(data, size, "PK\5\6", 4)) return pytorch_zip_read;
-    return is_safetensors(data, size) ? safetensors_read : NULL;
+    if (is_safetensors(data, size)) return safetensors_read;
+    return llama2c_is(data, size) ? llama2c_read : NULL;
 }
 
 static strand_status read_bytes(weights *w, error *e) {

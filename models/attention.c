@@ -1,0 +1,125 @@
+/* attention.c - see attention.h. Frequencies that are not plain powers of a base are computed here in double precision and become a
+ * constant of the graph: rope_scaling of Hugging Face's configs, as transformers' modeling_rope_utils defines it. */
+#include "attention.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#define MOST_CONTEXT ((int64_t)1 << 30)
+
+strand_status build_context(builder *b, int64_t longest) {
+    const char *given = config_given(b->config, "context");
+    char text[32];
+    int64_t most = longest ? longest : MOST_CONTEXT;
+    b->context = most < 4096 ? most : 4096;
+    if (given && (!config_parse_integer(given, &b->context) || b->context < 1 || b->context > most))
+        return error_set(b->e, STRAND_ERR_ARGUMENT, "setting context=%.40s is not a whole number from 1 to %lld", given, (long long)most);
+    snprintf(text, sizeof text, "%lld", (long long)b->context);
+    return config_record(b->m, "context", text, b->e);
+}
+
+static tensor_id rotate(builder *b, const char *name, const char *which, const build_attention *p, int64_t heads, tensor_id x) {
+    if (!p->rotary || build_failed(b)) return x;
+    strand_op_rotary r = {.heads = heads,
+                          .rotary = p->rotary,
+                          .interleaved = p->interleaved,
+                          .base = (float)p->base,
+                          .position_scale = p->position_scale ? (float)p->position_scale : 1.0f,
+                          .magnitude = p->magnitude ? (float)p->magnitude : 1.0f};
+    const char *label = graph_name(b->g, "%s.%s.rotary", build_name(b, name), which);
+    return graph_op(b->g, label, STRAND_OP_ROTARY, &r, (tensor_id[]){x, graph_positions(b->g), p->frequencies}, 3, NULL);
+}
+
+/* Writes the run's rows behind those of the runs before it. */
+static tensor_id cached(builder *b, const char *name, const char *which, int64_t channels, tensor_id x) {
+    strand_op_cache_write w = {0};
+    const char *label = graph_name(b->g, "%s.%s", build_name(b, name), which);
+    tensor_id cache = graph_state_cache(b->g, label, STRAND_F32, 3, (op_dim[]){DIM_B, DIM(b->context), DIM(channels)});
+    tensor_id next = graph_op(b->g, label, STRAND_OP_CACHE_WRITE, &w, (tensor_id[]){cache, x, graph_begin(b->g)}, 3, NULL);
+    graph_state_next(b->g, cache, next);
+    return next;
+}
+
+tensor_id build_attend(builder *b, const char *name, const build_attention *p, tensor_id q, tensor_id k, tensor_id v) {
+    q = rotate(b, name, "q", p, p->heads, q);
+    k = rotate(b, name, "k", p, p->kv_heads, k);
+    if (build_failed(b)) return 0;
+    k = cached(b, name, "k", p->kv_heads * p->width, k);
+    v = cached(b, name, "v", p->kv_heads * (p->value_width ? p->value_width : p->width), v);
+    strand_op_attention a = {.heads = p->heads,
+                             .kv_heads = p->kv_heads,
+                             .window = p->window,
+                             .sinks = p->sinks,
+                             .scale = (float)(p->scale ? p->scale : 1 / sqrt((double)p->width)),
+                             .softcap = (float)p->softcap,
+                             .causal = 1,
+                             .precision = b->precision};
+    return graph_op(b->g, build_name(b, name), STRAND_OP_ATTENTION, &a, (tensor_id[]){q, k, v, graph_end(b->g)}, 4, NULL);
+}
+
+/* ---- rope_scaling ---- */
+
+static double of(const json *o, const char *key, double fallback) {
+    return json_number(o, key, fallback);
+}
+
+/* Long waves are stretched by `factor`, short ones stay, those between are blended. */
+static double llama3(const json *s, double f, double factor, double longest) {
+    double low = of(s, "low_freq_factor", 1), high = of(s, "high_freq_factor", 4), old = of(s, "original_max_position_embeddings", longest);
+    double wave = 2 * M_PI / f;
+    if (wave < old / high) return f;
+    if (wave > old / low) return f / factor;
+    double smooth = (old / wave - low) / (high - low);
+    return (1 - smooth) * f / factor + smooth * f;
+}
+
+/* The element of a pair whose wave makes `turns` turns over the old context. */
+static double turning(double turns, int64_t rotary, double base, double old) {
+    return (double)rotary * log(old / (turns * 2 * M_PI)) / (2 * log(base));
+}
+
+static double yarn(const json *s, double f, int64_t i, int64_t rotary, double base, double factor, double longest) {
+    double old = of(s, "original_max_position_embeddings", longest);
+    double low = turning(of(s, "beta_fast", 32), rotary, base, old), high = turning(of(s, "beta_slow", 1), rotary, base, old);
+    if (json_bool(s, "truncate", true)) low = floor(low), high = ceil(high);
+    low = fmax(low, 0), high = fmin(high, (double)(rotary - 1));
+    if (low == high) high += 0.001;
+    double ramp = fmin(fmax(((double)i - low) / (high - low), 0), 1);
+    return f / factor * ramp + f * (1 - ramp);
+}
+
+static double yarn_magnitude(const json *s, double factor) {
+    double given = of(s, "attention_factor", 0), scale = of(s, "mscale", 0), all = of(s, "mscale_all_dim", 0);
+    if (given > 0) return given;
+    if (factor <= 1) return 1;
+    return scale > 0 && all > 0 ? (0.1 * scale * log(factor) + 1) / (0.1 * all * log(factor) + 1) : 0.1 * log(factor) + 1;
+}
+
+strand_status build_rope(builder *b, build_attention *p, double base, int64_t longest) {
+    float f[4096];
+    const json *root = b->config->root, *s = root ? json_get(root, "rope_scaling") : NULL;
+    if (!s || s->type != JSON_OBJECT) s = root ? json_get(root, "rope_parameters") : NULL;
+    if (s && s->type != JSON_OBJECT) s = NULL;
+    p->base = build_number(b, "rope_theta", of(s, "rope_theta", base), 1e-6, 1e30);
+    const char *type = json_text(s, "rope_type", json_text(s, "type", "default"));
+    double factor = of(s, "factor", 1);
+    if (build_failed(b) || !s || !strcmp(type, "default") || !strcmp(type, "dynamic")) return b->e->status;
+    if (!(factor >= 1e-3 && factor <= 1e6)) return build_refuse(b, "config.json: the factor of rope_scaling is %g", factor);
+    if (!strcmp(type, "linear")) {
+        p->position_scale = 1 / factor;
+        return STRAND_OK;
+    }
+    bool is_yarn = !strcmp(type, "yarn");
+    if (!is_yarn && strcmp(type, "llama3") != 0)
+        return build_refuse(b, "config.json: rope_scaling of type '%.40s' is not supported; default, linear, dynamic, llama3 and yarn are", type);
+    if (p->rotary < 2 || p->rotary > 8192) return build_refuse(b, "a head of %lld rotary elements is too wide", (long long)p->rotary);
+    for (int64_t i = 0; i < p->rotary / 2; i++) {
+        double plain = pow(p->base, -2.0 * (double)i / (double)p->rotary);
+        f[i] = (float)(is_yarn ? yarn(s, plain, i, p->rotary, p->base, factor, (double)longest) : llama3(s, plain, factor, (double)longest));
+        if (!isfinite(f[i])) return build_refuse(b, "config.json: rope_scaling gives no finite frequencies");
+    }
+    if (is_yarn) p->magnitude = yarn_magnitude(s, factor);
+    p->frequencies = build_constant(b, "rope_frequencies", 1, (int64_t[]){p->rotary / 2}, f);
+    return b->e->status;
+}
