@@ -23,6 +23,7 @@ typedef struct family {
 extern const family family_hyenadna;
 extern const family family_llama;
 extern const family family_mamba;
+extern const family family_spacetime;
 
 /* A given setting's text, or NULL. */
 const char *config_given(const model_config *c, const char *key);

@@ -9,7 +9,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static const family *const families[] = {&family_hyenadna, &family_mamba, &family_llama};
+static const family *const families[] = {
+    &family_hyenadna,
+    &family_mamba,
+    &family_llama,
+    &family_spacetime,
+};
 #define N_FAMILIES (sizeof families / sizeof families[0])
 
 #define CONFIG_MAX_BYTES ((off_t)4 << 20)

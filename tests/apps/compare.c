@@ -3,6 +3,7 @@
  *     compare column  FILE.tsv COLUMN EXPECTED.safetensors TENSOR TOLERANCE   '.' counts as 0.0
  *     compare tensors A.safetensors NAME_A B.safetensors NAME_B TOLERANCE     floats
  *     compare every   STEP A.safetensors NAME_A B.safetensors NAME_B TOLERANCE  [1, n, d]: rows 0, STEP, 2 STEP ... of A against B
+ *     compare prefix  A.safetensors NAME_A B.safetensors NAME_B TOLERANCE     the first elements of A against all of B
  *     compare adapt   IN.safetensors NAME OUT.safetensors                     that integer tensor alone, as input_ids
  *     compare rows    FILE.tsv FIRST_COLUMN A.safetensors NAME                exactly, rows of floats
  *     compare npy     A.npy B.safetensors NAME                                exactly, the data bytes
@@ -91,6 +92,19 @@ static int compare_tensors(char **v, int64_t step, double tolerance) {
     return worst <= tolerance ? 0 : fail(v[0], "differs by more than the tolerance");
 }
 
+static int compare_prefix(char **v, double tolerance) {
+    strand_tensor a, b;
+    double worst = 0;
+    if (floats_of(v[0], v[1], &a) || floats_of(v[2], v[3], &b)) return 1;
+    if (a.bytes < b.bytes || !b.bytes) return fail(v[1], "has fewer elements");
+    for (uint64_t i = 0; i < b.bytes / 4; i++) {
+        const double off = fabs((double)((const float *)a.data)[i] - ((const float *)b.data)[i]);
+        if (!(off <= worst)) worst = off;
+    }
+    printf("%s: worst difference %.3g\n", v[1], worst);
+    return worst <= tolerance ? 0 : fail(v[0], "differs by more than the tolerance");
+}
+
 static int compare_rows(const char *table, int first, const char *path, const char *name) {
     static char line[1 << 20], *columns[8192];
     strand_tensor want;
@@ -154,6 +168,7 @@ int main(int argc, char **argv) {
     if (strand_context_open(NULL, &ctx) != STRAND_OK) return fail("context", "cannot be opened");
     if (argc == 7 && !strcmp(argv[1], "column")) rc = compare_column(argv[2], atoi(argv[3]), argv[4], argv[5], atof(argv[6]));
     if (argc == 7 && !strcmp(argv[1], "tensors")) rc = compare_tensors(argv + 2, 1, atof(argv[6]));
+    if (argc == 7 && !strcmp(argv[1], "prefix")) rc = compare_prefix(argv + 2, atof(argv[6]));
     if (argc == 8 && !strcmp(argv[1], "every")) rc = compare_tensors(argv + 3, atoi(argv[2]), atof(argv[7]));
     if (argc == 5 && !strcmp(argv[1], "adapt")) rc = adapt(argv[2], argv[3], argv[4]);
     if (argc == 6 && !strcmp(argv[1], "rows")) rc = compare_rows(argv[2], atoi(argv[3]), argv[4], argv[5]);
