@@ -1,0 +1,219 @@
+/* test_text.c - language models: the published code's numbers, and the promise of states. For every case
+ *   whole      logits and hidden within the tolerance of the case's README
+ *   pieces     the same sequence in random pieces (the seed is printed), token by token after a reset
+ *   snapshot   saved, gone on, rolled back, and gone on again: the same bytes; the same from a fork in another row and session
+ *   greedy     16 tokens chosen one by one after the prompt: the published ids, and the logits that chose them
+ * Cases are those of tests/golden/text; the others of STRAND_SHARED are skipped, saying so, where that is not there. */
+#define _GNU_SOURCE
+#include "runs.h"
+
+#include <math.h>
+#include <sys/stat.h>
+#include <time.h>
+
+typedef struct text_case {
+    const char *folder;   /* below golden/ */
+    double relative, most; /* the README's: relative L2 and largest difference of the logits; 0: not judged */
+} text_case;
+
+static const text_case cases[] = {
+    {"text/mamba1/hf-d48-n3-l301", 3e-5, 6e-4},
+    {"text/mamba1/orig-d32-n2-l64", 2e-5, 3e-4},
+    {"text/llama/gqa-d48-n2-l65", 1e-5, 2e-4},
+    {"text/llama/gqa-d48-n3-l96-sharded-tied", 3e-5, 7e-4},
+};
+#define N_CASES (sizeof cases / sizeof cases[0])
+
+/* Pieces against the whole: relative L2 of the logits. Sums of another order differ in the last bits. */
+#define PIECES 1e-5
+
+static bool tensor_named(const strand_file *f, const char *name, strand_tensor *t) {
+    for (int64_t i = 0; i < strand_file_count(f); i++)
+        if (!strand_file_get(f, i, t) && !strcmp(t->name, name)) return true;
+    return false;
+}
+
+static double relative_l2(const float *a, const float *b, int64_t n) {
+    double d = 0, s = 0;
+    for (int64_t i = 0; i < n; i++) d += ((double)a[i] - b[i]) * ((double)a[i] - b[i]), s += (double)b[i] * b[i];
+    return sqrt(d / s);
+}
+
+/* One open case. */
+typedef struct text {
+    const text_case *c;
+    opened o;
+    strand_file *inputs, *expected;
+    strand_tensor ids;
+    int64_t batch, length, vocabulary;
+    float *whole; /* logits [batch, length, vocabulary] */
+} text;
+
+/* Columns [first, first + n) of the ids through `session`: their logits, in memory of the session. */
+static const float *run_columns(strand_session *session, const int64_t *ids, int64_t batch, int64_t stride, int64_t first, int64_t n, int64_t vocabulary) {
+    int64_t part[4096];
+    assert_true(batch * n <= 4096);
+    for (int64_t b = 0; b < batch; b++)
+        for (int64_t t = 0; t < n; t++) part[b * n + t] = ids[b * stride + first + t];
+    strand_tensor in = {"input_ids", STRAND_I64, 2, {batch, n}, part, (uint64_t)(batch * n) * sizeof *part}, out = {.name = "logits"};
+    if (strand_session_run(session, &in, 1, &out, 1)) fail_msg("run: %s", strand_session_error(session));
+    assert_int_equal(out.dims[0], batch);
+    assert_int_equal(out.dims[1], n);
+    assert_int_equal(out.dims[2], vocabulary);
+    return out.data;
+}
+
+static void place(float *all, const float *part, const text *t, int64_t first, int64_t n) {
+    for (int64_t b = 0; b < t->batch; b++)
+        memcpy(all + (b * t->length + first) * t->vocabulary, part + b * n * t->vocabulary, (size_t)(n * t->vocabulary) * sizeof(float));
+}
+
+static void judge(const text *t, const char *what, const float *have, const char *name, double relative, double most) {
+    strand_tensor want;
+    if (!tensor_named(t->expected, name, &want)) fail_msg("%s: no %s", t->c->folder, name);
+    int64_t n = (int64_t)(want.bytes / sizeof(float));
+    double r = relative_l2(have, want.data, n), m = largest_difference(have, want.data, (size_t)n);
+    assert_true(largest_magnitude(want.data, (size_t)n) > 0.1);
+    if ((relative > 0 && !(r <= relative)) || !(m <= most))
+        fail_msg("%s, %s: %s differs by %.3g (relative L2; %.0e allowed) and %.3g (%.0e)", t->c->folder, what, name, r, relative, m, most);
+    print_message("  %-44s %-8s %-8s relative L2 %.1e, largest %.1e\n", t->c->folder, what, name, r, m);
+}
+
+static void judge_whole(text *t) {
+    strand_tensor shape;
+    t->whole = run_output(&t->o, t->ids.data, t->batch, t->length, "logits", &shape);
+    t->vocabulary = shape.dims[2];
+    judge(t, "whole", t->whole, "logits", t->c->relative, t->c->most);
+    strand_session_reset(t->o.session, -1);
+    float *hidden = run_output(&t->o, t->ids.data, t->batch, t->length, "hidden", &shape);
+    judge(t, "whole", hidden, "hidden", t->c->relative, t->c->most);
+    free(hidden);
+}
+
+/* most: the longest piece; 1: token by token. */
+static void judge_pieces(text *t, randoms *r, int64_t most) {
+    float *all = malloc((size_t)(t->batch * t->length * t->vocabulary) * sizeof *all);
+    assert_non_null(all);
+    assert_int_equal(strand_session_reset(t->o.session, -1), STRAND_OK);
+    for (int64_t at = 0, n; at < t->length; at += n) {
+        n = most == 1 ? 1 : 1 + random_below(r, most);
+        if (n > t->length - at) n = t->length - at;
+        assert_int_equal(strand_session_position(t->o.session, 0), at);
+        place(all, run_columns(t->o.session, t->ids.data, t->batch, t->length, at, n, t->vocabulary), t, at, n);
+    }
+    double d = relative_l2(all, t->whole, t->batch * t->length * t->vocabulary);
+    if (!(d <= PIECES)) fail_msg("%s in pieces of at most %d: differs from the whole by %.3g", t->c->folder, (int)most, d);
+    judge(t, most == 1 ? "steps" : "pieces", all, "logits", t->c->relative, t->c->most);
+    free(all);
+}
+
+/* The last columns, from `at` on, have these bytes again after a roll-back, in another row and in another session. */
+static void judge_snapshot(text *t, randoms *r) {
+    int64_t at = 1 + random_below(r, t->length - 2), n = t->length - at, row = t->batch - 1;
+    size_t bytes = 0, floats = (size_t)(n * t->vocabulary);
+    strand_session *s = t->o.session, *other;
+    float *first = malloc(floats * sizeof *first);
+    assert_int_equal(strand_session_reset(s, -1), STRAND_OK);
+    run_columns(s, t->ids.data, t->batch, t->length, 0, at, t->vocabulary);
+    assert_int_equal(strand_session_save(s, row, NULL, 0, &bytes), STRAND_OK);
+    void *saved = malloc(bytes);
+    assert_non_null(saved);
+    assert_int_equal(strand_session_save(s, row, saved, bytes, &bytes), STRAND_OK);
+    memcpy(first, run_columns(s, t->ids.data, t->batch, t->length, at, n, t->vocabulary) + (size_t)row * floats, floats * sizeof *first);
+    const int64_t *ids = (const int64_t *)t->ids.data + row * t->length;
+    for (int way = 0; way < 2; way++) { /* rolled back in row 0; forked into a session of its own */
+        if (way) assert_ok(t->o.context, strand_session_open(t->o.plan, NULL, &other));
+        strand_session *into = way ? other : s;
+        assert_int_equal(strand_session_load(into, 0, saved, bytes), STRAND_OK);
+        assert_int_equal(strand_session_position(into, 0), at);
+        assert_memory_equal(run_columns(into, ids, 1, t->length, at, n, t->vocabulary), first, floats * sizeof *first);
+        if (way) strand_session_close(other);
+    }
+    free(saved);
+    free(first);
+}
+
+static int64_t largest(const float *x, int64_t n) {
+    int64_t at = 0;
+    for (int64_t i = 1; i < n; i++)
+        if (x[i] > x[at]) at = i;
+    return at;
+}
+
+static void judge_greedy(text *t) {
+    strand_tensor ids, logits;
+    if (!tensor_named(t->expected, "greedy_ids", &ids)) return;
+    assert_true(tensor_named(t->expected, "greedy_logits", &logits));
+    int64_t n = ids.dims[1], next[16];
+    const int64_t *want = ids.data;
+    assert_int_equal(strand_session_reset(t->o.session, -1), STRAND_OK);
+    const float *x = run_columns(t->o.session, t->ids.data, t->batch, t->length, 0, t->length, t->vocabulary) + (t->length - 1) * t->vocabulary;
+    int64_t step = t->length * t->vocabulary;
+    for (int64_t i = 0; i < n; i++) {
+        for (int64_t b = 0; b < t->batch; b++) {
+            next[b] = largest(x + b * step, t->vocabulary);
+            if (next[b] != want[b * n + i]) fail_msg("%s: greedy token %d is %d, not %d", t->c->folder, (int)i, (int)next[b], (int)want[b * n + i]);
+            double d = largest_difference(x + b * step, (const float *)logits.data + (b * n + i) * t->vocabulary, (size_t)t->vocabulary);
+            if (!(d <= t->c->most)) fail_msg("%s: the logits of greedy token %d differ by %.3g", t->c->folder, (int)i, d);
+        }
+        x = run_columns(t->o.session, next, t->batch, 1, 0, 1, t->vocabulary);
+        step = t->vocabulary;
+    }
+}
+
+static bool folder_of(const text_case *c, char path[512]) {
+    struct stat st;
+    snprintf(path, 512, "%s", source_path("tests/golden/%s", c->folder));
+    if (!stat(path, &st)) return true;
+    const char *root = shared_path("golden");
+    if (root) snprintf(path, 512, "%s/%s", root, c->folder);
+    return root && !stat(path, &st);
+}
+
+static bool run_case(strand_context *context, const text_case *c, randoms *r) {
+    char path[512], file[600];
+    text t = {.c = c};
+    if (!folder_of(c, path)) return false;
+    snprintf(file, sizeof file, "%s/input.safetensors", path);
+    assert_ok(context, strand_file_open(context, file, &t.inputs));
+    snprintf(file, sizeof file, "%s/expected.safetensors", path);
+    assert_ok(context, strand_file_open(context, file, &t.expected));
+    assert_true(tensor_named(t.inputs, "input_ids", &t.ids));
+    t.batch = t.ids.dims[0];
+    t.length = t.ids.dims[1];
+    run_how how = {.backends = "cpu"};
+    t.o = open_all(context, path, &how, t.batch, t.length);
+    judge_whole(&t);
+    judge_pieces(&t, r, 40);
+    judge_pieces(&t, r, 5);
+    judge_pieces(&t, r, 1);
+    judge_snapshot(&t, r);
+    judge_greedy(&t);
+    free(t.whole);
+    strand_file_close(t.inputs);
+    strand_file_close(t.expected);
+    close_all(&t.o);
+    return true;
+}
+
+static void every_case(void **state) {
+    (void)state;
+    const char *only = getenv("STRAND_TEST_CASE"); /* part of a folder's name: that one alone */
+    randoms r = {random_seed("text", (uint64_t)time(NULL))};
+    int n = 0;
+    strand_context *c = open_context(&(open_with){.threads = 2});
+    for (size_t i = 0; i < N_CASES; i++) {
+        if (only && !strstr(cases[i].folder, only)) continue;
+        if (run_case(c, &cases[i], &r))
+            n++;
+        else
+            print_message("  %s: not here (STRAND_SHARED); skipped\n", cases[i].folder);
+    }
+    strand_context_close(c);
+    assert_true(n > 0);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(every_case)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
