@@ -267,6 +267,15 @@ tensor_id build_flat(builder *b, const char *name, int64_t n) {
     return build_f32(b, name, 1, &n, true);
 }
 
+tensor_id build_flat_part(builder *b, const char *name, int64_t all, int64_t first, int64_t n) {
+    const weights_tensor *w = checked(b, name, "", 1, &all, true);
+    return w ? to_f32(b, leaf(b, w, name, "", first, 1, &n)) : 0;
+}
+
+tensor_id build_channels(builder *b, const char *name, int64_t n) {
+    return build_f32(b, name, 3, (int64_t[]){1, 1, n}, true);
+}
+
 tensor_id build_part(builder *b, const char *name, int64_t all, int64_t first, int64_t n) {
     return part_of(b, name, "", all, first, n);
 }
@@ -363,6 +372,21 @@ tensor_id build_slice(builder *b, const char *name, tensor_id x, int64_t begin, 
     return build_failed(b) ? 0 : graph_op(b->g, build_name(b, name), STRAND_OP_SLICE, &p, &x, 1, NULL);
 }
 
+tensor_id build_reshape(builder *b, const char *name, tensor_id x, int rank, const op_dim *dims) {
+    op_shape hint = {.dtype = STRAND_F32, .rank = rank};
+    if (build_failed(b)) return 0;
+    memcpy(hint.dims, dims, (size_t)rank * sizeof *dims);
+    return graph_op(b->g, build_name(b, name), STRAND_OP_RESHAPE, NULL, &x, 1, &hint);
+}
+
+tensor_id build_split_heads(builder *b, const char *name, tensor_id x, int64_t heads, int64_t width) {
+    return build_reshape(b, name, x, 4, (op_dim[]){DIM_B, DIM_L, DIM(heads), DIM(width)});
+}
+
+tensor_id build_join_heads(builder *b, const char *name, tensor_id x, int64_t channels) {
+    return build_reshape(b, name, x, 3, (op_dim[]){DIM_B, DIM_L, DIM(channels)});
+}
+
 tensor_id build_gated_mlp(builder *b, const build_glu *n, tensor_id x, int64_t d, int64_t inner) {
     tensor_id gate = build_linear(b, n->gate, x, inner, d, STRAND_UNARY_IDENTITY), up = build_linear(b, n->up, x, inner, d, STRAND_UNARY_IDENTITY);
     return build_linear(b, n->down, build_gate(b, n->up, n->activation, gate, up), d, inner, STRAND_UNARY_IDENTITY);
@@ -385,6 +409,21 @@ void build_state_next(builder *b, tensor_id state, tensor_id next) {
 static void offer_states(builder *b) {
     for (tensor_id t = 1; t < b->g->n_tensors && !build_failed(b); t++)
         if (b->g->tensors[t].kind == TENSOR_STATE && b->g->tensors[t].next) graph_output_on_request(b->g, b->g->tensors[t].name, b->g->tensors[t].next);
+}
+
+build_shift build_shift_begin(builder *b, const char *name, tensor_id x, int64_t channels) {
+    return (build_shift){.x = x, .state = build_state(b, name, 1, &channels)};
+}
+
+tensor_id build_shift_mix(builder *b, const char *name, build_shift *s, tensor_id mix, uint32_t form) {
+    strand_op_token_shift p = {.form = form};
+    if (build_failed(b)) return 0;
+    /* The last one's second output is taken: those of the others are the same, and nobody's. */
+    return graph_op2(b->g, build_name(b, name), STRAND_OP_TOKEN_SHIFT, &p, (tensor_id[]){s->x, mix, s->state}, 3, NULL, &s->next);
+}
+
+void build_shift_end(builder *b, build_shift *s) {
+    build_state_next(b, s->state, s->next);
 }
 
 tensor_id build_short_conv(builder *b, const char *name, tensor_id x, int64_t channels, int64_t taps, uint32_t activation) {

@@ -55,6 +55,8 @@ tensor_id build_f32(builder *b, const char *name, int rank, const int64_t *dims,
 tensor_id build_vector(builder *b, const char *name, int64_t n);
 tensor_id build_flat(builder *b, const char *name, int64_t n);
 tensor_id build_part(builder *b, const char *name, int64_t all, int64_t first, int64_t n);
+tensor_id build_flat_part(builder *b, const char *name, int64_t all, int64_t first, int64_t n);
+tensor_id build_channels(builder *b, const char *name, int64_t n); /* as build_flat, but [1, 1, n]: to be combined with [B, L, n] */
 tensor_id build_vector_if(builder *b, const char *name, int64_t n); /* 0 where the file has none */
 /* Numbers of the family's own, F32. `data` is copied. */
 tensor_id build_constant(builder *b, const char *name, int rank, const int64_t *dims, const float *data);
@@ -83,6 +85,11 @@ tensor_id build_layer_norm(builder *b, const char *name, tensor_id x, int64_t d,
 tensor_id build_norm(builder *b, const char *name, const strand_op_norm *p, tensor_id x, tensor_id weight, tensor_id bias);
 /* [begin, begin + count) of the last axis */
 tensor_id build_slice(builder *b, const char *name, tensor_id x, int64_t begin, int64_t count);
+/* The same elements in another shape; extents as in graph.h. */
+tensor_id build_reshape(builder *b, const char *name, tensor_id x, int rank, const op_dim *dims);
+/* [B, L, heads width] -> [B, L, heads, width], and back */
+tensor_id build_split_heads(builder *b, const char *name, tensor_id x, int64_t heads, int64_t width);
+tensor_id build_join_heads(builder *b, const char *name, tensor_id x, int64_t channels);
 /* w2(act(w1 x) * (w3 x)), all by canonical names; inner x d matrices, without or with biases. */
 typedef struct build_glu {
     const char *gate, *up, *down;
@@ -95,6 +102,14 @@ tensor_id build_gated_mlp(builder *b, const build_glu *names, tensor_id x, int64
 /* [batch, dims...] F32, zeros at the start; also offered as an output of that name, as it is after the run. */
 tensor_id build_state(builder *b, const char *name, int rank, const int64_t *dims);
 void build_state_next(builder *b, tensor_id state, tensor_id next);
+/* x [B, L, channels] with each token's mixed with the one's before it: x + (before - x) mix. The last x is a state NAME, which all shifts
+ * of one x share: begin one, shift as often as needed, end it. */
+typedef struct build_shift {
+    tensor_id x, state, next;
+} build_shift;
+build_shift build_shift_begin(builder *b, const char *name, tensor_id x, int64_t channels);
+tensor_id build_shift_mix(builder *b, const char *name, build_shift *s, tensor_id mix, uint32_t form);
+void build_shift_end(builder *b, build_shift *s);
 /* y of SHORT_CONV over tokens: x [B, L, channels], NAME.weight [channels, taps], NAME.bias if it is there; the last taps - 1 inputs are
  * a state. */
 tensor_id build_short_conv(builder *b, const char *name, tensor_id x, int64_t channels, int64_t taps, uint32_t activation);

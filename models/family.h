@@ -24,6 +24,7 @@ extern const family family_hyenadna;
 extern const family family_llama;
 extern const family family_mamba;
 extern const family family_spacetime;
+extern const family family_rwkv7;
 
 /* A given setting's text, or NULL. */
 const char *config_given(const model_config *c, const char *key);

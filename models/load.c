@@ -14,6 +14,7 @@ static const family *const families[] = {
     &family_mamba,
     &family_llama,
     &family_spacetime,
+    &family_rwkv7,
 };
 #define N_FAMILIES (sizeof families / sizeof families[0])
 
