@@ -180,7 +180,7 @@ STRAND_API strand_status strand_refused_get(const strand_context *context, int32
 
 /* ---- tensor files ---------------------------------------------------------------------------------------------------- */
 
-/* Opens a weights file of any known format (safetensors, PyTorch zip or legacy pickle, sharded index.json, or a directory
+/* Opens a weights file of any known format (safetensors, GGUF, PyTorch zip or legacy pickle, sharded index.json, or a directory
  * that holds one), memory-mapped. Pickles are read as data: no code in them is ever run. */
 STRAND_API strand_status strand_file_open(strand_context *context, const char *path, strand_file **file);
 STRAND_API void strand_file_close(strand_file *file);

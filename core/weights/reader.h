@@ -25,6 +25,8 @@ struct weights {
     const void **by_name; /* weights_tensor pointers in the order of their names */
     weights_text *metadata;
     int64_t n_metadata;
+    const void **gguf; /* gguf_value pointers in the order of their keys; see gguf.h */
+    int64_t n_gguf;
     weights **shards; /* in the order of their file names */
     int64_t n_shards;
     _Atomic int hashed; /* 1: sha256 is being filled in, 2: it is there */
@@ -32,6 +34,7 @@ struct weights {
 };
 
 strand_status safetensors_read(weights *w, error *e);
+strand_status gguf_read(weights *w, error *e);
 strand_status pytorch_zip_read(weights *w, error *e);
 strand_status pytorch_legacy_read(weights *w, error *e);
 strand_status llama2c_read(weights *w, error *e);

@@ -91,8 +91,6 @@ static bool begins(const uint8_t *data, uint64_t size, const char *magic, size_t
 
 /* A file of a kind that is known and not read here: what it is and what helps, or NULL. */
 static const char *foreign(const uint8_t *data, uint64_t size) {
-    if (begins(data, size, "GGUF", 4))
-        return "a GGUF file, which is not supported yet by this version; give safetensors or PyTorch weights";
     if (begins(data, size, "\x1f\x8b", 2))
         return "compressed with gzip; unpack it first (gunzip, or tar xzf) and give the weights file";
     if (begins(data, size, "BZh", 3) ||
@@ -136,6 +134,8 @@ static bool is_safetensors(const uint8_t *data, uint64_t size) {
 static reader recognise(const uint8_t *data, uint64_t size) {
     if (pytorch_is_legacy(data, size)) return pytorch_legacy_read;
     if (begins(data, size, "PK\3\4", 4) || begins(data, size, "PK\5\6", 4)) return pytorch_zip_read;
+    /* As a safetensors header's length these bytes, with a version behind them, would be above its limit. */
+    if (begins(data, size, "GGUF", 4) && (size < 8 || read_u32(data + 4))) return gguf_read;
     if (is_safetensors(data, size)) return safetensors_read;
     return llama2c_is(data, size) ? llama2c_read : NULL;
 }
@@ -146,7 +146,7 @@ static strand_status read_bytes(weights *w, error *e) {
         const char *what = foreign(w->data, w->size);
         if (what) return error_set(e, STRAND_ERR_UNSUPPORTED, "%s: %s", w->path, what);
         return error_set(e, STRAND_ERR_FORMAT,
-                         "%s: not a weights file of a known format (safetensors, PyTorch zip or legacy, *.index.json)",
+                         "%s: not a weights file of a known format (safetensors, GGUF, PyTorch zip or legacy, *.index.json)",
                          w->path);
     }
     strand_status status = read(w, e);

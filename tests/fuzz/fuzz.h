@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "dtype.h"
 #include "weights/reader.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -41,15 +42,15 @@ static inline void fuzz_free(void *user, void *block, size_t size) {
 }
 
 static inline void fuzz_check(const weights *w) {
-    static const size_t sizes[] = {0, 4, 2, 2, 8, 1, 1, 2, 2, 4, 4, 8, 8, 1};
     volatile uint8_t sum = 0;
     for (int64_t i = 0; i < weights_count(w); i++) {
         const weights_tensor *t = weights_at(w, i);
         uint64_t elements, bytes;
-        FUZZ_REQUIRE(t->dtype >= STRAND_F32 && t->dtype <= STRAND_BOOL);
+        FUZZ_REQUIRE((t->dtype >= STRAND_F32 && t->dtype <= STRAND_BOOL) || dtype_quantised(t->dtype));
         FUZZ_REQUIRE(t->rank >= 0 && t->rank <= STRAND_MAX_RANK);
-        FUZZ_REQUIRE(shape_bytes(t->dims, t->rank, sizes[t->dtype], &elements, &bytes) && bytes == t->bytes);
-        FUZZ_REQUIRE(t->data && (uintptr_t)t->data % sizes[t->dtype] == 0);
+        FUZZ_REQUIRE(shape_bytes(t->dims, t->rank, 1, &elements, &bytes));
+        FUZZ_REQUIRE(dtype_bytes(t->dtype, elements, &bytes) && bytes == t->bytes);
+        FUZZ_REQUIRE(t->data && (uintptr_t)t->data % (dtype_quantised(t->dtype) ? 2 : dtype_block_of(t->dtype).bytes) == 0);
         FUZZ_REQUIRE(weights_find(w, t->name) == t);
         for (uint64_t j = 0; j < t->bytes; j++) sum = (uint8_t)(sum + ((const uint8_t *)t->data)[j]);
     }

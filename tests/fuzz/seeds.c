@@ -61,6 +61,25 @@ static void safetensors_seeds(void) {
     }
 }
 
+static void gguf_seeds(void) {
+    buffer b = {0}, bare = {0};
+    put_small_gguf(&b);
+    put_text(&bare, "\2\10");
+    put_bytes(&bare, b.data + 24, b.size - 24); /* without the header: the target adds it */
+    save_buffer("gguf", "small", &b);
+    save_buffer("gguf", "bare", &bare);
+    put_gguf(&b, 1, 1);
+    put_gguf_key(&b, "general.alignment", 4);
+    put_int(&b, 1, 4);
+    put_gguf_tensor(&b, "t", 2, (const uint64_t[]){256, 2}, 14, 0);
+    put_fill(&b, 1, 420);
+    save_buffer("gguf", "q6-k", &b);
+    put_gguf(&b, 1, 0);
+    put_gguf_tensor(&b, "t", 2, (const uint64_t[]){1ull << 32, 1ull << 32}, 0, 0);
+    put_fill(&b, 0, 64);
+    save_buffer("gguf", "overflow", &b);
+}
+
 static void pytorch_seeds(void) {
     buffer b = {0}, pickle = {0};
     put_small_zip(&b);
@@ -127,6 +146,7 @@ int main(int argc, char **argv) {
     root = argv[1];
     json_seeds();
     safetensors_seeds();
+    gguf_seeds();
     pytorch_seeds();
     index_seeds();
     return 0;

@@ -120,8 +120,8 @@ static void test_foreign_files(void **state) {
         strand_status status;
         const char *says;
     } rows[] = {
-        {"GGUF\3\0\0\0\0\0\0\0", 12, STRAND_ERR_UNSUPPORTED, "GGUF file, which is not supported yet by this version"},
-        {"GGUF\3\0\0\0{}", 10, STRAND_ERR_UNSUPPORTED, "GGUF"},
+        {"GGUF\3\0\0\0\0\0\0\0", 12, STRAND_ERR_FORMAT, "the file ends at byte 12, inside its header"},
+        {"GGUF\3\0\0\0{}", 10, STRAND_ERR_FORMAT, "cut short"},
         {"\x1f\x8b\x08\0\0\0\0\0{}", 10, STRAND_ERR_UNSUPPORTED, "gzip; unpack it first"},
         {"BZh91AY&SY", 10, STRAND_ERR_UNSUPPORTED, "unpack it first"},
         {"\xfd"

@@ -48,6 +48,70 @@ void put_safetensors(buffer *b, const char *header, size_t bytes) {
     for (size_t i = 0; i < bytes; i++) put_int(b, i, 1);
 }
 
+/* ---- GGUF ------------------------------------------------------------------------------------------------------------ */
+
+void put_gguf(buffer *b, uint64_t tensors, uint64_t values) {
+    put_text(b, "GGUF");
+    put_int(b, 3, 4);
+    put_int(b, tensors, 8);
+    put_int(b, values, 8);
+}
+
+void put_gguf_string(buffer *b, const char *text) {
+    put_int(b, strlen(text), 8);
+    put_text(b, text);
+}
+
+void put_gguf_key(buffer *b, const char *key, uint32_t type) {
+    put_gguf_string(b, key);
+    put_int(b, type, 4);
+}
+
+void put_gguf_tensor(buffer *b, const char *name, int axes, const uint64_t *dims, uint32_t type, uint64_t offset) {
+    put_gguf_string(b, name);
+    put_int(b, (uint64_t)axes, 4);
+    for (int i = 0; i < axes; i++) put_int(b, dims[i], 8);
+    put_int(b, type, 4);
+    put_int(b, offset, 8);
+}
+
+void put_padding(buffer *b, size_t align) {
+    while (b->size % align) put_int(b, 0, 1);
+}
+
+void put_small_gguf(buffer *b) {
+    put_gguf(b, 2, 8);
+    put_gguf_key(b, "general.architecture", 8);
+    put_gguf_string(b, "llama");
+    put_gguf_key(b, "general.alignment", 4);
+    put_int(b, 64, 4);
+    put_gguf_key(b, "n", 10);
+    put_int(b, 1ull << 40, 8);
+    put_gguf_key(b, "minus", 5);
+    put_int(b, 0xfffffffe, 4);
+    put_gguf_key(b, "eps", 6);
+    put_int(b, 0x3f000000, 4);
+    put_gguf_key(b, "yes", 7);
+    put_int(b, 1, 1);
+    put_gguf_key(b, "tokens", 9);
+    put_int(b, 8, 4);
+    put_int(b, 3, 8);
+    put_gguf_string(b, "a");
+    put_gguf_string(b, "");
+    put_gguf_string(b, "\xff");
+    put_gguf_key(b, "scores", 9);
+    put_int(b, 6, 4);
+    put_int(b, 2, 8);
+    put_int(b, 0x3f800000, 4);
+    put_int(b, 0xbf800000, 4);
+    put_gguf_tensor(b, "q", 2, (const uint64_t[]){32, 2}, 8, 64);
+    put_gguf_tensor(b, "a", 2, (const uint64_t[]){3, 2}, 0, 0);
+    put_padding(b, 64);
+    for (int i = 0; i < 24; i++) put_int(b, (uint64_t)i, 1);
+    put_padding(b, 64);
+    for (int i = 0; i < 68; i++) put_int(b, (uint64_t)i, 1);
+}
+
 /* ---- ZIP ------------------------------------------------------------------------------------------------------------- */
 
 uint32_t crc_of(const void *data, size_t size) {

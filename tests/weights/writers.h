@@ -26,6 +26,20 @@ void buffer_free(buffer *b);
 /* A safetensors file: the header's length, the header, `bytes` bytes 0, 1, 2 ... */
 void put_safetensors(buffer *b, const char *header, size_t bytes);
 
+/* ---- GGUF ------------------------------------------------------------------------------------------------------------ */
+
+/* "GGUF", version 3 and the two counts. */
+void put_gguf(buffer *b, uint64_t tensors, uint64_t values);
+void put_gguf_string(buffer *b, const char *text);
+/* A key and its type; the value follows. */
+void put_gguf_key(buffer *b, const char *key, uint32_t type);
+/* A tensor's record; dims fastest first. */
+void put_gguf_tensor(buffer *b, const char *name, int axes, const uint64_t *dims, uint32_t type, uint64_t offset);
+/* Zeros up to a multiple of `align`. */
+void put_padding(buffer *b, size_t align);
+/* Two tensors (a F32 [2, 3], q Q8_0 [2, 32]) and one value of every kind. */
+void put_small_gguf(buffer *b);
+
 /* ---- ZIP ------------------------------------------------------------------------------------------------------------- */
 
 #define ZIP_DESCRIPTOR 1u /* sizes and checksum behind the data, as PyTorch writes it */
