@@ -250,6 +250,11 @@ tensor_id build_rows(builder *b, const char *name, int64_t all, int64_t first, i
     return rows_of(b, name, "", all, first, rows, columns);
 }
 
+tensor_id build_rows_flat(builder *b, const char *name, int64_t all, int64_t first, int64_t rows, int64_t columns) {
+    const weights_tensor *w = checked(b, name, "", 2, (int64_t[]){all, columns}, true);
+    return w ? leaf(b, w, name, "", first * columns, 2, (int64_t[]){rows, columns}) : 0;
+}
+
 tensor_id build_matrix(builder *b, const char *name, int64_t rows, int64_t columns) {
     return rows_of(b, name, "", rows, 0, rows, columns);
 }
@@ -284,15 +289,20 @@ tensor_id build_vector_if(builder *b, const char *name, int64_t n) {
     return build_has(b, name) ? build_vector(b, name, n) : 0;
 }
 
-tensor_id build_constant(builder *b, const char *name, int rank, const int64_t *dims, const float *data) {
-    int64_t n = count(rank, dims);
-    op_dim d[STRAND_MAX_RANK];
+/* A copy in the model's arena, or NULL. */
+static float *keep(builder *b, const float *data, int64_t n) {
     float *copy = build_failed(b) || n < 1 ? NULL : ARENA_ARRAY(b->g->arena, float, (size_t)n);
-    if (!copy) {
-        if (!build_failed(b)) error_set(b->e, STRAND_ERR_MEMORY, "out of memory while loading");
-        return 0;
-    }
-    memcpy(copy, data, (size_t)n * sizeof *copy);
+    if (copy)
+        memcpy(copy, data, (size_t)n * sizeof *copy);
+    else if (!build_failed(b))
+        error_set(b->e, STRAND_ERR_MEMORY, "out of memory while loading");
+    return copy;
+}
+
+tensor_id build_constant(builder *b, const char *name, int rank, const int64_t *dims, const float *data) {
+    op_dim d[STRAND_MAX_RANK];
+    const float *copy = keep(b, data, count(rank, dims));
+    if (!copy) return 0;
     for (int i = 0; i < rank; i++) d[i] = DIM(dims[i]);
     return graph_weight(b->g, build_name(b, name), STRAND_F32, rank, d, copy);
 }

@@ -50,6 +50,8 @@ int64_t build_count_layers(builder *b, const char *name);
 tensor_id build_matrix(builder *b, const char *name, int64_t rows, int64_t columns);
 /* Rows [first, first + rows) of an [all, columns] matrix. */
 tensor_id build_rows(builder *b, const char *name, int64_t all, int64_t first, int64_t rows, int64_t columns);
+/* The same of a tensor of any shape with as many elements. */
+tensor_id build_rows_flat(builder *b, const char *name, int64_t all, int64_t first, int64_t rows, int64_t columns);
 /* In F32 whatever the file's type. `flat`: any shape with as many elements. */
 tensor_id build_f32(builder *b, const char *name, int rank, const int64_t *dims, bool flat);
 tensor_id build_vector(builder *b, const char *name, int64_t n);

@@ -25,6 +25,9 @@ extern const family family_llama;
 extern const family family_mamba;
 extern const family family_spacetime;
 extern const family family_rwkv7;
+extern const family family_rwkv6;
+extern const family family_rwkv5;
+extern const family family_rwkv4;
 
 /* A given setting's text, or NULL. */
 const char *config_given(const model_config *c, const char *key);

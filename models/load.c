@@ -15,6 +15,9 @@ static const family *const families[] = {
     &family_llama,
     &family_spacetime,
     &family_rwkv7,
+    &family_rwkv6,
+    &family_rwkv5,
+    &family_rwkv4,
 };
 #define N_FAMILIES (sizeof families / sizeof families[0])
 

@@ -49,7 +49,7 @@ strand_status rwkv_configure(builder *b, rwkv *p) {
     p->inner = build_extent(b, "blocks.*.ffn.key.weight", 0);
     p->eps = build_number(b, "layer_norm_epsilon", build_number(b, "norm_eps", 1e-5, 0, 1), 0, 1);
     p->head_eps = 64e-5;
-    p->transposed = !strcmp(format, "rwkv.cpp") || !strcmp(format, "GGUF");
+    p->transposed = !strcmp(format, "rwkv.cpp") || !strcmp(format, "gguf");
     if (p->layers < 1 || p->d < 1 || p->vocabulary < 1 || p->attention < 1 || p->inner < 1)
         return build_refuse(b, "emb.weight, blocks.0.att.key.weight or blocks.0.ffn.key.weight is missing or has no usable shape");
     build_lengths(b, 0);

@@ -38,6 +38,7 @@ strand_status gguf_read(weights *w, error *e);
 strand_status pytorch_zip_read(weights *w, error *e);
 strand_status pytorch_legacy_read(weights *w, error *e);
 strand_status llama2c_read(weights *w, error *e);
+strand_status rwkvcpp_read(weights *w, error *e);
 /* Reads the index in `index` (at w->path, in the open directory `dir`) and the shards beside it. */
 strand_status sharded_read(weights *w, int dir, const map *index, error *e);
 

@@ -107,7 +107,7 @@ static const char *foreign(const uint8_t *data, uint64_t size) {
     if (begins(data, size, "\x93NUMPY", 6)) return "a NumPy array, which is not supported; convert it to safetensors";
     if (begins(data, size, "version https://git-lfs", 23))
         return "a Git LFS pointer and not the file itself; fetch it with git lfs pull";
-    if (begins(data, size, "lmgg", 4) || begins(data, size, "fmgg", 4) || begins(data, size, "tjgg", 4)) {
+    if (begins(data, size, "lmgg", 4) || begins(data, size, "tjgg", 4)) {
         return "a ggml file, which is not supported; give safetensors or PyTorch weights";
     }
     if (size >= 2 && data[0] == 0x80 && data[1] >= 2 && data[1] <= 5) {
@@ -136,6 +136,7 @@ static reader recognise(const uint8_t *data, uint64_t size) {
     if (begins(data, size, "PK\3\4", 4) || begins(data, size, "PK\5\6", 4)) return pytorch_zip_read;
     /* As a safetensors header's length these bytes, with a version behind them, would be above its limit. */
     if (begins(data, size, "GGUF", 4) && (size < 8 || read_u32(data + 4))) return gguf_read;
+    if (begins(data, size, "fmgg", 4)) return rwkvcpp_read;
     if (is_safetensors(data, size)) return safetensors_read;
     return llama2c_is(data, size) ? llama2c_read : NULL;
 }
