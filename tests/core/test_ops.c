@@ -216,7 +216,7 @@ static void tile(const registry_device *d, const example *x, int axis, const op_
 
 static int prove(const registry_device *d, example *x, randoms *r) {
     const op_row *row = op_find(x->op);
-    op_shape shapes[STRAND_PLUGIN_MAX_INPUTS] = {{0}}, out = shape_of(&x->out);
+    op_shape shapes[STRAND_PLUGIN_MAX_INPUTS] = {{0}}, outs[STRAND_PLUGIN_MAX_OUTPUTS] = {shape_of(&x->out)}, *out = &outs[0];
     strand_plugin_tensor in[STRAND_PLUGIN_MAX_INPUTS] = {{0}}, whole;
     error e = {0};
     int axes = 0;
@@ -226,16 +226,16 @@ static int prove(const registry_device *d, example *x, randoms *r) {
             fill(r, &x->in[k]);
             in[k] = view(&x->in[k], &x->in[k], -1, 0);
         }
-    if (row->shape(shapes, x->n, x->params, &out, &e)) fail_msg("%s: %s", x->name, e.text);
-    assert_int_equal(out.rank, x->out.rank);
-    for (int i = 0; i < out.rank; i++) assert_int_equal(out.dims[i].size, x->out.dims[i]);
+    if (row->shape(shapes, x->n, x->params, outs, &e)) fail_msg("%s: %s", x->name, e.text);
+    assert_int_equal(out->rank, x->out.rank);
+    for (int i = 0; i < out->rank; i++) assert_int_equal(out->dims[i].size, x->out.dims[i]);
     x->out.data = malloc(bytes_of(&x->out));
     whole = view(&x->out, &x->out, -1, 0);
     launch(d, x, in, &whole);
     for (int axis = 0; axis < x->out.rank; axis++) {
         op_axis_rule rules[STRAND_PLUGIN_MAX_INPUTS];
         int64_t n = x->out.dims[axis];
-        if (!row->axis_rule(shapes, x->n, &out, x->params, axis, rules)) continue;
+        if (!row->axis_rule(shapes, x->n, out, x->params, axis, rules)) continue;
         axes++;
         for (int round = 0; round < 6; round++) {
             int64_t i = round ? random_below(r, n) : 0, j = round == 1 ? n : i + 1 + random_below(r, n - i);

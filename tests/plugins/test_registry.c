@@ -268,7 +268,12 @@ static void without_a_backend(void **state) {
 static void the_best_of_one_name_stays(void **state) {
     (void)state;
     int32_t score = INT32_MAX;
-    for (uint32_t mask = 0; mask <= 3; mask += mask ? 1 : 2) {
+    bool all = true; /* else with everything hidden nothing would be left */
+#if defined(__x86_64__)
+    all = access(build_path("backends/cpu/strand-cpu-x86-64.so"), F_OK) == 0;
+#endif
+    if (!all) print_message("the baseline is not built (cpu_variants): no instruction set is hidden\n");
+    for (uint32_t mask = 0; mask <= (all ? 3 : 0); mask += mask ? 1 : 2) {
         strand_context *c = open_context(&(open_with){.cpu_mask = mask});
         strand_backend_info info = {0};
         int cpus = 0;
