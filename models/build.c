@@ -436,20 +436,22 @@ void build_shift_end(builder *b, build_shift *s) {
     build_state_next(b, s->state, s->next);
 }
 
-tensor_id build_short_conv(builder *b, const char *name, tensor_id x, int64_t channels, int64_t taps, uint32_t activation) {
-    char weight[NAME_BYTES], state_name[NAME_BYTES];
+tensor_id build_short_conv_rows(builder *b, const char *name, const char *label, tensor_id x, int64_t all, int64_t first, int64_t n, int64_t taps,
+                                uint32_t activation) {
+    char state_name[NAME_BYTES];
     strand_op_short_conv p = {STRAND_SHORT_CONV_TOKEN_MAJOR, activation};
-    if (!spell(weight, sizeof weight, "", "", name) || strlen(weight) + 8 > sizeof weight) return 0;
-    memcpy(state_name, weight, strlen(weight) + 1);
-    strcat(weight, ".weight");
-    strcat(state_name, ".state");
-    tensor_id w = build_f32(b, weight, 2, (int64_t[]){channels, taps}, false);
-    tensor_id bias = find(b, name, ".bias") ? part_of(b, name, ".bias", channels, 0, channels) : 0, next;
-    tensor_id state = taps > 1 ? build_state(b, state_name, 2, (int64_t[]){taps - 1, channels}) : 0;
+    tensor_id w = to_f32(b, rows_of(b, name, ".weight", all, first, n, taps)), next;
+    tensor_id bias = find(b, name, ".bias") ? part_of(b, name, ".bias", all, first, n) : 0;
+    full_name(b, label, ".state", state_name);
+    tensor_id state = taps > 1 ? build_state(b, state_name, 2, (int64_t[]){taps - 1, n}) : 0;
     if (build_failed(b)) return 0;
-    tensor_id y = graph_op2(b->g, build_name(b, name), STRAND_OP_SHORT_CONV, &p, (tensor_id[]){x, w, bias, state}, 4, NULL, &next);
+    tensor_id y = graph_op2(b->g, build_name(b, label), STRAND_OP_SHORT_CONV, &p, (tensor_id[]){x, w, bias, state}, 4, NULL, &next);
     if (taps > 1) build_state_next(b, state, next);
     return y;
+}
+
+tensor_id build_short_conv(builder *b, const char *name, tensor_id x, int64_t channels, int64_t taps, uint32_t activation) {
+    return build_short_conv_rows(b, name, name, x, channels, 0, channels, taps, activation);
 }
 
 /* ---- the ends ---- */

@@ -115,6 +115,9 @@ void build_shift_end(builder *b, build_shift *s);
 /* y of SHORT_CONV over tokens: x [B, L, channels], NAME.weight [channels, taps], NAME.bias if it is there; the last taps - 1 inputs are
  * a state. */
 tensor_id build_short_conv(builder *b, const char *name, tensor_id x, int64_t channels, int64_t taps, uint32_t activation);
+/* The same with channels [first, first + n) of `all`; LABEL names the node, and its state LABEL.state. */
+tensor_id build_short_conv_rows(builder *b, const char *name, const char *label, tensor_id x, int64_t all, int64_t first, int64_t n, int64_t taps,
+                                uint32_t activation);
 
 /* ---- the ends of a language model ---- */
 

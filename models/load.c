@@ -18,6 +18,7 @@ static const family *const families[] = {
     &family_rwkv6,
     &family_rwkv5,
     &family_rwkv4,
+    &family_mamba2,
 };
 #define N_FAMILIES (sizeof families / sizeof families[0])
 

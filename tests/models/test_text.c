@@ -23,6 +23,8 @@ static const text_case cases[] = {
     {"text/llama/gqa-d48-n3-l96-sharded-tied", 3e-5, 7e-4},
     {"text/rwkv7/pth-d48-n2-l130", 1e-5, 2e-4},
     {"text/rwkv6/pth-d48-n2-l101", 1e-5, 2e-4},
+    {"text/mamba2/hf-d48-n2-l101", 1e-5, 2e-4},
+    {"text/mamba2/orig-d64-n2-l101-g2", 1e-5, 3e-4},
 };
 #define N_CASES (sizeof cases / sizeof cases[0])
 
