@@ -29,6 +29,9 @@ extern const family family_rwkv6;
 extern const family family_rwkv5;
 extern const family family_rwkv4;
 extern const family family_mamba2;
+extern const family family_gpt_neox;
+extern const family family_gpt2;
+extern const family family_retnet;
 
 /* A given setting's text, or NULL. */
 const char *config_given(const model_config *c, const char *key);
