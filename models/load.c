@@ -22,6 +22,8 @@ static const family *const families[] = {
     &family_gpt_neox,
     &family_gpt2,
     &family_retnet,
+    &family_griffin,
+    &family_based,
 };
 #define N_FAMILIES (sizeof families / sizeof families[0])
 
