@@ -504,20 +504,6 @@ double build_number(builder *b, const char *key, double fallback, double low, do
     return n;
 }
 
-uint32_t build_activation(builder *b, const char *name) {
-    static const struct {
-        const char *name;
-        uint32_t kind;
-    } known[] = {{"gelu", STRAND_UNARY_GELU},           {"gelu_new", STRAND_UNARY_GELU_TANH}, {"gelu_pytorch_tanh", STRAND_UNARY_GELU_TANH},
-                 {"gelu_fast", STRAND_UNARY_GELU_TANH}, {"gelu_approx", STRAND_UNARY_GELU_TANH}, {"silu", STRAND_UNARY_SILU},
-                 {"swish", STRAND_UNARY_SILU},          {"relu", STRAND_UNARY_RELU},          {"quick_gelu", STRAND_UNARY_QUICK_GELU},
-                 {"tanh", STRAND_UNARY_TANH},           {"sqrelu", STRAND_UNARY_SQUARED_RELU}};
-    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
-        if (!strcmp(name, known[i].name)) return known[i].kind;
-    build_refuse(b, "config.json: the activation '%.40s' is not supported", name);
-    return STRAND_UNARY_IDENTITY;
-}
-
 void build_lengths(builder *b, int64_t longest) {
     b->m->max_length = longest ? longest : (int64_t)1 << 31;
     b->m->window = longest && longest < 2048 ? longest : 2048;

@@ -133,8 +133,6 @@ int64_t build_int(builder *b, const char *key, int64_t fallback, int64_t low, in
 double build_number(builder *b, const char *key, double fallback, double low, double high);
 /* The same of any object. */
 int64_t build_int_of(builder *b, const json *object, const char *key, int64_t fallback, int64_t low, int64_t high);
-/* A Hugging Face name of an activation ("gelu_new") as STRAND_UNARY_...; refuses others. */
-uint32_t build_activation(builder *b, const char *name);
 /* A line for a shape or a setting that the family cannot take. */
 strand_status build_refuse(builder *b, const char *format, ...);
 /* The settings that all of these families have: precision. */

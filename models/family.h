@@ -29,11 +29,6 @@ extern const family family_rwkv6;
 extern const family family_rwkv5;
 extern const family family_rwkv4;
 extern const family family_mamba2;
-extern const family family_gpt_neox;
-extern const family family_gpt2;
-extern const family family_retnet;
-extern const family family_griffin;
-extern const family family_based;
 
 /* A given setting's text, or NULL. */
 const char *config_given(const model_config *c, const char *key);

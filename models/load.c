@@ -19,11 +19,6 @@ static const family *const families[] = {
     &family_rwkv5,
     &family_rwkv4,
     &family_mamba2,
-    &family_gpt_neox,
-    &family_gpt2,
-    &family_retnet,
-    &family_griffin,
-    &family_based,
 };
 #define N_FAMILIES (sizeof families / sizeof families[0])
 

@@ -219,5 +219,9 @@ strand_status spacetime_configure(spacetime *s) {
     pass_on(s, "scaler_std", NULL);
     pass_on(s, "columns", "column");
     pass_on(s, "freq", NULL);
+    pass_on(s, "season", NULL);
+    pass_on(s, "unit", NULL);
+    pass_on(s, "validation_rows", NULL);
+    pass_on(s, "test_rows", NULL);
     return b->e->status;
 }

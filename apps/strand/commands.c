@@ -10,7 +10,7 @@
 
 static const option_row common_rows[] = {
     {'m', "model", OPTION_FILE, "MODEL", AT(model), 0,
-     "Weights: a file, a directory that holds them, or the name of a built-in model (hyenadna-tiny-strand, the default)."},
+     "Weights: a file, a directory that holds them, or the name of a built-in model. Default: hyenadna-tiny-strand, of forecast spacetime-etth1-strand."},
     {0, "config", OPTION_FILE, "FILE", AT(config), 0, "Take this config.json instead of the one beside the weights."},
     {0, "set", OPTION_LIST, "KEY=VALUE", AT(settings), 0,
      "Override one setting of the model, for example shift=0.0; may be given several times."},
@@ -136,6 +136,52 @@ static const option_row generate_rows[] = {
     {0, "no-version", OPTION_FLAG, NULL, AT(no_version), 0, "Names only in the FASTA headers."},
     ROWS_END};
 
+static const option_row forecast_rows[] = {
+    {'o', "output", OPTION_FILE, "FILE", AT(output), 0,
+     "Write to FILE, which appears when it is complete; the default '-' is the standard output."},
+    {'f', "format", OPTION_CHOICE, "auto|csv|tsv|jsonl|npy", AT(forecast_format), 0,
+     "auto, the default, goes by the name of the output: .tsv, .jsonl, .npy, anything else is csv."},
+    {'H', "horizon", OPTION_INT, "N", AT(horizon), 1,
+     "Samples to forecast; default: as many as the model was trained for. It can roll out more, and says so."},
+    {0, "id", OPTION_TEXT, "COLUMN", AT(id_column), 0, "Column that names the series; looked for: unique_id, item_id, series_id, id."},
+    {0, "time", OPTION_TEXT, "COLUMN", AT(time_column), 0, "Column of times; looked for: ds, date, datetime, timestamp, time, t."},
+    {'t', "target", OPTION_TEXT, "COLUMNS", AT(target), 0,
+     "Columns of values, ',' between them. Default: those that the model was trained on, if the table has them; else y or value; else all "
+     "that are left, each a series of its own."},
+    {0, "freq", OPTION_TEXT, "FREQ", AT(frequency), 0,
+     "Steps between samples: 15min, 1h, D, W, M, Q, Y, B (business days), or a number where times are counted; default: what most samples "
+     "have."},
+    {0, "any-frequency", OPTION_FLAG, NULL, AT(any_frequency), 0, "Forecast data of another frequency than the model was trained on too."},
+    {0, "missing", OPTION_CHOICE, "error|ffill|linear|zero", AT(missing), 0,
+     "Missing values and holes in time: error, the default, names the first; ffill repeats the value before, linear goes straight to the "
+     "next one, zero takes 0."},
+    {0, "decimal", OPTION_CHOICE, "auto|point|comma", AT(decimal), 0,
+     "Decimal sign; auto, the default, reads a comma as one where semicolons separate the columns."},
+    {0, "until", OPTION_TEXT, "TIME", AT(until), 0, "Leave out samples after TIME."},
+    {0, "scale", OPTION_CHOICE, "model|series|none", AT(scale), 0,
+     "Scale values before the model, and back after it: model, the default, by the mean and deviation of its training data; series by those "
+     "of each series' history."},
+    {0, "level", OPTION_TEXT, "LIST", AT(levels), 0, "Bands to give, percent, ',' between them; default 90."},
+    {0, "windows", OPTION_INT, "N", AT(windows), 0,
+     "Most past windows of each series that its bands are made of; default 100, 0 gives no bands."},
+    {0, "cv-windows", OPTION_INT, "N", AT(cv_windows), 1,
+     "Back-test instead: forecast N past windows, the last ending with the series. The table of errors goes to the standard output, the rows "
+     "to -o if that is given."},
+    {0, "step", OPTION_INT, "S", AT(step), 1, "Samples from one window of a back-test to the next; default: the horizon."},
+    {0, "season", OPTION_INT, "N", AT(season), 1, "Samples in a season, for seasonal-naive and MASE; default: a day of hours, a week of days and so on."},
+    {0, "split", OPTION_CHOICE, "none|validation|test", AT(split), 0,
+     "Back-test over all windows of that part of the data that the model was made with, errors in its scaled units: the figures of its card."},
+    {'p', "plot", OPTION_FILE, "FILE.svg", AT(plot), 0, "Draw history, forecast and bands of the first 12 series too."},
+    {0, "unit", OPTION_TEXT, "TEXT", AT(unit), 0, "Unit of the values, for the plot."},
+    {0, "follow", OPTION_FLAG, NULL, AT(follow), 0,
+     "Read a stream that grows and give a forecast after every sample, from the moment a window is full: that of the last window, the same "
+     "as without --follow. A file is waited on as tail -f does."},
+    {0, "expanding", OPTION_FLAG, NULL, AT(expanding), 0,
+     "With --follow: carry the model's state from sample to sample instead. The model then sees all samples since the start, not a window; "
+     "the first window fixes its transform."},
+    {0, "batch", OPTION_INT, "N", AT(batch), 0, "Windows that run together; 0, the default, chooses. Results do not depend on it."},
+    ROWS_END};
+
 static const option_row run_rows[] = {
     {'i', "input", OPTION_FILE, "FILE", AT(input), 0, "Named input tensors, safetensors or PyTorch (required)."},
     {'o', "output", OPTION_FILE, "FILE", AT(output), 0, "Where the results go, safetensors (required)."},
@@ -187,6 +233,10 @@ static void generate_defaults(options *settings) {
     settings->count = 100;
     settings->temperature = 1.0;
     settings->top_k = 4;
+}
+
+static void forecast_defaults(options *settings) {
+    settings->windows = 100;
 }
 
 static void bench_defaults(options *settings) {
@@ -286,6 +336,24 @@ const command command_table[] = {
      0,
      generate_defaults,
      run_dna_generate},
+    {"forecast",
+     "[IN.csv]",
+     "forecast time series, with bands",
+     "Reads a table of samples (CSV or TSV, plain or gzip; '-' or nothing: standard input), forecasts each series by the last window of it, "
+     "and writes a row a future sample: unique_id, ds, the forecast, and the ends of a band. Two layouts: long, with the columns unique_id, "
+     "ds, y (without ids: one series); wide, with a column of times and a column a variable. Times are ISO 8601 with or without zone, seconds "
+     "(9 to 11 digits) or milliseconds since 1970, or whole numbers.\n\n"
+     "The default model, spacetime-etth1-strand, reads 336 hourly samples and forecasts 720. Data of another frequency than the model's are "
+     "refused. The band is conformal: half its width at each step is the quantile of the absolute errors that the model made at that step on "
+     "past windows of the same series. Series with too few of them get none.\n\n"
+     "A back-test (--cv-windows, --split) prints mean squared and absolute error, MASE, sMAPE and the band's coverage beside naive, "
+     "seasonal-naive, drift and the mean of the window. Rows have a cutoff, the time of the last sample that was known, and the truth y.\n\n"
+     "A series that is shorter than the model's window is named and left out; the exit code is then 3.\n\n",
+     {forecast_rows, common_rows},
+     0,
+     1,
+     forecast_defaults,
+     run_forecast},
     {"run",
      "MODEL -i IN.safetensors -o OUT.safetensors",
      "run any model on named tensors",

@@ -173,7 +173,7 @@ static int bash_completion(void) {
         puts("\";;");
     }
     puts("        *) words=\"--version --help\";;\n        esac\n    elif [[ $COMP_CWORD == 1 ]]; then\n        words=\"dna "
-         "run inspect "
+         "forecast run inspect "
          "backends plan bench merge help\"\n    elif [[ $COMP_CWORD == 2 && $cmd == dna ]]; then");
     fputs("        words=\"", stdout);
     for (const command *cmd = command_table; cmd->name; cmd++)

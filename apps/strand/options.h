@@ -28,6 +28,10 @@ enum { MASK_UPPER, MASK_N, MASK_KEEP };                                         
 enum { SOFTMAX_ACGT, SOFTMAX_ALL };                                               /* --softmax */
 enum { VARIANT_AUTO, VARIANT_VCF, VARIANT_VCF_GZ, VARIANT_BCF, VARIANT_BCF_RAW }; /* dna variants -O */
 
+enum { SCALE_MODEL, SCALE_SERIES, SCALE_NONE };                                   /* forecast --scale */
+enum { FORECAST_AUTO, FORECAST_CSV, FORECAST_TSV, FORECAST_JSONL, FORECAST_NPY }; /* forecast -f */
+enum { SPLIT_NONE, SPLIT_VALIDATION, SPLIT_TEST };                                /* forecast --split */
+
 struct command;
 
 typedef struct options {
@@ -64,6 +68,11 @@ typedef struct options {
     const char *input, *outputs;
     int64_t length;
     int32_t tsv, devices;
+
+    /* forecast */
+    const char *id_column, *time_column, *target, *frequency, *until, *levels, *plot, *unit;
+    int64_t horizon, windows, cv_windows, step, season;
+    int32_t missing, decimal, scale, split, forecast_format, any_frequency, follow, expanding;
 
     /* bench */
     const char *lengths, *thread_list;

@@ -144,6 +144,15 @@ output *output_open(const char *path) {
     return out;
 }
 
+output *output_to(FILE *stream, const char *name) {
+    output *out = calloc(1, sizeof *out);
+    if (!out) return complain("out of memory"), NULL;
+    out->to_stdout = 1; /* flushed at the end and not closed */
+    out->stream = stream;
+    out->name = name;
+    return out;
+}
+
 int output_seekable(const output *out) {
     return out->seekable;
 }
@@ -168,6 +177,12 @@ int output_printf(output *out, const char *format, ...) {
     const int n = vfprintf(out->stream, format, list);
     va_end(list);
     return n < 0 ? failed(out) : 0;
+}
+
+int output_flush(output *out) {
+    if (out->failed) return -1;
+    errno = 0;
+    return fflush(out->stream) ? failed(out) : 0;
 }
 
 int output_rewrite(output *out, int64_t at, const void *data, size_t bytes) {

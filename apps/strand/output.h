@@ -16,6 +16,8 @@ typedef struct output output;
 
 /* NULL or "-" is the standard output. NULL on failure, after a message. */
 output *output_open(const char *path);
+/* On a stream that stays open, which messages call `name`. */
+output *output_to(FILE *stream, const char *name);
 /* Nonzero when the output is a file that can be written at any place. */
 int output_seekable(const output *out);
 /* These return 0, or -1 when this or an earlier write failed. */
@@ -23,6 +25,8 @@ int output_write(output *out, const void *data, size_t bytes);
 int output_printf(output *out, const char *format, ...) PRINTF_LIKE(2, 3);
 /* Writes over what is at byte `at`, then goes back to the end. */
 int output_rewrite(output *out, int64_t at, const void *data, size_t bytes);
+/* What was written goes out now. 0 or -1. */
+int output_flush(output *out);
 /* keep: checks that all has arrived and lets the file appear. Otherwise the file is dropped. Frees `out`; NULL is allowed. */
 int output_close(output *out, int keep);
 

@@ -25,10 +25,6 @@ static const text_case cases[] = {
     {"text/rwkv6/pth-d48-n2-l101", 1e-5, 2e-4},
     {"text/mamba2/hf-d48-n2-l101", 1e-5, 2e-4},
     {"text/mamba2/orig-d64-n2-l101-g2", 1e-5, 3e-4},
-    {"text/gpt_neox/parallel-d48-n2-l90-buffers", 1e-5, 2e-4},
-    {"text/retnet/fla-d48-n2-l110", 1e-5, 2e-4},
-    {"text/griffin/hf-d48-n3-l90-w32", 1e-5, 3e-4},
-    {"text/based/d32-n3-l96", 1e-5, 2e-4},
 };
 #define N_CASES (sizeof cases / sizeof cases[0])
 
