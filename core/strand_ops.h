@@ -96,14 +96,17 @@ enum {
     STRAND_OP_WKV4 = 43,                 /* k, v [B, L, C], w, u [C], state? [B, 3, C] -> y [B, L, C], state (RWKV-4) */
     STRAND_OP_TOKEN_SHIFT = 44,          /* x [B, L, C], mix? [C], state? [B, C] -> [B, L, C], state [B, C] */
     /* graphs */
-    STRAND_OP_KNN_ADJACENCY = 45,     /* x [B, N, F] -> [B, N, N] */
+    STRAND_OP_KNN_ADJACENCY = 45,     /* x [B, N, F] or [B, N, T, F] -> [B, N, N] */
     STRAND_OP_SOFTMAX_ADJACENCY = 46, /* q, k [B, N, d] -> [B, N, N] */
     STRAND_OP_PRUNE_ADJACENCY = 47,   /* a [B, N, N] -> [B, N, N] */
     STRAND_OP_GRAPH_SUPPORTS = 48,    /* a [B, N, N] -> [B, M, N, N], the matrices of a diffusion */
     STRAND_OP_DIFFUSION = 49,         /* x [..., N, F], supports [M, N, N] or [B, M, N, N] -> [..., N, F (1 + M steps)] */
     STRAND_OP_SPMM = 50,              /* row_ptr [N + 1] I32, col [E] I32, values? [E], x [..., M, F] -> [..., N, F] (CSR) */
     STRAND_OP_SEGMENT_REDUCE = 51,    /* x [..., E, F], index [E] I32/I64 -> [..., n, F] */
-    STRAND_OP_GINE = 52               /* x [B, N, F], adjacency [B, N, N], w, b [F] -> [B, N, F] */
+    STRAND_OP_GINE = 52,              /* x [B, N, F], adjacency [B, N, N], w, b [F] -> [B, N, F] */
+    STRAND_OP_GRAPH_GRU = 53          /* gates [B, L, N, 2H], candidate [B, L, N, H] (input parts with bias), supports [M, N, N] or
+                                         [B, M, N, N], w_gates [H (1 + M steps), 2H], w_candidate [H (1 + M steps), H],
+                                         state? [B, N, H] -> [B, L, N, H], state (DCGRU) */
 };
 
 /* f of UNARY, and activations. Stable numbers. alpha and beta are parameters of the node. */
@@ -258,7 +261,7 @@ typedef struct strand_op_softmax {
 /* Over `axis` of x (negative: from the last). window 0: the whole axis, which then vanishes, or stays with extent 1 (`keep`).
  * window w > 0: windows of w one after another; the axis, of fixed extent, has then extent / w (what does not fill a window is
  * left out). lengths (axis 1, window 0 only): only the first lengths[b] >= 1 indices count. ARGMAX gives I64, the first of equals; NaN is
- * larger than everything. */
+ * larger than everything. FINAL: the element at the last index that counts. */
 enum {
     STRAND_AXIS_SUM = 0,
     STRAND_AXIS_MEAN = 1,
@@ -268,7 +271,8 @@ enum {
     STRAND_AXIS_L2 = 5, /* sqrt(sum x^2) */
     STRAND_AXIS_LOG_SUM_EXP = 6,
     STRAND_AXIS_ARGMAX = 7,
-    STRAND_AXIS_LAST = 7
+    STRAND_AXIS_FINAL = 8,
+    STRAND_AXIS_LAST = 8
 };
 typedef struct strand_op_reduce_axis {
     uint32_t kind;
@@ -516,7 +520,7 @@ typedef struct strand_op_token_shift {
 
 /* ---- graphs ---------------------------------------------------------------------------------------------------------------------- */
 
-/* w[i, j] = x[i].x[j] / (|x[i]| |x[j]|) (a zero row: 0), with ABSOLUTE |w|; of it each row keeps the k largest, the smaller j first of
+/* w[i, j] = x[i].x[j] / (|x[i]| |x[j]|) over all axes after the nodes' (a zero row: 0), with ABSOLUTE |w|; of it each row keeps the k largest, the smaller j first of
  * equals. Itself is one of the k, or with NOT_SELF kept besides them. CLAMP: then max(w, 0); SYMMETRIC: then (w + w^T)/2;
  * UNIT_DIAGONAL: w[i, i] = 1 at last. Neighbours are chosen by double-precision similarities. */
 #define STRAND_KNN_NOT_SELF 1u
@@ -582,6 +586,15 @@ typedef struct strand_op_gine {
     float eps;
     uint32_t reserved;
 } strand_op_gine;
+
+/* A GRU whose products are diffusions over the graph: with d(x) [N, H (1 + M steps)] = DIFFUSION of x [N, H] by `steps` and `flags`,
+ * r | u = sigmoid(gates + d(h) w_gates), c = tanh(candidate + d(r h) w_candidate), h <- u h + (1 - u) c. Li et al., arXiv 1707.01926;
+ * the weights as published checkpoints hold them (their last rows: those before belong to the input). */
+typedef struct strand_op_graph_gru {
+    int64_t steps;
+    uint32_t flags; /* STRAND_DIFFUSION_... */
+    uint32_t reserved;
+} strand_op_graph_gru;
 
 #ifdef __cplusplus
 }

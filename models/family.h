@@ -29,6 +29,7 @@ extern const family family_rwkv6;
 extern const family family_rwkv5;
 extern const family family_rwkv4;
 extern const family family_mamba2;
+extern const family family_dcrnn;
 
 /* A given setting's text, or NULL. */
 const char *config_given(const model_config *c, const char *key);

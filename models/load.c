@@ -19,6 +19,7 @@ static const family *const families[] = {
     &family_rwkv5,
     &family_rwkv4,
     &family_mamba2,
+    &family_dcrnn,
 };
 #define N_FAMILIES (sizeof families / sizeof families[0])
 

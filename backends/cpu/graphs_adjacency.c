@@ -18,6 +18,7 @@ typedef struct job {
     const strand_plugin_node *node;
     const void *params;
     int64_t n, width, pitch, each; /* nodes, features, n in whole vectors, floats of working memory a worker */
+    int64_t runs, run_stride;      /* the features of a node are `runs` times `width` */
     float *work;
 } job;
 
@@ -75,23 +76,25 @@ CPU_INLINE vd multiply_add(vd a, vd b, vd c) {
 }
 
 /* dots[r][c] = x[r].y[c] of ROWS by ROWS rows. Each is the same chain, whichever place in the square it has. */
-static void dots_of(const float *const x[ROWS], const float *const y[ROWS], int64_t n, double dots[ROWS][ROWS]) {
+static void dots_of(const job *j, const float *const x[ROWS], const float *const y[ROWS], double dots[ROWS][ROWS]) {
     vd sum[ROWS][ROWS];
+    int64_t n = j->width;
 #pragma GCC unroll 4
     for (int r = 0; r < ROWS; r++)
 #pragma GCC unroll 4
         for (int c = 0; c < ROWS; c++) sum[r][c] = vd_set(0);
-    for (int64_t at = 0; at < n; at += HALF) {
-        vd left[ROWS];
+    for (int64_t run = 0; run < j->runs * j->run_stride; run += j->run_stride)
+        for (int64_t at = 0; at < n; at += HALF) {
+            vd left[ROWS];
 #pragma GCC unroll 4
-        for (int r = 0; r < ROWS; r++) left[r] = load_half(x[r] + at, n - at);
+            for (int r = 0; r < ROWS; r++) left[r] = load_half(x[r] + run + at, n - at);
 #pragma GCC unroll 4
-        for (int c = 0; c < ROWS; c++) {
-            vd right = load_half(y[c] + at, n - at);
+            for (int c = 0; c < ROWS; c++) {
+                vd right = load_half(y[c] + run + at, n - at);
 #pragma GCC unroll 4
-            for (int r = 0; r < ROWS; r++) sum[r][c] = multiply_add(left[r], right, sum[r][c]);
+                for (int r = 0; r < ROWS; r++) sum[r][c] = multiply_add(left[r], right, sum[r][c]);
+            }
         }
-    }
 #pragma GCC unroll 4
     for (int r = 0; r < ROWS; r++)
 #pragma GCC unroll 4
@@ -125,7 +128,7 @@ static void knn_rows(const job *j, int64_t b, int64_t first, double *w, const do
     for (int64_t i = 0; i < j->n; i += ROWS) {
         double dots[ROWS][ROWS];
         rows_at(j, b, i, y);
-        dots_of(x, y, j->width, dots);
+        dots_of(j, x, y, dots);
         for (int64_t r = 0; r < ROWS; r++)
             for (int64_t c = i; c < cpu_min(i + ROWS, j->n); c++) w[r * j->n + c] = dots[r][c - i];
     }
@@ -150,7 +153,7 @@ static void knn_graph(void *arg, int64_t b, int32_t worker) {
         const float *x[ROWS];
         double dots[ROWS][ROWS];
         rows_at(j, b, i, x);
-        dots_of(x, x, j->width, dots);
+        dots_of(j, x, x, dots);
         for (int64_t r = i; r < cpu_min(i + ROWS, j->n); r++) lengths[r] = sqrt(dots[r - i][r - i]);
     }
     for (int64_t i = 0; i < j->n; i += ROWS) knn_rows(j, b, i, w, lengths, (unsigned char *)(lengths + j->n));
@@ -164,7 +167,13 @@ static int64_t knn_floats(int64_t n) {
 
 static job begin(const strand_plugin_node *node, void *scratch, int64_t each) {
     int64_t n = node->outputs[0].dims[node->outputs[0].rank - 1];
-    return (job){.node = node, .params = node->params, .work = scratch, .n = n, .width = node->inputs[0].dims[2], .pitch = ms_pitch(n), .each = each};
+    const strand_plugin_tensor *x = &node->inputs[0];
+    job j = {.node = node, .params = node->params, .work = scratch, .n = n, .width = x->dims[x->rank - 1], .pitch = ms_pitch(n), .each = each, .runs = 1, .run_stride = 1};
+    if (x->rank == 4) {
+        j.runs = x->dims[2];
+        j.run_stride = x->strides[2] > 0 ? x->strides[2] : 1;
+    }
+    return j;
 }
 
 uint64_t cpu_knn_adjacency_scratch(const cpu_device *device, const strand_plugin_node *node) {

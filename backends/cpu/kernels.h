@@ -35,7 +35,9 @@
     X(STRAND_OP_PAD, pad, NULL, NULL, NULL)         \
     X(STRAND_OP_REPEAT, repeat, NULL, NULL, NULL)
 
-#define CPU_RECURRENT(X) X(STRAND_OP_GRU, gru, cpu_gru_scratch, cpu_gru_prepare_size, cpu_gru_prepare)
+#define CPU_RECURRENT(X)                                                          \
+    X(STRAND_OP_GRU, gru, cpu_gru_scratch, cpu_gru_prepare_size, cpu_gru_prepare) \
+    X(STRAND_OP_GRAPH_GRU, graph_gru, cpu_graph_gru_scratch, cpu_graph_gru_prepare_size, cpu_graph_gru_prepare)
 
 #define CPU_CONVOLUTIONS(X)                                                                                     \
     X(STRAND_OP_CONV1D, conv1d, cpu_conv1d_scratch, NULL, NULL) \
@@ -110,6 +112,9 @@ uint64_t cpu_top_k_scratch(const cpu_device *device, const strand_plugin_node *n
 uint64_t cpu_gru_scratch(const cpu_device *device, const strand_plugin_node *node);
 uint64_t cpu_gru_prepare_size(const strand_plugin_node *node);
 CPU_KERNEL(cpu_gru_prepare);
+uint64_t cpu_graph_gru_scratch(const cpu_device *device, const strand_plugin_node *node);
+uint64_t cpu_graph_gru_prepare_size(const strand_plugin_node *node);
+CPU_KERNEL(cpu_graph_gru_prepare);
 uint64_t cpu_short_conv_scratch(const cpu_device *device, const strand_plugin_node *node);
 uint64_t cpu_long_conv_scratch(const cpu_device *device, const strand_plugin_node *node);
 uint64_t cpu_fft_scratch(const cpu_device *device, const strand_plugin_node *node);

@@ -146,6 +146,9 @@ static void columns(uint32_t kind, void *y, const float *x, int64_t stride, int6
     case STRAND_AXIS_LOG_SUM_EXP:
         log_sum_columns(y, x, stride, n, m);
         return;
+    case STRAND_AXIS_FINAL:
+        memcpy(y, x + (n - 1) * stride, (size_t)m * sizeof *x);
+        return;
     default:
         argmax_columns(y, x, stride, n, m);
     }
@@ -246,6 +249,9 @@ static void one_row(uint32_t kind, void *y, const float *x, int64_t n) {
         return;
     case STRAND_AXIS_LOG_SUM_EXP:
         *value = log_sum_row(x, n);
+        return;
+    case STRAND_AXIS_FINAL:
+        *value = x[n - 1];
         return;
     default:
         *(int64_t *)y = argmax_row(x, n);

@@ -93,6 +93,8 @@ static double reduced(uint32_t kind, const strand_plugin_tensor *x, int64_t at, 
         return sqrt(squares);
     case STRAND_AXIS_LOG_SUM_EXP:
         return log(powers) + shift;
+    case STRAND_AXIS_FINAL:
+        return get(x, at + (n - 1) * stride);
     default:
         return (double)where;
     }

@@ -40,8 +40,17 @@ static void keep_largest(double *row, char *kept, int64_t n, int64_t k, int64_t 
         if (!kept[j]) row[j] = 0;
 }
 
+/* Over the features, and over the axis before them where there is one. */
 static double dot(const strand_plugin_node *node, uint32_t input, int64_t b, int64_t i, uint32_t other, int64_t j) {
+    const strand_plugin_tensor *t = &node->inputs[input];
     double sum = 0;
+    if (t->rank == 4) {
+        int64_t from = (b + node->outputs[0].origin[0] - t->origin[0]) * t->strides[0];
+        for (int64_t s = 0; s < t->dims[2]; s++)
+            for (int64_t f = 0; f < t->dims[3]; f++)
+                sum += get(t, from + i * t->strides[1] + s * t->strides[2] + f) * get(t, from + j * t->strides[1] + s * t->strides[2] + f);
+        return sum;
+    }
     for (int64_t f = 0; f < node->inputs[input].dims[2]; f++) sum += at(node, input, b, i, f) * at(node, other, b, j, f);
     return sum;
 }

@@ -40,3 +40,89 @@ CPU_KERNEL(cpu_reference_gru) {
     }
     return STRAND_PLUGIN_OK;
 }
+
+/* ---- a GRU on a graph ---- */
+
+/* What one step needs of one entry of the batch. */
+typedef struct graph_step {
+    const strand_plugin_node *node;
+    const strand_op_graph_gru *p;
+    int64_t b, n, h, all;
+    double *x; /* [all][n]: the diffusion of one unit */
+} graph_step;
+
+static int64_t entry(const graph_step *g, const strand_plugin_tensor *t) {
+    return (g->b + g->node->outputs[0].origin[0] - t->origin[0]) * t->strides[0];
+}
+
+/* Unit f's features x[0][*] become those of its whole diffusion. */
+static void diffuse(const graph_step *g) {
+    const strand_plugin_tensor *s = &g->node->inputs[2];
+    uint32_t r = s->rank;
+    int64_t start = 0, made = 1, first = r == 4 ? entry(g, s) : 0;
+    for (int64_t m = 0; m < s->dims[r - 3]; m++) {
+        int64_t before = start, now = start;
+        for (int64_t k = 1; k <= g->p->steps; k++, made++) {
+            for (int64_t i = 0; i < g->n; i++) {
+                double sum = 0;
+                for (int64_t j = 0; j < g->n; j++) sum += get(s, first + m * s->strides[r - 3] + i * s->strides[r - 2] + j) * g->x[now * g->n + j];
+                g->x[made * g->n + i] = k == 1 ? sum : 2 * sum - g->x[before * g->n + i];
+            }
+            before = now;
+            now = made;
+        }
+        if (g->p->flags & STRAND_DIFFUSION_CARRY_OVER) start = before;
+    }
+}
+
+/* sums [n][columns] gain the product of the diffusion of `state` [n][h] with weight `input`. */
+static void gain(const graph_step *g, const double *state, uint32_t input, int64_t columns, double *sums) {
+    const strand_plugin_tensor *w = &g->node->inputs[input];
+    for (int64_t f = 0; f < g->h; f++) {
+        for (int64_t i = 0; i < g->n; i++) g->x[i] = state[i * g->h + f];
+        diffuse(g);
+        for (int64_t m = 0; m < g->all; m++)
+            for (int64_t i = 0; i < g->n; i++)
+                for (int64_t c = 0; c < columns; c++) sums[i * columns + c] += g->x[m * g->n + i] * get(w, (f * g->all + m) * w->strides[0] + c);
+    }
+}
+
+/* Token t; `h` [n][h] is the state, `work` has room for 4 of them. */
+static void graph_token(const graph_step *g, int64_t t, double *h, double *work) {
+    const strand_plugin_tensor *gates = &g->node->inputs[0], *x = &g->node->inputs[1];
+    int64_t size = g->n * g->h;
+    double *ru = work, *c = ru + 2 * size, *rh = c + size;
+    for (int64_t i = 0; i < g->n; i++)
+        for (int64_t k = 0; k < 2 * g->h; k++) ru[i * 2 * g->h + k] = get(gates, entry(g, gates) + t * gates->strides[1] + i * gates->strides[2] + k);
+    for (int64_t i = 0; i < size; i++) c[i] = get(x, entry(g, x) + t * x->strides[1] + i / g->h * x->strides[2] + i % g->h);
+    gain(g, h, 3, 2 * g->h, ru);
+    for (int64_t i = 0; i < size; i++) rh[i] = sigmoid(ru[i / g->h * 2 * g->h + i % g->h]) * h[i];
+    gain(g, rh, 4, g->h, c);
+    for (int64_t i = 0; i < size; i++) {
+        double u = sigmoid(ru[i / g->h * 2 * g->h + g->h + i % g->h]);
+        h[i] = (double)(float)(u * h[i] + (1 - u) * tanh(c[i])); /* F32, as the outputs are */
+    }
+}
+
+CPU_KERNEL(cpu_reference_graph_gru) {
+    const strand_plugin_tensor *x = &node->inputs[1], *s = &node->inputs[2], *state = cpu_input(node, 5), *out = &node->outputs[0];
+    graph_step g = {.node = node, .p = node->params, .n = x->dims[2], .h = x->dims[3]};
+    int64_t size = g.n * g.h;
+    (void)scratch;
+    g.all = 1 + s->dims[s->rank - 3] * g.p->steps;
+    uint64_t bytes = (uint64_t)(5 * size + g.all * g.n + 1) * sizeof(double);
+    double *h = device->host->alloc(device->host->context, bytes, CPU_ALIGN);
+    if (!h) return cpu_fail(device, STRAND_PLUGIN_ERR_MEMORY, "no memory for a reference kernel");
+    g.x = h + 5 * size;
+    for (g.b = 0; g.b < out->dims[0]; g.b++) {
+        for (int64_t i = 0; i < size; i++) h[i] = state ? get(state, entry(&g, state) + i / g.h * state->strides[1] + i % g.h) : 0;
+        for (int64_t t = 0; t < out->dims[1]; t++) {
+            graph_token(&g, t, h, h + size);
+            for (int64_t i = 0; i < size; i++) put(out, g.b * out->strides[0] + t * out->strides[1] + i / g.h * out->strides[2] + i % g.h, h[i]);
+        }
+        const strand_plugin_tensor *last = node->n_outputs > 1 ? &node->outputs[1] : NULL;
+        for (int64_t i = 0; i < size && last; i++) put(last, g.b * last->strides[0] + i / g.h * last->strides[1] + i % g.h, h[i]);
+    }
+    device->host->free(device->host->context, h, bytes);
+    return STRAND_PLUGIN_OK;
+}

@@ -34,7 +34,12 @@ bool cpu_supports_knn_adjacency(const strand_plugin_node *node, char *why, size_
     const strand_op_knn_adjacency *p = node->params;
     if (p->k < 1 || p->flags >= 2 * STRAND_KNN_UNIT_DIAGONAL) NO("unknown flags, or k below 1");
     TRY(square(node, 3, why, why_bytes));
-    return nodes(node, 0, -1, why, why_bytes);
+    const strand_plugin_tensor *x = &node->inputs[0];
+    if (x->rank != 4) return nodes(node, 0, -1, why, why_bytes);
+    int64_t n = node->outputs[0].dims[2];
+    if (!covers(node, 0, 0, 0) || n > MOST_NODES || !whole_axis(x, 1, n) || !whole_axis(x, 2, -1) || !whole_axis(x, 3, -1)) NO("x is not of the batch and the nodes of the output");
+    if (x->dims[3] > MOST_FEATURES || x->dims[2] > MOST_FEATURES || x->dims[2] * x->dims[3] > MOST_FEATURES) NO("too many features");
+    return true;
 }
 
 bool cpu_supports_softmax_adjacency(const strand_plugin_node *node, char *why, size_t why_bytes) {

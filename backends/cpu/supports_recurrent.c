@@ -19,3 +19,32 @@ bool cpu_supports_gru(const strand_plugin_node *node, char *why, size_t why_byte
         NO("the second output is not F32 [B, H]");
     return true;
 }
+
+/* Every extent of t from axis `from` on is whole and as given. */
+static bool extents(const strand_plugin_tensor *t, uint32_t from, uint32_t n, const int64_t *dims) {
+    for (uint32_t i = 0; i < n; i++)
+        if (!whole_axis(t, from + i, dims[i])) return false;
+    return true;
+}
+
+bool cpu_supports_graph_gru(const strand_plugin_node *node, char *why, size_t why_bytes) {
+    TRY(sane_outputs(node, 5, 6, 2, why, why_bytes));
+    TRY(f32(node, 0, node->n_inputs, why, why_bytes));
+    const strand_op_graph_gru *p = node->params;
+    const strand_plugin_tensor *gates = &node->inputs[0], *x = &node->inputs[1], *s = &node->inputs[2], *state = cpu_input(node, 5);
+    const strand_plugin_tensor *out = &node->outputs[0], *last = node->n_outputs > 1 ? &node->outputs[1] : NULL;
+    if (out->rank != 4 || x->rank != 4 || gates->rank != 4 || node->inputs[3].rank != 2 || node->inputs[4].rank != 2 || s->rank < 3) NO("tensors have other ranks");
+    int64_t l = out->dims[1], n = out->dims[2], h = out->dims[3], count = s->dims[s->rank - 3];
+    if (p->steps < 1 || p->steps > 1024 || count < 1 || count > 1024 || p->flags & ~STRAND_DIFFUSION_CARRY_OVER) NO("too many steps or supports, or unknown flags");
+    if (n > 1 << 13 || h < 1 || h > 1 << 16) NO("too many nodes or units");
+    int64_t rows = h * (1 + count * p->steps);
+    if (!extents(out, 1, 3, (int64_t[]){l, n, h}) || !extents(x, 1, 3, (int64_t[]){l, n, h}) || !extents(gates, 1, 3, (int64_t[]){l, n, 2 * h}))
+        NO("the inputs are not [B, L, N, 2H] and [B, L, N, H]");
+    if (!extents(s, s->rank - 3, 3, (int64_t[]){count, n, n}) || (s->rank == 4 && !covers(node, 2, 0, 0))) NO("the supports are not [M, N, N] or [B, M, N, N]");
+    if (!extents(&node->inputs[3], 0, 2, (int64_t[]){rows, 2 * h}) || !extents(&node->inputs[4], 0, 2, (int64_t[]){rows, h})) NO("the weights have other extents");
+    if (!covers(node, 0, 0, 0) || !covers(node, 1, 0, 0)) NO("the inputs do not cover the output");
+    if (state && (state->rank != 3 || !covers(node, 5, 0, 0) || !extents(state, 1, 2, (int64_t[]){n, h}))) NO("the state is not [B, N, H]");
+    if (last && (last->dtype != STRAND_PLUGIN_F32 || last->rank != 3 || last->dims[0] != out->dims[0] || !extents(last, 1, 2, (int64_t[]){n, h})))
+        NO("the second output is not F32 [B, N, H]");
+    return true;
+}

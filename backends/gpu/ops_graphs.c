@@ -82,10 +82,13 @@ GPU_RUN(knn_adjacency) {
     gpu_bind_memory(device, &d, scratch, 0, pairs, 4);
     gpu_bind_memory(device, &d, scratch, pairs, lengths, 4);
     d.params[0] += (int32_t)(cpu_lead(x, 0, y, 0) * x->strides[0]);
+    int64_t run = x->dims[x->rank - 1];
     gpu_int(&d, n);
-    gpu_int(&d, x->dims[2]);
+    gpu_int(&d, x->rank == 4 ? x->dims[2] * run : run);
     gpu_int(&d, x->strides[0]);
     gpu_int(&d, x->strides[1]);
+    gpu_int(&d, run > 0 ? run : 1);
+    gpu_int(&d, x->rank == 4 ? x->strides[2] : run);
     strand_plugin_status status = gpu_groups(device, &d, (n + 15) / 16, (n + 15) / 16, y->dims[0]);
     if (status) return status;
     gpu_begin(&d, GPU_K_knn_similarity);

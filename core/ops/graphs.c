@@ -35,7 +35,7 @@ static double nodes_of(const op_shape *s) {
 static strand_status knn_shape(const op_shape *in, uint32_t n, const void *params, op_shape *out, error *e) {
     const strand_op_knn_adjacency *p = params;
     (void)n;
-    if (!f32_rank(&in[0], 3)) return bad(e, "x must be F32, [batch, nodes, features]");
+    if (!f32_rank(&in[0], 3) && !f32_rank(&in[0], 4)) return bad(e, "x must be F32, [batch, nodes, features] or [batch, nodes, length, features]");
     if (p->k < 1) return bad(e, "k must be at least 1");
     if (p->flags >= 2 * STRAND_KNN_UNIT_DIAGONAL) return bad(e, "unknown flags");
     *out = square(in[0].dims[0], in[0].dims[1]);
@@ -44,7 +44,7 @@ static strand_status knn_shape(const op_shape *in, uint32_t n, const void *param
 
 static double knn_work(const op_shape *in, const op_shape *out, const void *params) {
     (void)params;
-    return 2 * elements(out) * (nodes_of(&in[0]) + 8);
+    return 2 * elements(out) * (nodes_of(&in[0]) * (in[0].rank == 4 ? (double)in[0].dims[2].size : 1) + 8);
 }
 
 static strand_status softmax_adjacency_shape(const op_shape *in, uint32_t n, const void *params, op_shape *out, error *e) {

@@ -66,6 +66,7 @@ static const struct {
     {50, 1, "spmm"},
     {51, 1, "segment_reduce"},
     {52, 1, "gine"},
+    {53, 1, "graph_gru"},
 };
 
 static void ids_are_stable(void **state) {

@@ -34,16 +34,24 @@ static int some_adjacency(ops_program *g, int64_t b, int64_t n, int64_t part, bo
 }
 
 static void make_knn_adjacency(ops_program *g, int index) {
-    int64_t n = some_nodes(g, index), x[3] = {ops_between(g, 1, 4), n, ops_extent(g, 260)}, out[3] = {x[0], n, n};
+    int64_t n = some_nodes(g, index), x[4] = {ops_between(g, 1, 4), n, ops_extent(g, 260)}, out[3] = {x[0], n, n};
     strand_op_knn_adjacency p = {.k = ops_between(g, 1, ops_between(g, 0, 3) ? 4 : n + 2), .flags = (uint32_t)ops_between(g, 0, 31)};
-    if (x[2] < 3) x[2] += 3; /* in one or two dimensions directions coincide */
-    int in = ops_add(g, F32, 3, x, OPS_NORMAL);
-    for (int64_t f = 0; f < x[2] && n > 3; f++) { /* a zero row, and two equal ones */
+    int rank = ops_between(g, 0, 2) ? 3 : 4; /* the features of a node in one run, or in several */
+    if (x[2] < 3) x[2] += 3;                 /* in one or two dimensions directions coincide */
+    int64_t features = x[2];
+    if (rank == 4) {
+        x[3] = x[2];
+        x[2] = ops_between(g, 1, 5);
+        features = x[2] * x[3];
+    }
+    int in = ops_add(g, F32, rank, x, OPS_NORMAL);
+    for (int64_t f = 0; f < features && n > 3; f++) { /* a zero row, and two equal ones */
         set(g, in, f, 0.0f);
-        set(g, in, 3 * x[2] + f, value_of(g, in, x[2] + f));
+        set(g, in, 3 * features + f, value_of(g, in, features + f));
     }
     ops_add_node(g, STRAND_OP_KNN_ADJACENCY, &p, sizeof p, 1, &in, ops_add(g, F32, 3, out, OPS_OUTPUT));
-    SAY("%lld graphs of %lld nodes, %lld features, k %lld, flags %u", (long long)x[0], (long long)n, (long long)x[2], (long long)p.k, p.flags);
+    SAY("%lld graphs of %lld nodes, %lld features in runs of %lld, k %lld, flags %u", (long long)x[0], (long long)n, (long long)features, (long long)x[rank - 1], (long long)p.k,
+        p.flags);
 }
 
 static void make_softmax_adjacency(ops_program *g, int index) {

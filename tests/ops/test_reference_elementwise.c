@@ -74,6 +74,12 @@ static void axes(void **state) {
     assert_true(places[0] == 1 && places[1] == 2 && places[2] == 2 && places[3] == 2);
     run(STRAND_OP_REDUCE_AXIS, &p, in, 2, &ids); /* of 2 rows, and of 1 */
     assert_true(places[0] == 1 && places[1] == 1 && places[2] == 0 && places[3] == 0);
+    p.kind = STRAND_AXIS_FINAL;
+    run(STRAND_OP_REDUCE_AXIS, &p, in, 1, &out);
+    assert_true(y[0] == -5.0f && y[1] == 6.0f && y[2] == 11.0f && y[3] == 12.0f);
+    run(STRAND_OP_REDUCE_AXIS, &p, in, 2, &out);
+    assert_true(y[0] == 3.0f && y[1] == 4.0f && y[2] == 7.0f && y[3] == 8.0f);
+    p.kind = STRAND_AXIS_ARGMAX;
     x[2] = x[4] = NAN; /* larger than everything, and the first counts */
     run(STRAND_OP_REDUCE_AXIS, &p, in, 1, &ids);
     assert_true(places[0] == 1);

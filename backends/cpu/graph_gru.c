@@ -1,0 +1,250 @@
+/* graph_gru.c - GRAPH_GRU: a GRU over the nodes of a small dense graph, whose products read a diffusion of the state.
+ *
+ * A piece of work is one entry of the batch through the whole sequence. A node's features stand as [matrix of the diffusion][units,
+ * in whole vectors], so that a diffusion is a product with a support and a gate one product with the packed weight, whose rows stand
+ * in the same order; that packing is a prepared constant when the weights are constants, else it is made in working memory.
+ *
+ * Invariant: each element is one chain of vf_fma in the order written here, whichever block of rows it fell into. */
+#include "kernels.h"
+#include "vecmath.h"
+
+#if CPU_LANES == 16
+#define MOST_ROWS 8
+#else
+#define MOST_ROWS 4
+#endif
+
+typedef struct job {
+    const strand_plugin_node *node;
+    const strand_op_graph_gru *p;
+    int64_t n, h, pitch, count, all; /* nodes; units; units in whole vectors; supports; matrices of the diffusion */
+    int64_t length, each;            /* each: floats of working memory a worker */
+    const float *gates, *candidate;  /* packed: [all][pitch][2 pitch] and [all][pitch][pitch] */
+    float *work;
+} job;
+
+static int64_t whole_vectors(int64_t n) {
+    return (n + CPU_LANES - 1) / CPU_LANES * CPU_LANES;
+}
+
+static job shape_of(const strand_plugin_node *node) {
+    const strand_plugin_tensor *x = &node->inputs[1], *s = &node->inputs[2];
+    job j = {.node = node, .p = node->params, .n = x->dims[2], .h = x->dims[3], .length = x->dims[1], .count = s->dims[s->rank - 3]};
+    j.all = 1 + j.count * j.p->steps;
+    j.pitch = whole_vectors(j.h);
+    j.each = j.n * j.pitch * (j.all + 4); /* the diffusion, two gates, the candidate, the state */
+    return j;
+}
+
+static uint64_t packed_floats(const strand_plugin_node *node) {
+    job j = shape_of(node);
+    return (uint64_t)(j.all * j.pitch) * (uint64_t)j.pitch * 3;
+}
+
+/* Row f * all + m of the weight becomes row m * pitch + f; each of `parts` blocks of h columns begins at a whole vector. */
+static void pack(const job *j, const strand_plugin_tensor *w, int parts, float *to) {
+    for (int64_t m = 0; m < j->all; m++)
+        for (int64_t f = 0; f < j->pitch; f++, to += parts * j->pitch)
+            for (int part = 0; part < parts; part++)
+                for (int64_t c = 0; c < j->pitch; c++)
+                    to[part * j->pitch + c] = f < j->h && c < j->h ? cpu_f32(w)[(f * j->all + m) * w->strides[0] + part * j->h + c] : 0.0f;
+}
+
+static void pack_both(const strand_plugin_node *node, float *to) {
+    job j = shape_of(node);
+    pack(&j, &node->inputs[3], 2, to);
+    pack(&j, &node->inputs[4], 1, to + j.all * j.pitch * 2 * j.pitch);
+}
+
+/* ---- products ---- */
+
+/* y = (y or 0) + q s: rows of q over `depth` rows of s; columns are whole vectors. */
+typedef struct product {
+    const float *q, *s;
+    float *y;
+    int64_t q_pitch, s_pitch, y_pitch, depth, columns;
+    bool add;
+} product;
+
+CPU_INLINE void product_block(const product *p, int64_t row, int64_t column, const int rows, const int vectors) {
+    vf sum[MOST_ROWS][2];
+    const float *q = p->q + row * p->q_pitch, *s = p->s + column;
+    float *y = p->y + row * p->y_pitch + column;
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; r++)
+#pragma GCC unroll 2
+        for (int v = 0; v < vectors; v++) sum[r][v] = p->add ? vf_load(y + r * p->y_pitch + v * CPU_LANES) : vf_zero();
+    for (int64_t k = 0; k < p->depth; k++, s += p->s_pitch) {
+        vf x[2];
+#pragma GCC unroll 2
+        for (int v = 0; v < vectors; v++) x[v] = vf_load(s + v * CPU_LANES);
+#pragma GCC unroll 8
+        for (int r = 0; r < rows; r++) {
+            vf one = vf_set(q[r * p->q_pitch + k]);
+#pragma GCC unroll 2
+            for (int v = 0; v < vectors; v++) sum[r][v] = vf_fma(one, x[v], sum[r][v]);
+        }
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; r++)
+#pragma GCC unroll 2
+        for (int v = 0; v < vectors; v++) vf_store(y + r * p->y_pitch + v * CPU_LANES, sum[r][v]);
+}
+
+CPU_INLINE void product_rows(const product *p, int64_t row, const int rows) {
+    int64_t c = 0;
+    for (; c + 2 * CPU_LANES <= p->columns; c += 2 * CPU_LANES) product_block(p, row, c, rows, 2);
+    if (c < p->columns) product_block(p, row, c, rows, 1);
+}
+
+/* Rows in blocks as equal as can be. */
+static void multiply(const product *p, int64_t rows) {
+    int64_t blocks = (rows + MOST_ROWS - 1) / MOST_ROWS, at = 0;
+    for (int64_t i = 0; i < blocks; i++) {
+        int64_t end = (i + 1) * rows / blocks;
+        switch (end - at) {
+#if MOST_ROWS == 8
+        case 8: product_rows(p, at, 8); break;
+        case 7: product_rows(p, at, 7); break;
+        case 6: product_rows(p, at, 6); break;
+        case 5: product_rows(p, at, 5); break;
+#endif
+        case 4: product_rows(p, at, 4); break;
+        case 3: product_rows(p, at, 3); break;
+        case 2: product_rows(p, at, 2); break;
+        default: product_rows(p, at, 1); break;
+        }
+        at = end;
+    }
+}
+
+/* ---- a step ---- */
+
+/* x_0 stands at the front of every node's features; the others are made behind it. */
+static void diffuse(const job *j, const float *supports, float *d) {
+    const strand_plugin_tensor *s = &j->node->inputs[2];
+    const int64_t *strides = s->strides + (s->rank - 3), pitch = j->all * j->pitch;
+    int64_t start = 0, made = 1;
+    for (int64_t m = 0; m < j->count; m++) {
+        int64_t before = start, now = start;
+        for (int64_t k = 1; k <= j->p->steps; k++, made++) {
+            product step = {.q = supports + m * strides[0], .q_pitch = strides[1], .depth = j->n, .s = d + now * j->pitch, .s_pitch = pitch,
+                            .y = d + made * j->pitch, .y_pitch = pitch, .columns = j->pitch};
+            multiply(&step, j->n);
+            for (int64_t i = 0; k > 1 && i < j->n; i++) /* 2 S x - x_before */
+                for (int64_t c = 0; c < j->pitch; c += CPU_LANES) {
+                    float *y = d + i * pitch + made * j->pitch + c;
+                    vf x = vf_load(y);
+                    vf_store(y, x + x - vf_load(d + i * pitch + before * j->pitch + c));
+                }
+            before = now;
+            now = made;
+        }
+        if (j->p->flags & STRAND_DIFFUSION_CARRY_OVER) start = before;
+    }
+}
+
+/* `parts` blocks of h to blocks of whole vectors. */
+static void rows_in(const job *j, const float *from, int64_t stride, int parts, float *to) {
+    for (int64_t i = 0; i < j->n; i++)
+        for (int part = 0; part < parts; part++, to += j->pitch)
+            for (int64_t c = 0; c < j->pitch; c += CPU_LANES) {
+                int64_t left = j->h - c;
+                vf_store(to + c, left >= CPU_LANES ? vf_load(from + i * stride + part * j->h + c) : vf_load_part(from + i * stride + part * j->h + c, left));
+            }
+}
+
+/* y, [n][parts pitch], which holds what came in, gains the product of the diffusion with a weight. */
+static void gate(const job *j, const float *d, const float *w, int parts, float *y) {
+    product p = {.q = d, .q_pitch = j->all * j->pitch, .depth = j->all * j->pitch, .s = w, .s_pitch = parts * j->pitch, .y = y, .y_pitch = parts * j->pitch,
+                 .columns = parts * j->pitch, .add = true};
+    multiply(&p, j->n);
+}
+
+static void step(const job *j, const float *supports, float *d, float *h) {
+    float *ru = h + j->n * j->pitch, *c = ru + 2 * j->n * j->pitch;
+    int64_t d_pitch = j->all * j->pitch;
+    for (int64_t i = 0; i < j->n; i++) memcpy(d + i * d_pitch, h + i * j->pitch, (size_t)j->pitch * sizeof(float));
+    diffuse(j, supports, d);
+    gate(j, d, j->gates, 2, ru);
+    for (int64_t i = 0; i < j->n; i++)
+        for (int64_t k = 0; k < j->pitch; k += CPU_LANES) vf_store(d + i * d_pitch + k, vf_sigmoid(vf_load(ru + 2 * i * j->pitch + k)) * vf_load(h + i * j->pitch + k));
+    diffuse(j, supports, d);
+    gate(j, d, j->candidate, 1, c);
+    for (int64_t i = 0; i < j->n; i++)
+        for (int64_t k = 0; k < j->pitch; k += CPU_LANES) {
+            vf u = vf_sigmoid(vf_load(ru + (2 * i + 1) * j->pitch + k)), now = vf_tanh(vf_load(c + i * j->pitch + k)), old = vf_load(h + i * j->pitch + k);
+            vf_store(h + i * j->pitch + k, vf_fma(u, old - now, now));
+        }
+}
+
+static void rows_out(const job *j, const float *h, float *to, int64_t stride) {
+    for (int64_t i = 0; i < j->n; i++)
+        for (int64_t c = 0; c < j->h; c += CPU_LANES)
+            if (j->h - c >= CPU_LANES)
+                vf_store(to + i * stride + c, vf_load(h + i * j->pitch + c));
+            else
+                vf_store_part(to + i * stride + c, vf_load(h + i * j->pitch + c), j->h - c);
+}
+
+/* ---- the operator ---- */
+
+static int64_t first_of(const strand_plugin_node *node, const strand_plugin_tensor *t, int64_t b) {
+    return (b + node->outputs[0].origin[0] - t->origin[0]) * t->strides[0];
+}
+
+static void body(void *arg, int64_t b, int32_t worker) {
+    const job *j = arg;
+    const strand_plugin_node *node = j->node;
+    const strand_plugin_tensor *x = &node->inputs[0], *xc = &node->inputs[1], *s = &node->inputs[2], *state = cpu_input(node, 5), *out = &node->outputs[0];
+    const float *supports = cpu_f32(s) + (s->rank == 4 ? first_of(node, s, b) : 0);
+    float *h = j->work + worker * j->each, *ru = h + j->n * j->pitch, *c = ru + 2 * j->n * j->pitch, *d = c + j->n * j->pitch;
+    memset(h, 0, (size_t)(j->n * j->pitch) * sizeof *h);
+    if (state) rows_in(j, cpu_f32(state) + first_of(node, state, b), state->strides[1], 1, h);
+    for (int64_t t = 0; t < j->length; t++) {
+        rows_in(j, cpu_f32(x) + first_of(node, x, b) + t * x->strides[1], x->strides[2], 2, ru);
+        rows_in(j, cpu_f32(xc) + first_of(node, xc, b) + t * xc->strides[1], xc->strides[2], 1, c);
+        step(j, supports, d, h);
+        rows_out(j, h, cpu_f32(out) + b * out->strides[0] + t * out->strides[1], out->strides[2]);
+    }
+    if (node->n_outputs > 1) rows_out(j, h, cpu_f32(&node->outputs[1]) + b * node->outputs[1].strides[0], node->outputs[1].strides[1]);
+}
+
+static bool constant(const strand_plugin_node *node) {
+    return node->inputs[3].flags & node->inputs[4].flags & STRAND_TENSOR_CONSTANT;
+}
+
+uint64_t cpu_graph_gru_scratch(const cpu_device *device, const strand_plugin_node *node) {
+    job j = shape_of(node);
+    return (packed_floats(node) + (uint64_t)cpu_workers(device) * (uint64_t)j.each) * sizeof(float);
+}
+
+uint64_t cpu_graph_gru_prepare_size(const strand_plugin_node *node) {
+    return constant(node) ? packed_floats(node) * sizeof(float) : 0;
+}
+
+static strand_plugin_status no_weights(const cpu_device *device, const strand_plugin_node *node) {
+    return cpu_fail(device, STRAND_PLUGIN_ERR_ARGUMENT, "%s: a weight has no memory", node->name ? node->name : "graph_gru");
+}
+
+CPU_KERNEL(cpu_graph_gru_prepare) {
+    (void)scratch;
+    if (!node->inputs[3].memory.data || !node->inputs[4].memory.data) return no_weights(device, node);
+    pack_both(node, node->prepared.data);
+    return STRAND_PLUGIN_OK;
+}
+
+CPU_KERNEL(cpu_graph_gru) {
+    job j = shape_of(node);
+    const float *packed = node->prepared.data;
+    j.work = (float *)scratch + packed_floats(node);
+    if (!packed || !constant(node) || node->prepared.bytes < cpu_graph_gru_prepare_size(node)) {
+        if (!node->inputs[3].memory.data || !node->inputs[4].memory.data) return no_weights(device, node);
+        pack_both(node, scratch);
+        packed = scratch;
+    }
+    j.gates = packed;
+    j.candidate = packed + j.all * j.pitch * 2 * j.pitch;
+    cpu_parallel(device, node->outputs[0].dims[0], body, &j);
+    return STRAND_PLUGIN_OK;
+}

@@ -1,0 +1,58 @@
+# golden_eeg.sh - numbers of the published EEG and ECG models through `strand run`: every tensor of each case in golden/eeg.
+. "$(dirname "$0")/lib.sh"
+
+# The weights that a case's config.json names: beside it, or in the folder that holds shared/.
+weights_of() {
+    local w
+    w=$(sed -n 's/.*"weights": *"\([^"]*\)".*/\1/p' "$1/config.json")
+    case $w in
+    shared/*) echo "$STRAND_SHARED/${w#shared/}" ;;
+    *) echo "$1/$w" ;;
+    esac
+}
+
+# golden FOLDER "TENSOR=TOLERANCE ..." OPTIONS...: the run, and each tensor within its tolerance
+golden() {
+    local folder=$1 tensors=$2 t
+    shift 2
+    expect 0 "run $folder $*" "$STRAND" run "$(weights_of "$folder")" --config "$folder/config.json" -i "$folder/input.safetensors" -o out.safetensors \
+        --outputs "$(echo "$tensors" | sed 's/=[^ ]*//g; s/ /,/g')" "$@"
+    for t in $tensors; do
+        "$STRAND_COMPARE" tensors out.safetensors "${t%=*}" "$folder/expected.safetensors" "${t%=*}" "${t#*=}" && pass || fault "$folder $*: $t"
+    done
+}
+
+# refused WHAT TEXT OPTIONS...: a run of the detection case that ends in one line which says TEXT
+refused() {
+    local what=$1 text=$2
+    shift 2
+    expect 1 "$what" "$STRAND" run "$detection/best.pth.tar" --config "$detection/config.json" -i "$detection/input.safetensors" -o none.safetensors "$@"
+    says "$text" "$what"
+    [ ! -e none.safetensors ] && pass || fault "$what: left a file"
+}
+
+cases=$STRAND_SHARED/golden/eeg
+if [ ! -d "$cases" ]; then
+    note "../shared is not here: the published models are skipped"
+    finish
+    exit
+fi
+
+# DCRNN: from features, with the graph built in, and given; and from the samples of each second.
+golden "$cases/dcrnn-distance-12s-sz1" "prediction=1e-4 encoder_hidden=1e-4 support0=1e-6 adjacency=1e-6"
+golden "$cases/dcrnn-distance-60s-lpd1" "prediction=1e-4 encoder_hidden=1e-4 support0=1e-6 adjacency=1e-6"
+golden "$cases/dcrnn-correlation-12s-sz2" "prediction=1e-4 encoder_hidden=1e-4 support0=1e-5 support1=1e-5 adjacency=1e-5"
+detection=$cases/dcrnn-detection-sz1
+golden "$detection" "logits=1e-4 probabilities=1e-4"
+golden "$detection" "logits=1e-4 probabilities=1e-4" --set graph=supports
+sz1=$cases/dcrnn-distance-12s-sz1
+"$STRAND_EEG_ADAPT" frames "$sz1/input.safetensors" signal 200 in.safetensors && pass || fault "frames"
+expect 0 "from samples" "$STRAND" run "$(weights_of "$sz1")" -i in.safetensors -o out.safetensors --set input=frames --outputs prediction,logfft,prediction_log
+"$STRAND_EEG_ADAPT" head out.safetensors logfft "$sz1/expected.safetensors" logfft 2e-3 && pass || fault "log amplitudes from samples"
+"$STRAND_EEG_ADAPT" head out.safetensors prediction "$sz1/expected.safetensors" prediction 1e-4 && pass || fault "prediction from samples"
+refused "an unknown graph" "is none of distance" --set graph=chebyshev
+refused "another number of electrodes" "table of distances" --set num_nodes=20
+refused "another filter" "another number of supports" --set filter_type=dual_random_walk
+refused "a diffusion that the weights are not for" "max_diffusion_step" --set max_diffusion_step=3
+refused "no spread" "std is 0" --set std=0
+finish
