@@ -382,6 +382,22 @@ tensor_id build_slice(builder *b, const char *name, tensor_id x, int64_t begin, 
     return build_failed(b) ? 0 : graph_op(b->g, build_name(b, name), STRAND_OP_SLICE, &p, &x, 1, NULL);
 }
 
+tensor_id build_repeat(builder *b, const char *name, tensor_id x, int axis, int64_t times, bool interleave) {
+    strand_op_repeat p = {.axis = axis, .interleave = interleave, .times = times};
+    if (times == 1) return x;
+    return build_failed(b) ? 0 : graph_op(b->g, build_name(b, name), STRAND_OP_REPEAT, &p, &x, 1, NULL);
+}
+
+tensor_id build_permute(builder *b, const char *name, tensor_id x, uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3) {
+    strand_op_permute p = {{a0, a1, a2, a3}};
+    return build_failed(b) ? 0 : graph_op(b->g, build_name(b, name), STRAND_OP_PERMUTE, &p, &x, 1, NULL);
+}
+
+tensor_id build_reverse(builder *b, const char *name, tensor_id x) {
+    strand_op_slice p = {.axis = -1, .begin = -1, .step = -1};
+    return build_failed(b) ? 0 : graph_op(b->g, build_name(b, name), STRAND_OP_SLICE, &p, &x, 1, NULL);
+}
+
 tensor_id build_reshape(builder *b, const char *name, tensor_id x, int rank, const op_dim *dims) {
     op_shape hint = {.dtype = STRAND_F32, .rank = rank};
     if (build_failed(b)) return 0;
@@ -419,6 +435,13 @@ void build_state_next(builder *b, tensor_id state, tensor_id next) {
 static void offer_states(builder *b) {
     for (tensor_id t = 1; t < b->g->n_tensors && !build_failed(b); t++)
         if (b->g->tensors[t].kind == TENSOR_STATE && b->g->tensors[t].next) graph_output_on_request(b->g, b->g->tensors[t].name, b->g->tensors[t].next);
+}
+
+tensor_id build_state_after(builder *b, const char *name) {
+    const char *full = build_name(b, name);
+    for (tensor_id t = 1; t < b->g->n_tensors; t++)
+        if (b->g->tensors[t].kind == TENSOR_STATE && !strcmp(b->g->tensors[t].name, full)) return b->g->tensors[t].next;
+    return 0;
 }
 
 build_shift build_shift_begin(builder *b, const char *name, tensor_id x, int64_t channels) {
@@ -502,6 +525,20 @@ double build_number(builder *b, const char *key, double fallback, double low, do
     else if (!(n >= low && n <= high))
         build_refuse(b, "config.json: '%s' is %g; expected %g to %g", key, n, low, high);
     return n;
+}
+
+uint32_t build_activation(builder *b, const char *name) {
+    static const struct {
+        const char *name;
+        uint32_t kind;
+    } known[] = {{"gelu", STRAND_UNARY_GELU},           {"gelu_new", STRAND_UNARY_GELU_TANH}, {"gelu_pytorch_tanh", STRAND_UNARY_GELU_TANH},
+                 {"gelu_fast", STRAND_UNARY_GELU_TANH}, {"gelu_approx", STRAND_UNARY_GELU_TANH}, {"silu", STRAND_UNARY_SILU},
+                 {"swish", STRAND_UNARY_SILU},          {"relu", STRAND_UNARY_RELU},          {"quick_gelu", STRAND_UNARY_QUICK_GELU},
+                 {"tanh", STRAND_UNARY_TANH},           {"sqrelu", STRAND_UNARY_SQUARED_RELU}};
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
+        if (!strcmp(name, known[i].name)) return known[i].kind;
+    build_refuse(b, "config.json: the activation '%.40s' is not supported", name);
+    return STRAND_UNARY_IDENTITY;
 }
 
 void build_lengths(builder *b, int64_t longest) {

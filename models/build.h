@@ -87,6 +87,11 @@ tensor_id build_layer_norm(builder *b, const char *name, tensor_id x, int64_t d,
 tensor_id build_norm(builder *b, const char *name, const strand_op_norm *p, tensor_id x, tensor_id weight, tensor_id bias);
 /* [begin, begin + count) of the last axis */
 tensor_id build_slice(builder *b, const char *name, tensor_id x, int64_t begin, int64_t count);
+tensor_id build_repeat(builder *b, const char *name, tensor_id x, int axis, int64_t times, bool interleave);
+/* Another order of its axes, of which the last ones may be left out. */
+tensor_id build_permute(builder *b, const char *name, tensor_id x, uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3);
+/* The last axis from its end to its start. */
+tensor_id build_reverse(builder *b, const char *name, tensor_id x);
 /* The same elements in another shape; extents as in graph.h. */
 tensor_id build_reshape(builder *b, const char *name, tensor_id x, int rank, const op_dim *dims);
 /* [B, L, heads width] -> [B, L, heads, width], and back */
@@ -104,6 +109,8 @@ tensor_id build_gated_mlp(builder *b, const build_glu *names, tensor_id x, int64
 /* [batch, dims...] F32, zeros at the start; also offered as an output of that name, as it is after the run. */
 tensor_id build_state(builder *b, const char *name, int rank, const int64_t *dims);
 void build_state_next(builder *b, tensor_id state, tensor_id next);
+/* What the state of this name becomes, for models whose published code gives it under another name; 0 where there is none. */
+tensor_id build_state_after(builder *b, const char *name);
 /* x [B, L, channels] with each token's mixed with the one's before it: x + (before - x) mix. The last x is a state NAME, which all shifts
  * of one x share: begin one, shift as often as needed, end it. */
 typedef struct build_shift {
@@ -133,6 +140,8 @@ int64_t build_int(builder *b, const char *key, int64_t fallback, int64_t low, in
 double build_number(builder *b, const char *key, double fallback, double low, double high);
 /* The same of any object. */
 int64_t build_int_of(builder *b, const json *object, const char *key, int64_t fallback, int64_t low, int64_t high);
+/* A Hugging Face name of an activation ("gelu_new") as STRAND_UNARY_...; refuses others. */
+uint32_t build_activation(builder *b, const char *name);
 /* A line for a shape or a setting that the family cannot take. */
 strand_status build_refuse(builder *b, const char *format, ...);
 /* The settings that all of these families have: precision. */

@@ -30,6 +30,13 @@ extern const family family_rwkv5;
 extern const family family_rwkv4;
 extern const family family_mamba2;
 extern const family family_dcrnn;
+extern const family family_gpt_neox;
+extern const family family_gpt2;
+extern const family family_retnet;
+extern const family family_griffin;
+extern const family family_based;
+extern const family family_h3;
+extern const family family_stripedhyena;
 
 /* A given setting's text, or NULL. */
 const char *config_given(const model_config *c, const char *key);

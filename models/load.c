@@ -20,6 +20,13 @@ static const family *const families[] = {
     &family_rwkv4,
     &family_mamba2,
     &family_dcrnn,
+    &family_gpt_neox,
+    &family_gpt2,
+    &family_retnet,
+    &family_griffin,
+    &family_based,
+    &family_h3,
+    &family_stripedhyena,
 };
 #define N_FAMILIES (sizeof families / sizeof families[0])
 

@@ -25,6 +25,14 @@ static const text_case cases[] = {
     {"text/rwkv6/pth-d48-n2-l101", 1e-5, 2e-4},
     {"text/mamba2/hf-d48-n2-l101", 1e-5, 2e-4},
     {"text/mamba2/orig-d64-n2-l101-g2", 1e-5, 3e-4},
+    {"text/gpt_neox/parallel-d48-n2-l90-buffers", 1e-5, 2e-4},
+    {"text/retnet/fla-d48-n2-l110", 1e-5, 2e-4},
+    {"text/griffin/hf-d48-n3-l90-w32", 1e-5, 3e-4},
+    {"text/based/d32-n3-l96", 1e-5, 2e-4},
+    {"text/h3/pt-d32-n3-l100", 5e-5, 1e-3},
+    {"text/stripedhyena/hf-d48-n3-l101", 4e-5, 8e-4},
+    {"dna/evo1-small", 0, 1e-3},
+    {"dna/evo2-small", 0, 1e-3},
 };
 #define N_CASES (sizeof cases / sizeof cases[0])
 
