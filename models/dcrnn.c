@@ -5,7 +5,8 @@
  * A token is a second: [nodes, bins] log amplitudes, standardised (input "features_in"), or the second's samples (input "frames", by
  * the setting input=frames). The graph over the electrodes is the published table of distances, the correlations of the sequence
  * itself, or given. Each layer is a GRU on that graph whose products read x, S x, 2 S S x - x of both input and state; the input's
- * part is made for all tokens at once, the state's part token by token (GRAPH_GRU). With two supports the published code starts the
+ * part is made for all tokens at once, the state's part token by token (GRAPH_GRU); a session keeps the encoder's states from run to
+ * run, and every prediction begins at them. With two supports the published code starts the
  * second from S x of the first (STRAND_DIFFUSION_CARRY_OVER). Sizes come from the tensors' shapes. */
 #include "nn.h"
 
@@ -233,7 +234,7 @@ static tensor_id rows(dcrnn *d, const char *side, int64_t layer, const char *par
     return nn_rows(&d->b, cell(d, side, layer, part), all, state ? first : 0, state ? all - first : first, columns);
 }
 
-/* x [B, L, N, in] through a cell from `state` (0: zeros) on. */
+/* x [B, L, N, in] through a cell from `state` on. */
 static tensor_id run_cell(dcrnn *d, const char *side, int64_t layer, tensor_id x, int64_t in, tensor_id state, tensor_id *last) {
     nn *b = &d->b;
     strand_op_diffusion spread = {.steps = d->steps, .flags = STRAND_DIFFUSION_CARRY_OVER};
@@ -245,13 +246,17 @@ static tensor_id run_cell(dcrnn *d, const char *side, int64_t layer, tensor_id x
     tensor_id candidate = nn_matmul(b, cell(d, side, layer, "candidate.input"), x, rows(d, side, layer, "candidate.weight", in, false, d->hidden), false, bias, STRAND_UNARY_IDENTITY);
     tensor_id w = rows(d, side, layer, "gate.weight", in, true, 2 * d->hidden), wc = rows(d, side, layer, "candidate.weight", in, true, d->hidden);
     if (nn_failed(b)) return 0;
-    return graph_op2(b->g, cell(d, side, layer, "gru"), STRAND_OP_GRAPH_GRU, &p, (tensor_id[]){gates, candidate, d->supports, w, wc, state}, state ? 6 : 5, NULL, last);
+    return graph_op2(b->g, cell(d, side, layer, "gru"), STRAND_OP_GRAPH_GRU, &p, (tensor_id[]){gates, candidate, d->supports, w, wc, state}, 6, NULL, last);
 }
 
 static void encoder(dcrnn *d) {
     tensor_id x = d->features;
     int64_t in = d->bins;
-    for (int64_t i = 0; i < d->layers; i++, in = d->hidden) x = run_cell(d, ENCODER, i, x, in, 0, &d->last[i]);
+    for (int64_t i = 0; i < d->layers && !nn_failed(&d->b); i++, in = d->hidden) {
+        tensor_id state = graph_state(d->b.g, cell(d, ENCODER, i, "state"), STRAND_F32, 3, (op_dim[]){DIM_B, DIM(d->nodes), DIM(d->hidden)});
+        x = run_cell(d, ENCODER, i, x, in, state, &d->last[i]);
+        graph_state_next(d->b.g, state, d->last[i]);
+    }
     d->top = x;
 }
 

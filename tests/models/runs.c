@@ -14,6 +14,7 @@ opened open_all(strand_context *c, const char *path, const run_how *how, int64_t
     pp.max_length = how->max_length ? how->max_length : length;
     pp.memory_limit = how->limit;
     pp.no_tiling = how->no_tiling;
+    pp.outputs = how->outputs;
     pp.backends = how->backends ? how->backends : "cpu";
     assert_ok(c, strand_plan_open(o.model, &pp, &o.plan));
     assert_int_equal(strand_plan_get(o.plan, &o.info), STRAND_OK);

@@ -10,6 +10,7 @@ typedef struct run_how {
     uint64_t limit;
     int64_t max_batch, max_length; /* 0: those of the input */
     int no_tiling;
+    const char *outputs; /* names, or NULL: the default ones */
     const char *settings[2];
     int n_settings;
 } run_how;
