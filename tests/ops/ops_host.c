@@ -36,7 +36,8 @@ static int32_t host_workers(void *context) {
 }
 
 static void host_log(void *context, int32_t level, const char *text) {
-    (void)context, (void)level, (void)text;
+    ops_host *h = context;
+    if (level <= 1 && !h->messages++) snprintf(h->message, sizeof h->message, "%s", text); /* 0 error, 1 warning */
 }
 
 static void host_fail(void *context, const char *text) {

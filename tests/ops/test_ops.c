@@ -6,7 +6,8 @@
  * with more workers in random order, cut into pieces along every axis that the op table allows, with inputs wider than the piece
  * needs, with everything the piece does not need turned to NaN, in place, with and without its prepared constant, and as a
  * claimed group. The seed is printed; the same seed makes the same cases on every machine. Exit code 77: this plugin cannot run
- * here. A plugin that does not support a case is not blamed for it. */
+ * here. A plugin that does not support a case is not blamed for it. Whatever a plugin logs as an error or a warning fails the run:
+ * with STRAND_VULKAN_VALIDATE=1 those are the messages of the validation layer. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -278,6 +279,7 @@ static void check_case(const ops_family *family, int index, counts *n) {
             check_ways(&a, &g, true, &mine);
         }
     }
+    if (judged.host.messages) blame(&a, "the plugin's log", judged.host.message);
     ops_result_free(&mine);
     ops_program_free(&g);
 }
@@ -404,6 +406,7 @@ int main(int argc, char **argv) {
     int failed = _cmocka_run_group_tests("ops", tests, (size_t)n, NULL, NULL);
     int64_t left = ops_close(&judged);
     if (left) fprintf(stderr, "%lld allocations were not given back\n", (long long)left);
+    if (judged.host.messages) fprintf(stderr, "%lld messages in the plugin's log, the first: %s\n", (long long)judged.host.messages, judged.host.message);
     ops_close(&judge);
-    return failed || left ? 1 : 0;
+    return failed || left || judged.host.messages ? 1 : 0;
 }

@@ -1,0 +1,95 @@
+# golden_gpu.sh - the golden cases on the GPU plugins: each within its tolerance, and every operator of it on the GPU, which the plan
+# and the result's metadata prove. The smallest cases of each family; all of them with STRAND_TEST_SAMPLE=full.
+#
+# The software devices will do. Vulkan runs under the validation layer when STRAND_VULKAN_VALIDATE is set: a message of it is an
+# error on stderr and fails the case.
+. "$(dirname "$0")/lib.sh"
+: "${STRAND_BUILD:?the build tree}"
+golden=$STRAND_SHARED/golden
+[ -d "$golden" ] || note "../shared is not here: only the cases of tests/golden run"
+export STRAND_CACHE_DIR=$work/cache # kernels of this build alone
+sample=${STRAND_TEST_SAMPLE:-ci}
+
+# What is built and has a device.
+backends=
+for b in vulkan opencl; do
+    [ -f "$STRAND_BUILD/backends/$b/strand-$b.so" ] || continue
+    if "$STRAND" backends --backend $b >list 2>&1 && grep -q "^$b:" list; then backends="$backends $b"; else note "no $b device: its cases are skipped"; fi
+done
+if [ -z "$backends" ]; then
+    echo "SKIP: no GPU plugin is built, or none has a device"
+    exit 77
+fi
+
+# all_on BACKEND FOLDER INPUT OPTIONS...: the plan for the input's batch and length has no node elsewhere
+all_on() {
+    local backend=$1 folder=$2 input=$3 shape batch length
+    shift 3
+    shape=$("$STRAND_COMPARE" shape "$folder/input.safetensors" "$input")
+    IFS='[,]' read -r _ batch length _ <<<"$shape"
+    expect 0 "plan $folder $backend" "$STRAND" plan "${weights:-$folder}" --batch "$batch" --length "$length" --backend "$backend" --tsv "$@"
+    awk -F'\t' -v b="$backend:" 'NR > 1 { n++; if (index($3, b) != 1) { print $1, $2, $3, $4; bad = 1 } } END { exit bad || !n }' out >elsewhere && pass ||
+        fault "$folder $*: not on $backend: $(head -3 elsewhere)"
+}
+
+# on_gpu WHEN FOLDER INPUT "TENSOR:TOLERANCE ..." OPTIONS...: WHEN is ci or full; `weights` may name others than the folder's. A
+# tensor named NAME=OTHER is compared with the expected OTHER.
+n_cases=0
+on_gpu() {
+    local when=$1 folder=$2 input=$3 tensors=$4 b t have
+    shift 4
+    [ "$when" = full ] && [ "$sample" != full ] && return
+    n_cases=$((n_cases + 1))
+    for b in $backends; do
+        expect 0 "run $folder $b $*" "$STRAND" run "${weights:-$folder}" -i "$folder/input.safetensors" -o out.safetensors --backend "$b" "$@"
+        grep -q 'Validation' err && fault "$folder $b: $(grep -c Validation err) messages of the validation layer: $(grep -m1 Validation err | cut -c1-600)"
+        for t in $tensors; do
+            have=${t%:*}
+            "$STRAND_COMPARE" tensors out.safetensors "${have%=*}" "$folder/expected.safetensors" "${have#*=}" "${t#*:}" >difference 2>&1 && pass ||
+                fault "$folder $b $*: $have: $(cat difference)"
+        done
+        head -c 4096 out.safetensors | grep -aqE "\"backend\": ?\"$b:[0-9]+\"" && pass || fault "$folder $b $*: some operator ran elsewhere"
+        all_on "$b" "$folder" "$input" "$@"
+    done
+}
+
+# DNA
+dna=$STRAND_SOURCE/tests/golden/dna
+on_gpu ci "$dna/hyenadna-hf-causal" input_ids "logits:1e-4 hidden:1e-4"
+on_gpu ci "$dna/hyenadna-d32-n2-l256-ckpt" input_ids "logits:1e-4 hidden:1e-4"
+on_gpu full "$dna/hyenadna-d32-n2-l333-classifier" input_ids "class_logits:1e-4 hidden:1e-4"
+on_gpu full "$dna/hyenadna-d64-n3-l1000-odd" input_ids "logits:1e-4"
+if [ -d "$golden" ]; then
+    on_gpu full "$golden/dna/hyenadna-lightning-ckpt" input_ids "logits:1e-4 hidden:1e-4"
+
+    # Text: the README's largest difference of the logits
+    text=$golden/text
+    on_gpu ci "$text/llama/gqa-d48-n2-l65" input_ids "logits:2e-4 hidden:2e-4"
+    on_gpu full "$text/llama/gqa-d48-n3-l96-sharded-tied" input_ids "logits:7e-4"
+    on_gpu ci "$text/mamba1/orig-d32-n2-l64" input_ids "logits:3e-4 hidden:3e-4"
+    on_gpu full "$text/mamba1/hf-d48-n3-l301" input_ids "logits:6e-4"
+    on_gpu ci "$text/rwkv6/pth-d48-n2-l101" input_ids "logits:2e-4"
+    on_gpu full "$text/rwkv7/pth-d48-n2-l130" input_ids "logits:2e-4"
+
+    # Time series: SpaceTime in its three ways
+    series=$golden/timeseries
+    for mode in conv recurrence matrix; do
+        when=full
+        [ $mode = recurrence ] && when=ci
+        on_gpu $when "$series/spacetime-small" window "forecast:2e-3 model_output:2e-3" --set mode=$mode
+        on_gpu full "$series/spacetime-multivariate" window "forecast:2e-3 model_output:2e-3" --set mode=$mode
+        on_gpu full "$series/spacetime-etth1-720-random" window "forecast:2e-3 model_output:2e-3" --set mode=$mode
+        weights=$STRAND_SHARED/data/timeseries/spacetime-etth1-720/spacetime-etth1-720.pth
+        on_gpu full "$series/spacetime-etth1-720-trained" window "forecast:1e-4 model_output:1e-4" --set mode=$mode --config "$series/spacetime-etth1-720-trained/config.json"
+        unset weights
+    done
+fi
+note "$n_cases cases on$backends"
+
+# That messages of the layer would be seen: it has some to give when it is asked for advice.
+if [ "${STRAND_VULKAN_VALIDATE:-}" = 1 ] && [[ $backends = *vulkan* ]]; then
+    VK_LAYER_ENABLES=VK_VALIDATION_FEATURE_ENABLE_BEST_PRACTICES_EXT "$STRAND" run "$dna/hyenadna-hf-causal" -i "$dna/hyenadna-hf-causal/input.safetensors" \
+        -o out.safetensors --backend vulkan >out 2>err
+    says 'Validation.*Warning' "advice of the validation layer"
+fi
+finish
