@@ -21,15 +21,18 @@ if [ -z "$backends" ]; then
     exit 77
 fi
 
-# all_on BACKEND FOLDER INPUT OPTIONS...: the plan for the input's batch and length has no node elsewhere
+# all_on BACKEND FOLDER INPUT OPTIONS...: the plan for the input's batch and length has no node elsewhere; of tokens, nor that of a step
 all_on() {
-    local backend=$1 folder=$2 input=$3 shape batch length
+    local backend=$1 folder=$2 input=$3 shape batch length lengths
     shift 3
     shape=$("$STRAND_COMPARE" shape "$folder/input.safetensors" "$input")
-    IFS='[,]' read -r _ batch length _ <<<"$shape"
-    expect 0 "plan $folder $backend" "$STRAND" plan "${weights:-$folder}" --batch "$batch" --length "$length" --backend "$backend" --tsv "$@"
-    awk -F'\t' -v b="$backend:" 'NR > 1 { n++; if (index($3, b) != 1) { print $1, $2, $3, $4; bad = 1 } } END { exit bad || !n }' out >elsewhere && pass ||
-        fault "$folder $*: not on $backend: $(head -3 elsewhere)"
+    IFS='[,]' read -r _ batch lengths _ <<<"$shape"
+    [ "$input" = input_ids ] && lengths="$lengths 1"
+    for length in $lengths; do
+        expect 0 "plan $folder $backend $length" "$STRAND" plan "${weights:-$folder}" --batch "$batch" --length "$length" --backend "$backend" --tsv "$@"
+        awk -F'\t' -v b="$backend:" 'NR > 1 { n++; if (index($3, b) != 1) { print $1, $2, $3, $4; bad = 1 } } END { exit bad || !n }' out >elsewhere &&
+            pass || fault "$folder $*, length $length: not on $backend: $(head -3 elsewhere)"
+    done
 }
 
 # on_gpu WHEN FOLDER INPUT "TENSOR:TOLERANCE ..." OPTIONS...: WHEN is ci or full; `weights` may name others than the folder's. A
@@ -41,6 +44,7 @@ on_gpu() {
     [ "$when" = full ] && [ "$sample" != full ] && return
     n_cases=$((n_cases + 1))
     for b in $backends; do
+        rm -f out.safetensors
         expect 0 "run $folder $b $*" "$STRAND" run "${weights:-$folder}" -i "$folder/input.safetensors" -o out.safetensors --backend "$b" "$@"
         grep -q 'Validation' err && fault "$folder $b: $(grep -c Validation err) messages of the validation layer: $(grep -m1 Validation err | cut -c1-600)"
         for t in $tensors; do
@@ -68,6 +72,12 @@ if [ -d "$golden" ]; then
     on_gpu full "$text/llama/gqa-d48-n3-l96-sharded-tied" input_ids "logits:7e-4"
     on_gpu ci "$text/mamba1/orig-d32-n2-l64" input_ids "logits:3e-4 hidden:3e-4"
     on_gpu full "$text/mamba1/hf-d48-n3-l301" input_ids "logits:6e-4"
+    on_gpu ci "$text/mamba2/orig-d64-n2-l101-g2" input_ids "logits:3e-4"
+    on_gpu full "$text/mamba2/hf-d48-n2-l101" input_ids "logits:2e-4"
+    on_gpu full "$text/gpt_neox/parallel-d48-n2-l90-buffers" input_ids "logits:2e-4"
+    on_gpu ci "$text/griffin/hf-d48-n3-l90-w32" input_ids "logits:3e-4"
+    on_gpu ci "$text/based/d32-n3-l96" input_ids "logits:2e-4"
+    on_gpu full "$text/retnet/fla-d48-n2-l110" input_ids "logits:2e-4"
     on_gpu ci "$text/rwkv6/pth-d48-n2-l101" input_ids "logits:2e-4"
     on_gpu full "$text/rwkv7/pth-d48-n2-l130" input_ids "logits:2e-4"
 
