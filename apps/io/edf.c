@@ -243,6 +243,16 @@ static int count_records(recording *r, edf *e, double claimed, char *error) {
     return add_records(r, e, 0, whole, error);
 }
 
+/* A binary file that went through a text converter has U+FFFD where its bytes were: nothing can bring the samples back. */
+static void look_for_damage(recording *r, const edf *e) {
+    static const uint8_t mark[3] = {0xef, 0xbf, 0xbd};
+    uint8_t block[8192];
+    const int64_t n = bytes_read(&r->in, e->header, block, sizeof block);
+    int64_t marks = 0;
+    for (int64_t i = 0; i + 3 <= n; i++) marks += !memcmp(block + i, mark, 3);
+    if (n > 256 && marks * 3 > n / 4) rec_note(r, "its samples are damaged: the bytes look as if they had been converted as UTF-8 text (%.0f %% are U+FFFD)", 300.0 * (double)marks / (double)n);
+}
+
 /* ---- samples ---- */
 
 static void decode(const uint8_t *p, int32_t width, int64_t n, const rec_signal *s, double *to) {
@@ -335,6 +345,7 @@ int edf_open(recording *r, char *error) {
     e->tal = malloc((size_t)(tal < MOST_TAL_BYTES ? tal : MOST_TAL_BYTES));
     if (!e->cache || !e->tal) return rec_fail(error, "out of memory");
     if (count_records(r, e, claimed, error)) return -1;
+    look_for_damage(r, e);
     if (e->stamped && fabs(e->origin) >= 1) rec_note(r, "the first data record begins %.3f s after the start time of the header", e->origin);
     return 0;
 }

@@ -11,6 +11,7 @@ int run_dna_classify(const options *settings);
 int run_dna_variants(const options *settings);
 int run_dna_generate(const options *settings);
 int run_forecast(const options *settings);
+int run_eeg_info(const options *settings);
 int run_run(const options *settings);
 int run_inspect(const options *settings);
 int run_backends(const options *settings);

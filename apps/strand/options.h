@@ -31,6 +31,12 @@ enum { VARIANT_AUTO, VARIANT_VCF, VARIANT_VCF_GZ, VARIANT_BCF, VARIANT_BCF_RAW }
 enum { SCALE_MODEL, SCALE_SERIES, SCALE_NONE };                                   /* forecast --scale */
 enum { FORECAST_AUTO, FORECAST_CSV, FORECAST_TSV, FORECAST_JSONL, FORECAST_NPY }; /* forecast -f */
 enum { SPLIT_NONE, SPLIT_VALIDATION, SPLIT_TEST };                                /* forecast --split */
+enum { INFO_TEXT, INFO_TSV, INFO_JSON };                                         /* eeg info -f */
+enum { MISSING_REFUSE, MISSING_ZERO };                                            /* --missing */
+enum { MONTAGE_AS_IS, MONTAGE_AVERAGE, MONTAGE_BIPOLAR };                         /* --montage */
+enum { RESAMPLE_FOURIER, RESAMPLE_POLYPHASE };                                    /* --resample */
+enum { EEG_TSV, EEG_JSONL };                                                      /* eeg detect, predict, stage -f */
+enum { FEATURES_LOGFFT, FEATURES_BANDS };                                         /* eeg features --kind */
 
 struct command;
 
@@ -79,6 +85,12 @@ typedef struct options {
     text_list backends;
     int64_t repeat;
     int32_t bench_format, profile;
+
+    /* eeg */
+    const char *map_file, *variable, *channels, *report, *edf_annotations, *jsonl, *predictions, *head, *windows_file;
+    int32_t info_format, annotations, missing_channel, montage, resample, no_date, eeg_format, features_kind, per_node;
+    double rate, threshold, min_duration, merge_gap, idle, tolerance_start, tolerance_end, min_overlap, max_event, min_between;
+    int64_t clip;
 } options;
 
 typedef enum option_kind {
