@@ -1,0 +1,171 @@
+/* eeg_events_edf.c - an EDF+ file with the channels as a model saw them and events as annotations, for viewers like EDFbrowser.
+ *
+ * Records of one second; EDF+C, or EDF+D with the records' onsets where the recording has gaps. Two passes: ranges first, then samples
+ * scaled to 16 bits. The fields for patient and recording hold the "X" that EDF+ has for what is left out. An event stands in the
+ * record in which it begins, as time-stamped annotation lists that fit its room; what does not fit waits for the next record.
+ */
+#include "eeg_events.h"
+
+#include "progress.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { ANNOTATION_SAMPLES = 120, ANNOTATION_BYTES = 2 * ANNOTATION_SAMPLES };
+
+typedef struct edf_writer {
+    eeg_source *s;
+    const eeg_event_list *events;
+    output *out;
+    int64_t width, next_event;
+    double *samples, *low, *high;
+    uint8_t *record;
+    int64_t records;
+} edf_writer;
+
+static int64_t seconds_of(const edf_writer *w, int64_t span) {
+    return eeg_source_samples(w->s, span, 1) / w->width;
+}
+
+static int find_ranges(edf_writer *w) {
+    const int32_t n = w->s->map.n;
+    for (int32_t c = 0; c < n; c++) w->low[c] = INFINITY, w->high[c] = -INFINITY;
+    for (int64_t k = 0; k < w->s->rec->n_spans; k++)
+        for (int64_t t = 0; t < seconds_of(w, k); t++) {
+            if (interrupted() || eeg_source_read(w->s, k, t * w->width, w->width, w->samples)) return -1;
+            w->records++;
+            for (int32_t c = 0; c < n; c++)
+                for (int64_t i = 0; i < w->width; i++) {
+                    w->low[c] = fmin(w->low[c], w->samples[c * w->width + i]);
+                    w->high[c] = fmax(w->high[c], w->samples[c * w->width + i]);
+                }
+        }
+    for (int32_t c = 0; c < n; c++) { /* the header has 8 characters for each */
+        const double most = fmax(fmax(fabs(w->low[c]), fabs(w->high[c])), 1);
+        w->high[c] = isfinite(most) ? ceil(most) : 1;
+        w->low[c] = -w->high[c];
+    }
+    return 0;
+}
+
+static void field(output *out, int width, const char *text) {
+    char buffer[96];
+    memset(buffer, ' ', sizeof buffer);
+    size_t n = strlen(text);
+    if (n > (size_t)width) n = (size_t)width;
+    for (size_t i = 0; i < n; i++) buffer[i] = text[i] >= ' ' && text[i] < 127 ? text[i] : '?';
+    output_write(out, buffer, (size_t)width);
+}
+
+static void number(output *out, int width, double value) {
+    char text[32];
+    snprintf(text, sizeof text, "%.*g", width - 1, value);
+    field(out, width, text);
+}
+
+static void write_header(edf_writer *w) {
+    static const char *const months[] = {"JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"};
+    const int32_t n = w->s->map.n, all = n + 1;
+    const int known = w->s->rec->has_start && !w->s->settings->no_date;
+    const int *t = w->s->rec->start;
+    char text[96];
+    field(w->out, 8, "0");
+    field(w->out, 80, "X X X X");
+    if (known)
+        snprintf(text, sizeof text, "Startdate %02d-%s-%04d X X strand", t[2], months[(t[1] + 11) % 12], t[0]);
+    else
+        snprintf(text, sizeof text, "Startdate X X X strand");
+    field(w->out, 80, text);
+    snprintf(text, sizeof text, "%02d.%02d.%02d", known ? t[2] : 1, known ? t[1] : 1, known ? t[0] % 100 : 85);
+    field(w->out, 8, text);
+    snprintf(text, sizeof text, "%02d.%02d.%02d", known ? t[3] : 0, known ? t[4] : 0, known ? t[5] : 0);
+    field(w->out, 8, text);
+    number(w->out, 8, 256.0 * (all + 1));
+    field(w->out, 44, w->s->rec->n_spans > 1 ? "EDF+D" : "EDF+C");
+    number(w->out, 8, (double)w->records);
+    field(w->out, 8, "1");
+    number(w->out, 4, all);
+    for (int32_t c = 0; c < n; c++) {
+        snprintf(text, sizeof text, "EEG %s", w->s->map.channels[c].name);
+        field(w->out, 16, text);
+    }
+    field(w->out, 16, "EDF Annotations");
+    for (int32_t c = 0; c < all; c++) field(w->out, 80, "");
+    for (int32_t c = 0; c < all; c++) field(w->out, 8, c < n ? "uV" : "");
+    for (int32_t c = 0; c < all; c++) number(w->out, 8, c < n ? w->low[c] : -1);
+    for (int32_t c = 0; c < all; c++) number(w->out, 8, c < n ? w->high[c] : 1);
+    for (int32_t c = 0; c < all; c++) field(w->out, 8, "-32768");
+    for (int32_t c = 0; c < all; c++) field(w->out, 8, "32767");
+    for (int32_t c = 0; c < all; c++) field(w->out, 80, "");
+    for (int32_t c = 0; c < all; c++) number(w->out, 8, c < n ? (double)w->width : ANNOTATION_SAMPLES);
+    for (int32_t c = 0; c < all; c++) field(w->out, 32, "");
+}
+
+/* The record's time stamp, then as many waiting events as have begun and fit. */
+static void fill_annotations(edf_writer *w, uint8_t *to, double at, int last) {
+    char text[128];
+    memset(to, 0, ANNOTATION_BYTES);
+    size_t used = (size_t)snprintf((char *)to, ANNOTATION_BYTES, "+%.6g\x14\x14", at) + 1;
+    if (at >= 1e5) used = (size_t)snprintf((char *)to, ANNOTATION_BYTES, "+%.3f\x14\x14", at) + 1;
+    for (; w->next_event < w->events->n; w->next_event++) {
+        const eeg_event *e = &w->events->items[w->next_event];
+        if (e->onset >= at + 1 && !last) return;
+        char confidence[16] = "";
+        if (isfinite(e->confidence)) snprintf(confidence, sizeof confidence, " %.2f", e->confidence);
+        const int n = snprintf(text, sizeof text, "+%.3f\x15%.3f\x14%s%s\x14", e->onset, e->duration, e->type, confidence);
+        if (n < 0 || used + (size_t)n + 1 > ANNOTATION_BYTES) return;
+        memcpy(to + used, text, (size_t)n);
+        used += (size_t)n + 1;
+    }
+}
+
+static int write_record(edf_writer *w, double at, int last) {
+    const int32_t n = w->s->map.n;
+    uint8_t *p = w->record;
+    for (int32_t c = 0; c < n; c++) {
+        const double scale = 65535 / (w->high[c] - w->low[c]);
+        for (int64_t i = 0; i < w->width; i++) {
+            double v = (w->samples[c * w->width + i] - w->low[c]) * scale - 32768;
+            v = v < -32768 ? -32768 : v > 32767 ? 32767 : v;
+            const uint16_t bits = (uint16_t)(int16_t)lrint(v);
+            *p++ = (uint8_t)bits;
+            *p++ = (uint8_t)(bits >> 8);
+        }
+    }
+    fill_annotations(w, p, at, last);
+    return output_write(w->out, w->record, (size_t)(p - w->record) + ANNOTATION_BYTES);
+}
+
+static int write_records(edf_writer *w) {
+    int64_t done = 0;
+    for (int64_t k = 0; k < w->s->rec->n_spans; k++)
+        for (int64_t t = 0; t < seconds_of(w, k); t++) {
+            if (interrupted() || eeg_source_read(w->s, k, t * w->width, w->width, w->samples)) return -1;
+            if (write_record(w, w->s->rec->spans[k].onset + (double)t, ++done == w->records)) return -1;
+        }
+    return 0;
+}
+
+int eeg_events_edf(const char *path, eeg_source *s, const eeg_event_list *events) {
+    edf_writer w = {.s = s, .events = events, .width = (int64_t)s->rate};
+    const size_t n = (size_t)s->map.n, samples = n * (size_t)w.width;
+    w.samples = malloc(samples * sizeof *w.samples);
+    w.low = malloc(n * sizeof *w.low);
+    w.high = malloc(n * sizeof *w.high);
+    w.record = malloc(2 * samples + ANNOTATION_BYTES);
+    int bad = w.samples && w.low && w.high && w.record ? 0 : (complain("out of memory"), -1);
+    if (!bad) bad = find_ranges(&w);
+    if (!bad && (w.out = output_open(path)) == NULL) bad = -1;
+    if (!bad) {
+        write_header(&w);
+        bad = write_records(&w);
+        if (!bad && w.next_event < events->n) remark("%s: %lld of %lld events did not fit into its annotations", path, (long long)(events->n - w.next_event), (long long)events->n);
+    }
+    if (output_close(w.out, !bad)) bad = -1;
+    free(w.record);
+    free(w.high);
+    free(w.low);
+    free(w.samples);
+    return bad;
+}

@@ -1,0 +1,108 @@
+/* eeg_windows.c - see eeg_windows.h. A window never reaches over a gap.
+ *
+ * With --follow a file is asked four times a second whether it has grown, a stream is read as it comes; the walk goes on where it
+ * stood, so memory stays what it was. It ends by a signal, by the end of the stream, or after --idle seconds without news.
+ */
+#include "eeg_windows.h"
+
+#include "output.h"
+#include "progress.h"
+#include "stream.h"
+
+#include <poll.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { BATCH = 8 };
+
+static int open_stream(eeg_walk *w, eeg_source *s, const options *settings, int64_t seconds) {
+    char error[REC_ERROR_BYTES];
+    memset(s, 0, sizeof *s);
+    s->spool = -1;
+    s->settings = settings;
+    s->path = "standard input";
+    s->rec = stream_open(STDIN_FILENO, settings->channels, settings->rate, (double)seconds + 30, error);
+    (void)w;
+    return s->rec ? 0 : (complain("%s: %s", settings->command->name, error), EXIT_USAGE);
+}
+
+int eeg_walk_open(eeg_walk *w, eeg_source *source, const options *settings, const char *path, const char *const *channels, int32_t n, double rate, int64_t bins, int64_t seconds) {
+    const int is_stream = !strcmp(path, "-");
+    w->source = source;
+    if (is_stream && !settings->follow) return complain("%s: the standard input is read with --follow only, as float frames", settings->command->name), EXIT_USAGE;
+    if (settings->follow && settings->report) return complain("%s: --report needs a finished recording, not --follow", settings->command->name), EXIT_USAGE;
+    int rc = is_stream ? open_stream(w, source, settings, seconds) : eeg_source_open(source, settings, path);
+    if (!rc) rc = eeg_source_prepare(source, channels, n, rate);
+    if (!rc) source->average = settings->montage == MONTAGE_AVERAGE;
+    if (!rc) rc = eeg_seconds_open(&w->seconds, source, bins, seconds + BATCH * w->step + 2);
+    if (!rc && !settings->quiet) eeg_source_say_map(source);
+    return rc;
+}
+
+void eeg_walk_close(eeg_walk *w) {
+    eeg_seconds_close(&w->seconds);
+    if (w->source) eeg_source_close(w->source);
+}
+
+static int hand_on(eeg_walk *w, int64_t first, int64_t n) {
+    if (w->net && eeg_net_run(w->net, w->outputs, w->n_outputs)) return -1;
+    for (int64_t i = 0; i < n; i++)
+        if (w->take(w->user, w->span, first + i * w->step, w->outputs, i)) return -1;
+    w->windows += n;
+    progress_add("windows", (double)n);
+    return 0;
+}
+
+/* All windows of the current span that can be had. */
+static int walk_span(eeg_walk *w, int final) {
+    const int64_t there = eeg_seconds_count(&w->seconds, w->span, final), batch = w->net ? w->net->batch : 1;
+    while (w->next + w->need <= there) {
+        const int64_t first = w->next;
+        int64_t n = 0;
+        for (; n < batch && w->next + w->need <= there; n++, w->next += w->step)
+            if (w->net && eeg_net_add(w->net, &w->seconds, w->span, w->next)) return -1;
+        if (hand_on(w, first, n) || interrupted()) return -1;
+    }
+    return 0;
+}
+
+/* Everything that is there; `final`: nothing more will come. */
+static int walk_all(eeg_walk *w, int final) {
+    for (;;) {
+        const int last = w->span + 1 >= w->source->rec->n_spans;
+        if (walk_span(w, final || !last)) return -1;
+        if (last && !final) return 0;
+        if (w->span_done && w->span_done(w->user, w->span)) return -1;
+        if (last) return 0;
+        w->span++;
+        w->next = 0;
+    }
+}
+
+static void pause_for(const eeg_walk *w) {
+    struct pollfd wait = {STDIN_FILENO, POLLIN, 0};
+    const int is_stream = w->source->rec->refresh && w->source->rec->in.fd < 0;
+    poll(&wait, is_stream ? 1 : 0, 250);
+}
+
+static int follow(eeg_walk *w) {
+    time_t news = time(NULL);
+    const double idle = w->source->settings->idle;
+    for (;;) {
+        const int grown = eeg_source_refresh(w->source);
+        if (grown < 0) return -1;
+        if (grown) news = time(NULL);
+        if (walk_all(w, 0) || (grown && w->idle && w->idle(w->user))) return -1;
+        const int over = stream_ended(w->source->rec) || (idle > 0 && difftime(time(NULL), news) >= idle);
+        if (over) return walk_all(w, 1);
+        if (interrupted()) return -1;
+        if (!grown) pause_for(w);
+    }
+}
+
+int eeg_walk_run(eeg_walk *w) {
+    progress_begin("windows");
+    if (w->source->settings->follow) return follow(w);
+    return walk_all(w, 1);
+}
