@@ -3,12 +3,13 @@
  * Parsing, help, man page and completions are generated from here; an option is added by adding a row.
  */
 #include "commands.h"
+#include "commands_eeg.h"
 
 #define AT(field) offsetof(options, field)
 #define ROWS_END                                                                                                               \
     { 0, NULL, OPTION_FLAG, NULL, 0, 0, NULL }
 
-static const option_row common_rows[] = {
+const option_row common_rows[] = {
     {'m', "model", OPTION_FILE, "MODEL", AT(model), 0,
      "Weights: a file, a directory that holds them, or the name of a built-in model. Default: hyenadna-tiny-strand, of forecast spacetime-etth1-strand."},
     {0, "config", OPTION_FILE, "FILE", AT(config), 0, "Take this config.json instead of the one beside the weights."},
@@ -180,26 +181,6 @@ static const option_row forecast_rows[] = {
      "With --follow: carry the model's state from sample to sample instead. The model then sees all samples since the start, not a window; "
      "the first window fixes its transform."},
     {0, "batch", OPTION_INT, "N", AT(batch), 0, "Windows that run together; 0, the default, chooses. Results do not depend on it."},
-    ROWS_END};
-
-/* Recordings in: what all eeg commands share. */
-#define ARRAY_ROWS                                                                                                             \
-    {0, "rate", OPTION_REAL, "HZ", AT(rate), 0, "Sampling rate of a MAT array or a stream, which do not tell theirs."},         \
-        {0, "variable", OPTION_TEXT, "NAME", AT(variable), 0, "The array of a MAT file to read; default: the largest one."},   \
-        {0, "channels", OPTION_TEXT, "A,B,C", AT(channels), 0,                                                                 \
-         "Names of the channels of a MAT array or a stream, in its order; 'iiic-sparcnet' stands for those of that "           \
-         "collection's clips."}
-
-static const option_row info_rows[] = {
-    {'o', "output", OPTION_FILE, "FILE", AT(output), 0,
-     "Write to FILE, which appears when it is complete; the default '-' is the standard output."},
-    {'f', "format", OPTION_CHOICE, "text|tsv|json", AT(info_format), 0, "text, the default, is for people; tsv: a row a signal."},
-    {0, "annotations", OPTION_FLAG, NULL, AT(annotations), 0,
-     "Write the recording's own annotations as a table instead. They are free text: people may have written names there."},
-    ARRAY_ROWS,
-    {0, "memory", OPTION_SIZE, "SIZE", AT(memory), 0, "Most that a MAT array may take; default 1G."},
-    {'q', "quiet", OPTION_FLAG, NULL, AT(quiet), 0, "No remarks; errors only."},
-    {'h', "help", OPTION_FLAG, NULL, AT(help), 0, "Show this help."},
     ROWS_END};
 
 static const option_row run_rows[] = {
@@ -374,18 +355,7 @@ const command command_table[] = {
      1,
      forecast_defaults,
      run_forecast},
-    {"eeg info",
-     "FILE",
-     "header, channels, gaps and signal quality of a recording",
-     "Reads EDF, EDF+ (with gaps too), BDF, BDF+, MATLAB MAT v5 and BrainVision (.vhdr) and shows what is in it: signals with the electrode "
-     "that each label means, spans without a gap, and for each signal the shares that are flat or clipped and whether there is mains hum.\n\n"
-     "Files are read as they are: an unknown number of records, a truncated end, Latin-1 headers, inverted or empty ranges are named in "
-     "notes. The header's fields about patient and recording are skipped and can reach no output.\n\n",
-     {info_rows},
-     1,
-     1,
-     NULL,
-     run_eeg_info},
+    EEG_COMMANDS
     {"run",
      "MODEL -i IN.safetensors -o OUT.safetensors",
      "run any model on named tensors",

@@ -134,18 +134,18 @@ static int predict(predictor *p, const options *settings) {
     eeg_walk *w = &p->walk;
     if (!p->net.horizon) return complain("%s: has no decoder: it classifies, it does not predict", p->net.rt.info.name), EXIT_FAILED;
     if (settings->montage == MONTAGE_BIPOLAR) return complain("%s: the model wants the 19 referential electrodes; --montage may be as-is or average", settings->command->name), EXIT_USAGE;
-    *w = (eeg_walk){.net = &p->net, .need = p->net.steps + p->net.horizon, .step = settings->step > 0 ? (int64_t)settings->step : p->net.horizon, .take = take, .idle = flush, .user = p};
+    *w = (eeg_walk){.net = &p->net, .need = p->net.steps + p->net.horizon, .step = settings->step ? settings->step : p->net.horizon, .take = take, .idle = flush, .user = p};
     w->outputs[0].name = "prediction";
     w->outputs[1].name = "adjacency";
     w->n_outputs = settings->report && runtime_output(&p->net.rt, "adjacency", NULL) >= 0 ? 2 : 1;
     int rc = eeg_walk_open(w, &p->source, settings, settings->args[0], electrodes_tuh, 19, 2.0 * (double)p->net.bins, p->net.bins, w->need);
-    if (!rc) rc = eeg_net_prepare(&p->net, settings->batch ? settings->batch : settings->follow ? 1 : 4, w->n_outputs > 1 ? "prediction,adjacency" : "prediction");
+    if (!rc) rc = eeg_net_prepare(&p->net, eeg_batch(settings), w->n_outputs > 1 ? "prediction,adjacency" : "prediction");
     if (!rc) rc = open_tensors(p);
     if (rc) return rc;
     p->out = output_open(settings->output);
     if (!p->out) return EXIT_FAILED;
     rc = write_header(p) || eeg_walk_run(w) ? EXIT_FAILED : finish(p);
-    if (output_close(p->out, !rc)) rc = EXIT_FAILED;
+    if (output_close(p->out, !rc || settings->follow)) rc = EXIT_FAILED;
     return rc;
 }
 

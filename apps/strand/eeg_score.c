@@ -138,7 +138,7 @@ static void write_score(output *out, const char *name, const score *s, int forma
     const double rate = s->seconds > 0 ? (double)s->false_ones / (s->seconds / 86400) : NAN;
     const double values[] = {sensitivity, precision, f1, rate};
     static const char *const keys[] = {"sensitivity", "precision", "f1", "fpRate"};
-    if (format == INFO_JSON) {
+    if (format == SCORE_JSON) {
         output_printf(out, "%s  \"%s_results\": {\"tp\": %lld, \"refTrue\": %lld, \"fp\": %lld", strcmp(name, "sample") ? ",\n" : "", name, (long long)s->found, (long long)s->reference, (long long)s->false_ones);
         for (int i = 0; i < 4; i++) {
             output_printf(out, ", \"%s\": ", keys[i]);
@@ -159,13 +159,13 @@ static void write_score(output *out, const char *name, const score *s, int forma
 static int write_scores(const options *o, const score *samples, const score *events) {
     output *out = output_open(o->output);
     if (!out) return EXIT_FAILED;
-    if (o->info_format == INFO_JSON)
+    if (o->score_format == SCORE_JSON)
         output_printf(out, "{\n");
     else
         output_printf(out, "scoring\treference\tfound\tfalse\tsensitivity\tprecision\tf1\tfalse_per_24h\n");
-    write_score(out, "sample", samples, o->info_format);
-    write_score(out, "event", events, o->info_format);
-    if (o->info_format == INFO_JSON) output_printf(out, "\n}\n");
+    write_score(out, "sample", samples, o->score_format);
+    write_score(out, "event", events, o->score_format);
+    if (o->score_format == SCORE_JSON) output_printf(out, "\n}\n");
     return output_close(out, 1) ? EXIT_FAILED : EXIT_DONE;
 }
 

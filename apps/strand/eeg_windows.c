@@ -5,7 +5,6 @@
  */
 #include "eeg_windows.h"
 
-#include "output.h"
 #include "progress.h"
 #include "stream.h"
 
@@ -14,7 +13,19 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { BATCH = 8 };
+int64_t eeg_batch(const options *settings) {
+    const int64_t wanted = settings->batch ? settings->batch : settings->follow ? 1 : 4;
+    return wanted > EEG_MOST_BATCH ? EEG_MOST_BATCH : wanted;
+}
+
+int eeg_write_header(output *out, const runtime *rt, const eeg_source *source) {
+    char settings[512];
+    runtime_settings(rt, settings, sizeof settings);
+    output_printf(out, "# strand %s\n# model %s sha256 %s precision %s\n", strand_version(), rt->info.name, rt->info.sha256, rt->info.precision);
+    output_printf(out, "# backend %s\n# settings %s\n", rt->backends[0] ? rt->backends : "none", settings);
+    return output_printf(out, "# recording %s, %s, at %g Hz%s\n", eeg_source_name(source), source->rec->format, source->rate,
+                         source->fourier ? " by the Fourier method" : source->filters[0].up ? " by a polyphase filter" : "");
+}
 
 static int open_stream(eeg_walk *w, eeg_source *s, const options *settings, int64_t seconds) {
     char error[REC_ERROR_BYTES];
@@ -35,7 +46,7 @@ int eeg_walk_open(eeg_walk *w, eeg_source *source, const options *settings, cons
     int rc = is_stream ? open_stream(w, source, settings, seconds) : eeg_source_open(source, settings, path);
     if (!rc) rc = eeg_source_prepare(source, channels, n, rate);
     if (!rc) source->average = settings->montage == MONTAGE_AVERAGE;
-    if (!rc) rc = eeg_seconds_open(&w->seconds, source, bins, seconds + BATCH * w->step + 2);
+    if (!rc) rc = eeg_seconds_open(&w->seconds, source, bins, seconds + EEG_MOST_BATCH * w->step + 2);
     if (!rc && !settings->quiet) eeg_source_say_map(source);
     return rc;
 }

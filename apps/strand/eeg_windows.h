@@ -5,6 +5,9 @@
 #define STRAND_APP_EEG_WINDOWS_H
 
 #include "eeg_net.h"
+#include "output.h"
+
+enum { EEG_MOST_BATCH = 8 };
 
 typedef struct eeg_walk {
     eeg_source *source;
@@ -29,5 +32,10 @@ typedef struct eeg_walk {
 int eeg_walk_open(eeg_walk *w, eeg_source *source, const options *settings, const char *path, const char *const *channels, int32_t n, double rate, int64_t bins, int64_t seconds);
 int eeg_walk_run(eeg_walk *w);
 void eeg_walk_close(eeg_walk *w);
+
+/* Windows that run together: --batch, bounded. */
+int64_t eeg_batch(const options *settings);
+/* '#' lines: version, model, recording (its name only), settings. */
+int eeg_write_header(output *out, const runtime *rt, const eeg_source *source);
 
 #endif

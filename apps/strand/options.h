@@ -36,6 +36,7 @@ enum { MISSING_REFUSE, MISSING_ZERO };                                          
 enum { MONTAGE_AS_IS, MONTAGE_AVERAGE, MONTAGE_BIPOLAR };                         /* --montage */
 enum { RESAMPLE_FOURIER, RESAMPLE_POLYPHASE };                                    /* --resample */
 enum { EEG_TSV, EEG_JSONL };                                                      /* eeg detect, predict, stage -f */
+enum { SCORE_TSV, SCORE_JSON };                                                   /* eeg score -f */
 enum { FEATURES_LOGFFT, FEATURES_BANDS };                                         /* eeg features --kind */
 
 struct command;
@@ -88,7 +89,7 @@ typedef struct options {
 
     /* eeg */
     const char *map_file, *variable, *channels, *report, *edf_annotations, *jsonl, *predictions, *head, *windows_file;
-    int32_t info_format, annotations, missing_channel, montage, resample, no_date, eeg_format, features_kind, per_node;
+    int32_t info_format, annotations, missing_channel, montage, resample, no_date, eeg_format, score_format, features_kind, per_node;
     double rate, threshold, min_duration, merge_gap, idle, tolerance_start, tolerance_end, min_overlap, max_event, min_between;
     int64_t clip;
 } options;
