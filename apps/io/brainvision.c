@@ -26,11 +26,11 @@ typedef struct vision {
 
 /* A whole text file, zero-terminated. */
 static char *read_text(const char *path, char *error) {
-    bytes_in in;
-    if (bytes_open(&in, path)) return rec_fail(error, "names the file '%.120s', which cannot be opened: %s", strrchr(path, '/') ? strrchr(path, '/') + 1 : path, strerror(errno)), NULL;
+    random_bytes in;
+    if (random_bytes_open(&in, path)) return rec_fail(error, "names the file '%.120s', which cannot be opened: %s", strrchr(path, '/') ? strrchr(path, '/') + 1 : path, strerror(errno)), NULL;
     char *text = in.size <= MOST_TEXT_BYTES ? malloc((size_t)in.size + 1) : NULL;
-    const int64_t got = text ? bytes_read(&in, 0, text, in.size) : -1;
-    bytes_close(&in);
+    const int64_t got = text ? random_bytes_read(&in, 0, text, in.size) : -1;
+    random_bytes_close(&in);
     if (got < 0) {
         free(text);
         return rec_fail(error, "is no header or marker text of at most 64 MiB"), NULL;
@@ -237,7 +237,7 @@ static int vision_read(recording *r, int32_t signal, int64_t span, int64_t from,
         if (now > n) now = n;
         if (now < 1) now = 1;
         const int64_t bytes = (now - 1) * frame + v->width;
-        if (bytes_read(&r->in, base + i * frame, v->piece, bytes) != bytes) return rec_fail(error, "its data file cannot be read at sample %lld", (long long)i);
+        if (random_bytes_read(&r->in, base + i * frame, v->piece, bytes) != bytes) return rec_fail(error, "its data file cannot be read at sample %lld", (long long)i);
         for (int64_t k = 0; k < now; k++) {
             const uint8_t *p = v->piece + k * frame;
             const uint32_t bits = v->width == 2 ? (uint32_t)(p[0] | p[1] << 8) : (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
@@ -260,10 +260,10 @@ static void vision_release(recording *r) {
 
 static int open_data(recording *r, vision *v, const char *path, char *error) {
     char file[PATH_BYTES];
-    bytes_in data;
+    random_bytes data;
     if (beside(path, v->data, file, error)) return -1;
-    if (bytes_open(&data, file)) return rec_fail(error, "names the data file '%.120s', which cannot be opened: %s", v->data, strerror(errno));
-    bytes_close(&r->in);
+    if (random_bytes_open(&data, file)) return rec_fail(error, "names the data file '%.120s', which cannot be opened: %s", v->data, strerror(errno));
+    random_bytes_close(&r->in);
     r->in = data;
     const int64_t frame = (int64_t)v->width * r->n_signals;
     v->samples = data.size / frame;

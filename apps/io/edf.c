@@ -108,7 +108,7 @@ static int parse_signal(recording *r, edf *e, const uint8_t *columns, int32_t n,
 
 static int parse_header(recording *r, edf *e, double *claimed, char *error) {
     uint8_t header[256];
-    const int64_t got = bytes_read(&r->in, 0, header, sizeof header);
+    const int64_t got = random_bytes_read(&r->in, 0, header, sizeof header);
     if (got < 0) return rec_fail(error, "cannot be read: %s", strerror(errno));
     if (got < 256) return rec_fail(error, "is truncated: the header needs 256 bytes, there are %lld", (long long)got);
     const int bdf = header[0] == 0xff;
@@ -140,7 +140,7 @@ static int parse_header(recording *r, edf *e, double *claimed, char *error) {
     e->tals = calloc((size_t)n, sizeof *e->tals);
     uint8_t *columns = malloc(256 * (size_t)n);
     int bad = !r->signals || !e->places || !e->tals || !columns ? rec_fail(error, "out of memory") : 0;
-    if (!bad && bytes_read(&r->in, 256, columns, 256 * (int64_t)n) != 256 * (int64_t)n) bad = rec_fail(error, "its header cannot be read");
+    if (!bad && random_bytes_read(&r->in, 256, columns, 256 * (int64_t)n) != 256 * (int64_t)n) bad = rec_fail(error, "its header cannot be read");
     for (int32_t i = 0; !bad && i < n; i++) bad = parse_signal(r, e, columns, n, i, &e->record_bytes, error);
     free(columns);
     if (!bad && r->n_signals == 0) bad = rec_fail(error, "holds no signal, only %s", e->n_tals ? "annotations" : "empty ones");
@@ -195,7 +195,7 @@ static int read_tals(recording *r, edf *e, int64_t k, double *stamp, char *error
     for (int32_t i = 0; i < e->n_tals; i++) {
         int64_t bytes = e->tals[i].samples * e->width;
         if (bytes > MOST_TAL_BYTES) bytes = MOST_TAL_BYTES;
-        const int64_t got = bytes_read(&r->in, e->header + k * e->record_bytes + e->tals[i].at, e->tal, bytes);
+        const int64_t got = random_bytes_read(&r->in, e->header + k * e->record_bytes + e->tals[i].at, e->tal, bytes);
         if (got != bytes) return rec_fail(error, "data record %lld cannot be read: %s", (long long)k, got < 0 ? strerror(errno) : "the file became shorter");
         if (parse_tals(&t, e->tal, (size_t)bytes, i == 0)) return rec_fail(error, "out of memory");
     }
@@ -247,7 +247,7 @@ static int count_records(recording *r, edf *e, double claimed, char *error) {
 static void look_for_damage(recording *r, const edf *e) {
     static const uint8_t mark[3] = {0xef, 0xbf, 0xbd};
     uint8_t block[8192];
-    const int64_t n = bytes_read(&r->in, e->header, block, sizeof block);
+    const int64_t n = random_bytes_read(&r->in, e->header, block, sizeof block);
     int64_t marks = 0;
     for (int64_t i = 0; i + 3 <= n; i++) marks += !memcmp(block + i, mark, 3);
     if (n > 256 && marks * 3 > n / 4) rec_note(r, "its samples are damaged: the bytes look as if they had been converted as UTF-8 text (%.0f %% are U+FFFD)", 300.0 * (double)marks / (double)n);
@@ -270,7 +270,7 @@ static int lost(int64_t k, int64_t got, char *error) {
 static const uint8_t *record_bytes(recording *r, edf *e, int64_t k, char *error) {
     if (k < e->cache_first || k >= e->cache_first + e->cache_count) {
         int64_t want = e->records - k < e->cache_room ? e->records - k : e->cache_room;
-        const int64_t got = bytes_read(&r->in, e->header + k * e->record_bytes, e->cache, want * e->record_bytes);
+        const int64_t got = random_bytes_read(&r->in, e->header + k * e->record_bytes, e->cache, want * e->record_bytes);
         e->cache_first = k;
         e->cache_count = got < 0 ? 0 : got / e->record_bytes;
         if (e->cache_count < 1) return lost(k, got, error), NULL;
@@ -281,7 +281,7 @@ static const uint8_t *record_bytes(recording *r, edf *e, int64_t k, char *error)
 static int read_large(recording *r, edf *e, int64_t k, int64_t at, int32_t width, int64_t n, const rec_signal *s, double *to, char *error) {
     for (int64_t done = 0; done < n;) {
         const int64_t most = CACHE_BYTES / width, now = n - done < most ? n - done : most;
-        const int64_t got = bytes_read(&r->in, e->header + k * e->record_bytes + at + done * width, e->cache, now * width);
+        const int64_t got = random_bytes_read(&r->in, e->header + k * e->record_bytes + at + done * width, e->cache, now * width);
         if (got != now * width) return lost(k, got, error);
         decode(e->cache, width, now, s, to + done);
         done += now;
@@ -311,7 +311,7 @@ static int edf_read(recording *r, int32_t signal, int64_t span, int64_t from, in
 
 static int edf_refresh(recording *r, char *error) {
     edf *e = r->state;
-    const int64_t whole = (bytes_size(&r->in) - e->header) / e->record_bytes;
+    const int64_t whole = (random_bytes_size(&r->in) - e->header) / e->record_bytes;
     if (whole < e->records) return rec_fail(error, "became shorter while it was read");
     if (whole == e->records) return 0;
     return add_records(r, e, e->records, whole, error) ? -1 : 1;

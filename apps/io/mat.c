@@ -202,7 +202,7 @@ static uint8_t *inflate_element(recording *r, const mat *m, int64_t at, int64_t 
     if (bad) return NULL;
     while (!bad && state != Z_STREAM_END) {
         if (z.avail_in == 0 && n > 0) {
-            const int64_t got = bytes_read(&r->in, at, in, n < (int64_t)sizeof in ? n : (int64_t)sizeof in);
+            const int64_t got = random_bytes_read(&r->in, at, in, n < (int64_t)sizeof in ? n : (int64_t)sizeof in);
             if (got < 1) bad = rec_fail(error, "cannot be read to its end");
             z.next_in = in;
             z.avail_in = got > 0 ? (uInt)got : 0;
@@ -234,7 +234,7 @@ static uint8_t *read_element(recording *r, const mat *m, int64_t at, int64_t n, 
     if ((uint64_t)n > m->limit) return rec_fail(error, "an array takes more than %llu MiB; raise --memory", (unsigned long long)(m->limit >> 20)), NULL;
     uint8_t *block = malloc((size_t)n + 1);
     if (!block) return rec_fail(error, "out of memory"), NULL;
-    if (bytes_read(&r->in, at, block, n) == n) return *size = (size_t)n, block;
+    if (random_bytes_read(&r->in, at, block, n) == n) return *size = (size_t)n, block;
     free(block);
     return rec_fail(error, "cannot be read: %s", strerror(errno)), NULL;
 }
@@ -242,7 +242,7 @@ static uint8_t *read_element(recording *r, const mat *m, int64_t at, int64_t n, 
 static int scan(recording *r, mat *m, char *error) {
     for (int64_t at = 128; r->in.size - at >= 8;) {
         uint8_t tag[8];
-        if (bytes_read(&r->in, at, tag, 8) != 8) return rec_fail(error, "cannot be read to its end");
+        if (random_bytes_read(&r->in, at, tag, 8) != 8) return rec_fail(error, "cannot be read to its end");
         const uint32_t type = u32(m, tag);
         const int64_t n = u32(m, tag + 4), body = at + 8;
         if (type >> 16) { /* a small element: nothing that we look for */
@@ -343,7 +343,7 @@ int mat_open(recording *r, const rec_options *options, char *error) {
     if (!m) return rec_fail(error, "out of memory");
     m->limit = o->memory ? o->memory : DEFAULT_MEMORY;
     m->wanted = o->variable;
-    if (bytes_read(&r->in, 126, order, 2) != 2) return rec_fail(error, "is truncated");
+    if (random_bytes_read(&r->in, 126, order, 2) != 2) return rec_fail(error, "is truncated");
     if (order[0] == 'M' && order[1] == 'I')
         m->swap = 1;
     else if (order[0] != 'I' || order[1] != 'M')

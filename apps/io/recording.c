@@ -109,7 +109,7 @@ void rec_measure(recording *r) {
 
 static int choose(recording *r, const char *path, const rec_options *options, char *error) {
     uint8_t first[256] = {0};
-    const int64_t n = bytes_read(&r->in, 0, first, sizeof first);
+    const int64_t n = random_bytes_read(&r->in, 0, first, sizeof first);
     if (n < 0) return rec_fail(error, "cannot be read: %s", strerror(errno));
     if (n == 0) return rec_fail(error, "is empty");
     if ((first[0] == 0xff && !memcmp(first + 1, "BIOSEMI", 7)) || (first[0] == '0' && n >= 8 && !memcmp(first + 1, "       ", 7)))
@@ -134,7 +134,7 @@ static recording *finish(recording *r, int bad) {
 recording *recording_open(const char *path, const rec_options *options, char *error) {
     recording *r = calloc(1, sizeof *r);
     if (!r) return rec_fail(error, "out of memory"), NULL;
-    if (bytes_open(&r->in, path)) {
+    if (random_bytes_open(&r->in, path)) {
         if (errno == ESPIPE)
             rec_fail(error, "is no regular file (only --follow reads a stream, as float frames)");
         else
@@ -148,7 +148,7 @@ recording *recording_open(const char *path, const rec_options *options, char *er
 recording *recording_open_memory(const void *data, size_t size, const rec_options *options, char *error) {
     recording *r = calloc(1, sizeof *r);
     if (!r) return rec_fail(error, "out of memory"), NULL;
-    bytes_memory(&r->in, data, size);
+    random_bytes_memory(&r->in, data, size);
     return finish(r, choose(r, NULL, options, error));
 }
 
@@ -159,7 +159,7 @@ void recording_close(recording *r) {
     free(r->events);
     free(r->spans);
     free(r->signals);
-    bytes_close(&r->in);
+    random_bytes_close(&r->in);
     free(r);
 }
 

@@ -10,7 +10,7 @@
 #ifndef STRAND_APP_RECORDING_H
 #define STRAND_APP_RECORDING_H
 
-#include "bytes_in.h"
+#include "random_bytes.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -66,7 +66,7 @@ struct recording {
     int32_t n_notes;
     int32_t n_skipped; /* signals of the file that are not samples (annotations) */
 
-    bytes_in in;
+    random_bytes in;
     void *state; /* the format's own */
     int (*read)(recording *r, int32_t signal, int64_t span, int64_t from, int64_t n, double *to, char *error);
     int (*refresh)(recording *r, char *error); /* the file has grown: more spans or longer ones; NULL: cannot grow */

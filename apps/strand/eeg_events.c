@@ -76,10 +76,12 @@ int eeg_events_second(eeg_event_maker *m, double at, double probability, const d
 
 void eeg_start_text(const eeg_source *s, char text[24]) {
     const int *t = s->rec->start;
+    char date[96];
     if (s->rec->has_start && !s->settings->no_date)
-        snprintf(text, 24, "%04d-%02d-%02d %02d:%02d:%02d", t[0] % 10000, t[1] % 100, t[2] % 100, t[3] % 100, t[4] % 100, t[5] % 100);
+        snprintf(date, sizeof date, "%04d-%02d-%02d %02d:%02d:%02d", t[0], t[1], t[2], t[3], t[4], t[5]);
     else
-        snprintf(text, 24, "1925-01-01 00:00:00");
+        snprintf(date, sizeof date, "1925-01-01 00:00:00");
+    snprintf(text, 24, "%.23s", date);
 }
 
 void eeg_events_tsv_header(output *out) {
@@ -174,7 +176,7 @@ int eeg_events_read(const char *path, eeg_event_list *list, double *duration) {
     FILE *file = fopen(path, "r");
     if (!file) return complain("%s: cannot be opened: %s", path, strerror(errno)), -1;
     char line[1024], header[1024];
-    columns c;
+    columns c = {-1, -1, -1, -1};
     int number = 0, bad = 0, have = 0;
     while (!bad && fgets(line, sizeof line, file)) {
         number++;

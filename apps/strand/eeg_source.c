@@ -222,7 +222,7 @@ static int open_filters(eeg_source *s) {
 
 int eeg_source_prepare(eeg_source *s, const char *const *wanted, int32_t n, double rate) {
     char error[MAP_ERROR_BYTES];
-    const map_options o = {s->settings->map_file, s->settings->missing_channel == MISSING_ZERO};
+    const map_options o = {s->settings->map_file, s->settings->missing_channel == CHANNEL_ZERO};
     const int bad = wanted ? channel_map_open(&s->map, s->rec, wanted, n, &o, error) : channel_map_all(&s->map, s->rec, error);
     if (bad) return complain("%s: %s", s->path, error), EXIT_FAILED;
     say_notes(s);
@@ -286,9 +286,13 @@ int eeg_source_read(eeg_source *s, int64_t span, int64_t from, int64_t n, double
 }
 
 void eeg_source_say_map(const eeg_source *s) {
+    char line[1900], text[256];
+    size_t used = 0;
     for (int32_t c = 0; c < s->map.n; c++) {
-        char text[256];
         channel_map_text(&s->map, s->rec, c, text, sizeof text);
-        remark("channel %s <- %s", s->map.channels[c].name, text);
+        const int n = snprintf(line + used, sizeof line - used, "%s%s <- %s", c ? "; " : "", s->map.channels[c].name, text);
+        if (n < 0 || (size_t)n >= sizeof line - used) break;
+        used += (size_t)n;
     }
+    remark("channels: %s", line);
 }

@@ -32,7 +32,7 @@ enum { SCALE_MODEL, SCALE_SERIES, SCALE_NONE };                                 
 enum { FORECAST_AUTO, FORECAST_CSV, FORECAST_TSV, FORECAST_JSONL, FORECAST_NPY }; /* forecast -f */
 enum { SPLIT_NONE, SPLIT_VALIDATION, SPLIT_TEST };                                /* forecast --split */
 enum { INFO_TEXT, INFO_TSV, INFO_JSON };                                         /* eeg info -f */
-enum { MISSING_REFUSE, MISSING_ZERO };                                            /* --missing */
+enum { CHANNEL_REFUSE, CHANNEL_ZERO };                                            /* --missing */
 enum { MONTAGE_AS_IS, MONTAGE_AVERAGE, MONTAGE_BIPOLAR };                         /* --montage */
 enum { RESAMPLE_FOURIER, RESAMPLE_POLYPHASE };                                    /* --resample */
 enum { EEG_TSV, EEG_JSONL };                                                      /* eeg detect, predict, stage -f */

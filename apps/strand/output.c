@@ -185,12 +185,6 @@ int output_flush(output *out) {
     return fflush(out->stream) ? failed(out) : 0;
 }
 
-int output_flush(output *out) {
-    if (out->failed) return -1;
-    errno = 0;
-    return fflush(out->stream) ? failed(out) : 0;
-}
-
 int output_rewrite(output *out, int64_t at, const void *data, size_t bytes) {
     if (out->failed) return -1;
     errno = 0;

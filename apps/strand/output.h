@@ -23,8 +23,6 @@ int output_seekable(const output *out);
 /* These return 0, or -1 when this or an earlier write failed. */
 int output_write(output *out, const void *data, size_t bytes);
 int output_printf(output *out, const char *format, ...) PRINTF_LIKE(2, 3);
-/* What was written so far leaves for its reader now. */
-int output_flush(output *out);
 /* Writes over what is at byte `at`, then goes back to the end. */
 int output_rewrite(output *out, int64_t at, const void *data, size_t bytes);
 /* What was written goes out now. 0 or -1. */

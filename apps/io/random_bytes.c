@@ -1,8 +1,8 @@
-/* bytes_in.c - reading a file at any place by descriptor, or the same from memory (tests and fuzz targets).
+/* random_bytes.c - reading a file at any place by descriptor, or the same from memory (tests and fuzz targets).
  *
  * Files are read, never mapped: a recording that another program truncates while it is read must not kill the process.
  */
-#include "bytes_in.h"
+#include "random_bytes.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-int bytes_open(bytes_in *in, const char *path) {
+int random_bytes_open(random_bytes *in, const char *path) {
     struct stat st;
     in->data = NULL;
     in->fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe without a writer must not hang */
@@ -32,19 +32,19 @@ int bytes_open(bytes_in *in, const char *path) {
     return 0;
 }
 
-void bytes_memory(bytes_in *in, const void *data, size_t size) {
+void random_bytes_memory(random_bytes *in, const void *data, size_t size) {
     in->fd = -1;
     in->data = data;
     in->size = (int64_t)size;
 }
 
-int64_t bytes_size(bytes_in *in) {
+int64_t random_bytes_size(random_bytes *in) {
     struct stat st;
     if (in->fd >= 0 && !fstat(in->fd, &st)) in->size = (int64_t)st.st_size;
     return in->size;
 }
 
-int64_t bytes_read(const bytes_in *in, int64_t at, void *to, int64_t n) {
+int64_t random_bytes_read(const random_bytes *in, int64_t at, void *to, int64_t n) {
     if (at < 0 || n < 0) return errno = EINVAL, -1;
     if (in->fd < 0) {
         const int64_t have = at >= in->size ? 0 : in->size - at < n ? in->size - at : n;
@@ -62,7 +62,7 @@ int64_t bytes_read(const bytes_in *in, int64_t at, void *to, int64_t n) {
     return done;
 }
 
-void bytes_close(bytes_in *in) {
+void random_bytes_close(random_bytes *in) {
     if (in->fd >= 0) close(in->fd);
     in->fd = -1;
 }
