@@ -1,0 +1,237 @@
+/* test_cuda.c - the CUDA plugin's host side, and its kernels, on the emulated driver of tests/plugins/emulated_cuda (which must be the
+ * libcuda.so.1 that the loader finds): a whole model without a fall-back, on either of two devices, from eight threads; failures of every
+ * call of the driver, once and for good; a device that is too small. Nothing may stay allocated, nothing be touched outside. */
+#define _GNU_SOURCE
+#include "runs.h"
+
+#include <dlfcn.h>
+#include <pthread.h>
+#include <unistd.h>
+
+#define TOLERANCE 1e-4
+#define LENGTH 96
+
+static struct {
+    void (*fail_call)(const char *name, long nth, int code);
+    long (*live)(void);
+    const char *(*wrong)(void);
+    long (*launches)(void);
+} cuda;
+
+static const char *model_path(void) {
+    return source_path("tests/golden/dna/hyenadna-d32-n2-l256-ckpt");
+}
+
+static void nothing_left(void) {
+    assert_string_equal(cuda.wrong(), "");
+    assert_int_equal(cuda.live(), 0);
+}
+
+static strand_context *open_with_cuda(void) {
+    return open_context(&(open_with){.threads = 1, .plugin_path = build_path("backends/cuda")});
+}
+
+static void only_on(const opened *o, const char *backend) {
+    strand_plan_node_info n;
+    for (int32_t i = 0; !strand_plan_node(o->plan, i, &n); i++)
+        if (strcmp(n.backend, backend) != 0) fail_msg("node %s (%s) is on %s: %s", n.name, n.op, n.backend, n.why);
+}
+
+static int64_t ids[2 * LENGTH];
+static float *want; /* the CPU's logits */
+static size_t n_want;
+
+static void make_wanted(void) {
+    strand_tensor t;
+    randoms r = {random_seed("cuda", 3)};
+    random_bases(&r, ids, 2 * LENGTH);
+    strand_context *c = open_context(&(open_with){.threads = 1});
+    want = run_once(c, model_path(), &(run_how){.backends = "cpu"}, ids, 2, LENGTH, "logits", &t);
+    n_want = (size_t)t.bytes / 4;
+    strand_context_close(c);
+}
+
+static void as_wanted(const float *got, const char *what) {
+    double d = largest_difference(got, want, n_want);
+    if (!(d < TOLERANCE)) fail_msg("%s: differs from the CPU by %g", what, d);
+}
+
+static void either_device(void **state) {
+    (void)state;
+    setenv("EMULATED_CUDA_DEVICES", "2", 1);
+    strand_context *c = open_with_cuda();
+    assert_true(has_backend(c, "cuda:0") && has_backend(c, "cuda:1"));
+    for (int i = 0; i < 2; i++) {
+        char name[16];
+        strand_tensor t;
+        snprintf(name, sizeof name, "cuda:%d", i);
+        long before = cuda.launches();
+        opened o = open_all(c, model_path(), &(run_how){.backends = name}, 2, LENGTH);
+        only_on(&o, name);
+        float *got = run_output(&o, ids, 2, LENGTH, "logits", &t);
+        as_wanted(got, name);
+        assert_true(cuda.launches() > before + 20);
+        free(got);
+        close_all(&o);
+    }
+    strand_context_close(c);
+    unsetenv("EMULATED_CUDA_DEVICES");
+    nothing_left();
+}
+
+/* One try with whatever is set to fail; true when everything went well. */
+static bool attempt(strand_context *c) {
+    strand_model *m;
+    strand_plan *p = NULL;
+    strand_session *s = NULL;
+    strand_plan_params pp;
+    assert_ok(c, strand_model_open(c, model_path(), NULL, &m));
+    strand_plan_params_init(&pp);
+    pp.max_batch = 2;
+    pp.max_length = LENGTH;
+    pp.backends = "cuda:0";
+    strand_tensor in = {"input_ids", STRAND_I64, 2, {2, LENGTH}, ids, sizeof ids}, out = {.name = "logits"};
+    bool good = !strand_plan_open(m, &pp, &p);
+    if (!good) assert_true(strlen(strand_error(c)) > 10);
+    if (good) {
+        good = !strand_session_open(p, NULL, &s);
+        if (!good) assert_true(strlen(strand_error(c)) > 10);
+    }
+    if (good) {
+        good = !strand_session_run(s, &in, 1, &out, 1);
+        if (!good) assert_true(strlen(strand_session_error(s)) > 10);
+        if (good) as_wanted(out.data, "after failures");
+    }
+    strand_session_close(s);
+    strand_plan_close(p);
+    strand_model_close(m);
+    return good;
+}
+
+/* Every call in turn fails once with an error that passes, or for good. The process, and the CPU beside it, live on. */
+static void each_call_fails(void **state) {
+    (void)state;
+    static const int codes[2] = {2 /* out of memory */, 719 /* launch failure, sticky */};
+    for (int sticky = 0; sticky < 2; sticky++) {
+        int failed = 0;
+        bool done = false;
+        /* the first calls one by one, then with growing steps: the later ones repeat themselves */
+        for (long nth = 1; !done; nth += nth < 60 ? 1 : nth / 6) {
+            cuda.fail_call("*", nth, codes[sticky]);
+            strand_context *c = open_with_cuda();
+            if (has_backend(c, "cuda:0")) {
+                done = attempt(c);
+                failed += !done;
+                if (sticky && !done) assert_false(attempt(c)); /* a lost device stays lost */
+            } else {
+                assert_true(strand_refused_count(c) > 0);
+                failed++;
+            }
+            strand_tensor t;
+            float *got = run_once(c, model_path(), &(run_how){.backends = "cpu"}, ids, 2, LENGTH, "logits", &t);
+            assert_same_bytes(got, want, n_want * 4, "the CPU beside a failing device");
+            free(got);
+            strand_context_close(c);
+            cuda.fail_call(NULL, 0, 0);
+            nothing_left();
+        }
+        print_message("%s: %d calls failed\n", sticky ? "for good" : "once", failed);
+        assert_true(failed > 60);
+    }
+}
+
+static void too_small(void **state) {
+    (void)state;
+    setenv("EMULATED_CUDA_BYTES", "100000", 1);
+    strand_context *c = open_with_cuda();
+    assert_false(attempt(c));
+    assert_non_null(strstr(strand_error(c), "MiB"));
+    strand_context_close(c);
+    unsetenv("EMULATED_CUDA_BYTES");
+    nothing_left();
+}
+
+typedef struct worker {
+    strand_plan *plan;
+    int failures;
+} worker;
+
+static void *work(void *arg) {
+    worker *w = arg;
+    strand_session *s;
+    if (strand_session_open(w->plan, NULL, &s)) {
+        w->failures = 1;
+        return NULL;
+    }
+    for (int i = 0; i < 3; i++) {
+        strand_tensor in = {"input_ids", STRAND_I64, 2, {2, LENGTH}, ids, sizeof ids}, out = {.name = "logits"};
+        if (strand_session_run(s, &in, 1, &out, 1) || !(largest_difference(out.data, want, n_want) < TOLERANCE)) w->failures++;
+    }
+    strand_session_close(s);
+    return NULL;
+}
+
+/* Two contexts, and eight threads on one plan of each. */
+static void many_threads(void **state) {
+    (void)state;
+    strand_context *c[2];
+    opened o[2];
+    pthread_t threads[8];
+    worker workers[8] = {{0}};
+    for (int i = 0; i < 2; i++) {
+        c[i] = open_with_cuda();
+        o[i] = open_all(c[i], model_path(), &(run_how){.backends = "cuda:0"}, 2, LENGTH);
+    }
+    for (int i = 0; i < 8; i++) {
+        workers[i].plan = o[i % 2].plan;
+        assert_int_equal(pthread_create(&threads[i], NULL, work, &workers[i]), 0);
+    }
+    for (int i = 0; i < 8; i++) {
+        pthread_join(threads[i], NULL);
+        assert_int_equal(workers[i].failures, 0);
+    }
+    for (int i = 0; i < 2; i++) {
+        close_all(&o[i]);
+        strand_context_close(c[i]);
+    }
+    nothing_left();
+}
+
+/* Without a driver: one line that names what is missing, nothing else. Another process, since this one has the emulated driver. */
+static void without_a_driver(void **state) {
+    (void)state;
+    char command[1024], line[512] = "";
+    snprintf(command, sizeof command, "env -u LD_LIBRARY_PATH '%s' backends --plugins '%s' 2>&1 | grep -A1 strand-cuda.so | tail -n 1", build_path("apps/strand"), build_path("backends/cuda"));
+    if (access(build_path("apps/strand"), 1) != 0) {
+        print_message("the command line is not built: skipped\n");
+        skip();
+    }
+    FILE *p = popen(command, "r");
+    assert_non_null(p);
+    bool any = fgets(line, sizeof line, p) != NULL;
+    pclose(p);
+    if (any && !strstr(line, "libcuda.so.1") && !strstr(line, "no CUDA device")) {
+        print_message("there is a CUDA device here: skipped\n");
+        skip();
+    }
+    assert_true(any);
+    assert_non_null(strstr(line, "libcuda.so.1"));
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(either_device), cmocka_unit_test(each_call_fails), cmocka_unit_test(too_small), cmocka_unit_test(many_threads),
+                                       cmocka_unit_test(without_a_driver)};
+    void *driver = dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
+    *(void **)&cuda.fail_call = driver ? dlsym(driver, "emulated_cuda_fail") : NULL;
+    *(void **)&cuda.live = driver ? dlsym(driver, "emulated_cuda_live") : NULL;
+    *(void **)&cuda.wrong = driver ? dlsym(driver, "emulated_cuda_wrong") : NULL;
+    *(void **)&cuda.launches = driver ? dlsym(driver, "emulated_cuda_launches") : NULL;
+    if (!cuda.fail_call || !cuda.live || !cuda.wrong || !cuda.launches) {
+        fprintf(stderr, "the emulated driver is not the libcuda.so.1 that the loader finds: set LD_LIBRARY_PATH to its folder\n");
+        return 1;
+    }
+    make_wanted();
+    int failed = cmocka_run_group_tests_name("cuda", tests, NULL, NULL);
+    free(want);
+    return failed;
+}

@@ -1,0 +1,309 @@
+/* driver.cpp - a libcuda.so.1 for tests: the part of the driver API that the plugin calls, on the host. Memory is host memory with
+ * canaries, a stream does its work at once, kernels run as run.cpp runs them.
+ *
+ * What a test can do with it: make the n-th call of a function fail (EMULATED_CUDA_FAIL=cuMemAlloc:2:700, or emulated_cuda_fail; * is any function), make
+ * the device small (EMULATED_CUDA_BYTES), have several of it (EMULATED_CUDA_DEVICES), and ask what is still allocated
+ * (emulated_cuda_live) and what was done wrong (emulated_cuda_wrong): copies and kernel arguments outside allocations, frees of what was
+ * never given, damaged canaries, calls without a context. Error 700 and above stay, as sticky errors do. */
+#include <cuda.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <map>
+#include <mutex>
+#include <set>
+#include <string>
+
+#include "run.h"
+
+namespace {
+std::recursive_mutex lock;
+std::map<CUdeviceptr, size_t> memory; /* device and pinned memory alike: one address space */
+std::set<void *> streams, events, modules;
+std::string fail_name, failed, wrong; /* failed: the call that did, as asked for */
+long fail_at, calls, retained, launches;
+CUresult fail_with, sticky = CUDA_SUCCESS;
+size_t used;
+unsigned long order = 1;
+thread_local CUcontext now;
+constexpr size_t guard = 256;
+constexpr unsigned char canary = 0xa5;
+
+struct function {
+    char name[64];
+};
+
+long setting(const char *name, long fallback) {
+    const char *text = getenv(name);
+    return text ? strtol(text, nullptr, 10) : fallback;
+}
+
+void fault(const char *what) {
+    if (wrong.empty()) wrong = what;
+}
+
+/* Every entry: counts the call, and fails it if a test asked for that. */
+CUresult enter(const char *symbol, bool needs_context) {
+    static bool read;
+    std::string name = symbol;
+    if (name.size() > 3 && name.compare(name.size() - 3, 2, "_v") == 0) name.resize(name.size() - 3); /* as cuda.h renames them */
+    if (!read) {
+        read = true;
+        const char *text = getenv("EMULATED_CUDA_FAIL");
+        char buffer[64];
+        int at, code;
+        if (text && sscanf(text, "%63[^:]:%d:%d", buffer, &at, &code) == 3) {
+            fail_name = buffer;
+            fail_at = at;
+            fail_with = static_cast<CUresult>(code);
+        }
+    }
+    if (sticky != CUDA_SUCCESS) return sticky;
+    if (needs_context && !now) {
+        fault(symbol);
+        return CUDA_ERROR_INVALID_CONTEXT;
+    }
+    if ((fail_name != "*" && fail_name != name) || ++calls != fail_at) return CUDA_SUCCESS;
+    if (fail_with >= 700) sticky = fail_with;
+    failed = name;
+    return fail_with;
+}
+
+bool inside(CUdeviceptr p, size_t bytes) {
+    auto i = memory.upper_bound(p);
+    if (i == memory.begin()) return false;
+    --i;
+    return p + bytes <= i->first + i->second && p + bytes >= p;
+}
+
+CUresult allocate(CUdeviceptr *p, size_t bytes) {
+    if (!bytes) return CUDA_ERROR_INVALID_VALUE;
+    unsigned char *block = static_cast<unsigned char *>(aligned_alloc(256, (bytes + 2 * guard + 255) / 256 * 256));
+    if (!block) return CUDA_ERROR_OUT_OF_MEMORY;
+    memset(block, canary, guard);
+    memset(block + guard, 0x7f, bytes); /* fresh memory holds rubbish */
+    memset(block + guard + bytes, canary, guard);
+    *p = reinterpret_cast<CUdeviceptr>(block + guard);
+    memory[*p] = bytes;
+    return CUDA_SUCCESS;
+}
+
+CUresult release(CUdeviceptr p) {
+    auto i = memory.find(p);
+    if (i == memory.end()) {
+        fault("a free of what was never given");
+        return CUDA_ERROR_INVALID_VALUE;
+    }
+    unsigned char *at = reinterpret_cast<unsigned char *>(p);
+    for (size_t k = 0; k < guard; k++)
+        if (at[-1 - static_cast<long>(k)] != canary || at[i->second + k] != canary) fault("a write beside an allocation");
+    memory.erase(i);
+    free(at - guard);
+    return CUDA_SUCCESS;
+}
+
+template <class H> CUresult make(std::set<void *> &all, H *out) {
+    void *p = malloc(1);
+    all.insert(p);
+    *out = reinterpret_cast<H>(p);
+    return CUDA_SUCCESS;
+}
+
+template <class H> CUresult end(std::set<void *> &all, H h) {
+    if (!all.erase(reinterpret_cast<void *>(h))) fault("a handle that is not alive");
+    else
+        free(reinterpret_cast<void *>(h));
+    return CUDA_SUCCESS;
+}
+} // namespace
+
+#define ENTER(needs_context)                                                                                                    \
+    std::lock_guard<std::recursive_mutex> guard_(lock);                                                                         \
+    {                                                                                                                           \
+        CUresult entered_ = enter(__func__, needs_context);                                                                     \
+        if (entered_ != CUDA_SUCCESS) return entered_;                                                                          \
+    }
+#define API extern "C" __attribute__((visibility("default")))
+
+API void emulated_cuda_fail(const char *name, long nth, int code) {
+    std::lock_guard<std::recursive_mutex> g(lock);
+    fail_name = name ? name : "";
+    fail_at = nth;
+    fail_with = static_cast<CUresult>(code);
+    sticky = CUDA_SUCCESS;
+    calls = 0;
+    failed.clear();
+}
+API long emulated_cuda_live(void) {
+    return static_cast<long>(memory.size() + streams.size() + events.size() + modules.size()) + retained;
+}
+API const char *emulated_cuda_wrong(void) { return wrong.c_str(); }
+API long emulated_cuda_launches(void) { return launches; }
+
+API CUresult cuInit(unsigned) {
+    ENTER(false)
+    return CUDA_SUCCESS;
+}
+API CUresult cuDriverGetVersion(int *v) {
+    *v = CUDA_VERSION;
+    return CUDA_SUCCESS;
+}
+API CUresult cuGetErrorString(CUresult e, const char **text) {
+    static thread_local char line[64];
+    snprintf(line, sizeof line, "emulated error %d", static_cast<int>(e));
+    *text = line;
+    return CUDA_SUCCESS;
+}
+API CUresult cuDeviceGetCount(int *n) {
+    ENTER(false)
+    *n = static_cast<int>(setting("EMULATED_CUDA_DEVICES", 1));
+    return CUDA_SUCCESS;
+}
+API CUresult cuDeviceGet(CUdevice *d, int i) {
+    ENTER(false)
+    *d = i;
+    return CUDA_SUCCESS;
+}
+API CUresult cuDeviceGetName(char *name, int n, CUdevice d) {
+    snprintf(name, static_cast<size_t>(n), "emulated device %d", d);
+    return CUDA_SUCCESS;
+}
+API CUresult cuDeviceTotalMem(size_t *bytes, CUdevice) {
+    *bytes = static_cast<size_t>(setting("EMULATED_CUDA_BYTES", 1L << 32));
+    return CUDA_SUCCESS;
+}
+API CUresult cuDeviceGetAttribute(int *v, CUdevice_attribute what, CUdevice) {
+    *v = what == CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK ? 49152 : what == CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR ? 9 : 0;
+    return CUDA_SUCCESS;
+}
+API CUresult cuDevicePrimaryCtxRetain(CUcontext *c, CUdevice d) {
+    ENTER(false)
+    retained++;
+    *c = reinterpret_cast<CUcontext>(static_cast<size_t>(d) + 16);
+    return CUDA_SUCCESS;
+}
+/* The last release destroys the context and what is in it. Something may be left there only where the context was lost, or could not be
+ * made current to tidy up. */
+API CUresult cuDevicePrimaryCtxRelease(CUdevice) {
+    std::lock_guard<std::recursive_mutex> g(lock);
+    if (--retained) return CUDA_SUCCESS;
+    if (emulated_cuda_live() && sticky == CUDA_SUCCESS && failed != "cuCtxSetCurrent") fault("a context that was left with something in it");
+    while (!memory.empty()) release(memory.begin()->first);
+    for (auto *all : {&streams, &events, &modules})
+        while (!all->empty()) end(*all, *all->begin());
+    used = 0;
+    return CUDA_SUCCESS;
+}
+API CUresult cuCtxSetCurrent(CUcontext c) {
+    ENTER(false)
+    now = c;
+    return CUDA_SUCCESS;
+}
+API CUresult cuStreamCreate(CUstream *s, unsigned) {
+    ENTER(true)
+    return make(streams, s);
+}
+API CUresult cuStreamDestroy(CUstream s) {
+    std::lock_guard<std::recursive_mutex> g(lock);
+    return end(streams, s);
+}
+API CUresult cuStreamSynchronize(CUstream) {
+    ENTER(true)
+    return CUDA_SUCCESS;
+}
+API CUresult cuEventCreate(CUevent *e, unsigned) {
+    ENTER(true)
+    return make(events, e);
+}
+API CUresult cuEventDestroy(CUevent e) {
+    std::lock_guard<std::recursive_mutex> g(lock);
+    return end(events, e);
+}
+API CUresult cuEventRecord(CUevent, CUstream) {
+    ENTER(true)
+    return CUDA_SUCCESS;
+}
+API CUresult cuEventSynchronize(CUevent) {
+    ENTER(true)
+    return CUDA_SUCCESS;
+}
+API CUresult cuMemHostAlloc(void **p, size_t bytes, unsigned) {
+    ENTER(true)
+    CUdeviceptr at;
+    CUresult r = allocate(&at, bytes);
+    if (r == CUDA_SUCCESS) *p = reinterpret_cast<void *>(at);
+    return r;
+}
+API CUresult cuMemFreeHost(void *p) {
+    std::lock_guard<std::recursive_mutex> g(lock);
+    return release(reinterpret_cast<CUdeviceptr>(p));
+}
+API CUresult cuMemHostGetDevicePointer(CUdeviceptr *d, void *p, unsigned) {
+    ENTER(true)
+    *d = reinterpret_cast<CUdeviceptr>(p);
+    return CUDA_SUCCESS;
+}
+API CUresult cuMemAlloc(CUdeviceptr *p, size_t bytes) {
+    ENTER(true)
+    size_t total;
+    cuDeviceTotalMem(&total, 0);
+    if (used + bytes > total) return CUDA_ERROR_OUT_OF_MEMORY;
+    CUresult r = allocate(p, bytes);
+    if (r == CUDA_SUCCESS) used += bytes;
+    return r;
+}
+API CUresult cuMemFree(CUdeviceptr p) {
+    std::lock_guard<std::recursive_mutex> g(lock);
+    if (memory.count(p)) used -= memory[p];
+    return release(p);
+}
+API CUresult cuMemcpyHtoDAsync(CUdeviceptr to, const void *from, size_t bytes, CUstream) {
+    ENTER(true)
+    if (!inside(to, bytes)) fault("an upload outside an allocation");
+    else
+        memcpy(reinterpret_cast<void *>(to), from, bytes);
+    return CUDA_SUCCESS;
+}
+API CUresult cuMemcpyDtoHAsync(void *to, CUdeviceptr from, size_t bytes, CUstream) {
+    ENTER(true)
+    if (!inside(from, bytes)) fault("a download outside an allocation");
+    else
+        memcpy(to, reinterpret_cast<void *>(from), bytes);
+    return CUDA_SUCCESS;
+}
+API CUresult cuModuleLoadData(CUmodule *m, const void *image) {
+    ENTER(true)
+    unsigned magic;
+    memcpy(&magic, image, sizeof magic);
+    if (magic != 0xba55ed50u) {
+        fault("an image that is no fat binary");
+        return CUDA_ERROR_INVALID_IMAGE;
+    }
+    return make(modules, m);
+}
+API CUresult cuModuleUnload(CUmodule m) {
+    std::lock_guard<std::recursive_mutex> g(lock);
+    return end(modules, m);
+}
+API CUresult cuModuleGetFunction(CUfunction *f, CUmodule m, const char *name) {
+    ENTER(true)
+    static std::map<std::string, function> all;
+    if (!modules.count(reinterpret_cast<void *>(m))) fault("a module that is not loaded");
+    if (!emulated_known(name)) return CUDA_ERROR_NOT_FOUND;
+    function &x = all[name];
+    snprintf(x.name, sizeof x.name, "%s", name);
+    *f = reinterpret_cast<CUfunction>(&x);
+    return CUDA_SUCCESS;
+}
+API CUresult cuLaunchKernel(CUfunction f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz, unsigned shared, CUstream s,
+                            void **arguments, void **) {
+    ENTER(true)
+    if (!gx || !gy || !gz || gx > 0x7fffffffu || gy > 65535 || gz > 65535 || !bx || bx > 1024 || by != 1 || bz != 1 || shared) return CUDA_ERROR_INVALID_VALUE;
+    if (!streams.count(reinterpret_cast<void *>(s))) fault("a launch without a stream");
+    const unsigned grid[3] = {gx, gy, gz};
+    launches++;
+    if (emulated_run(reinterpret_cast<function *>(f)->name, grid, bx, arguments, &order)) return CUDA_SUCCESS;
+    fault("a kernel whose items part at a barrier");
+    return sticky = CUDA_ERROR_LAUNCH_FAILED;
+}

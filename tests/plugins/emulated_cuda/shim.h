@@ -1,0 +1,68 @@
+/* shim.h - the words of CUDA C++ that the kernels use (backends/gpu/dialect_cuda.h), for an ordinary C++ compiler: one work item
+ * runs at a time (run.cpp), so shared memory is static memory and atomics are plain. */
+#ifndef STRAND_EMULATED_CUDA_SHIM_H
+#define STRAND_EMULATED_CUDA_SHIM_H
+
+#include <cstddef>
+#include <cstring>
+#include <utility>
+
+#define __global__
+#define __device__
+#define __forceinline__ inline
+#define __shared__ static
+#define __launch_bounds__(n)
+#define __grid_constant__
+
+struct emulated_index {
+    unsigned x, y, z;
+};
+extern emulated_index threadIdx, blockIdx, gridDim;
+void emulated_barrier();
+#define __syncthreads() emulated_barrier()
+
+static inline float __int_as_float(int v) {
+    float f;
+    std::memcpy(&f, &v, sizeof f);
+    return f;
+}
+static inline float __uint_as_float(unsigned v) {
+    float f;
+    std::memcpy(&f, &v, sizeof f);
+    return f;
+}
+static inline unsigned __float_as_uint(float f) {
+    unsigned v;
+    std::memcpy(&v, &f, sizeof v);
+    return v;
+}
+static inline int min(int a, int b) { return a < b ? a : b; }
+static inline int max(int a, int b) { return a > b ? a : b; }
+static inline unsigned atomicAdd(unsigned *p, unsigned v) { unsigned before = *p; *p = before + v; return before; }
+static inline unsigned atomicAnd(unsigned *p, unsigned v) { unsigned before = *p; *p = before & v; return before; }
+static inline unsigned atomicOr(unsigned *p, unsigned v) { unsigned before = *p; *p = before | v; return before; }
+#define fabsf(x) __builtin_fabsf(x)
+#define fminf(a, b) __builtin_fminf(a, b)
+#define fmaxf(a, b) __builtin_fmaxf(a, b)
+#define floorf(x) __builtin_floorf(x)
+#define sqrtf(x) __builtin_sqrtf(x)
+#define __fmaf_rn(a, b, c) __builtin_fmaf(a, b, c)
+
+/* A kernel by name, called with pointers to its arguments as cuLaunchKernel gets them. */
+typedef void (*emulated_entry)(void **arguments);
+struct emulated_kernel {
+    const char *name;
+    emulated_entry entry;
+    emulated_kernel *next;
+    emulated_kernel(const char *name, emulated_entry entry);
+};
+extern emulated_kernel *emulated_kernels;
+
+template <auto F> struct emulated_call;
+template <class... A, void (*F)(A...)> struct emulated_call<F> {
+    template <size_t... I> static void unpack(void **a, std::index_sequence<I...>) { F(*static_cast<A *>(a[I])...); }
+    static void entry(void **a) { unpack(a, std::index_sequence_for<A...>{}); }
+};
+#define EMULATED_KERNEL(name) static emulated_kernel emulated_##name(#name, &emulated_call<&name>::entry);
+
+#endif
