@@ -10,6 +10,7 @@ void strand_model_params_init(strand_model_params *params) {
 void strand_model_close(strand_model *m) {
     if (!m) return;
     strand_allocator allocator = m->context->allocator;
+    tokenizer_close(&m->tokenizer);
     weights_close(m->weights);
     arena_release(&m->arena);
     allocator.free(allocator.user, m, sizeof *m);
@@ -76,15 +77,48 @@ strand_status strand_model_weight(const strand_model *m, int64_t index, strand_t
     return STRAND_OK;
 }
 
-strand_status strand_tokenize(const strand_model *m, const char *text, size_t bytes, int64_t *ids, size_t capacity, size_t *count) {
+strand_status strand_encode(const strand_model *m, const char *text, size_t bytes, uint32_t flags, int64_t *ids, size_t capacity, size_t *count) {
     if (!m || (bytes && !text) || (capacity && !ids) || !count) return STRAND_ERR_ARGUMENT;
-    if (!m->tokenizer.n_ids) return STRAND_ERR_UNSUPPORTED;
-    *count = tokenizer_encode(&m->tokenizer, text, bytes, ids, capacity);
-    return STRAND_OK;
+    error e = {0};
+    size_t n = 0;
+    if (!m->tokenizer.n_ids)
+        error_set(&e, STRAND_ERR_UNSUPPORTED, "%s", m->no_tokenizer ? m->no_tokenizer : "the model has no tokenizer; give one with the setting tokenizer=FILE");
+    else if (!tokenizer_encode(&m->tokenizer, &m->context->allocator, bytes ? text : "", bytes, flags, ids, capacity, &n, &e))
+        return *count = n, STRAND_OK;
+    return context_fail(m->context, &e);
+}
+
+strand_status strand_tokenize(const strand_model *m, const char *text, size_t bytes, int64_t *ids, size_t capacity, size_t *count) {
+    return strand_encode(m, text, bytes, 0, ids, capacity, count);
 }
 
 const char *strand_token_text(const strand_model *m, int64_t id) {
-    return m ? tokenizer_text(&m->tokenizer, id) : "";
+    return m ? tokenizer_text(&m->tokenizer, id, NULL) : "";
+}
+
+const char *strand_token_bytes(const strand_model *m, int64_t id, size_t *length) {
+    if (length) *length = 0;
+    return m ? tokenizer_text(&m->tokenizer, id, length) : "";
+}
+
+const char *strand_token_name(const strand_model *m, int64_t id) {
+    return m ? tokenizer_name(&m->tokenizer, id) : NULL;
+}
+
+uint32_t strand_token_flags(const strand_model *m, int64_t id) {
+    return m ? tokenizer_flags(&m->tokenizer, id) : 0;
+}
+
+int64_t strand_token_count(const strand_model *m) {
+    return m ? m->tokenizer.n_ids : 0;
+}
+
+const char *strand_tokenizer_fact(const strand_model *m, const char *key) {
+    return m && key ? tokenizer_fact(&m->tokenizer, key) : NULL;
+}
+
+size_t strand_decode(const strand_model *m, strand_decoder *d, int64_t id, char *text, size_t capacity) {
+    return m && d && text ? tokenizer_decode(&m->tokenizer, d, id, text, capacity) : 0;
 }
 
 int64_t strand_special_token(const strand_model *m, const char *name) {

@@ -19,6 +19,7 @@ struct strand_model {
     weights *weights;
     graph graph;
     tokenizer tokenizer;
+    const char *no_tokenizer; /* why there is none, or NULL */
     const char *name, *family, *precision;
     int64_t max_length, window, parameters;
     model_setting settings[MODEL_MAX_SETTINGS];

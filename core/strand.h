@@ -237,7 +237,8 @@ STRAND_API strand_status strand_model_setting(const strand_model *model, int32_t
 /* The weights that the model uses, by their names in the file. STRAND_ERR_ARGUMENT past the last one. */
 STRAND_API strand_status strand_model_weight(const strand_model *model, int64_t index, strand_tensor *tensor);
 
-/* Text to token ids and back. `count` gets the number of ids that the text has; at most `capacity` are written. Special
+/* Text to token ids and back. Tokenizers come from the checkpoint's own files (docs/text.md); where one cannot be read,
+ * strand_tokenize says why with STRAND_ERR_UNSUPPORTED and the model runs on ids all the same. `count` gets the number of ids that the text has; at most `capacity` are written. Special
  * tokens are never added. For DNA models one byte is one id; bytes outside the alphabet become the model's unknown id. */
 STRAND_API strand_status strand_tokenize(const strand_model *model, const char *text, size_t bytes, int64_t *ids, size_t capacity,
                                          size_t *count);
@@ -245,6 +246,35 @@ STRAND_API strand_status strand_tokenize(const strand_model *model, const char *
 STRAND_API const char *strand_token_text(const strand_model *model, int64_t id);
 /* The id of a special token by its name ("[CLS]", "[SEP]", "[UNK]" ...), or -1. */
 STRAND_API int64_t strand_special_token(const strand_model *model, const char *name);
+
+/* The same with a choice: the names of special tokens in the text become their ids (for prompts that a chat template made, never
+ * for text from others), and the tokens that the model wants around a text are added. */
+#define STRAND_ENCODE_SPECIAL 1u
+#define STRAND_ENCODE_BOUNDS  2u
+STRAND_API strand_status strand_encode(const strand_model *model, const char *text, size_t bytes, uint32_t flags, int64_t *ids,
+                                       size_t capacity, size_t *count);
+/* The bytes of one id, which may hold zeros and need not be whole characters; `length` gets how many. */
+STRAND_API const char *strand_token_bytes(const strand_model *model, int64_t id, size_t *length);
+/* The name of a special id, NULL for the others. */
+STRAND_API const char *strand_token_name(const strand_model *model, int64_t id);
+#define STRAND_TOKEN_SPECIAL 1u
+#define STRAND_TOKEN_END     2u /* a model that gives it has finished its text */
+#define STRAND_TOKEN_UNKNOWN 4u
+STRAND_API uint32_t strand_token_flags(const strand_model *model, int64_t id);
+/* How many ids the tokenizer has; 0: none. */
+STRAND_API int64_t strand_token_count(const strand_model *model);
+/* What the tokenizer's files say: "chat_template", "model" (its kind), "path", "add_bos" ("true" or "false"). NULL: nothing. */
+STRAND_API const char *strand_tokenizer_fact(const strand_model *model, const char *key);
+
+/* Ids to text as they come, never half a character: bytes that may still become one wait in the decoder. Begin with zeros;
+ * `started` nonzero keeps a space that the text begins with (some tokenizers put one before every text). */
+typedef struct strand_decoder {
+    uint32_t started, n_pending;
+    unsigned char pending[16];
+} strand_decoder;
+/* Writes what is complete after this id (not zero-terminated), at most `capacity` bytes; returns how many. A room of 3 times the
+ * id's bytes and 64 is enough. id -1 ends the text: what waits and is no character becomes U+FFFD, as bytes that are none do. */
+STRAND_API size_t strand_decode(const strand_model *model, strand_decoder *decoder, int64_t id, char *text, size_t capacity);
 
 /* ---- plans: what would run where, in how much memory ------------------------------------------------------------------ */
 

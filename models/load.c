@@ -66,7 +66,7 @@ static strand_status check_settings(const family *f, const model_config *c, erro
     for (int32_t i = 0; i < c->n_given; i++) {
         const char *equals = c->given[i] ? strchr(c->given[i], '=') : NULL;
         if (!equals) return error_set(e, STRAND_ERR_ARGUMENT, "setting '%s' is not of the form key=value", c->given[i] ? c->given[i] : "");
-        bool known = false;
+        bool known = !strncmp(c->given[i], "tokenizer=", 10); /* of every language model */
         char list[256] = "";
         for (const char *const *k = f->setting_keys; *k; k++) {
             known = known || (strlen(*k) == (size_t)(equals - c->given[i]) && !strncmp(*k, c->given[i], (size_t)(equals - c->given[i])));
@@ -199,6 +199,30 @@ static strand_status build(strand_model *m, const model_config *c, const char *w
     return STRAND_OK;
 }
 
+/* Ids that a language model gives logits for; 0: it is none. */
+static int64_t vocabulary_of(const strand_model *m) {
+    for (uint32_t i = 0; i < m->graph.n_outputs; i++) {
+        const op_shape *s = &m->graph.tensors[m->graph.outputs[i].tensor].shape;
+        if (!strcmp(m->graph.outputs[i].name, "logits") && s->rank == 3 && s->dims[2].kind == OP_DIM_FIXED) return s->dims[2].size;
+    }
+    return 0;
+}
+
+/* A tokenizer that was asked for must open; without the one that comes with a model it still runs on ids, and m->no_tokenizer says why. */
+static strand_status open_tokenizer(strand_model *m, const model_config *c, bool memory, error *e) {
+    int64_t vocabulary = vocabulary_of(m);
+    const char *given = config_given(c, "tokenizer"), *config = c->root ? json_text(c->root, "tokenizer", NULL) : NULL;
+    error why = {0};
+    if (m->tokenizer.n_ids || !vocabulary) return STRAND_OK;
+    if (given) return tokenizer_open(&m->tokenizer, &m->arena, m->weights, given, vocabulary, e) ? e->status : config_record(m, "tokenizer", given, e);
+    strand_status status = config && !strcmp(config, "bytes") ? tokenizer_open(&m->tokenizer, &m->arena, m->weights, "bytes", vocabulary, &why)
+                           : memory                           ? tokenizer_open_memory(&m->tokenizer, &m->arena, m->weights, vocabulary, &why)
+                                                              : tokenizer_open(&m->tokenizer, &m->arena, m->weights, NULL, vocabulary, &why);
+    if (status == STRAND_ERR_MEMORY) return error_set(e, status, "%s", why.text);
+    if (status && !(m->no_tokenizer = arena_string(&m->arena, why.text, strlen(why.text)))) return error_set(e, STRAND_ERR_MEMORY, "out of memory while loading");
+    return STRAND_OK;
+}
+
 static strand_status take_params(const strand_model_params *given, strand_model_params *p) {
     strand_model_params_init(p);
     if (!given) return STRAND_OK;
@@ -229,7 +253,8 @@ static strand_status open_files(strand_model *m, const char *path, const strand_
     if (weights_open(&m->context->allocator, full, config_file, &m->weights, e)) return e->status;
     m->name = last_part(&m->arena, full);
     if (!m->name) return error_set(e, STRAND_ERR_MEMORY, "out of memory while loading");
-    return build(m, &c, weights_path(m->weights), e);
+    if (build(m, &c, weights_path(m->weights), e)) return e->status;
+    return open_tokenizer(m, &c, false, e);
 }
 
 strand_status strand_model_open(strand_context *c, const char *path, const strand_model_params *given, strand_model **out) {
@@ -254,7 +279,8 @@ static strand_status open_memory(strand_model *m, const void *data, size_t bytes
     m->name = "memory";
     if (config && json_parse(&m->arena, config, strlen(config), "config", &c.root, e)) return e->status;
     if (weights_open_memory(&m->context->allocator, data, bytes, "memory", &m->weights, e)) return e->status;
-    return build(m, &c, "memory", e);
+    if (build(m, &c, "memory", e)) return e->status;
+    return open_tokenizer(m, &c, true, e);
 }
 
 strand_status strand_model_open_memory(strand_context *c, const void *data, size_t bytes, const char *config, const strand_model_params *given, strand_model **out) {

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "../tokenizer/vectors.h"
 #include "../weights/writers.h"
 
 static const char *root;
@@ -80,6 +81,15 @@ static void gguf_seeds(void) {
     save_buffer("gguf", "overflow", &b);
 }
 
+static void tokenizer_seeds(void) {
+    for (size_t i = 0; i < sizeof small_tokenizers / sizeof small_tokenizers[0]; i++)
+        if (strlen(small_tokenizers[i].document) < 4000) save_text("tokenizer", small_tokenizers[i].name, small_tokenizers[i].document);
+    save_text("tokenizer", "rwkv", "1 '\\x00' 1\n2 'ab' 2\n3 b'\\xff\\n' 2\n4 \"it's\" 4\n");
+    save_text("tokenizer", "vocab", "[PAD]\n[UNK]\n[CLS]\n[SEP]\nthe\n##e\n");
+    save("tokenizer", "spm", "\n\14\n\5<unk>\30\2\n\12\n\1a\25\0\0\0\0\30\1\22\2\30\2", 30);
+    save("tokenizer", "llama2c", "\2\0\0\0\0\0\0\0\5\0\0\0<unk>\0\0\0\0\1\0\0\0a", 26);
+}
+
 static void pytorch_seeds(void) {
     buffer b = {0}, pickle = {0};
     put_small_zip(&b);
@@ -147,6 +157,7 @@ int main(int argc, char **argv) {
     json_seeds();
     safetensors_seeds();
     gguf_seeds();
+    tokenizer_seeds();
     pytorch_seeds();
     index_seeds();
     return 0;

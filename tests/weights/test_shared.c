@@ -162,8 +162,6 @@ static void test_named_refusals(void **state) {
     } rows[] = {
         {"data/eeg/simple_sleep_net-dodh/best_model.gz", STRAND_ERR_UNSUPPORTED, "a tar archive; unpack it first"},
         {"data/dna/fasta/hairpin.fa.gz", STRAND_ERR_UNSUPPORTED, "compressed with gzip"},
-        {"data/text/tiny-rwkv/tiny-rwkv-7v0-834K-FP32.bin", STRAND_ERR_UNSUPPORTED, "a ggml file"},
-        {"data/text/stories260K/stories260K.bin", STRAND_ERR_FORMAT, "not a weights file of a known format"},
         {"data/eeg/eeg-gnn-ssl/adj_mx_3d.pkl", STRAND_ERR_UNSUPPORTED, "a pickle that torch.save did not write"},
         {"golden/eeg/dcrnn-distance-12s-sz1", STRAND_ERR_FORMAT, "not the plain name of a file"},
         {"golden/dna/hyenadna-tiny-1k-mt", STRAND_ERR_IO, "no weights file; looked for"},
