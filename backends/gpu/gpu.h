@@ -79,7 +79,8 @@
     X(STRAND_OP_DIFFUSION, diffusion, NULL, NULL, NULL)                                      \
     X(STRAND_OP_SPMM, spmm, NULL, NULL, NULL)                                                \
     X(STRAND_OP_SEGMENT_REDUCE, segment_reduce, NULL, NULL, NULL)                            \
-    X(STRAND_OP_GINE, gine, NULL, NULL, NULL)
+    X(STRAND_OP_GINE, gine, NULL, NULL, NULL)                                                \
+    X(STRAND_OP_GRAPH_GRU, graph_gru, gpu_graph_gru_scratch, NULL, NULL)
 
 #define GPU_GROUPED(X)                                            \
     X(STRAND_OP_BLOCK_DIAGONAL, block_diagonal, NULL, NULL, NULL) \
@@ -104,6 +105,7 @@
     GPU_RUN(name);
 GPU_TABLE(GPU_DECLARE)
 uint64_t gpu_knn_adjacency_scratch(strand_plugin_device *device, const strand_plugin_node *node);
+uint64_t gpu_graph_gru_scratch(strand_plugin_device *device, const strand_plugin_node *node);
 uint64_t gpu_graph_supports_scratch(strand_plugin_device *device, const strand_plugin_node *node);
 uint64_t gpu_selective_scan_scratch(strand_plugin_device *device, const strand_plugin_node *node);
 uint64_t gpu_lti_scan_scratch(strand_plugin_device *device, const strand_plugin_node *node);

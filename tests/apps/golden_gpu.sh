@@ -81,6 +81,21 @@ if [ -d "$golden" ]; then
     on_gpu ci "$text/rwkv6/pth-d48-n2-l101" input_ids "logits:2e-4"
     on_gpu full "$text/rwkv7/pth-d48-n2-l130" input_ids "logits:2e-4"
 
+    on_gpu ci "$text/h3/pt-d32-n3-l100" input_ids "logits:1e-3"
+    on_gpu ci "$text/stripedhyena/hf-d48-n3-l101" input_ids "logits:8e-4"
+    on_gpu full "$golden/dna/evo1-small" input_ids "logits:1e-3"
+    on_gpu full "$golden/dna/evo2-small" input_ids "logits:1e-3"
+
+    # EEG: the weights that config.json names
+    for c in dcrnn-distance-12s-sz1 dcrnn-correlation-12s-sz2 dcrnn-detection-sz1 dcrnn-distance-60s-lpd1; do
+        eeg=$golden/eeg/$c when=full tensors="prediction:1e-4"
+        weights=$(sed -n 's/.*"weights": *"\([^"]*\)".*/\1/p' "$eeg/config.json")
+        case $weights in shared/*) weights=$STRAND_SHARED/${weights#shared/} ;; *) weights=$eeg/$weights ;; esac
+        [ $c = dcrnn-detection-sz1 ] && when=ci tensors="logits:1e-4"
+        on_gpu $when "$eeg" features_in "$tensors" --config "$eeg/config.json"
+        unset weights
+    done
+
     # Time series: SpaceTime in its three ways
     series=$golden/timeseries
     for mode in conv recurrence matrix; do

@@ -397,6 +397,7 @@ int main(int argc, char **argv) {
             memcpy(&family, &from, sizeof family);
             tests[n++] = (struct CMUnitTest){from->name, test_family, NULL, NULL, family};
         }
+    if (!n) return fprintf(stderr, "no family of cases is named '%s'\n", settings.op), 2;
     if (!settings.op && !settings.bench) {
         tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_bad_id);
         tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_operators_once);
