@@ -164,7 +164,7 @@ static int run_chunk(plain *p, int64_t from, int64_t *next) {
         series *s = &p->set->items[*next];
         if (s->n < f->lag) {
             p->too_short++;
-            if (p->set->n > 1 || p->too_short < 2) complain("'%.60s': has %lld samples, but the model reads %lld; it is left out", s->id, (long long)s->n, (long long)f->lag);
+            complain("'%.60s': has %lld samples, but the model reads %lld; it is left out", s->id, (long long)s->n, (long long)f->lag);
             continue;
         }
         bad = start_job(p, &jobs[n], s);
@@ -193,6 +193,15 @@ static void say_bands(const plain *p) {
             remark("a band of %s %% wants %lld past windows with a whole horizon after them; series with fewer have none", p->levels->name[i], (long long)bands_needed(p->levels->level[i]));
 }
 
+/* Every series is shorter than a window. */
+static int too_short(const forecaster *f, const series_set *set) {
+    const series *longest = &set->items[0];
+    for (int64_t i = 1; i < set->n; i++)
+        if (set->items[i].n > longest->n) longest = &set->items[i];
+    complain("'%.60s': has %lld samples, but the model reads %lld%s", longest->id, (long long)longest->n, (long long)f->lag, set->n > 1 ? "; the other series are not longer" : "");
+    return EXIT_FAILED;
+}
+
 /* --unit, or the model's own where the values are what it was trained on. */
 static const char *unit_of(const forecaster *f, const series_set *set, const options *settings) {
     if (settings->unit) return settings->unit;
@@ -202,13 +211,15 @@ static const char *unit_of(const forecaster *f, const series_set *set, const opt
 int forecast_plain(forecaster *f, series_set *set, const options *settings, const band_levels *levels) {
     plain p = {.f = f, .set = set, .settings = settings, .levels = levels};
     int64_t windows = levels->n ? settings->windows + 1 : 1;
-    for (int64_t i = 0; i < set->n && windows < 1024; i++) windows++;
+    int64_t long_enough = 0;
+    for (int64_t i = 0; i < set->n; i++) long_enough += set->items[i].n >= f->lag;
+    for (int64_t i = 0; i < long_enough && windows < 1024; i++) windows++;
+    if (!long_enough) return too_short(f, set);
     int bad = forecaster_prepare(f, windows);
     if (!bad && settings->plot) bad = (p.plot = plot_open(settings->plot, set, f->rt.info.family, levels, unit_of(f, set, settings))) == NULL;
     if (!bad) bad = (p.writer = forecast_writer_open(settings, f->rt.info.family, set, levels, NULL, 0, 0)) == NULL;
     progress_begin("windows");
     for (int64_t i = 0, next; !bad && i < set->n; i = next) bad = run_chunk(&p, i, &next);
-    if (!bad && !p.done) bad = 1; /* each was named */
     if (forecast_writer_close(p.writer, !bad)) bad = 1;
     if (plot_close(p.plot, !bad)) bad = 1;
     if (bad || interrupted()) return EXIT_FAILED;

@@ -84,7 +84,7 @@ band_grid bands_grid(int64_t first, int64_t last, int64_t most);
 typedef struct forecast_writer forecast_writer;
 
 /* Names of the value columns: the family's, then lo and hi of each level, then `extra` more. NULL on failure, after a message.
- * `cutoffs`: rows have a cutoff and the truth y. */
+ * `cutoffs`: 1: rows have a cutoff; 2: and the truth y. */
 forecast_writer *forecast_writer_open(const options *settings, const char *family, const series_set *set, const band_levels *levels,
                                       const char *const *extra, int n_extra, int cutoffs);
 /* Rows of one forecast: values [n, columns], NAN where there is none; times from `first_time` on by the set's frequency. */

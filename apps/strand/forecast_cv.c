@@ -342,7 +342,7 @@ int forecast_back_test(forecaster *f, series_set *set, const options *settings, 
     b.season = settings->season ? settings->season : f->has_frequency && frequency_same(&f->freq, &set->freq) && f->season > 0 ? f->season : frequency_season(&set->freq);
     int rc = 0;
     if (settings->output) {
-        b.writer = forecast_writer_open(settings, f->rt.info.family, set, levels, baseline_names, FORECASTS - 1, 1);
+        b.writer = forecast_writer_open(settings, f->rt.info.family, set, levels, baseline_names, FORECASTS - 1, 2);
         if (!b.writer) rc = EXIT_FAILED;
     }
     const int rows_on_stdout = settings->output && !strcmp(settings->output, "-");

@@ -17,7 +17,7 @@ struct forecast_writer {
     output *out, *table; /* table: FILE.tsv beside an array */
     char table_path[4096];
     const series_set *set;
-    int format, columns, cutoffs;
+    int format, columns, cutoffs; /* cutoffs: 1 a cutoff a row, 2 the truth too */
     char names[MOST_COLUMNS][NAME_SIZE];
     int64_t written, steps;
 };
@@ -68,7 +68,8 @@ static void put_header(forecast_writer *w) {
     put_text(w, w->set->id_name);
     output_printf(w->out, "%s", separator);
     put_text(w, w->set->time_name);
-    if (w->cutoffs) output_printf(w->out, "%scutoff%sy", separator, separator);
+    if (w->cutoffs) output_printf(w->out, "%scutoff", separator);
+    if (w->cutoffs > 1) output_printf(w->out, "%sy", separator);
     for (int i = 0; i < w->columns; i++) output_printf(w->out, "%s%s", separator, w->names[i]);
     output_printf(w->out, "\n");
 }
@@ -79,7 +80,7 @@ static int open_array(forecast_writer *w, const char *path) {
     w->table = output_open(w->table_path);
     if (!w->table || npy_begin(w->out)) return -1;
     output_printf(w->table, "%s\tcutoff\tfirst\tlast", w->set->id_name);
-    if (w->cutoffs) output_printf(w->table, "\ty");
+    if (w->cutoffs > 1) output_printf(w->table, "\ty");
     for (int i = 0; i < w->columns; i++) output_printf(w->table, "\t%s", w->names[i]);
     return output_printf(w->table, "\n");
 }
@@ -118,7 +119,7 @@ static int put_array(forecast_writer *w, const char *id, int64_t cutoff, const d
     for (int64_t t = 0; t < n; t++) {
         float row[MOST_COLUMNS + 1];
         int used = 0;
-        if (w->cutoffs) row[used++] = truth ? (float)truth[t] : NAN;
+        if (w->cutoffs > 1) row[used++] = (float)truth[t];
         for (int i = 0; i < w->columns; i++) row[used++] = (float)values[t * w->columns + i];
         output_write(w->out, row, (size_t)used * sizeof *row);
     }
@@ -144,8 +145,7 @@ static void put_json_row(forecast_writer *w, const char *id, const char *ds, con
     put_json_text(w, w->set->time_name);
     output_printf(w->out, quote ? ":\"%s\"" : ":%s", ds);
     if (w->cutoffs) output_printf(w->out, quote ? ",\"cutoff\":\"%s\"" : ",\"cutoff\":%s", cutoff);
-    if (w->cutoffs && truth && !isnan(*truth)) output_printf(w->out, ",\"y\":%.9g", *truth);
-    if (w->cutoffs && (!truth || isnan(*truth))) output_printf(w->out, ",\"y\":null");
+    if (w->cutoffs > 1) output_printf(w->out, ",\"y\":%.9g", *truth);
     for (int i = 0; i < w->columns; i++) {
         if (isnan(values[i]))
             output_printf(w->out, ",\"%s\":null", w->names[i]);
@@ -159,8 +159,8 @@ static void put_text_row(forecast_writer *w, const char *id, const char *ds, con
     const char separator = w->format == FORECAST_TSV ? '\t' : ',';
     put_text(w, id);
     output_printf(w->out, "%c%s", separator, ds);
-    if (w->cutoffs) output_printf(w->out, "%c%s%c", separator, cutoff, separator);
-    if (w->cutoffs && truth && !isnan(*truth)) output_printf(w->out, "%.9g", *truth);
+    if (w->cutoffs) output_printf(w->out, "%c%s", separator, cutoff);
+    if (w->cutoffs > 1) output_printf(w->out, "%c%.9g", separator, *truth);
     for (int i = 0; i < w->columns; i++) {
         if (isnan(values[i]))
             output_printf(w->out, "%c", separator);
@@ -194,7 +194,7 @@ int forecast_writer_close(forecast_writer *w, int keep) {
     if (!w) return 0;
     int bad = 0;
     if (w->format == FORECAST_NPY && w->table) {
-        const npy_shape shape = {.rank = 3, .dims = {w->written, w->steps, w->columns + w->cutoffs}};
+        const npy_shape shape = {.rank = 3, .dims = {w->written, w->steps, w->columns + (w->cutoffs > 1)}};
         npy_shape named = shape;
         snprintf(named.descr, sizeof named.descr, "%s", npy_float32());
         if (keep) bad = npy_end(w->out, &named);
