@@ -16,7 +16,7 @@ struct csv {
     void *user;
     char *buffer;
     size_t begin, end, room;
-    int at_end;
+    int begun, at_end;
     char separator; /* 0 until the first record */
     csv_field *fields;
     int n_fields, fields_room;
@@ -198,11 +198,15 @@ static int cut(csv *c, char *text, size_t length) {
     }
 }
 
-static void skip_mark(csv *c, size_t *at) {
-    if (c->end - c->begin >= 3 && !memcmp(c->buffer + c->begin, "\xEF\xBB\xBF", 3)) {
-        c->begin += 3;
-        if (*at < c->begin) *at = c->begin;
-    }
+/* Passes the byte-order mark that the input may begin with. 0 or -1. */
+static int skip_mark(csv *c) {
+    size_t at = c->begin;
+    int got = 1;
+    c->begun = 1;
+    while (c->end - c->begin < 3 && got > 0) got = more(c, &at);
+    if (got < 0) return -1;
+    if (c->end - c->begin >= 3 && !memcmp(c->buffer + c->begin, "\xEF\xBB\xBF", 3)) c->begin += 3;
+    return 0;
 }
 
 /* One line end: LF, CR, or CRLF, whose LF may still have to be read. */
@@ -218,14 +222,13 @@ static int pass_line_end(csv *c, size_t *end) {
 }
 
 int csv_next(csv *c) {
+    c->row = c->next_row;
+    if (!c->begun && skip_mark(c)) return -1;
     for (;;) {
         scan s = {.at = c->begin, .field_start = 1};
         int got = 1, found;
         c->row = c->next_row;
-        while (!(found = scan_on(c, &s)) && got > 0) {
-            got = more(c, &s.at);
-            if (got > 0 && c->row == 1) skip_mark(c, &s.at);
-        }
+        while (!(found = scan_on(c, &s)) && got > 0) got = more(c, &s.at);
         if (got < 0) return -1;
         size_t length = s.at - c->begin, end = s.at;
         if (!found && !length) return 0;

@@ -12,6 +12,7 @@
 #define HOUR (60 * MINUTE)
 #define WEEK (7 * TIME_DAY)
 #define FAR ((int64_t)1 << 60)
+#define LATEST ((int64_t)253402300799 * SECOND + 999999) /* the end of the year 9999 */
 
 static const struct unit {
     const char *names; /* words that mean it, blanks around each */
@@ -106,7 +107,8 @@ static int64_t after_months(const frequency *f, int64_t time, int64_t months) {
 int64_t frequency_after(const frequency *f, int64_t time, int64_t steps) {
     if (steps > FAR / (f->step ? f->step : 1) || time > FAR || time < -FAR) return INT64_MAX;
     if (f->kind == FREQUENCY_MONTHS) return after_months(f, time, steps * f->step);
-    if (f->kind != FREQUENCY_BUSINESS) return time + steps * f->step;
+    if (f->kind == FREQUENCY_COUNT) return time + steps * f->step;
+    if (f->kind != FREQUENCY_BUSINESS) return time + steps * f->step <= LATEST ? time + steps * f->step : INT64_MAX;
     if (steps > FAR / (2 * TIME_DAY)) return INT64_MAX;
     int at = weekday(time);
     if (at > 4) { /* a weekend counts as its Friday */
@@ -114,7 +116,7 @@ int64_t frequency_after(const frequency *f, int64_t time, int64_t steps) {
         at = 4;
     }
     const int64_t weeks = (at + steps) / 5, rest = (at + steps) % 5;
-    return time + (weeks * 7 + rest - at) * TIME_DAY;
+    return time + (weeks * 7 + rest - at) * TIME_DAY <= LATEST ? time + (weeks * 7 + rest - at) * TIME_DAY : INT64_MAX;
 }
 
 int64_t frequency_steps(const frequency *f, int64_t from, int64_t to) {

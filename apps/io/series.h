@@ -22,6 +22,7 @@ typedef struct series_options {
     int columns;                    /* variables of a series: 1, or as many as `values` names */
     series_missing missing;
     series_decimal decimal;
+    int64_t most_filled;    /* samples that filling holes may make of a series; 0: 2^24 */
     const frequency *given; /* NULL: inferred */
     int limited;            /* take samples up to `until` alone */
     int64_t until;

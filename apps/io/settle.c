@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MOST_SAMPLES ((int64_t)1 << 31) /* that filling may make of one series */
+#define MOST_FILLED ((int64_t)1 << 24) /* samples of one series, where the caller sets no bound */
 
 #if defined(__GNUC__)
 __attribute__((format(printf, 2, 3)))
@@ -66,6 +66,7 @@ static int sort_samples(series_set *set, series *s, int64_t from) {
 /* Checks s[from, n) for duplicates and steps off the grid; *holes gets how many points of the grid have no row. */
 static int check_grid(series_set *set, series *s, int64_t from, int64_t *holes) {
     char a[48], b[48], name[80], words[80];
+    const int64_t most = set->options.most_filled ? set->options.most_filled : MOST_FILLED;
     *holes = 0;
     for (int64_t i = from > 0 ? from : 1; i < s->n; i++) {
         time_format(s->times[i - 1], &set->style, a, sizeof a);
@@ -81,7 +82,7 @@ static int check_grid(series_set *set, series *s, int64_t from, int64_t *holes) 
             return fail(set, "row %lld: %lld sample%s missing between %s and %s%s (%s); fill the hole with --missing ffill, linear or zero", (long long)s->rows[i], (long long)steps - 1,
                         steps == 2 ? " is" : "s are", a, b, of_series(set, s, name, sizeof name), words);
         *holes += steps - 1;
-        if (*holes + s->n > MOST_SAMPLES) return fail(set, "row %lld: filling the hole before %s would take more than 2^31 samples", (long long)s->rows[i], b);
+        if (*holes > most) return fail(set, "row %lld: filling the holes up to %s would take more than %lld samples (%s)", (long long)s->rows[i], b, (long long)most, words);
     }
     return 0;
 }
@@ -137,22 +138,26 @@ static void trim(series_set *set, series *s, int64_t from) {
     set->cut += first;
 }
 
-static void fill_holes(series_set *set, series *s, int64_t from) {
+/* Fills samples [i, next) of variable v, which are missing; returns `next`. */
+static int64_t fill_run(series_set *set, series *s, int64_t v, int64_t i) {
     const int64_t c = set->columns;
+    double *values = s->values + v;
+    int64_t next = i;
+    while (next < s->n && isnan(values[next * c])) next++;
+    const double before = i ? values[(i - 1) * c] : 0, after = next < s->n ? values[next * c] : before;
+    for (int64_t k = i; k < next; k++) {
+        const double part = (double)(k - i + 1) / (double)(next - i + 1);
+        values[k * c] = set->options.missing == MISSING_ZERO ? 0 : set->options.missing == MISSING_FFILL ? before : before * (1 - part) + after * part;
+    }
+    set->filled += next - i;
+    return next;
+}
+
+static void fill_holes(series_set *set, series *s, int64_t from) {
     trim(set, s, from);
-    for (int64_t v = 0; v < c; v++)
-        for (int64_t i = from; i < s->n; i++) {
-            double *value = &s->values[i * c + v];
-            if (!isnan(*value)) continue;
-            set->filled++;
-            if (set->options.missing == MISSING_ZERO) *value = 0;
-            if (set->options.missing == MISSING_FFILL) *value = s->values[(i - 1) * c + v];
-            if (set->options.missing != MISSING_LINEAR) continue;
-            int64_t next = i;
-            while (isnan(s->values[next * c + v])) next++;
-            const double before = s->values[(i - 1) * c + v], after = s->values[next * c + v];
-            *value = before + (after - before) / (double)(next - i + 1);
-        }
+    for (int64_t v = 0; v < set->columns; v++)
+        for (int64_t i = from; i < s->n; i++)
+            if (isnan(s->values[i * set->columns + v])) i = fill_run(set, s, v, i);
 }
 
 /* A value that is not there and may not be filled in. */

@@ -202,6 +202,15 @@ static int too_short(const forecaster *f, const series_set *set) {
     return EXIT_FAILED;
 }
 
+/* Would a forecast leave the calendar? Found before anything is written. */
+static int past_the_end(const forecaster *f, const series_set *set) {
+    for (int64_t i = 0; i < set->n; i++) {
+        const series *s = &set->items[i];
+        if (s->n && frequency_after(&set->freq, s->times[s->n - 1], f->horizon) == INT64_MAX) return complain("'%.60s': the forecast would go past the year 9999", s->id), 1;
+    }
+    return 0;
+}
+
 /* --unit, or the model's own where the values are what it was trained on. */
 static const char *unit_of(const forecaster *f, const series_set *set, const options *settings) {
     if (settings->unit) return settings->unit;
@@ -215,6 +224,7 @@ int forecast_plain(forecaster *f, series_set *set, const options *settings, cons
     for (int64_t i = 0; i < set->n; i++) long_enough += set->items[i].n >= f->lag;
     for (int64_t i = 0; i < long_enough && windows < 1024; i++) windows++;
     if (!long_enough) return too_short(f, set);
+    if (past_the_end(f, set)) return EXIT_FAILED;
     int bad = forecaster_prepare(f, windows);
     if (!bad && settings->plot) bad = (p.plot = plot_open(settings->plot, set, f->rt.info.family, levels, unit_of(f, set, settings))) == NULL;
     if (!bad) bad = (p.writer = forecast_writer_open(settings, f->rt.info.family, set, levels, NULL, 0, 0)) == NULL;

@@ -5,7 +5,7 @@
 expect 0 version "$STRAND" --version
 is "$(head -1 out)" "strand 0.1.0" "first line of --version"
 expect 0 help "$STRAND" help
-commands="dna_score dna_embed dna_classify dna_variants dna_generate run inspect backends plan bench merge"
+commands="dna_score dna_embed dna_classify dna_variants dna_generate forecast run inspect backends plan bench merge"
 for c in $commands; do
     c=${c/_/ }
     # shellcheck disable=SC2086
