@@ -110,6 +110,12 @@ bool build_recognises(const weights *w, const build_rename *renames, const char 
     return false;
 }
 
+bool build_is(const char *name, const build_rename *renames, const char *want) {
+    char have[NAME_BYTES];
+    canonical(name, renames, have);
+    return !strcmp(have, want);
+}
+
 /* `name` and `more` with the layer's number. */
 static void full_name(const builder *b, const char *name, const char *more, char *out) {
     char digits[24];
@@ -262,6 +268,10 @@ tensor_id build_matrix(builder *b, const char *name, int64_t rows, int64_t colum
 tensor_id build_f32(builder *b, const char *name, int rank, const int64_t *dims, bool flat) {
     const weights_tensor *w = checked(b, name, "", rank, dims, flat);
     return w ? to_f32(b, leaf(b, w, name, "", 0, rank, dims)) : 0;
+}
+
+tensor_id build_f32_rows(builder *b, const char *name, int64_t all, int64_t first, int64_t rows, int64_t columns) {
+    return to_f32(b, rows_of(b, name, "", all, first, rows, columns));
 }
 
 tensor_id build_vector(builder *b, const char *name, int64_t n) {

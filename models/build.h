@@ -38,6 +38,9 @@ strand_status build_start(builder *b, strand_model *m, const model_config *confi
 /* Has the file a tensor of this canonical name? For recognise(), where '*' is layer 0. */
 bool build_recognises(const weights *w, const build_rename *renames, const char *name);
 
+/* Is this the canonical name of the file's `name`? */
+bool build_is(const char *name, const build_rename *renames, const char *canonical);
+
 /* ---- tensors of the file ---- */
 
 const weights_tensor *build_find(const builder *b, const char *name);
@@ -54,6 +57,7 @@ tensor_id build_rows(builder *b, const char *name, int64_t all, int64_t first, i
 tensor_id build_rows_flat(builder *b, const char *name, int64_t all, int64_t first, int64_t rows, int64_t columns);
 /* In F32 whatever the file's type. `flat`: any shape with as many elements. */
 tensor_id build_f32(builder *b, const char *name, int rank, const int64_t *dims, bool flat);
+tensor_id build_f32_rows(builder *b, const char *name, int64_t all, int64_t first, int64_t rows, int64_t columns);
 tensor_id build_vector(builder *b, const char *name, int64_t n);
 tensor_id build_flat(builder *b, const char *name, int64_t n);
 tensor_id build_part(builder *b, const char *name, int64_t all, int64_t first, int64_t n);

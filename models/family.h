@@ -37,6 +37,11 @@ extern const family family_griffin;
 extern const family family_based;
 extern const family family_h3;
 extern const family family_stripedhyena;
+extern const family family_gss;
+extern const family family_hyena;
+
+/* Hyena models with a vocabulary of up to so many rows read characters (DNA), others words: two families with one layout. */
+#define HYENA_CHARACTERS 64
 
 /* A given setting's text, or NULL. */
 const char *config_given(const model_config *c, const char *key);

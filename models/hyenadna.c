@@ -62,13 +62,15 @@ static void canonical_name(const char *name, char *out, size_t bytes) {
 }
 
 static bool recognise(const weights *w, const json *config) {
+    bool filter = false, words = false;
     (void)config;
     for (int64_t i = 0; i < weights_count(w); i++) {
         char name[256];
         canonical_name(weights_at(w, i)->name, name, sizeof name);
-        if (!strcmp(name, "layers.0.mixer.filter_fn.implicit_filter.0.weight")) return true;
+        filter = filter || !strcmp(name, "layers.0.mixer.filter_fn.implicit_filter.0.weight");
+        words = words || (!strcmp(name, "embeddings.word_embeddings.weight") && weights_at(w, i)->rank == 2 && weights_at(w, i)->dims[0] > HYENA_CHARACTERS);
     }
-    return false;
+    return filter && !words;
 }
 
 static strand_status index_names(hyena *h) {

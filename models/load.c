@@ -27,6 +27,8 @@ static const family *const families[] = {
     &family_based,
     &family_h3,
     &family_stripedhyena,
+    &family_gss,
+    &family_hyena,
 };
 #define N_FAMILIES (sizeof families / sizeof families[0])
 

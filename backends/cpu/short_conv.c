@@ -22,7 +22,7 @@ typedef struct job {
     const float *weight, *bias;
     int64_t weight_stride, bias_stride, taps;
     uint32_t activation;
-    bool has_state;
+    bool has_state, single; /* single: the whole sequence is one token */
     int64_t state_step; /* of its time axis */
     /* channel-major */
     cpu_pieces pieces;
@@ -56,8 +56,11 @@ static void beginning(const row *r, int64_t t, int64_t n) {
         for (int64_t i = 0; i < r->taps; i++) sum = vf_fma(vf_set(r->w[i]), vf_load(inputs + i), sum);
     } else {
         for (int64_t i = 0; i < r->taps; i++) {
-            for (int64_t k = 0; k < n; k++) inputs[k] = input_at(r, first + i + k);
-            sum = vf_fma(vf_set(r->w[i]), vf_load(inputs), sum);
+            int64_t at = first + i, back = r->taps - 1 + (at - r->start);
+            const float *from = at >= r->start ? r->x + at : r->state && at + n <= r->start && back >= 0 ? r->state + back : NULL;
+            if (!from && !r->state && at + n <= r->start) continue; /* zeros */
+            for (int64_t k = 0; !from && k < n; k++) inputs[k] = input_at(r, at + k);
+            sum = vf_fma(vf_set(r->w[i]), from ? vf_load_part(from, n) : vf_load(inputs), sum);
         }
     }
     vf_store_part(r->y + t, sum, n);
@@ -108,6 +111,17 @@ CPU_INLINE void inside(const row *r, int64_t taps, int64_t from, int64_t to) {
     }
 }
 
+/* y[0] of a sequence of one token with many taps: lanes of taps, which are many more than the outputs. */
+static void one_token(const row *r) {
+    vf sum[4] = {vf_set(0), vf_set(0), vf_set(0), vf_set(0)};
+    int64_t n = r->state ? r->taps - 1 : 0, i = 0;
+    for (; i + 4 * CPU_LANES <= n; i += 4 * CPU_LANES)
+        for (int k = 0; k < 4; k++) sum[k] = vf_fma(vf_load(r->w + i + k * CPU_LANES), vf_load(r->state + i + k * CPU_LANES), sum[k]);
+    float y = vf_sum((sum[0] + sum[1]) + (sum[2] + sum[3]));
+    for (; i < n; i++) y += r->w[i] * r->state[i];
+    r->y[0] = y + r->w[r->taps - 1] * r->x[0] + r->bias;
+}
+
 static void along_time(const row *r, int64_t from, int64_t to) {
     int64_t t = from;
     for (; t < cpu_min(to, r->start + r->taps - 1); t += CPU_LANES) beginning(r, t, cpu_min(CPU_LANES, to - t));
@@ -138,7 +152,10 @@ static void channel_body(void *arg, int64_t i, int32_t worker) {
                  .bias = j->bias ? j->bias[c * j->bias_stride] : 0};
         for (int64_t t = column; t < column + width; t += CHUNK) {
             int64_t n = cpu_min(CHUNK, column + width - t);
-            along_time(&r, t, t + n);
+            if (j->single && j->taps > NEAR)
+                one_token(&r);
+            else
+                along_time(&r, t, t + n);
             cpu_unary_row(j->activation, 0, 0, r.y + t, r.y + t, n);
         }
     }
@@ -276,6 +293,16 @@ static void turn_weight(job *j, float *to) {
     j->zero = zero;
 }
 
+/* The last n of a row's inputs: `seen` of them end at `end`, those before are the state, or zeros. */
+static void keep_row(float *y, const float *end, const float *state, int64_t n, int64_t seen) {
+    int64_t fresh = cpu_min(n, seen), old = n - fresh;
+    if (state)
+        memmove(y, state + fresh, (size_t)old * sizeof *y);
+    else
+        memset(y, 0, (size_t)old * sizeof *y);
+    memcpy(y + old, end - fresh, (size_t)fresh * sizeof *y);
+}
+
 /* The last inputs, after everything has been read: the new state may lie over the old one, and moves only towards its beginning. */
 static void keep_state(const job *j, const strand_plugin_tensor *kept, bool tokens) {
     int time = tokens ? 2 : 3, channel = 5 - time;
@@ -291,6 +318,10 @@ static void keep_state(const job *j, const strand_plugin_tensor *kept, bool toke
         const float *x = (const float *)(const void *)cpu_row(&j->x, j->dims, at);
         const float *state = j->has_state ? (const float *)(const void *)cpu_row(&j->state, j->dims, at) : NULL;
         float *y = (float *)(void *)to.base + i0 * to.strides[0] + i1 * to.strides[1] + (tokens ? 0 : b % rows * to.strides[2]);
+        if (!tokens) {
+            keep_row(y, x + length, state, n, length + j->begin);
+            continue;
+        }
         for (int64_t i = 0; i < n; i++) {
             int64_t t = length - n + i, back = n + t + j->begin; /* position t of the tile, or `back` of the state */
             int64_t width = tokens ? dims[channel] : 1;
@@ -310,6 +341,7 @@ static void collect(const strand_plugin_node *node, job *j) {
     bool tokens = token_major(node);
     uint32_t channels = out->rank - (tokens ? 1 : 2), time = out->rank - (tokens ? 2 : 1);
     *j = (job){.begin = out->origin[time], .weight_stride = w->strides[0], .taps = w->dims[1], .activation = p->activation};
+    j->single = out->whole[time] == 1;
     j->weight = cpu_f32(w) + cpu_lead(w, 0, out, channels) * w->strides[0];
     if (bias) {
         j->bias_stride = bias->strides[0];

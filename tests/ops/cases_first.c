@@ -168,7 +168,7 @@ static void make_binary(ops_program *g, int index) {
 }
 
 static void make_short_conv(ops_program *g, int index) {
-    static const int64_t widths[] = {3, 4, 1, 2, 5, 7, 16, 17, 40, 70};
+    static const int64_t widths[] = {3, 4, 1, 2, 5, 7, 16, 17, 40, 70, 200};
     static const uint32_t activations[] = {STRAND_UNARY_IDENTITY, STRAND_UNARY_SILU, STRAND_UNARY_RELU, STRAND_UNARY_GELU};
     int64_t dims[4], kept[4];
     int rank = ops_batch_axes(g, dims, 2) + 2, optional = (int)ops_between(g, 0, 7);
@@ -178,7 +178,7 @@ static void make_short_conv(ops_program *g, int index) {
     dims[channel] = tokens ? ops_extent(g, 140) : ops_between(g, 1, 9);
     dims[time] = ops_length(g, index / 2);
     while (ops_product(rank, dims) > 100000) dims[time] = (dims[time] + 1) / 2;
-    int64_t w_dims[2] = {dims[channel], widths[index / 2 % 10]};
+    int64_t w_dims[2] = {dims[channel], widths[index / 2 % 11]};
     memcpy(kept, dims, sizeof dims);
     kept[time] = w_dims[1] - 1;
     if (kept[time] == 0) optional &= 1;
