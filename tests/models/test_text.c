@@ -14,6 +14,7 @@
 typedef struct text_case {
     const char *folder;   /* below golden/ */
     double relative, most; /* the README's: relative L2 and largest difference of the logits; 0: not judged */
+    int64_t prefix;        /* tokens after which the case gives states (tensors whose names hold "state"); 0: it gives none */
 } text_case;
 
 static const text_case cases[] = {
@@ -31,8 +32,8 @@ static const text_case cases[] = {
     {"text/based/d32-n3-l96", 1e-5, 2e-4},
     {"text/h3/pt-d32-n3-l100", 5e-5, 1e-3},
     {"text/stripedhyena/hf-d48-n3-l101", 4e-5, 8e-4},
-    {"dna/evo1-small", 0, 1e-3},
-    {"dna/evo2-small", 0, 1e-3},
+    {"dna/evo1-small", 0, 1e-3, 120},
+    {"dna/evo2-small", 0, 1e-3, 130},
 };
 #define N_CASES (sizeof cases / sizeof cases[0])
 
@@ -155,7 +156,7 @@ static int64_t largest(const float *x, int64_t n) {
 static void judge_greedy(text *t) {
     strand_tensor ids, logits;
     if (!tensor_named(t->expected, "greedy_ids", &ids)) return;
-    assert_true(tensor_named(t->expected, "greedy_logits", &logits));
+    bool judged = tensor_named(t->expected, "greedy_logits", &logits);
     int64_t n = ids.dims[1], next[16];
     const int64_t *want = ids.data;
     assert_int_equal(strand_session_reset(t->o.session, -1), STRAND_OK);
@@ -165,6 +166,7 @@ static void judge_greedy(text *t) {
         for (int64_t b = 0; b < t->batch; b++) {
             next[b] = largest(x + b * step, t->vocabulary);
             if (next[b] != want[b * n + i]) fail_msg("%s: greedy token %d is %d, not %d", t->c->folder, (int)i, (int)next[b], (int)want[b * n + i]);
+            if (!judged) continue;
             double d = largest_difference(x + b * step, (const float *)logits.data + (b * n + i) * t->vocabulary, (size_t)t->vocabulary);
             if (!(d <= t->c->most)) fail_msg("%s: the logits of greedy token %d differ by %.3g", t->c->folder, (int)i, d);
         }
@@ -173,13 +175,33 @@ static void judge_greedy(text *t) {
     }
 }
 
+/* The published code's caches after a prefix of the sequence, asked for by their own names. */
+static void judge_states(text *t, const char *path) {
+    strand_tensor want;
+    int n = 0;
+    for (int64_t i = 0; t->c->prefix && i < strand_file_count(t->expected); i++) {
+        assert_int_equal(strand_file_get(t->expected, i, &want), STRAND_OK);
+        if (!strstr(want.name, "state")) continue;
+        strand_tensor shape;
+        assert_int_equal(t->batch, 1);
+        float *have = run_once(t->o.context, path, &(run_how){.backends = "cpu", .outputs = want.name}, t->ids.data, 1, t->c->prefix, want.name, &shape);
+        assert_int_equal(shape.bytes, want.bytes);
+        double d = largest_difference(have, want.data, want.bytes / sizeof(float)), most = largest_magnitude(want.data, want.bytes / sizeof(float));
+        if (!(d <= 1e-5 * most)) fail_msg("%s: %s differs by %.3g of %.3g", t->c->folder, want.name, d, most);
+        free(have);
+        n++;
+    }
+    assert_true(!t->c->prefix || n > 0);
+}
+
+/* The full case, or the committed copy. */
 static bool folder_of(const text_case *c, char path[512]) {
     struct stat st;
-    snprintf(path, 512, "%s", source_path("tests/golden/%s", c->folder));
-    if (!stat(path, &st)) return true;
     const char *root = shared_path("golden");
     if (root) snprintf(path, 512, "%s/%s", root, c->folder);
-    return root && !stat(path, &st);
+    if (root && !stat(path, &st)) return true;
+    snprintf(path, 512, "%s", source_path("tests/golden/%s", c->folder));
+    return !stat(path, &st);
 }
 
 static bool run_case(strand_context *context, const text_case *c, randoms *r) {
@@ -201,6 +223,7 @@ static bool run_case(strand_context *context, const text_case *c, randoms *r) {
     judge_pieces(&t, r, 1);
     judge_snapshot(&t, r);
     judge_greedy(&t);
+    judge_states(&t, path);
     free(t.whole);
     strand_file_close(t.inputs);
     strand_file_close(t.expected);
@@ -225,7 +248,113 @@ static void every_case(void **state) {
     assert_true(n > 0);
 }
 
+/* ---- trained files ---- */
+
+/* One session for sequences of up to `length`; false where the file is not there. */
+static bool open_real(strand_context *c, const char *name, int64_t length, opened *o) {
+    char path[512];
+    const char *found = shared_path("data/text/%s", name);
+    if (!found) {
+        print_message("  %s: not here (STRAND_SHARED); skipped\n", name);
+        return false;
+    }
+    snprintf(path, sizeof path, "%s", found);
+    *o = open_all(c, path, &(run_how){.backends = "cpu"}, 1, length);
+    return true;
+}
+
+static void read_file(const char *name, void *to, size_t bytes) {
+    FILE *f = fopen(shared_path("data/text/%s", name), "rb");
+    assert_non_null(f);
+    assert_int_equal(fread(to, 1, bytes, f), bytes);
+    fclose(f);
+}
+
+/* rwkv.cpp's own test: the logits after the bytes `"in`. */
+static void tiny_rwkv(void **state) {
+    (void)state;
+    static const char *const names[] = {"4v0-660K", "7v0-834K"};
+    static const int64_t ids[] = {'"', 'i', 'n'};
+    strand_context *c = open_context(&(open_with){.threads = 2});
+    for (int i = 0; i < 2; i++) {
+        char file[96];
+        float want[256];
+        opened o;
+        snprintf(file, sizeof file, "tiny-rwkv/tiny-rwkv-%s-FP32.bin", names[i]);
+        if (!open_real(c, file, 3, &o)) continue;
+        snprintf(file, sizeof file, "tiny-rwkv/expected-logits-%s.bin", names[i]);
+        read_file(file, want, sizeof want);
+        double d = largest_difference(run_columns(o.session, ids, 1, 3, 0, 3, 256) + 2 * 256, want, 256);
+        print_message("  tiny-rwkv %s: largest difference %.1e\n", names[i], d);
+        assert_true(d <= 1e-4);
+        close_all(&o);
+    }
+    strand_context_close(c);
+}
+
+/* The model that writes digits backwards. */
+static void rwkv7_reverse(void **state) {
+    (void)state;
+    strand_context *c = open_context(&(open_with){.threads = 2});
+    strand_file *f;
+    strand_tensor ids, logits, greedy;
+    opened o;
+    if (open_real(c, "rwkv7-reverse/260123_reverse_L2_only_rwkv7.pth", 16, &o)) {
+        assert_ok(c, strand_file_open(c, shared_path("data/text/rwkv7-reverse/expected.safetensors"), &f));
+        assert_true(tensor_named(f, "input_ids", &ids) && tensor_named(f, "logits", &logits) && tensor_named(f, "greedy_ids", &greedy));
+        int64_t n = ids.dims[1], last = greedy.dims[greedy.rank - 1], token;
+        const float *x = run_columns(o.session, ids.data, 1, n, 0, n, 12);
+        assert_true(largest_difference(x, logits.data, (size_t)n * 12) <= 1e-3);
+        x += (n - 1) * 12;
+        for (int64_t i = 0; i < last; i++) {
+            token = largest(x, 12);
+            assert_int_equal(token, ((const int64_t *)greedy.data)[i]);
+            x = run_columns(o.session, &token, 1, 1, 0, 1, 12);
+        }
+        strand_file_close(f);
+        close_all(&o);
+    }
+    strand_context_close(c);
+}
+
+/* llama2.c's own test: 200 greedy tokens from nothing, as text. */
+static void stories(void **state) {
+    (void)state;
+    strand_context *c = open_context(&(open_with){.threads = 2});
+    static unsigned char pieces[6227];
+    static char want[464], have[4096];
+    const unsigned char *piece[512];
+    int32_t length[512];
+    opened o;
+    if (open_real(c, "stories260K/stories260K.bin", 1, &o)) {
+        size_t at = 4, used = 0;
+        int64_t token = 1, next;
+        read_file("stories260K/tok512.bin", pieces, sizeof pieces);
+        read_file("stories260K/expected.txt", want, sizeof want);
+        for (int i = 0; i < 512; i++) {
+            memcpy(&length[i], pieces + at + 4, 4);
+            piece[i] = pieces + at + 8;
+            at += 8 + (size_t)length[i];
+            assert_true(at <= sizeof pieces);
+        }
+        for (int i = 0; i < 200; i++, token = next) {
+            next = largest(run_columns(o.session, &token, 1, 1, 0, 1, 512), 512);
+            if (next == 1) break;
+            int skip = token == 1 && piece[next][0] == ' '; /* a space after the beginning is not written */
+            unsigned value;
+            if (sscanf((const char *)piece[next], "<0x%02X>", &value) == 1)
+                have[used++] = (char)value;
+            else
+                for (int32_t k = skip; k < length[next]; k++) have[used++] = (char)piece[next][k];
+        }
+        assert_int_equal(used, sizeof want);
+        assert_memory_equal(have, want, sizeof want);
+        close_all(&o);
+    }
+    strand_context_close(c);
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(every_case)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(every_case), cmocka_unit_test(tiny_rwkv), cmocka_unit_test(rwkv7_reverse), cmocka_unit_test(stories)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
