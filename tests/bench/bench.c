@@ -1,6 +1,6 @@
 /* bench.c - loading, cases, rounds and rows. See bench.h. */
 #define _GNU_SOURCE
-#include "bench.h"
+#include "bench_device.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -43,7 +43,6 @@ void bench_parallel(int threads, void (*body)(void *arg, int64_t i, int32_t work
 static int load(ops_plugin *p, const char *path, int threads) {
     char why[300] = "";
     int code = ops_open(p, path, why, sizeof why);
-    if (!code && !ops_host_memory(p)) snprintf(why, sizeof why, "only plugins that compute in host memory are timed"), code = 77;
     if (code) return fprintf(stderr, "%s: %s\n", path, why), code;
     p->host.workers = threads;
     p->host.table.parallel_for = pool_loop;
@@ -86,12 +85,13 @@ int bench_open(bench *b, int argc, char **argv, const char *what) {
     const strand_allocator allocator = {pool_alloc, pool_free, NULL};
     if (b->threads > 1) pool = thread_pool_open(&allocator, b->threads);
     int code = load(&b->plugin, plugin, b->threads);
+    b->device = !code && !ops_host_memory(&b->plugin);
     if (!code && against) code = load(&b->against, against, b->threads), b->compares = !code;
     if (code) return code;
     if (!bench_probes_open(&b->probes, lanes(&b->plugin), b->threads)) return fprintf(stderr, "no memory for the probes\n"), 1;
     if (!b->json)
         printf("%s: %s; %d thread%s, medians of %d interleaved rounds\n", b->plugin.table.name, b->plugin.info.description, b->threads,
-               b->threads == 1 ? " (its own CPU time)" : "s (wall time)", b->rounds);
+               b->device ? " (wall time)" : b->threads == 1 ? " (its own CPU time)" : "s (wall time)", b->rounds);
     return 0;
 }
 
@@ -269,6 +269,7 @@ void bench_peer_result(bench_case *c, const float *result) {
 /* A node on a plugin, ready to be launched. */
 typedef struct ready {
     const ops_plugin *p;
+    bench_device *device; /* NULL: host memory */
     strand_plugin_node node;
     strand_plugin_memory scratch;
     bool failed;
@@ -279,9 +280,26 @@ static void launch(void *arg) {
     if (r->p->api->launch(r->p->device, &r->node, 1, &r->scratch)) r->failed = true;
 }
 
+/* The same on a device: everything is copied there once. */
+static bool make_ready_there(bench *b, const ops_plugin *p, ready *r, char *why, size_t why_bytes) {
+    r->device = calloc(1, sizeof *r->device);
+    if (!r->device) return false;
+    bool good = bench_device_place(r->device, p, &r->node, why, why_bytes);
+    bench_later(b, bench_device_free, r->device);
+    if (!good) return false;
+    uint64_t scratch = p->api->scratch_size(p->device, &r->node, 1), prepared = p->api->prepare_size(p->device, &r->node);
+    good = bench_device_memory(r->device, scratch, &r->scratch) && bench_device_memory(r->device, prepared, &r->node.prepared) &&
+           (!prepared || !p->api->prepare(p->device, &r->node, &r->scratch));
+    bench_device_settle(r->device);
+    if (good && !r->device->failed) return true;
+    snprintf(why, why_bytes, "it could not be made ready: %.200s", p->host.failure);
+    return false;
+}
+
 static bool make_ready(bench *b, const ops_plugin *p, const bench_case *c, ready *r, char *why, size_t why_bytes) {
     *r = (ready){.p = p, .node = c->node};
     if (p->api->supports(p->device, &c->node, why, why_bytes)) return false;
+    if (!ops_host_memory(p)) return make_ready_there(b, p, r, why, why_bytes);
     uint64_t scratch = p->api->scratch_size(p->device, &r->node, 1), prepared = p->api->prepare_size(p->device, &r->node);
     r->scratch = (strand_plugin_memory){.data = bench_memory(b, scratch), .bytes = scratch};
     if (!prepared) return true;
@@ -329,6 +347,7 @@ static void note(series *s, double v) {
 static double timed(const bench *b, const bench_contestant *c, int64_t times) {
     double begin = bench_now(b);
     for (int64_t k = 0; k < times; k++) c->run(c->arg);
+    if (c->settle) c->settle(c->settle_arg);
     return (bench_now(b) - begin) / (double)times;
 }
 
@@ -464,7 +483,7 @@ static void print_row(bench *b, bench_case *c, const race *a, int peer) {
         note(&ratio, a->seconds[0].v[k] / f);
         if (peer >= 0) note(&than, a->seconds[peer].v[k] / a->seconds[0].v[k]);
     }
-    if (a->floor >= 0) r.bound = c->floor.name;
+    if (a->floor >= 0) r.bound = a->of[a->floor].name;
     r.floor = quantile(&floor, 0.5), r.ratio = quantile(&ratio, 0.5);
     r.peer_ratio = quantile(&than, 0.5), r.peer_low = quantile(&than, 0.1), r.peer_high = quantile(&than, 0.9);
     if (peer >= 0) r.peer = quantile(&a->seconds[peer], 0.5), r.difference = difference(c, a->of[peer].result);
@@ -493,22 +512,45 @@ static void refuse(bench *b, const bench_case *c, const char *why) {
     bench_clear(b);
 }
 
+static void enter_ready(race *r, const char *name, ready *x) {
+    enter(r, name, launch, x, NULL);
+    if (x->device) r->of[r->n - 1].settle = bench_device_settle, r->of[r->n - 1].settle_arg = x->device;
+}
+
+/* The device's own copy of as many bytes, half of them read. */
+static bool device_copy(bench *b, double bytes, bench_case *c, ready *r) {
+    const strand_op_unary same = {.kind = STRAND_UNARY_AFFINE, .alpha = 1};
+    char why[256];
+    double elements = bytes / 8;
+    int64_t n = elements < 64 ? 64 : elements > 5e8 ? 500000000 : (int64_t)elements;
+    bench_begin(b, c, "copy", STRAND_OP_UNARY, &same, sizeof same, "%lld", (long long)n);
+    bench_input(c, bench_zeros(b, STRAND_PLUGIN_F32, 1, &n));
+    bench_output(c, bench_zeros(b, STRAND_PLUGIN_F32, 1, &n));
+    return make_ready(b, &b->plugin, c, r, why, sizeof why);
+}
+
 double bench_run(bench *b, bench_case *c) {
     char why[256] = "";
-    ready ours, other;
+    ready ours, other, copy;
+    bench_case copied;
     race a = {.floor = -1};
     fill_defaults(c);
     if (!b->peers || strcmp(b->peers, "none")) bench_peers_add(b, c);
     forget_peak();
     if (!make_ready(b, &b->plugin, c, &ours, why, sizeof why)) return refuse(b, c, why), 0;
-    enter(&a, "Strand", launch, &ours, NULL);
-    if (b->compares && make_ready(b, &b->against, c, &other, why, sizeof why)) enter(&a, "the other plugin", launch, &other, NULL);
+    enter_ready(&a, "Strand", &ours);
+    if (b->compares && make_ready(b, &b->against, c, &other, why, sizeof why)) enter_ready(&a, "the other plugin", &other);
     for (int i = 0; i < c->n_peers; i++)
         if (!b->peers || strstr(c->peers[i].name, b->peers)) enter(&a, c->peers[i].name, c->peers[i].run, c->peers[i].arg, c->peers[i].result);
     int last = a.n;
-    if (c->floor.run) a.floor = a.n, enter(&a, c->floor.name, c->floor.run, c->floor.arg, NULL);
+    if (b->device) {
+        if (device_copy(b, c->reads + c->writes, &copied, &copy)) a.floor = a.n, enter_ready(&a, "memory: a copy by the device", &copy);
+    } else if (c->floor.run) {
+        a.floor = a.n, enter(&a, c->floor.name, c->floor.run, c->floor.arg, NULL);
+    }
     run_race(b, &a, c->reads + c->writes);
-    if (ours.failed) {
+    if (ours.device) bench_device_fetch(ours.device, c);
+    if (ours.failed || (ours.device && ours.device->failed)) {
         b->failed++;
         return refuse(b, c, "the launch failed"), 0;
     }

@@ -20,7 +20,7 @@
  *     }
  *
  * Words and rules
- *  - Time is the thread's own CPU time with one thread (other jobs do not advance it), wall time with more. All figures are medians
+ *  - Time is the thread's own CPU time with one thread (other jobs do not advance it), wall time with more, or on a device. All figures are medians
  *    of rounds; in each round every contestant runs once (often enough to fill half a millisecond), in an order that turns around
  *    from round to round, and the probes run between them. Ratios are medians of the rounds' own ratios. Only ratios are facts.
  *  - The floor of a case is the least time that its arithmetic or its memory needs here: the larger of (flops + 16 exps) over the
@@ -42,6 +42,8 @@ typedef struct bench_contestant {
     void (*run)(void *arg);
     void *arg;
     const float *result; /* what it made of the case's first output, to be compared; NULL: not compared */
+    void (*settle)(void *arg); /* waits for what runs began; NULL: they are done when they return */
+    void *settle_arg;
 } bench_contestant;
 
 /* What the machine did in one round; rates per second with all threads of the run together. */
@@ -64,7 +66,7 @@ typedef struct bench {
     ops_plugin plugin, against; /* `against` is loaded when --against FILE asks for it */
     bool compares;
     int threads, rounds;
-    bool json;
+    bool json, device; /* device: the plugin's memory is its own */
     double spread;
     const char *only, *peers; /* --op, --peers: parts of names, NULL: all; --peers none: none of the libraries in peers.h */
     bench_probes probes;
