@@ -3,6 +3,7 @@
 #
 # The software devices will do. Vulkan runs under the validation layer when STRAND_VULKAN_VALIDATE is set: a message of it is an
 # error on stderr and fails the case.
+# STRAND_GPU_BACKENDS names other plugins than vulkan and opencl.
 . "$(dirname "$0")/lib.sh"
 : "${STRAND_BUILD:?the build tree}"
 golden=$STRAND_SHARED/golden
@@ -12,7 +13,7 @@ sample=${STRAND_TEST_SAMPLE:-ci}
 
 # What is built and has a device.
 backends=
-for b in vulkan opencl; do
+for b in ${STRAND_GPU_BACKENDS:-vulkan opencl}; do
     [ -f "$STRAND_BUILD/backends/$b/strand-$b.so" ] || continue
     if "$STRAND" backends --backend $b >list 2>&1 && grep -q "^$b:" list; then backends="$backends $b"; else note "no $b device: its cases are skipped"; fi
 done
