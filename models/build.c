@@ -500,11 +500,19 @@ void build_head(builder *b, const char *head, const char *tied, tensor_id hidden
     const char *name = find(b, head, ".weight") ? head : tied;
     tensor_id w = rows_of(b, name, ".weight", vocabulary, 0, vocabulary, d);
     tensor_id bias = find(b, head, ".bias") ? part_of(b, head, ".bias", vocabulary, 0, vocabulary) : 0;
+    const strand_op_reduce last = {.kind = STRAND_REDUCE_LAST};
     tensor_id logits = build_product(b, head, hidden, w, bias, STRAND_UNARY_IDENTITY);
-    if (softcap > 0) logits = build_unary(b, "logits", STRAND_UNARY_SOFTCAP, logits, (float)softcap, 0);
+    tensor_id last_hidden = build_failed(b) ? 0 : graph_op(b->g, "last_hidden", STRAND_OP_REDUCE, &last, &hidden, 1, NULL);
+    tensor_id next = build_product(b, "last_logits", last_hidden, w, bias, STRAND_UNARY_IDENTITY);
+    if (softcap > 0) {
+        logits = build_unary(b, "logits", STRAND_UNARY_SOFTCAP, logits, (float)softcap, 0);
+        next = build_unary(b, "last_logits", STRAND_UNARY_SOFTCAP, next, (float)softcap, 0);
+    }
     if (build_failed(b)) return;
     graph_output_add(b->g, "hidden", hidden);
     graph_output_add(b->g, "logits", logits);
+    graph_output_on_request(b->g, "last_hidden", last_hidden);
+    graph_output_on_request(b->g, "last_logits", next);
     offer_states(b);
 }
 

@@ -134,7 +134,8 @@ tensor_id build_short_conv_rows(builder *b, const char *name, const char *label,
 
 /* input_ids [B, L] I64 -> rows of the table `name` [vocabulary, d]. */
 tensor_id build_embedding(builder *b, const char *name, int64_t vocabulary, int64_t d);
-/* The outputs `hidden` and `logits`: hidden times HEAD.weight, or the table TIED where the file has no head. softcap: 0 or as in UNARY. */
+/* The outputs `hidden` and `logits`, and on request `last_hidden` [B, d] and `last_logits` [B, vocabulary] of the last token alone, which
+ * is all that the next one is sampled from (a head of 50,000 rows is a large part of a small model). Hidden times HEAD.weight, or the table TIED where the file has no head. softcap: 0 or as in UNARY. */
 void build_head(builder *b, const char *head, const char *tied, tensor_id hidden, int64_t vocabulary, int64_t d, double softcap);
 
 /* ---- configuration ---- */

@@ -103,6 +103,16 @@ static void judge_whole(text *t) {
     free(hidden);
 }
 
+/* What the next token is sampled from, asked for alone: the bytes of the last token's logits. */
+static void judge_last(text *t, const char *path) {
+    strand_tensor shape;
+    float *last = run_once(t->o.context, path, &(run_how){.backends = "cpu", .outputs = "last_logits"}, t->ids.data, t->batch, t->length, "last_logits", &shape);
+    assert_int_equal(shape.bytes, t->batch * t->vocabulary * 4);
+    for (int64_t b = 0; b < t->batch; b++)
+        assert_same_bytes(last + b * t->vocabulary, t->whole + ((b + 1) * t->length - 1) * t->vocabulary, (size_t)t->vocabulary * 4, t->c->folder);
+    free(last);
+}
+
 /* most: the longest piece; 1: token by token. */
 static void judge_pieces(text *t, randoms *r, int64_t most) {
     float *all = malloc((size_t)(t->batch * t->length * t->vocabulary) * sizeof *all);
@@ -218,6 +228,7 @@ static bool run_case(strand_context *context, const text_case *c, randoms *r) {
     run_how how = {.backends = "cpu"};
     t.o = open_all(context, path, &how, t.batch, t.length);
     judge_whole(&t);
+    judge_last(&t, path);
     judge_pieces(&t, r, 40);
     judge_pieces(&t, r, 5);
     judge_pieces(&t, r, 1);
