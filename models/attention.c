@@ -7,6 +7,7 @@
 #include <string.h>
 
 #define MOST_CONTEXT ((int64_t)1 << 30)
+#define MOST_ROTARY 8192
 
 strand_status build_context(builder *b, int64_t longest) {
     const char *given = config_given(b->config, "context");
@@ -79,14 +80,19 @@ static double turning(double turns, int64_t rotary, double base, double old) {
     return (double)rotary * log(old / (turns * 2 * M_PI)) / (2 * log(base));
 }
 
-static double yarn(const json *s, double f, int64_t i, int64_t rotary, double base, double factor, double longest) {
-    double old = of(s, "original_max_position_embeddings", longest);
-    double low = turning(of(s, "beta_fast", 32), rotary, base, old), high = turning(of(s, "beta_slow", 1), rotary, base, old);
-    if (json_bool(s, "truncate", true)) low = floor(low), high = ceil(high);
+/* YaRN, arXiv 2309.00071: waves with more than `fast` turns over the old context stay, those with fewer than `slow` are stretched. */
+static double blend(double f, int64_t i, int64_t rotary, double base, double factor, double old, double fast, double slow, bool truncate) {
+    double low = turning(fast, rotary, base, old), high = turning(slow, rotary, base, old);
+    if (truncate) low = floor(low), high = ceil(high);
     low = fmax(low, 0), high = fmin(high, (double)(rotary - 1));
     if (low == high) high += 0.001;
     double ramp = fmin(fmax(((double)i - low) / (high - low), 0), 1);
     return f / factor * ramp + f * (1 - ramp);
+}
+
+static double yarn(const json *s, double f, int64_t i, int64_t rotary, double base, double factor, double longest) {
+    return blend(f, i, rotary, base, factor, of(s, "original_max_position_embeddings", longest), of(s, "beta_fast", 32), of(s, "beta_slow", 1),
+                 json_bool(s, "truncate", true));
 }
 
 static double yarn_magnitude(const json *s, double factor) {
@@ -96,8 +102,42 @@ static double yarn_magnitude(const json *s, double factor) {
     return scale > 0 && all > 0 ? (0.1 * scale * log(factor) + 1) / (0.1 * all * log(factor) + 1) : 0.1 * log(factor) + 1;
 }
 
+static strand_status keep_frequencies(builder *b, build_attention *p, const float *f) {
+    for (int64_t i = 0; i < p->rotary / 2; i++)
+        if (!isfinite(f[i])) return build_refuse(b, "the scaling of the rotary positions gives no finite frequencies");
+    p->frequencies = build_constant(b, "rope_frequencies", 1, (int64_t[]){p->rotary / 2}, f);
+    return b->e->status;
+}
+
+/* GGUF: a factor for each frequency (rope_freqs), or linear or yarn scaling of all. */
+static strand_status rope_of_metadata(builder *b, build_attention *p, double base, int64_t longest) {
+    const char *type = build_meta_text(b, "rope.scaling.type", "none");
+    const weights_tensor *factors = build_find(b, "rope_freqs.weight");
+    p->base = build_meta_number(b, "rope.freq_base", base, 1e-6, 1e30);
+    double factor = build_meta_number(b, "rope.scaling.factor", build_meta_number(b, "rope.scale_linear", 1, 1e-3, 1e6), 1e-3, 1e6);
+    bool is_yarn = !strcmp(type, "yarn");
+    if (build_failed(b)) return b->e->status;
+    if (!is_yarn && strcmp(type, "none") != 0 && strcmp(type, "linear") != 0)
+        return build_refuse(b, "rope.scaling.type '%.40s' is not supported; none, linear and yarn are", type);
+    if (!is_yarn) p->position_scale = 1 / factor;
+    if (!factors && !is_yarn) return STRAND_OK;
+    if (p->rotary < 2 || p->rotary > MOST_ROTARY) return build_refuse(b, "a head of %lld rotary elements is too wide", (long long)p->rotary);
+    if (factors && (factors->rank != 1 || factors->dims[0] != p->rotary / 2 || factors->dtype != STRAND_F32))
+        return build_refuse(b, "tensor '%.120s' is not F32, one factor for each of %lld pairs", factors->name, (long long)(p->rotary / 2));
+    float f[MOST_ROTARY / 2];
+    double old = build_meta_number(b, "rope.scaling.original_context_length", (double)longest, 1, 1e9);
+    for (int64_t i = 0; i < p->rotary / 2; i++) {
+        double plain = pow(p->base, -2.0 * (double)i / (double)p->rotary);
+        if (factors) plain /= (double)((const float *)factors->data)[i];
+        f[i] = (float)(is_yarn ? blend(plain, i, p->rotary, p->base, factor, old, 32, 1, true) : plain);
+    }
+    if (is_yarn) p->magnitude = build_meta_number(b, "rope.scaling.attn_factor", 1, 1e-3, 1e3) * (factor > 1 ? 0.1 * log(factor) + 1 : 1);
+    return keep_frequencies(b, p, f);
+}
+
 strand_status build_rope(builder *b, build_attention *p, double base, int64_t longest) {
-    float f[4096];
+    if (build_architecture(b)) return rope_of_metadata(b, p, base, longest);
+    float f[MOST_ROTARY / 2];
     const json *root = b->config->root, *s = root ? json_get(root, "rope_scaling") : NULL;
     if (!s || s->type != JSON_OBJECT) s = root ? json_get(root, "rope_parameters") : NULL;
     if (s && s->type != JSON_OBJECT) s = NULL;
@@ -113,13 +153,11 @@ strand_status build_rope(builder *b, build_attention *p, double base, int64_t lo
     bool is_yarn = !strcmp(type, "yarn");
     if (!is_yarn && strcmp(type, "llama3") != 0)
         return build_refuse(b, "config.json: rope_scaling of type '%.40s' is not supported; default, linear, dynamic, llama3 and yarn are", type);
-    if (p->rotary < 2 || p->rotary > 8192) return build_refuse(b, "a head of %lld rotary elements is too wide", (long long)p->rotary);
+    if (p->rotary < 2 || p->rotary > MOST_ROTARY) return build_refuse(b, "a head of %lld rotary elements is too wide", (long long)p->rotary);
     for (int64_t i = 0; i < p->rotary / 2; i++) {
         double plain = pow(p->base, -2.0 * (double)i / (double)p->rotary);
         f[i] = (float)(is_yarn ? yarn(s, plain, i, p->rotary, p->base, factor, (double)longest) : llama3(s, plain, factor, (double)longest));
-        if (!isfinite(f[i])) return build_refuse(b, "config.json: rope_scaling gives no finite frequencies");
     }
     if (is_yarn) p->magnitude = yarn_magnitude(s, factor);
-    p->frequencies = build_constant(b, "rope_frequencies", 1, (int64_t[]){p->rotary / 2}, f);
-    return b->e->status;
+    return keep_frequencies(b, p, f);
 }

@@ -42,7 +42,7 @@ static bool begins(const char *name, const char *pattern, char digits[24], const
         name += n;
     }
     *rest = name;
-    return pattern[-1] == '.' || *name == 0 || *name == '.';
+    return pattern[-1] == '.' || pattern[-1] == '_' || *name == 0 || *name == '.';
 }
 
 /* Writes `pattern` with `digits` for '*', then `rest`. False when that is too long. */
@@ -514,60 +514,4 @@ void build_head(builder *b, const char *head, const char *tied, tensor_id hidden
     graph_output_on_request(b->g, "last_hidden", last_hidden);
     graph_output_on_request(b->g, "last_logits", next);
     offer_states(b);
-}
-
-/* ---- configuration ---- */
-
-int64_t build_int_of(builder *b, const json *object, const char *key, int64_t fallback, int64_t low, int64_t high) {
-    const json *v = object ? json_get(object, key) : NULL;
-    if (v && v->type == JSON_NULL) v = NULL;
-    int64_t n = v && v->is_integer ? v->integer : fallback;
-    if (v && !v->is_integer)
-        build_refuse(b, "config.json: '%s' is not a whole number", key);
-    else if (!v && (n < low || n > high))
-        build_refuse(b, "config.json with '%s' is needed beside the weights (or --config FILE)", key);
-    else if (n < low || n > high)
-        build_refuse(b, "config.json: '%s' is %lld; expected %lld to %lld", key, (long long)n, (long long)low, (long long)high);
-    return n;
-}
-
-int64_t build_int(builder *b, const char *key, int64_t fallback, int64_t low, int64_t high) {
-    return build_int_of(b, b->config->root, key, fallback, low, high);
-}
-
-double build_number(builder *b, const char *key, double fallback, double low, double high) {
-    const json *v = b->config->root ? json_get(b->config->root, key) : NULL;
-    double n = v && v->type == JSON_NUMBER ? v->number : fallback;
-    if (v && v->type != JSON_NUMBER && v->type != JSON_NULL)
-        build_refuse(b, "config.json: '%s' is not a number", key);
-    else if (!(n >= low && n <= high))
-        build_refuse(b, "config.json: '%s' is %g; expected %g to %g", key, n, low, high);
-    return n;
-}
-
-uint32_t build_activation(builder *b, const char *name) {
-    static const struct {
-        const char *name;
-        uint32_t kind;
-    } known[] = {{"gelu", STRAND_UNARY_GELU},           {"gelu_new", STRAND_UNARY_GELU_TANH}, {"gelu_pytorch_tanh", STRAND_UNARY_GELU_TANH},
-                 {"gelu_fast", STRAND_UNARY_GELU_TANH}, {"gelu_approx", STRAND_UNARY_GELU_TANH}, {"silu", STRAND_UNARY_SILU},
-                 {"swish", STRAND_UNARY_SILU},          {"relu", STRAND_UNARY_RELU},          {"quick_gelu", STRAND_UNARY_QUICK_GELU},
-                 {"tanh", STRAND_UNARY_TANH},           {"sqrelu", STRAND_UNARY_SQUARED_RELU}};
-    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
-        if (!strcmp(name, known[i].name)) return known[i].kind;
-    build_refuse(b, "config.json: the activation '%.40s' is not supported", name);
-    return STRAND_UNARY_IDENTITY;
-}
-
-void build_lengths(builder *b, int64_t longest) {
-    b->m->max_length = longest ? longest : (int64_t)1 << 31;
-    b->m->window = longest && longest < 2048 ? longest : 2048;
-}
-
-strand_status build_settings(builder *b) {
-    const char *given = config_given(b->config, "precision");
-    if (given && strcmp(given, "f32") != 0 && strcmp(given, "bf16") != 0)
-        return error_set(b->e, STRAND_ERR_ARGUMENT, "setting precision=%.40s is neither f32 nor bf16", given);
-    b->precision = given && !strcmp(given, "bf16") ? STRAND_PRECISION_BF16 : STRAND_PRECISION_F32;
-    return config_record(b->m, "precision", b->precision ? "bf16" : "f32", b->e);
 }

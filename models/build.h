@@ -11,7 +11,7 @@
 #include "family.h"
 
 /* A name that begins with `from` ('*': a number) up to its end or a '.' begins with `to` instead, which may hold that '*' too. A
- * `from` that ends with '.' is a prefix. Every rename of a list is tried once, in the list's order, on what the ones before it made. */
+ * `from` that ends with '.' or '_' is a prefix. Every rename of a list is tried once, in the list's order, on what the ones before it made. */
 typedef struct build_rename {
     const char *from, *to;
 } build_rename;
@@ -145,6 +145,12 @@ int64_t build_int(builder *b, const char *key, int64_t fallback, int64_t low, in
 double build_number(builder *b, const char *key, double fallback, double low, double high);
 /* The same of any object. */
 int64_t build_int_of(builder *b, const json *object, const char *key, int64_t fallback, int64_t low, int64_t high);
+/* The same of a GGUF file's metadata "ARCHITECTURE.KEY"; the architecture is NULL in other files. */
+const char *build_architecture(const builder *b);
+int64_t build_meta_int(builder *b, const char *key, int64_t fallback, int64_t low, int64_t high);
+double build_meta_number(builder *b, const char *key, double fallback, double low, double high);
+bool build_meta_bool(const builder *b, const char *key, bool fallback);
+const char *build_meta_text(const builder *b, const char *key, const char *fallback);
 /* A Hugging Face name of an activation ("gelu_new") as STRAND_UNARY_...; refuses others. */
 uint32_t build_activation(builder *b, const char *name);
 /* A line for a shape or a setting that the family cannot take. */

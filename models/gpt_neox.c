@@ -1,13 +1,11 @@
 /* gpt_neox.c - GPT-NeoX and Pythia: Black et al., arXiv 2204.06745; Biderman et al., arXiv 2304.01373.
  *
- * Recognises Hugging Face's names and GGUF's. Sizes come from the tensors' shapes, heads and rotation from config.json. The buffers
+ * Recognises Hugging Face's names and GGUF's. Sizes come from the tensors' shapes, heads and rotation from config.json or metadata. The buffers
  * that older files hold (attention.bias, masked_bias, rotary_emb.inv_freq) are passed over.
  *
  * A layer: x += o attention(norm1 x) + down act(up norm2 x), both of the same x; without use_parallel_residual one after the other. The
  * rows of query_key_value stand head by head, q, k and v of one head together (in GGUF files all q, all k, all v).
  * States: a cache of keys and values for `context` tokens. */
-#include <string.h>
-
 #include "attention.h"
 
 static const build_rename names[] = {
@@ -50,15 +48,28 @@ static strand_status from_config(builder *b, neox *p) {
     return build_rope(b, a, base, p->longest);
 }
 
+static strand_status from_metadata(builder *b, neox *p) {
+    build_attention *a = &p->attention;
+    a->heads = build_meta_int(b, "attention.head_count", -1, 1, p->d);
+    p->eps = build_meta_number(b, "attention.layer_norm_epsilon", 1e-5, 0, 1);
+    p->longest = build_meta_int(b, "context_length", 2048, 1, INT32_MAX);
+    p->parallel = build_meta_bool(b, "use_parallel_residual", true);
+    p->activation = STRAND_UNARY_GELU;
+    if (build_failed(b)) return b->e->status;
+    a->width = p->d / a->heads;
+    a->rotary = build_meta_int(b, "rope.dimension_count", a->width / 4, 0, a->width);
+    return build_rope(b, a, 10000, p->longest);
+}
+
 static strand_status configure(builder *b, neox *p) {
     build_attention *a = &p->attention;
     p->vocabulary = build_extent(b, "embedding.weight", 0);
     p->d = build_extent(b, "embedding.weight", 1);
     p->layers = build_count_layers(b, "layers.*.qkv.weight");
     p->inner = build_extent(b, "layers.*.up.weight", 0);
-    p->apart = !strcmp(weights_format(b->m->weights), "gguf");
+    p->apart = build_architecture(b) != NULL;
     if (p->d < 1 || p->vocabulary < 1 || p->layers < 1 || p->inner < 1) return build_refuse(b, "the embedding or layer 0 is missing or has no usable shape");
-    if (from_config(b, p)) return b->e->status;
+    if (p->apart ? from_metadata(b, p) : from_config(b, p)) return b->e->status;
     if (p->d % a->heads || a->rotary % 2) return build_refuse(b, "%lld heads or %lld rotary elements do not fit", (long long)a->heads, (long long)a->rotary);
     a->kv_heads = a->heads;
     return build_context(b, p->longest);

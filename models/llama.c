@@ -68,6 +68,23 @@ static strand_status from_config(builder *b, llama *p) {
     return build_rope(b, a, 10000, p->longest);
 }
 
+/* GGUF. Pairs of Llama's stand side by side there, those of Qwen2 are halves. */
+static strand_status from_metadata(builder *b, llama *p) {
+    build_attention *a = &p->attention;
+    bool qwen = !strcmp(build_architecture(b), "qwen2");
+    if (!qwen && strcmp(build_architecture(b), "llama") != 0) return build_refuse(b, "GGUF architecture '%.40s' has Llama's tensor names but is not supported", build_architecture(b));
+    a->heads = build_meta_int(b, "attention.head_count", -1, 1, INT32_MAX);
+    a->kv_heads = build_meta_int(b, "attention.head_count_kv", a->heads, 1, INT32_MAX);
+    p->eps = build_meta_number(b, "attention.layer_norm_rms_epsilon", 1e-5, 0, 1);
+    p->longest = build_meta_int(b, "context_length", 4096, 1, INT32_MAX);
+    a->window = build_meta_int(b, "attention.sliding_window", 0, 0, INT32_MAX);
+    a->interleaved = !qwen;
+    if (build_failed(b)) return b->e->status;
+    a->width = build_extent(b, "layers.*.q.weight", 0) / a->heads;
+    a->rotary = build_meta_int(b, "rope.dimension_count", a->width, 0, a->width);
+    return build_rope(b, a, 10000, p->longest);
+}
+
 /* What llama2.c's header says, which the reader left as metadata. */
 static strand_status from_llama2c(builder *b, llama *p) {
     build_attention *a = &p->attention;
@@ -89,7 +106,8 @@ static strand_status configure(builder *b, llama *p) {
     p->layers = build_count_layers(b, "layers.*.q.weight");
     p->inner = build_extent(b, "layers.*.gate.weight", 0);
     a->interleaved = weights_find(b->m->weights, "tok_embeddings.weight") != NULL;
-    if (!strcmp(weights_format(b->m->weights), "llama2.c") ? from_llama2c(b, p) : from_config(b, p)) return b->e->status;
+    bool header = !strcmp(weights_format(b->m->weights), "llama2.c");
+    if (header ? from_llama2c(b, p) : build_architecture(b) ? from_metadata(b, p) : from_config(b, p)) return b->e->status;
     if (a->heads % a->kv_heads) return build_refuse(b, "%lld heads are no multiple of %lld key heads", (long long)a->heads, (long long)a->kv_heads);
     if (a->width < 2 || a->width % 2) return build_refuse(b, "heads are %lld wide; an even number is needed", (long long)a->width);
     return build_context(b, p->longest);

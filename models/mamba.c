@@ -1,7 +1,8 @@
 /* mamba.c - Mamba: Gu & Dao, "Mamba: Linear-Time Sequence Modeling with Selective State Spaces", arXiv 2312.00752.
  *
  * Recognises state-spaces' own checkpoints (backbone.embedding), the Hugging Face ones (backbone.embeddings), FalconMamba, whose
- * time steps, B and C are normalised, and GGUF's names. All sizes come from the tensors' shapes; only epsilons come from config.json.
+ * time steps, B and C are normalised, and GGUF's names. All sizes come from the tensors' shapes; only epsilons come from config.json,
+ * or from a GGUF file's metadata.
  *
  * A layer, x [batch, length, d] (Di channels, N states, R the rank of the time step):
  *   norm -> in_proj -> (u, z); u = silu(short convolution of u); x_proj -> (dt R, B N, C N); dt = dt_proj dt
@@ -42,6 +43,11 @@ static strand_status configure(builder *b, mamba *p) {
     p->taps = taps && taps->rank >= 2 ? taps->dims[taps->rank - 1] : 0;
     if (p->d < 1 || p->vocabulary < 1 || p->layers < 1 || p->inner < 1 || p->rank < 1 || p->states < 1 || p->taps < 1 || p->taps > 64)
         return build_refuse(b, "embedding, in_proj, dt_proj, A_log or conv1d of layer 0 is missing or has no usable shape");
+    if (build_architecture(b)) {
+        p->eps = build_meta_number(b, "attention.layer_norm_rms_epsilon", 1e-5, 0, 1);
+        p->inner_eps = build_meta_bool(b, "ssm.dt_b_c_rms", false) ? p->eps : 0;
+        return b->e->status;
+    }
     p->eps = build_number(b, "layer_norm_epsilon", build_number(b, "norm_epsilon", 1e-5, 0, 1), 0, 1);
     p->inner_eps = !strcmp(type, "falcon_mamba") ? build_number(b, "mixer_rms_eps", 1e-6, 0, 1) : 0;
     p->layer_norm = !json_bool(b->config->root, "rms_norm", true);

@@ -1,7 +1,8 @@
 /* mamba2.c - Mamba-2: Dao & Gu, "Transformers are SSMs", arXiv 2405.21060.
  *
  * Recognises state-spaces' own checkpoints, Hugging Face's, Codestral's (model.backbone) and GGUF's names. Sizes come from the
- * tensors' shapes; the number of groups, epsilons and the limits of the time step from config.json.
+ * tensors' shapes; the number of groups, epsilons and the limits of the time step from config.json, or
+ * from a GGUF file's metadata.
  *
  * A layer, x [batch, length, d] (H heads of P channels, Di = H P; G groups of N states):
  *   norm -> in_proj -> (z Di, x Di, B G N, C G N, dt H); x, B, C = silu(short convolution)
@@ -40,6 +41,13 @@ static double limit(const json *list, int i, double fallback) {
     return v && v->type == JSON_NUMBER ? v->number : fallback;
 }
 
+static strand_status read_metadata(builder *b, mamba2 *p) {
+    p->groups = build_meta_int(b, "ssm.group_count", 1, 1, p->heads);
+    p->eps = build_meta_number(b, "attention.layer_norm_rms_epsilon", 1e-5, 0, 1);
+    p->dt_max = INFINITY;
+    return b->e->status;
+}
+
 static strand_status read_config(builder *b, mamba2 *p) {
     const json *root = b->config->root, *ssm = root ? json_get(root, "ssm_cfg") : NULL, *attention = root ? json_get(root, "attn_layer_idx") : NULL;
     const json *limits = ssm ? json_get(ssm, "dt_limit") : root ? json_get(root, "time_step_limit") : NULL;
@@ -72,7 +80,7 @@ static strand_status configure(builder *b, mamba2 *p) {
     if (p->d < 1 || p->vocabulary < 1 || p->layers < 1 || p->heads < 1 || p->taps < 1 || p->taps > 64 || p->inner < 1 || p->inner % p->heads || p->pair < 0 ||
         conv <= p->inner || rows != 2 * p->pair + p->inner + conv + p->heads)
         return build_refuse(b, "embedding, in_proj, conv1d, dt_bias, norm and out_proj of layer 0 do not fit together");
-    if (read_config(b, p)) return b->e->status;
+    if (build_architecture(b) ? read_metadata(b, p) : read_config(b, p)) return b->e->status;
     p->states = (conv - p->inner) / 2 / p->groups;
     if (p->heads % p->groups || (conv - p->inner) % (2 * p->groups) || p->inner % p->groups)
         return build_refuse(b, "%lld groups do not divide heads, channels and states", (long long)p->groups);

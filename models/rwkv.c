@@ -49,7 +49,13 @@ strand_status rwkv_configure(builder *b, rwkv *p) {
     p->inner = build_extent(b, "blocks.*.ffn.key.weight", 0);
     p->eps = build_number(b, "layer_norm_epsilon", build_number(b, "norm_eps", 1e-5, 0, 1), 0, 1);
     p->head_eps = 64e-5;
-    p->transposed = !strcmp(format, "rwkv.cpp") || !strcmp(format, "gguf");
+    p->transposed = !strcmp(format, "rwkv.cpp") || build_architecture(b);
+    if (build_architecture(b)) {
+        int64_t width = build_meta_int(b, "wkv.head_size", 64, 1, INT32_MAX);
+        p->eps = build_meta_number(b, "attention.layer_norm_epsilon", 1e-5, 0, 1);
+        p->rescale = build_meta_int(b, "rescale_every_n_layers", 0, 0, INT32_MAX);
+        p->heads = width > 0 && p->attention % width == 0 ? p->attention / width : 0;
+    }
     if (p->layers < 1 || p->d < 1 || p->vocabulary < 1 || p->attention < 1 || p->inner < 1)
         return build_refuse(b, "emb.weight, blocks.0.att.key.weight or blocks.0.ffn.key.weight is missing or has no usable shape");
     build_lengths(b, 0);
@@ -89,6 +95,11 @@ tensor_id rwkv_channel_mix(builder *b, const rwkv *p, const char *mix_k, const c
     tensor_id v = build_linear(b, "blocks.*.ffn.value", k, p->d, p->inner, STRAND_UNARY_IDENTITY);
     tensor_id r = build_linear(b, "blocks.*.ffn.receptance", xr, p->d, p->d, STRAND_UNARY_SIGMOID);
     return build_mul(b, "blocks.*.ffn.gate", r, v);
+}
+
+tensor_id rwkv_rescale(builder *b, const rwkv *p, tensor_id x) {
+    if (!p->rescale || (b->layer + 1) % p->rescale) return x;
+    return build_unary(b, "blocks.*.rescale", STRAND_UNARY_AFFINE, x, 0.5f, 0);
 }
 
 strand_status rwkv_end(builder *b, const rwkv *p, tensor_id x) {

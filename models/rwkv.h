@@ -11,6 +11,7 @@ extern const build_rename rwkv_names[];
 typedef struct rwkv {
     int64_t d, attention, layers, first, vocabulary, heads, inner; /* attention: width of the time mixing; first: the first layer's number */
     double eps, head_eps;
+    int64_t rescale; /* x is halved after every so many layers (GGUF files, whose output matrices are divided to match); 0: never */
     bool transposed; /* low-rank matrices are stored [rank, d] */
 } rwkv;
 
@@ -26,6 +27,8 @@ tensor_id rwkv_low_rank(builder *b, const rwkv *p, const char *name, tensor_id x
 int64_t rwkv_rank(const builder *b, const rwkv *p, const char *name);
 /* The channel mixing of generations 4 to 6: sigmoid(r) * (value relu(key)^2). `mix_k`, `mix_r`: names of the mixes. */
 tensor_id rwkv_channel_mix(builder *b, const rwkv *p, const char *mix_k, const char *mix_r, uint32_t form, tensor_id x);
+/* What a layer gives to the next one: x, halved where the file wants that. */
+tensor_id rwkv_rescale(builder *b, const rwkv *p, tensor_id x);
 /* ln_out and head. */
 strand_status rwkv_end(builder *b, const rwkv *p, tensor_id x);
 

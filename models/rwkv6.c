@@ -38,7 +38,7 @@ static strand_status configure(builder *b, rwkv6 *p) {
     p->per_head = build_has(b, ATT("time_first"));
     p->gate = build_has(b, ATT("gate.weight"));
     const char *heads = p->per_head ? ATT("time_first") : ATT("time_faaaa");
-    c->heads = build_extent(b, heads, 0);
+    if (!c->heads) c->heads = build_extent(b, heads, 0);
     /* rwkv.cpp computes generation 5 with the epsilon of a plain group norm, on which its users' figures rest. */
     if (!p->data_dependent && !strcmp(weights_format(b->m->weights), "rwkv.cpp")) c->head_eps = 1e-5;
     const char *given = config_given(b->config, "head_epsilon");
@@ -54,12 +54,14 @@ static const char *const branches[] = {"w", "k", "v", "r", "g"};
 
 /* RWKV-6: the five mixes by what is read, in the order of `branches`. */
 static void mixes6(builder *b, const rwkv *p, tensor_id n, tensor_id out[5]) {
-    int64_t d = p->d, five = rwkv_rank(b, p, ATT("time_maa_w1")), rank = five / 5;
+    bool gguf = build_has(b, ATT("w1")); /* GGUF names these as it names other ones of RWKV-7 */
+    const char *w1 = gguf ? ATT("w1") : ATT("time_maa_w1"), *w2 = gguf ? ATT("w2") : ATT("time_maa_w2");
+    int64_t d = p->d, five = rwkv_rank(b, p, w1), rank = five / 5;
     build_shift s = build_shift_begin(b, ATT("shift"), n, d);
     tensor_id x = build_shift_mix(b, ATT("mix_x"), &s, build_flat(b, ATT("time_maa_x"), d), STRAND_SHIFT_LERP_PREV);
     tensor_id away = build_binary(b, ATT("away"), STRAND_BINARY_SUB, build_shift_mix(b, ATT("before"), &s, 0, STRAND_SHIFT_LERP_PREV), n);
     build_shift_end(b, &s);
-    tensor_id low = rwkv_low_rank(b, p, ATT("time_maa_w1"), x, d, five, 0, STRAND_UNARY_TANH);
+    tensor_id low = rwkv_low_rank(b, p, w1, x, d, five, 0, STRAND_UNARY_TANH);
     bool fused = build_has(b, ATT("x_rwkvag")); /* GGUF: the five base mixes in one */
     for (int i = 0; i < 5; i++) {
         char maa[] = ATT("time_maa_?");
@@ -67,9 +69,9 @@ static void mixes6(builder *b, const rwkv *p, tensor_id n, tensor_id out[5]) {
         tensor_id base = fused ? build_flat_part(b, ATT("x_rwkvag"), 5 * d, i * d, d) : build_flat(b, maa, d);
         tensor_id part = build_slice(b, maa, low, i * rank, rank), w;
         if (p->transposed)
-            w = build_rows_flat(b, ATT("time_maa_w2"), 5 * d, i * d, d, rank), part = build_product(b, maa, part, w, base, STRAND_UNARY_IDENTITY);
+            w = build_rows_flat(b, w2, 5 * d, i * d, d, rank), part = build_product(b, maa, part, w, base, STRAND_UNARY_IDENTITY);
         else
-            w = build_rows_flat(b, ATT("time_maa_w2"), five, i * rank, rank, d), part = build_product_plain(b, maa, part, w, base, STRAND_UNARY_IDENTITY);
+            w = build_rows_flat(b, w2, five, i * rank, rank, d), part = build_product_plain(b, maa, part, w, base, STRAND_UNARY_IDENTITY);
         out[i] = build_add(b, maa, n, build_mul(b, maa, away, part));
     }
 }
@@ -158,7 +160,7 @@ static strand_status build(strand_model *m, const model_config *config, error *e
     rwkv6 p = {0};
     if (build_start(&b, m, config, e, rwkv_names) || build_settings(&b) || configure(&b, &p)) return e->status;
     tensor_id x = rwkv_embedding(&b, &p.common);
-    for (b.layer = 0; b.layer < p.common.layers && !build_failed(&b); b.layer++) x = layer(&b, &p, x);
+    for (b.layer = 0; b.layer < p.common.layers && !build_failed(&b); b.layer++) x = rwkv_rescale(&b, &p.common, layer(&b, &p, x));
     return rwkv_end(&b, &p.common, x);
 }
 

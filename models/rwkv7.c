@@ -32,9 +32,8 @@ static bool all_zero(const weights_tensor *w) {
 static strand_status configure(builder *b, rwkv *p) {
     if (rwkv_configure(b, p)) return b->e->status;
     const weights_tensor *r_k = build_find(b, ATT("r_k"));
-    p->heads = r_k && r_k->rank == 2 ? r_k->dims[0] : 0;
-    p->heads = build_int(b, "num_heads", p->heads, 1, p->attention);
-    if (build_failed(b) || p->attention % p->heads) return build_refuse(b, "att.r_k is not [heads, width]");
+    if (!p->heads) p->heads = build_int(b, "num_heads", r_k && r_k->rank == 2 ? r_k->dims[0] : 0, 0, p->attention);
+    if (build_failed(b) || p->heads < 1 || p->attention % p->heads) return build_refuse(b, "att.r_k is not [heads, width]");
     if (weights_find(b->m->weights, "model.layers.0.attn.w_lora.lora.0.weight")) {
         p->transposed = true;
         p->head_eps = p->eps * (double)(p->attention / p->heads);
@@ -132,7 +131,7 @@ static strand_status build(strand_model *m, const model_config *config, error *e
     rwkv p = {0};
     if (build_start(&b, m, config, e, rwkv_names) || build_settings(&b) || configure(&b, &p)) return e->status;
     tensor_id x = rwkv_embedding(&b, &p), v_first = 0;
-    for (b.layer = p.first; b.layer < p.first + p.layers && !build_failed(&b); b.layer++) x = layer(&b, &p, x, &v_first);
+    for (b.layer = p.first; b.layer < p.first + p.layers && !build_failed(&b); b.layer++) x = rwkv_rescale(&b, &p, layer(&b, &p, x, &v_first));
     return rwkv_end(&b, &p, x);
 }
 
