@@ -220,6 +220,7 @@ static strand_status open_tokenizer(strand_model *m, const model_config *c, bool
     strand_status status = config && !strcmp(config, "bytes") ? tokenizer_open(&m->tokenizer, &m->arena, m->weights, "bytes", vocabulary, &why)
                            : memory                           ? tokenizer_open_memory(&m->tokenizer, &m->arena, m->weights, vocabulary, &why)
                                                               : tokenizer_open(&m->tokenizer, &m->arena, m->weights, NULL, vocabulary, &why);
+    if (!status && !m->tokenizer.n_ids && m->byte_level) status = tokenizer_open(&m->tokenizer, &m->arena, m->weights, "bytes", vocabulary, &why);
     if (status == STRAND_ERR_MEMORY) return error_set(e, status, "%s", why.text);
     if (status && !(m->no_tokenizer = arena_string(&m->arena, why.text, strlen(why.text)))) return error_set(e, STRAND_ERR_MEMORY, "out of memory while loading");
     return STRAND_OK;

@@ -207,6 +207,7 @@ static strand_status build(strand_model *m, const model_config *config, error *e
     for (b.layer = 0; b.layer < p.layers && !build_failed(&b); b.layer++) x = layer(&b, &p, x);
     if (build_has(&b, "norm.scale")) x = norm(&b, &p, "norm", "norm.scale", x);
     build_head(&b, "unembed", "embedding_layer", x, p.vocabulary, p.d, 0);
+    m->byte_level = p.vocabulary == 512; /* Evo and Evo 2 */
     for (b.layer = 0; b.layer < p.layers; b.layer++) {
         offer(&b, "blocks.*.filter.short.state", "fir_state_layer*", true);
         offer(&b, "blocks.*.filter.iir.state", "iir_state_layer*", false);

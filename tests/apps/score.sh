@@ -73,4 +73,15 @@ grep -v '^#' h1 >x; same x sum "only the header differs from --no-version"
 score -o file.tsv a.fa >out && is "$(wc -c <out)" 0 "nothing on stdout with -o" && same file.tsv sum "-o"
 score --set shift=0.25 a.fa >x || fault "--set"
 cmp -s x sum && fault "--set shift=0.25 changes nothing" || pass
+
+# A model of bytes that keeps a state from run to run: each window is a sequence of its own, whatever was scored before.
+evo=$STRAND_SHARED/golden/dna/evo1-small
+if [ -d "$evo" ]; then
+    printf '>one\nACGTTGCAAGGTACCA\n>two\nGATTACAGATTACA\n>one_again\nACGTTGCAAGGTACCA\n' >evo.fa
+    "$STRAND" dna score -q --no-version -m "$evo" evo.fa >evo.tsv || fault "Evo"
+    is "$(awk 'NR > 1 { print $3 }' evo.tsv | tr '\n' ' ')" "15 13 15 " "Evo: bases scored"
+    is "$(awk '$1 == "one_again" { print $4 }' evo.tsv)" "$(awk '$1 == "one" { print $4 }' evo.tsv)" "Evo: the same record twice"
+else
+    note "../shared is not here: Evo is skipped"
+fi
 finish
