@@ -104,9 +104,13 @@ enum {
     STRAND_OP_SPMM = 50,              /* row_ptr [N + 1] I32, col [E] I32, values? [E], x [..., M, F] -> [..., N, F] (CSR) */
     STRAND_OP_SEGMENT_REDUCE = 51,    /* x [..., E, F], index [E] I32/I64 -> [..., n, F] */
     STRAND_OP_GINE = 52,              /* x [B, N, F], adjacency [B, N, N], w, b [F] -> [B, N, F] */
-    STRAND_OP_GRAPH_GRU = 53          /* gates [B, L, N, 2H], candidate [B, L, N, H] (input parts with bias), supports [M, N, N] or
+    STRAND_OP_GRAPH_GRU = 53,         /* gates [B, L, N, 2H], candidate [B, L, N, H] (input parts with bias), supports [M, N, N] or
                                          [B, M, N, N], w_gates [H (1 + M steps), 2H], w_candidate [H (1 + M steps), H],
                                          state? [B, N, H] -> [B, L, N, H], state (DCGRU) */
+    STRAND_OP_DPLR_SCAN = 54,         /* u [B, L, C], poles, p, q [C or 1, N, 2], in, out [C, N, 2], skip? [C], state? [B, C, N, 2]
+                                         -> y [B, L, C], state (S4 by steps) */
+    STRAND_OP_SSM_DISCRETIZE_NPLR = 55, /* A, P, B [C or 1, N, 2], C~ [C, N, 2], dt [C] -> [5, C, N, 2]: poles, p, q, in, out of DPLR_SCAN */
+    STRAND_OP_DENSE_SCAN = 56         /* A [K, d, d], B? [K, d], u? [B, L, C], state? [B, C, d] -> h [B, L, C d], state (LMU) */
 };
 
 /* f of UNARY, and activations. Stable numbers. alpha and beta are parameters of the node. */
@@ -438,6 +442,23 @@ typedef struct strand_op_lti_scan {
     float scale;
     uint32_t reserved;
 } strand_op_lti_scan;
+
+/* h <- pole h + p r + in u[t], r = Re sum_n q h of the h before; y[t] = scale Re sum_n out h + skip u[t]: a diagonal system and one of
+ * rank one. */
+typedef struct strand_op_dplr_scan {
+    float scale;
+    uint32_t reserved;
+} strand_op_dplr_scan;
+
+/* The system of SSM_KERNEL_NPLR by steps. With m = 1 / (1 - dt A/2) and g = (dt/2) / (1 + (dt/2) 2 sum |P|^2 Re m): poles = 2 m - 1,
+ * p = -4 g m P, q = conj(P) m, in = dt m (B - g P 2 Re sum conj(P) m B), and out = C, where C (I - Abar^length) = C~; length 0: C~ is C itself.
+ * scale is 2. */
+typedef struct strand_op_ssm_discretize_nplr {
+    int64_t length;
+} strand_op_ssm_discretize_nplr;
+
+/* Channel c uses kernel c / (C / K). h <- A h + B u[t], given for every t; without u (and B) it is A^t state, h[0] = state, L is the hint's,
+ * and the state given back is A^L state. No parameters. */
 
 /* h[t] = a[t] h[t-1] + x[t], element by element, of pairs when `complex`; reverse runs from the last token to the first (the state
  * is then the one after the first). log_a: the input holds ln a. RGLRU: x[t] is first multiplied by sqrt(1 - a[t]^2), except at the

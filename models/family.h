@@ -24,6 +24,7 @@ extern const family family_hyenadna;
 extern const family family_llama;
 extern const family family_mamba;
 extern const family family_spacetime;
+extern const family family_ssm_stack;
 extern const family family_rwkv7;
 extern const family family_rwkv6;
 extern const family family_rwkv5;

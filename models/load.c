@@ -14,6 +14,7 @@ static const family *const families[] = {
     &family_mamba,
     &family_llama,
     &family_spacetime,
+    &family_ssm_stack,
     &family_rwkv7,
     &family_rwkv6,
     &family_rwkv5,

@@ -60,7 +60,10 @@
     X(STRAND_OP_LTI_SCAN, lti_scan, cpu_lti_scan_scratch, NULL, NULL)                                   \
     X(STRAND_OP_LINEAR_RECURRENCE, linear_recurrence, NULL, NULL, NULL)                                 \
     X(STRAND_OP_COMPANION_SCAN, companion_scan, cpu_companion_scratch, NULL, NULL)                      \
-    X(STRAND_OP_SELECTIVE_SCAN, selective_scan, cpu_selective_scan_scratch, NULL, NULL)
+    X(STRAND_OP_SELECTIVE_SCAN, selective_scan, cpu_selective_scan_scratch, NULL, NULL)                 \
+    X(STRAND_OP_DPLR_SCAN, dplr_scan, cpu_dplr_scan_scratch, NULL, NULL)                                \
+    X(STRAND_OP_SSM_DISCRETIZE_NPLR, ssm_discretize_nplr, cpu_ssm_discretize_nplr_scratch, NULL, NULL)  \
+    X(STRAND_OP_DENSE_SCAN, dense_scan, cpu_dense_scan_scratch, NULL, NULL)
 
 #define CPU_MATRIX_STATE(X)                                                                                            \
     X(STRAND_OP_SSD, ssd, cpu_ssd_scratch, NULL, NULL)                                                                 \
@@ -104,6 +107,9 @@ uint64_t cpu_attention_scratch(const cpu_device *device, const strand_plugin_nod
 uint64_t cpu_ssm_kernel_diagonal_scratch(const cpu_device *device, const strand_plugin_node *node);
 uint64_t cpu_ssm_kernel_nplr_scratch(const cpu_device *device, const strand_plugin_node *node);
 uint64_t cpu_companion_scratch(const cpu_device *device, const strand_plugin_node *node);
+uint64_t cpu_dplr_scan_scratch(const cpu_device *device, const strand_plugin_node *node);
+uint64_t cpu_ssm_discretize_nplr_scratch(const cpu_device *device, const strand_plugin_node *node);
+uint64_t cpu_dense_scan_scratch(const cpu_device *device, const strand_plugin_node *node);
 uint64_t cpu_lti_scan_scratch(const cpu_device *device, const strand_plugin_node *node);
 uint64_t cpu_selective_scan_scratch(const cpu_device *device, const strand_plugin_node *node);
 uint64_t cpu_block_diagonal_scratch(const cpu_device *device, const strand_plugin_node *node);

@@ -188,3 +188,46 @@ bool cpu_supports_selective_scan(const strand_plugin_node *node, char *why, size
     LIES(8, 3, n, 0, 2, -1);
     return second(node, 3, out->dims[0], out->dims[2], n, 0, why, why_bytes);
 }
+
+bool cpu_supports_dplr_scan(const strand_plugin_node *node, char *why, size_t why_bytes) {
+    TRY(sane_outputs(node, 6, 8, 2, why, why_bytes));
+    TRY(scanned(node, 3, why, why_bytes));
+    const strand_plugin_tensor *out = &node->outputs[0], *state = cpu_input(node, 7);
+    int64_t n = node->inputs[1].rank == 3 ? node->inputs[1].dims[1] : -1;
+    if (n < 0 || n > STATES) NO("the poles are not [channels or 1, states, 2]");
+    LIES(0, 3, 0, 0, 1, 2);
+    for (uint32_t i = 1; i < 6; i++) TRY(states_of(node, i, 2, n, true, i < 4, why, why_bytes));
+    LIES(6, 1, 0, 2);
+    if (state && (state->rank != 4 || !whole_axis(state, 3, 2) || !whole_axis(state, 2, n))) NO("the state is not [batch, channels, states, 2]");
+    if (state && (state->dtype != STRAND_PLUGIN_F32 || !covers(node, 7, 0, 0) || !covers(node, 7, 1, 2))) NO("the state does not cover the output");
+    return second(node, 4, out->dims[0], out->dims[2], n, 2, why, why_bytes);
+}
+
+bool cpu_supports_ssm_discretize_nplr(const strand_plugin_node *node, char *why, size_t why_bytes) {
+    const strand_op_ssm_discretize_nplr *p = node->params;
+    TRY(sane(node, 5, 5, why, why_bytes));
+    const strand_plugin_tensor *out = &node->outputs[0];
+    int64_t n = node->inputs[3].rank == 3 ? node->inputs[3].dims[1] : -1;
+    if (p->length < 0 || p->length > (int64_t)1 << 24) NO("a length of %lld", (long long)p->length);
+    if (n < 0 || n > 1024) NO("C is not [channels, up to 1024 states, 2]");
+    if (out->dtype != STRAND_PLUGIN_F32 || out->rank != 4 || !whole_axis(out, 0, 5) || !whole_axis(out, 1, out->whole[1]) || !whole_axis(out, 2, n) || !whole_axis(out, 3, 2))
+        NO("the output is not F32, [5, channels, states, 2], whole");
+    for (uint32_t i = 0; i < 4; i++) TRY(states_of(node, i, 1, n, true, i < 3, why, why_bytes));
+    LIES(4, 1, 0, 1);
+    return true;
+}
+
+bool cpu_supports_dense_scan(const strand_plugin_node *node, char *why, size_t why_bytes) {
+    TRY(sane_outputs(node, 1, 4, 2, why, why_bytes));
+    TRY(scanned(node, 3, why, why_bytes));
+    const strand_plugin_tensor *out = &node->outputs[0], *a = &node->inputs[0], *b = cpu_input(node, 1), *u = cpu_input(node, 2), *state = cpu_input(node, 3);
+    if ((b != NULL) != (u != NULL) || (!u && !state)) NO("B and u come together, and without them a state");
+    int64_t d = a->rank == 3 ? a->dims[1] : 0, channels = d > 0 ? out->whole[2] / d : 0;
+    if (a->dtype != STRAND_PLUGIN_F32 || d < 1 || d > STATES || !whole_axis(a, 0, a->whole[0]) || !whole_axis(a, 1, d) || !whole_axis(a, 2, d)) NO("A is not F32, [kernels, d, d]");
+    if (a->whole[0] < 1 || out->whole[2] % d || channels % a->whole[0] || !whole_axis(out, 2, out->whole[2])) NO("the channels are not a whole number of times the kernels");
+    if (b && (b->dtype != STRAND_PLUGIN_F32 || b->rank != 2 || !whole_axis(b, 0, a->whole[0]) || !whole_axis(b, 1, d))) NO("B is not F32, [kernels, d]");
+    LIES(2, 3, channels, 0, 1, -1);
+    if (state && (state->dtype != STRAND_PLUGIN_F32 || state->rank != 3 || !covers(node, 3, 0, 0) || !whole_axis(state, 1, channels) || !whole_axis(state, 2, d)))
+        NO("the state is not F32, [batch, channels, d]");
+    return second(node, 3, out->dims[0], channels, d, 0, why, why_bytes);
+}

@@ -126,6 +126,32 @@ static double nplr_work(const op_shape *in, const op_shape *out, const void *par
     return (20 * (double)in[3].dims[1].size + 60) * (double)p->length * (double)out->dims[0].size;
 }
 
+static strand_status discretize_nplr_shape(const op_shape *in, uint32_t n, const void *params, op_shape *out, error *e) {
+    const strand_op_ssm_discretize_nplr *p = params;
+    (void)n;
+    if (in[4].dtype != STRAND_F32 || in[4].rank != 1) return bad(e, "dt must be F32, [channels]");
+    if (in[3].rank != 3) return bad(e, "C must be F32, [channels, states, 2]");
+    op_dim c = in[4].dims[0], states = in[3].dims[1];
+    if (!is(&in[3], 3, c, states, DIM_OF(2))) return bad(e, "C must be F32, [channels, states, 2]");
+    for (uint32_t i = 0; i < 3; i++)
+        if (!pairs(&in[i], c, states)) return bad(e, "A, P and B must be F32, [channels or 1, states, 2]");
+    if (p->length < 0 || p->length > (int64_t)1 << 24) return bad(e, "the length must be 0 to 2^24");
+    out[0] = (op_shape){STRAND_F32, 4, {DIM_OF(5), c, states, DIM_OF(2)}};
+    return STRAND_OK;
+}
+
+static bool nothing_cut(const op_shape *in, uint32_t n, const op_shape *out, const void *params, int axis, op_axis_rule *rules) {
+    (void)in, (void)out, (void)params, (void)axis;
+    all_whole(rules, n);
+    return false;
+}
+
+static double discretize_nplr_work(const op_shape *in, const op_shape *out, const void *params) {
+    (void)out, (void)params;
+    double n = 2 * (double)in[3].dims[1].size;
+    return 40 * n * n * n * (double)in[4].dims[0].size;
+}
+
 static strand_status kernel_companion_shape(const op_shape *in, uint32_t n, const void *params, op_shape *out, error *e) {
     (void)n, (void)params;
     if (in[0].dtype != STRAND_F32 || in[0].rank != 2 || is_empty(in[0].dims[1])) return bad(e, "a must be F32, [kernels, d]");
@@ -148,6 +174,12 @@ static double kernel_companion_work(const op_shape *in, const op_shape *out, con
 }
 
 /* ---- recurrences ---- */
+
+/* Kernels divide the channels; both extents are fixed. */
+static bool kernels_divide(op_dim c, op_dim k) {
+    if (op_dim_equal(c, k)) return true;
+    return c.kind == OP_DIM_FIXED && k.kind == OP_DIM_FIXED && k.size > 0 && c.size % k.size == 0;
+}
 
 static strand_status lti_shape(const op_shape *in, uint32_t n, const void *params, op_shape *out, error *e) {
     (void)params;
@@ -185,6 +217,72 @@ static double lti_work(const op_shape *in, const op_shape *out, const void *para
     return (in[1].rank == 3 ? 16 : 6) * (double)in[1].dims[1].size * elements(out);
 }
 
+static strand_status dplr_shape(const op_shape *in, uint32_t n, const void *params, op_shape *out, error *e) {
+    (void)params;
+    const op_shape *u = &in[0], *poles = &in[1];
+    if (u->dtype != STRAND_F32 || u->rank != 3) return bad(e, "u must be F32, [batch, length, channels]");
+    if (poles->rank != 3) return bad(e, "the poles must be F32, [channels or 1, states, 2]");
+    op_dim b = u->dims[0], c = u->dims[2], states = poles->dims[1], two = DIM_OF(2);
+    for (uint32_t i = 1; i < 4; i++)
+        if (!pairs(&in[i], c, states)) return bad(e, "the poles, p and q must be F32, [channels or 1, states, 2]");
+    for (uint32_t i = 4; i < 6; i++)
+        if (!is(&in[i], 3, c, states, two)) return bad(e, "in and out must be F32, [channels, states, 2]");
+    if (!vector_or_absent(in, n, 6, c)) return bad(e, "the skip must be F32, [channels]");
+    out[0] = *u;
+    out[1] = (op_shape){STRAND_F32, 4, {b, c, states, two}};
+    if (present(in, n, 7) && (in[7].dtype != STRAND_F32 || !same_dims(&in[7], &out[1]))) return bad(e, "the state must be F32, [batch, channels, states, 2]");
+    return STRAND_OK;
+}
+
+static bool dplr_axis(const op_shape *in, uint32_t n, const op_shape *out, const void *params, int axis, op_axis_rule *rules) {
+    (void)params;
+    all_whole(rules, n);
+    rules[0] = (op_axis_rule){axis, 0, 0};
+    if (axis == 2)
+        for (uint32_t i = 1; i < n && i < 7; i++) follow(in, n, i, 0, out->dims[2], rules);
+    if (present(in, n, 7)) rules[7] = (op_axis_rule){axis / 2, 0, 0};
+    return axis != 1;
+}
+
+static double dplr_work(const op_shape *in, const op_shape *out, const void *params) {
+    (void)params;
+    return 24 * (double)in[1].dims[1].size * elements(out);
+}
+
+static strand_status dense_shape(const op_shape *in, uint32_t n, const void *params, op_shape *out, error *e) {
+    (void)params;
+    bool b = present(in, n, 1), u = present(in, n, 2), state = present(in, n, 3);
+    if (in[0].dtype != STRAND_F32 || in[0].rank != 3 || !op_dim_equal(in[0].dims[1], in[0].dims[2]) || in[0].dims[2].kind != OP_DIM_FIXED || in[0].dims[2].size < 1)
+        return bad(e, "A must be F32, [kernels, d, d]");
+    op_dim kernels = in[0].dims[0], d = in[0].dims[1];
+    if (b != u || (!u && !state)) return bad(e, "either B and u are there, or neither, and then a state");
+    if (b && !is(&in[1], 2, kernels, d, d)) return bad(e, "B must be F32, [kernels, d]");
+    if (u && (in[2].dtype != STRAND_F32 || in[2].rank != 3)) return bad(e, "u must be F32, [batch, length, channels]");
+    if (state && in[3].rank != 3) return bad(e, "the state must be F32, [batch, channels, d]");
+    op_dim batch = u ? in[2].dims[0] : in[3].dims[0], c = u ? in[2].dims[2] : in[3].dims[1];
+    if (!is_or_absent(in, n, 3, 3, batch, c, d)) return bad(e, "the state must be F32, [batch, channels, d]");
+    if (c.kind != OP_DIM_FIXED || !kernels_divide(c, kernels)) return bad(e, "the channels must be fixed, and a whole number of times the kernels");
+    if (!u && (out->dtype != STRAND_F32 || out->rank != 3)) return bad(e, "without u the result is F32, [batch, length, channels * d]");
+    int64_t wide;
+    if (__builtin_mul_overflow(c.size, d.size, &wide)) return bad(e, "too many channels and states");
+    out[0] = (op_shape){STRAND_F32, 3, {batch, u ? in[2].dims[1] : out->dims[1], DIM_OF(wide)}};
+    out[1] = (op_shape){STRAND_F32, 3, {batch, c, d}};
+    return STRAND_OK;
+}
+
+static bool dense_axis(const op_shape *in, uint32_t n, const op_shape *out, const void *params, int axis, op_axis_rule *rules) {
+    (void)out, (void)params;
+    all_whole(rules, n);
+    for (uint32_t i = 2; i < 4; i++)
+        if (present(in, n, i)) rules[i] = (op_axis_rule){0, 0, 0};
+    return axis == 0;
+}
+
+static double dense_work(const op_shape *in, const op_shape *out, const void *params) {
+    (void)params;
+    return 2 * (double)in[0].dims[1].size * elements(out);
+}
+
 static strand_status recurrence_shape(const op_shape *in, uint32_t n, const void *params, op_shape *out, error *e) {
     const strand_op_linear_recurrence *p = params;
     const op_shape *x = &in[0], *a = &in[1];
@@ -214,12 +312,6 @@ static bool recurrence_axis(const op_shape *in, uint32_t n, const op_shape *out,
         rules[1] = (op_axis_rule){0, 0, 0};
     if (present(in, n, 2)) rules[2] = (op_axis_rule){axis / 2, 0, 0};
     return true;
-}
-
-/* Kernels divide the channels; both extents are fixed. */
-static bool kernels_divide(op_dim c, op_dim k) {
-    if (op_dim_equal(c, k)) return true;
-    return c.kind == OP_DIM_FIXED && k.kind == OP_DIM_FIXED && k.size > 0 && c.size % k.size == 0;
 }
 
 static strand_status companion_shape(const op_shape *in, uint32_t n, const void *params, op_shape *out, error *e) {
@@ -307,5 +399,9 @@ const op_row op_rows_scans[] = {
     {STRAND_OP_LINEAR_RECURRENCE, 1, "linear_recurrence", 2, 3, PARAMS(strand_op_linear_recurrence), 1, 0, 1e-5f, recurrence_shape, recurrence_axis, light_work, 2, 4},
     {STRAND_OP_COMPANION_SCAN, 1, "companion_scan", 3, 7, PARAMS(strand_op_companion_scan), 8, 0, 2e-5f, companion_shape, companion_axis, companion_work, 2, 64},
     {STRAND_OP_SELECTIVE_SCAN, 1, "selective_scan", 5, 9, PARAMS(strand_op_selective_scan), 1 | 2 | 64, 0, 1e-5f, selective_shape, selective_axis, selective_work, 2, 256},
+    {STRAND_OP_DPLR_SCAN, 1, "dplr_scan", 6, 8, PARAMS(strand_op_dplr_scan), 1, 0, 1e-5f, dplr_shape, dplr_axis, dplr_work, 2, 128},
+    {STRAND_OP_SSM_DISCRETIZE_NPLR, 1, "ssm_discretize_nplr", 5, 5, PARAMS(strand_op_ssm_discretize_nplr), 0, 0, 1e-5f, discretize_nplr_shape, nothing_cut,
+     discretize_nplr_work, 0, 0},
+    {STRAND_OP_DENSE_SCAN, 1, "dense_scan", 1, 4, 0, 0, 0, 1e-5f, dense_shape, dense_axis, dense_work, 2, 8},
 };
 const uint32_t op_n_scans = N_OF(op_rows_scans);

@@ -1,13 +1,41 @@
 # golden_series.sh - time series through `strand run`: SpaceTime's published code in its three ways (convolution, recurrence, the horizon
-# as one matrix), each within the tolerance of the case's README.
+# as one matrix), and single layers of the S4 family by convolution and by recurrence, each within the tolerance of the case's README.
 . "$(dirname "$0")/lib.sh"
 
 golden=$STRAND_SHARED/golden/timeseries
+
+# layer FOLDER: whatever is expected of output, filter and states. A recurrence has no filter; Liquid-S4's steps are those of plain S4, as
+# published; a softmax over the positions needs to know how many there are.
+layer() {
+    local folder=$1 name tolerance mode t want
+    name=$(basename "$folder")
+    tolerance=1e-4
+    for mode in conv recurrence; do
+        case $name:$mode in
+        s4-*:conv | s4d-bilinear:conv | s4d-zoh:conv | liquid-*) tolerance=5e-4 ;;
+        esac
+        set -- --set mode=$mode
+        [ "$name:$mode" = dss-softmax:recurrence ] && set -- "$@" --set l_max=512
+        expect 0 "run $name $mode" "$STRAND" run "$folder" -i "$folder/input.safetensors" -o out.safetensors "$@"
+        for t in output kernel final_state final_state_re final_state_im lru_output output_without_liquid; do
+            "$STRAND_COMPARE" shape "$folder/expected.safetensors" $t >/dev/null 2>&1 || continue
+            [ $mode:$t = recurrence:kernel ] && continue
+            want=$t
+            case $name:$mode:$t in liquid-*:recurrence:output) want=output_without_liquid ;; esac
+            "$STRAND_COMPARE" tensors out.safetensors $t "$folder/expected.safetensors" $want $tolerance && pass || fault "$name $mode: $t"
+        done
+        tolerance=1e-4
+    done
+}
+
+for folder in "$STRAND_SOURCE"/tests/golden/series/*/; do layer "${folder%/}"; done
+
 if [ ! -d "$golden" ]; then
-    note "../shared is not here: the time series cases are skipped"
+    note "../shared is not here: SpaceTime and the other layers are skipped"
     finish
     exit
 fi
+for folder in "$golden"/layers/*/; do layer "${folder%/}"; done
 
 # spacetime CASE TOLERANCE: every expected tensor; the encoder's output is expected of the first window alone
 spacetime() {

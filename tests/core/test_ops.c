@@ -67,6 +67,9 @@ static const struct {
     {51, 1, "segment_reduce"},
     {52, 1, "gine"},
     {53, 1, "graph_gru"},
+    {54, 1, "dplr_scan"},
+    {55, 1, "ssm_discretize_nplr"},
+    {56, 1, "dense_scan"},
 };
 
 static void ids_are_stable(void **state) {

@@ -172,6 +172,60 @@ static void make_companion_scan(ops_program *g, int index) {
         (long long)kernels, p.closed, in[5] >= 0, in[6] >= 0, node->second >= 0);
 }
 
+static void make_dplr_scan(ops_program *g, int index) {
+    static const int64_t states[] = {4, 1, 3, 8, 9, 16, 2, 33, 32};
+    int64_t n = index < 9 ? states[index] : ops_between(g, 1, 40);
+    bool shared = ops_between(g, 0, 3) == 0, skip = coin(g), state = coin(g);
+    sizes s = scan_sizes(g, index, 4 * n);
+    strand_op_dplr_scan p = {.scale = coin(g) ? 2.0f : 0.3f};
+    int64_t pole_dims[3] = {shared ? 1 : s.c, n, 2}, row_dims[3] = {s.c, n, 2}, state_dims[4] = {s.b, s.c, n, 2}, dims[3] = {s.b, s.l, s.c};
+    int in[8] = {add3(g, s.b, s.l, s.c), ops_add(g, F32, 3, pole_dims, OPS_NORMAL), ops_add(g, F32, 3, pole_dims, OPS_NORMAL), ops_add(g, F32, 3, pole_dims, OPS_NORMAL),
+                 ops_add(g, F32, 3, row_dims, OPS_NORMAL), ops_add(g, F32, 3, row_dims, OPS_NORMAL), -1, -1};
+    fill_poles(g, in[1], false, 0.6);
+    fill(g, in[2], -0.12, 0.12);
+    fill(g, in[3], -0.12, 0.12);
+    if (skip) in[6] = ops_vector(g, s.c);
+    if (state) in[7] = ops_add(g, F32, 4, state_dims, OPS_NORMAL);
+    if (coin(g)) g->tensors[in[1]].view.flags = STRAND_TENSOR_CONSTANT;
+    ops_node *node = ops_add_node(g, STRAND_OP_DPLR_SCAN, &p, sizeof p, 8, in, ops_add(g, F32, 3, dims, OPS_OUTPUT));
+    if (index % 3 < 2) node->second = ops_add(g, F32, 4, state_dims, OPS_OUTPUT);
+    SAY("%lld x %lld x %lld, %lld states, shared %d, skip %d, state %d, last %d", (long long)s.b, (long long)s.l, (long long)s.c, (long long)n, shared, skip, state,
+        node->second >= 0);
+}
+
+/* Poles of decaying systems with steps of 1/100 to 1, and every kind of length: none, odd, a power of two, long. */
+static void make_ssm_discretize_nplr(ops_program *g, int index) {
+    static const int64_t lengths[] = {0, 1, 2, 64, 301, 4096, 1000, 16};
+    int64_t n = index < 3 ? index + 1 : ops_between(g, 1, 12), c = ops_between(g, 1, 5);
+    bool shared = coin(g);
+    strand_op_ssm_discretize_nplr p = {.length = index < 8 ? lengths[index] : ops_between(g, 0, 600)};
+    int64_t dims[3] = {shared ? 1 : c, n, 2}, out[4] = {5, c, n, 2};
+    int in[5] = {ops_add(g, F32, 3, dims, OPS_NORMAL), ops_add(g, F32, 3, dims, OPS_NORMAL), ops_add(g, F32, 3, dims, OPS_NORMAL), add3(g, c, n, 2), ops_vector(g, c)};
+    for (int64_t i = 0; i < dims[0] * n; i++) {
+        *element(g, in[0], 2 * i) = -0.2f - 0.001f * (float)ops_between(g, 0, 1000);
+        *element(g, in[0], 2 * i + 1) = 0.02f * (float)ops_between(g, 0, 1000);
+    }
+    fill(g, in[4], 0.01, 1);
+    for (int i = 0; i < 5; i++) g->tensors[in[i]].view.flags = STRAND_TENSOR_CONSTANT;
+    ops_add_node(g, STRAND_OP_SSM_DISCRETIZE_NPLR, &p, sizeof p, 5, in, ops_add(g, F32, 4, out, OPS_OUTPUT));
+    SAY("%lld channels, %lld states, shared %d, length %lld", (long long)c, (long long)n, shared, (long long)p.length);
+}
+
+static void make_dense_scan(ops_program *g, int index) {
+    static const int64_t widths[] = {1, 3, 8, 16, 17, 31, 32, 48, 5};
+    int64_t d = index < 9 ? widths[index] : ops_between(g, 1, 50), kernels = ops_between(g, 1, 3), c = kernels * ops_between(g, 1, 3), b = ops_between(g, 1, 3);
+    int64_t l = index < 4 ? index + 1 : ops_between(g, 1, 40), dims[3] = {b, l, c * d}, last[3] = {b, c, d};
+    bool free_run = index % 4 == 3, state = free_run || coin(g);
+    int in[4] = {add3(g, kernels, d, d), -1, -1, -1};
+    fill(g, in[0], -1 / (double)d, 0.9 / (double)d);
+    if (!free_run) in[1] = add2(g, kernels, d), in[2] = add3(g, b, l, c);
+    if (state) in[3] = add3(g, b, c, d);
+    ops_node *node = ops_add_node(g, STRAND_OP_DENSE_SCAN, NULL, 0, 4, in, ops_add(g, F32, 3, dims, OPS_OUTPUT));
+    if (index % 3 < 2) node->second = ops_add(g, F32, 3, last, OPS_OUTPUT);
+    SAY("%lld x %lld x %lld, d %lld, %lld kernels, free %d, state %d, last %d", (long long)b, (long long)l, (long long)c, (long long)d, (long long)kernels, free_run, state,
+        node->second >= 0);
+}
+
 static void make_ssm_kernel_companion(ops_program *g, int index) {
     static const int64_t widths[] = {16, 1, 2, 3, 4, 5, 64, 7, 33, 8};
     int64_t d = index < 10 ? widths[index] : ops_between(g, 1, 70);
@@ -243,4 +297,5 @@ static void make_ssm_kernel_nplr(ops_program *g, int index) {
 OPS_CASES(scans, {"ssm_discretize", make_ssm_discretize, false}, {"ssm_kernel_diagonal", make_ssm_kernel_diagonal, false},
           {"ssm_kernel_nplr", make_ssm_kernel_nplr, false}, {"ssm_kernel_companion", make_ssm_kernel_companion, false},
           {"lti_scan", make_lti_scan, false}, {"linear_recurrence", make_linear_recurrence, false},
-          {"companion_scan", make_companion_scan, false}, {"selective_scan", make_selective_scan, false});
+          {"companion_scan", make_companion_scan, false}, {"selective_scan", make_selective_scan, false},
+          {"dplr_scan", make_dplr_scan, false}, {"ssm_discretize_nplr", make_ssm_discretize_nplr, false}, {"dense_scan", make_dense_scan, false});
