@@ -250,7 +250,9 @@ STRAND_API int64_t strand_special_token(const strand_model *model, const char *n
 /* The same with a choice: the names of special tokens in the text become their ids (for prompts that a chat template made, never
  * for text from others), and the tokens that the model wants around a text are added. */
 #define STRAND_ENCODE_SPECIAL 1u
-#define STRAND_ENCODE_BOUNDS  2u
+#define STRAND_ENCODE_BEGIN   2u /* the one before it */
+#define STRAND_ENCODE_END     4u /* the one after it */
+#define STRAND_ENCODE_BOUNDS  (STRAND_ENCODE_BEGIN | STRAND_ENCODE_END)
 STRAND_API strand_status strand_encode(const strand_model *model, const char *text, size_t bytes, uint32_t flags, int64_t *ids,
                                        size_t capacity, size_t *count);
 /* The bytes of one id, which may hold zeros and need not be whole characters; `length` gets how many. */

@@ -4,6 +4,7 @@
  */
 #include "commands.h"
 #include "commands_eeg.h"
+#include "commands_text.h"
 
 #define AT(field) offsetof(options, field)
 #define ROWS_END                                                                                                               \
@@ -356,6 +357,7 @@ const command command_table[] = {
      forecast_defaults,
      run_forecast},
     EEG_COMMANDS
+    TEXT_COMMANDS
     {"run",
      "MODEL -i IN.safetensors -o OUT.safetensors",
      "run any model on named tensors",

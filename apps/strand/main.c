@@ -33,6 +33,11 @@ static const command *find_command(int argc, char **argv, int *words) {
     return NULL;
 }
 
+/* Words that only begin the names of commands. */
+static int is_group(const char *word) {
+    return !strcmp(word, "dna") || !strcmp(word, "eeg") || !strcmp(word, "text");
+}
+
 static int unknown_command(int argc, char **argv) {
     if (!strcmp(argv[0], "dna")) {
         if (argc > 1)
@@ -44,6 +49,11 @@ static int unknown_command(int argc, char **argv) {
             complain("'eeg %s' is no command; there are eeg info, predict, detect, stage, features, embed, score", argv[1]);
         else
             complain("eeg needs a command: info, predict, detect, stage, features, embed, score");
+    } else if (!strcmp(argv[0], "text")) {
+        if (argc > 1)
+            complain("'text %s' is no command; there are text generate, chat, score, embed, tokenize, detokenize", argv[1]);
+        else
+            complain("text needs a command: generate, chat, score, embed, tokenize, detokenize");
     } else
         complain("'%s' is no command; 'strand help' lists them", argv[0]);
     return EXIT_USAGE;
@@ -53,7 +63,7 @@ static int help(int argc, char **argv) {
     int words;
     if (argc == 0) return help_overview();
     const command *cmd = find_command(argc, argv, &words);
-    if (!cmd && (!strcmp(argv[0], "dna") || !strcmp(argv[0], "eeg")) && argc == 1) return help_overview();
+    if (!cmd && is_group(argv[0]) && argc == 1) return help_overview();
     return cmd ? help_command(cmd) : unknown_command(argc, argv);
 }
 
@@ -82,7 +92,7 @@ static int dispatch(int argc, char **argv) {
     if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h")) return help_overview();
     if (!strcmp(argv[1], "help")) return help(argc - 2, argv + 2);
     if (!strcmp(argv[1], "--generate") && argc == 3) return help_generate(argv[2]);
-    if ((!strcmp(argv[1], "dna") || !strcmp(argv[1], "eeg")) && argc == 3 && (!strcmp(argv[2], "--help") || !strcmp(argv[2], "-h"))) return help_overview();
+    if (is_group(argv[1]) && argc == 3 && (!strcmp(argv[2], "--help") || !strcmp(argv[2], "-h"))) return help_overview();
     int words;
     const command *cmd = find_command(argc - 1, argv + 1, &words);
     return cmd ? run_command(cmd, argc, argv, words) : unknown_command(argc - 1, argv + 1);

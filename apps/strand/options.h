@@ -37,6 +37,7 @@ enum { MONTAGE_AS_IS, MONTAGE_AVERAGE, MONTAGE_BIPOLAR };                       
 enum { RESAMPLE_FOURIER, RESAMPLE_POLYPHASE };                                    /* --resample */
 enum { EEG_TSV, EEG_JSONL };                                                      /* eeg detect, predict, stage -f */
 enum { SCORE_TSV, SCORE_JSON };                                                   /* eeg score -f */
+enum { TEXT_PLAIN, TEXT_JSONL };                                                  /* text generate -f */
 enum { FEATURES_LOGFFT, FEATURES_BANDS };                                         /* eeg features --kind */
 
 struct command;
@@ -80,6 +81,14 @@ typedef struct options {
     const char *id_column, *time_column, *target, *frequency, *until, *levels, *plot, *unit;
     int64_t horizon, windows, cv_windows, step, season;
     int32_t missing, decimal, scale, split, forecast_format, any_frequency, follow, expanding;
+
+    /* text */
+    text_list prompts, stops;
+    const char *state_save, *state_load, *store, *grammar, *json_schema;
+    uint64_t store_limit;
+    int64_t samples, repeat_last;
+    double top_p, min_p, repeat_penalty, presence_penalty, frequency_penalty;
+    int32_t text_format, lines, ignore_end, special, bounds, raw, token_rows;
 
     /* bench */
     const char *lengths, *thread_list;

@@ -98,9 +98,9 @@ strand_status tokenizer_encode(const tokenizer *t, const strand_allocator *alloc
         *count = bytes;
         return STRAND_OK;
     }
-    if ((flags & STRAND_ENCODE_BOUNDS) && x->add_bos && x->bos != NO_TOKEN) id_add(&out, x->bos);
+    if ((flags & STRAND_ENCODE_BEGIN) && x->add_bos && x->bos != NO_TOKEN) id_add(&out, x->bos);
     strand_status status = encode_text(x, allocator, text, bytes, flags, &out, e);
-    if ((flags & STRAND_ENCODE_BOUNDS) && x->add_eos && x->eos != NO_TOKEN) id_add(&out, x->eos);
+    if ((flags & STRAND_ENCODE_END) && x->add_eos && x->eos != NO_TOKEN) id_add(&out, x->eos);
     *count = out.count;
     return status;
 }

@@ -207,7 +207,7 @@ static bool literal(const char *text, size_t n, char *out, size_t *made) {
             continue;
         }
         static const char from[] = "ntr\\'\"abfv0", to[] = "\n\t\r\\'\"\a\b\f\v";
-        const char *at = strchr(from, text[i]);
+        const char *at = text[i] ? strchr(from, text[i]) : NULL;
         if (!at) return false;
         out[(*made)++] = to[at - from];
     }

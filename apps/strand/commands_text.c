@@ -1,0 +1,102 @@
+/* commands_text.c - options and manual text of the text commands. See commands.c.
+ */
+#include "commands_text.h"
+
+#define AT(field) offsetof(options, field)
+#define ROWS_END                                                                                                               \
+    { 0, NULL, OPTION_FLAG, NULL, 0, 0, NULL }
+
+#define OUTPUT_ROW                                                                                                             \
+    {                                                                                                                          \
+        'o', "output", OPTION_FILE, "FILE", AT(output), 0,                                                                     \
+            "Write to FILE, which appears when it is complete; the default '-' is the standard output."                        \
+    }
+#define SPECIAL_ROW                                                                                                            \
+    {                                                                                                                          \
+        0, "special", OPTION_FLAG, NULL, AT(special), 0,                                                                       \
+            "Read the names of special tokens in the text (<|im_start|> and the like) as those tokens; not for text from others." \
+    }
+
+const option_row text_generate_rows[] = {
+    {'p', "prompt", OPTION_LIST, "TEXT", AT(prompts), 0, "Text to go on from; given several times, the texts run together as one batch."},
+    {'i', "prompt-file", OPTION_FILE, "FILE", AT(prompt_file), 0, "The prompt is what FILE holds ('-': the standard input)."},
+    {0, "lines", OPTION_FLAG, NULL, AT(lines), 0, "Every line of the prompt file is a prompt of its own."},
+    {'n', "tokens", OPTION_INT, "N", AT(count), -1, "Tokens to make at most; -1: until the model ends its text. Default 128."},
+    {0, "samples", OPTION_INT, "N", AT(samples), 1, "So many texts from each prompt, with seeds that follow each other; default 1."},
+    {'f', "format", OPTION_CHOICE, "text|jsonl", AT(text_format), 0,
+     "text: the prompt and what was made, as it comes where there is one; jsonl: a line of JSON for each text."},
+    {0, "only-new", OPTION_FLAG, NULL, AT(only_new), 0, "Write what was made without the prompt."},
+    {0, "ignore-end", OPTION_FLAG, NULL, AT(ignore_end), 0, "Go on after the model has ended its text."},
+    SPECIAL_ROW,
+    {0, "state-save", OPTION_FILE, "FILE", AT(state_save), 0, "Keep the model's state after the text in FILE, to go on later without running it again."},
+    {0, "state-load", OPTION_FILE, "FILE", AT(state_load), 0, "Go on from a state that was kept; a prompt is added to its text."},
+    {0, "store", OPTION_FILE, "FOLDER", AT(store), 0,
+     "Keep states of prompts in FOLDER, and begin from the longest prefix of the prompt that is there."},
+    {0, "store-limit", OPTION_SIZE, "SIZE", AT(store_limit), 0, "The store's size at most: the files used longest ago go first. Default 1G."},
+    OUTPUT_ROW,
+    ROWS_END};
+
+const option_row text_sampling_rows[] = {
+    {'t', "temperature", OPTION_REAL, "T", AT(temperature), 0, "0 takes the likeliest token each time; default 0.8."},
+    {'k', "top-k", OPTION_INT, "K", AT(top_k), 0, "Draw from the K likeliest only; 0: from all. Default 40."},
+    {0, "top-p", OPTION_REAL, "P", AT(top_p), 0, "Draw from the likeliest that have P of the probability together; default 0.95."},
+    {0, "min-p", OPTION_REAL, "P", AT(min_p), 0, "Leave out what is less likely than P times the likeliest; default 0.05."},
+    {0, "repeat-penalty", OPTION_REAL, "X", AT(repeat_penalty), 0, "Divide the logits of recent tokens by X; default 1: not."},
+    {0, "presence-penalty", OPTION_REAL, "X", AT(presence_penalty), -100, "Take X from the logits of recent tokens; default 0."},
+    {0, "frequency-penalty", OPTION_REAL, "X", AT(frequency_penalty), -100, "Take X from them for every time that they came; default 0."},
+    {0, "repeat-last", OPTION_INT, "N", AT(repeat_last), -1, "Tokens that are recent; -1: all. Default 64."},
+    {'s', "seed", OPTION_INT, "N", AT(seed), 0, "Start of the random numbers; default 0. The generator is the program's own."},
+    {0, "stop", OPTION_LIST, "TEXT", AT(stops), 0, "End before TEXT; may be given several times."},
+    {0, "grammar", OPTION_FILE, "FILE", AT(grammar), 0, "Make only text that a grammar in GBNF allows."},
+    {0, "json-schema", OPTION_FILE, "FILE", AT(json_schema), 0, "Make only JSON that this schema allows; an empty schema {}: any JSON."},
+    ROWS_END};
+
+const option_row text_score_rows[] = {
+    {0, "each", OPTION_FLAG, NULL, AT(token_rows), 0, "A row for every token: its place, id, natural logarithm of its probability, and text."},
+    {'w', "window", OPTION_INT, "N", AT(window), 2, "Cut a text into windows of N tokens that start anew; default: the model's room, for recurrent ones the whole text."},
+    {0, "batch", OPTION_INT, "N", AT(batch), 0, "Tokens that run at once; 0, the default, chooses. The result does not depend on it beyond rounding."},
+    SPECIAL_ROW,
+    OUTPUT_ROW,
+    ROWS_END};
+
+const option_row text_embed_rows[] = {
+    {'p', "pool", OPTION_CHOICE, "mean|last", AT(pool), 0, "The mean of all tokens' vectors, or the vector of the last one."},
+    SPECIAL_ROW,
+    OUTPUT_ROW,
+    ROWS_END};
+
+const option_row text_tokens_rows[] = {
+    {'p', "prompt", OPTION_LIST, "TEXT", AT(prompts), 0, "Take TEXT instead of a file; may be given several times."},
+    {0, "each", OPTION_FLAG, NULL, AT(token_rows), 0, "A row for every token, with its id and its text."},
+    {0, "bounds", OPTION_FLAG, NULL, AT(bounds), 0, "With the tokens that the model wants around a text."},
+    {0, "raw", OPTION_FLAG, NULL, AT(raw), 0, "Of detokenize: the tokens' bytes as they are, also where they are no text."},
+    SPECIAL_ROW,
+    OUTPUT_ROW,
+    ROWS_END};
+
+void text_defaults(options *s) {
+    s->count = 128;
+    s->samples = 1;
+    s->store_limit = (uint64_t)1 << 30;
+    s->temperature = 0.8;
+    s->top_k = 40;
+    s->top_p = 0.95;
+    s->min_p = 0.05;
+    s->repeat_penalty = 1;
+    s->repeat_last = 64;
+}
+
+#define MODELS_TEXT                                                                                                            \
+    "The default model is mamba-bytes-strand, a small model of bytes. The tokenizer comes from the model's own files (GGUF metadata, " \
+    "tokenizer.json, tokenizer.model, RWKV's vocabulary); --set tokenizer=FILE names another, --set tokenizer=bytes takes bytes.\n\n"
+
+const char text_generate_text[] =
+    "Writes the prompt and what the model makes of it, token by token. Text never ends within a character. One text streams; several "
+    "(--samples, several prompts, --lines) are stepped as one batch and written in their order, a line ---- between them.\n\n"
+    "The order of what is done to the model's logits: penalties, grammar, top-k, top-p, min-p, temperature.\n\n" MODELS_TEXT;
+const char text_score_text[] =
+    "Writes for each FILE ('-' or nothing: standard input) its bytes and tokens, mean_loglik (natural logarithm, a token), perplexity and "
+    "bits_per_byte. The first token has no value unless the model has a token that begins texts.\n\n" MODELS_TEXT;
+const char text_embed_text[] = "Writes a row for each FILE: its name and the vector of the model's last hidden layer, after its final norm.\n\n" MODELS_TEXT;
+const char text_tokenize_text[] = "Writes the ids of a text ('-' or nothing: standard input).\n\n" MODELS_TEXT;
+const char text_detokenize_text[] = "Writes the text of ids, which stand with blanks or commas between them in FILE ('-' or nothing: standard input).\n\n" MODELS_TEXT;

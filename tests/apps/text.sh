@@ -1,0 +1,96 @@
+# text.sh - language models from the command line: published text, sampling, states, the store of prefixes, tokens, bad input.
+. "$(dirname "$0")/lib.sh"
+stories=$STRAND_SHARED/data/text/stories260K
+text() { "$STRAND" text "$@"; }
+if [ -f "$stories/stories260K.bin" ]; then
+    m=$stories/stories260K.bin
+else
+    note "no stories260K in STRAND_SHARED"
+    echo "SKIP: no model"
+    exit 77
+fi
+generate() { text generate -q -m "$m" "$@"; }
+
+generate -p "" -n 200 -t 0 >out
+head -c -1 out >x
+same x "$stories/expected.txt" "the published text"
+
+# several texts as one batch are what each is alone
+generate -p "Tom and" -p "The big" -p "One day" -n 25 -t 0 -f jsonl >batch
+for p in "Tom and" "The big" "One day"; do generate -p "$p" -n 25 -t 0 -f jsonl; done >alone
+same batch alone "texts of a batch"
+printf 'Tom and\nThe big\r\n\nOne day\n' | generate -i - --lines -n 25 -t 0 -f jsonl >lines
+same lines batch "prompts as lines"
+generate -p "Tom and" -p "The big" -n 15 -s 4 -f jsonl >batch
+{ generate -p "Tom and" -n 15 -s 4 -f jsonl; generate -p "The big" -n 15 -s 5 -f jsonl; } >alone
+same batch alone "drawn texts of a batch"
+
+# sampling
+is "$(generate -p "Once" -n 20 -t 0)" "$(generate -p "Once" -n 20 -k 1 -s 9)" "top-k 1 is greedy"
+is "$(generate -p "Once" -n 20 -t 0)" "$(generate -p "Once" -n 20 --min-p 1 -s 9)" "min-p 1 is greedy"
+is "$(generate -p "Once" -n 20 -s 5)" "$(generate -p "Once" -n 20 -s 5 -@1)" "one seed, one text"
+[ "$(generate -p "Once" -n 20 -s 5 -t 1)" != "$(generate -p "Once" -n 20 -s 6 -t 1)" ] && pass || fault "two seeds, one text"
+is "$(generate -p "Once upon a time" --only-new -n 60 -t 0 --stop girl --stop park)" ", there was a little " "stop string"
+is "$(generate -p "Once upon a time" --only-new -n 60 -t 0 --stop "girl namex" --stop "named Lil")" ", there was a little girl " "stop strings that begin alike"
+[ "$(generate -p "Once" -n 60 -t 0)" != "$(generate -p "Once" -n 60 -t 0 --repeat-penalty 1.5)" ] && pass || fault "a repetition penalty changes nothing"
+
+# grammars and schemas
+printf 'root ::= " " ("yes" | "no") "." # a comment\n' >g
+is "$(generate -p "Is it a cat?" --only-new --grammar g -n 20 | tr -d '\n' | sed 's/^ yes\.$/fine/; s/^ no\.$/fine/')" fine "a grammar"
+printf 'root ::= [0-9]{3} ("-" [a-f]+){2} "!"\n' >g
+generate -p "" --grammar g -n 40 -s 3 | grep -Eq '^[0-9]{3}(-[a-f]+){0,2}!?$' && pass || fault "a grammar with repetitions"
+printf '{"type":"object","properties":{"name":{"type":"string","maxLength":6},"age":{"type":"integer"},"kind":{"enum":["cat","dog"]}},"required":["name","kind"]}' >schema
+for seed in 1 2 3; do
+    generate -p "" --json-schema schema -n 120 -s $seed >json
+    if have python3; then
+        python3 -c 'import json,sys; d=json.load(open("json")); assert d["kind"] in ("cat","dog") and len(d["name"])<=6 and set(d)<={"name","age","kind"}' && pass || fault "schema: $(cat json)"
+    fi
+done
+printf 'root ::= root "a" | "b"\n' >g; expect 1 "left recursion" generate -p x --grammar g; says "begins with itself" "left recursion"
+printf 'root ::= "a" missing\n' >g; expect 1 "a missing rule" generate -p x --grammar g; says "'missing' is used and not there" "a missing rule"
+printf 'root ::= (((("a"\n' >g; expect 1 "an open group" generate -p x --grammar g; says "line" "an open group"
+printf '{"type":"string","pattern":"a+"}' >schema; expect 1 "a keyword that is not understood" generate -p x --json-schema schema; says "pattern" "its name"
+
+# states: kept, loaded, from a store; each gives what one run gives
+generate -p "Once upon a time there" -n 40 -t 0 --only-new >whole
+generate -p "Once upon a time there" -n 20 -t 0 --only-new --state-save s >first
+generate --state-load s -n 20 -t 0 --only-new >second
+is "$(cat first second | tr -d '\n')" "$(tr -d '\n' <whole)" "a state that was kept"
+generate -p "Once upon a time there was a big" -n 1 -t 0 -f jsonl --store store >/dev/null
+generate -p "Once upon a time there was a big dog who was" -n 20 -t 0 -f jsonl --store store >reused
+generate -p "Once upon a time there was a big dog who was" -n 20 -t 0 -f jsonl >fresh
+is "$(sed 's/"reused":[0-9]*/"reused":0/' reused)" "$(cat fresh)" "a prefix from the store"
+grep -q '"reused":[1-9]' reused && pass || fault "nothing was reused: $(cat reused)"
+generate -p "Tom" -n 1 -t 0 --store store --store-limit 1 >/dev/null
+is "$(ls store | wc -l)" 0 "a store has its limit"
+head -c 100 s >cut; expect 1 "a state that is cut" generate --state-load cut; says "cut: not a state" "it is named"
+{ head -c 200 s; printf x; tail -c +202 s; } >bad; expect 1 "a state with a wrong byte" generate --state-load bad; says "damaged" "a wrong byte"
+
+# score and embed
+text score -q -m "$m" "$stories/expected.txt" >out
+awk -F'\t' 'NR == 2 { exit !($2 == 464 && $4 == 200 && $5 > -0.5 && $5 < -0.4 && $7 > 0.25 && $7 < 0.32) }' out && pass || fault "score: $(cat out)"
+text score -q -m "$m" --each "$stories/expected.txt" | awk -F'\t' 'NR > 1 { s += $3; n++ } END { printf "%.4f\n", s / n }' >each
+is "$(cat each)" "$(awk -F'\t' 'NR == 2 { printf "%.4f\n", $5 }' out)" "the tokens' mean is the mean"
+for b in 1 7 64; do text score -q -m "$m" --batch $b "$stories/expected.txt" | awk -F'\t' 'NR == 2 { printf "%.4f\n", $5 }'; done | sort -u >batches
+is "$(wc -l <batches)" 1 "pieces of any size score alike"
+text embed -q -m "$m" "$stories/expected.txt" | awk -F'\t' '{ exit !(NF == 65) }' && pass || fault "embed: width"
+
+# tokens
+printf 'Lily had a caf\303\251.\n\nThe  end' >t
+text tokenize -q -m "$m" t | text detokenize -q -m "$m" >back; same t back "text comes back"
+is "$(text tokenize -q -m "$m" -p "Once upon")" "403 407" "ids"
+is "$(text tokenize -q -m "$m" -p "Once upon" --bounds)" "1 403 407" "ids with their bounds"
+is "$(text tokenize -q -m "$m" -p " </s>" --special | tr ' ' '\n' | tail -1)" 2 "a special token where asked for"
+expect 1 "an id beyond" text detokenize -m "$m" -p "1 512"; says "'512" "the id"
+text tokenize -q -m "$m" -p x --set tokenizer=bytes >out; is "$(cat out)" 120 "another tokenizer"
+
+# bad input
+expect 1 "no such file" text score -m "$m" nothing; says "nothing: cannot be opened" "it is named"
+expect 2 "a negative temperature" generate -p x -t -1
+expect 2 "top-p 0" generate -p x --top-p 0; says "top-p" "top-p 0"
+expect 2 "min-p 2" generate -p x --min-p 2
+expect 1 "not a language model" text generate -m spacetime-etth1-strand -p ACGT
+expect 2 "no such command" text talk; says "'text talk' is no command" "it is named"
+expect 1 "a full disk" generate -p x -n 5 -o /dev/full
+generate -p "Once" -n 1000000 -t 0 -f jsonl >out; grep -q '"finish":"length"' out && pass || fault "beyond the context: $(tail -c 200 out)"
+finish
