@@ -1,0 +1,340 @@
+/* test_ssm.c - stacks of layers of the S4 family with random weights: every layer by convolution and by recurrence gives the same; by
+ * recurrence a sequence whole, in pieces and step by step does, and one that is saved in the middle and restored has the same bytes. Layers
+ * that look ahead agree over whole sequences. The memory of an LMU remembers what it should, and hostile files are one line. */
+#include "made.h"
+
+#include <math.h>
+
+#define L     70
+#define D     12
+#define N     4
+#define BATCH 2
+#define IN    3
+#define OUT   5
+
+typedef struct layer {
+    const char *name, *config;
+    void (*make)(made *m, const char *at);
+    bool ahead;
+} layer;
+
+static void linear(made *m, const char *at, const char *name, int rows, int columns) {
+    made_add(m, 0, 0.5 / sqrt(columns), DIMS(rows, columns), "%s%s.weight", at, name);
+    made_add(m, 0, 0.2, DIMS(rows), "%s%s.bias", at, name);
+}
+
+/* Step sizes of e^-3 to e^-1; poles to the left of -e^-1 with angles up to 5. */
+static void s4_kernel(made *m, const char *at, const char *dt, const char *re, const char *im, int channels, int h, double im_sign, bool nplr) {
+    made_add(m, -2, 0.55, DIMS(h), "%s%s", at, dt);
+    made_add(m, -0.5, 0.3, DIMS(h, N), "%s%s", at, re);
+    made_add(m, 2.5 * im_sign, 1.4, DIMS(h, N), "%s%s", at, im);
+    made_add(m, 0, 0.6, DIMS(1, h, N, 2), "%sB", at);
+    made_add(m, 0, 0.4, DIMS(channels, h, N, 2), "%sC", at);
+    if (nplr) made_add(m, 0, 0.4, DIMS(1, h, N, 2), "%sP", at);
+}
+
+static void kernel_names(char *to, size_t room, const char *at, const char *rest) {
+    snprintf(to, room, "%s%s", at, rest);
+}
+
+static void make_s4_block(made *m, const char *at, bool nplr, int channels) {
+    char base[64];
+    kernel_names(base, sizeof base, at, "layer.kernel.");
+    s4_kernel(m, base, "inv_dt", "A_real", "A_imag", channels, D, 1, nplr);
+    made_add(m, 0, 0.5, DIMS(1, D), "%slayer.D", at);
+    linear(m, at, "output_linear.0", 2 * D, D);
+}
+
+static void make_s4(made *m, const char *at) {
+    make_s4_block(m, at, true, 1);
+}
+static void make_s4d(made *m, const char *at) {
+    make_s4_block(m, at, false, 1);
+}
+static void make_s4_both(made *m, const char *at) {
+    make_s4_block(m, at, true, 2);
+}
+
+/* Version 3 with a bottleneck and a gate: GSS. */
+static void make_gss(made *m, const char *at) {
+    char base[64];
+    kernel_names(base, sizeof base, at, "kernel.kernel.");
+    s4_kernel(m, base, "log_dt", "inv_A_real", "A_imag", 1, D / 2, 1, false);
+    made_add(m, 0, 0.5, DIMS(1, D / 2), "%sD", at);
+    linear(m, at, "input_gate.0", 2 * D, D);
+    linear(m, at, "input_linear.0", D / 2, D);
+    linear(m, at, "output_linear", 2 * D, D / 2);
+    linear(m, at, "output_gate", D, 2 * D);
+}
+
+static void make_minimal(made *m, const char *at) {
+    made_add(m, 0, 0.5, DIMS(D, N, 2), "%skernel.C", at);
+    made_add(m, -2, 0.5, DIMS(D), "%skernel.log_dt", at);
+    made_add(m, -0.5, 0.3, DIMS(D, N), "%skernel.log_A_real", at);
+    made_add(m, 2.5, 1.4, DIMS(D, N), "%skernel.A_imag", at);
+    made_add(m, 0, 0.5, DIMS(D), "%sD", at);
+    linear(m, at, "output_linear.0", 2 * D, D);
+}
+
+static void make_dss(made *m, const char *at, bool softmax, int channels) {
+    made_add(m, -2, 0.5, DIMS(D, 2), "%skernel.log_dt", at);
+    if (softmax) {
+        made_add(m, -0.5, 0.2, DIMS(N, 2), "%skernel.Lambda", at);
+    } else {
+        made_add(m, -0.5, 0.3, DIMS(N), "%skernel.Lambda_log_neg_re", at);
+        made_add(m, 2.5, 1.4, DIMS(N), "%skernel.Lambda_im", at);
+    }
+    made_add(m, 0, 0.5, DIMS(channels, D, N, 2), "%skernel.W", at);
+    made_add(m, 0, 0.5, DIMS(1, D), "%sD", at);
+    linear(m, at, "output_linear", D, D);
+}
+static void make_dss_exp(made *m, const char *at) {
+    make_dss(m, at, false, 1);
+}
+static void make_dss_softmax(made *m, const char *at) {
+    make_dss(m, at, true, 1);
+}
+static void make_dss_both(made *m, const char *at) {
+    make_dss(m, at, false, 2);
+}
+
+static void make_s5_layer(made *m, const char *at, bool both) {
+    made_add(m, -0.6, 0.2, DIMS(N), "%sseq.Lambda_re", at);
+    made_add(m, 2.5, 1.4, DIMS(N), "%sseq.Lambda_im", at);
+    made_add(m, -2, 0.5, DIMS(N, 1), "%sseq.log_step", at);
+    made_add(m, 0, 0.5, DIMS(N, D, 2), "%sseq.B", at);
+    made_add(m, 0, 0.5, DIMS(D, N, 2), both ? "%sseq.C1" : "%sseq.C", at);
+    if (both) made_add(m, 0, 0.5, DIMS(D, N, 2), "%sseq.C2", at);
+    made_add(m, 0, 0.5, DIMS(D), "%sseq.D", at);
+    made_add(m, 1, 0.2, DIMS(D), "%snorm.scale", at);
+    made_add(m, 0, 0.2, DIMS(D), "%snorm.bias", at);
+    made_add(m, 0, 0.3, DIMS(D, D), "%sout2.kernel", at);
+    made_add(m, 0, 0.3, DIMS(D), "%sout2.bias", at);
+}
+static void make_s5(made *m, const char *at) {
+    make_s5_layer(m, at, false);
+}
+static void make_s5_both(made *m, const char *at) {
+    make_s5_layer(m, at, true);
+}
+
+static void make_lru(made *m, const char *at) {
+    static const char *const rows[] = {"nu_log", "theta_log", "gamma_log"};
+    for (int i = 0; i < 3; i++) made_add(m, -1.5, 0.5, DIMS(N), "%sseq.%s", at, rows[i]);
+    made_add(m, 0, 0.5, DIMS(N, D), "%sseq.B_re", at);
+    made_add(m, 0, 0.5, DIMS(N, D), "%sseq.B_im", at);
+    made_add(m, 0, 0.5, DIMS(D, N), "%sseq.C_re", at);
+    made_add(m, 0, 0.5, DIMS(D, N), "%sseq.C_im", at);
+    made_add(m, 0, 0.5, DIMS(D), "%sseq.D", at);
+    made_add(m, 1, 0.2, DIMS(D), "%snormalization.scale", at);
+    made_add(m, 0, 0.2, DIMS(D), "%snormalization.bias", at);
+    for (int i = 1; i < 3; i++) made_add(m, 0, 0.3, DIMS(D, D), "%sout%d.kernel", at, i), made_add(m, 0, 0.3, DIMS(D), "%sout%d.bias", at, i);
+}
+
+static void make_ema_rows(made *m, const char *at, int rows) {
+    made_add(m, 0, 0.5, DIMS(rows, N, 1), "%smove.delta", at);
+    made_add(m, 0, 0.5, DIMS(rows, N, 1), "%smove.alpha", at);
+    made_add(m, 0, 0.5, DIMS(rows, N, 1), "%smove.beta", at);
+    made_add(m, 0, 0.8, DIMS(rows, N), "%smove.gamma", at);
+    made_add(m, 0, 0.5, DIMS(D), "%smove.omega", at);
+}
+static void make_ema(made *m, const char *at) {
+    make_ema_rows(m, at, D);
+}
+static void make_ema_both(made *m, const char *at) {
+    make_ema_rows(m, at, 2 * D);
+}
+
+static void make_lmu(made *m, const char *at) {
+    linear(m, at, "W_u", 2, D);
+    linear(m, at, "W_h", D, 2 * 6 + D);
+}
+
+static const layer layers[] = {{"s4", "", make_s4, false},
+                               {"s4d", "\"disc\":\"bilinear\"", make_s4d, false},
+                               {"s4 both ways", "\"bidirectional\":true", make_s4_both, true},
+                               {"gss", "\"disc\":\"zoh\"", make_gss, false},
+                               {"s4d minimal", "", make_minimal, false},
+                               {"dss exp", "\"version\":\"exp\"", make_dss_exp, false},
+                               {"dss softmax", "\"version\":\"softmax\",\"l_max\":70", make_dss_softmax, false},
+                               {"dss both ways", "\"bidirectional\":true", make_dss_both, true},
+                               {"s5", "\"activation\":\"half_glu1\"", make_s5, false},
+                               {"s5 both ways", "\"prenorm\":true", make_s5_both, true},
+                               {"lru", "", make_lru, false},
+                               {"ema", "", make_ema, false},
+                               {"ema both ways", "", make_ema_both, true},
+                               {"lmu", "\"theta\":20", make_lmu, false}};
+
+static void make_stack(made *m, const layer *k) {
+    char at[64];
+    linear(m, "", "encoder", D, IN);
+    for (int i = 0; i < 2; i++) {
+        snprintf(at, sizeof at, "layers.%d.", i);
+        k->make(m, at);
+        made_add(m, 1, 0.2, DIMS(D), "norms.%d.weight", i);
+        made_add(m, 0, 0.2, DIMS(D), "norms.%d.bias", i);
+    }
+    linear(m, "", "decoder", OUT, D);
+    made_write(m);
+}
+
+/* ---- runs ---- */
+
+typedef struct runner {
+    strand_model *model;
+    strand_plan *plan;
+    strand_session *session;
+} runner;
+
+static runner open_runner(strand_context *c, const made *m, const char *config, const char *mode) {
+    char setting[32], text[200];
+    const char *settings[1] = {setting};
+    snprintf(setting, sizeof setting, "mode=%s", mode);
+    snprintf(text, sizeof text, "{%s}", config);
+    strand_model_params mp;
+    strand_plan_params pp;
+    runner r;
+    strand_model_params_init(&mp);
+    mp.settings = settings, mp.n_settings = 1;
+    assert_ok(c, strand_model_open_memory(c, m->file, m->bytes, text, &mp, &r.model));
+    strand_plan_params_init(&pp);
+    pp.max_length = L, pp.max_batch = BATCH, pp.backends = "cpu";
+    assert_ok(c, strand_plan_open(r.model, &pp, &r.plan));
+    assert_ok(c, strand_session_open(r.plan, NULL, &r.session));
+    return r;
+}
+
+static void close_runner(runner *r) {
+    strand_session_close(r->session);
+    strand_plan_close(r->plan);
+    strand_model_close(r->model);
+}
+
+/* Tokens [first, first + n) of x [BATCH, L, width]; output [BATCH, L, out]. */
+static void run(strand_session *s, const float *x, int width, int first, int n, float *y, int out) {
+    float part[BATCH * L * D];
+    for (int b = 0; b < BATCH; b++) memcpy(part + b * n * width, x + (b * L + first) * width, (size_t)(n * width) * sizeof *part);
+    strand_tensor in = {"x", STRAND_F32, 3, {BATCH, n, width}, part, (uint64_t)(BATCH * n * width) * 4}, result = {.name = "output"};
+    if (strand_session_run(s, &in, 1, &result, 1)) fail_msg("run: %s", strand_session_error(s));
+    assert_int_equal(result.bytes, BATCH * n * out * 4);
+    for (int b = 0; b < BATCH; b++) memcpy(y + (b * L + first) * out, (const float *)result.data + b * n * out, (size_t)(n * out) * sizeof *y);
+}
+
+static double relative(const float *a, const float *b, int n) {
+    double d = 0, s = 0;
+    for (int i = 0; i < n; i++) d += pow((double)a[i] - (double)b[i], 2), s += pow((double)b[i], 2);
+    return sqrt(d / s);
+}
+
+static void judge_stream(const layer *k, runner *r, randoms *rand, const float *x, const float *whole) {
+    float y[BATCH * L * OUT];
+    for (int most = 1; most < 30; most += 12) {
+        assert_int_equal(strand_session_reset(r->session, -1), STRAND_OK);
+        for (int at = 0, n; at < L; at += n) {
+            n = 1 + (int)random_below(rand, most);
+            if (n > L - at) n = L - at;
+            run(r->session, x, IN, at, n, y, OUT);
+        }
+        double d = relative(y, whole, BATCH * L * OUT);
+        if (!(d < 2e-6)) fail_msg("%s: pieces of up to %d differ from the whole by %.3g", k->name, most, d);
+    }
+}
+
+static void judge_saved(strand_context *c, const layer *k, runner *r, const float *x) {
+    float y[BATCH * L * OUT] = {0}, again[BATCH * L * OUT] = {0};
+    strand_session *other;
+    assert_ok(c, strand_session_open(r->plan, NULL, &other));
+    assert_int_equal(strand_session_reset(r->session, -1), STRAND_OK);
+    run(r->session, x, IN, 0, 31, y, OUT);
+    for (int b = 0; b < BATCH; b++) {
+        size_t bytes = 0;
+        assert_int_equal(strand_session_save(r->session, b, NULL, 0, &bytes), STRAND_OK);
+        void *saved = malloc(bytes);
+        assert_non_null(saved);
+        assert_int_equal(strand_session_save(r->session, b, saved, bytes, &bytes), STRAND_OK);
+        assert_int_equal(strand_session_load(other, b, saved, bytes), STRAND_OK);
+        free(saved);
+    }
+    run(r->session, x, IN, 31, L - 31, y, OUT);
+    run(other, x, IN, 31, L - 31, again, OUT);
+    for (int b = 0; b < BATCH; b++)
+        if (memcmp(y + (b * L + 31) * OUT, again + (b * L + 31) * OUT, (L - 31) * OUT * sizeof *y)) fail_msg("%s: restored, it has other bytes", k->name);
+    strand_session_close(other);
+}
+
+/* l_kernel, a whole number, is no tensor that `made` makes: S4's length then is the config's l_max. */
+static void both_ways(void **state) {
+    (void)state;
+    strand_context *c = open_context(&(open_with){.threads = 2});
+    static made m;
+    m.r = (randoms){4004};
+    for (size_t i = 0; i < sizeof layers / sizeof layers[0]; i++) {
+        const layer *k = &layers[i];
+        float x[BATCH * L * IN], y[2][BATCH * L * OUT];
+        char config[160];
+        snprintf(config, sizeof config, "%s%s\"l_max\":%d", strstr(k->config, "l_max") ? "" : k->config, *k->config && !strstr(k->config, "l_max") ? "," : "", L);
+        if (strstr(k->config, "l_max")) snprintf(config, sizeof config, "%s", k->config);
+        make_stack(&m, k);
+        random_fill(&m.r, x, BATCH * L * IN, 1);
+        for (int mode = 0; mode < 2; mode++) {
+            runner r = open_runner(c, &m, config, mode ? "recurrence" : "conv");
+            run(r.session, x, IN, 0, L, y[mode], OUT);
+            strand_model_info info;
+            assert_int_equal(strand_model_get(r.model, &info), STRAND_OK);
+            assert_string_equal(info.family, "ssm_stack");
+            assert_int_equal(info.stateful != 0, mode && !k->ahead);
+            if (mode && !k->ahead) judge_stream(k, &r, &m.r, x, y[1]), judge_saved(c, k, &r, x);
+            close_runner(&r);
+        }
+        double d = relative(y[0], y[1], BATCH * L * OUT);
+        print_message("  %-14s convolution and recurrence differ by %.1e\n", k->name, d);
+        if (!(d < 5e-6)) fail_msg("%s: convolution and recurrence differ by %.3g", k->name, d);
+        made_free(&m);
+    }
+    strand_context_close(c);
+}
+
+/* The sum of an LMU's states is the input theta samples ago, for inputs that change slowly. */
+static void lmu_remembers(void **state) {
+    (void)state;
+    enum { STATES = 6, THETA = 20 };
+    strand_context *c = open_context(&(open_with){.threads = 1});
+    made m = {.r = {5}};
+    made_add(&m, 1, 0, DIMS(1, 1), "W_u.weight");
+    made_add(&m, 1, 0, DIMS(1, STATES + 1), "W_h.weight");
+    m.tensors[1].data[STATES] = 0; /* h = the sum of the memory */
+    made_write(&m);
+    for (int mode = 0; mode < 2; mode++) {
+        float x[BATCH * L], y[BATCH * L];
+        for (int i = 0; i < BATCH * L; i++) x[i] = sinf(0.06f * (float)(i % L)) * (i < L ? 1 : -1);
+        runner r = open_runner(c, &m, "\"theta\":20,\"activation\":\"none\"", mode ? "recurrence" : "conv");
+        run(r.session, x, 1, 0, L, y, 1);
+        for (int b = 0; b < BATCH; b++)
+            for (int t = 2 * THETA; t < L; t++)
+                if (!(fabsf(y[b * L + t] - x[b * L + t - THETA + 1]) < 0.05f)) fail_msg("after %d samples it remembers %g, not %g", t, (double)y[b * L + t], (double)x[b * L + t - THETA + 1]);
+        close_runner(&r);
+    }
+    made_free(&m);
+    strand_context_close(c);
+}
+
+static void hostile(void **state) {
+    static const char *const configs[] = {"{\"l_max\":-1}", "{\"disc\":\"euler\"}", "{\"real_transform\":\"cube\"}", "{\"activation\":\"glu\"}", "{\"bidirectional\":true}",
+                                          "{\"pool\":\"median\"}", "{\"norm\":\"group\"}", "{\"layer_norm_epsilon\":\"x\"}", "{\"dt_fast\":true}", "{\"hyper_act\":\"gelu\"}"};
+    (void)state;
+    strand_context *c = open_context(&(open_with){.threads = 1});
+    made m = {.r = {6}};
+    make_stack(&m, &layers[1]);
+    for (size_t i = 0; i < sizeof configs / sizeof configs[0]; i++) {
+        strand_model *model = NULL;
+        if (strand_model_open_memory(c, m.file, m.bytes, configs[i], NULL, &model) == STRAND_OK) fail_msg("%s was taken", configs[i]);
+        assert_true(strlen(strand_error(c)) > 10 && !strchr(strand_error(c), '\n'));
+    }
+    made_free(&m);
+    strand_context_close(c);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(both_ways), cmocka_unit_test(lmu_remembers), cmocka_unit_test(hostile)};
+    return cmocka_run_group_tests_name("layers of the S4 family", tests, NULL, NULL);
+}
