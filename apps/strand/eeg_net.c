@@ -152,6 +152,7 @@ int eeg_net_run(eeg_net *net, strand_tensor *outputs, int32_t n) {
         {.name = "seq_lengths", .dtype = STRAND_I64, .rank = 1, .dims = {b}, .data = net->lengths, .bytes = (uint64_t)b * 8}};
     for (int32_t i = 0; i < n; i++) outputs[i].data = NULL;
     net->filled = 0;
+    if (net->rt.info.stateful) strand_session_reset(net->session, -1); /* every window begins anew */
     const strand_status status = strand_session_run(net->session, inputs, net->wants_lengths ? 2 : 1, outputs, n);
     if (status == STRAND_OK) return 0;
     if (status != STRAND_ERR_CANCELLED) complain("%s", strand_session_error(net->session));

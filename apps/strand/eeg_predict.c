@@ -139,7 +139,7 @@ static int predict(predictor *p, const options *settings) {
     w->outputs[1].name = "adjacency";
     w->n_outputs = settings->report && runtime_output(&p->net.rt, "adjacency", NULL) >= 0 ? 2 : 1;
     int rc = eeg_walk_open(w, &p->source, settings, settings->args[0], electrodes_tuh, 19, 2.0 * (double)p->net.bins, p->net.bins, w->need);
-    if (!rc) rc = eeg_net_prepare(&p->net, eeg_batch(settings), w->n_outputs > 1 ? "prediction,adjacency" : "prediction");
+    if (!rc) rc = eeg_net_prepare(&p->net, eeg_batch(settings), w->n_outputs > 1 ? "prediction,adjacency" : "Prediction of the next seconds");
     if (!rc) rc = open_tensors(p);
     if (rc) return rc;
     p->out = output_open(settings->output);
@@ -154,7 +154,7 @@ int run_eeg_predict(const options *settings) {
     if (!p) return complain("out of memory"), EXIT_FAILED;
     int rc = eeg_net_open(&p->net, settings);
     if (!rc) {
-        eeg_report_open(&p->report, settings, "prediction");
+        eeg_report_open(&p->report, settings, "Prediction of the next seconds");
         rc = predict(p, settings);
         if (close_tensors(p, !rc)) rc = EXIT_FAILED;
         eeg_walk_close(&p->walk);
