@@ -1,5 +1,5 @@
 /* matmul_bf16.c - sums of matrix products in BF16 where the processor has AVX512-BF16: factors are rounded to BF16 (to nearest
- * even, denormal numbers to zero), every element is one chain of VDPBF16PS over pairs of k in order, and sums are F32.
+ * even, denormal numbers to zero), a unit of matmul_kernel.h is a pair along k, every sum a chain of VDPBF16PS in F32.
  *
  * In the AVX-512 module for every processor, run where device->features has CPU_AVX512_BF16 (cpu_product_of asks). */
 #include "cpu.h"

@@ -1,4 +1,4 @@
-/* matmul_f32.c - sums of matrix products in F32: every element is one chain of multiply-adds in order of k. */
+/* matmul_f32.c - sums of matrix products in F32: a unit of matmul_kernel.h is one number, every sum a chain of multiply-adds. */
 #define UNIT_PAIRS 0
 #include "matmul_kernel.h"
 

@@ -1,14 +1,19 @@
 /* matmul_kernel.h - the loops of matrix products: a template that matmul_f32.c and matmul_bf16.c include, each with a unit.
  *
  * A *unit* is what one step of a chain takes from a row or column: one F32 number, or two neighbours along k as a pair of BF16
- * (UNIT_PAIRS). Both are 32 bits wide and travel as float, unread. Invariant: every element of the result is one chain of
- * unit_fma over the units in order, begun at zero; which register, strip, panel or block it fell into, and how many rows there
- * are, does not enter. That is what makes one row alone, and any tile, give the bytes that the whole gives.
+ * (UNIT_PAIRS). Both are 32 bits wide and travel as float, unread. Invariant: how an element of the result is added up follows
+ * from k and from how B lies alone; which register, strip, panel or block it fell into, and how many rows there are, does not
+ * enter. That is what makes one row alone, and any tile, give the bytes that the whole gives. The sums:
+ *   B dense along n, or k below SHORT_K: one chain of unit_fma over the units in order, begun at zero;
+ *   B dense along k (weights as they are stored): each segment of BLOCK_K units makes CHAINS chains, chain i of the units i,
+ *   i + CHAINS, ..., the last ones with zeros for what is not there; the segment is (0 + 2) + (1 + 3), and segments are added
+ *   in order. Few rows then take the units as they lie, without transposing them.
  *
  * Three ways lead through a product, by its number of rows and by how B lies:
- *   few rows, B read along k (weights as they are stored): squares of B are transposed in registers and used at once;
+ *   few rows, B dense along k: matmul_few.h;
  *   few rows, B dense along n: the result's rows stay in L1 while rows of B stream by;
- *   else: A and B are packed into panels, panel[k * width + i], and multiplied register block by register block.
+ *   else: A and B are packed into panels, panel[place * width + i], and multiplied register block by register block. Where there
+ *   are chains, a panel holds one after the other (panel_place).
  * Sums over k that do not fit one block wait in the result itself, exactly. */
 #ifndef UNIT_PAIRS
 #error "say what a unit is"
@@ -24,24 +29,22 @@ typedef struct ahead {
     int64_t outer, bytes, rows;
 } ahead;
 
-/* rows x vectors (constants) of the result over `units` steps, going on from what c holds unless `fresh`. */
-INLINE void block(int rows, int vectors, const float *a, const float *b, int64_t units, float *c, int64_t c_stride, bool fresh,
-                  const ahead *soon) {
-    vf sum[PANEL_ROWS][PANEL_VECTORS];
-#pragma GCC unroll 16
-    for (int r = 0; r < rows; r++)
-#pragma GCC unroll 4
-        for (int v = 0; v < vectors; v++) sum[r][v] = fresh ? vf_zero() : vf_load(c + r * c_stride + v * CPU_LANES);
-    for (int64_t from = 0; from < units; from += SEGMENT) {
-        int64_t n = cpu_min(SEGMENT, units - from);
-        const char *next = soon->p + from / SEGMENT * soon->bytes;
-        for (int64_t i = 0; i < soon->rows; i++, next += soon->outer) {
-            __builtin_prefetch(next, 0, 2);
-            if (soon->bytes > 64) __builtin_prefetch(next + 64, 0, 2);
+/* The steps of one chain; `from` is their place among all of the block's. */
+INLINE void chain(int rows, int vectors, vf sum[PANEL_ROWS][PANEL_VECTORS], const float *a, const float *b, int64_t from,
+                  int64_t units, float *c, int64_t c_stride, const ahead *soon) {
+    for (int64_t end = from + units; from < end;) {
+        int64_t n = cpu_min(SEGMENT - from % SEGMENT, end - from);
+        if (from % SEGMENT == 0) {
+            const char *next = soon->p + from / SEGMENT * soon->bytes;
+            for (int64_t i = 0; i < soon->rows; i++, next += soon->outer) {
+                __builtin_prefetch(next, 0, 2);
+                if (soon->bytes > 64) __builtin_prefetch(next + 64, 0, 2);
+            }
         }
         if (from == 0)
             for (int r = 0; r < rows; r++)
                 for (int v = 0; v < vectors; v++) __builtin_prefetch(c + r * c_stride + (PANEL_VECTORS + v) * CPU_LANES, 1, 3);
+        from += n;
 #pragma GCC unroll 1
         for (int64_t k = 0; k < n; k++, a += rows, b += PANEL_COLUMNS) {
             vf right[PANEL_VECTORS];
@@ -55,24 +58,61 @@ INLINE void block(int rows, int vectors, const float *a, const float *b, int64_t
             }
         }
     }
+}
+
+INLINE void add_to(int rows, int vectors, vf sum[PANEL_ROWS][PANEL_VECTORS], const float *c, int64_t c_stride) {
+#pragma GCC unroll 16
+    for (int r = 0; r < rows; r++)
+#pragma GCC unroll 4
+        for (int v = 0; v < vectors; v++) sum[r][v] = vf_load(c + r * c_stride + v * CPU_LANES) + sum[r][v];
+}
+
+INLINE void put(int rows, int vectors, vf sum[PANEL_ROWS][PANEL_VECTORS], float *c, int64_t c_stride) {
 #pragma GCC unroll 16
     for (int r = 0; r < rows; r++)
 #pragma GCC unroll 4
         for (int v = 0; v < vectors; v++) vf_store(c + r * c_stride + v * CPU_LANES, sum[r][v]);
 }
 
+/* rows x vectors (constants) of the result over `units` steps, going on from what c holds unless `fresh`; in one chain or in
+ * CHAINS, which come in the order 0, 2, 1, 3. */
+INLINE void block(int rows, int vectors, bool chains, const float *a, const float *b, int64_t units, float *c, int64_t c_stride,
+                  bool fresh, const ahead *soon) {
+    vf sum[PANEL_ROWS][PANEL_VECTORS];
+    float waiting[2][PANEL_ROWS * PANEL_COLUMNS] __attribute__((aligned(64)));
+    const int64_t each = chains ? (units + CHAINS - 1) / CHAINS : units, apart = chain_apart(units);
+    for (int i = 0; i < (chains ? CHAINS : 1); i++) {
+#pragma GCC unroll 16
+        for (int r = 0; r < rows; r++)
+#pragma GCC unroll 4
+            for (int v = 0; v < vectors; v++)
+                sum[r][v] = fresh || chains ? vf_zero() : vf_load(c + r * c_stride + v * CPU_LANES);
+        chain(rows, vectors, sum, a + i * apart * rows, b + i * apart * PANEL_COLUMNS, i * each, each, c, c_stride, soon);
+        if (!chains) break;
+        if (i % 2) add_to(rows, vectors, sum, waiting[0], PANEL_COLUMNS);
+        if (i < 3) put(rows, vectors, sum, waiting[i % 2], PANEL_COLUMNS);
+    }
+    if (chains) add_to(rows, vectors, sum, waiting[1], PANEL_COLUMNS);
+    if (chains && !fresh) add_to(rows, vectors, sum, c, c_stride);
+    put(rows, vectors, sum, c, c_stride);
+}
+
 typedef void block_fn(const float *a, const float *b, int64_t units, float *c, int64_t c_stride, bool fresh, const ahead *soon);
 #define BLOCK(rows, vectors)                                                                                                   \
     TARGET static void block_##rows##_##vectors(const float *a, const float *b, int64_t units, float *c, int64_t c_stride,     \
                                                 bool fresh, const ahead *soon) {                                               \
-        block(rows, vectors, a, b, units, c, c_stride, fresh, soon);                                                           \
+        block(rows, vectors, false, a, b, units, c, c_stride, fresh, soon);                                                    \
+    }                                                                                                                          \
+    TARGET static void chains_##rows##_##vectors(const float *a, const float *b, int64_t units, float *c, int64_t c_stride,    \
+                                                 bool fresh, const ahead *soon) {                                              \
+        block(rows, vectors, true, a, b, units, c, c_stride, fresh, soon);                                                     \
     }
 #if PANEL_VECTORS == 3
 #define BLOCKS(rows) BLOCK(rows, 1) BLOCK(rows, 2) BLOCK(rows, 3)
-#define NAMES(rows)  {block_##rows##_1, block_##rows##_2, block_##rows##_3},
+#define NAMES(rows)  {{block_##rows##_1, block_##rows##_2, block_##rows##_3}, {chains_##rows##_1, chains_##rows##_2, chains_##rows##_3}},
 #else
 #define BLOCKS(rows) BLOCK(rows, 1) BLOCK(rows, 2)
-#define NAMES(rows)  {block_##rows##_1, block_##rows##_2},
+#define NAMES(rows)  {{block_##rows##_1, block_##rows##_2}, {chains_##rows##_1, chains_##rows##_2}},
 #endif
 #if PANEL_ROWS == 12
 #define EACH(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12)
@@ -84,13 +124,13 @@ typedef void block_fn(const float *a, const float *b, int64_t units, float *c, i
 #define EACH(X) X(1) X(2) X(3) X(4)
 #endif
 EACH(BLOCKS)
-static block_fn *const blocks[PANEL_ROWS][PANEL_VECTORS] = {EACH(NAMES)};
+static block_fn *const blocks[PANEL_ROWS][2][PANEL_VECTORS] = {EACH(NAMES)};
 
 /* One register block at the edge or inside: what stands over the edge of c is computed too, and thrown away. */
-TARGET static void one_block(const float *a, const float *b, int64_t units, float *c, int64_t c_stride, int64_t rows,
-                             int64_t columns, bool fresh, const ahead *soon) {
+TARGET static void one_block(bool chains, const float *a, const float *b, int64_t units, float *c, int64_t c_stride,
+                             int64_t rows, int64_t columns, bool fresh, const ahead *soon) {
     int64_t vectors = (cpu_min(columns, PANEL_COLUMNS) + CPU_LANES - 1) / CPU_LANES;
-    block_fn *run = blocks[cpu_min(rows, PANEL_ROWS) - 1][vectors - 1];
+    block_fn *run = blocks[cpu_min(rows, PANEL_ROWS) - 1][chains][vectors - 1];
     if (columns >= vectors * CPU_LANES) {
         run(a, b, units, c, c_stride, fresh, soon);
         return;
@@ -108,31 +148,33 @@ TARGET static void one_block(const float *a, const float *b, int64_t units, floa
 
 /* ---- products by panels ---- */
 
-#define BLOCK_K 256 /* units: a panel of A stays in L1 */
+#define SHORT_K 64 /* with fewer, several chains cost more than they save */
+CPU_INLINE bool in_chains(const cpu_product *p) {
+    return p->b.inner == 1 && p->k >= SHORT_K;
+}
+
 #define BLOCK_M (PANEL_ROWS * (144 / PANEL_ROWS))
 #define BLOCK_N (PANEL_COLUMNS * (512 / PANEL_COLUMNS)) /* a packed block of B stays in L2 */
 
-CPU_INLINE int64_t round_up(int64_t n, int64_t to) {
-    return (n + to - 1) / to * to;
-}
 CPU_INLINE int64_t packed_a(int64_t m, int64_t units) {
-    return round_up(cpu_min(m, BLOCK_M) * cpu_min(units, BLOCK_K) + STRIP, 16);
+    return round_up(cpu_min(m, BLOCK_M) * (cpu_min(round_up(units, CHAINS), BLOCK_K) + CHAINS) + STRIP, 16);
 }
 CPU_INLINE int64_t packed_b(int64_t n, int64_t units) {
-    return round_up(cpu_min(round_up(n, PANEL_COLUMNS), BLOCK_N) * cpu_min(units, BLOCK_K), 16);
+    return round_up(cpu_min(round_up(n, PANEL_COLUMNS), BLOCK_N) * (cpu_min(round_up(units, CHAINS), BLOCK_K) + CHAINS), 16);
 }
 
 /* A packed block of A times a packed block of B; what is to be packed next is asked for on the way, evenly. */
-TARGET static void inner_blocks(const float *a, const float *b, int64_t units, float *c, int64_t c_stride, int64_t m, int64_t n,
-                                bool fresh, const ahead *next) {
+TARGET static void inner_blocks(bool chains, const float *a, const float *b, int64_t units, float *c, int64_t c_stride,
+                                int64_t m, int64_t n, bool fresh, const ahead *next) {
     int64_t count = (m + PANEL_ROWS - 1) / PANEL_ROWS * ((n + PANEL_COLUMNS - 1) / PANEL_COLUMNS);
+    const int64_t places = chains ? CHAINS * chain_apart(units) : units;
     int64_t each = (next->rows + count - 1) / count, at = 0;
     for (int64_t i = 0; i < m; i += PANEL_ROWS)
         for (int64_t j = 0; j < n; j += PANEL_COLUMNS, at += each) {
             ahead soon = *next;
             soon.p += at * next->outer;
             soon.rows = cpu_max(0, cpu_min(each, next->rows - at));
-            one_block(a + i * units, b + j * units, units, c + i * c_stride + j, c_stride, m - i, n - j, fresh, &soon);
+            one_block(chains, a + i * places, b + j * places, units, c + i * c_stride + j, c_stride, m - i, n - j, fresh, &soon);
         }
 }
 
@@ -159,14 +201,14 @@ TARGET static void one_block_of_rows(const cpu_product *p, int64_t row, int64_t 
     int64_t wide = m <= 4 * PANEL_ROWS && p->b.inner == 1 ? PANEL_COLUMNS : BLOCK_N;
     for (int64_t k = 0; k < p->k; k += BLOCK_K * UNIT_K) {
         int64_t depth = cpu_min(BLOCK_K * UNIT_K, p->k - k), units = units_of(depth);
-        pack(pa, PANEL_ROWS, false, &p->a, row, m, k, depth);
+        pack(pa, PANEL_ROWS, false, in_chains(p), &p->a, row, m, k, depth);
         for (int64_t j = 0; j < n; j += wide) {
             int64_t nj = cpu_min(wide, n - j), left = n - j - wide;
             ahead next =
                 left > 0 ? packed_next(&p->b, column + j + wide, cpu_min(wide, left), k, depth)
                          : packed_next(&p->b, column, cpu_min(wide, n), k + depth, cpu_min(BLOCK_K * UNIT_K, p->k - k - depth));
-            pack(pb, PANEL_COLUMNS, true, &p->b, column + j, nj, k, depth);
-            inner_blocks(pa, pb, units, c + j, c_stride, m, nj, k == 0, &next);
+            pack(pb, PANEL_COLUMNS, true, in_chains(p), &p->b, column + j, nj, k, depth);
+            inner_blocks(in_chains(p), pa, pb, units, c + j, c_stride, m, nj, k == 0, &next);
         }
     }
 }
@@ -181,25 +223,20 @@ TARGET static void by_panels(const cpu_product *p, int64_t row, int64_t m, int64
     for (int64_t j = 0; j < n; j += BLOCK_N)
         for (int64_t k = 0; k < p->k; k += BLOCK_K * UNIT_K) {
             int64_t nj = cpu_min(BLOCK_N, n - j), depth = cpu_min(BLOCK_K * UNIT_K, p->k - k), units = units_of(depth);
-            pack(pb, PANEL_COLUMNS, true, &p->b, column + j, nj, k, depth);
+            pack(pb, PANEL_COLUMNS, true, in_chains(p), &p->b, column + j, nj, k, depth);
             for (int64_t i = 0; i < m; i += BLOCK_M) {
                 int64_t mi = cpu_min(BLOCK_M, m - i), left = m - i - BLOCK_M;
                 ahead next = left > 0
                                  ? packed_next(&p->a, row + i + BLOCK_M, cpu_min(BLOCK_M, left), k, depth)
                                  : packed_next(&p->b, column + j, nj, k + depth, cpu_min(BLOCK_K * UNIT_K, p->k - k - depth));
-                pack(pa, PANEL_ROWS, false, &p->a, row + i, mi, k, depth);
-                inner_blocks(pa, pb, units, c + i * c_stride + j, c_stride, mi, nj, k == 0, &next);
+                pack(pa, PANEL_ROWS, false, in_chains(p), &p->a, row + i, mi, k, depth);
+                inner_blocks(in_chains(p), pa, pb, units, c + i * c_stride + j, c_stride, mi, nj, k == 0, &next);
             }
         }
 }
 
 /* ---- few rows ---- */
 
-#if CPU_LANES == 16 || defined(__aarch64__)
-#define FEW_ROWS 8 /* of weights: two strips of sums for each of them stay in registers */
-#else
-#define FEW_ROWS 4
-#endif
 #define FEW_STREAMS 16   /* of B dense along n */
 #define FEW_K       2048 /* units of A that are kept at a time */
 #define FEW_SUMS    4096 /* floats: half of L1 */
@@ -207,143 +244,29 @@ TARGET static void by_panels(const cpu_product *p, int64_t row, int64_t m, int64
 typedef void few_fn(const cpu_product *p, int64_t row, int64_t m, int64_t column, int64_t n, float *c, int64_t c_stride,
                     float *a);
 
-#ifdef __OPTIMIZE_SIZE__ /* these kernels are seven eighths of the code: panels serve here */
+#ifdef __OPTIMIZE_SIZE__ /* these kernels are half of the code: panels serve here */
 static few_fn *few_kernel(const cpu_product *p, int64_t m) {
     (void)p, (void)m;
     return NULL;
 }
 #else
+#include "matmul_few.h"
 
 /* m rows of A as units, a[unit * rows + r]: where they lie, or packed into `room`. */
 TARGET static const float *few_of_a(float *room, const cpu_product *p, int64_t row, int64_t m, int64_t rows, int64_t k,
                                     int64_t depth) {
     if (!UNIT_PAIRS && rows == 1 && p->a.inner == 1 && p->a.dtype == STRAND_PLUGIN_F32)
         return (const float *)(const void *)p->a.data + row * p->a.outer + k;
-    pack(room, rows, true, &p->a, row, m, k, depth);
+    pack(room, rows, true, false, &p->a, row, m, k, depth);
     return room;
 }
-
-/* The reads of one row are asked for this many bytes ahead, at its end those of the row that comes next. */
-#define AHEAD 1024
-
-/* Rows so far apart begin in one set of L1, which cannot hold a line of each: lines are copied, so that they are read once. */
-#define CROWD 4096
-
-/* rows x (2 STRIP) of the result; B is dense along k. Of c, m rows are read and written. */
-INLINE void few_along_k(int rows, uint32_t dtype, const float *a, const char *b, int64_t outer, int64_t depth, float *c,
-                        int64_t c_stride, int64_t m, bool fresh) {
-    const int64_t bytes = cpu_element_bytes(dtype), chunk = 4 * SQUARE_K(dtype), row_bytes = depth * bytes;
-    const int made = SQUARE_UNITS(dtype);
-    const int64_t line = 4 * SQUARE_K(dtype) * bytes;
-    const bool crowded = rows == 1 && line == 64 && outer % CROWD == 0; /* with more rows the copies cost more */
-    char lines[STRIP * 4 * 8 * 4] __attribute__((aligned(64)));
-    sv sum[FEW_ROWS][2], u[8];
-#pragma GCC unroll 8
-    for (int r = 0; r < rows; r++)
-#pragma GCC unroll 2
-        for (int g = 0; g < 2; g++) {
-            sum[r][g] = (sv){0};
-            if (!fresh && r < m) sum[r][g] = *(const sv_unaligned *)(c + r * c_stride + g * STRIP);
-        }
-    int64_t k = 0;
-    for (; k + chunk <= depth; k += chunk) {
-        int64_t ahead = k * bytes + AHEAD;
-        const char *next = b + (ahead < row_bytes ? ahead : 2 * STRIP * outer + ahead - row_bytes);
-#pragma GCC unroll 2
-        for (int g = 0; g < 2; g++) {
-#pragma GCC unroll 8
-            for (int i = 0; i < STRIP; i++) __builtin_prefetch(next + (g * STRIP + i) * outer, 0, 2);
-            const char *from = b + g * STRIP * outer + k * bytes;
-            if (crowded) {
-#pragma GCC unroll 8
-                for (int i = 0; i < STRIP; i++) memcpy(lines + line * i, from + i * outer, (size_t)line);
-                from = lines;
-            }
-#pragma GCC unroll 4
-            for (int s = 0; s < 4; s++) {
-                square(u, from + s * SQUARE_K(dtype) * bytes, crowded ? line : outer, dtype);
-#pragma GCC unroll 8
-                for (int i = 0; i < made; i++)
-#pragma GCC unroll 8
-                    for (int r = 0; r < rows; r++) {
-                        sum[r][g] = strip_fma(a[(k / UNIT_K + s * made + i) * rows + r], u[i], sum[r][g]);
-                    }
-            }
-        }
-    }
-#pragma GCC unroll 2
-    for (int g = 0; g < 2; g++) {
-        edge e;
-        if (k == depth) break;
-        edge_copy(&e, b + g * STRIP * outer + k * bytes, outer, dtype, STRIP, depth - k);
-        for (int64_t at = 0; at < depth - k; at += SQUARE_K(dtype)) {
-            int64_t n = cpu_min(made, units_of(depth - k - at));
-            square(u, e.rows[0] + at * bytes, EDGE_K * 4, dtype);
-            for (int64_t i = 0; i < n; i++) /* u in memory: these are few */
-#pragma GCC unroll 8
-                for (int r = 0; r < rows; r++) sum[r][g] = strip_fma(a[((k + at) / UNIT_K + i) * rows + r], u[i], sum[r][g]);
-        }
-    }
-#pragma GCC unroll 8
-    for (int r = 0; r < rows; r++)
-#pragma GCC unroll 2
-        for (int g = 0; g < 2; g++)
-            if (r < m) *(sv_unaligned *)(c + r * c_stride + g * STRIP) = sum[r][g];
-}
-
-#if CPU_LANES == 16 && !UNIT_PAIRS
-/* The same with halves, whose sixteen columns of eight numbers are turned as they are and converted side by side. */
-INLINE void few_halves(int rows, uint32_t dtype, const float *a, const char *b, int64_t outer, int64_t depth, float *c,
-                       int64_t c_stride, int64_t m, bool fresh) {
-    const int64_t row_bytes = depth * 2;
-    const bool crowded = outer % CROWD == 0;
-    char lines[16 * 64] __attribute__((aligned(64)));
-    vf sum[FEW_ROWS], u[8];
-#pragma GCC unroll 8
-    for (int r = 0; r < rows; r++) sum[r] = fresh || r >= m ? vf_zero() : vf_load(c + r * c_stride);
-    int64_t k = 0;
-    for (; k + 32 <= depth; k += 32) {
-        int64_t ahead = k * 2 + AHEAD;
-        const char *next = b + (ahead < row_bytes ? ahead : 16 * outer + ahead - row_bytes);
-#pragma GCC unroll 16
-        for (int i = 0; i < 16; i++) __builtin_prefetch(next + i * outer, 0, 2);
-        const char *from = b + k * 2;
-        if (crowded) {
-#pragma GCC unroll 16
-            for (int i = 0; i < 16; i++) memcpy(lines + 64 * i, from + i * outer, 64);
-            from = lines;
-        }
-#pragma GCC unroll 4
-        for (int s = 0; s < 4; s++) {
-            square_of_halves(u, from + 16 * s, crowded ? 64 : outer, dtype);
-#pragma GCC unroll 8
-            for (int i = 0; i < 8; i++)
-#pragma GCC unroll 8
-                for (int r = 0; r < rows; r++) sum[r] = vf_fma(vf_set(a[(k + 8 * s + i) * rows + r]), u[i], sum[r]);
-        }
-    }
-    if (k < depth) {
-        char edge[16][64] = {{0}};
-        for (int i = 0; i < 16; i++) memcpy(edge[i], b + i * outer + k * 2, (size_t)(depth - k) * 2);
-        for (int64_t at = 0; at < depth - k; at += 8) {
-            square_of_halves(u, edge[0] + at * 2, 64, dtype);
-            for (int64_t i = 0; i < cpu_min(8, depth - k - at); i++)
-#pragma GCC unroll 8
-                for (int r = 0; r < rows; r++) sum[r] = vf_fma(vf_set(a[(k + at + i) * rows + r]), u[i], sum[r]);
-        }
-    }
-#pragma GCC unroll 8
-    for (int r = 0; r < rows; r++)
-        if (r < m) vf_store(c + r * c_stride, sum[r]);
-}
-#endif
 
 /* Rows of B that are read side by side. */
 #define ABREAST (CPU_LANES == 16 && !UNIT_PAIRS ? 8 : 4)
 
 /* m rows of `vectors` vectors of columns over `steps` units; n columns of the vector (CPU_LANES when there are two). */
 INLINE void few_step(uint32_t dtype, int steps, int vectors, const float *a, int64_t rows, const char *b, int64_t inner,
-                     bool odd, float *c, int64_t c_stride, int64_t m, int64_t n, bool fresh) {
+                     bool odd, float *c, int64_t c_stride, int64_t m, int64_t n, bool fresh, bool ahead) {
     const int64_t bytes = cpu_element_bytes(dtype);
     vf right[8][2];
 #pragma GCC unroll 8
@@ -352,8 +275,8 @@ INLINE void few_step(uint32_t dtype, int steps, int vectors, const float *a, int
         for (int v = 0; v < vectors; v++) {
             const char *at = b + s * UNIT_K * inner + v * CPU_LANES * bytes;
             right[s][v] = load_units(at, UNIT_PAIRS && !odd ? at + inner : NULL, dtype, n < CPU_LANES ? n : CPU_LANES);
-            __builtin_prefetch(at + steps * UNIT_K * inner, 0, 2);
-            if (UNIT_PAIRS) __builtin_prefetch(at + (steps * UNIT_K + 1) * inner, 0, 2);
+            if (ahead) __builtin_prefetch(at + steps * UNIT_K * inner, 0, 2);
+            if (UNIT_PAIRS && ahead) __builtin_prefetch(at + (steps * UNIT_K + 1) * inner, 0, 2);
         }
 #pragma GCC unroll 1
     for (int64_t r = 0; r < m; r++, c += c_stride) {
@@ -377,53 +300,33 @@ INLINE void few_step(uint32_t dtype, int steps, int vectors, const float *a, int
 }
 
 INLINE void few_steps(uint32_t dtype, int steps, const float *a, int64_t rows, const char *b, int64_t inner, bool odd, float *c,
-                      int64_t c_stride, int64_t m, int64_t n, bool fresh) {
+                      int64_t c_stride, int64_t m, int64_t n, bool fresh, bool ahead) {
     const int64_t bytes = cpu_element_bytes(dtype);
     int64_t j = 0;
     for (; j + 2 * CPU_LANES <= n; j += 2 * CPU_LANES) {
-        few_step(dtype, steps, 2, a, rows, b + j * bytes, inner, odd, c + j, c_stride, m, CPU_LANES, fresh);
+        few_step(dtype, steps, 2, a, rows, b + j * bytes, inner, odd, c + j, c_stride, m, CPU_LANES, fresh, ahead);
     }
     for (; j < n; j += CPU_LANES) {
-        few_step(dtype, steps, 1, a, rows, b + j * bytes, inner, odd, c + j, c_stride, m, cpu_min(CPU_LANES, n - j), fresh);
+        few_step(dtype, steps, 1, a, rows, b + j * bytes, inner, odd, c + j, c_stride, m, cpu_min(CPU_LANES, n - j), fresh, ahead);
     }
 }
 
 /* m x n of the result, B dense along n. */
 INLINE void few_along_n(uint32_t dtype, const float *a, int64_t rows, const char *b, int64_t inner, int64_t depth, float *c,
-                        int64_t c_stride, int64_t m, int64_t n, bool fresh) {
+                        int64_t c_stride, int64_t m, int64_t n, bool fresh, bool ahead) {
     int64_t k = 0;
     for (; k + ABREAST * UNIT_K <= depth; k += ABREAST * UNIT_K) {
-        few_steps(dtype, ABREAST, a + k / UNIT_K * rows, rows, b + k * inner, inner, false, c, c_stride, m, n, fresh && k == 0);
+        few_steps(dtype, ABREAST, a + k / UNIT_K * rows, rows, b + k * inner, inner, false, c, c_stride, m, n, fresh && k == 0, ahead);
     }
     for (; k < depth; k += UNIT_K) {
         few_steps(dtype, 1, a + k / UNIT_K * rows, rows, b + k * inner, inner, k + 1 == depth, c, c_stride, m, n,
-                  fresh && k == 0);
-    }
-}
-
-/* Weights: 1, 2, FEW_ROWS / 2 or FEW_ROWS rows. */
-INLINE void few_weights(int rows, uint32_t dtype, const cpu_product *p, int64_t row, int64_t m, int64_t column, int64_t n,
-                        float *c, int64_t c_stride, float *a) {
-    const int64_t bytes = cpu_element_bytes(dtype), outer = p->b.outer * bytes;
-    for (int64_t k = 0; k < p->k; k += FEW_K * UNIT_K) {
-        int64_t depth = cpu_min(FEW_K * UNIT_K, p->k - k);
-        const char *b = p->b.data + column * outer + k * bytes;
-        const float *units = few_of_a(a, p, row, m, rows, k, depth);
-        for (int64_t j = 0; j < n; j += 2 * STRIP) {
-#if CPU_LANES == 16 && !UNIT_PAIRS
-            if (dtype != STRAND_PLUGIN_F32) {
-                few_halves(rows, dtype, units, b + j * outer, outer, depth, c + j, c_stride, m, k == 0);
-                continue;
-            }
-#endif
-            few_along_k(rows, dtype, units, b + j * outer, outer, depth, c + j, c_stride, m, k == 0);
-        }
+                  fresh && k == 0, ahead);
     }
 }
 
 /* Any number of rows, and as many columns as have their sums in L1, where they stand together: rows of the result
  * may lie a power of two apart. */
-INLINE void few_streams(uint32_t dtype, const cpu_product *p, int64_t row, int64_t m, int64_t column, int64_t n, float *c,
+INLINE void few_streams(uint32_t dtype, bool ahead, const cpu_product *p, int64_t row, int64_t m, int64_t column, int64_t n, float *c,
                         int64_t c_stride, float *a) {
     const int64_t bytes = cpu_element_bytes(dtype), inner = p->b.inner * bytes;
     int64_t wide = cpu_min(FEW_SUMS / m / (2 * CPU_LANES) * (2 * CPU_LANES), round_up(n, 2 * CPU_LANES));
@@ -435,11 +338,11 @@ INLINE void few_streams(uint32_t dtype, const cpu_product *p, int64_t row, int64
         for (int64_t j = 0; j < n; j += wide) {
             int64_t here = cpu_min(wide, n - j);
             if (m == 1) {
-                few_along_n(dtype, units, m, b + j * bytes, inner, depth, c + j, c_stride, m, here, k == 0);
+                few_along_n(dtype, units, m, b + j * bytes, inner, depth, c + j, c_stride, m, here, k == 0, ahead);
                 continue;
             }
             for (int64_t r = 0; r < m && k > 0; r++) memcpy(sum + r * wide, c + r * c_stride + j, (size_t)here * sizeof *c);
-            few_along_n(dtype, units, m, b + j * bytes, inner, depth, sum, wide, m, here, k == 0);
+            few_along_n(dtype, units, m, b + j * bytes, inner, depth, sum, wide, m, here, k == 0, ahead);
             for (int64_t r = 0; r < m; r++) memcpy(c + r * c_stride + j, sum + r * wide, (size_t)here * sizeof *c);
         }
     }
@@ -453,9 +356,10 @@ INLINE void few_streams(uint32_t dtype, const cpu_product *p, int64_t row, int64
 #define FEWS(name, dtype)                                                                                                      \
     FEW(weights_1_##name, few_weights, 1, dtype)                                                                               \
     FEW(weights_2_##name, few_weights, 2, dtype)                                                                               \
-    FEW(weights_half_##name, few_weights, FEW_ROWS / 2, dtype)                                                                 \
+    FEW(weights_half_##name, few_weights, 4, dtype)                                                                            \
     FEW(weights_most_##name, few_weights, FEW_ROWS, dtype)                                                                     \
-    FEW(streams_##name, few_streams, dtype)
+    FEW(streams_##name, few_streams, dtype, true)                                                                              \
+    FEW(cached_##name, few_streams, dtype, false)
 FEWS(f32, STRAND_PLUGIN_F32)
 #if CPU_LANES > 4 || defined(__aarch64__)
 FEWS(f16, STRAND_PLUGIN_F16)
@@ -465,11 +369,11 @@ FEWS(bf16, STRAND_PLUGIN_BF16)
 #define FEW_TYPES 1
 #endif
 #define FEW_NAMES(name)                                                                                                        \
-    { streams_##name, weights_1_##name, weights_2_##name, weights_half_##name, weights_most_##name }
+    { streams_##name, cached_##name, weights_1_##name, weights_2_##name, weights_half_##name, weights_most_##name }
 
 /* NULL: panels are better. */
 static few_fn *few_kernel(const cpu_product *p, int64_t m) {
-    static few_fn *const kernels[FEW_TYPES][5] = {
+    static few_fn *const kernels[FEW_TYPES][6] = {
         FEW_NAMES(f32),
 #if FEW_TYPES == 3
         FEW_NAMES(f16),
@@ -478,8 +382,9 @@ static few_fn *few_kernel(const cpu_product *p, int64_t m) {
     };
     int type = p->b.dtype == STRAND_PLUGIN_F32 ? 0 : p->b.dtype == STRAND_PLUGIN_F16 ? 1 : 2;
     bool weights = p->b.inner == 1;
-    if (m > (weights ? FEW_ROWS : FEW_STREAMS) || type >= FEW_TYPES) return NULL;
-    return kernels[type][!weights ? 0 : m == 1 ? 1 : m == 2 ? 2 : m <= FEW_ROWS / 2 ? 3 : 4];
+    if (m > (weights ? 2 * FEW_ROWS : FEW_STREAMS) || type >= FEW_TYPES || (weights && !in_chains(p))) return NULL;
+    if (!weights) return kernels[type][p->n * p->k * cpu_element_bytes(p->b.dtype) <= FITS_IN_L2];
+    return kernels[type][m == 1 ? 2 : m == 2 ? 3 : m <= 4 ? 4 : 5];
 }
 #endif
 
@@ -488,16 +393,17 @@ static few_fn *few_kernel(const cpu_product *p, int64_t m) {
 CPU_INLINE int64_t scratch_floats(int64_t m, int64_t n, int64_t k) {
     int64_t units = units_of(k), panels = packed_a(m, units) + packed_b(n, units);
     int64_t sums = cpu_min(FEW_SUMS, round_up(cpu_min(n, FEW_SUMS), 2 * CPU_LANES) * cpu_min(m, FEW_STREAMS));
-    int64_t few =
-        cpu_min(2 * cpu_min(m, FEW_STREAMS), FEW_STREAMS) * cpu_min(FEW_K, units) + STRIP; /* 3 rows are packed as 4 */
+    int64_t few = 2 * cpu_min(m, FEW_STREAMS); /* 3 rows are packed as 4, or 5 as 8 */
+    few = cpu_max(cpu_min(few, FEW_STREAMS) * cpu_min(FEW_K, units) + STRIP, cpu_min(FEW_ROOM, few * round_up(units, CHAINS)));
     return cpu_max(panels, round_up(sums + few, 16));
 }
 
 TARGET static void sums(const cpu_product *p, int64_t row, int64_t m, int64_t column, int64_t n, float *c, int64_t c_stride,
                         float *scratch) {
     few_fn *few_rows = few_kernel(p, m);
-    int64_t few = !few_rows ? 0 : p->b.inner == 1 ? n / (2 * STRIP) * (2 * STRIP) : n;
     for (int64_t i = 0; i < m && p->k == 0; i++) memset(c + i * c_stride, 0, (size_t)n * sizeof *c);
-    if (few > 0) few_rows(p, row, m, column, few, c, c_stride, scratch);
-    if (few < n) by_panels(p, row, m, column + few, n - few, c + few, c_stride, scratch);
+    if (few_rows)
+        few_rows(p, row, m, column, n, c, c_stride, scratch);
+    else
+        by_panels(p, row, m, column, n, c, c_stride, scratch);
 }

@@ -41,6 +41,12 @@ typedef float sv_unaligned __attribute__((vector_size(4 * STRIP), aligned(4), ma
 CPU_INLINE int64_t units_of(int64_t k) {
     return UNIT_PAIRS ? (k + 1) / 2 : k;
 }
+CPU_INLINE int64_t round_up(int64_t n, int64_t to) {
+    return (n + to - 1) / to * to;
+}
+
+#define BLOCK_K 256 /* units: a panel of A stays in L1 */
+#define CHAINS  4   /* sums of a segment of BLOCK_K units when B is dense along k: as many units as 16 bytes hold */
 
 /* ---- units ---- */
 
@@ -192,36 +198,6 @@ INLINE void square(sv out[8], const char *p, int64_t outer, uint32_t dtype) {
     for (int i = 0; i < 4; i++) split_halves(out + 2 * i, pairs[i], dtype);
 }
 
-#if CPU_LANES == 16 && !UNIT_PAIRS
-/* Eight columns of halves of sixteen rows, as numbers. */
-INLINE void square_of_halves(vf out[8], const char *p, int64_t outer, uint32_t dtype) {
-    __m256i r[8], two[8], four[8];
-#pragma GCC unroll 8
-    for (int i = 0; i < 8; i++) {
-        __m128i low = _mm_loadu_si128((const void *)(p + i * outer)),
-                high = _mm_loadu_si128((const void *)(p + (i + 8) * outer));
-        r[i] = _mm256_inserti128_si256(_mm256_castsi128_si256(low), high, 1);
-    }
-#pragma GCC unroll 4
-    for (int i = 0; i < 4; i++) {
-        two[2 * i] = _mm256_unpacklo_epi16(r[2 * i], r[2 * i + 1]);
-        two[2 * i + 1] = _mm256_unpackhi_epi16(r[2 * i], r[2 * i + 1]);
-    }
-#pragma GCC unroll 4
-    for (int i = 0; i < 4; i++) { /* four[2 h + 4 q + ...]: columns 4 h + 0, 1 and 4 h + 2, 3 of rows 4 q on */
-        int q = i / 2, h = i % 2;
-        four[4 * q + 2 * h] = _mm256_unpacklo_epi32(two[4 * q + h], two[4 * q + 2 + h]);
-        four[4 * q + 2 * h + 1] = _mm256_unpackhi_epi32(two[4 * q + h], two[4 * q + 2 + h]);
-    }
-#pragma GCC unroll 8
-    for (int k = 0; k < 8; k++) {
-        __m256i h =
-            k % 2 ? _mm256_unpackhi_epi64(four[k / 2], four[4 + k / 2]) : _mm256_unpacklo_epi64(four[k / 2], four[4 + k / 2]);
-        out[k] = dtype == STRAND_PLUGIN_F16 ? (vf)_mm512_cvtph_ps(h) : (vf)_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16);
-    }
-}
-#endif
-
 /* Squares that would read past the matrix are read from a copy with zeros around it. */
 #define EDGE_K 64
 typedef struct edge {
@@ -235,9 +211,30 @@ INLINE void edge_copy(edge *e, const char *p, int64_t outer, uint32_t dtype, int
 
 /* ---- packing ---- */
 
-/* `rows` (at most STRIP) rows that are dense along k, `step` floats from unit to unit. STRIP floats are stored each time, in
- * ascending order, so that what was too many is covered by the next; the last one needs STRIP floats of slack. */
-INLINE void pack_strip(float *to, int64_t step, const char *p, int64_t outer, uint32_t dtype, int64_t rows, int64_t depth) {
+/* Places from one chain to the next: one more than there are units, lest they all begin in one set of L1. */
+CPU_INLINE int64_t chain_apart(int64_t units) {
+    return (units + CHAINS - 1) / CHAINS + 1;
+}
+
+/* Where unit u of a block stands in a panel: in order, or one chain after the other (0, 2, 1, 3), `apart` places from one to the
+ * next. */
+CPU_INLINE int64_t panel_place(int64_t u, int64_t apart) {
+    return apart ? (u % 2 * 2 + u / 2 % 2) * apart + u / 4 : u;
+}
+
+INLINE void store_some(float *to, sv x, int64_t n) {
+#if CPU_LANES == 16
+    _mm256_mask_storeu_ps(to, (__mmask8)((1u << n) - 1), (__m256)x);
+#else
+    vf_store_part(to, x, n);
+#endif
+}
+
+/* `rows` (at most STRIP) rows that are dense along k, `step` floats from place to place. STRIP floats are stored each time; in a
+ * narrower panel they cover what the next place gets, which comes later when places are in order. The last one needs STRIP floats
+ * of slack. */
+INLINE void pack_strip(float *to, int64_t step, const char *p, int64_t outer, uint32_t dtype, int64_t rows, int64_t depth,
+                       int64_t chain) {
     const int64_t bytes = cpu_element_bytes(dtype);
     const int made = SQUARE_UNITS(dtype);
     sv u[8];
@@ -245,7 +242,7 @@ INLINE void pack_strip(float *to, int64_t step, const char *p, int64_t outer, ui
     for (; rows == STRIP && k + SQUARE_K(dtype) <= depth; k += SQUARE_K(dtype)) {
         square(u, p + k * bytes, outer, dtype);
 #pragma GCC unroll 8
-        for (int i = 0; i < made; i++) *(sv_unaligned *)(to + (k / UNIT_K + i) * step) = u[i];
+        for (int i = 0; i < made; i++) *(sv_unaligned *)(to + panel_place(k / UNIT_K + i, chain) * step) = u[i];
     }
     while (k < depth) {
         edge e;
@@ -254,63 +251,79 @@ INLINE void pack_strip(float *to, int64_t step, const char *p, int64_t outer, ui
         for (int64_t at = 0; at < some; at += SQUARE_K(dtype)) {
             int64_t n = cpu_min(SQUARE_UNITS(dtype), units_of(some - at));
             square(u, e.rows[0] + at * bytes, EDGE_K * 4, dtype);
-            for (int64_t i = 0; i < n; i++) *(sv_unaligned *)(to + ((k + at) / UNIT_K + i) * step) = u[i];
+            for (int64_t i = 0; i < n; i++) {
+                float *unit = to + panel_place((k + at) / UNIT_K + i, chain) * step;
+                if (step < STRIP && chain)
+                    store_some(unit, u[i], rows);
+                else
+                    *(sv_unaligned *)unit = u[i];
+            }
         }
         k += some;
     }
 }
 
 /* A panel of `width` rows (or columns of B) dense along k; only `count` of them are there, the others are undefined numbers. */
-INLINE void pack_dense_k(float *to, int64_t width, const char *p, int64_t outer, uint32_t dtype, int64_t count, int64_t depth) {
+INLINE void pack_dense_k(float *to, int64_t width, const char *p, int64_t outer, uint32_t dtype, int64_t count, int64_t depth,
+                         int64_t chain) {
     for (int64_t i = 0; i < count; i += STRIP) {
         int64_t at =
             width - i < STRIP && width >= STRIP && count == width ? width - STRIP : i; /* the last one may go over twice */
-        pack_strip(to + at, width, p + at * outer, outer, dtype, cpu_min(STRIP, count - at), depth);
+        pack_strip(to + at, width, p + at * outer, outer, dtype, cpu_min(STRIP, count - at), depth, chain);
     }
 }
 
 /* `panels` panels whose rows or columns lie side by side, `apart` floats from one to the next; the last has `last` of them. */
 INLINE void pack_dense_outer(float *to, int64_t width, int64_t apart, const char *p, int64_t inner, uint32_t dtype,
-                             int64_t panels, int64_t last, int64_t depth) {
+                             int64_t panels, int64_t last, int64_t depth, int64_t chain) {
     const int64_t bytes = cpu_element_bytes(dtype);
-    for (int64_t k = 0; k < depth; k += UNIT_K, p += inner * UNIT_K, to += width)
+    for (int64_t k = 0; k < depth; k += UNIT_K, p += inner * UNIT_K)
         for (int64_t j = 0; j < panels; j++) {
             const char *from = p + j * width * bytes, *pair = UNIT_PAIRS && k + 1 < depth ? from + inner : NULL;
+            float *unit = to + panel_place(k / UNIT_K, chain) * width + j * apart;
             int64_t count = j + 1 < panels ? width : last, i = 0;
             for (; i + CPU_LANES <= count; i += CPU_LANES) {
-                vf_store(to + j * apart + i, load_units(from + i * bytes, pair ? pair + i * bytes : NULL, dtype, CPU_LANES));
+                vf_store(unit + i, load_units(from + i * bytes, pair ? pair + i * bytes : NULL, dtype, CPU_LANES));
             }
             if (i < count) {
                 vf rest = load_units(from + i * bytes, pair ? pair + i * bytes : NULL, dtype, count - i);
-                vf_store_part(to + j * apart + i, rest, count - i);
+                vf_store_part(unit + i, rest, count - i);
             }
         }
 }
 
+/* Zeros for the units that the last chains lack. */
+INLINE void pack_zeros(float *to, int64_t width, int64_t units, int64_t chain) {
+    for (int64_t u = units; u < round_up(units, CHAINS); u++) memset(to + panel_place(u, chain) * width, 0, (size_t)width * sizeof *to);
+}
+
 /* Packs `count` rows or columns from `first` on, for elements [k, k + depth): panels of `width` one after the other, the last
  * one only as wide as there are rows left (A) or as wide as the others (B: `full`). */
-INLINE void pack_typed(float *to, int64_t width, bool full, const cpu_factor *f, uint32_t dtype, int64_t first, int64_t count,
-                       int64_t k, int64_t depth) {
-    const int64_t bytes = cpu_element_bytes(dtype), apart = width * units_of(depth);
+INLINE void pack_typed(float *to, int64_t width, bool full, bool chains, const cpu_factor *f, uint32_t dtype, int64_t first,
+                       int64_t count, int64_t k, int64_t depth) {
+    const int64_t bytes = cpu_element_bytes(dtype), units = units_of(depth), chain = chains ? chain_apart(units) : 0;
+    const int64_t apart = width * (chains ? CHAINS * chain : units);
     const char *p = f->data + (first * f->outer + k * f->inner) * bytes;
+    for (int64_t i = 0; i < count && chains; i += width)
+        pack_zeros(to + i / width * apart, full ? width : cpu_min(width, count - i), units, chain);
     if (f->inner == 1) {
         for (int64_t i = 0; i < count; i += width, to += apart) {
             int64_t here = cpu_min(width, count - i);
-            pack_dense_k(to, full ? width : here, p + i * f->outer * bytes, f->outer * bytes, dtype, here, depth);
+            pack_dense_k(to, full ? width : here, p + i * f->outer * bytes, f->outer * bytes, dtype, here, depth, chain);
         }
         return;
     }
     int64_t whole = full ? (count + width - 1) / width : count / width, rest = count - whole * width;
     if (whole > 0)
-        pack_dense_outer(to, width, apart, p, f->inner * bytes, dtype, whole, cpu_min(width, count - (whole - 1) * width),
-                         depth);
+        pack_dense_outer(to, width, apart, p, f->inner * bytes, dtype, whole, cpu_min(width, count - (whole - 1) * width), depth,
+                         chain);
     if (rest > 0)
-        pack_dense_outer(to + whole * apart, rest, 0, p + whole * width * bytes, f->inner * bytes, dtype, 1, rest, depth);
+        pack_dense_outer(to + whole * apart, rest, 0, p + whole * width * bytes, f->inner * bytes, dtype, 1, rest, depth, chain);
 }
 
-TARGET static void pack(float *to, int64_t width, bool full, const cpu_factor *f, int64_t first, int64_t count, int64_t k,
-                        int64_t depth) {
-    if (f->dtype == STRAND_PLUGIN_F32) pack_typed(to, width, full, f, STRAND_PLUGIN_F32, first, count, k, depth);
-    if (f->dtype == STRAND_PLUGIN_F16) pack_typed(to, width, full, f, STRAND_PLUGIN_F16, first, count, k, depth);
-    if (f->dtype == STRAND_PLUGIN_BF16) pack_typed(to, width, full, f, STRAND_PLUGIN_BF16, first, count, k, depth);
+TARGET static void pack(float *to, int64_t width, bool full, bool chains, const cpu_factor *f, int64_t first, int64_t count,
+                        int64_t k, int64_t depth) {
+    if (f->dtype == STRAND_PLUGIN_F32) pack_typed(to, width, full, chains, f, STRAND_PLUGIN_F32, first, count, k, depth);
+    if (f->dtype == STRAND_PLUGIN_F16) pack_typed(to, width, full, chains, f, STRAND_PLUGIN_F16, first, count, k, depth);
+    if (f->dtype == STRAND_PLUGIN_BF16) pack_typed(to, width, full, chains, f, STRAND_PLUGIN_BF16, first, count, k, depth);
 }

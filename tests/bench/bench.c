@@ -71,6 +71,7 @@ int bench_open(bench *b, int argc, char **argv, const char *what) {
         if (!strcmp(argv[i], "--plugin")) plugin = next;
         if (!strcmp(argv[i], "--against")) against = next;
         if (!strcmp(argv[i], "--op")) b->only = next;
+        if (!strcmp(argv[i], "--shape")) b->shape = next;
         if (!strcmp(argv[i], "--peers")) b->peers = next;
         if (!strcmp(argv[i], "--threads")) b->threads = atoi(next);
         if (!strcmp(argv[i], "--rounds")) b->rounds = atoi(next);
@@ -80,8 +81,8 @@ int bench_open(bench *b, int argc, char **argv, const char *what) {
     if (b->rounds < 1 || b->rounds > BENCH_ROUNDS) b->rounds = BENCH_ROUNDS;
     if (b->threads < 1 || b->threads > 64) b->threads = 1;
     if (!plugin)
-        return fprintf(stderr, "usage: bench_%s --plugin FILE [--against FILE] [--op PART] [--peers PART] [--threads N] [--rounds N] "
-                               "[--spread X] [--json]\n", what), 2;
+        return fprintf(stderr, "usage: bench_%s --plugin FILE [--against FILE] [--op PART] [--shape PART] [--peers PART] "
+                               "[--threads N] [--rounds N] [--spread X] [--json]\n", what), 2;
     const strand_allocator allocator = {pool_alloc, pool_free, NULL};
     if (b->threads > 1) pool = thread_pool_open(&allocator, b->threads);
     int code = load(&b->plugin, plugin, b->threads);
@@ -124,7 +125,7 @@ void *bench_memory(bench *b, uint64_t bytes) {
         fprintf(stderr, "out of memory: %llu bytes\n", (unsigned long long)bytes);
         exit(1);
     }
-    memset(block, 0, all);
+    if (!b->unwanted) memset(block, 0, all);
     return b->blocks[b->n_blocks++] = block;
 }
 
@@ -219,6 +220,7 @@ strand_plugin_tensor bench_random(bench *b, uint32_t dtype, int rank, const int6
     strand_plugin_tensor t = bench_zeros(b, dtype, rank, dims);
     int64_t n = bench_count(&t);
     void *p = t.memory.data;
+    if (b->unwanted) return t;
     if (dtype >= STRAND_PLUGIN_Q8_0) return random_blocks(b, &t, (high - low) / 32), t;
     for (int64_t i = 0; i < n; i++) {
         double x = low + (high - low) * (double)(ops_random(&b->random) >> 11) * 0x1p-53;
@@ -240,7 +242,6 @@ strand_plugin_tensor bench_random(bench *b, uint32_t dtype, int rank, const int6
 
 void bench_begin(bench *b, bench_case *c, const char *op, uint32_t id, const void *params, size_t bytes, const char *shape, ...) {
     va_list args;
-    (void)b;
     memset(c, 0, sizeof *c);
     c->op = op;
     if (bytes) memcpy(c->params, params, bytes < sizeof c->params ? bytes : sizeof c->params);
@@ -248,6 +249,7 @@ void bench_begin(bench *b, bench_case *c, const char *op, uint32_t id, const voi
     va_start(args, shape);
     vsnprintf(c->shape, sizeof c->shape, shape, args);
     va_end(args);
+    b->unwanted = b->shape && !strstr(c->shape, b->shape);
 }
 
 void bench_input(bench_case *c, strand_plugin_tensor t) {
@@ -534,6 +536,7 @@ double bench_run(bench *b, bench_case *c) {
     ready ours, other, copy;
     bench_case copied;
     race a = {.floor = -1};
+    if (b->unwanted) return bench_clear(b), 0;
     fill_defaults(c);
     if (!b->peers || strcmp(b->peers, "none")) bench_peers_add(b, c);
     forget_peak();

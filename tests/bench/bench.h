@@ -64,11 +64,11 @@ typedef struct bench_probes {
 
 typedef struct bench {
     ops_plugin plugin, against; /* `against` is loaded when --against FILE asks for it */
-    bool compares;
+    bool compares, unwanted; /* unwanted: the case that is being made is not one of --shape */
     int threads, rounds;
     bool json, device; /* device: the plugin's memory is its own */
     double spread;
-    const char *only, *peers; /* --op, --peers: parts of names, NULL: all; --peers none: none of the libraries in peers.h */
+    const char *only, *shape, *peers; /* --op, --shape, --peers: parts of names, NULL: all; --peers none: none of the libraries in peers.h */
     bench_probes probes;
     void **blocks;
     int n_blocks, room;
@@ -95,8 +95,8 @@ typedef struct bench_case {
     int n_peers;
 } bench_case;
 
-/* Reads the options (--plugin FILE [--against FILE] [--op PART] [--peers PART] [--threads N] [--rounds N] [--spread X] [--json])
- * and loads the plugin. Returns 0, or the exit code after a line on stderr. `what` names the program in the usage. */
+/* Reads the options (--plugin FILE [--against FILE] [--op PART] [--shape PART] [--peers PART] [--threads N]
+ * [--rounds N] [--spread X] [--json]) and loads the plugin. Returns 0, or the exit code after a line on stderr. `what` names the program in the usage. */
 int bench_open(bench *b, int argc, char **argv, const char *what);
 /* Frees all; returns the exit code. */
 int bench_close(bench *b);
