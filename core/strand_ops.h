@@ -84,7 +84,8 @@ enum {
     STRAND_OP_COMPANION_SCAN = 36,       /* a, b, c [K, d], u? [B, L, C], k? [K, d], skip? [C], state? [B, C, d] -> y [B, L, C], state */
     STRAND_OP_SELECTIVE_SCAN = 37,       /* u, dt [B, L, D], A [D, N], B, C [B, L, N], D? [D], z? [B, L, D], dt_bias? [D],
                                             state? [B, D, N] -> y [B, L, D], state (Mamba-1) */
-    STRAND_OP_GRU = 38,                  /* x [B, L, 3H] (input gates with bias), w [3H, H], b? [3H], state? [B, H] -> [B, L, H], state */
+    STRAND_OP_GRU = 38,                  /* x [..., L, 3H] (input gates with bias), w [3H, H], b? [3H], state? [..., H] -> [..., L, H], state;
+                                            one or two batch axes */
     /* matrix-state recurrences */
     STRAND_OP_SSD = 39,                  /* x [B, L, H P], a [H] or [B, L, H], B, C [B, L, G N], dt? [B, L, H], D? [H], dt_bias? [H],
                                             state? [B, H, P, N] -> y [B, L, H P], state (Mamba-2, RetNet) */

@@ -21,6 +21,7 @@ static const family *const families[] = {
     &family_rwkv4,
     &family_mamba2,
     &family_dcrnn,
+    &family_sleepnet,
     &family_gpt_neox,
     &family_gpt2,
     &family_retnet,

@@ -281,3 +281,22 @@ tensor_id nn_layer_norm(nn *b, const char *name, tensor_id x, int64_t width, flo
     tensor_id weight = nn_vector(b, key, width);
     return nn_failed(b) ? 0 : graph_op(b->g, nn_name(b, "%s", name), STRAND_OP_LAYER_NORM, &p, (tensor_id[]){x, weight, bias}, bias ? 3 : 2, NULL);
 }
+
+static tensor_id one_way(nn *b, const char *name, const char *suffix, bool reverse, tensor_id x, int64_t in, int64_t hidden, nn_gru_input ih, void *user) {
+    strand_op_gru p = {.reverse = reverse};
+    const char *end = reverse ? "_reverse" : "";
+    tensor_id w = ih ? ih(user, reverse) : nn_matrix(b, nn_name(b, "%s.weight_ih_%s%s", name, suffix, end), 3 * hidden, in);
+    tensor_id bias = nn_vector(b, nn_name(b, "%s.bias_ih_%s%s", name, suffix, end), 3 * hidden);
+    tensor_id gates = nn_matmul(b, nn_name(b, "%s.gates_%s%s", name, suffix, end), x, w, true, bias, STRAND_UNARY_IDENTITY);
+    w = nn_matrix(b, nn_name(b, "%s.weight_hh_%s%s", name, suffix, end), 3 * hidden, hidden);
+    bias = nn_vector(b, nn_name(b, "%s.bias_hh_%s%s", name, suffix, end), 3 * hidden);
+    if (nn_failed(b)) return 0;
+    return graph_op(b->g, nn_name(b, "%s.%s%s", name, suffix, end), STRAND_OP_GRU, &p, (tensor_id[]){gates, w, bias}, 3, NULL);
+}
+
+tensor_id nn_gru(nn *b, const char *name, const char *suffix, tensor_id x, int64_t in, int64_t hidden, nn_gru_input ih, void *user) {
+    tensor_id ways[2] = {one_way(b, name, suffix, false, x, in, hidden, ih, user), 0};
+    if (!nn_find(b, nn_name(b, "%s.weight_ih_%s_reverse", name, suffix))) return ways[0];
+    ways[1] = one_way(b, name, suffix, true, x, in, hidden, ih, user);
+    return nn_concat(b, nn_name(b, "%s.both_%s", name, suffix), -1, ways, 2);
+}

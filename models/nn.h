@@ -61,6 +61,10 @@ tensor_id nn_slice(nn *b, const char *name, tensor_id x, int axis, int64_t begin
 tensor_id nn_concat(nn *b, const char *name, int axis, const tensor_id *x, int64_t n);
 tensor_id nn_reduce(nn *b, const char *name, uint32_t kind, int axis, bool keep, tensor_id x, tensor_id lengths);
 tensor_id nn_layer_norm(nn *b, const char *name, tensor_id x, int64_t width, float eps);
+/* A PyTorch GRU over x [..., L, in], from zeros on: NAME.weight_ih_SUFFIX and so on; both ways side by side where the file has
+ * NAME.weight_ih_SUFFIX_reverse. `ih` gives the input weight where it is not the file's own ([3 hidden, in], of either way), else NULL. */
+typedef tensor_id (*nn_gru_input)(void *user, bool reverse);
+tensor_id nn_gru(nn *b, const char *name, const char *suffix, tensor_id x, int64_t in, int64_t hidden, nn_gru_input ih, void *user);
 /* The graph's own name for it: prefix, format. */
 #if defined(__GNUC__)
 __attribute__((format(printf, 2, 3)))

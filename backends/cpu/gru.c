@@ -13,10 +13,9 @@
 
 typedef struct job {
     const strand_plugin_node *node;
-    const float *x, *bias, *packed, *zero;
+    const float *bias, *packed, *zero;
     int64_t batch, length, h, rows; /* rows: of a piece */
-    const float *state;             /* of the first row */
-    int64_t state_stride;
+    uint32_t time;                  /* the axis of tokens */
 } job;
 
 static int64_t blocks_of(int64_t h) {
@@ -24,7 +23,7 @@ static int64_t blocks_of(int64_t h) {
 }
 
 static uint64_t packed_floats(const strand_plugin_node *node) {
-    uint64_t h = (uint64_t)node->outputs[0].dims[2];
+    uint64_t h = (uint64_t)node->outputs[0].dims[node->outputs[0].rank - 1];
     return (uint64_t)blocks_of((int64_t)h) * h * GATES * CPU_LANES;
 }
 
@@ -126,24 +125,39 @@ static void all_units(const step *s, int64_t rows) {
 
 /* ---- the operator ---- */
 
+/* Row b of the batch, over one or two axes, in tensor t (whose view may begin before the output's; NULL stays so). */
+static float *row_of(const job *j, const strand_plugin_tensor *t, int64_t b, bool output) {
+    const strand_plugin_tensor *out = &j->node->outputs[0];
+    int64_t inner = j->time == 2 ? out->dims[1] : 1, at[2] = {b / inner, b % inner}, place = 0;
+    if (!t) return NULL;
+    for (uint32_t axis = 0; axis < j->time; axis++) place += (at[axis] + (output ? 0 : out->origin[axis] - t->origin[axis])) * t->strides[axis];
+    return cpu_f32(t) + place;
+}
+
 /* Rows [b, b + rows) through the whole sequence; rows is 1, 2 or 4. */
 static void sequence(const job *j, int64_t b, int64_t rows) {
     const strand_op_gru *p = j->node->params;
-    const strand_plugin_tensor *x = &j->node->inputs[0], *out = &j->node->outputs[0];
+    const strand_plugin_tensor *x = &j->node->inputs[0], *out = &j->node->outputs[0], *state = cpu_input(j->node, 3);
     step s = {.packed = j->packed, .bias = j->bias, .h = j->h};
-    for (int64_t r = 0; r < rows; r++) s.before[r] = j->state ? j->state + (b + r) * j->state_stride : j->zero;
+    const float *x_row[MOST_ROWS];
+    float *y_row[MOST_ROWS];
+    for (int64_t r = 0; r < rows; r++) {
+        x_row[r] = row_of(j, x, b + r, false);
+        y_row[r] = row_of(j, out, b + r, true);
+        s.before[r] = state ? row_of(j, state, b + r, false) : j->zero;
+    }
     for (int64_t i = 0; i < j->length; i++) {
         int64_t t = p->reverse ? j->length - 1 - i : i;
         for (int64_t r = 0; r < rows; r++) {
-            s.x[r] = j->x + (b + r) * x->strides[0] + t * x->strides[1];
-            s.after[r] = cpu_f32(out) + (b + r) * out->strides[0] + t * out->strides[1];
+            s.x[r] = x_row[r] + t * x->strides[j->time];
+            s.after[r] = y_row[r] + t * out->strides[j->time];
         }
         all_units(&s, rows);
         for (int64_t r = 0; r < rows; r++) s.before[r] = s.after[r];
     }
     if (j->node->n_outputs < 2) return;
     const strand_plugin_tensor *last = &j->node->outputs[1];
-    for (int64_t r = 0; r < rows; r++) memmove(cpu_f32(last) + (b + r) * last->strides[0], s.before[r], (size_t)j->h * sizeof(float));
+    for (int64_t r = 0; r < rows; r++) memmove(row_of(j, last, b + r, true), s.before[r], (size_t)j->h * sizeof(float));
 }
 
 static void body(void *arg, int64_t i, int32_t worker) {
@@ -160,7 +174,7 @@ static void body(void *arg, int64_t i, int32_t worker) {
 /* The packed weight, and a row of zeros. */
 uint64_t cpu_gru_scratch(const cpu_device *device, const strand_plugin_node *node) {
     (void)device;
-    return (packed_floats(node) + (uint64_t)blocks_of(node->outputs[0].dims[2]) * CPU_LANES) * sizeof(float);
+    return (packed_floats(node) + (uint64_t)blocks_of(node->outputs[0].dims[node->outputs[0].rank - 1]) * CPU_LANES) * sizeof(float);
 }
 
 uint64_t cpu_gru_prepare_size(const strand_plugin_node *node) {
@@ -176,15 +190,13 @@ CPU_KERNEL(cpu_gru_prepare) {
 }
 
 CPU_KERNEL(cpu_gru) {
-    const strand_plugin_tensor *x = &node->inputs[0], *w = &node->inputs[1], *state = cpu_input(node, 3), *out = &node->outputs[0];
-    job j = {.node = node, .bias = cpu_f32(cpu_input(node, 2)), .batch = out->dims[0], .length = out->dims[1], .h = out->dims[2]};
+    const strand_plugin_tensor *w = &node->inputs[1], *out = &node->outputs[0];
+    job j = {.node = node, .bias = cpu_f32(cpu_input(node, 2)), .time = out->rank - 2, .batch = out->dims[0]};
     float *zero = (float *)scratch + packed_floats(node);
+    j.length = out->dims[j.time];
+    j.h = out->dims[j.time + 1];
+    if (j.time == 2) j.batch *= out->dims[1];
     if (j.batch < 1) return STRAND_PLUGIN_OK;
-    j.x = cpu_f32(x) + cpu_lead(x, 0, out, 0) * x->strides[0];
-    if (state) {
-        j.state_stride = state->strides[0];
-        j.state = cpu_f32(state) + cpu_lead(state, 0, out, 0) * state->strides[0];
-    }
     memset(zero, 0, (size_t)j.h * sizeof *zero);
     j.zero = zero;
     j.packed = node->prepared.data;

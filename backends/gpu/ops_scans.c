@@ -379,15 +379,19 @@ GPU_RUN(ssm_kernel_diagonal) {
 #define MOST_HIDDEN 3072 /* the state, old and new, lies in shared memory */
 
 bool gpu_supports_gru(strand_plugin_device *device, const strand_plugin_node *node, char *why, size_t why_bytes) {
-    if (node->outputs[0].dims[2] > MOST_HIDDEN) return cpu_no(why, why_bytes, "a state of more than %d numbers", MOST_HIDDEN);
-    if (node->outputs[0].dims[0] > device->limits.groups_x) return cpu_no(why, why_bytes, "more batch entries than one dispatch has");
+    const strand_plugin_tensor *y = &node->outputs[0];
+    if (y->dims[y->rank - 1] > MOST_HIDDEN) return cpu_no(why, why_bytes, "a state of more than %d numbers", MOST_HIDDEN);
+    if (y->dims[y->rank - 3] > device->limits.groups_x || (y->rank == 4 && y->dims[0] > device->limits.groups_y))
+        return cpu_no(why, why_bytes, "more batch entries than one dispatch has");
     return true;
 }
 
+/* The last batch axis is the group's x, the one before it its y. */
 GPU_RUN(gru) {
     const strand_op_gru *p = node->params;
     const strand_plugin_tensor *x = &node->inputs[0], *w = &node->inputs[1], *bias = cpu_input(node, 2), *state = cpu_input(node, 3);
     const strand_plugin_tensor *y = &node->outputs[0], *after = node->n_outputs > 1 ? &node->outputs[1] : NULL;
+    const uint32_t batch = y->rank - 3, time = batch + 1;
     gpu_dispatch d;
     (void)scratch;
     gpu_begin(&d, GPU_K_gru);
@@ -397,12 +401,15 @@ GPU_RUN(gru) {
     gpu_bind_or(device, &d, state, x);
     gpu_bind(device, &d, y);
     gpu_bind_or(device, &d, after, y);
-    d.params[0] += lead(x, 0, y, 0);
-    d.params[3] += lead(state, 0, y, 0);
-    const int64_t sizes[] = {y->dims[1], y->dims[2],    x->strides[0], x->strides[1], w->strides[0],     bias != NULL,   state != NULL,
-                             stride(state, 0), y->strides[0], y->strides[1], after != NULL, stride(after, 0), p->reverse != 0};
-    for (int i = 0; i < 13; i++) gpu_int(&d, sizes[i]);
-    return gpu_groups(device, &d, y->dims[0], 1, 1);
+    for (uint32_t axis = 0; axis <= batch; axis++) {
+        d.params[0] += lead(x, axis, y, axis);
+        d.params[3] += lead(state, axis, y, axis);
+    }
+    const int64_t sizes[] = {y->dims[time],         y->dims[time + 1],   x->strides[batch], x->strides[time], w->strides[0],     bias != NULL,
+                             state != NULL,         stride(state, batch), y->strides[batch], y->strides[time], after != NULL,     stride(after, batch),
+                             p->reverse != 0,       x->strides[0],       stride(state, 0),  y->strides[0],    stride(after, 0)};
+    for (int i = 0; i < 17; i++) gpu_int(&d, sizes[i]);
+    return gpu_groups(device, &d, y->dims[batch], batch ? y->dims[0] : 1, 1);
 }
 
 /* ---- filters of diagonal systems plus a matrix of low rank: spectra, and their transforms by FFT ---- */

@@ -1,28 +1,38 @@
 /* recurrent.c - rows of recurrences whose step is not linear in the state: they run token by token. */
 #include "rules.h"
 
+/* Is it F32, [batch axes of x..., hidden]? */
+static bool state_of(const op_shape *state, const op_shape *x, op_dim hidden) {
+    if (state->dtype != STRAND_F32 || state->rank != x->rank - 1) return false;
+    for (int i = 0; i < x->rank - 2; i++)
+        if (!op_dim_equal(state->dims[i], x->dims[i])) return false;
+    return op_dim_equal(state->dims[x->rank - 2], hidden);
+}
+
 static strand_status gru_shape(const op_shape *in, uint32_t n, const void *params, op_shape *out, error *e) {
-    const op_shape *x = &in[0], *w = &in[1], *state = &in[3];
+    const op_shape *x = &in[0], *w = &in[1];
+    int last = x->rank - 1;
     (void)params;
-    if (x->dtype != STRAND_F32 || x->rank != 3) return bad(e, "x must be F32, [batch, length, 3 hidden]");
+    if (x->dtype != STRAND_F32 || (x->rank != 3 && x->rank != 4)) return bad(e, "x must be F32, [batch, length, 3 hidden] or with one more batch axis");
     if (w->dtype != STRAND_F32 || w->rank != 2 || w->dims[0].kind != OP_DIM_FIXED || w->dims[1].kind != OP_DIM_FIXED ||
-        w->dims[1].size < 1 || w->dims[0].size % 3 || w->dims[0].size / 3 != w->dims[1].size || !op_dim_equal(w->dims[0], x->dims[2]))
+        w->dims[1].size < 1 || w->dims[0].size % 3 || w->dims[0].size / 3 != w->dims[1].size || !op_dim_equal(w->dims[0], x->dims[last]))
         return bad(e, "the weight must be F32, [3 hidden, hidden]");
-    if (!vector_or_absent(in, n, 2, x->dims[2])) return bad(e, "the bias must be F32, [3 hidden]");
-    if (present(in, n, 3) && (state->dtype != STRAND_F32 || state->rank != 2 || !op_dim_equal(state->dims[0], x->dims[0]) ||
-                              !op_dim_equal(state->dims[1], w->dims[1])))
-        return bad(e, "the state must be F32, [batch, hidden]");
-    out[0] = (op_shape){STRAND_F32, 3, {x->dims[0], x->dims[1], w->dims[1]}};
-    out[1] = (op_shape){STRAND_F32, 2, {x->dims[0], w->dims[1]}};
+    if (!vector_or_absent(in, n, 2, x->dims[last])) return bad(e, "the bias must be F32, [3 hidden]");
+    if (present(in, n, 3) && !state_of(&in[3], x, w->dims[1])) return bad(e, "the state must be F32, [batch, hidden]");
+    out[0] = *x;
+    out[0].dims[last] = w->dims[1];
+    out[1] = out[0];
+    out[1].rank--;
+    out[1].dims[last - 1] = w->dims[1];
     return STRAND_OK;
 }
 
 static bool gru_axis(const op_shape *in, uint32_t n, const op_shape *out, const void *params, int axis, op_axis_rule *rules) {
-    (void)in, (void)out, (void)params;
+    (void)in, (void)params;
     all_whole(rules, n);
-    rules[0] = (op_axis_rule){0, 0, 0};
-    if (n > 3) rules[3] = (op_axis_rule){0, 0, 0};
-    return axis == 0;
+    rules[0] = (op_axis_rule){axis, 0, 0};
+    if (n > 3) rules[3] = (op_axis_rule){axis, 0, 0};
+    return axis < out->rank - 2;
 }
 
 static double gru_work(const op_shape *in, const op_shape *out, const void *params) {

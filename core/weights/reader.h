@@ -39,6 +39,12 @@ strand_status pytorch_zip_read(weights *w, error *e);
 strand_status pytorch_legacy_read(weights *w, error *e);
 strand_status llama2c_read(weights *w, error *e);
 strand_status rwkvcpp_read(weights *w, error *e);
+/* A tar archive with one weights file; its *.json members become metadata. */
+strand_status tar_read(weights *w, error *e);
+bool tar_is(const uint8_t *data, uint64_t size);
+/* Are these bytes, a part of a file, a weights file? And reads such a part into w, whose own bytes stay what they are. */
+bool weights_is_part(const uint8_t *data, uint64_t size);
+strand_status weights_read_part(weights *w, const uint8_t *data, uint64_t size, error *e);
 /* Reads the index in `index` (at w->path, in the open directory `dir`) and the shards beside it. */
 strand_status sharded_read(weights *w, int dir, const map *index, error *e);
 

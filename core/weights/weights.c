@@ -101,8 +101,6 @@ static const char *foreign(const uint8_t *data, uint64_t size) {
         begins(data, size, "\x28\xb5\x2f\xfd", 4)) {
         return "a compressed file; unpack it first and give the weights file";
     }
-    if (size >= 512 && memcmp(data + 257, "ustar", 5) == 0)
-        return "a tar archive; unpack it first (tar xf) and give the weights file within";
     if (begins(data, size, "\x89HDF", 4)) return "an HDF5 file, which is not supported; convert it to safetensors";
     if (begins(data, size, "\x93NUMPY", 6)) return "a NumPy array, which is not supported; convert it to safetensors";
     if (begins(data, size, "version https://git-lfs", 23))
@@ -131,13 +129,35 @@ static bool is_safetensors(const uint8_t *data, uint64_t size) {
     return length <= size - 8 || (!(is_json(data, size) && length >> 32) && !foreign(data, size));
 }
 
-static reader recognise(const uint8_t *data, uint64_t size) {
+/* One that may also be part of another file. */
+static reader recognise_part(const uint8_t *data, uint64_t size) {
     if (pytorch_is_legacy(data, size)) return pytorch_legacy_read;
     if (begins(data, size, "PK\3\4", 4) || begins(data, size, "PK\5\6", 4)) return pytorch_zip_read;
     /* As a safetensors header's length these bytes, with a version behind them, would be above its limit. */
     if (begins(data, size, "GGUF", 4) && (size < 8 || read_u32(data + 4))) return gguf_read;
     if (begins(data, size, "fmgg", 4)) return rwkvcpp_read;
-    if (is_safetensors(data, size)) return safetensors_read;
+    return is_safetensors(data, size) ? safetensors_read : NULL;
+}
+
+bool weights_is_part(const uint8_t *data, uint64_t size) {
+    return recognise_part(data, size) != NULL;
+}
+
+strand_status weights_read_part(weights *w, const uint8_t *data, uint64_t size, error *e) {
+    const uint8_t *all = w->data;
+    const uint64_t all_size = w->size;
+    w->data = data;
+    w->size = size;
+    strand_status status = recognise_part(data, size)(w, e);
+    w->data = all;
+    w->size = all_size;
+    return status;
+}
+
+static reader recognise(const uint8_t *data, uint64_t size) {
+    reader part = recognise_part(data, size);
+    if (part) return part;
+    if (tar_is(data, size)) return tar_read;
     return llama2c_is(data, size) ? llama2c_read : NULL;
 }
 
@@ -147,7 +167,7 @@ static strand_status read_bytes(weights *w, error *e) {
         const char *what = foreign(w->data, w->size);
         if (what) return error_set(e, STRAND_ERR_UNSUPPORTED, "%s: %s", w->path, what);
         return error_set(e, STRAND_ERR_FORMAT,
-                         "%s: not a weights file of a known format (safetensors, GGUF, PyTorch zip or legacy, *.index.json)",
+                         "%s: not a weights file of a known format (safetensors, GGUF, PyTorch zip or legacy, a tar of one, *.index.json)",
                          w->path);
     }
     strand_status status = read(w, e);

@@ -1,6 +1,8 @@
 /* eeg_adapt.c - prepares and judges what golden_eeg.sh cannot with `compare` alone.
  *
  *     eeg_adapt frames IN.safetensors NAME SAMPLES OUT.safetensors   [channels, T] -> "frames" [1, T / SAMPLES, channels, SAMPLES]
+ *     eeg_adapt join   OUT.safetensors FILE NAME [FILE NAME]...   those tensors in one file
+ *     eeg_adapt mean   A.safetensors NAME_A B.safetensors NAME_B TOLERANCE   the mean difference, where single elements hang on rounding
  *     eeg_adapt head   A.safetensors NAME_A B.safetensors NAME_B TOLERANCE   all of A against as many first elements of B
  */
 #include "strand.h"
@@ -25,34 +27,58 @@ static int floats_of(const char *path, const char *name, strand_tensor *tensor) 
     return fail(path, name);
 }
 
-static int write_floats(const char *path, const char *name, const float *data, int rank, const int64_t *dims) {
-    char header[512] = {0}, shape[128] = "";
-    uint64_t bytes = 4;
-    for (int i = 0; i < rank; i++) {
-        bytes *= (uint64_t)dims[i];
-        snprintf(shape + strlen(shape), sizeof shape - strlen(shape), "%s%lld", i ? "," : "", (long long)dims[i]);
+/* n <= 8 tensors, as a safetensors file. */
+static int write_tensors(const char *path, const strand_tensor *t, int n) {
+    char header[2048] = "{";
+    uint64_t at = 0;
+    for (int k = 0; k < n; k++) {
+        size_t used = strlen(header);
+        used += (size_t)snprintf(header + used, sizeof header - used, "%s\"%s\":{\"dtype\":\"%s\",\"shape\":[", k ? "," : "", t[k].name, strand_dtype_name(t[k].dtype));
+        for (int i = 0; i < t[k].rank; i++) used += (size_t)snprintf(header + used, sizeof header - used, "%s%lld", i ? "," : "", (long long)t[k].dims[i]);
+        snprintf(header + used, sizeof header - used, "],\"data_offsets\":[%llu,%llu]}", (unsigned long long)at, (unsigned long long)(at + t[k].bytes));
+        at += t[k].bytes;
     }
-    snprintf(header, sizeof header - 8, "{\"%s\":{\"dtype\":\"F32\",\"shape\":[%s],\"data_offsets\":[0,%llu]}}", name, shape, (unsigned long long)bytes);
-    uint64_t n = (strlen(header) + 7) / 8 * 8;
-    memset(header + strlen(header), ' ', n - strlen(header));
+    strcat(header, "}       ");
+    uint64_t bytes = strlen(header) / 8 * 8;
     FILE *file = fopen(path, "wb");
-    const int good = file && fwrite(&n, 8, 1, file) == 1 && fwrite(header, n, 1, file) == 1 && fwrite(data, bytes, 1, file) == 1;
+    int good = file && fwrite(&bytes, 8, 1, file) == 1 && fwrite(header, bytes, 1, file) == 1;
+    for (int k = 0; k < n && good; k++) good = fwrite(t[k].data, t[k].bytes, 1, file) == 1;
     return !file || fclose(file) || !good ? fail(path, "cannot be written") : 0;
+}
+
+static int join(char **v, int n) {
+    strand_tensor t[8];
+    int count = 0;
+    for (int i = 1; i + 1 < n && count < 8; i += 2)
+        if (floats_of(v[i], v[i + 1], &t[count++])) return 1;
+    return write_tensors(v[0], t, count);
 }
 
 static int frames(const char *in, const char *name, int64_t samples, const char *out) {
     strand_tensor t;
     if (floats_of(in, name, &t)) return 1;
     if (t.rank != 2 || samples < 1) return fail(name, "is not [channels, samples]");
-    int64_t channels = t.dims[0], steps = t.dims[1] / samples, dims[4] = {1, steps, channels, samples};
+    int64_t channels = t.dims[0], steps = t.dims[1] / samples;
     float *data = malloc((size_t)(steps * channels * samples) * sizeof *data + 1);
     if (!data) return fail(name, "no memory");
     for (int64_t s = 0; s < steps; s++)
         for (int64_t c = 0; c < channels; c++)
             memcpy(data + (s * channels + c) * samples, (const float *)t.data + c * t.dims[1] + s * samples, (size_t)samples * sizeof *data);
-    const int bad = write_floats(out, "frames", data, 4, dims);
+    const strand_tensor made = {"frames", STRAND_F32, 4, {1, steps, channels, samples}, data, (uint64_t)(steps * channels * samples) * sizeof *data};
+    const int bad = write_tensors(out, &made, 1);
     free(data);
     return bad;
+}
+
+static int mean(char **v) {
+    strand_tensor a, b;
+    double sum = 0;
+    if (floats_of(v[0], v[1], &a) || floats_of(v[2], v[3], &b)) return 1;
+    if (a.bytes != b.bytes || !a.bytes) return fail(v[1], "has another size");
+    for (uint64_t i = 0; i < a.bytes / 4; i++) sum += fabs((double)((const float *)a.data)[i] - ((const float *)b.data)[i]);
+    sum /= (double)(a.bytes / 4);
+    printf("%s: mean difference %.3g\n", v[1], sum);
+    return sum <= atof(v[4]) ? 0 : fail(v[0], "differs by more than the tolerance");
 }
 
 static int head(char **v) {
@@ -72,5 +98,7 @@ int main(int argc, char **argv) {
     if (strand_context_open(NULL, &ctx) != STRAND_OK) return fail("context", "cannot be opened");
     if (argc == 6 && !strcmp(argv[1], "frames")) return frames(argv[2], argv[3], atoll(argv[4]), argv[5]);
     if (argc == 7 && !strcmp(argv[1], "head")) return head(argv + 2);
+    if (argc == 7 && !strcmp(argv[1], "mean")) return mean(argv + 2);
+    if (argc >= 5 && !strcmp(argv[1], "join")) return join(argv + 2, argc - 2);
     return fail("usage", "see the head of eeg_adapt.c");
 }

@@ -151,6 +151,28 @@ static void index_seeds(void) {
     save_text("index", "zero", "{\"weight_map\": {\"x\": \"b\\u0000.bin\"}}");
 }
 
+static void tar_seeds(void) {
+    buffer b = {0}, inner = {0};
+    put_small_legacy(&inner);
+    put_tar_member(&b, "net/net_params.json", '0', "{\"type\": \"net\"}", 15);
+    put_tar_member(&b, "net/", '5', NULL, 0);
+    put_tar_member(&b, "net/state.torch", '0', inner.data, inner.size);
+    put_tar_end(&b);
+    save("tar", "legacy", b.data, b.size);
+    put_tar_member(&b, "second", '0', inner.data, inner.size);
+    save_buffer("tar", "two", &b);
+    inner.size = 0;
+    put_safetensors(&inner, "{\"__metadata__\":{\"a\":\"b\"},\"x\":{\"dtype\":\"U8\",\"shape\":[3],\"data_offsets\":[0,3]}}", 3);
+    put_tar_member(&b, "x.safetensors", '0', inner.data, inner.size);
+    b.data[124] = 0x80; /* GNU's binary size */
+    memset(b.data + 125, 0, 9);
+    b.data[134] = (uint8_t)(inner.size >> 8);
+    b.data[135] = (uint8_t)inner.size;
+    put_tar_sum(&b, 0);
+    save_buffer("tar", "binary-size", &b);
+    buffer_free(&inner);
+}
+
 int main(int argc, char **argv) {
     if (argc != 2) return fprintf(stderr, "usage: %s tests/fuzz/corpus\n", argv[0]), 2;
     root = argv[1];
@@ -160,5 +182,6 @@ int main(int argc, char **argv) {
     tokenizer_seeds();
     pytorch_seeds();
     index_seeds();
+    tar_seeds();
     return 0;
 }

@@ -25,15 +25,17 @@ static void make_gru(ops_program *g, int index) {
     while (b * l * h * h > 120000 && l > 1) l = (l + 1) / 2;
     int optional = (int)ops_between(g, 0, 7);
     strand_op_gru p = {(uint32_t)ops_between(g, 0, 1), 0};
-    int64_t x_dims[3] = {b, l, 3 * h}, w_dims[2] = {3 * h, h}, out_dims[3] = {b, l, h}, state_dims[2] = {b, h};
-    int in[4] = {ops_add(g, F32, 3, x_dims, OPS_NORMAL), ops_add(g, F32, 2, w_dims, OPS_NORMAL), -1, -1};
+    int64_t outer = index % 4 == 3 ? ops_between(g, 1, 3) : 1; /* two batch axes */
+    int skip = index % 4 == 3 ? 0 : 1;
+    int64_t x_dims[4] = {outer, b, l, 3 * h}, w_dims[2] = {3 * h, h}, out_dims[4] = {outer, b, l, h}, state_dims[3] = {outer, b, h};
+    int in[4] = {ops_add(g, F32, 4 - skip, x_dims + skip, OPS_NORMAL), ops_add(g, F32, 2, w_dims, OPS_NORMAL), -1, -1};
     scale(g, in[1], 0.7f / sqrtf((float)h));
     if (ops_between(g, 0, 1)) g->tensors[in[1]].view.flags = STRAND_TENSOR_CONSTANT;
     if (optional & 1) in[2] = ops_vector(g, 3 * h);
-    if (optional & 2) in[3] = ops_add(g, F32, 2, state_dims, OPS_NORMAL);
-    ops_node *node = ops_add_node(g, STRAND_OP_GRU, &p, sizeof p, 4, in, ops_add(g, F32, 3, out_dims, OPS_OUTPUT));
-    if (optional & 4) node->second = ops_add(g, F32, 2, state_dims, OPS_OUTPUT);
-    SAY("%lldx%lldx%lld, reverse %u, bias %d, state %d in, %d out, constant %u", (long long)b, (long long)l, (long long)h, p.reverse,
+    if (optional & 2) in[3] = ops_add(g, F32, 3 - skip, state_dims + skip, OPS_NORMAL);
+    ops_node *node = ops_add_node(g, STRAND_OP_GRU, &p, sizeof p, 4, in, ops_add(g, F32, 4 - skip, out_dims + skip, OPS_OUTPUT));
+    if (optional & 4) node->second = ops_add(g, F32, 3 - skip, state_dims + skip, OPS_OUTPUT);
+    SAY("%lldx%lldx%lldx%lld, reverse %u, bias %d, state %d in, %d out, constant %u", (long long)outer, (long long)b, (long long)l, (long long)h, p.reverse,
         optional & 1, optional >> 1 & 1, optional >> 2, g->tensors[in[1]].view.flags);
 }
 

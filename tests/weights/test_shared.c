@@ -160,7 +160,6 @@ static void test_named_refusals(void **state) {
         strand_status status;
         const char *says;
     } rows[] = {
-        {"data/eeg/simple_sleep_net-dodh/best_model.gz", STRAND_ERR_UNSUPPORTED, "a tar archive; unpack it first"},
         {"data/dna/fasta/hairpin.fa.gz", STRAND_ERR_UNSUPPORTED, "compressed with gzip"},
         {"data/eeg/eeg-gnn-ssl/adj_mx_3d.pkl", STRAND_ERR_UNSUPPORTED, "a pickle that torch.save did not write"},
         {"golden/eeg/dcrnn-distance-12s-sz1", STRAND_ERR_FORMAT, "not the plain name of a file"},

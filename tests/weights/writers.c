@@ -2,6 +2,7 @@
 #include "writers.h"
 
 #include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 
 void put_bytes(buffer *b, const void *data, size_t size) {
@@ -341,4 +342,33 @@ void put_small_legacy(buffer *b) {
     pickle_state(&object, small_state, 3);
     put_torch_legacy(b, &object, true);
     buffer_free(&object);
+}
+
+/* ---- tar ------------------------------------------------------------------------------------------------------------- */
+
+void put_tar_sum(buffer *b, size_t offset) {
+    unsigned sum = 0;
+    char text[16];
+    memset(b->data + offset + 148, ' ', 8);
+    for (int i = 0; i < 512; i++) sum += b->data[offset + (size_t)i];
+    snprintf(text, sizeof text, "%06o", sum);
+    memcpy(b->data + offset + 148, text, 7);
+}
+
+void put_tar_member(buffer *b, const char *name, char type, const void *data, size_t size) {
+    size_t at = b->size, n = strlen(name);
+    char text[16];
+    put_fill(b, 0, 512);
+    memcpy(b->data + at, name, n < 100 ? n : 100);
+    snprintf(text, sizeof text, "%011zo", size);
+    memcpy(b->data + at + 124, text, 12);
+    b->data[at + 156] = (uint8_t)type;
+    memcpy(b->data + at + 257, "ustar\00000", 8);
+    put_tar_sum(b, at);
+    put_bytes(b, data, size);
+    put_fill(b, 0, (512 - size % 512) % 512);
+}
+
+void put_tar_end(buffer *b) {
+    put_fill(b, 0, 1024);
 }

@@ -40,6 +40,14 @@ void put_padding(buffer *b, size_t align);
 /* Two tensors (a F32 [2, 3], q Q8_0 [2, 32]) and one value of every kind. */
 void put_small_gguf(buffer *b);
 
+/* ---- tar ------------------------------------------------------------------------------------------------------------- */
+
+/* A ustar member of a type ('0': a file) with its checksum, padded; then two blocks of zeros. */
+void put_tar_member(buffer *b, const char *name, char type, const void *data, size_t size);
+void put_tar_end(buffer *b);
+/* Sets the checksum of the header at `offset`. */
+void put_tar_sum(buffer *b, size_t offset);
+
 /* ---- ZIP ------------------------------------------------------------------------------------------------------------- */
 
 #define ZIP_DESCRIPTOR 1u /* sizes and checksum behind the data, as PyTorch writes it */
