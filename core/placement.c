@@ -129,6 +129,13 @@ static strand_status add_device(placement *p, registry_device *d, error *e) {
     return STRAND_OK;
 }
 
+static strand_status no_backend(const registry *r, const char *name, size_t length, error *e) {
+    const char *why = registry_refused(r, name, length);
+    int shown = (int)(length < 64 ? length : 64);
+    if (why) return error_set(e, STRAND_ERR_ARGUMENT, "there is no backend '%.*s': the plugin was refused: %.300s", shown, name, why);
+    return error_set(e, STRAND_ERR_ARGUMENT, "there is no backend '%.*s'; see 'strand backends'", shown, name);
+}
+
 /* The caller's order; without one, devices of their own memory by score and then the CPU, which is last in any case. */
 static strand_status choose_devices(placement *p, const char *backends, error *e) {
     registry *r = &p->context->registry;
@@ -137,7 +144,7 @@ static strand_status choose_devices(placement *p, const char *backends, error *e
         for (const char *at = backends; *at;) {
             size_t k = strcspn(at, ",");
             registry_device *d = k ? registry_find(r, at, k) : NULL;
-            if (!d) return error_set(e, STRAND_ERR_ARGUMENT, "there is no backend '%.*s'; see 'strand backends'", (int)(k < 64 ? k : 64), at);
+            if (!d) return no_backend(r, at, k, e);
             if (add_device(p, d, e)) return e->status;
             at += k + (at[k] == ',');
         }

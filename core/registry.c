@@ -394,6 +394,16 @@ registry_device *registry_find(registry *r, const char *name, size_t length) {
     return NULL;
 }
 
+const char *registry_refused(const registry *r, const char *name, size_t length) {
+    const char *colon = memchr(name, ':', length); /* "vulkan:0": the plugin's name */
+    if (colon) length = (size_t)(colon - name);
+    for (int32_t i = 0; i < r->n_refusals; i++) {
+        const char *slash = strrchr(r->refusals[i].file, '/'), *file = slash ? slash + 1 : r->refusals[i].file;
+        if (!strncmp(file, "strand-", 7) && !strncmp(file + 7, name, length) && !strcmp(file + 7 + length, ".so")) return r->refusals[i].why;
+    }
+    return NULL;
+}
+
 bool registry_knows(const registry_device *d, uint32_t op, uint32_t version) {
     const strand_plugin *t = &d->plugin->table;
     for (uint32_t i = 0; i < t->n_ops; i++)

@@ -66,6 +66,8 @@ bool registry_check(const strand_plugin *table, char *why, size_t why_bytes);
 void registry_wake(registry *r, const char *name, size_t length);
 /* The device of that name, or NULL; starts a plugin of that name if it waits. "vulkan" finds "vulkan:0". */
 registry_device *registry_find(registry *r, const char *name, size_t length);
+/* Why a plugin in a file of that name (strand-NAME.so) was refused, or NULL when none was. */
+const char *registry_refused(const registry *r, const char *name, size_t length);
 /* Does the plugin list this version of the operator? */
 bool registry_knows(const registry_device *d, uint32_t op, uint32_t version);
 

@@ -10,7 +10,7 @@ bool gpu_supports_conv1d(strand_plugin_device *device, const strand_plugin_node 
     (void)device;
     int64_t positions = out->origin[2] + out->dims[2];
     if (p->pad_left > most || (w->dims[2] > 1 && p->dilation > most / w->dims[2]) || (positions + OUTPUTS) > most / cpu_max(1, p->stride) || node->inputs[0].whole[2] > most)
-        NO("positions reach beyond 2^29");
+        NO("positions beyond 2^29");
     return true;
 }
 

@@ -1,9 +1,10 @@
 /* cache.c - compiled kernels in the user's cache folder: $STRAND_CACHE_DIR, else $XDG_CACHE_HOME/strand, else ~/.cache/strand;
  * STRAND_CACHE_DIR set to nothing turns it off.
  *
- * A file is: the key's length and text, the binary's length, a hash of it, the binary. It is used only when the whole key is
- * the one asked for, the hash is right, and folder and file belong to this user and can be written by nobody else. Files come
- * into being under another name and are then renamed, so that a reader sees all or nothing and two writers do no harm. */
+ * A file is: the key's length, the binary's length, a hash of both, the key, the binary. It is used only when the whole key (device,
+ * driver, source) is the one asked for, the hash is right, and folder and file belong to this user and can be written by nobody else.
+ * Files come into being under another name and are then renamed, so that a reader sees all or nothing and two writers do no harm.
+ * A cache that cannot be used is not used; where STRAND_CACHE_DIR names it, that is said once a device. */
 #define _GNU_SOURCE
 #include "opencl.h"
 
@@ -22,30 +23,41 @@ typedef struct header {
     uint64_t key_bytes, bytes, hash;
 } header;
 
-static const char magic[8] = {'s', 't', 'r', 'a', 'n', 'd', 'c', '1'};
+static const char magic[8] = {'s', 't', 'r', 'a', 'n', 'd', 'c', '2'};
 
-static uint64_t hash_of(const void *data, size_t bytes) {
+#define BASIS 14695981039346656037ull
+
+static uint64_t hash_more(uint64_t h, const void *data, size_t bytes) {
     const unsigned char *at = data;
-    uint64_t h = 14695981039346656037ull;
     for (size_t i = 0; i < bytes; i++) h = (h ^ at[i]) * 1099511628211ull;
     return h;
 }
 
-static void say(const strand_host *host, const char *path, const char *what) {
+static uint64_t hash_of(const char *key, const void *binary, size_t bytes) {
+    return hash_more(hash_more(BASIS, key, strlen(key)), binary, bytes);
+}
+
+static void say(ocl_device *d, const char *path, const char *what) {
+    const strand_host *host = d->base.host;
     char text[400];
     snprintf(text, sizeof text, "kernel cache %.250s is not used: %.100s", path, what);
-    if (host->log) host->log(host->context, 2, text);
+    if (host->log && !d->cache_told) host->log(host->context, secure_getenv("STRAND_CACHE_DIR") ? 1 : 2, text);
+    d->cache_told = true;
 }
 
 /* Opens the folder, making it if need be; -1 when there is none that can be trusted. */
-static int open_folder(const strand_host *host) {
+static int open_folder(ocl_device *d) {
     const char *given = secure_getenv("STRAND_CACHE_DIR"), *xdg = secure_getenv("XDG_CACHE_HOME"), *home = secure_getenv("HOME");
     char path[600];
     int n = given         ? snprintf(path, sizeof path, "%s", given)
             : xdg && *xdg ? snprintf(path, sizeof path, "%s/strand", xdg)
             : home        ? snprintf(path, sizeof path, "%s/.cache/strand", home)
                           : 0;
-    if (n <= 0 || n >= (int)sizeof path || path[0] != '/') return -1;
+    if (n <= 0) return -1;
+    if (n >= (int)sizeof path || path[0] != '/') {
+        say(d, path, n >= (int)sizeof path ? "its name is too long" : "it is not an absolute path");
+        return -1;
+    }
     for (char *slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
         *slash = 0;
         mkdir(path, 0700);
@@ -55,11 +67,11 @@ static int open_folder(const strand_host *host) {
     int folder = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     struct stat s;
     if (folder < 0) {
-        say(host, path, strerror(errno));
+        say(d, path, strerror(errno));
         return -1;
     }
     if (fstat(folder, &s) || s.st_uid != geteuid() || (s.st_mode & 022)) {
-        say(host, path, "it belongs to someone else, or others may write it");
+        say(d, path, "it belongs to someone else, or others may write it");
         close(folder);
         return -1;
     }
@@ -89,7 +101,7 @@ static bool write_all(int file, const void *from, size_t bytes) {
 }
 
 static void file_name(const char *key, char name[40]) {
-    snprintf(name, 40, "opencl-%016llx", (unsigned long long)hash_of(key, strlen(key)));
+    snprintf(name, 40, "opencl-%016llx", (unsigned long long)hash_more(BASIS, key, strlen(key)));
 }
 
 static unsigned char *read_file(const strand_host *host, int file, const char *key, size_t *bytes) {
@@ -102,7 +114,7 @@ static unsigned char *read_file(const strand_host *host, int file, const char *k
     if (!read_all(file, have, (size_t)h.key_bytes) || memcmp(have, key, (size_t)h.key_bytes)) return NULL;
     unsigned char *binary = host->alloc(host->context, h.bytes, 64);
     if (!binary) return NULL;
-    if (read_all(file, binary, (size_t)h.bytes) && hash_of(binary, (size_t)h.bytes) == h.hash) {
+    if (read_all(file, binary, (size_t)h.bytes) && hash_of(key, binary, (size_t)h.bytes) == h.hash) {
         *bytes = (size_t)h.bytes;
         return binary;
     }
@@ -110,35 +122,36 @@ static unsigned char *read_file(const strand_host *host, int file, const char *k
     return NULL;
 }
 
-unsigned char *ocl_cache_load(const strand_host *host, const char *key, size_t *bytes) {
+unsigned char *ocl_cache_load(ocl_device *d, const char *key, size_t *bytes) {
     char name[40];
-    int folder = open_folder(host);
+    int folder = open_folder(d);
     if (folder < 0) return NULL;
     file_name(key, name);
     int file = openat(folder, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-    unsigned char *binary = file < 0 ? NULL : read_file(host, file, key, bytes);
+    unsigned char *binary = file < 0 ? NULL : read_file(d->base.host, file, key, bytes);
     if (file >= 0) close(file);
     close(folder);
     return binary;
 }
 
-void ocl_cache_store(const strand_host *host, const char *key, const unsigned char *binary, size_t bytes) {
+void ocl_cache_store(ocl_device *d, const char *key, const unsigned char *binary, size_t bytes) {
     char name[40], temporary[80];
     struct timespec now;
     if (bytes > MOST_BINARY) return;
-    int folder = open_folder(host);
+    int folder = open_folder(d);
     if (folder < 0) return;
-    header h = {.key_bytes = strlen(key), .bytes = bytes, .hash = hash_of(binary, bytes)};
+    header h = {.key_bytes = strlen(key), .bytes = bytes, .hash = hash_of(key, binary, bytes)};
     memcpy(h.magic, magic, 8);
     file_name(key, name);
     clock_gettime(CLOCK_MONOTONIC, &now);
     snprintf(temporary, sizeof temporary, "%s.%ld.%ld", name, (long)getpid(), now.tv_nsec);
     int file = openat(folder, temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (file < 0) say(d, name, strerror(errno));
     if (file >= 0) {
         bool ok = write_all(file, &h, sizeof h) && write_all(file, key, strlen(key)) && write_all(file, binary, bytes);
         ok = close(file) == 0 && ok;
         if (!ok || renameat(folder, temporary, folder, name)) unlinkat(folder, temporary, 0);
-        if (!ok) say(host, name, "it cannot be written");
+        if (!ok) say(d, name, "it cannot be written");
     }
     close(folder);
 }

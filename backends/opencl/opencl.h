@@ -29,6 +29,7 @@ typedef struct ocl_device {
     cl_kernel kernels[GPU_N_KERNELS]; /* made when first used */
     strand_plugin_buffer fault;
     uint64_t point;
+    bool cache_told; /* that the cache cannot be used */
     bool faultable; /* since the last look at the fault words, a kernel was given them */
 } ocl_device;
 
@@ -52,7 +53,7 @@ void ocl_source_of(gpu_kernel kernel, ocl_source *source);
 
 /* cache.c: program binaries in the user's cache folder. `key` is all that the binary depends on. load gives memory of the host's
  * allocator, or NULL. Neither fails: a cache that cannot be used is not used. */
-unsigned char *ocl_cache_load(const strand_host *host, const char *key, size_t *bytes);
-void ocl_cache_store(const strand_host *host, const char *key, const unsigned char *binary, size_t bytes);
+unsigned char *ocl_cache_load(ocl_device *d, const char *key, size_t *bytes);
+void ocl_cache_store(ocl_device *d, const char *key, const unsigned char *binary, size_t bytes);
 
 #endif

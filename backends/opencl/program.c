@@ -33,7 +33,7 @@ static void make_key(const ocl_device *d, gpu_kernel kernel, const ocl_source *s
 static cl_program from_cache(ocl_device *d, const char *key) {
     size_t bytes;
     cl_int status, e;
-    unsigned char *binary = ocl_cache_load(d->base.host, key, &bytes);
+    unsigned char *binary = ocl_cache_load(d, key, &bytes);
     if (!binary) return NULL;
     const unsigned char *const in = binary;
     cl_program p = clCreateProgramWithBinary(d->context, 1, &d->id, &bytes, (const unsigned char **)(uintptr_t)&in, &status, &e);
@@ -50,18 +50,18 @@ static void to_cache(ocl_device *d, cl_program p, const char *key) {
     if (clGetProgramInfo(p, CL_PROGRAM_BINARY_SIZES, sizeof bytes, &bytes, NULL) != CL_SUCCESS || !bytes) return;
     unsigned char *binary = host->alloc(host->context, bytes, 64);
     if (!binary) return;
-    if (clGetProgramInfo(p, CL_PROGRAM_BINARIES, sizeof binary, &binary, NULL) == CL_SUCCESS) ocl_cache_store(host, key, binary, bytes);
+    if (clGetProgramInfo(p, CL_PROGRAM_BINARIES, sizeof binary, &binary, NULL) == CL_SUCCESS) ocl_cache_store(d, key, binary, bytes);
     host->free(host->context, binary, bytes);
 }
 
-/* The first line of what the compiler said. */
+/* The first line of what the compiler said. It is no reason to give up the device. */
 static strand_plugin_status refused(ocl_device *d, cl_program p, gpu_kernel kernel) {
     char log[2048] = "";
     clGetProgramBuildInfo(p, d->id, CL_PROGRAM_BUILD_LOG, sizeof log - 1, log, NULL);
     char *error = strstr(log, "error");
     char *from = error ? error : log;
     from[strcspn(from, "\n")] = 0;
-    return gpu_fail(d->base.host, STRAND_PLUGIN_ERR_DEVICE, "the driver does not compile kernel %s: %.160s", gpu_kernels[kernel].name, from);
+    return gpu_fail(d->base.host, STRAND_PLUGIN_ERR_UNSUPPORTED, "the driver does not compile kernel %s: %.160s", gpu_kernels[kernel].name, from);
 }
 
 static strand_plugin_status compile(ocl_device *d, gpu_kernel kernel, const ocl_source *s, cl_program *out) {

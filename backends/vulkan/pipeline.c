@@ -34,12 +34,19 @@ strand_plugin_status vk_layouts_open(vk_device *d) {
     return status;
 }
 
+/* A kernel that the driver refuses is no reason to give up the device. */
+static strand_plugin_status refused(const strand_host *host, VkResult result, gpu_kernel kernel) {
+    if (result == VK_SUCCESS || result == VK_ERROR_OUT_OF_HOST_MEMORY || result == VK_ERROR_OUT_OF_DEVICE_MEMORY || result == VK_ERROR_DEVICE_LOST)
+        return vk_check(host, result, gpu_kernels[kernel].name);
+    return gpu_fail(host, STRAND_PLUGIN_ERR_UNSUPPORTED, "the driver does not take kernel %s: Vulkan error %d", gpu_kernels[kernel].name, (int)result);
+}
+
 strand_plugin_status vk_pipeline(vk_device *d, gpu_kernel kernel, VkPipeline *pipeline) {
     if (!d->pipelines[kernel]) {
         const VkShaderModuleCreateInfo code = {
             .sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO, .codeSize = codes[kernel].bytes, .pCode = codes[kernel].code};
         VkShaderModule module;
-        strand_plugin_status status = vk_check(d->base.host, vkCreateShaderModule(d->device, &code, NULL, &module), gpu_kernels[kernel].name);
+        strand_plugin_status status = refused(d->base.host, vkCreateShaderModule(d->device, &code, NULL, &module), kernel);
         if (status) return status;
         const VkComputePipelineCreateInfo info = {.sType = VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO,
                                                   .stage = {.sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO,
@@ -47,7 +54,7 @@ strand_plugin_status vk_pipeline(vk_device *d, gpu_kernel kernel, VkPipeline *pi
                                                             .module = module,
                                                             .pName = "main"},
                                                   .layout = d->layouts[gpu_kernels[kernel].bindings + 1]};
-        status = vk_check(d->base.host, vkCreateComputePipelines(d->device, VK_NULL_HANDLE, 1, &info, NULL, &d->pipelines[kernel]), gpu_kernels[kernel].name);
+        status = refused(d->base.host, vkCreateComputePipelines(d->device, VK_NULL_HANDLE, 1, &info, NULL, &d->pipelines[kernel]), kernel);
         vkDestroyShaderModule(d->device, module, NULL);
         if (status) return status;
     }

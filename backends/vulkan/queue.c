@@ -86,7 +86,11 @@ strand_plugin_status vk_flush(vk_device *d) {
     strand_plugin_status status = vk_check(host, vkEndCommandBuffer(b->commands), "recording");
     const VkSubmitInfo submit = {.sType = VK_STRUCTURE_TYPE_SUBMIT_INFO, .commandBufferCount = 1, .pCommandBuffers = &b->commands};
     if (!status) status = vk_check(host, vkQueueSubmit(d->queue, 1, &submit, b->fence), "submitting");
-    if (status) return status;
+    if (status) { /* what it held is lost; its downloads must not be taken for made */
+        b->n_reads = b->n_dispatches = 0;
+        b->staged = 0;
+        return status;
+    }
     b->point = ++d->last_point;
     d->current = (d->current + 1) % VK_BATCHES;
     return STRAND_PLUGIN_OK;

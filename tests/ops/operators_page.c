@@ -198,7 +198,7 @@ static void write_page(FILE *f, const char *header) {
             "instruction set: what each computes is [`core/strand_ops.h`](../core/strand_ops.h) (full definitions and parameters are\n"
             "there), the rules are rows of [`core/ops/`](../core/ops), and how well a backend keeps to them is tested by\n"
             "[`tests/ops/`](../tests/ops). What the errors are on a machine: [accuracy.md](accuracy.md); how long it takes:\n"
-            "[performance.md](performance.md).\n\n"
+            "[performance.md](performance.md); what the GPU plugins take: [operators_plugins.md](operators_plugins.md).\n\n"
             "- **types**: element types that the tester covers; inputs that are not named are F32, and so is the result.\n"
             "- **in place**: inputs that the result may overwrite; after a semicolon, those that the second result (a state) may.\n"
             "- **prepared**: inputs of which a backend may make a constant when they are weights: a spectrum, packed rows.\n"

@@ -1,0 +1,82 @@
+/* vulkan.c - the functions of the Vulkan loader that the plugin calls and that may fail, and those that make and destroy.
+ *
+ * Vulkan's functions are taken from the loader itself. A wait that is told to fail has been done: a real device that is lost has
+ * stopped, and lavapipe's threads must not work in memory that is freed. */
+#include <vulkan/vulkan.h>
+
+#include "faults.h"
+
+#define LOADER "libvulkan.so.1"
+
+#define REAL(name)                                          \
+    static PFN_##name real;                                 \
+    if (!real) real = (PFN_##name)fault_real(LOADER, #name)
+
+/* A call that fails without having been made; `made` objects otherwise. */
+#define MAY_FAIL(name, made, parameters, arguments)                \
+    VKAPI_ATTR VkResult VKAPI_CALL name parameters {               \
+        int code;                                                  \
+        REAL(name);                                                \
+        if (fault_now(#name, &code)) return (VkResult)code;        \
+        VkResult result = real arguments;                          \
+        if (result == VK_SUCCESS) fault_count(made);               \
+        return result;                                             \
+    }
+
+/* A wait: it is made in any case. */
+#define WAITS(name, parameters, arguments)                         \
+    VKAPI_ATTR VkResult VKAPI_CALL name parameters {               \
+        int code;                                                  \
+        REAL(name);                                                \
+        bool fails = fault_now(#name, &code);                      \
+        VkResult result = real arguments;                          \
+        return fails ? (VkResult)code : result;                    \
+    }
+
+#define DESTROYS(name, handle, parameters, arguments)              \
+    VKAPI_ATTR void VKAPI_CALL name parameters {                   \
+        REAL(name);                                                \
+        if (handle) fault_count(-1);                               \
+        real arguments;                                            \
+    }
+
+#define MAKES(name, info, type) \
+    MAY_FAIL(name, 1, (VkDevice d, const info *i, const VkAllocationCallbacks *a, type *o), (d, i, a, o))
+#define DROPS(name, type) DESTROYS(name, x, (VkDevice d, type x, const VkAllocationCallbacks *a), (d, x, a))
+
+MAY_FAIL(vkCreateInstance, 1, (const VkInstanceCreateInfo *i, const VkAllocationCallbacks *a, VkInstance *o), (i, a, o))
+MAY_FAIL(vkEnumeratePhysicalDevices, 0, (VkInstance x, uint32_t *n, VkPhysicalDevice *o), (x, n, o))
+MAY_FAIL(vkCreateDevice, 1, (VkPhysicalDevice p, const VkDeviceCreateInfo *i, const VkAllocationCallbacks *a, VkDevice *o), (p, i, a, o))
+MAKES(vkAllocateMemory, VkMemoryAllocateInfo, VkDeviceMemory)
+MAKES(vkCreateBuffer, VkBufferCreateInfo, VkBuffer)
+MAKES(vkCreateCommandPool, VkCommandPoolCreateInfo, VkCommandPool)
+MAKES(vkCreateDescriptorPool, VkDescriptorPoolCreateInfo, VkDescriptorPool)
+MAKES(vkCreateDescriptorSetLayout, VkDescriptorSetLayoutCreateInfo, VkDescriptorSetLayout)
+MAKES(vkCreateFence, VkFenceCreateInfo, VkFence)
+MAKES(vkCreatePipelineLayout, VkPipelineLayoutCreateInfo, VkPipelineLayout)
+MAKES(vkCreateShaderModule, VkShaderModuleCreateInfo, VkShaderModule)
+MAY_FAIL(vkCreateComputePipelines, 1,
+         (VkDevice d, VkPipelineCache c, uint32_t n, const VkComputePipelineCreateInfo *i, const VkAllocationCallbacks *a, VkPipeline *o), (d, c, n, i, a, o))
+MAY_FAIL(vkAllocateCommandBuffers, 0, (VkDevice d, const VkCommandBufferAllocateInfo *i, VkCommandBuffer *o), (d, i, o))
+MAY_FAIL(vkAllocateDescriptorSets, 0, (VkDevice d, const VkDescriptorSetAllocateInfo *i, VkDescriptorSet *o), (d, i, o))
+MAY_FAIL(vkBeginCommandBuffer, 0, (VkCommandBuffer c, const VkCommandBufferBeginInfo *i), (c, i))
+MAY_FAIL(vkEndCommandBuffer, 0, (VkCommandBuffer c), (c))
+MAY_FAIL(vkBindBufferMemory, 0, (VkDevice d, VkBuffer b, VkDeviceMemory m, VkDeviceSize o), (d, b, m, o))
+MAY_FAIL(vkMapMemory, 0, (VkDevice d, VkDeviceMemory m, VkDeviceSize o, VkDeviceSize n, VkMemoryMapFlags f, void **at), (d, m, o, n, f, at))
+MAY_FAIL(vkQueueSubmit, 0, (VkQueue q, uint32_t n, const VkSubmitInfo *s, VkFence f), (q, n, s, f))
+MAY_FAIL(vkResetDescriptorPool, 0, (VkDevice d, VkDescriptorPool p, VkDescriptorPoolResetFlags f), (d, p, f))
+MAY_FAIL(vkResetFences, 0, (VkDevice d, uint32_t n, const VkFence *f), (d, n, f))
+WAITS(vkWaitForFences, (VkDevice d, uint32_t n, const VkFence *f, VkBool32 all, uint64_t t), (d, n, f, all, t))
+WAITS(vkDeviceWaitIdle, (VkDevice d), (d))
+
+DESTROYS(vkDestroyInstance, x, (VkInstance x, const VkAllocationCallbacks *a), (x, a))
+DESTROYS(vkDestroyDevice, x, (VkDevice x, const VkAllocationCallbacks *a), (x, a))
+DROPS(vkFreeMemory, VkDeviceMemory)
+DROPS(vkDestroyBuffer, VkBuffer)
+DROPS(vkDestroyCommandPool, VkCommandPool)
+DROPS(vkDestroyDescriptorPool, VkDescriptorPool)
+DROPS(vkDestroyDescriptorSetLayout, VkDescriptorSetLayout)
+DROPS(vkDestroyFence, VkFence)
+DROPS(vkDestroyPipelineLayout, VkPipelineLayout)
+DROPS(vkDestroyShaderModule, VkShaderModule)
+DROPS(vkDestroyPipeline, VkPipeline)
