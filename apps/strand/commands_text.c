@@ -36,6 +36,14 @@ const option_row text_generate_rows[] = {
     OUTPUT_ROW,
     ROWS_END};
 
+const option_row text_chat_rows[] = {
+    {'p', "prompt", OPTION_LIST, "TEXT", AT(prompts), 0, "Say TEXT and end after the answer; given several times, one after the other. Without it lines are read."},
+    {0, "system", OPTION_TEXT, "TEXT", AT(system), 0, "What the model is told before the conversation."},
+    {0, "chat-template", OPTION_FILE, "FILE", AT(chat_template), 0, "Take this template (Jinja) instead of the model's own."},
+    {'n', "tokens", OPTION_INT, "N", AT(count), -1, "Tokens of an answer at most; -1: until the model ends it. Default 128."},
+    OUTPUT_ROW,
+    ROWS_END};
+
 const option_row text_sampling_rows[] = {
     {'t', "temperature", OPTION_REAL, "T", AT(temperature), 0, "0 takes the likeliest token each time; default 0.8."},
     {'k', "top-k", OPTION_INT, "K", AT(top_k), 0, "Draw from the K likeliest only; 0: from all. Default 40."},
@@ -94,6 +102,9 @@ const char text_generate_text[] =
     "Writes the prompt and what the model makes of it, token by token. Text never ends within a character. One text streams; several "
     "(--samples, several prompts, --lines) are stepped as one batch and written in their order, a line ---- between them.\n\n"
     "The order of what is done to the model's logits: penalties, grammar, top-k, top-p, min-p, temperature.\n\n" MODELS_TEXT;
+const char text_chat_text[] =
+    "Reads lines and answers each. The model's chat template makes the prompt (from tokenizer_config.json or GGUF metadata); a model without "
+    "one gets the conversation in paragraphs that begin with User: and Assistant:. The state of the conversation is kept: a turn runs only its own tokens.\n\n" MODELS_TEXT;
 const char text_score_text[] =
     "Writes for each FILE ('-' or nothing: standard input) its bytes and tokens, mean_loglik (natural logarithm, a token), perplexity and "
     "bits_per_byte. The first token has no value unless the model has a token that begins texts.\n\n" MODELS_TEXT;

@@ -84,7 +84,7 @@ typedef struct options {
 
     /* text */
     text_list prompts, stops;
-    const char *state_save, *state_load, *store, *grammar, *json_schema;
+    const char *state_save, *state_load, *store, *grammar, *json_schema, *system, *chat_template;
     uint64_t store_limit;
     int64_t samples, repeat_last;
     double top_p, min_p, repeat_penalty, presence_penalty, frequency_penalty;

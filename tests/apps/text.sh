@@ -84,6 +84,15 @@ is "$(text tokenize -q -m "$m" -p " </s>" --special | tr ' ' '\n' | tail -1)" 2 
 expect 1 "an id beyond" text detokenize -m "$m" -p "1 512"; says "'512" "the id"
 text tokenize -q -m "$m" -p x --set tokenizer=bytes >out; is "$(cat out)" 120 "another tokenizer"
 
+# a conversation: a turn runs only its own tokens, and from a pipe it is what it is from options
+text chat -m "$m" -p "Once upon a time" -p "What then?" -n 30 -t 0 >out 2>err
+is "$(grep -c 'of the prompt were run' err)" 2 "two turns"
+awk '/were run/ { if (++n == 2) exit !($2 < $4 / 2) }' err && pass || fault "the second turn ran the first again: $(cat err)"
+printf 'Once upon a time\n\nWhat then?\n' | text chat -q -m "$m" -n 30 -t 0 >x; same x out "a conversation on the standard input"
+printf '{{ raise_exception("not you") }}' >t.jinja
+expect 1 "a template that refuses" text chat -m "$m" -p x --chat-template t.jinja; says "not you" "its words"
+printf '{%% for x in %%}' >t.jinja; expect 1 "a template that is damaged" text chat -m "$m" -p x --chat-template t.jinja; says "line 1" "where"
+
 # bad input
 expect 1 "no such file" text score -m "$m" nothing; says "nothing: cannot be opened" "it is named"
 expect 2 "a negative temperature" generate -p x -t -1
