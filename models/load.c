@@ -22,6 +22,7 @@ static const family *const families[] = {
     &family_mamba2,
     &family_dcrnn,
     &family_sleepnet,
+    &family_graphs4mer,
     &family_gpt_neox,
     &family_gpt2,
     &family_retnet,

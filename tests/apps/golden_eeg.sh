@@ -31,6 +31,15 @@ refused() {
     [ ! -e none.safetensors ] && pass || fault "$what: left a file"
 }
 
+# GraphS4mer: the ECG case stands beside the tests.
+graphs4mer="logits=2e-3 window_mean=1e-4 attention=1e-4 adjacency=1e-4 features=2e-3 temporal_node0=2e-3 layer0_kernel=1e-4"
+ecg=$STRAND_SOURCE/tests/golden/eeg/graphs4mer-ecg-bidirectional
+golden "$ecg" "$graphs4mer"
+expect 1 "a kernel that is too short" "$STRAND" run "$ecg" -i "$ecg/input.safetensors" -o none.safetensors --set max_seq_len=1001
+says "max_seq_len is 1001; expected 1 to 1000" "a kernel that is too short"
+expect 1 "windows that do not fit" "$STRAND" run "$ecg" -i "$ecg/input.safetensors" -o none.safetensors --set resolution=300 --set lengths=full
+says "not a multiple of resolution" "windows that do not fit"
+
 cases=$STRAND_SHARED/golden/eeg
 if [ ! -d "$cases" ]; then
     note "../shared is not here: the published models are skipped"
@@ -70,4 +79,7 @@ expect 0 "from epochs that are encoded already" "$STRAND" run "$(weights_of "$sl
 head -c 300000 "$(weights_of "$sleep")" >cut.gz
 expect 1 "an archive cut short" "$STRAND" run cut.gz -i in.safetensors -o none.safetensors
 says "fetch it again" "an archive cut short"
+
+golden "$cases/graphs4mer-tusz-2000" "$graphs4mer"
+same "$cases/graphs4mer-ecg-bidirectional/last.ckpt" "$ecg/last.ckpt" "the case beside the tests"
 finish
