@@ -122,10 +122,11 @@ static void fill_values(plain *p, const job *j, int v, double *values, int colum
     }
 }
 
-/* The picture's history: what the model read and as much again, but not less than half of the horizon. */
+/* The picture's history: five horizons of it, at least 48 samples, and no more than what the model read or half a horizon. */
 static int show(plain *p, const job *j, int v, const char *id, const double *values, int columns) {
     const forecaster *f = p->f;
-    int64_t past = f->lag > f->horizon / 2 ? f->lag : f->horizon / 2;
+    const int64_t most = f->lag > f->horizon / 2 ? f->lag : f->horizon / 2, wanted = 5 * f->horizon > 48 ? 5 * f->horizon : 48;
+    int64_t past = wanted < most ? wanted : most;
     if (past > j->s->n) past = j->s->n;
     double *history = malloc((size_t)past * sizeof *history);
     if (!history) return complain("out of memory"), -1;
