@@ -166,10 +166,11 @@ strand_status execute_load(strand_session *s) {
 }
 
 /* Where the tokens of this run stand in their sequences. */
-static void make_clock(const strand_session *s, graph_clock clock, int64_t *out) {
+static void make_clock(const strand_session *s, graph_clock clock, int64_t most, int64_t *out) {
     for (int64_t b = 0; b < s->batch; b++) {
         if (clock != CLOCK_POSITIONS) {
             out[b] = s->positions[b] + (clock == CLOCK_END ? s->length : 0);
+            if (most && out[b] > most) out[b] = most;
             continue;
         }
         for (int64_t t = 0; t < s->length; t++) out[b * s->length + t] = s->positions[b] + t;
@@ -190,7 +191,7 @@ static strand_status take_input(strand_session *s, const step *st, const strand_
     tensor_id t = s->plan->schedule.instances[st->to].tensor;
     uint32_t index = 0;
     if (g->tensors[t].kind == TENSOR_CLOCK) {
-        make_clock(s, g->tensors[t].clock, execute_host_address(s, st->to));
+        make_clock(s, g->tensors[t].clock, g->tensors[t].most, execute_host_address(s, st->to));
         return STRAND_OK;
     }
     for (tensor_id i = 1; i < t; i++) index += g->tensors[i].kind == TENSOR_INPUT;

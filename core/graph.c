@@ -98,24 +98,28 @@ void graph_state_next(graph *g, tensor_id state, tensor_id next) {
     s->next = next;
 }
 
-static tensor_id clock_tensor(graph *g, graph_clock clock, const char *name, int rank) {
+static tensor_id clock_tensor(graph *g, graph_clock clock, const char *name, int rank, int64_t most) {
     for (tensor_id t = 1; t < g->n_tensors; t++)
-        if (g->tensors[t].kind == TENSOR_CLOCK && g->tensors[t].clock == clock) return t;
+        if (g->tensors[t].kind == TENSOR_CLOCK && g->tensors[t].clock == clock && g->tensors[t].most == most) return t;
     tensor_id t = leaf(g, name, TENSOR_CLOCK, STRAND_I64, rank, (op_dim[]){DIM_B, DIM_L}, NULL);
-    if (t) g->tensors[t].clock = clock;
+    if (t) g->tensors[t].clock = clock, g->tensors[t].most = most;
     return t;
 }
 
 tensor_id graph_begin(graph *g) {
-    return clock_tensor(g, CLOCK_BEGIN, "begin", 1);
+    return clock_tensor(g, CLOCK_BEGIN, "begin", 1, 0);
 }
 
 tensor_id graph_end(graph *g) {
-    return clock_tensor(g, CLOCK_END, "end", 1);
+    return clock_tensor(g, CLOCK_END, "end", 1, 0);
+}
+
+tensor_id graph_end_within(graph *g, int64_t most) {
+    return clock_tensor(g, CLOCK_END, "end within", 1, most);
 }
 
 tensor_id graph_positions(graph *g) {
-    return clock_tensor(g, CLOCK_POSITIONS, "positions", 2);
+    return clock_tensor(g, CLOCK_POSITIONS, "positions", 2, 0);
 }
 
 bool graph_stateful(const graph *g) {

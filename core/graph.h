@@ -27,6 +27,7 @@ typedef struct graph_tensor {
     tensor_id next;   /* TENSOR_STATE: what it is after a run */
     bool cache;       /* TENSOR_STATE: axis 1 is time, rows from the position on are not in use */
     graph_clock clock;
+    int64_t most; /* CLOCK_END: what it is cut to; 0: never */
 } graph_tensor;
 
 typedef struct graph_node {
@@ -77,6 +78,8 @@ void graph_state_next(graph *g, tensor_id state, tensor_id next);
 /* How many tokens each sequence had before this run, and has after it: [B] I64; and the number of each token: [B, L] I64. */
 tensor_id graph_begin(graph *g);
 tensor_id graph_end(graph *g);
+/* min(graph_end, most), most > 0: the rows in use of a cache that slides (CACHE_WRITE). */
+tensor_id graph_end_within(graph *g, int64_t most);
 tensor_id graph_positions(graph *g);
 bool graph_stateful(const graph *g);
 /* Every state has a next one: the last check of a graph that is complete. */

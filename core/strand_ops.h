@@ -399,10 +399,13 @@ typedef struct strand_op_attention {
 } strand_op_attention;
 
 /* Rows at, at+1, ... of the cache become x's (rounded to the cache's type); with `ring` row indices are taken modulo S, else rows at or
- * beyond S, or before 0, are an error. The result may lie over the cache. */
+ * beyond S, or before 0, are an error. With `slide` > 0 (and no ring) `at` counts the tokens so far, whose last min(at, S) are the cache's
+ * first rows; where x does not fit behind them, the oldest go and the result's S rows are the last S of both. At least `slide` of those
+ * before x, or all that there are, must stay: else x is too long, which is an error. Attention whose window looks back at most `slide`
+ * tokens reads such a cache with kv_length min(at + L, S). The result may lie over the cache. */
 typedef struct strand_op_cache_write {
     uint32_t ring;
-    uint32_t reserved;
+    uint32_t slide;
 } strand_op_cache_write;
 
 /* ---- state-space models ------------------------------------------------------------------------------------------------------ */

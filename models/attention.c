@@ -9,14 +9,18 @@
 #define MOST_CONTEXT ((int64_t)1 << 30)
 #define MOST_ROTARY 8192
 
-strand_status build_context(builder *b, int64_t longest) {
+#define PIECE 1024 /* tokens that caches which slide take at once, by default */
+
+strand_status build_context(builder *b, int64_t longest, int64_t window) {
     const char *given = config_given(b->config, "context");
     char text[32];
-    int64_t most = longest ? longest : MOST_CONTEXT;
-    b->context = most < 4096 ? most : 4096;
+    int64_t most = longest ? longest : MOST_CONTEXT, usual = window > 1 ? window - 1 + PIECE : 4096;
+    b->context = most < usual ? most : usual;
     if (given && (!config_parse_integer(given, &b->context) || b->context < 1 || b->context > most))
         return error_set(b->e, STRAND_ERR_ARGUMENT, "setting context=%.40s is not a whole number from 1 to %lld", given, (long long)most);
     snprintf(text, sizeof text, "%lld", (long long)b->context);
+    build_lengths(b, window > 1 && window <= b->context ? longest : b->context);
+    if (window > 1 && window <= b->context) b->m->window = b->context - window + 1;
     return config_record(b->m, "context", text, b->e);
 }
 
@@ -32,11 +36,17 @@ static tensor_id rotate(builder *b, const char *name, const char *which, const b
     return graph_op(b->g, label, STRAND_OP_ROTARY, &r, (tensor_id[]){x, graph_positions(b->g), p->frequencies}, 3, NULL);
 }
 
+/* Does the cache slide along with the window, so that a sequence has no end? Keys that stay are those that a next token may see. */
+static bool slides(const builder *b, const build_attention *p) {
+    return p->window > 1 && !p->sinks && p->window <= b->context;
+}
+
 /* Writes the run's rows behind those of the runs before it. */
-static tensor_id cached(builder *b, const char *name, const char *which, int64_t channels, tensor_id x) {
-    strand_op_cache_write w = {0};
+static tensor_id cached(builder *b, const char *name, const char *which, const build_attention *p, int64_t channels, tensor_id x) {
+    strand_op_cache_write w = {.slide = slides(b, p) ? (uint32_t)(p->window - 1) : 0};
     const char *label = graph_name(b->g, "%s.%s", build_name(b, name), which);
-    tensor_id cache = graph_state_cache(b->g, label, STRAND_F32, 3, (op_dim[]){DIM_B, DIM(b->context), DIM(channels)});
+    const op_dim dims[] = {DIM_B, DIM(b->context), DIM(channels)};
+    tensor_id cache = w.slide ? graph_state(b->g, label, STRAND_F32, 3, dims) : graph_state_cache(b->g, label, STRAND_F32, 3, dims);
     tensor_id next = graph_op(b->g, label, STRAND_OP_CACHE_WRITE, &w, (tensor_id[]){cache, x, graph_begin(b->g)}, 3, NULL);
     graph_state_next(b->g, cache, next);
     return next;
@@ -46,8 +56,8 @@ tensor_id build_attend(builder *b, const char *name, const build_attention *p, t
     q = rotate(b, name, "q", p, p->heads, q);
     k = rotate(b, name, "k", p, p->kv_heads, k);
     if (build_failed(b)) return 0;
-    k = cached(b, name, "k", p->kv_heads * p->width, k);
-    v = cached(b, name, "v", p->kv_heads * (p->value_width ? p->value_width : p->width), v);
+    k = cached(b, name, "k", p, p->kv_heads * p->width, k);
+    v = cached(b, name, "v", p, p->kv_heads * (p->value_width ? p->value_width : p->width), v);
     strand_op_attention a = {.heads = p->heads,
                              .kv_heads = p->kv_heads,
                              .window = p->window,
@@ -56,7 +66,8 @@ tensor_id build_attend(builder *b, const char *name, const build_attention *p, t
                              .softcap = (float)p->softcap,
                              .causal = 1,
                              .precision = b->precision};
-    return graph_op(b->g, build_name(b, name), STRAND_OP_ATTENTION, &a, (tensor_id[]){q, k, v, graph_end(b->g)}, 4, NULL);
+    tensor_id length = slides(b, p) ? graph_end_within(b->g, b->context) : graph_end(b->g);
+    return graph_op(b->g, build_name(b, name), STRAND_OP_ATTENTION, &a, (tensor_id[]){q, k, v, length}, 4, NULL);
 }
 
 /* ---- rope_scaling ---- */

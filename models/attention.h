@@ -18,9 +18,10 @@ typedef struct build_attention {
     tensor_id frequencies;                  /* [rotary / 2], or 0: from base */
 } build_attention;
 
-/* Reads the setting `context`, the rows of the caches: at most `longest`, the model's own limit (0: none). To be called once, before
- * build_attend. */
-strand_status build_context(builder *b, int64_t longest);
+/* Reads the setting `context`, the rows of the caches, and sets the model's lengths. `longest`: the model's own limit (0: none). With a
+ * `window` (0: none) that the caches hold they slide along with it: a sequence may then go on beyond them, in runs of at most
+ * context - window + 1 tokens. To be called once, before build_attend. */
+strand_status build_context(builder *b, int64_t longest, int64_t window);
 /* q [B, L, heads width], k [B, L, kv_heads width], v [B, L, kv_heads value_width] -> [B, L, heads value_width], causal. `name` names
  * the layer's attention, and its caches NAME.k and NAME.v. */
 tensor_id build_attend(builder *b, const char *name, const build_attention *p, tensor_id q, tensor_id k, tensor_id v);

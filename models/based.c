@@ -64,9 +64,7 @@ static strand_status configure(builder *b, based *p) {
     a->window = build_int_of(b, slide, "window_size", 128, 1, INT32_MAX) / 2 + 1;
     a->rotary = (int64_t)((double)a->width * build_number(b, "rotary_emb_fraction", 1, 0, 1)) / 2 * 2;
     a->base = build_number(b, "rotary_emb_base", 10000, 1e-6, 1e30);
-    if (build_context(b, 0)) return b->e->status;
-    build_lengths(b, b->context);
-    return b->e->status;
+    return build_context(b, 0, a->window);
 }
 
 static tensor_id convolution(builder *b, const based *p, tensor_id n) {

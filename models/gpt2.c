@@ -41,7 +41,7 @@ static strand_status configure(builder *b, gpt2 *p) {
     if (p->d % a->heads) return build_refuse(b, "%lld heads do not divide a width of %lld", (long long)a->heads, (long long)p->d);
     a->width = p->d / a->heads;
     a->scale = json_bool(root, "scale_attn_weights", true) ? 1 / sqrt((double)a->width) : 1;
-    return build_context(b, p->longest);
+    return build_context(b, p->longest, 0);
 }
 
 /* act(x W + bias), W [columns, rows] as the file has it. */
@@ -74,7 +74,6 @@ static strand_status build(strand_model *m, const model_config *config, error *e
     tensor_id x = build_embedding(&b, "wte", p.vocabulary, p.d);
     x = build_add(&b, "embedding", x, places(&b, &p));
     for (b.layer = 0; b.layer < p.layers && !build_failed(&b); b.layer++) x = layer(&b, &p, x);
-    build_lengths(&b, b.context);
     build_head(&b, "lm_head", "wte", build_layer_norm(&b, "ln_f", x, p.d, p.eps), p.vocabulary, p.d, 0);
     return e->status;
 }

@@ -72,7 +72,7 @@ static strand_status configure(builder *b, neox *p) {
     if (p->apart ? from_metadata(b, p) : from_config(b, p)) return b->e->status;
     if (p->d % a->heads || a->rotary % 2) return build_refuse(b, "%lld heads or %lld rotary elements do not fit", (long long)a->heads, (long long)a->rotary);
     a->kv_heads = a->heads;
-    return build_context(b, p->longest);
+    return build_context(b, p->longest, 0);
 }
 
 /* Part 0, 1 or 2 of query_key_value's result `x` (or of its rows). */
@@ -106,7 +106,6 @@ static strand_status build(strand_model *m, const model_config *config, error *e
     if (build_start(&b, m, config, e, names) || build_settings(&b) || configure(&b, &p)) return e->status;
     tensor_id x = build_embedding(&b, "embedding", p.vocabulary, p.d);
     for (b.layer = 0; b.layer < p.layers && !build_failed(&b); b.layer++) x = layer(&b, &p, x);
-    build_lengths(&b, b.context);
     build_head(&b, "lm_head", "embedding", build_layer_norm(&b, "norm", x, p.d, p.eps), p.vocabulary, p.d, 0);
     return e->status;
 }

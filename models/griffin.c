@@ -40,7 +40,7 @@ static strand_status read_attention(builder *b, griffin *p) {
     a->rotary = (int64_t)((double)a->width * build_number(b, "partial_rotary_factor", 0.5, 0, 1));
     if (build_failed(b)) return b->e->status;
     if (a->heads % a->kv_heads || a->rotary % 2) return build_refuse(b, "config.json: heads, key heads and rotary elements do not fit");
-    return build_rope(b, a, 10000, 1 << 20) ? b->e->status : build_context(b, 0);
+    return build_rope(b, a, 10000, 1 << 20) ? b->e->status : build_context(b, 0, a->window);
 }
 
 static strand_status configure(builder *b, griffin *p) {
@@ -60,8 +60,8 @@ static strand_status configure(builder *b, griffin *p) {
     p->activation = build_activation(b, json_text(root, "hidden_activation", json_text(root, "hidden_act", "gelu_pytorch_tanh")));
     for (b->layer = 0; b->layer < p->layers; b->layer++) p->attends = p->attends || build_has(b, "layers.*.q_proj.weight");
     b->layer = 0;
-    if (p->attends && read_attention(b, p)) return b->e->status;
-    build_lengths(b, p->attends ? b->context : 0);
+    if (p->attends) return read_attention(b, p);
+    build_lengths(b, 0);
     return b->e->status;
 }
 

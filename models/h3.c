@@ -43,7 +43,7 @@ static strand_status read_attention(builder *b, h3 *p) {
     a->kv_heads = a->heads;
     if (build_failed(b) || p->d % a->heads || a->rotary % 2) return build_refuse(b, "%lld heads do not fit a width of %lld", (long long)a->heads, (long long)p->d);
     a->width = p->d / a->heads;
-    return build_context(b, 0);
+    return build_context(b, 0, 0);
 }
 
 static strand_status configure(builder *b, h3 *p) {
@@ -65,8 +65,8 @@ static strand_status configure(builder *b, h3 *p) {
         return build_refuse(b, "the embedding, mlp.fc1 or the state space's kernels are missing or have no usable shape");
     if (build_has(b, "embeddings.position_embeddings.weight")) return build_refuse(b, "position embeddings are not supported: no published H3 has them");
     if (build_int_of(b, root ? json_get(root, "ssm_cfg") : NULL, "head_dim", 1, 1, INT32_MAX) != 1) return build_refuse(b, "config.json: head_dim above 1 is not supported");
-    if (p->attends && read_attention(b, p)) return b->e->status;
-    build_lengths(b, p->attends ? b->context : 0);
+    if (p->attends) return read_attention(b, p);
+    build_lengths(b, 0);
     return b->e->status;
 }
 

@@ -110,7 +110,7 @@ static strand_status configure(builder *b, llama *p) {
     if (header ? from_llama2c(b, p) : build_architecture(b) ? from_metadata(b, p) : from_config(b, p)) return b->e->status;
     if (a->heads % a->kv_heads) return build_refuse(b, "%lld heads are no multiple of %lld key heads", (long long)a->heads, (long long)a->kv_heads);
     if (a->width < 2 || a->width % 2) return build_refuse(b, "heads are %lld wide; an even number is needed", (long long)a->width);
-    return build_context(b, p->longest);
+    return build_context(b, p->longest, a->window);
 }
 
 static tensor_id layer(builder *b, const llama *p, tensor_id x) {
@@ -132,7 +132,6 @@ static strand_status build(strand_model *m, const model_config *config, error *e
     if (build_start(&b, m, config, e, names) || build_settings(&b) || configure(&b, &p)) return e->status;
     tensor_id x = build_embedding(&b, "embedding", p.vocabulary, p.d);
     for (b.layer = 0; b.layer < p.layers && !build_failed(&b); b.layer++) x = layer(&b, &p, x);
-    build_lengths(&b, b.context);
     build_head(&b, "lm_head", "embedding", build_rms_norm(&b, "norm", x, p.d, p.eps), p.vocabulary, p.d, 0);
     return e->status;
 }

@@ -45,7 +45,7 @@ static strand_status read_attention(builder *b, striped *p) {
     if (build_failed(b) || p->heads % groups || a->width % 2) return build_refuse(b, "config.json: heads and proj_groups do not fit");
     if (json_bool(root, "smeared_gqa", false)) return build_refuse(b, "config.json: smeared_gqa is not supported");
     int64_t longest = build_int(b, "max_seqlen", build_int(b, "max_sequence_len", build_int(b, "seqlen", 131072, 1, INT32_MAX), 1, INT32_MAX), 1, INT32_MAX);
-    return build_context(b, longest);
+    return build_context(b, longest, 0);
 }
 
 static strand_status read_splits(builder *b, striped *p, bool second) {
@@ -79,8 +79,9 @@ static strand_status configure(builder *b, striped *p) {
     p->heads = build_int(b, "num_attention_heads", -1, 1, p->d);
     p->eps = build_number(b, "eps", 1e-6, 0, 1);
     if (build_failed(b) || p->d % p->heads) return build_refuse(b, "config.json: num_attention_heads does not divide %lld", (long long)p->d);
-    if (read_splits(b, p, second) || (attends && read_attention(b, p))) return b->e->status;
-    build_lengths(b, attends ? b->context : 0);
+    if (read_splits(b, p, second)) return b->e->status;
+    if (attends) return read_attention(b, p);
+    build_lengths(b, 0);
     return b->e->status;
 }
 

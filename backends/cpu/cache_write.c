@@ -8,6 +8,7 @@ typedef struct job {
     cpu_operand out, cache;
     int64_t dims[STRAND_PLUGIN_RANK], step; /* step: rows of a piece */
     int64_t first, tokens, ring;            /* tokens [first, first + tokens) are written; ring: rows of it, or 0 */
+    int64_t slide;
     const strand_plugin_tensor *x, *at;
 } job;
 
@@ -15,6 +16,12 @@ static int64_t place_of(const job *j, int64_t b) {
     const strand_plugin_tensor *at = j->at, *out = &j->node->outputs[0];
     int64_t i = at->whole[0] == 1 ? 0 : (cpu_lead(at, 0, out, 0) + b) * at->strides[0];
     return at->dtype == STRAND_PLUGIN_I64 ? ((const int64_t *)at->memory.data)[i] : ((const int32_t *)at->memory.data)[i];
+}
+
+/* SLIDE: rows of the cache that stay before x, of the at (>= 0) tokens so far. Negative: x leaves fewer than it must. */
+static int64_t staying(int64_t rows, int64_t slide, int64_t at, int64_t length) {
+    int64_t have = cpu_min(at, rows), keep = cpu_min(have, rows - length);
+    return keep < cpu_min(have, slide) ? -1 : keep;
 }
 
 static void convert(uint32_t to, char *y, const float *x, int64_t n) {
@@ -41,11 +48,21 @@ static void write_tokens(void *arg, int64_t i, int32_t worker) {
     (void)worker;
     for (int64_t row = i * j->step; row < end; row++) {
         int64_t b = row / j->tokens, l = j->first + row % j->tokens, at = place_of(j, b);
+        if (j->slide) at = staying(j->dims[2], j->slide, at, j->tokens);
         int64_t s = (j->ring ? ((at % j->ring + j->ring) % j->ring + l % j->ring) % j->ring : at + l) - out->origin[1];
         if (s < 0 || s >= j->dims[2]) continue; /* in another tile */
         const float *from = cpu_f32(x) + (cpu_lead(x, 0, out, 0) + b) * x->strides[0] + l * x->strides[1] + cpu_lead(x, 2, out, 2);
         convert(out->dtype, cpu_row(&j->out, j->dims, b * j->dims[2] + s), from, j->dims[3]);
     }
+}
+
+/* Moves the rows of batch entry b that stay to the front. */
+static void slide_rows(void *arg, int64_t b, int32_t worker) {
+    const job *j = arg;
+    (void)worker;
+    int64_t have = cpu_min(place_of(j, b), j->dims[2]), keep = staying(j->dims[2], j->slide, have, j->tokens);
+    for (int64_t i = 0; i < keep && keep < have; i++)
+        memcpy(cpu_row(&j->out, j->dims, b * j->dims[2] + i), cpu_row(&j->out, j->dims, b * j->dims[2] + have - keep + i), (size_t)(j->dims[3] * j->out.bytes));
 }
 
 /* Is every element of the result the same element of the cache? */
@@ -66,10 +83,15 @@ CPU_KERNEL(cpu_cache_write) {
     cpu_place(out, &node->inputs[0], false, &j.cache);
     for (int64_t b = 0; b < out->dims[0] && !p->ring; b++) {
         int64_t first = place_of(&j, b);
+        if (p->slide && first >= 0 && staying(rows, p->slide, first, length) < 0)
+            return cpu_fail(device, STRAND_PLUGIN_ERR_ARGUMENT, "%s: %lld tokens at once leave too few of those before them in a window of %lld rows; give them in pieces",
+                            node->name ? node->name : "cache_write", (long long)length, (long long)rows);
+        if (p->slide && first >= 0) continue;
         if (first < 0 || first > rows - length)
             return cpu_fail(device, STRAND_PLUGIN_ERR_ARGUMENT, "%s: %lld rows from %lld on are outside the cache of %lld", node->name ? node->name : "cache_write",
                             (long long)length, (long long)first, (long long)rows);
     }
+    j.slide = p->slide;
     if (p->ring) {
         j.ring = rows;
         j.tokens = cpu_min(length, rows); /* earlier tokens would be written over */
@@ -77,6 +99,7 @@ CPU_KERNEL(cpu_cache_write) {
     }
     j.step = cpu_max(1, 65536 / cpu_max(1, j.dims[3]));
     if (!in_place(&j)) cpu_parallel(device, (cpu_rows(j.dims) + j.step - 1) / j.step, copy_rows, &j);
+    if (j.slide) cpu_parallel(device, j.dims[1], slide_rows, &j);
     cpu_parallel(device, (j.dims[1] * j.tokens + j.step - 1) / j.step, write_tokens, &j);
     return STRAND_PLUGIN_OK;
 }

@@ -108,7 +108,13 @@ CPU_KERNEL(cpu_reference_cache_write) {
     const strand_plugin_tensor *cache = &node->inputs[0], *x = &node->inputs[1], *at = &node->inputs[2], *out = &node->outputs[0];
     int64_t rows = out->whole[1], length = x->dims[1];
     for (int64_t b = 0; b < out->dims[0]; b++) {
-        int64_t first = count_at(at, out, b);
+        int64_t first = count_at(at, out, b), have = first < rows ? first : rows, keep = have < rows - length ? have : rows - length;
+        if (p->slide && first >= 0) {
+            if (keep < (have < p->slide ? have : p->slide))
+                return cpu_fail(device, STRAND_PLUGIN_ERR_ARGUMENT, "%s: %lld tokens at once leave too few of those before them in a window of %lld rows; give them in pieces",
+                                node->name ? node->name : "cache_write", (long long)length, (long long)rows);
+            continue;
+        }
         if (!p->ring && (first < 0 || first > rows - length))
             return cpu_fail(device, STRAND_PLUGIN_ERR_ARGUMENT, "%s: %lld rows from %lld on are outside the cache of %lld", node->name ? node->name : "cache_write",
                             (long long)length, (long long)first, (long long)rows);
@@ -119,8 +125,14 @@ CPU_KERNEL(cpu_reference_cache_write) {
             l = (s - first % rows + rows) % rows;
             if (l < length) l += (length - 1 - l) / rows * rows;
         }
+        int64_t moved = 0; /* rows that an old one comes from behind itself */
+        if (p->slide) {
+            int64_t have = first < rows ? first : rows, keep = have < rows - length ? have : rows - length;
+            l = s - keep;
+            if (l < 0) moved = have - keep;
+        }
         bool old = l < 0 || l >= length;
-        int64_t from = old ? there(&w, cache, 0, false)
+        int64_t from = old ? there(&w, cache, 0, false) + moved * cache->strides[1]
                            : (w.index[0] + out->origin[0] - x->origin[0]) * x->strides[0] + l * x->strides[1] + w.index[2] + out->origin[2] - x->origin[2];
         double value = get(old ? cache : x, from);
         uint16_t *half = (uint16_t *)out->memory.data + here(&w);

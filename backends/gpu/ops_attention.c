@@ -175,6 +175,7 @@ GPU_RUN(attention) {
 
 bool gpu_supports_cache_write(strand_plugin_device *device, const strand_plugin_node *node, char *why, size_t why_bytes) {
     (void)device;
+    if (((const strand_op_cache_write *)node->params)->slide) return cpu_no(why, why_bytes, "a cache that slides");
     if (node->outputs[0].whole[1] > 1 << 30) return cpu_no(why, why_bytes, "a cache of more than 2^30 rows");
     return true;
 }

@@ -130,12 +130,15 @@ static strand_status cache_write_shape(const op_shape *in, uint32_t n, const voi
         return bad(e, "x must be F32, [batch, length, channels]");
     if (!present(in, n, 2) || !counts_or_absent(in, n, 2, cache->dims[0])) return bad(e, "the place must be I32 or I64, [1] or [batch]");
     if (p->ring > 1) return bad(e, "ring is 0 or 1");
+    if (p->slide && (p->ring || (cache->dims[1].kind == OP_DIM_FIXED && p->slide >= cache->dims[1].size)))
+        return bad(e, "slide is for caches without a ring, and for fewer rows than there are");
     *out = *cache;
     return STRAND_OK;
 }
 
 static bool cache_write_axis(const op_shape *in, uint32_t n, const op_shape *out, const void *params, int axis, op_axis_rule *rules) {
-    (void)params;
+    const strand_op_cache_write *p = params;
+    if (p->slide && axis == 1) return false; /* rows move */
     all_whole(rules, n);
     rules[0] = (op_axis_rule){axis, 0, 0};
     if (axis != 1) rules[1] = (op_axis_rule){axis, 0, 0};

@@ -259,6 +259,45 @@ static void every_case(void **state) {
     assert_true(n > 0);
 }
 
+/* Caches that slide along with a window: short ones, that a sequence outgrows, give what long ones give, in pieces that leave the window
+ * whole; longer pieces are refused. */
+static void sliding(void **state) {
+    (void)state;
+    static const struct {
+        text_case c;
+        const char *setting;
+        int64_t window;
+    } some[] = {{{"text/griffin/hf-d48-n3-l90-w32", 1e-5, 3e-4, 0}, "context=50", 33}, {{"text/based/d32-n3-l96", 1e-5, 2e-4, 0}, "context=30", 17}};
+    randoms r = {random_seed("sliding", 7)};
+    strand_context *context = open_context(&(open_with){.threads = 2});
+    for (int i = 0; i < 2; i++) {
+        char path[512], file[600];
+        text t = {.c = &some[i].c};
+        assert_true(folder_of(t.c, path));
+        snprintf(file, sizeof file, "%s/input.safetensors", path);
+        assert_ok(context, strand_file_open(context, file, &t.inputs));
+        snprintf(file, sizeof file, "%s/expected.safetensors", path);
+        assert_ok(context, strand_file_open(context, file, &t.expected));
+        assert_true(tensor_named(t.inputs, "input_ids", &t.ids) && tensor_named(t.expected, "logits", &(strand_tensor){0}));
+        t.batch = t.ids.dims[0], t.length = t.ids.dims[1], t.vocabulary = 256;
+        t.o = open_all(context, path, &(run_how){.backends = "cpu", .settings = {some[i].setting}, .n_settings = 1}, t.batch, t.length);
+        strand_tensor want, in = t.ids, out = {.name = "logits"};
+        assert_true(tensor_named(t.expected, "logits", &want));
+        t.whole = want.data;
+        int64_t rows = strtoll(strchr(some[i].setting, '=') + 1, NULL, 10);
+        judge_pieces(&t, &r, rows - some[i].window + 1);
+        judge_pieces(&t, &r, 1);
+        assert_int_equal(strand_session_reset(t.o.session, -1), STRAND_OK);
+        in.name = "input_ids";
+        assert_int_not_equal(strand_session_run(t.o.session, &in, 1, &out, 1), STRAND_OK);
+        assert_non_null(strstr(strand_session_error(t.o.session), "give them in pieces"));
+        strand_file_close(t.inputs);
+        strand_file_close(t.expected);
+        close_all(&t.o);
+    }
+    strand_context_close(context);
+}
+
 /* ---- trained files ---- */
 
 /* One session for sequences of up to `length`; false where the file is not there. */
@@ -366,6 +405,6 @@ static void stories(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(every_case), cmocka_unit_test(tiny_rwkv), cmocka_unit_test(rwkv7_reverse), cmocka_unit_test(stories)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(every_case), cmocka_unit_test(sliding), cmocka_unit_test(tiny_rwkv), cmocka_unit_test(rwkv7_reverse), cmocka_unit_test(stories)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -144,9 +144,11 @@ static void make_cache_write(ops_program *g, int index) {
     strand_op_cache_write p = {.ring = (uint32_t)index & 1};
     uint32_t type = index % 3 == 0 ? F32 : index % 3 == 1 ? STRAND_PLUGIN_F16 : STRAND_PLUGIN_BF16;
     int in[3] = {ops_add(g, type, 3, cache, OPS_NORMAL), ops_add(g, F32, 3, x, OPS_NORMAL), ops_add_ids(g, some_integer(g), 1, &n, 1)};
-    for (int64_t b = 0; b < n; b++) set_id(g, in[2], b, p.ring ? ops_between(g, -100, 100000) : ops_between(g, 0, rows - length));
+    if (!p.ring && rows > length && index % 4 == 2) p.slide = (uint32_t)ops_between(g, 1, rows - length);
+    for (int64_t b = 0; b < n; b++)
+        set_id(g, in[2], b, p.ring ? ops_between(g, -100, 100000) : ops_between(g, 0, p.slide ? 3 * rows : rows - length));
     ops_add_node(g, STRAND_OP_CACHE_WRITE, &p, sizeof p, 3, in, ops_add(g, type, 3, cache, OPS_OUTPUT));
-    SAY("%lldx%lldx%lld of type %u, %lld rows, ring %u", (long long)batch, (long long)rows, (long long)c, type, (long long)length, p.ring);
+    SAY("%lldx%lldx%lld of type %u, %lld rows, ring %u, slide %u", (long long)batch, (long long)rows, (long long)c, type, (long long)length, p.ring, p.slide);
 }
 
 OPS_CASES(attention,
