@@ -86,7 +86,12 @@
     X(STRAND_OP_BLOCK_DIAGONAL, block_diagonal, NULL, NULL, NULL) \
     X(STRAND_OP_GROUPED_MATMUL, grouped_matmul, NULL, NULL, NULL)
 
+#define GPU_DENSE_SCANS(X)                            \
+    X(STRAND_OP_DPLR_SCAN, dplr_scan, NULL, NULL, NULL) \
+    X(STRAND_OP_DENSE_SCAN, dense_scan, NULL, NULL, NULL)
+
 #define GPU_TABLE(X) \
+    GPU_DENSE_SCANS(X) \
     GPU_SHAPES(X) \
     GPU_TOP_K(X) \
     GPU_GRAPHS(X) \
