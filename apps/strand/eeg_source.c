@@ -270,6 +270,10 @@ int eeg_source_read_channel(eeg_source *s, int32_t c, int64_t span, int64_t from
     return 0;
 }
 
+int eeg_source_read_native(eeg_source *s, int32_t c, int64_t span, int64_t from, int64_t n, double *to) {
+    return reserve(s, n) || read_raw(s, c, span, from, n, to) ? -1 : 0;
+}
+
 int eeg_source_read(eeg_source *s, int64_t span, int64_t from, int64_t n, double *to) {
     for (int32_t c = 0; c < s->map.n; c++)
         if (eeg_source_read_channel(s, c, span, from, n, to + c * n)) return -1;

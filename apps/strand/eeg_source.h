@@ -42,6 +42,8 @@ int64_t eeg_source_samples(const eeg_source *s, int64_t span, int final);
 int eeg_source_read(eeg_source *s, int64_t span, int64_t from, int64_t n, double *to);
 /* One channel alone, never averaged. */
 int eeg_source_read_channel(eeg_source *s, int32_t channel, int64_t span, int64_t from, int64_t n, double *to);
+/* The same at the signal's own rate, whatever the source was prepared for. */
+int eeg_source_read_native(eeg_source *s, int32_t channel, int64_t span, int64_t from, int64_t n, double *to);
 /* The file's name without its folder: the only name that outputs show. */
 const char *eeg_source_name(const eeg_source *s);
 /* One line a channel on stderr: what stands for what. Silent when all is as named, and after -q. */

@@ -23,6 +23,7 @@ int eeg_write_header(output *out, const runtime *rt, const eeg_source *source) {
     runtime_settings(rt, settings, sizeof settings);
     output_printf(out, "# strand %s\n# model %s sha256 %s precision %s\n", strand_version(), rt->info.name, rt->info.sha256, rt->info.precision);
     output_printf(out, "# backend %s\n# settings %s\n", rt->backends[0] ? rt->backends : "none", settings);
+    if (!source->filters) return output_printf(out, "# recording %s, %s\n", eeg_source_name(source), source->rec->format);
     return output_printf(out, "# recording %s, %s, at %g Hz%s\n", eeg_source_name(source), source->rec->format, source->rate,
                          source->fourier ? " by the Fourier method" : source->filters[0].up ? " by a polyphase filter" : "");
 }
