@@ -32,6 +32,7 @@ typedef struct edf {
     edf_place *tals;    /* annotation signals */
     int32_t n_tals;
     uint8_t *cache;
+    int64_t cache_bytes; /* 4 MiB, less for small files */
     int64_t cache_first, cache_count, cache_room; /* records */
     uint8_t *tal;
 } edf;
@@ -280,7 +281,7 @@ static const uint8_t *record_bytes(recording *r, edf *e, int64_t k, char *error)
 
 static int read_large(recording *r, edf *e, int64_t k, int64_t at, int32_t width, int64_t n, const rec_signal *s, double *to, char *error) {
     for (int64_t done = 0; done < n;) {
-        const int64_t most = CACHE_BYTES / width, now = n - done < most ? n - done : most;
+        const int64_t most = e->cache_bytes / width, now = n - done < most ? n - done : most;
         const int64_t got = random_bytes_read(&r->in, e->header + k * e->record_bytes + at + done * width, e->cache, now * width);
         if (got != now * width) return lost(k, got, error);
         decode(e->cache, width, now, s, to + done);
@@ -337,11 +338,12 @@ int edf_open(recording *r, char *error) {
     if (!e) return rec_fail(error, "out of memory");
     if (parse_header(r, e, &claimed, error)) return -1;
     if (e->record_bytes < 1) return rec_fail(error, "its data records are empty");
-    e->cache_room = CACHE_BYTES / e->record_bytes; /* 0: records too large, read in pieces */
+    e->cache_bytes = r->in.size > CACHE_BYTES ? CACHE_BYTES : r->in.size + 65536;
+    e->cache_room = e->cache_bytes / e->record_bytes; /* 0: records too large, read in pieces */
     int64_t tal = 1;
     for (int32_t i = 0; i < e->n_tals; i++)
         if (e->tals[i].samples * e->width > tal) tal = e->tals[i].samples * e->width;
-    e->cache = malloc(CACHE_BYTES);
+    e->cache = malloc((size_t)e->cache_bytes);
     e->tal = malloc((size_t)(tal < MOST_TAL_BYTES ? tal : MOST_TAL_BYTES));
     if (!e->cache || !e->tal) return rec_fail(error, "out of memory");
     if (count_records(r, e, claimed, error)) return -1;

@@ -139,7 +139,7 @@ static int predict(predictor *p, const options *settings) {
     w->outputs[1].name = "adjacency";
     w->n_outputs = settings->report && runtime_output(&p->net.rt, "adjacency", NULL) >= 0 ? 2 : 1;
     int rc = eeg_walk_open(w, &p->source, settings, settings->args[0], electrodes_tuh, 19, 2.0 * (double)p->net.bins, p->net.bins, w->need);
-    if (!rc) rc = eeg_net_prepare(&p->net, eeg_batch(settings), w->n_outputs > 1 ? "prediction,adjacency" : "Prediction of the next seconds");
+    if (!rc) rc = eeg_net_prepare(&p->net, eeg_batch(settings), w->n_outputs > 1 ? "prediction,adjacency" : "prediction");
     if (!rc) rc = open_tensors(p);
     if (rc) return rc;
     p->out = output_open(settings->output);
