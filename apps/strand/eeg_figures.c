@@ -195,9 +195,9 @@ int figure_traces(output *out, const eeg_report *r, eeg_source *s, double from, 
     double *x = malloc((size_t)(n * channels) * sizeof *x);
     if (!x) return complain("out of memory"), -1;
     if (eeg_source_read(s, span, first, n, x)) return free(x), -1;
-    const double row = 26, top = 14, bottom = top + row * channels, per_row = trace_scale(x, n, channels), scale = row / per_row;
+    const double row = 26, top = 22, bottom = top + row * channels, per_row = trace_scale(x, n, channels), scale = row / per_row;
     const double begins = onset + (double)first / s->rate, ends = begins + (double)n / s->rate;
-    begin(out, bottom + 26, "traces");
+    begin(out, bottom + 46, "traces");
     event_bands(out, r, begins, ends, top, bottom);
     time_axis(out, begins, ends, bottom, top);
     output_printf(out, "<svg x=\"%d\" y=\"0\" width=\"%.0f\" height=\"%.0f\" viewBox=\"%d 0 %.0f %.0f\">", LEFT, INNER, bottom + 2, LEFT, INNER, bottom + 2);
@@ -208,7 +208,7 @@ int figure_traces(output *out, const eeg_report *r, eeg_source *s, double from, 
         write_html_text(out, s->map.channels[c].name);
         output_printf(out, "</text>");
     }
-    output_printf(out, "<path class=\"scale\" d=\"M%d %.1fv%.1f\"/><text class=\"tick\" x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%.0f µV</text></svg>\n", WIDE - RIGHT - 4, top, row, WIDE - RIGHT - 10, top + 12, per_row);
+    output_printf(out, "<path class=\"scale\" d=\"M%d %.1fv%.1f\"/><text class=\"label\" x=\"%d\" y=\"%.1f\">%.0f µV; negative is down</text></svg>\n", 20, bottom + 16, row, 28, bottom + 33, per_row);
     free(x);
     return 0;
 }

@@ -116,7 +116,7 @@ static void clock_text(double seconds, char *text, size_t size) {
     snprintf(text, size, "%lld:%02d:%02d", (long long)(s / 3600), (int)(s / 60 % 60), (int)(s % 60));
 }
 
-static void facts(output *out, const eeg_report *r, const eeg_source *s, const runtime *rt) {
+static void facts(output *out, const eeg_report *r, const eeg_source *s) {
     char text[64];
     output_printf(out, "<div class=\"facts\">");
     clock_text(s->rec->duration, text, sizeof text);
@@ -145,7 +145,6 @@ static void facts(output *out, const eeg_report *r, const eeg_source *s, const r
     }
     snprintf(text, sizeof text, "%d", s->map.n);
     fact(out, text, "channels used");
-    fact(out, rt->info.name, "model");
     output_printf(out, "</div>\n");
 }
 
@@ -168,7 +167,7 @@ static void events_table(output *out, const eeg_report *r) {
         output_printf(out, "<tr><td class=\"n\">%lld</td><td class=\"n\">%s</td><td class=\"n\">%.2f</td><td class=\"n\">%.2f</td><td>", (long long)++k, text, e->onset, e->duration);
         write_html_text(out, e->type);
         output_printf(out, "</td><td class=\"n\">%.2f</td><td>", e->confidence);
-        write_html_text(out, e->channels);
+        for (const char *p = e->channels; *p; p++) output_write(out, *p == ',' ? ", " : p, *p == ',' ? 2 : 1); /* blanks, to break lines at */
         output_printf(out, "</td></tr>\n");
     }
     output_printf(out, "</table></div>\n");
@@ -279,8 +278,10 @@ static int body(output *out, eeg_report *r, eeg_source *s, const runtime *rt) {
     const double end = s->rec->end;
     output_printf(out, "<h1>EEG report: ");
     write_html_text(out, eeg_source_name(s));
-    output_printf(out, "</h1>\n<p class=\"soft\">%s. Times are seconds or h:mm:ss from the first sample.</p>\n<div class=\"warn\"><b>Research use. Not a medical device.</b> %s</div>\n", r->kind, explanation(r));
-    facts(out, r, s, rt);
+    output_printf(out, "</h1>\n<p class=\"soft\">%s by ", r->kind);
+    write_html_text(out, rt->info.name);
+    output_printf(out, ". Times are seconds or h:mm:ss from the first sample.</p>\n<div class=\"warn\"><b>Research use. Not a medical device.</b> %s</div>\n", explanation(r));
+    facts(out, r, s);
     if (r->probability.n) events_table(out, r);
     output_printf(out, "<h2>Over time</h2>\n");
     if (r->stage.n) {
