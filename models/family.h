@@ -33,6 +33,7 @@ extern const family family_mamba2;
 extern const family family_dcrnn;
 extern const family family_sleepnet;
 extern const family family_graphs4mer;
+extern const family family_brain_csm;
 extern const family family_gpt_neox;
 extern const family family_gpt2;
 extern const family family_retnet;

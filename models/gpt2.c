@@ -5,19 +5,11 @@
  *
  * x = wte[id] + wpe[position]; a layer: x += c_proj attention(c_attn ln_1 x);  x += c_proj gelu(c_fc ln_2 x); then ln_f, the head tied
  * to wte. States: a cache of keys and values for `context` tokens. */
-#include "attention.h"
+#include "gpt2.h"
 
 #include <math.h>
 
 static const build_rename names[] = {{"transformer.", ""}, {NULL, NULL}};
-
-typedef struct gpt2 {
-    int64_t d, layers, vocabulary, inner, longest;
-    double eps;
-    uint32_t activation;
-    bool by_layer; /* scores are divided by the layer's number too */
-    build_attention attention;
-} gpt2;
 
 static bool recognise(const weights *w, const json *config) {
     (void)config;
@@ -49,7 +41,7 @@ static tensor_id linear(builder *b, const char *name, const char *bias, tensor_i
     return build_product_plain(b, name, x, build_matrix(b, name, columns, rows), build_vector_if(b, bias, rows), activation);
 }
 
-static tensor_id layer(builder *b, const gpt2 *p, tensor_id x) {
+tensor_id gpt2_layer(builder *b, const gpt2 *p, tensor_id x) {
     build_attention a = p->attention;
     if (p->by_layer) a.scale /= (double)(b->layer + 1);
     tensor_id n = build_layer_norm(b, "h.*.ln_1", x, p->d, p->eps);
@@ -62,7 +54,7 @@ static tensor_id layer(builder *b, const gpt2 *p, tensor_id x) {
     return build_add(b, "h.*.add2", x, linear(b, "h.*.mlp.c_proj.weight", "h.*.mlp.c_proj.bias", y, p->d, p->inner, STRAND_UNARY_IDENTITY));
 }
 
-static tensor_id places(builder *b, const gpt2 *p) {
+tensor_id gpt2_places(builder *b, const gpt2 *p) {
     tensor_id table = build_matrix(b, "wpe.weight", p->longest, p->d);
     return build_failed(b) ? 0 : graph_op(b->g, "wpe", STRAND_OP_GATHER, NULL, (tensor_id[]){table, graph_positions(b->g)}, 2, NULL);
 }
@@ -72,8 +64,8 @@ static strand_status build(strand_model *m, const model_config *config, error *e
     gpt2 p = {0};
     if (build_start(&b, m, config, e, names) || build_settings(&b) || configure(&b, &p)) return e->status;
     tensor_id x = build_embedding(&b, "wte", p.vocabulary, p.d);
-    x = build_add(&b, "embedding", x, places(&b, &p));
-    for (b.layer = 0; b.layer < p.layers && !build_failed(&b); b.layer++) x = layer(&b, &p, x);
+    x = build_add(&b, "embedding", x, gpt2_places(&b, &p));
+    for (b.layer = 0; b.layer < p.layers && !build_failed(&b); b.layer++) x = gpt2_layer(&b, &p, x);
     build_head(&b, "lm_head", "wte", build_layer_norm(&b, "ln_f", x, p.d, p.eps), p.vocabulary, p.d, 0);
     return e->status;
 }

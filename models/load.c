@@ -23,6 +23,7 @@ static const family *const families[] = {
     &family_dcrnn,
     &family_sleepnet,
     &family_graphs4mer,
+    &family_brain_csm,
     &family_gpt_neox,
     &family_gpt2,
     &family_retnet,
