@@ -258,6 +258,8 @@ static strand_status open_files(strand_model *m, const char *path, const strand_
     if (resolve(m, path, &full, &folder, e)) return e->status;
     if (load_config(m, p->config, full, folder, &c, &config_file, e)) return e->status;
     if (weights_open(&m->context->allocator, full, config_file, &m->weights, e)) return e->status;
+    const char *inside = c.root ? NULL : weights_metadata(m->weights, "strand.config"); /* of 'strand quantize' */
+    if (inside && json_parse(&m->arena, inside, strlen(inside), "strand.config", &c.root, e)) return e->status;
     m->name = last_part(&m->arena, full);
     if (!m->name) return error_set(e, STRAND_ERR_MEMORY, "out of memory while loading");
     if (build(m, &c, weights_path(m->weights), e)) return e->status;

@@ -82,6 +82,12 @@ const option_row text_tokens_rows[] = {
     OUTPUT_ROW,
     ROWS_END};
 
+const option_row quantize_rows[] = {
+    {'t', "type", OPTION_CHOICE, "q8_0|q4_0|q4_k|q6_k|f16|bf16|f32", AT(quant_type), 0,
+     "What matrices become; default q8_0. With q4_k the first and the last matrix become q6_k, with q4_0 q8_0; rows that are no whole blocks become q8_0 or f16."},
+    {'o', "output", OPTION_FILE, "FILE.gguf", AT(output), 0, "Where the result goes (required)."},
+    ROWS_END};
+
 void text_defaults(options *s) {
     s->count = 128;
     s->samples = 1;
@@ -102,6 +108,12 @@ const char text_generate_text[] =
     "Writes the prompt and what the model makes of it, token by token. Text never ends within a character. One text streams; several "
     "(--samples, several prompts, --lines) are stepped as one batch and written in their order, a line ---- between them.\n\n"
     "The order of what is done to the model's logits: penalties, grammar, top-k, top-p, min-p, temperature.\n\n" MODELS_TEXT;
+const char quantize_text[] =
+    "Reads any model that Strand opens and writes a GGUF file. The metadata of a GGUF source stays as it is, so that other programs read "
+    "the result too; from other sources the tensors keep their names, and config.json and tokenizer.json travel inside: Strand opens such a file "
+    "without them.\n\n"
+    "What is fragile stays F32: norms, biases, convolutions, and the parameters of recurrences (A, dt, decays, small projections). The result "
+    "is opened and planned before it appears.\n\n";
 const char text_chat_text[] =
     "Reads lines and answers each. The model's chat template makes the prompt (from tokenizer_config.json or GGUF metadata); a model without "
     "one gets the conversation in paragraphs that begin with User: and Assistant:. The state of the conversation is kept: a turn runs only its own tokens.\n\n" MODELS_TEXT;

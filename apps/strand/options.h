@@ -88,7 +88,7 @@ typedef struct options {
     uint64_t store_limit;
     int64_t samples, repeat_last;
     double top_p, min_p, repeat_penalty, presence_penalty, frequency_penalty;
-    int32_t text_format, lines, ignore_end, special, bounds, raw, token_rows;
+    int32_t quant_type, text_format, lines, ignore_end, special, bounds, raw, token_rows;
 
     /* bench */
     const char *lengths, *thread_list;

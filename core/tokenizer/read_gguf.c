@@ -140,7 +140,9 @@ static strand_status read_unigram(text_tokenizer *t, const weights *w, error *e)
 }
 
 strand_status read_tokenizer_gguf(text_tokenizer *t, const weights *w, bool *found, error *e) {
-    const char *model = gguf_text(w, "tokenizer.ggml.model", "none");
+    const char *model = gguf_text(w, "tokenizer.ggml.model", "none"), *document = gguf_text(w, "tokenizer.huggingface.json", NULL);
+    *found = document != NULL;
+    if (document && !strcmp(model, "none")) return read_tokenizer_json(t, document, strlen(document), e);
     *found = strcmp(model, "none") != 0 && strcmp(model, "no_vocab") != 0;
     if (!*found) return STRAND_OK;
     t->chat_template = gguf_text(w, "tokenizer.chat_template", NULL);

@@ -93,6 +93,26 @@ printf '{{ raise_exception("not you") }}' >t.jinja
 expect 1 "a template that refuses" text chat -m "$m" -p x --chat-template t.jinja; says "not you" "its words"
 printf '{%% for x in %%}' >t.jinja; expect 1 "a template that is damaged" text chat -m "$m" -p x --chat-template t.jinja; says "line 1" "where"
 
+# quantised copies of a golden case: opened, run, near the logits of the case
+case=$STRAND_SHARED/golden/text/mamba2/orig-d64-n2-l101-g2
+if [ -d "$case" ]; then
+    for t in f32 f16 q8_0 q6_k q4_k q4_0; do
+        expect 0 "quantize $t" "$STRAND" quantize -q "$case" -t $t -o q-$t.gguf
+        expect 0 "run $t" "$STRAND" run -q -m q-$t.gguf -i "$case/input.safetensors" -o out.safetensors --outputs logits
+    done
+    "$STRAND" run -q -m q-f32.gguf -i "$case/input.safetensors" -o f32.st --no-version
+    "$STRAND" run -q -m "$case" -i "$case/input.safetensors" -o source.st --no-version
+    same f32.st source.st "an F32 copy gives the same bytes"
+    "$STRAND" quantize -q q-f32.gguf -t q8_0 -o q2.gguf; same q2.gguf q-q8_0.gguf "from a GGUF file, the same bytes"
+    [ "$(stat -c %s q-q8_0.gguf)" -lt "$(stat -c %s q-f16.gguf)" ] && pass || fault "q8_0 is not smaller than f16"
+    "$STRAND" inspect -q q-q4_0.gguf | grep -q gguf && pass || fault "inspect of a GGUF file"
+    head -c 3000 q-q8_0.gguf >cut.gguf; expect 1 "a GGUF file that is cut" "$STRAND" inspect cut.gguf --model cut.gguf
+    expect 1 "a full disk" "$STRAND" quantize -q "$case" -o /dev/full
+else
+    note "no golden/text in STRAND_SHARED: quantize is not tested"
+fi
+expect 2 "quantize without -o" "$STRAND" quantize hyenadna-tiny-strand
+
 # bad input
 expect 1 "no such file" text score -m "$m" nothing; says "nothing: cannot be opened" "it is named"
 expect 2 "a negative temperature" generate -p x -t -1

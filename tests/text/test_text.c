@@ -9,11 +9,14 @@
 #include <string.h>
 #include <cmocka.h>
 
+#include "blocks.h"
 #include "grammar.h"
 #include "json_read.h"
 #include "sample.h"
 #include "schema.h"
 #include "template.h"
+
+#include "quant.h"
 
 static char *read_file(const char *name, size_t *n) {
     char path[512];
@@ -323,10 +326,59 @@ static void test_sampling(void **state) {
     assert_non_null(sample_rule_wrong(&rule));
 }
 
+/* ---- quantised blocks, read back by the kernels' own reader ---- */
+
+static double uniform(uint32_t *seed) {
+    *seed = *seed * 1664525 + 1013904223;
+    return ((double)(*seed >> 8) + 0.5) / (1 << 24);
+}
+
+static void test_blocks(void **state) {
+    (void)state;
+    static const struct {
+        strand_dtype type;
+        double most; /* root mean square error of normal numbers, relative to theirs: what the format's steps allow, and a tenth */
+    } rows[] = {{STRAND_Q8_0, 0.006}, {STRAND_Q6_K, 0.019}, {STRAND_Q4_K, 0.075}, {STRAND_Q4_0, 0.092}};
+    enum { N = 256 * 64 };
+    static float x[N], y[N];
+    static unsigned char blocks[N * 2];
+    uint32_t seed = 1;
+    for (size_t k = 0; k < sizeof rows / sizeof rows[0]; k++) {
+        strand_dtype type = rows[k].type;
+        assert_int_equal(block_elements(type), cpu_block_elements(type));
+        assert_int_equal(block_bytes(type), cpu_block_bytes(type));
+        double error = 0, size = 0;
+        for (int i = 0; i < N; i++) x[i] = (float)(sqrt(-2 * log(uniform(&seed))) * cos(6.283185307 * uniform(&seed)));
+        block_quantise(type, x, N, blocks);
+        cpu_dequantise(type, blocks, 0, N, y);
+        for (int i = 0; i < N; i++) error += (double)(x[i] - y[i]) * (double)(x[i] - y[i]), size += (double)x[i] * (double)x[i];
+        print_message("%s: %.4f\n", strand_dtype_name(type), sqrt(error / size));
+        assert_true(sqrt(error / size) < rows[k].most);
+        /* zeros, one value alone, NaN, and the extremes of half precision */
+        for (int i = 0; i < 256; i++) x[i] = 0;
+        block_quantise(type, x, 256, blocks);
+        cpu_dequantise(type, blocks, 0, 256, y);
+        for (int i = 0; i < 256; i++) assert_true(y[i] == 0);
+        x[7] = -3;
+        x[9] = NAN;
+        block_quantise(type, x, 256, blocks);
+        cpu_dequantise(type, blocks, 0, 256, y);
+        for (int i = 0; i < 256; i++) assert_true(i == 7 ? fabsf(y[i] + 3) < 0.1f : fabsf(y[i]) < 0.1f);
+    }
+    for (uint32_t h = 0; h < 65536; h++)
+        if ((h & 0x7C00) != 0x7C00) assert_int_equal(half_from(half_to((uint16_t)h)), h);
+    assert_int_equal(half_from(1e9f), 0x7C00);
+    assert_int_equal(half_from(65519.0f), 0x7BFF);
+    assert_int_equal(half_from(1.00048828125f), 0x3C00); /* a tie goes to the even one */
+    assert_int_equal(half_from(3e-8f), 1);
+    assert_int_equal(half_from(2.9e-8f), 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_templates), cmocka_unit_test(test_bad_templates), cmocka_unit_test(test_grammars), cmocka_unit_test(test_bad_grammars),
         cmocka_unit_test(test_schemas),   cmocka_unit_test(test_json),          cmocka_unit_test(test_sampling),
+        cmocka_unit_test(test_blocks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
