@@ -229,7 +229,7 @@ static tensor_id horizon_matrix(spacetime *s, const companion *m, tensor_id clos
     return arrange_permute(b, "decoder.horizon", rows, (uint32_t[]){2, 1, 0, 3});
 }
 
-/* z [B, L, d] -> [B, horizon, d] */
+/* z [B, L, d] -> [B, horizon, d], or in mode matrix [B, d, horizon] */
 static tensor_id decoder(spacetime *s, tensor_id z) {
     builder *b = &s->b;
     spacetime_block block;
@@ -245,11 +245,11 @@ static tensor_id decoder(spacetime *s, tensor_id z) {
         return graph_op(b->g, "decoder.rollout", STRAND_OP_COMPANION_SCAN, &closed, (tensor_id[]){m.a, closed_b, m.c, 0, m.k, 0, state}, 7, &shape);
     }
     tensor_id matrix = horizon_matrix(s, &m, closed_b);
-    state = arrange_reshape(b, "decoder.state", state, 2, (op_dim[]){DIM_B, DIM(s->d * m.dim)});
-    strand_op_block_diagonal p = {.flags = STRAND_BLOCK_OUT_INTERLEAVED};
+    state = arrange_permute(b, "decoder.state", state, (uint32_t[]){1, 0, 2, 3});
+    strand_op_matmul p = {.transpose_b = 1};
     if (build_failed(b)) return 0;
-    tensor_id y = graph_op(b->g, "decoder.rollout", STRAND_OP_BLOCK_DIAGONAL, &p, (tensor_id[]){state, matrix}, 2, NULL);
-    return arrange_reshape(b, "decoder.rollout", y, 3, (op_dim[]){DIM_B, DIM(s->horizon), DIM(s->d)});
+    tensor_id y = graph_op(b->g, "decoder.rollout", STRAND_OP_MATMUL, &p, (tensor_id[]){state, matrix}, 2, NULL);
+    return arrange_permute(b, "decoder.rollout", y, (uint32_t[]){1, 0, 2, 3});
 }
 
 /* ---- the window's transform ---- */
@@ -332,7 +332,8 @@ static strand_status build(strand_model *m, const model_config *config, error *e
     if (s.channels_first) z = arrange_turn(b, "encoder_output", z);
     tensor_id y = decoder(&s, z);
     spacetime_output_of(&s, &out);
-    y = mlp(&s, "output", &out, false, y, s.d);
+    y = mlp(&s, "output", &out, s.mode == SPACETIME_MATRIX, y, s.d);
+    if (s.mode == SPACETIME_MATRIX) y = arrange_turn(b, "model_output", y);
     if (build_failed(b)) return e->status;
     graph_output_add(b->g, "forecast", backwards(&s, &t, y));
     graph_output_add(b->g, "model_output", y);
