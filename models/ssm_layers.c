@@ -115,7 +115,9 @@ static bool s4_system(ssm *s, const s4_names *n, ssm_system *k) {
     int64_t all = stored->dims[0], systems = all * stored->dims[1];
     *k = (ssm_system){.h = stored->dims[1], .states = stored->dims[2], .scale = 2, .bidirectional = ssm_config_bool(s, "bidirectional", false)};
     if (k->bidirectional && all % 2) build_refuse(b, "a bidirectional layer needs an even number of channels in C");
-    if (ssm_config_text(s, "hyper_act", NULL)) build_refuse(b, "config.json: hyper_act is not supported");
+    if (ssm_config_text(s, "hyper_act", NULL) || arrange_member(b->config->root, "bandlimit") || ssm_config_bool(s, "swap_channels", false))
+        build_refuse(b, "config.json: hyper_act, bandlimit and swap_channels are not supported");
+    if (!s->recurrent && s->l_max > 0 && (!s->longest || s->l_max < s->longest)) s->longest = s->l_max; /* the published filter ends there */
     k->channels = k->bidirectional ? all / 2 : all;
     tensor_id a = s4_poles(s, n, trained, k->states, systems), dt = s4_steps(s, n, k->h, systems);
     tensor_id bb = for_all(s, build_f32(b, ssm_key(s, part(s, n, "B")), 3, (int64_t[]){trained, k->states, 2}, false), trained, systems);

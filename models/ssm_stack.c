@@ -210,6 +210,21 @@ static strand_status configure(ssm *s, const kind **first, int64_t *layers) {
     return b->e->status;
 }
 
+/* Every tensor of numbers has a part in the model, or it is of no kind that is known: a layer that is left out without a word would be worse
+ * than a refusal. What training keeps beside its parameters, and liquid.* where it is not wanted, may lie there. */
+static void all_used(ssm *s) {
+    static const char *const idle[] = {"omega", "z", "H", "fft_H", "num_batches_tracked"};
+    builder *b = &s->b;
+    for (int64_t i = 0; i < weights_count(b->m->weights) && !build_failed(b); i++) {
+        const weights_tensor *w = weights_at(b->m->weights, i);
+        const char *last = strrchr(w->name, '.');
+        bool known = (w->dtype != STRAND_F32 && w->dtype != STRAND_F16 && w->dtype != STRAND_BF16) || strstr(w->name, "liquid.");
+        for (int64_t k = 0; k < b->m->n_used && !known; k++) known = b->m->used[k] == w;
+        for (size_t k = 0; k < sizeof idle / sizeof idle[0] && !known; k++) known = !strcmp(last ? last + 1 : w->name, idle[k]);
+        if (!known) build_refuse(b, "tensor '%.120s' has no part in layers of a kind that is known", w->name);
+    }
+}
+
 static strand_status build(strand_model *m, const model_config *config, error *e) {
     ssm s = {.length = DIM_L, .one_way = true, .prefix = ""};
     builder *b = &s.b;
@@ -231,6 +246,7 @@ static strand_status build(strand_model *m, const model_config *config, error *e
         x = pooled(&s, hidden);
         x = dense(&s, "decoder", x, &width);
     }
+    all_used(&s);
     if (build_failed(b)) return e->status;
     graph_output_add(b->g, "output", x);
     for (uint32_t i = 0; i < s.n_results; i++) (s.stack ? graph_output_on_request : graph_output_add)(b->g, s.results[i].name, s.results[i].tensor);

@@ -171,6 +171,7 @@ static void make_stack(made *m, const layer *k) {
     for (int i = 0; i < 2; i++) {
         snprintf(at, sizeof at, "layers.%d.", i);
         k->make(m, at);
+        if (k->make == make_s5 || k->make == make_s5_both || k->make == make_lru) continue; /* these have their own norms */
         made_add(m, 1, 0.2, DIMS(D), "norms.%d.weight", i);
         made_add(m, 0, 0.2, DIMS(D), "norms.%d.bias", i);
     }
@@ -330,6 +331,14 @@ static void hostile(void **state) {
         if (strand_model_open_memory(c, m.file, m.bytes, configs[i], NULL, &model) == STRAND_OK) fail_msg("%s was taken", configs[i]);
         assert_true(strlen(strand_error(c)) > 10 && !strchr(strand_error(c), '\n'));
     }
+    made_free(&m);
+    m = (made){.r = {8}}; /* a layer's product under weight normalisation: not a layer without one */
+    make_s4d(&m, "");
+    strcpy(m.tensors[m.n - 2].name, "output_linear.0.weight_v");
+    made_write(&m);
+    strand_model *model = NULL;
+    assert_int_equal(strand_model_open_memory(c, m.file, m.bytes, "{}", NULL, &model), STRAND_ERR_FORMAT);
+    assert_non_null(strstr(strand_error(c), "output_linear.0"));
     made_free(&m);
     strand_context_close(c);
 }
