@@ -185,7 +185,8 @@ static const option_row forecast_rows[] = {
     ROWS_END};
 
 static const option_row run_rows[] = {
-    {'i', "input", OPTION_FILE, "FILE", AT(input), 0, "Named input tensors, safetensors or PyTorch (required)."},
+    {'i', "input", OPTION_FILE, "FILE", AT(input), 0,
+     "Named input tensors, safetensors or PyTorch (required); for a model of one input also a NumPy array (.npy) or a table (.tsv, .csv)."},
     {'o', "output", OPTION_FILE, "FILE", AT(output), 0, "Where the results go, safetensors (required)."},
     {0, "outputs", OPTION_TEXT, "A,B", AT(outputs), 0, "Only these outputs; default: all that the model has."},
     {0, "no-version", OPTION_FLAG, NULL, AT(no_version), 0, "No metadata about this run in the result."},
@@ -364,7 +365,8 @@ const command command_table[] = {
      "Reads the model's inputs by name from a file of tensors, runs once and writes the outputs as F32 safetensors. Tensors "
      "that "
      "the model does not need are ignored with a remark; a missing one is an error, and so is a sequence longer than the model "
-     "allows. MODEL may also be given by -m.\n\n",
+     "allows. An array without a batch axis, and a table (a row a token, after a row of names if there is one), is a batch of one. "
+     "MODEL may also be given by -m.\n\n",
      {run_rows, common_rows},
      0,
      1,

@@ -4,6 +4,7 @@
 #include "common.h"
 #include "output.h"
 #include "progress.h"
+#include "run_table.h"
 #include "safetensors_write.h"
 
 #include <stdlib.h>
@@ -98,6 +99,20 @@ static int convert(run_job *job, const strand_tensor *want, strand_tensor *have,
     have->dtype = want->dtype;
     have->data = *block;
     have->bytes = bytes;
+    return 0;
+}
+
+/* A model of one input takes it from an array or a table. */
+static int table_input(run_job *job) {
+    strand_tensor want, other, have;
+    const char *path = job->rt.settings->input;
+    if (strand_model_input(job->rt.model, 0, &want) != STRAND_OK) return -1;
+    if (strand_model_input(job->rt.model, 1, &other) == STRAND_OK) {
+        complain("%s: the model has more inputs than one ('%s', '%s' ...); give them as -i IN.safetensors", path, want.name, other.name);
+        return -1;
+    }
+    if (table_read(path, &want, &have, &job->converted[0]) || match_shape(job, &want, &have)) return -1;
+    job->inputs[job->n_inputs++] = have;
     return 0;
 }
 
@@ -208,12 +223,13 @@ int run_run(const options *settings) {
     else
         rc = runtime_open(&job->rt, settings, model);
     if (rc) return free(job), rc;
-    int bad = strand_file_open(job->rt.context, settings->input, &job->file) != STRAND_OK;
+    const int table = table_is(settings->input);
+    int bad = !table && strand_file_open(job->rt.context, settings->input, &job->file) != STRAND_OK;
     if (bad) {
         job->file = NULL;
         complain("%s", strand_error(job->rt.context));
     }
-    bad = bad || find_inputs(job) || choose_outputs(job) || run_plan_and_session(job);
+    bad = bad || (table ? table_input(job) : find_inputs(job)) || choose_outputs(job) || run_plan_and_session(job);
     for (int i = 0; i < MOST; i++) free(job->converted[i]);
     if (job->file) strand_file_close(job->file);
     runtime_close(&job->rt);

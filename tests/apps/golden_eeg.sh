@@ -81,5 +81,29 @@ expect 1 "an archive cut short" "$STRAND" run cut.gz -i in.safetensors -o none.s
 says "fetch it again" "an archive cut short"
 
 golden "$cases/graphs4mer-tusz-2000" "$graphs4mer"
+# A model of one input takes it from an array and from a table too.
+tusz=$cases/graphs4mer-tusz-2000
+tail -c 152000 "$tusz/input.safetensors" >x.bin
+tail -c 152000 "$tusz/input.safetensors" | od -An -v -tf4 -w8000 | sed 's/^ *//; s/  */\t/g' >x.tsv
+{
+    printf '\223NUMPY\001\000\166\000'
+    printf '%-117s\n' "{'descr': '<f4', 'fortran_order': False, 'shape': (19, 2000), }"
+    cat x.bin
+} >x.npy
+for kind in npy tsv; do
+    expect 0 "from .$kind" "$STRAND" run "$tusz" -i x.$kind -o out.safetensors --outputs logits
+    "$STRAND_COMPARE" tensors out.safetensors logits "$tusz/expected.safetensors" logits 2e-3 && pass || fault "logits from .$kind"
+done
+head -c 9000 x.npy >cut.npy
+expect 1 "an array cut short" "$STRAND" run "$tusz" -i cut.npy -o none.safetensors
+says "cut.npy: ends before" "an array cut short"
+sed '3s/\t/\tx/2' x.tsv >bad.tsv
+expect 1 "a table with a word in it" "$STRAND" run "$tusz" -i bad.tsv -o none.safetensors
+says "bad.tsv: row 3, column 3: 'x" "a table with a word in it"
+head -c 100000 x.tsv >ragged.tsv
+expect 1 "a ragged table" "$STRAND" run "$tusz" -i ragged.tsv -o none.safetensors
+says "ragged.tsv: row .* columns, the first one 2000" "a ragged table"
+expect 1 "a table for a model of two inputs" "$STRAND" run "$ecg" -i x.tsv -o none.safetensors
+says "more inputs than one" "a table for a model of two inputs"
 same "$cases/graphs4mer-ecg-bidirectional/last.ckpt" "$ecg/last.ckpt" "the case beside the tests"
 finish
