@@ -75,6 +75,12 @@ static tensor_id convolution(builder *b, const based *p, tensor_id n) {
     return build_linear(b, "layers.*.mixer.out_proj", build_mul(b, "layers.*.mixer.gated", u, w), p->d, half, STRAND_UNARY_IDENTITY);
 }
 
+/* out_proj of an attention, which has a bias or not whatever the convolutions' ones have. */
+static tensor_id out_proj(builder *b, const based *p, tensor_id y, int64_t columns) {
+    tensor_id w = build_matrix(b, "layers.*.mixer.out_proj.weight", p->d, columns);
+    return build_product(b, "layers.*.mixer.out_proj", y, w, build_vector_if(b, "layers.*.mixer.out_proj.bias", p->d), STRAND_UNARY_IDENTITY);
+}
+
 static tensor_id linear_attention(builder *b, const based *p, tensor_id n) {
     int64_t keys = build_extent(b, "layers.*.mixer.proj_q.weight", 0), values = build_extent(b, "layers.*.mixer.proj_v.weight", 0), h = p->heads;
     if (keys < h || keys % h || values < h || values % h) {
@@ -90,14 +96,14 @@ static tensor_id linear_attention(builder *b, const based *p, tensor_id n) {
     if (build_failed(b)) return 0;
     tensor_id y = graph_op2(b->g, build_name(b, "layers.*.mixer"), STRAND_OP_LINEAR_ATTENTION, &rule, (tensor_id[]){q, k, v, state}, 4, NULL, &next);
     build_state_next(b, state, next);
-    return build_linear(b, "layers.*.mixer.out_proj", y, p->d, values, STRAND_UNARY_IDENTITY);
+    return out_proj(b, p, y, values);
 }
 
 static tensor_id window(builder *b, const based *p, tensor_id n) {
     tensor_id q = build_linear_rows(b, "layers.*.mixer.Wqkv", n, 3 * p->d, 0, p->d, p->d, STRAND_UNARY_IDENTITY);
     tensor_id k = build_linear_rows(b, "layers.*.mixer.Wqkv", n, 3 * p->d, p->d, p->d, p->d, STRAND_UNARY_IDENTITY);
     tensor_id v = build_linear_rows(b, "layers.*.mixer.Wqkv", n, 3 * p->d, 2 * p->d, p->d, p->d, STRAND_UNARY_IDENTITY);
-    return build_linear(b, "layers.*.mixer.out_proj", build_attend(b, "layers.*.mixer", &p->attention, q, k, v), p->d, p->d, STRAND_UNARY_IDENTITY);
+    return out_proj(b, p, build_attend(b, "layers.*.mixer", &p->attention, q, k, v), p->d);
 }
 
 static tensor_id layer(builder *b, const based *p, tensor_id x) {

@@ -247,6 +247,16 @@ static tensor_id rows_of(builder *b, const char *name, const char *more, int64_t
     return w ? leaf(b, w, name, more, first * columns, 2, (int64_t[]){rows, columns}) : 0;
 }
 
+/* NAME.bias, or 0 where no layer has one: what one layer has all need. */
+static tensor_id part_of(builder *b, const char *name, const char *more, int64_t all, int64_t first, int64_t n);
+static tensor_id bias_of(builder *b, const char *name, int64_t all, int64_t first, int64_t n) {
+    int64_t layer = b->layer;
+    bool expected = find(b, name, ".bias") != NULL;
+    for (b->layer = 0; b->layer < 3 && strchr(name, '*'); b->layer++) expected = expected || find(b, name, ".bias");
+    b->layer = layer;
+    return expected ? part_of(b, name, ".bias", all, first, n) : 0;
+}
+
 static tensor_id part_of(builder *b, const char *name, const char *more, int64_t all, int64_t first, int64_t n) {
     const weights_tensor *w = checked(b, name, more, 1, &all, false);
     return w ? to_f32(b, leaf(b, w, name, more, first, 1, &n)) : 0;
@@ -361,7 +371,7 @@ tensor_id build_product_plain(builder *b, const char *name, tensor_id x, tensor_
 tensor_id build_linear_rows(builder *b, const char *name, tensor_id x, int64_t all, int64_t first, int64_t rows, int64_t columns,
                             uint32_t activation) {
     tensor_id w = rows_of(b, name, ".weight", all, first, rows, columns);
-    tensor_id bias = find(b, name, ".bias") ? part_of(b, name, ".bias", all, first, rows) : 0;
+    tensor_id bias = bias_of(b, name, all, first, rows);
     return build_product(b, name, x, w, bias, activation);
 }
 
@@ -376,7 +386,8 @@ tensor_id build_norm(builder *b, const char *name, const strand_op_norm *p, tens
 static tensor_id norm(builder *b, const char *name, uint32_t kind, tensor_id x, int64_t d, double eps) {
     strand_op_norm p = {.kind = kind, .groups = 1, .eps = (float)eps};
     tensor_id weight = part_of(b, name, ".weight", d, 0, d);
-    return build_norm(b, name, &p, x, weight, find(b, name, ".bias") ? part_of(b, name, ".bias", d, 0, d) : 0);
+    bool biased = kind == STRAND_NORM_LAYER || find(b, name, ".bias");
+    return build_norm(b, name, &p, x, weight, biased ? part_of(b, name, ".bias", d, 0, d) : 0);
 }
 
 tensor_id build_rms_norm(builder *b, const char *name, tensor_id x, int64_t d, double eps) {
@@ -474,7 +485,7 @@ tensor_id build_short_conv_rows(builder *b, const char *name, const char *label,
     char state_name[NAME_BYTES];
     strand_op_short_conv p = {STRAND_SHORT_CONV_TOKEN_MAJOR, activation};
     tensor_id w = to_f32(b, rows_of(b, name, ".weight", all, first, n, taps)), next;
-    tensor_id bias = find(b, name, ".bias") ? part_of(b, name, ".bias", all, first, n) : 0;
+    tensor_id bias = bias_of(b, name, all, first, n);
     full_name(b, label, ".state", state_name);
     tensor_id state = taps > 1 ? build_state(b, state_name, 2, (int64_t[]){taps - 1, n}) : 0;
     if (build_failed(b)) return 0;
