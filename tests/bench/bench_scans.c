@@ -1,7 +1,7 @@
-/* bench_scans.c - times the diagonal and companion recurrences and the generators of their filters, long sequences and single steps,
+/* bench_scans.c - times the diagonal, dense and companion recurrences and the generators of their filters, long sequences and single steps,
  * next to their floors: multiply-adds and exponentials that the definition needs, or bytes where those bind.
  *
- *   bench_scans --plugin strand-cpu-x86-64-v4.so [--op selective|lti|recurrence|companion|kernel] */
+ *   bench_scans --plugin strand-cpu-x86-64-v4.so [--op selective|lti|dplr|dense|recurrence|companion|kernel] */
 #include "bench.h"
 
 #include <stdio.h>
@@ -45,6 +45,36 @@ static void lti(bench *b, int64_t length, int64_t channels, int64_t states) {
     bench_output(&c, bench_zeros(b, F32, 3, DIMS(1, length, channels)));
     bench_output(&c, bench_zeros(b, F32, 4, DIMS(1, channels, states, 2)));
     c.flops = 16 * (double)length * (double)channels * (double)states;
+    bench_run(b, &c);
+}
+
+/* Twelve multiply-adds a complex state: eight of a diagonal system, and two each for the sum over the old states and for what it adds. */
+static void dplr(bench *b, int64_t length, int64_t channels, int64_t states) {
+    strand_op_dplr_scan p = {.scale = 2};
+    bench_case c;
+    if (!bench_wants(b, "dplr_scan")) return;
+    bench_begin(b, &c, "dplr_scan", STRAND_OP_DPLR_SCAN, &p, sizeof p, "L=%lld C=%lld N=%lld", (long long)length, (long long)channels, (long long)states);
+    bench_input(&c, bench_random(b, F32, 3, DIMS(1, length, channels), -1, 1));
+    bench_input(&c, bench_random(b, F32, 3, DIMS(channels, states, 2), -0.6, 0.6));
+    for (int i = 0; i < 2; i++) bench_input(&c, bench_random(b, F32, 3, DIMS(channels, states, 2), -0.05, 0.05));
+    for (int i = 0; i < 2; i++) bench_input(&c, bench_random(b, F32, 3, DIMS(channels, states, 2), -1, 1));
+    bench_input(&c, bench_absent());
+    bench_input(&c, bench_zeros(b, F32, 4, DIMS(1, channels, states, 2)));
+    bench_output(&c, bench_zeros(b, F32, 3, DIMS(1, length, channels)));
+    bench_output(&c, bench_zeros(b, F32, 4, DIMS(1, channels, states, 2)));
+    c.flops = 24 * (double)length * (double)channels * (double)states;
+    bench_run(b, &c);
+}
+
+static void dense(bench *b, int64_t length, int64_t channels, int64_t d) {
+    bench_case c;
+    if (!bench_wants(b, "dense_scan")) return;
+    bench_begin(b, &c, "dense_scan", STRAND_OP_DENSE_SCAN, NULL, 0, "L=%lld C=%lld d=%lld", (long long)length, (long long)channels, (long long)d);
+    bench_input(&c, bench_random(b, F32, 3, DIMS(1, d, d), -0.9 / (double)d, 0.9 / (double)d));
+    bench_input(&c, bench_random(b, F32, 2, DIMS(1, d), -1, 1));
+    bench_input(&c, bench_random(b, F32, 3, DIMS(1, length, channels), -1, 1));
+    bench_output(&c, bench_zeros(b, F32, 3, DIMS(1, length, channels * d)));
+    c.flops = 2 * (double)length * (double)channels * (double)d * (double)d;
     bench_run(b, &c);
 }
 
@@ -134,6 +164,11 @@ int main(int argc, char **argv) {
     lti(&b, 1, 512, 32);
     lti(&b, 1024, 128, 32);
     lti(&b, 4096, 256, 4);
+    dplr(&b, 1, 512, 32);
+    dplr(&b, 1024, 128, 32);
+    dplr(&b, 1024, 128, 8);
+    dense(&b, 1, 16, 256);
+    dense(&b, 1024, 1, 256);
     recurrence(&b, 2048, 2560, false, false);
     recurrence(&b, 2048, 2560, true, false);
     recurrence(&b, 512, 128, false, true);

@@ -417,6 +417,19 @@ static void step_dense(const dense *d, double complex x[4]) {
     memcpy(x, y, sizeof y);
 }
 
+/* The steps of the same system answer a pulse with its filter. */
+static void by_steps(const strand_plugin_tensor in[5], int length, const float *filter) {
+    float parts[5 * 4], u[40] = {1}, y[40];
+    strand_op_ssm_discretize_nplr p = {.length = length};
+    strand_op_dplr_scan scan = {.scale = 2};
+    int64_t dims[4] = {5, 1, 2, 2};
+    strand_plugin_tensor made = tensor(STRAND_PLUGIN_F32, parts, 4, dims), out = t3(y, 1, length, 1), from[6] = {t3(u, 1, length, 1)};
+    launch(STRAND_OP_SSM_DISCRETIZE_NPLR, &p, in, 5, &made, 1);
+    for (int i = 0; i < 5; i++) from[i + 1] = t3(parts + 4 * i, 1, 2, 2);
+    launch(STRAND_OP_DPLR_SCAN, &scan, from, 6, &out, 1);
+    for (int t = 0; t < length; t++) near((double)y[t], (double)filter[t], 3e-6);
+}
+
 /* Two conjugate pairs as a dense system of four states: the filter is C Abar^t Bbar, and C~ is C (I - Abar^length). */
 static void nplr_filter(void **state) {
     float a[4], p[4], b[4], c[4], dt[1] = {0.2f}, filter[40];
@@ -457,10 +470,34 @@ static void nplr_filter(void **state) {
             near((double)filter[t], creal(want), 1e-6);
             step_dense(&d, x);
         }
+        by_steps(in, length, filter);
+    }
+}
+
+/* A rotation that shrinks: the free run is known, and with an input of one pulse the state is that run. */
+static void dense_closed_form(void **state) {
+    enum { TOKENS = 9 };
+    const float r = 0.9f, angle = 0.7f;
+    float a[4] = {r * cosf(angle), -r * sinf(angle), r * sinf(angle), r * cosf(angle)}, b[2] = {2, 0}, start[2] = {2, 0}, u[TOKENS] = {1}, y[2 * TOKENS], last[2];
+    (void)state;
+    for (int driven = 0; driven < 2; driven++) {
+        strand_plugin_tensor in[4] = {t3(a, 1, 2, 2), {0}, {0}, {0}}, out[2] = {t3(y, 1, TOKENS, 2), t3(last, 1, 1, 2)};
+        if (driven)
+            in[1] = matrix(b, 1, 2), in[2] = t3(u, 1, TOKENS, 1);
+        else
+            in[3] = t3(start, 1, 1, 2);
+        run_outputs(STRAND_OP_DENSE_SCAN, NULL, in, 4, out, 2);
+        for (int t = 0; t < TOKENS; t++) {
+            near((double)y[2 * t], 2 * pow((double)r, t) * cos((double)angle * t), 1e-5);
+            near((double)y[2 * t + 1], 2 * pow((double)r, t) * sin((double)angle * t), 1e-5);
+        }
+        int made = driven ? TOKENS - 1 : TOKENS; /* a free run gives the state after the last token it has given */
+        near((double)last[0], 2 * pow((double)r, made) * cos((double)angle * made), 1e-5);
     }
 }
 
 REFERENCE_MAIN("reference scans", cmocka_unit_test(selective_closed_form), cmocka_unit_test(selective_formula), cmocka_unit_test(lti_impulse),
                cmocka_unit_test(lti_pieces), cmocka_unit_test(recurrence_closed_form), cmocka_unit_test(recurrence_gated),
                cmocka_unit_test(recurrence_logarithms_of_pairs), cmocka_unit_test(companion_filter), cmocka_unit_test(companion_open),
-               cmocka_unit_test(companion_closed), cmocka_unit_test(discretisation), cmocka_unit_test(diagonal_filter), cmocka_unit_test(nplr_filter))
+               cmocka_unit_test(companion_closed), cmocka_unit_test(discretisation), cmocka_unit_test(diagonal_filter), cmocka_unit_test(nplr_filter),
+               cmocka_unit_test(dense_closed_form))
