@@ -30,7 +30,7 @@ static bool plausible(const header *h) {
     const int64_t all[] = {h->dim, h->hidden, h->layers, h->heads, h->kv_heads, h->vocabulary, h->context};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
         if (all[i] < 1 || all[i] > MOST) return false;
-    return h->dim % h->heads == 0 && h->heads % h->kv_heads == 0;
+    return h->dim >= 4 && h->layers <= 1024 && h->dim % h->heads == 0 && h->heads % h->kv_heads == 0;
 }
 
 static void read_header(const uint8_t *data, int first, header *h) {

@@ -81,6 +81,30 @@ static void gguf_seeds(void) {
     save_buffer("gguf", "overflow", &b);
 }
 
+static void rwkvcpp_seeds(void) {
+    buffer b = {0};
+    for (uint32_t type = 0; type < 10; type += type ? 8 : 1) {
+        static const char *const names[] = {"f32", "f16", "q8-0"};
+        put_rwkvcpp(&b, 101);
+        put_rwkvcpp_tensor(&b, "emb.weight", 2, (const uint32_t[]){32, 2}, type);
+        put_fill(&b, 3, type == 0 ? 256 : type == 1 ? 128 : 68);
+        save_buffer("rwkvcpp", names[type > 1 ? 2 : type], &b);
+    }
+    put_rwkvcpp_tensor(&b, "v", 1, (const uint32_t[]){3}, 0); /* without the header: the target adds it */
+    put_fill(&b, 1, 12);
+    save_buffer("rwkvcpp", "bare", &b);
+}
+
+static void llama2c_seeds(void) {
+    static const char *const bytes[] = {"\3\4\1\1\0\7\3\1\0", "\3\4\1\1\1\7\3\0\0", "\7\3\2\3\0\5\2\0\1", "\1\1\1\0\0\1\1\1\3"};
+    static const char *const names[] = {"shared", "apart", "version-1", "version-2"};
+    for (size_t i = 0; i < 4; i++) {
+        buffer b = {0};
+        put_bytes(&b, bytes[i], 9);
+        save_buffer("llama2c", names[i], &b);
+    }
+}
+
 static void tokenizer_seeds(void) {
     for (size_t i = 0; i < sizeof small_tokenizers / sizeof small_tokenizers[0]; i++)
         if (strlen(small_tokenizers[i].document) < 4000) save_text("tokenizer", small_tokenizers[i].name, small_tokenizers[i].document);
@@ -179,6 +203,8 @@ int main(int argc, char **argv) {
     json_seeds();
     safetensors_seeds();
     gguf_seeds();
+    rwkvcpp_seeds();
+    llama2c_seeds();
     tokenizer_seeds();
     pytorch_seeds();
     index_seeds();

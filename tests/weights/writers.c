@@ -113,6 +113,21 @@ void put_small_gguf(buffer *b) {
     for (int i = 0; i < 68; i++) put_int(b, (uint64_t)i, 1);
 }
 
+/* ---- rwkv.cpp ---- */
+
+void put_rwkvcpp(buffer *b, uint32_t version) {
+    const uint32_t head[] = {0x67676d66, version, 256, 8, 1, 0};
+    for (int i = 0; i < 6; i++) put_int(b, head[i], 4);
+}
+
+void put_rwkvcpp_tensor(buffer *b, const char *name, int axes, const uint32_t *dims, uint32_t type) {
+    put_int(b, (uint64_t)axes, 4);
+    put_int(b, strlen(name), 4);
+    put_int(b, type, 4);
+    for (int i = 0; i < axes; i++) put_int(b, dims[i], 4);
+    put_text(b, name);
+}
+
 /* ---- ZIP ------------------------------------------------------------------------------------------------------------- */
 
 uint32_t crc_of(const void *data, size_t size) {

@@ -48,6 +48,12 @@ void put_tar_end(buffer *b);
 /* Sets the checksum of the header at `offset`. */
 void put_tar_sum(buffer *b, size_t offset);
 
+/* ---- rwkv.cpp -------------------------------------------------------------------------------------------------------- */
+
+/* The header of this version, and a tensor; dims fastest first, the data follow. */
+void put_rwkvcpp(buffer *b, uint32_t version);
+void put_rwkvcpp_tensor(buffer *b, const char *name, int axes, const uint32_t *dims, uint32_t type);
+
 /* ---- ZIP ------------------------------------------------------------------------------------------------------------- */
 
 #define ZIP_DESCRIPTOR 1u /* sizes and checksum behind the data, as PyTorch writes it */
