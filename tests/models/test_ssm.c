@@ -1,8 +1,9 @@
 /* test_ssm.c - stacks of layers of the S4 family with random weights: every layer by convolution and by recurrence gives the same; by
  * recurrence a sequence whole, in pieces and step by step does, and one that is saved in the middle and restored has the same bytes. Layers
- * that look ahead agree over whole sequences. The memory of an LMU remembers what it should, and hostile files are one line. */
+ * that look ahead agree over whole sequences. Some stacks are judged by a form of their own in double precision, norms, gates and all. The memory of an LMU remembers what it should, and hostile files are one line. */
 #include "made.h"
 
+#include <complex.h>
 #include <math.h>
 
 #define L     70
@@ -295,6 +296,161 @@ static void both_ways(void **state) {
     strand_context_close(c);
 }
 
+/* ---- the stack in double precision, token by token ---- */
+
+/* The states of one layer: re and im of each. */
+typedef struct memory {
+    double complex h[D][8], x[N];
+} memory;
+
+static double complex pair(const float *p, int i) {
+    return (double)p[2 * i] + I * (double)p[2 * i + 1];
+}
+
+/* One step of a diagonal system by zero-order hold: 2 Re C h. */
+static double hold(double complex *h, const float *re, const float *im, double im_sign, double dt, const float *b, const float *c, double u) {
+    double complex y = 0;
+    for (int n = 0; n < N; n++) {
+        double complex a = -exp((double)re[n]) + I * im_sign * (double)im[n];
+        h[n] = cexp(dt * a) * h[n] + (cexp(dt * a) - 1) / a * (b ? pair(b, n) : 1) * u;
+        y += pair(c, n) * h[n];
+    }
+    return 2 * creal(y);
+}
+
+static void dense_of(const made *m, const char *at, const char *name, const double *x, double *y, int rows, int columns) {
+    d_linear(y, made_find(m, "%s%s.weight", at, name), made_find(m, "%s%s.bias", at, name), x, rows, columns);
+}
+
+static void glu_of(double *y, const double *both, int n) {
+    for (int i = 0; i < n; i++) y[i] = both[i] * d_sigmoid(both[n + i]);
+}
+
+static void d_minimal(const made *m, const char *at, memory *s, const double *x, double *y) {
+    double g[D], both[2 * D];
+    for (int c = 0; c < D; c++)
+        g[c] = d_gelu(hold(s->h[c], made_find(m, "%skernel.log_A_real", at) + c * N, made_find(m, "%skernel.A_imag", at) + c * N, 1,
+                           exp((double)made_find(m, "%skernel.log_dt", at)[c]), NULL, made_find(m, "%skernel.C", at) + c * N * 2, x[c]) +
+                      (double)made_find(m, "%sD", at)[c] * x[c]);
+    dense_of(m, at, "output_linear.0", g, both, 2 * D, D);
+    glu_of(y, both, D);
+}
+
+static void d_gss(const made *m, const char *at, memory *s, const double *x, double *y) {
+    double v[2 * D], u[D / 2], g[D / 2], wide[2 * D];
+    dense_of(m, at, "input_gate.0", x, v, 2 * D, D);
+    dense_of(m, at, "input_linear.0", x, u, D / 2, D);
+    for (int c = 0; c < D / 2; c++) {
+        u[c] = d_gelu(u[c]);
+        g[c] = d_gelu(hold(s->h[c], made_find(m, "%skernel.kernel.inv_A_real", at) + c * N, made_find(m, "%skernel.kernel.A_imag", at) + c * N, 1,
+                           exp((double)made_find(m, "%skernel.kernel.log_dt", at)[c]), made_find(m, "%skernel.kernel.B", at) + c * N * 2,
+                           made_find(m, "%skernel.kernel.C", at) + c * N * 2, u[c]) +
+                      (double)made_find(m, "%sD", at)[c] * u[c]);
+    }
+    dense_of(m, at, "output_linear", g, wide, 2 * D, D / 2);
+    for (int i = 0; i < 2 * D; i++) wide[i] *= d_gelu(v[i]);
+    dense_of(m, at, "output_gate", wide, y, D, 2 * D);
+}
+
+/* y of states shared by all channels, and what a sequence layer makes of it: x + half_glu1(gelu y), normalised. */
+static void d_s5(const made *m, const char *at, memory *s, const double *x, double *y) {
+    double g[D], gate[D], sum[D];
+    for (int n = 0; n < N; n++) {
+        double complex a = (double)made_find(m, "%sseq.Lambda_re", at)[n] + I * (double)made_find(m, "%sseq.Lambda_im", at)[n], drive = 0;
+        double step = exp((double)made_find(m, "%sseq.log_step", at)[n]);
+        for (int c = 0; c < D; c++) drive += pair(made_find(m, "%sseq.B", at), n * D + c) * x[c];
+        s->x[n] = cexp(step * a) * s->x[n] + (cexp(step * a) - 1) / a * drive;
+    }
+    for (int c = 0; c < D; c++) {
+        double complex out = 0;
+        for (int n = 0; n < N; n++) out += pair(made_find(m, "%sseq.C", at), c * N + n) * s->x[n];
+        g[c] = d_gelu_tanh(2 * creal(out) + (double)made_find(m, "%sseq.D", at)[c] * x[c]);
+    }
+    for (int c = 0; c < D; c++) {
+        gate[c] = (double)made_find(m, "%sout2.bias", at)[c];
+        for (int k = 0; k < D; k++) gate[c] += (double)made_find(m, "%sout2.kernel", at)[k * D + c] * g[k];
+    }
+    for (int c = 0; c < D; c++) sum[c] = x[c] + g[c] * d_sigmoid(gate[c]);
+    d_layer_norm(y, made_find(m, "%snorm.scale", at), made_find(m, "%snorm.bias", at), sum, D, 1e-6);
+}
+
+static void d_ema(const made *m, const char *at, memory *s, const double *x, double *y) {
+    for (int c = 0; c < D; c++) {
+        double sum = (double)made_find(m, "%smove.omega", at)[c] * x[c];
+        for (int n = 0; n < N; n++) {
+            int i = c * N + n;
+            double p = d_sigmoid((double)made_find(m, "%smove.delta", at)[i]), q = 1 - p * d_sigmoid((double)made_find(m, "%smove.alpha", at)[i]);
+            s->h[c][n] = q * s->h[c][n] + p * (double)made_find(m, "%smove.beta", at)[i] * x[c];
+            sum += creal(s->h[c][n]) * (double)made_find(m, "%smove.gamma", at)[i] / sqrt(N);
+        }
+        y[c] = d_silu(sum);
+    }
+}
+
+typedef struct double_form {
+    const layer *layer;
+    void (*step)(const made *m, const char *at, memory *s, const double *x, double *y);
+    bool first; /* norms before the layers */
+} double_form;
+
+static const double_form double_forms[] = {{&layers[4], d_minimal, false}, {&layers[4], d_minimal, true}, {&layers[3], d_gss, true}, {&layers[8], d_s5, false}, {&layers[11], d_ema, true}};
+
+static void stack_step(const made *m, const double_form *f, memory *s, const float *in, double *out) {
+    double x[D], u[D], y[D], given[IN];
+    for (int i = 0; i < IN; i++) given[i] = (double)in[i];
+    dense_of(m, "", "encoder", given, x, D, IN);
+    for (int i = 0; i < 2; i++) {
+        char at[32];
+        snprintf(at, sizeof at, "layers.%d.", i);
+        if (f->step == d_s5) {
+            f->step(m, at, &s[i], x, y);
+            memcpy(x, y, sizeof x);
+            continue;
+        }
+        const float *w = made_find(m, "norms.%d.weight", i), *b = made_find(m, "norms.%d.bias", i);
+        if (f->first) d_layer_norm(u, w, b, x, D, 1e-5);
+        f->step(m, at, &s[i], f->first ? u : x, y);
+        for (int c = 0; c < D; c++) y[c] += x[c];
+        if (f->first)
+            memcpy(x, y, sizeof x);
+        else
+            d_layer_norm(x, w, b, y, D, 1e-5);
+    }
+    dense_of(m, "", "decoder", x, out, OUT, D);
+}
+
+static void double_precision(void **state) {
+    (void)state;
+    strand_context *c = open_context(&(open_with){.threads = 1});
+    static made m;
+    m.r = (randoms){77};
+    for (size_t i = 0; i < sizeof double_forms / sizeof double_forms[0]; i++) {
+        const double_form *f = &double_forms[i];
+        float x[BATCH * L * IN], y[BATCH * L * OUT];
+        char config[160];
+        snprintf(config, sizeof config, "%s%s\"prenorm\":%s", f->layer->config, *f->layer->config ? "," : "", f->first ? "true" : "false");
+        make_stack(&m, f->layer);
+        random_fill(&m.r, x, BATCH * L * IN, 1);
+        for (int mode = 0; mode < 2; mode++) {
+            runner r = open_runner(c, &m, config, mode ? "recurrence" : "conv");
+            double off = 0, size = 0, want[OUT];
+            run(r.session, x, IN, 0, L, y, OUT);
+            for (int b = 0; b < BATCH; b++) {
+                memory s[2];
+                memset(s, 0, sizeof s);
+                for (int t = 0; t < L; t++) {
+                    stack_step(&m, f, s, x + (b * L + t) * IN, want);
+                    for (int k = 0; k < OUT; k++) off += pow((double)y[(b * L + t) * OUT + k] - want[k], 2), size += want[k] * want[k];
+                }
+            }
+            if (!(sqrt(off / size) < 2e-6)) fail_msg("%s, form %d: differs from double precision by %.3g", f->layer->name, (int)i, sqrt(off / size));
+            close_runner(&r);
+        }
+        made_free(&m);
+    }
+    strand_context_close(c);
+}
+
 /* The sum of an LMU's states is the input theta samples ago, for inputs that change slowly. */
 static void lmu_remembers(void **state) {
     (void)state;
@@ -344,6 +500,6 @@ static void hostile(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(both_ways), cmocka_unit_test(lmu_remembers), cmocka_unit_test(hostile)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(both_ways), cmocka_unit_test(double_precision), cmocka_unit_test(lmu_remembers), cmocka_unit_test(hostile)};
     return cmocka_run_group_tests_name("layers of the S4 family", tests, NULL, NULL);
 }
