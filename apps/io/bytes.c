@@ -60,7 +60,8 @@ static int64_t read_raw(bytes *b, void *to, size_t room) {
         const int code = errno;
         if (b->may_block) signals_waiting(0);
         if (n > 0 || (n == 0 && !b->follow)) return n;
-        if (n < 0 && code != EINTR && code != EAGAIN) return complain("%s: cannot read: %s", input_name(b->path), strerror(code)), -1;
+        if (n < 0 && code != EINTR && code != EAGAIN)
+            return complain("%s: cannot read: %s", input_name(b->path), strerror(code)), -1;
         if (n == 0 || code == EAGAIN) nanosleep(&nap, NULL);
     }
 }
@@ -78,9 +79,15 @@ static int raw_more(bytes *b) {
 static int look(bytes *b) {
     static const struct {
         const char *magic, *cure;
-    } other[] = {{"BZh", "is packed with bzip2; unpack it first, or use gzip"}, {"\xFD" "7zXZ", "is packed with xz; unpack it first, or use gzip"},
-                 {"\x28\xB5\x2F\xFD", "is packed with zstd; unpack it first, or use gzip"}, {"PK\x03\x04", "is a zip archive or a spreadsheet; save the table as CSV"},
-                 {"PAR1", "is Parquet; save it as CSV"}, {"\xFF\xFE", "is UTF-16; save it as UTF-8"}, {"\xFE\xFF", "is UTF-16; save it as UTF-8"}};
+    } other[] = {{"BZh", "is packed with bzip2; unpack it first, or use gzip"},
+                 {"\xFD"
+                  "7zXZ",
+                  "is packed with xz; unpack it first, or use gzip"},
+                 {"\x28\xB5\x2F\xFD", "is packed with zstd; unpack it first, or use gzip"},
+                 {"PK\x03\x04", "is a zip archive or a spreadsheet; save the table as CSV"},
+                 {"PAR1", "is Parquet; save it as CSV"},
+                 {"\xFF\xFE", "is UTF-16; save it as UTF-8"},
+                 {"\xFE\xFF", "is UTF-16; save it as UTF-8"}};
     int got;
     while (b->end < 2) { /* nothing has been used yet: more goes behind what is there */
         const int64_t n = read_raw(b, b->raw + b->end, sizeof b->raw - b->end);
@@ -94,7 +101,8 @@ static int look(bytes *b) {
         if ((size_t)got >= strlen(other[i].magic) && !memcmp(b->raw, other[i].magic, strlen(other[i].magic)))
             return complain("%s: %s", input_name(b->path), other[i].cure), -1;
     b->packed = got >= 2 && b->raw[0] == 0x1f && b->raw[1] == 0x8b;
-    if (b->packed && b->follow) return complain("%s: a gzip file cannot be followed; unpack it", input_name(b->path)), b->packed = 0, -1;
+    if (b->packed && b->follow)
+        return complain("%s: a gzip file cannot be followed; unpack it", input_name(b->path)), b->packed = 0, -1;
     if (b->packed && inflateInit2(&b->z, 15 + 16) != Z_OK) return b->packed = 0, complain("out of memory"), -1;
     return 0;
 }
@@ -113,7 +121,8 @@ static int64_t unpack(bytes *b, char *to, size_t room) {
         b->in_member = 1;
         const int rc = inflate(&b->z, Z_NO_FLUSH);
         b->begin = b->end - b->z.avail_in;
-        if (rc != Z_OK && rc != Z_STREAM_END && rc != Z_BUF_ERROR) return complain("%s: is damaged: its gzip data do not unpack", input_name(b->path)), -1;
+        if (rc != Z_OK && rc != Z_STREAM_END && rc != Z_BUF_ERROR)
+            return complain("%s: is damaged: its gzip data do not unpack", input_name(b->path)), -1;
         if (rc == Z_STREAM_END) {
             b->in_member = 0;
             inflateReset(&b->z);

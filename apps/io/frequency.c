@@ -9,9 +9,9 @@
 
 #define SECOND ((int64_t)1000000)
 #define MINUTE (60 * SECOND)
-#define HOUR (60 * MINUTE)
-#define WEEK (7 * TIME_DAY)
-#define FAR ((int64_t)1 << 60)
+#define HOUR   (60 * MINUTE)
+#define WEEK   (7 * TIME_DAY)
+#define FAR    ((int64_t)1 << 60)
 #define LATEST ((int64_t)253402300799 * SECOND + 999999) /* the end of the year 9999 */
 
 static const struct unit {
@@ -57,7 +57,8 @@ int frequency_parse(const char *text, frequency *f) {
 static const struct unit *unit_of(const frequency *f) {
     const struct unit *best = NULL;
     for (int i = 0; i < N_UNITS; i++)
-        if (units[i].kind == f->kind && f->step % units[i].step == 0 && (units[i].step != WEEK || f->step == WEEK)) best = &units[i];
+        if (units[i].kind == f->kind && f->step % units[i].step == 0 && (units[i].step != WEEK || f->step == WEEK))
+            best = &units[i];
     return best;
 }
 
@@ -91,7 +92,9 @@ static int weekday(int64_t time) {
 }
 
 static int days_in(int64_t year, int month) {
-    return (int)((time_from_date(month == 12 ? year + 1 : year, month == 12 ? 1 : month + 1, 1) - time_from_date(year, month, 1)) / TIME_DAY);
+    return (
+        int)((time_from_date(month == 12 ? year + 1 : year, month == 12 ? 1 : month + 1, 1) - time_from_date(year, month, 1)) /
+             TIME_DAY);
 }
 
 static int64_t after_months(const frequency *f, int64_t time, int64_t months) {
@@ -206,6 +209,7 @@ int64_t frequency_season(const frequency *f) {
     if (f->kind != FREQUENCY_STEP) return 1;
     if (f->step == TIME_DAY) return 7;
     if (f->step == WEEK) return 52;
-    if (f->step < TIME_DAY && f->step >= SECOND && TIME_DAY % f->step == 0) return f->step >= MINUTE ? TIME_DAY / f->step : MINUTE / f->step;
+    if (f->step < TIME_DAY && f->step >= SECOND && TIME_DAY % f->step == 0)
+        return f->step >= MINUTE ? TIME_DAY / f->step : MINUTE / f->step;
     return 1;
 }

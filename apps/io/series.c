@@ -12,7 +12,8 @@
 #if defined(__GNUC__)
 __attribute__((format(printf, 2, 3)))
 #endif
-static int fail(series_set *set, const char *format, ...) {
+static int
+fail(series_set *set, const char *format, ...) {
     va_list list;
     va_start(list, format);
     vsnprintf(set->error, sizeof set->error, format, list);
@@ -23,7 +24,8 @@ static int fail(series_set *set, const char *format, ...) {
 /* ---- numbers ---- */
 
 static int is_missing(const char *text) {
-    static const char *const words[] = {"", "NA", "N/A", "#N/A", "<NA>", "NaN", "NULL", "None", "NaT", "-", ".", "?", "missing"};
+    static const char *const words[] = {"",     "NA",  "N/A", "#N/A", "<NA>", "NaN",    "NULL",
+                                        "None", "NaT", "-",   ".",    "?",    "missing"};
     for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
         const char *a = text, *b = words[i];
         while (*a && tolower((unsigned char)*a) == tolower((unsigned char)*b)) a++, b++;
@@ -83,14 +85,17 @@ static const char *list_columns(const csv_field *fields, int n, char *text, size
     size_t used = 0;
     text[0] = 0;
     for (int i = 0; i < n && used + 48 < size; i++)
-        used += (size_t)snprintf(text + used, size - used, "%s%.24s%s", i ? ", " : "", fields[i].text, i + 1 < n && used + 96 >= size ? ", ..." : "");
+        used += (size_t)snprintf(text + used, size - used, "%s%.24s%s", i ? ", " : "", fields[i].text,
+                                 i + 1 < n && used + 96 >= size ? ", ..." : "");
     return text;
 }
 
 static int named_column(series_set *set, const csv_field *fields, int n, const char *name, size_t length, const char *option) {
     char list[256];
     const int at = find_column(fields, n, name, length);
-    if (at < 0) fail(set, "row %lld: there is no column '%.*s', which %s names; there are: %s", (long long)csv_row(set->table), (int)(length < 60 ? length : 60), name, option, list_columns(fields, n, list, sizeof list));
+    if (at < 0)
+        fail(set, "row %lld: there is no column '%.*s', which %s names; there are: %s", (long long)csv_row(set->table),
+             (int)(length < 60 ? length : 60), name, option, list_columns(fields, n, list, sizeof list));
     return at;
 }
 
@@ -134,7 +139,8 @@ static int find_values(series_set *set, const csv_field *fields, int n) {
     if (y >= 0 && o->columns == 1) return add_value_column(set, fields, y);
     if (set->id_at >= 0 && n > 3 && o->columns == 1) {
         char list[256];
-        return fail(set, "row %lld: which column holds the values? Say --target NAME; there are: %s", (long long)csv_row(set->table), list_columns(fields, n, list, sizeof list));
+        return fail(set, "row %lld: which column holds the values? Say --target NAME; there are: %s",
+                    (long long)csv_row(set->table), list_columns(fields, n, list, sizeof list));
     }
     for (int i = 0; i < n; i++)
         if (i != set->time_at && i != set->id_at && fields[i].length && add_value_column(set, fields, i)) return -1;
@@ -162,12 +168,14 @@ static int find_roles(series_set *set, const csv_field *fields, int n) {
     char list[256];
     set->id_at = -1;
     if (!is_header(fields, n))
-        return fail(set, "row %lld: the table has no header; its first row must name the columns, for example ds,y", (long long)csv_row(set->table));
+        return fail(set, "row %lld: the table has no header; its first row must name the columns, for example ds,y",
+                    (long long)csv_row(set->table));
     set->time_at = o->time ? named_column(set, fields, n, o->time, strlen(o->time), "--time") : find_any(fields, n, times);
     if (set->time_at < 0 && o->time) return -1;
     if (set->time_at < 0 && n > 1 && !fields[0].length) set->time_at = 0; /* an index that was written without a name */
     if (set->time_at < 0)
-        return fail(set, "row %lld: which column holds the times? Say --time NAME; there are: %s", (long long)csv_row(set->table), list_columns(fields, n, list, sizeof list));
+        return fail(set, "row %lld: which column holds the times? Say --time NAME; there are: %s",
+                    (long long)csv_row(set->table), list_columns(fields, n, list, sizeof list));
     set->id_at = o->id ? named_column(set, fields, n, o->id, strlen(o->id), "--id") : find_any(fields, n, ids);
     if (set->id_at < 0 && o->id) return -1;
     if (set->id_at == set->time_at) set->id_at = -1;
@@ -259,14 +267,24 @@ static const char *kind_words(time_kind kind) {
 static int read_time(series_set *set, const csv_field *field, int64_t *time) {
     time_style style;
     if (time_parse(field->text, time, &style))
-        return fail(set, "row %lld, column %d: '%.40s' is no time; ISO 8601 (2020-12-31 23:00:00), seconds since 1970 and whole numbers are read", (long long)csv_row(set->table), set->time_at + 1, field->text);
+        return fail(set,
+                    "row %lld, column %d: '%.40s' is no time; ISO 8601 (2020-12-31 23:00:00), seconds since 1970 and whole "
+                    "numbers are read",
+                    (long long)csv_row(set->table), set->time_at + 1, field->text);
     if (set->style.kind == TIME_NONE) set->style = style;
     if (style.kind != set->style.kind || style.zoned != set->style.zoned)
-        return fail(set, "row %lld, column %d: '%.40s' %s, but the rows before hold %s%s", (long long)csv_row(set->table), set->time_at + 1, field->text,
-                    style.kind != set->style.kind ? "is of another kind" : style.zoned ? "has a zone" : "has no zone", kind_words(set->style.kind),
-                    style.kind != set->style.kind ? "" : set->style.zoned ? " with one" : " without");
-    if (style.between && !set->style.between) set->style.between = style.between; /* midnights may come without their time of day */
-    set->style.zone = style.zone;                                                /* the last one: summer time ends */
+        return fail(set, "row %lld, column %d: '%.40s' %s, but the rows before hold %s%s", (long long)csv_row(set->table),
+                    set->time_at + 1, field->text,
+                    style.kind != set->style.kind ? "is of another kind"
+                    : style.zoned                 ? "has a zone"
+                                                  : "has no zone",
+                    kind_words(set->style.kind),
+                    style.kind != set->style.kind ? ""
+                    : set->style.zoned            ? " with one"
+                                                  : " without");
+    if (style.between && !set->style.between)
+        set->style.between = style.between; /* midnights may come without their time of day */
+    set->style.zone = style.zone;           /* the last one: summer time ends */
     set->style.zulu = style.zulu;
     return 0;
 }
@@ -281,7 +299,8 @@ static int take_row(series_set *set, const csv_field *fields, int n, int64_t *to
     int64_t time, at = 0;
     int rc = all ? 0 : fail(set, "out of memory");
     if (!rc && n != set->n_columns)
-        rc = fail(set, "row %lld: has %d column%s, but the header has %d", (long long)csv_row(set->table), n, n == 1 ? "" : "s", set->n_columns);
+        rc = fail(set, "row %lld: has %d column%s, but the header has %d", (long long)csv_row(set->table), n, n == 1 ? "" : "s",
+                  set->n_columns);
     if (!rc) rc = read_time(set, &fields[set->time_at], &time);
     if (!rc && set->options.limited && time > set->options.until) {
         if (all != values) free(all);
@@ -292,7 +311,8 @@ static int take_row(series_set *set, const csv_field *fields, int n, int64_t *to
     if (at < 0) rc = -1;
     if (!rc && touched) *touched = at;
     if (!rc && !single_series_of_columns(set)) rc = add_sample(set, &set->items[at], time, all);
-    for (int i = 0; !rc && single_series_of_columns(set) && i < set->n_names; i++) rc = add_sample(set, &set->items[i], time, &all[i]);
+    for (int i = 0; !rc && single_series_of_columns(set) && i < set->n_names; i++)
+        rc = add_sample(set, &set->items[i], time, &all[i]);
     if (all && all != values) free(all);
     return rc ? -1 : 1;
 }
@@ -328,9 +348,11 @@ int series_begin(series_set *set, csv *table, const series_options *options) {
     if (find_roles(set, fields, n)) return -1;
     set->columns = options->columns;
     if (options->columns > 1 && set->n_names != options->columns)
-        return fail(set, "row %lld: the model wants %d variables, but %d columns were chosen; say --target with their names", (long long)set->last_row, options->columns, set->n_names);
+        return fail(set, "row %lld: the model wants %d variables, but %d column%s chosen; --target names them",
+                    (long long)set->last_row, options->columns, set->n_names, set->n_names == 1 ? " was" : "s were");
     if (single_series_of_columns(set) && set->id_at >= 0)
-        return fail(set, "row %lld: a table with ids holds one column of values a model variable; --target names %d", (long long)set->last_row, set->n_names);
+        return fail(set, "row %lld: a table with ids holds one column of values a model variable; --target names %d",
+                    (long long)set->last_row, set->n_names);
     set->has_ids = set->id_at >= 0 || single_series_of_columns(set);
     if (set->id_at >= 0) return 0;
     for (int i = 0; i < (single_series_of_columns(set) ? set->n_names : 1); i++)

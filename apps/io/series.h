@@ -18,8 +18,8 @@ typedef enum series_decimal { DECIMAL_AUTO, DECIMAL_POINT, DECIMAL_COMMA } serie
 
 typedef struct series_options {
     const char *id, *time, *values; /* names of columns, values may be several with ',' between; NULL: looked for */
-    const char *prefer;             /* values when the table has all of them and `values` is NULL (what the model was trained on) */
-    int columns;                    /* variables of a series: 1, or as many as `values` names */
+    const char *prefer; /* values when the table has all of them and `values` is NULL (what the model was trained on) */
+    int columns;        /* variables of a series: 1, or as many as `values` names */
     series_missing missing;
     series_decimal decimal;
     int64_t most_filled;    /* samples that filling holes may make of a series; 0: 2^24 */
@@ -41,13 +41,14 @@ typedef struct series_set {
     series *items;
     int64_t n, room;
     int columns;
-    char **names;      /* [columns] of the values; of a wide table of single series: one a series */
+    char **names; /* [columns] of the values; of a wide table of single series: one a series */
     int n_names;
     time_style style;
     char time_name[64], id_name[64];
-    int has_ids;       /* the table has several series, or an id column */
-    frequency freq;    /* common to all, after series_finish */
-    int64_t samples, filled, cut, sorted; /* read; filled in; left out at ends for want of a neighbour; series that had to be sorted */
+    int has_ids;    /* the table has several series, or an id column */
+    frequency freq; /* common to all, after series_finish */
+    int64_t samples, filled, cut,
+        sorted; /* read; filled in; left out at ends for want of a neighbour; series that had to be sorted */
     char error[512];
     /* of the reader */
     csv *table;

@@ -17,7 +17,8 @@
 #if defined(__GNUC__)
 __attribute__((format(printf, 2, 3)))
 #endif
-static int fail(series_set *set, const char *format, ...) {
+static int
+fail(series_set *set, const char *format, ...) {
     va_list list;
     va_start(list, format);
     vsnprintf(set->error, sizeof set->error, format, list);
@@ -71,18 +72,25 @@ static int check_grid(series_set *set, series *s, int64_t from, int64_t *holes) 
     for (int64_t i = from > 0 ? from : 1; i < s->n; i++) {
         time_format(s->times[i - 1], &set->style, a, sizeof a);
         if (s->times[i] == s->times[i - 1])
-            return fail(set, "row %lld: %s%s is there twice, first in row %lld; remove one of them", (long long)s->rows[i], a, of_series(set, s, name, sizeof name), (long long)s->rows[i - 1]);
+            return fail(set, "row %lld: %s%s is there twice, first in row %lld; remove one of them", (long long)s->rows[i], a,
+                        of_series(set, s, name, sizeof name), (long long)s->rows[i - 1]);
         const int64_t steps = frequency_steps(&set->freq, s->times[i - 1], s->times[i]);
         if (steps == 1) continue;
         time_format(s->times[i], &set->style, b, sizeof b);
         frequency_words(&set->freq, words, sizeof words);
         if (steps < 0)
-            return fail(set, "row %lld: from %s to %s%s is no whole number of steps (%s); resample it first, or say --freq", (long long)s->rows[i], a, b, of_series(set, s, name, sizeof name), words);
+            return fail(set, "row %lld: from %s to %s%s is no whole number of steps (%s); resample it first, or say --freq",
+                        (long long)s->rows[i], a, b, of_series(set, s, name, sizeof name), words);
         if (set->options.missing == MISSING_ERROR)
-            return fail(set, "row %lld: %lld sample%s missing between %s and %s%s (%s); fill the hole with --missing ffill, linear or zero", (long long)s->rows[i], (long long)steps - 1,
-                        steps == 2 ? " is" : "s are", a, b, of_series(set, s, name, sizeof name), words);
+            return fail(
+                set,
+                "row %lld: %lld sample%s missing between %s and %s%s (%s); fill the hole with --missing ffill, linear or zero",
+                (long long)s->rows[i], (long long)steps - 1, steps == 2 ? " is" : "s are", a, b,
+                of_series(set, s, name, sizeof name), words);
         *holes += steps - 1;
-        if (*holes > most) return fail(set, "row %lld: filling the holes up to %s would take more than %lld samples (%s)", (long long)s->rows[i], b, (long long)most, words);
+        if (*holes > most)
+            return fail(set, "row %lld: filling the holes up to %s would take more than %lld samples (%s)",
+                        (long long)s->rows[i], b, (long long)most, words);
     }
     return 0;
 }
@@ -147,7 +155,9 @@ static int64_t fill_run(series_set *set, series *s, int64_t v, int64_t i) {
     const double before = i ? values[(i - 1) * c] : 0, after = next < s->n ? values[next * c] : before;
     for (int64_t k = i; k < next; k++) {
         const double part = (double)(k - i + 1) / (double)(next - i + 1);
-        values[k * c] = set->options.missing == MISSING_ZERO ? 0 : set->options.missing == MISSING_FFILL ? before : before * (1 - part) + after * part;
+        values[k * c] = set->options.missing == MISSING_ZERO    ? 0
+                        : set->options.missing == MISSING_FFILL ? before
+                                                                : before * (1 - part) + after * part;
     }
     set->filled += next - i;
     return next;
@@ -168,8 +178,9 @@ static int check_values(series_set *set, const series *s, int64_t from) {
             if (isnan(s->values[i * set->columns + v])) {
                 const int64_t column = set->columns == 1 && set->n_names > 1 ? s - set->items : v;
                 time_format(s->times[i], &set->style, text, sizeof text);
-                return fail(set, "row %lld, column %d: the value at %s%s is missing; fill it with --missing ffill, linear or zero", (long long)s->rows[i],
-                            set->value_at[column] + 1, text, of_series(set, s, name, sizeof name));
+                return fail(set,
+                            "row %lld, column %d: the value at %s%s is missing; fill it with --missing ffill, linear or zero",
+                            (long long)s->rows[i], set->value_at[column] + 1, text, of_series(set, s, name, sizeof name));
             }
     return 0;
 }
@@ -191,8 +202,10 @@ static int infer(series_set *set) {
     for (int64_t i = 0; i < set->n; i++)
         if (!longest || set->items[i].n > longest->n) longest = &set->items[i];
     if (!longest || longest->n < 2)
-        return fail(set, "%s, which does not tell the frequency; say --freq", !longest || !longest->n ? "there are no samples" : "there is one sample a series");
-    if (frequency_infer(longest->times, longest->n, set->style.kind, &set->freq)) return fail(set, "all samples have the same time");
+        return fail(set, "%s, which does not tell the frequency; say --freq",
+                    !longest || !longest->n ? "there are no samples" : "there is one sample a series");
+    if (frequency_infer(longest->times, longest->n, set->style.kind, &set->freq))
+        return fail(set, "all samples have the same time");
     return 0;
 }
 
@@ -208,7 +221,8 @@ int series_finish(series_set *set) {
     else if (infer(set))
         return -1;
     if ((set->freq.kind == FREQUENCY_COUNT) != (set->style.kind == TIME_NUMBER) && set->style.kind != TIME_NONE)
-        return fail(set, "--freq is for %s, but the column '%.40s' holds %s", set->freq.kind == FREQUENCY_COUNT ? "plain numbers" : "times", set->time_name,
+        return fail(set, "--freq is for %s, but the column '%.40s' holds %s",
+                    set->freq.kind == FREQUENCY_COUNT ? "plain numbers" : "times", set->time_name,
                     set->style.kind == TIME_NUMBER ? "plain numbers" : "times");
     for (int64_t i = 0; i < set->n; i++)
         if (series_settle(set, &set->items[i], 0)) return -1;

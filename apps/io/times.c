@@ -52,7 +52,8 @@ static int read_date(const char **text, time_style *style, int64_t *time) {
     int year, month, day = 1;
     const char *p = *text;
     if (p[0] && p[1] && p[2] == '.') {
-        if (read_digits(&p, 2, &day) || *p++ != '.' || read_digits(&p, 2, &month) || *p++ != '.' || read_digits(&p, 4, &year)) return -1;
+        if (read_digits(&p, 2, &day) || *p++ != '.' || read_digits(&p, 2, &month) || *p++ != '.' || read_digits(&p, 4, &year))
+            return -1;
         style->date = '.';
     } else {
         if (read_digits(&p, 4, &year) || (*p != '-' && *p != '/')) return -1;
@@ -179,5 +180,6 @@ void time_format(int64_t time, const time_style *style, char *text, size_t size)
     if (style->zulu)
         snprintf(text + n, size - (size_t)n, "Z");
     else if (style->zoned)
-        snprintf(text + n, size - (size_t)n, "%c%02d:%02d", style->zone < 0 ? '-' : '+', abs(style->zone) / 60, abs(style->zone) % 60);
+        snprintf(text + n, size - (size_t)n, "%c%02d:%02d", style->zone < 0 ? '-' : '+', abs(style->zone) / 60,
+                 abs(style->zone) % 60);
 }

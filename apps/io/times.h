@@ -15,12 +15,12 @@ typedef enum time_kind { TIME_NONE, TIME_NUMBER, TIME_SECONDS, TIME_MILLISECONDS
 /* How a column writes its times, so that new ones can be written the same way. */
 typedef struct time_style {
     time_kind kind;
-    char date;        /* '-', '/', '.' (day first) */
-    char between;     /* 'T', ' ', or 0: dates without a time of day; 'M': year and month alone */
-    int seconds;      /* seconds are written */
-    int decimals;     /* of the seconds */
-    int zoned, zulu;  /* a zone is written; as 'Z' */
-    int32_t zone;     /* minutes east of Greenwich */
+    char date;       /* '-', '/', '.' (day first) */
+    char between;    /* 'T', ' ', or 0: dates without a time of day; 'M': year and month alone */
+    int seconds;     /* seconds are written */
+    int decimals;    /* of the seconds */
+    int zoned, zulu; /* a zone is written; as 'Z' */
+    int32_t zone;    /* minutes east of Greenwich */
 } time_style;
 
 #define TIME_DAY ((int64_t)86400000000)
@@ -34,7 +34,13 @@ void time_date(int64_t time, int *year, int *month, int *day);
 /* The time at which this day begins. */
 int64_t time_from_date(int64_t year, int month, int day);
 
-typedef enum frequency_kind { FREQUENCY_NONE, FREQUENCY_COUNT, FREQUENCY_STEP, FREQUENCY_MONTHS, FREQUENCY_BUSINESS } frequency_kind;
+typedef enum frequency_kind {
+    FREQUENCY_NONE,
+    FREQUENCY_COUNT,
+    FREQUENCY_STEP,
+    FREQUENCY_MONTHS,
+    FREQUENCY_BUSINESS
+} frequency_kind;
 
 typedef struct frequency {
     frequency_kind kind;

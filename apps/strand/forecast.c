@@ -19,10 +19,13 @@ enum { CHUNK_VALUES = 1 << 22 }; /* forecast values that are held at once */
 
 int forecast_check_frequency(const forecaster *f, const series_set *set, const options *settings, const char *file) {
     char data[80], model[80];
-    if (!f->has_frequency || settings->any_frequency || set->freq.kind == FREQUENCY_COUNT || frequency_same(&f->freq, &set->freq)) return 0;
+    if (!f->has_frequency || settings->any_frequency || set->freq.kind == FREQUENCY_COUNT ||
+        frequency_same(&f->freq, &set->freq))
+        return 0;
     frequency_words(&set->freq, data, sizeof data);
     frequency_words(&f->freq, model, sizeof model);
-    complain("%s: has %s, but the model %s was trained on %s; name another model with -m, or say --any-frequency", input_name(file), data, f->rt.info.name, model);
+    complain("%s: has %s, but the model %s was trained on %s; name another model with -m, or say --any-frequency",
+             input_name(file), data, f->rt.info.name, model);
     return EXIT_FAILED;
 }
 
@@ -40,11 +43,17 @@ static void describe(const forecaster *f, const series_set *set, const char *fil
     time_format(last, &set->style, to, sizeof to);
     frequency_words(&set->freq, words, sizeof words);
     frequency_name(&set->freq, name, sizeof name);
-    remark("%s: %lld series, %lld samples from %s to %s, %s (%s)", input_name(file), (long long)set->n, (long long)samples, from, to, words, name);
+    remark("%s: %lld series, %lld samples from %s to %s, %s (%s)", input_name(file), (long long)set->n, (long long)samples,
+           from, to, words, name);
     if (set->filled || set->cut)
-        remark("%s: %lld values were missing and have been filled in; %lld samples at the ends of series had no value to fill from and are left out", input_name(file), (long long)set->filled, (long long)set->cut);
-    if (set->sorted) remark("%s: %lld series were not in order of time and have been sorted", input_name(file), (long long)set->sorted);
-    if (f->horizon > f->trained) remark("the model was trained to forecast %lld samples; what is beyond that is its own roll-out", (long long)f->trained);
+        remark("%s: %lld values were missing and have been filled in; %lld samples at the ends of series had no value to fill "
+               "from and are left out",
+               input_name(file), (long long)set->filled, (long long)set->cut);
+    if (set->sorted)
+        remark("%s: %lld series were not in order of time and have been sorted", input_name(file), (long long)set->sorted);
+    if (f->horizon > f->trained)
+        remark("the model was trained to forecast %lld samples; what is beyond that is its own roll-out",
+               (long long)f->trained);
 }
 
 /* Says when a series is of another size than what the model was trained on. */
@@ -57,7 +66,8 @@ static void check_size(const forecaster *f, const series *s, const options *sett
     const double ratio = sqrt(square) / f->model_std[0];
     if (ratio > 10 || (ratio < 0.01 && ratio > 0)) {
         said = 1;
-        remark("'%.60s' varies %s than the data that the model was trained on; --scale series may forecast it better", s->id, ratio > 1 ? "far more" : "far less");
+        remark("'%.60s' varies %s than the data that the model was trained on; --scale series may forecast it better", s->id,
+               ratio > 1 ? "far more" : "far less");
     }
 }
 
@@ -101,7 +111,8 @@ static int start_job(plain *p, job *j, series *s) {
     forecaster_scale(f, s, s->n, j->scale, j->scale + f->inputs);
     check_size(f, s, p->settings);
     for (int64_t w = 0; w < j->grid.n; w++)
-        if (forecaster_push(f, s, j->grid.last - w * j->grid.step, j->scale, j->scale + f->inputs, j->past + (size_t)w * size)) return -1;
+        if (forecaster_push(f, s, j->grid.last - w * j->grid.step, j->scale, j->scale + f->inputs, j->past + (size_t)w * size))
+            return -1;
     return forecaster_push(f, s, s->n, j->scale, j->scale + f->inputs, j->forecast);
 }
 
@@ -112,7 +123,8 @@ static void fill_values(plain *p, const job *j, int v, double *values, int colum
     for (int64_t t = 0; t < h; t++) values[t * columns] = j->forecast[t * o + v];
     for (int64_t w = 0; w < j->grid.n; w++)
         for (int64_t t = 0; t < h; t++)
-            residuals[w * h + t] = fabs(track_value(p->set, j->s, f, v, j->grid.last - w * j->grid.step + t) - j->past[(w * h + t) * o + v]);
+            residuals[w * h + t] =
+                fabs(track_value(p->set, j->s, f, v, j->grid.last - w * j->grid.step + t) - j->past[(w * h + t) * o + v]);
     for (int i = 0; i < p->levels->n; i++) {
         if (bands_width(residuals, j->grid.n, h, h, p->levels->level[i], width)) p->no_bands = 1;
         for (int64_t t = 0; t < h; t++) {
@@ -132,7 +144,8 @@ static int show(plain *p, const job *j, int v, const char *id, const double *val
     if (!history) return complain("out of memory"), -1;
     for (int64_t i = 0; i < past; i++) history[i] = track_value(p->set, j->s, f, v, j->s->n - past + i);
     int bad = 0;
-    if (p->plot && p->plotted < MOST_PANELS) bad = plot_add(p->plot, id, j->s->times[j->s->n - 1], history, past, values, columns, f->horizon);
+    if (p->plot && p->plotted < MOST_PANELS)
+        bad = plot_add(p->plot, id, j->s->times[j->s->n - 1], history, past, values, columns, f->horizon);
     if (p->plotted < 8 && !p->settings->quiet) sparkline(id, history, past, values, columns, f->horizon);
     p->plotted++;
     free(history);
@@ -145,7 +158,9 @@ static int finish_job(plain *p, const job *j, double *values, double *residuals,
     for (int v = 0; v < p->f->outputs; v++) {
         fill_values(p, j, v, values, columns, residuals, width);
         track_id(p->set, j->s, p->f, v, id, sizeof id);
-        if (forecast_writer_put(p->writer, id, j->s->times[j->s->n - 1], values, NULL, p->f->horizon) || show(p, j, v, id, values, columns)) return -1;
+        if (forecast_writer_put(p->writer, id, j->s->times[j->s->n - 1], values, NULL, p->f->horizon) ||
+            show(p, j, v, id, values, columns))
+            return -1;
     }
     if (!p->done || j->grid.n < p->least_windows) p->least_windows = j->grid.n;
     if (!p->done || j->grid.n > p->most_windows) p->most_windows = j->grid.n;
@@ -165,7 +180,8 @@ static int run_chunk(plain *p, int64_t from, int64_t *next) {
         series *s = &p->set->items[*next];
         if (s->n < f->lag) {
             p->too_short++;
-            complain("'%.60s': has %lld samples, but the model reads %lld; it is left out", s->id, (long long)s->n, (long long)f->lag);
+            complain("'%.60s': has %lld samples, but the model reads %lld; it is left out", s->id, (long long)s->n,
+                     (long long)f->lag);
             continue;
         }
         bad = start_job(p, &jobs[n], s);
@@ -174,7 +190,8 @@ static int run_chunk(plain *p, int64_t from, int64_t *next) {
         n++;
     }
     if (!bad) bad = forecaster_flush(f);
-    double *rows = malloc((size_t)(h * columns) * sizeof *rows), *residuals = malloc((size_t)(windows * h) * sizeof *residuals), *width = malloc((size_t)h * sizeof *width);
+    double *rows = malloc((size_t)(h * columns) * sizeof *rows), *residuals = malloc((size_t)(windows * h) * sizeof *residuals),
+           *width = malloc((size_t)h * sizeof *width);
     if (!bad && (!rows || !residuals || !width)) bad = (complain("out of memory"), -1);
     for (int64_t i = 0; !bad && i < n; i++) bad = finish_job(p, &jobs[i], rows, residuals, width) || interrupted();
     free(rows);
@@ -187,11 +204,14 @@ static int run_chunk(plain *p, int64_t from, int64_t *next) {
 static void say_bands(const plain *p) {
     char text[64];
     if (!p->levels->n || !p->done) return;
-    snprintf(text, sizeof text, p->least_windows == p->most_windows ? "%lld" : "%lld to %lld", (long long)p->least_windows, (long long)p->most_windows);
-    remark("bands: conformal, from %s past windows a series%s", text, p->no_bands ? "" : ", each with the whole horizon after it");
+    snprintf(text, sizeof text, p->least_windows == p->most_windows ? "%lld" : "%lld to %lld", (long long)p->least_windows,
+             (long long)p->most_windows);
+    remark("bands: conformal, from %s past windows a series%s", text,
+           p->no_bands ? "" : ", each with the whole horizon after it");
     for (int i = 0; i < p->levels->n; i++)
         if (p->least_windows < bands_needed(p->levels->level[i]))
-            remark("a band of %s %% wants %lld past windows with a whole horizon after them; series with fewer have none", p->levels->name[i], (long long)bands_needed(p->levels->level[i]));
+            remark("a band of %s %% wants %lld past windows with a whole horizon after them; series with fewer have none",
+                   p->levels->name[i], (long long)bands_needed(p->levels->level[i]));
 }
 
 /* Every series is shorter than a window. */
@@ -199,7 +219,8 @@ static int too_short(const forecaster *f, const series_set *set) {
     const series *longest = &set->items[0];
     for (int64_t i = 1; i < set->n; i++)
         if (set->items[i].n > longest->n) longest = &set->items[i];
-    complain("'%.60s': has %lld samples, but the model reads %lld%s", longest->id, (long long)longest->n, (long long)f->lag, set->n > 1 ? "; the other series are not longer" : "");
+    complain("'%.60s': has %lld samples, but the model reads %lld%s", longest->id, (long long)longest->n, (long long)f->lag,
+             set->n > 1 ? "; the other series are not longer" : "");
     return EXIT_FAILED;
 }
 
@@ -207,7 +228,8 @@ static int too_short(const forecaster *f, const series_set *set) {
 static int past_the_end(const forecaster *f, const series_set *set) {
     for (int64_t i = 0; i < set->n; i++) {
         const series *s = &set->items[i];
-        if (s->n && frequency_after(&set->freq, s->times[s->n - 1], f->horizon) == INT64_MAX) return complain("'%.60s': the forecast would go past the year 9999", s->id), 1;
+        if (s->n && frequency_after(&set->freq, s->times[s->n - 1], f->horizon) == INT64_MAX)
+            return complain("'%.60s': the forecast would go past the year 9999", s->id), 1;
     }
     return 0;
 }
@@ -227,7 +249,8 @@ int forecast_plain(forecaster *f, series_set *set, const options *settings, cons
     if (!long_enough) return too_short(f, set);
     if (past_the_end(f, set)) return EXIT_FAILED;
     int bad = forecaster_prepare(f, windows);
-    if (!bad && settings->plot) bad = (p.plot = plot_open(settings->plot, set, f->rt.info.family, levels, unit_of(f, set, settings))) == NULL;
+    if (!bad && settings->plot)
+        bad = (p.plot = plot_open(settings->plot, set, f->rt.info.family, levels, unit_of(f, set, settings))) == NULL;
     if (!bad) bad = (p.writer = forecast_writer_open(settings, f->rt.info.family, set, levels, NULL, 0, 0)) == NULL;
     progress_begin("windows");
     for (int64_t i = 0, next; !bad && i < set->n; i = next) bad = run_chunk(&p, i, &next);
@@ -235,7 +258,8 @@ int forecast_plain(forecaster *f, series_set *set, const options *settings, cons
     if (plot_close(p.plot, !bad)) bad = 1;
     if (bad || interrupted()) return EXIT_FAILED;
     say_bands(&p);
-    if (p.plot && p.plotted > MOST_PANELS) remark("%s: shows the first %d of %lld series", settings->plot, MOST_PANELS, (long long)p.plotted);
+    if (p.plot && p.plotted > MOST_PANELS)
+        remark("%s: shows the first %d of %lld series", settings->plot, MOST_PANELS, (long long)p.plotted);
     return p.too_short ? EXIT_PARTIAL : EXIT_DONE;
 }
 
@@ -244,16 +268,27 @@ int forecast_plain(forecaster *f, series_set *set, const options *settings, cons
 /* The options that are about reading. */
 static int reading_options(const forecaster *f, const options *settings, series_options *o, frequency *freq) {
     time_style style;
-    *o = (series_options){.id = settings->id_column, .time = settings->time_column, .values = settings->target, .columns = f->inputs, .missing = (series_missing)settings->missing,
-                          .decimal = (series_decimal)settings->decimal, .prefer = f->columns};
+    *o = (series_options){.id = settings->id_column,
+                          .time = settings->time_column,
+                          .values = settings->target,
+                          .columns = f->inputs,
+                          .missing = (series_missing)settings->missing,
+                          .decimal = (series_decimal)settings->decimal,
+                          .prefer = f->columns};
     if (settings->frequency) {
         if (frequency_parse(settings->frequency, freq))
-            return complain("forecast: --freq: '%s' is no frequency; write 1h, 15min, D, W, M, B, or a number for counted series; see 'strand help forecast'", settings->frequency), EXIT_USAGE;
+            return complain("forecast: --freq: '%s' is no frequency; write 1h, 15min, D, W, M, B, or a number for counted "
+                            "series; see 'strand help forecast'",
+                            settings->frequency),
+                   EXIT_USAGE;
         o->given = freq;
     }
     if (settings->until) {
         if (time_parse(settings->until, &o->until, &style))
-            return complain("forecast: --until: '%s' is no time; write 2020-12-31 or '2020-12-31 23:00:00'; see 'strand help forecast'", settings->until), EXIT_USAGE;
+            return complain("forecast: --until: '%s' is no time; write 2020-12-31 or '2020-12-31 23:00:00'; see 'strand help "
+                            "forecast'",
+                            settings->until),
+                   EXIT_USAGE;
         o->limited = 1;
     }
     return 0;
@@ -275,12 +310,15 @@ static int read_all(series_set *set, csv *table, const series_options *o, const 
     return got;
 }
 
-static int run_on(forecaster *f, const options *settings, const char *file, csv *table, const series_options *o, const band_levels *levels) {
+static int run_on(forecaster *f, const options *settings, const char *file, csv *table, const series_options *o,
+                  const band_levels *levels) {
     series_set set;
     memset(&set, 0, sizeof set);
     int rc = read_all(&set, table, o, file) ? EXIT_FAILED : 0;
     if (!rc) rc = forecast_check_frequency(f, &set, settings, file);
-    if (!rc) rc = settings->cv_windows || settings->split ? forecast_back_test(f, &set, settings, levels) : forecast_plain(f, &set, settings, levels);
+    if (!rc)
+        rc = settings->cv_windows || settings->split ? forecast_back_test(f, &set, settings, levels)
+                                                     : forecast_plain(f, &set, settings, levels);
     if (rc == EXIT_DONE || rc == EXIT_PARTIAL) describe(f, &set, file);
     series_free(&set);
     return rc;
@@ -299,8 +337,12 @@ static int follow_on(forecaster *f, const options *settings, const char *file, c
 }
 
 static int wrong_together(const options *s) {
-    const char *what = s->follow && (s->cv_windows || s->split) ? "--follow and a back-test" : s->cv_windows && s->split ? "--cv-windows and --split" : s->follow && s->plot ? "--follow and --plot"
-                       : s->plot && (s->cv_windows || s->split) ? "--plot and a back-test" : s->expanding && !s->follow ? "--expanding without --follow" : NULL;
+    const char *what = s->follow && (s->cv_windows || s->split) ? "--follow and a back-test"
+                       : s->cv_windows && s->split              ? "--cv-windows and --split"
+                       : s->follow && s->plot                   ? "--follow and --plot"
+                       : s->plot && (s->cv_windows || s->split) ? "--plot and a back-test"
+                       : s->expanding && !s->follow             ? "--expanding without --follow"
+                                                                : NULL;
     if (!what) return 0;
     complain("forecast: %s do not go together; see 'strand help forecast'", what);
     return EXIT_USAGE;
@@ -327,7 +369,8 @@ int run_forecast(const options *settings) {
         csv *table = in ? csv_open(bytes_read, in) : NULL;
         rc = EXIT_FAILED;
         if (in && !table) complain("out of memory");
-        if (table) rc = settings->follow ? follow_on(&f, settings, file, table, &o) : run_on(&f, settings, file, table, &o, &levels);
+        if (table)
+            rc = settings->follow ? follow_on(&f, settings, file, table, &o) : run_on(&f, settings, file, table, &o, &levels);
         csv_close(table);
         bytes_close(in);
     }

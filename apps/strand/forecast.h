@@ -21,25 +21,24 @@ enum { MOST_LEVELS = 8, MOST_PANELS = 12 };
 
 #define DEFAULT_FORECAST_MODEL "spacetime-etth1-strand"
 
-
 /* ---- the model ---- */
 
 typedef struct forecaster {
     runtime rt;
-    options own;                         /* a copy of the caller's, with the settings that the model is opened by */
-    int64_t lag, horizon, trained;       /* samples read; predicted; predicted in training */
-    int inputs, outputs;                 /* variables; the outputs are the last ones of the inputs */
+    options own;                   /* a copy of the caller's, with the settings that the model is opened by */
+    int64_t lag, horizon, trained; /* samples read; predicted; predicted in training */
+    int inputs, outputs;           /* variables; the outputs are the last ones of the inputs */
     int64_t season;
     int has_frequency, scaled;
     frequency freq;
-    char columns[512];                   /* names of the variables in training, ',' between them; may be "" */
-    double *mean, *std;                  /* [inputs] of the scaling, set before a series is run */
-    double *model_mean, *model_std;      /* [inputs] of the config */
+    char columns[512];              /* names of the variables in training, ',' between them; may be "" */
+    double *mean, *std;             /* [inputs] of the scaling, set before a series is run */
+    double *model_mean, *model_std; /* [inputs] of the config */
     strand_plan *plan;
     strand_session *session;
     int64_t batch, queued;
-    float *windows;                      /* [batch, lag, inputs] */
-    struct queued_window *queue;         /* [batch] */
+    float *windows;              /* [batch, lag, inputs] */
+    struct queued_window *queue; /* [batch] */
 } forecaster;
 
 /* Opens the model for forecasts of `horizon` samples (0: as trained). `extra`: one more setting, or NULL. Returns 0 or an exit code,
@@ -61,7 +60,7 @@ const char *forecaster_setting(const forecaster *f, const char *key);
 
 typedef struct band_levels {
     int n;
-    double level[MOST_LEVELS]; /* percent */
+    double level[MOST_LEVELS];  /* percent */
     char name[MOST_LEVELS][16]; /* "90" */
 } band_levels;
 
@@ -85,10 +84,11 @@ typedef struct forecast_writer forecast_writer;
 
 /* Names of the value columns: the family's, then lo and hi of each level, then `extra` more. NULL on failure, after a message.
  * `cutoffs`: 1: rows have a cutoff; 2: and the truth y. */
-forecast_writer *forecast_writer_open(const options *settings, const char *family, const series_set *set, const band_levels *levels,
-                                      const char *const *extra, int n_extra, int cutoffs);
+forecast_writer *forecast_writer_open(const options *settings, const char *family, const series_set *set,
+                                      const band_levels *levels, const char *const *extra, int n_extra, int cutoffs);
 /* Rows of one forecast: values [n, columns], NAN where there is none; times from `first_time` on by the set's frequency. */
-int forecast_writer_put(forecast_writer *w, const char *id, int64_t cutoff_time, const double *values, const double *truth, int64_t n);
+int forecast_writer_put(forecast_writer *w, const char *id, int64_t cutoff_time, const double *values, const double *truth,
+                        int64_t n);
 int forecast_writer_columns(const forecast_writer *w);
 /* What was written so far goes out now. */
 int forecast_writer_flush(forecast_writer *w);
@@ -106,7 +106,8 @@ typedef struct plot plot;
 /* `unit` of the values, or NULL. NULL on failure, after a message. */
 plot *plot_open(const char *path, const series_set *set, const char *family, const band_levels *levels, const char *unit);
 /* A panel: the last `past` values and the forecast [n, columns] as it is written (the model's value, then lo and hi of each level). */
-int plot_add(plot *p, const char *id, int64_t last_time, const double *history, int64_t past, const double *values, int columns, int64_t n);
+int plot_add(plot *p, const char *id, int64_t last_time, const double *history, int64_t past, const double *values, int columns,
+             int64_t n);
 int plot_close(plot *p, int keep);
 /* A line of blocks on stderr, when that is a terminal. */
 void sparkline(const char *id, const double *history, int64_t past, const double *values, int columns, int64_t n);

@@ -16,7 +16,10 @@ int bands_parse(const char *text, band_levels *levels) {
         const double level = strtod(p, &end);
         const size_t length = (size_t)(end - p);
         if (end == p || (*end && *end != ',') || !(level > 0 && level < 100) || length > 8 || levels->n == MOST_LEVELS)
-            return complain("forecast: --level: '%s' is not up to %d percentages between 0 and 100 with ',' between them; see 'strand help forecast'", text, MOST_LEVELS), EXIT_USAGE;
+            return complain("forecast: --level: '%s' is not up to %d percentages between 0 and 100 with ',' between them; see "
+                            "'strand help forecast'",
+                            text, MOST_LEVELS),
+                   EXIT_USAGE;
         levels->level[levels->n] = level;
         snprintf(levels->name[levels->n++], sizeof levels->name[0], "%.*s", (int)length, p);
         p = end + (*end == ',');

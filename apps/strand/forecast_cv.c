@@ -42,13 +42,13 @@ typedef struct back_test {
 typedef struct test {
     back_test *b;
     series *s;
-    int64_t n, first;        /* samples that may be seen; first cutoff */
+    int64_t n, first; /* samples that may be seen; first cutoff */
     int64_t grid_step, grid_n;
-    double *past;            /* |residuals| [outputs, grid_n, horizon] */
-    double *seasonal;        /* [outputs, n + 1]: sums of |y_i - y_(i - season)| */
-    double *width;           /* [outputs, levels, horizon] for `used` past windows */
+    double *past;     /* |residuals| [outputs, grid_n, horizon] */
+    double *seasonal; /* [outputs, n + 1]: sums of |y_i - y_(i - season)| */
+    double *width;    /* [outputs, levels, horizon] for `used` past windows */
     int64_t used;
-    score *scores;           /* [outputs, FORECASTS] */
+    score *scores; /* [outputs, FORECASTS] */
 } test;
 
 static double value(const test *t, int v, int64_t i) {
@@ -141,7 +141,8 @@ static void find_widths(test *t, int64_t cutoff) {
     const int64_t n = end < b->settings->windows ? end : b->settings->windows;
     for (int v = 0; v < b->f->outputs; v++)
         for (int i = 0; i < b->levels->n; i++)
-            bands_width(t->past + (v * t->grid_n + end - n) * h, n, h, h, b->levels->level[i], t->width + (v * b->levels->n + i) * h);
+            bands_width(t->past + (v * t->grid_n + end - n) * h, n, h, h, b->levels->level[i],
+                        t->width + (v * b->levels->n + i) * h);
 }
 
 /* ---- one window ---- */
@@ -197,7 +198,8 @@ static int run_tests(test *t) {
     const int64_t h = b->f->horizon, o = b->f->outputs;
     const int columns = 1 + 2 * b->levels->n + FORECASTS - 1;
     char id[512];
-    double *out = malloc((size_t)(CHUNK * h * o) * sizeof *out), *rows = malloc((size_t)(h * columns) * sizeof *rows), *truth = malloc((size_t)h * sizeof *truth);
+    double *out = malloc((size_t)(CHUNK * h * o) * sizeof *out), *rows = malloc((size_t)(h * columns) * sizeof *rows),
+           *truth = malloc((size_t)h * sizeof *truth);
     int bad = out && rows && truth ? 0 : (complain("out of memory"), -1);
     for (int64_t i = 0; !bad && i < b->windows; i += CHUNK) {
         const int64_t n = b->windows - i < CHUNK ? b->windows - i : CHUNK;
@@ -251,19 +253,22 @@ static void table_rows(back_test *b, const char *id, const score *scores) {
     for (int k = 0; k < FORECASTS; k++) {
         const score *s = &scores[k];
         const double n = (double)(s->values ? s->values : 1);
-        output_printf(b->table, "%-12s  %-15s  %7lld", id, k ? baseline_names[k - 1] : b->f->rt.info.family, (long long)s->windows);
+        output_printf(b->table, "%-12s  %-15s  %7lld", id, k ? baseline_names[k - 1] : b->f->rt.info.family,
+                      (long long)s->windows);
         table_number(b, s->square / n, 1);
         table_number(b, s->absolute / n, 1);
         table_number(b, sqrt(s->square / n), 1);
         table_number(b, s->mase / (double)(s->scaled ? s->scaled : 1), s->scaled > 0);
         table_number(b, s->symmetric / n, 1);
-        for (int i = 0; i < b->levels->n; i++) table_number(b, 100.0 * (double)s->inside[i] / (double)(s->banded[i] ? s->banded[i] : 1), s->banded[i] > 0);
+        for (int i = 0; i < b->levels->n; i++)
+            table_number(b, 100.0 * (double)s->inside[i] / (double)(s->banded[i] ? s->banded[i] : 1), s->banded[i] > 0);
         output_printf(b->table, "\n");
     }
 }
 
 static void table_header(back_test *b) {
-    output_printf(b->table, "%-12s  %-15s  %7s  %10s  %10s  %10s  %10s  %10s", b->set->id_name, "model", "windows", "mse", "mae", "rmse", "mase", "smape");
+    output_printf(b->table, "%-12s  %-15s  %7s  %10s  %10s  %10s  %10s  %10s", b->set->id_name, "model", "windows", "mse",
+                  "mae", "rmse", "mase", "smape");
     for (int i = 0; i < b->levels->n; i++) output_printf(b->table, "  coverage-%s", b->levels->name[i]);
     output_printf(b->table, "\n");
 }
@@ -298,8 +303,9 @@ static int is_short(const back_test *b, const series *s) {
     if (b->settings->split)
         complain("'%.60s': has %lld samples, but the split ends at sample %lld", s->id, (long long)s->n, (long long)least);
     else
-        complain("'%.60s': has %lld samples, but %lld windows %lld apart want %lld (%lld to read, %lld to forecast)", s->id, (long long)s->n, (long long)b->windows, (long long)b->step, (long long)least,
-                 (long long)b->f->lag, (long long)b->f->horizon);
+        complain("'%.60s': has %lld samples, but %lld windows %lld apart want %lld (%lld to read, %lld to forecast)", s->id,
+                 (long long)s->n, (long long)b->windows, (long long)b->step, (long long)least, (long long)b->f->lag,
+                 (long long)b->f->horizon);
     return 1;
 }
 
@@ -315,8 +321,13 @@ static int choose_windows(back_test *b) {
     if (text && *end == ',') b->last_row = strtoll(end + 1, &end, 10);
     b->step = settings->step ? settings->step : 1;
     b->windows = (b->last_row - b->first_row - b->f->lag - b->f->horizon) / b->step + 1;
-    if (text && !*end && b->first_row >= 0 && b->last_row > b->first_row && b->last_row - b->first_row >= b->f->lag + b->f->horizon) return 0;
-    return complain("%s: the model's config names no rows '%s' that a lag and a horizon fit into, so --split means nothing here", b->f->rt.info.name, key), -1;
+    if (text && !*end && b->first_row >= 0 && b->last_row > b->first_row &&
+        b->last_row - b->first_row >= b->f->lag + b->f->horizon)
+        return 0;
+    return complain(
+               "%s: the model's config names no rows '%s' that a lag and a horizon fit into, so --split means nothing here",
+               b->f->rt.info.name, key),
+           -1;
 }
 
 static int run_all(back_test *b) {
@@ -339,7 +350,9 @@ int forecast_back_test(forecaster *f, series_set *set, const options *settings, 
     back_test b = {.f = f, .set = set, .settings = settings, .levels = levels, .all = all};
     memset(all, 0, sizeof all);
     if (choose_windows(&b) || forecaster_prepare(f, b.windows)) return EXIT_FAILED;
-    b.season = settings->season ? settings->season : f->has_frequency && frequency_same(&f->freq, &set->freq) && f->season > 0 ? f->season : frequency_season(&set->freq);
+    b.season = settings->season                                                            ? settings->season
+               : f->has_frequency && frequency_same(&f->freq, &set->freq) && f->season > 0 ? f->season
+                                                                                           : frequency_season(&set->freq);
     int rc = 0;
     if (settings->output) {
         b.writer = forecast_writer_open(settings, f->rt.info.family, set, levels, baseline_names, FORECASTS - 1, 2);
@@ -353,8 +366,12 @@ int forecast_back_test(forecaster *f, series_set *set, const options *settings, 
     if (b.writer && forecast_writer_close(b.writer, rc != EXIT_FAILED)) rc = EXIT_FAILED;
     if (b.table && output_close(b.table, rc != EXIT_FAILED)) rc = EXIT_FAILED;
     if (rc != EXIT_FAILED) {
-        if (settings->split) remark("in the model's scaled units, over all windows of the part that its config calls %s", settings->split == SPLIT_TEST ? "test" : "validation");
-        remark("the season of seasonal-naive and MASE is %lld samples; coverage counts the windows that had enough past for a band", (long long)b.season);
+        if (settings->split)
+            remark("in the model's scaled units, over all windows of the part that its config calls %s",
+                   settings->split == SPLIT_TEST ? "test" : "validation");
+        remark("the season of seasonal-naive and MASE is %lld samples; coverage counts the windows that had enough past for a "
+               "band",
+               (long long)b.season);
     }
     return rc;
 }

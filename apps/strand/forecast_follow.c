@@ -74,7 +74,8 @@ static int step(follower *w, stream *st, series *s, int64_t from, int64_t to) {
     for (int64_t n; from < to; from += n) {
         n = to - from < f->lag ? to - from : f->lag;
         const double *values = s->values + from * f->inputs;
-        for (int64_t i = 0; i < n * f->inputs; i++) f->windows[i] = (float)((values[i] - st->scale[i % f->inputs]) / st->scale[f->inputs + i % f->inputs]);
+        for (int64_t i = 0; i < n * f->inputs; i++)
+            f->windows[i] = (float)((values[i] - st->scale[i % f->inputs]) / st->scale[f->inputs + i % f->inputs]);
         strand_tensor in = {"window", STRAND_F32, 3, {1, n, f->inputs}, f->windows, (uint64_t)(n * f->inputs) * sizeof(float)};
         strand_tensor out = {.name = "forecast"};
         if (strand_session_run(st->session, &in, 1, &out, 1) != STRAND_OK) {
@@ -148,7 +149,8 @@ static int take(follower *w, int64_t index) {
         char now[48], before[48];
         time_format(s->times[s->n - 1], &w->set->style, now, sizeof now);
         time_format(s->times[s->n > 1 ? s->n - 2 : 0], &w->set->style, before, sizeof before);
-        complain("%s: row %lld: %s comes after %s; a stream must be in order of time", input_name(w->file), (long long)s->rows[s->n - 1], now, before);
+        complain("%s: row %lld: %s comes after %s; a stream must be in order of time", input_name(w->file),
+                 (long long)s->rows[s->n - 1], now, before);
         return EXIT_FAILED;
     }
     if (series_settle(w->set, s, s->n - 1)) return complain_set(w);
@@ -178,7 +180,10 @@ int forecast_follow(forecaster *f, series_set *set, const options *settings, con
     int rc = w.out && w.rows ? 0 : (complain("out of memory"), EXIT_FAILED);
     if (!rc && forecaster_prepare(f, 1)) rc = EXIT_FAILED;
     if (!rc) rc = follow_rows(&w);
-    if (!rc && !w.known) rc = (complain("%s: ended after %lld samples, before a window of %lld was full", input_name(file), (long long)set->samples, (long long)f->lag), EXIT_FAILED);
+    if (!rc && !w.known)
+        rc = (complain("%s: ended after %lld samples, before a window of %lld was full", input_name(file),
+                       (long long)set->samples, (long long)f->lag),
+              EXIT_FAILED);
     if (forecast_writer_close(w.writer, rc == 0)) rc = EXIT_FAILED;
     for (int64_t i = 0; i < w.n_streams; i++) {
         if (w.streams[i].session) strand_session_close(w.streams[i].session);

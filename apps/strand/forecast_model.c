@@ -48,15 +48,21 @@ static int setting_numbers(const forecaster *f, const char *key, double *to, int
 static int find_shapes(forecaster *f) {
     strand_tensor in, out;
     const int32_t index = runtime_output(&f->rt, "forecast", &out);
-    if (index < 0 || strand_model_input(f->rt.model, 0, &in) != STRAND_OK || strcmp(in.name, "window") || in.rank != 3 || out.rank != 3 || in.dtype != STRAND_F32 ||
-        out.dtype != STRAND_F32 || in.dims[2] < 1 || out.dims[1] < 1 || out.dims[2] < 1 || out.dims[2] > in.dims[2] || in.dims[2] > CSV_MAX_FIELDS)
-        return complain("%s: a %s model makes no forecasts; this command wants one with the input 'window' and the output 'forecast' (SpaceTime)", f->rt.info.name, f->rt.info.family), -1;
+    if (index < 0 || strand_model_input(f->rt.model, 0, &in) != STRAND_OK || strcmp(in.name, "window") || in.rank != 3 ||
+        out.rank != 3 || in.dtype != STRAND_F32 || out.dtype != STRAND_F32 || in.dims[2] < 1 || out.dims[1] < 1 ||
+        out.dims[2] < 1 || out.dims[2] > in.dims[2] || in.dims[2] > CSV_MAX_FIELDS)
+        return complain("%s: a %s model makes no forecasts; this command wants one with the input 'window' and the output "
+                        "'forecast' (SpaceTime)",
+                        f->rt.info.name, f->rt.info.family),
+               -1;
     f->inputs = (int)in.dims[2];
     f->outputs = (int)out.dims[2];
     f->horizon = out.dims[1];
     f->lag = setting_number(f, "lag");
     if (f->lag < 1) f->lag = f->rt.info.window;
-    return f->lag < 1 ? (complain("%s: the model does not say how many samples it reads; --set lag=N does", f->rt.info.name), -1) : 0;
+    return f->lag < 1
+               ? (complain("%s: the model does not say how many samples it reads; --set lag=N does", f->rt.info.name), -1)
+               : 0;
 }
 
 static int find_facts(forecaster *f) {
@@ -68,10 +74,14 @@ static int find_facts(forecaster *f) {
     f->model_mean = calloc(n, sizeof *f->model_mean);
     f->model_std = calloc(n, sizeof *f->model_std);
     if (!f->model_mean || !f->model_std) return complain("out of memory"), -1;
-    f->scaled = !setting_numbers(f, "scaler_mean", f->model_mean, f->inputs) && !setting_numbers(f, "scaler_std", f->model_std, f->inputs);
+    f->scaled = !setting_numbers(f, "scaler_mean", f->model_mean, f->inputs) &&
+                !setting_numbers(f, "scaler_std", f->model_std, f->inputs);
     for (int i = 0; f->scaled && i < f->inputs; i++) f->scaled = f->model_std[i] > 0;
-    if (!f->scaled && f->rt.settings->scale == SCALE_MODEL && (forecaster_setting(f, "scaler_mean") || forecaster_setting(f, "scaler_std")))
-        return complain("%s: scaler_mean and scaler_std of the model's config are not %d numbers each (std > 0)", f->rt.info.name, f->inputs), -1;
+    if (!f->scaled && f->rt.settings->scale == SCALE_MODEL &&
+        (forecaster_setting(f, "scaler_mean") || forecaster_setting(f, "scaler_std")))
+        return complain("%s: scaler_mean and scaler_std of the model's config are not %d numbers each (std > 0)",
+                        f->rt.info.name, f->inputs),
+               -1;
     for (int i = 0; !f->scaled && i < f->inputs; i++) f->model_mean[i] = 0, f->model_std[i] = 1;
     return 0;
 }
@@ -137,12 +147,14 @@ int forecaster_prepare(forecaster *f, int64_t windows) {
     const int64_t wanted = f->own.batch, most = wanted ? wanted : BATCH;
     f->batch = windows < most ? windows : most;
     strand_status status = runtime_plan(&f->rt, f->batch, f->lag, "forecast", &f->plan);
-    if (status == STRAND_ERR_LIMIT && !wanted && f->batch > 1) status = runtime_plan(&f->rt, f->batch = 1, f->lag, "forecast", &f->plan);
+    if (status == STRAND_ERR_LIMIT && !wanted && f->batch > 1)
+        status = runtime_plan(&f->rt, f->batch = 1, f->lag, "forecast", &f->plan);
     if (status != STRAND_OK) return f->plan = NULL, complain("%s", strand_error(f->rt.context)), -1;
     strand_session_params_init(&params);
     params.check_finite = 1;
     params.progress = progress_callback;
-    if (strand_session_open(f->plan, &params, &f->session) != STRAND_OK) return f->session = NULL, complain("%s", strand_error(f->rt.context)), -1;
+    if (strand_session_open(f->plan, &params, &f->session) != STRAND_OK)
+        return f->session = NULL, complain("%s", strand_error(f->rt.context)), -1;
     f->windows = malloc((size_t)(f->batch * f->lag * f->inputs) * sizeof *f->windows);
     f->queue = malloc((size_t)f->batch * sizeof *f->queue);
     return f->windows && f->queue ? 0 : (complain("out of memory"), -1);
@@ -164,7 +176,8 @@ void forecaster_scale(forecaster *f, const series *s, int64_t n, double *mean, d
 int forecaster_flush(forecaster *f) {
     const int64_t n = f->queued, size = f->horizon * f->outputs;
     if (!n) return interrupted() ? -1 : 0;
-    strand_tensor in = {"window", STRAND_F32, 3, {n, f->lag, f->inputs}, f->windows, (uint64_t)(n * f->lag * f->inputs) * sizeof(float)};
+    strand_tensor in = {
+        "window", STRAND_F32, 3, {n, f->lag, f->inputs}, f->windows, (uint64_t)(n * f->lag * f->inputs) * sizeof(float)};
     strand_tensor out = {.name = "forecast"};
     strand_status status = strand_session_reset(f->session, -1);
     if (status == STRAND_OK) status = strand_session_run(f->session, &in, 1, &out, 1);

@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 enum { WIDTH = 960, PANEL = 330, LEFT = 76, RIGHT = 24, TOP = 58, BOTTOM = 58, MOST_POINTS = 2000 };
-#define INNER_WIDTH (WIDTH - LEFT - RIGHT)
+#define INNER_WIDTH  (WIDTH - LEFT - RIGHT)
 #define INNER_HEIGHT (PANEL - TOP - BOTTOM)
 
 struct plot {
@@ -65,7 +65,9 @@ static const char style[] =
     ".paper{fill:#fff}.grid{stroke:#e4e4e4;stroke-width:1}.axis{stroke:#8a8a8a;stroke-width:1}\n"
     ".history{fill:none;stroke:#4a4a4a;stroke-width:1.3}.forecast{fill:none;stroke:#0b62c4;stroke-width:1.8}\n"
     ".band{fill:#0b62c4;fill-opacity:.18;stroke:none}.now{stroke:#8a8a8a;stroke-width:1;stroke-dasharray:4 4}\n"
-    "@media (prefers-color-scheme:dark){text{fill:#c9c9c9}.title{fill:#f2f2f2}.paper{fill:#15181c}.grid{stroke:#2b3036}.axis,.now{stroke:#7d848c}"
+    "@media "
+    "(prefers-color-scheme:dark){text{fill:#c9c9c9}.title{fill:#f2f2f2}.paper{fill:#15181c}.grid{stroke:#2b3036}.axis,.now{"
+    "stroke:#7d848c}"
     ".history{stroke:#c4c7cb}.forecast{stroke:#6db1ff}.band{fill:#6db1ff;fill-opacity:.24}}\n"
     "</style>\n";
 
@@ -97,9 +99,13 @@ static void y_axis(frame *f, const char *name) {
     const double step = nice_step(f->high - f->low, 5);
     for (double v = ceil(f->low / step) * step; v <= f->high + 1e-9 * step; v += step) {
         const double y = y_at(f, v), shown = fabs(v) < 1e-9 * step ? 0 : v;
-        output_printf(p->out, "<line class=\"grid\" x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\"/><text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%.6g</text>\n", LEFT, WIDTH - RIGHT, y, y, LEFT - 8, y + 4.5, shown);
+        output_printf(p->out,
+                      "<line class=\"grid\" x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\"/><text x=\"%d\" y=\"%.1f\" "
+                      "text-anchor=\"end\">%.6g</text>\n",
+                      LEFT, WIDTH - RIGHT, y, y, LEFT - 8, y + 4.5, shown);
     }
-    output_printf(p->out, "<text transform=\"translate(18 %.1f) rotate(-90)\" text-anchor=\"middle\">", f->top + TOP + INNER_HEIGHT / 2.0);
+    output_printf(p->out, "<text transform=\"translate(18 %.1f) rotate(-90)\" text-anchor=\"middle\">",
+                  f->top + TOP + INNER_HEIGHT / 2.0);
     put_xml(p, name, prefix_bytes(name, 24));
     if (p->unit) {
         output_printf(p->out, " (");
@@ -141,7 +147,8 @@ static int64_t tick_at(int64_t time, int64_t step, int months) {
 }
 
 static void choose_ticks(int64_t span, int64_t *step, int *months) {
-    static const int64_t steps[] = {1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800, 432000, 604800, 1209600};
+    static const int64_t steps[] = {1,    2,    5,    10,    15,    30,    60,    120,    300,    600,    900,
+                                    1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800, 432000, 604800, 1209600};
     static const int month_steps[] = {1, 2, 3, 6, 12, 24, 60, 120, 240, 600, 1200};
     *months = 0;
     for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
@@ -168,18 +175,23 @@ static void tick_text(int64_t time, int64_t step, int months, int first, char *t
     else if (months)
         snprintf(text, size, new_year ? "%s %d" : "%s", names[month - 1], year);
     else if (clock && first)
-        snprintf(text, size, "%d %s %02d:%02d", day, names[month - 1], (int)(clock / 3600000000LL), (int)(clock / 60000000 % 60));
+        snprintf(text, size, "%d %s %02d:%02d", day, names[month - 1], (int)(clock / 3600000000LL),
+                 (int)(clock / 60000000 % 60));
     else if (!clock)
         snprintf(text, size, new_year && step >= TIME_DAY ? "%d %s %d" : "%d %s", day, names[month - 1], year);
     else if (step < 60000000)
-        snprintf(text, size, "%02d:%02d:%02d", (int)(clock / 3600000000LL), (int)(clock / 60000000 % 60), (int)(clock / 1000000 % 60));
+        snprintf(text, size, "%02d:%02d:%02d", (int)(clock / 3600000000LL), (int)(clock / 60000000 % 60),
+                 (int)(clock / 1000000 % 60));
     else
         snprintf(text, size, "%02d:%02d", (int)(clock / 3600000000LL), (int)(clock / 60000000 % 60));
 }
 
 static void x_tick(frame *f, double x, const char *text) {
     const double bottom = f->top + TOP + INNER_HEIGHT;
-    output_printf(f->p->out, "<line class=\"axis\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%.1f\" y2=\"%.1f\"/><text x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\">%s</text>\n", x, x, bottom, bottom + 5, x, bottom + 20, text);
+    output_printf(f->p->out,
+                  "<line class=\"axis\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%.1f\" y2=\"%.1f\"/><text x=\"%.1f\" y=\"%.1f\" "
+                  "text-anchor=\"middle\">%s</text>\n",
+                  x, x, bottom, bottom + 5, x, bottom + 20, text);
 }
 
 static void number_ticks(frame *f) {
@@ -198,7 +210,8 @@ static int time_ticks(frame *f) {
     char text[48];
     int months, count = 0;
     int64_t step;
-    const int64_t zone = (int64_t)f->p->set->style.zone * 60000000, first = time_of(f, 0) + zone, last = time_of(f, f->samples - 1) + zone;
+    const int64_t zone = (int64_t)f->p->set->style.zone * 60000000, first = time_of(f, 0) + zone,
+                  last = time_of(f, f->samples - 1) + zone;
     choose_ticks(last - first, &step, &months);
     for (int64_t t = tick_at(first, step, months); t <= last; t = tick_at(t + 1, step, months)) {
         const double x = LEFT + (double)INNER_WIDTH * (double)(t - first) / (double)(last - first ? last - first : 1);
@@ -215,11 +228,13 @@ static void x_axis(frame *f) {
     char words[80], in_year[24] = "";
     plot *p = f->p;
     const double bottom = f->top + TOP + INNER_HEIGHT;
-    output_printf(p->out, "<line class=\"axis\" x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\"/>\n", LEFT, WIDTH - RIGHT, bottom, bottom);
+    output_printf(p->out, "<line class=\"axis\" x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\"/>\n", LEFT, WIDTH - RIGHT, bottom,
+                  bottom);
     const int year = p->set->freq.kind == FREQUENCY_COUNT ? (number_ticks(f), 0) : time_ticks(f);
     if (year) snprintf(in_year, sizeof in_year, " in %d", year);
     frequency_words(&p->set->freq, words, sizeof words);
-    output_printf(p->out, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\">time%s, %s%s</text>\n", LEFT + INNER_WIDTH / 2.0, bottom + 42, in_year, words, p->set->style.zoned ? p->set->style.zone ? ", local" : ", UTC" : "");
+    output_printf(p->out, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\">time%s, %s%s</text>\n", LEFT + INNER_WIDTH / 2.0,
+                  bottom + 42, in_year, words, p->set->style.zoned ? p->set->style.zone ? ", local" : ", UTC" : "");
 }
 
 /* ---- lines ---- */
@@ -244,7 +259,8 @@ static void band(frame *f, const double *values, int columns, int64_t n, int lev
     if (isnan(*lo)) return;
     output_printf(f->p->out, "<polygon class=\"band\" points=\"");
     points(f, lo, n, columns, f->past);
-    for (int64_t t = n - 1; t >= 0; t--) output_printf(f->p->out, "%.1f,%.1f ", x_at(f, (double)(f->past + t)), y_at(f, hi[t * columns]));
+    for (int64_t t = n - 1; t >= 0; t--)
+        output_printf(f->p->out, "%.1f,%.1f ", x_at(f, (double)(f->past + t)), y_at(f, hi[t * columns]));
     output_printf(f->p->out, "\"/>\n");
 }
 
@@ -252,12 +268,20 @@ static void legend(frame *f, int bands) {
     plot *p = f->p;
     double x = LEFT;
     const double y = f->top + 44;
-    output_printf(p->out, "<line class=\"history\" x1=\"%.0f\" x2=\"%.0f\" y1=\"%.1f\" y2=\"%.1f\"/><text x=\"%.0f\" y=\"%.1f\">history</text>\n", x, x + 24, y - 4, y - 4, x + 30, y);
+    output_printf(
+        p->out,
+        "<line class=\"history\" x1=\"%.0f\" x2=\"%.0f\" y1=\"%.1f\" y2=\"%.1f\"/><text x=\"%.0f\" y=\"%.1f\">history</text>\n",
+        x, x + 24, y - 4, y - 4, x + 30, y);
     x += 96;
-    output_printf(p->out, "<line class=\"forecast\" x1=\"%.0f\" x2=\"%.0f\" y1=\"%.1f\" y2=\"%.1f\"/><text x=\"%.0f\" y=\"%.1f\">forecast (%s)</text>\n", x, x + 24, y - 4, y - 4, x + 30, y, p->family);
+    output_printf(p->out,
+                  "<line class=\"forecast\" x1=\"%.0f\" x2=\"%.0f\" y1=\"%.1f\" y2=\"%.1f\"/><text x=\"%.0f\" "
+                  "y=\"%.1f\">forecast (%s)</text>\n",
+                  x, x + 24, y - 4, y - 4, x + 30, y, p->family);
     x += 52 + 8.0 * (double)(strlen(p->family) + 11);
     if (!bands) return;
-    output_printf(p->out, "<rect class=\"band\" x=\"%.0f\" y=\"%.1f\" width=\"24\" height=\"12\"/><text x=\"%.0f\" y=\"%.1f\">band", x, y - 10, x + 30, y);
+    output_printf(p->out,
+                  "<rect class=\"band\" x=\"%.0f\" y=\"%.1f\" width=\"24\" height=\"12\"/><text x=\"%.0f\" y=\"%.1f\">band", x,
+                  y - 10, x + 30, y);
     for (int i = 0; i < p->levels->n; i++) output_printf(p->out, "%s %s %%", i ? "," : "", p->levels->name[i]);
     output_printf(p->out, "</text>\n");
 }
@@ -273,9 +297,14 @@ static void find_range(frame *f, const double *history, const double *values, in
     f->high += room;
 }
 
-int plot_add(plot *p, const char *id, int64_t last_time, const double *history, int64_t past, const double *values, int columns, int64_t n) {
+int plot_add(plot *p, const char *id, int64_t last_time, const double *history, int64_t past, const double *values, int columns,
+             int64_t n) {
     frame f = {.p = p, .samples = past + n, .past = past, .last_time = last_time, .top = (double)p->panels * PANEL};
-    if (!p->panels) output_printf(p->out, "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"%6d\" viewBox=\"0 0 %d %6d\" role=\"img\">\n%s<rect class=\"paper\" width=\"100%%\" height=\"100%%\"/>\n", WIDTH, 0, WIDTH, 0, style);
+    if (!p->panels)
+        output_printf(p->out,
+                      "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"%6d\" viewBox=\"0 0 %d %6d\" "
+                      "role=\"img\">\n%s<rect class=\"paper\" width=\"100%%\" height=\"100%%\"/>\n",
+                      WIDTH, 0, WIDTH, 0, style);
     p->panels++;
     find_range(&f, history, values, columns, n);
     output_printf(p->out, "<text class=\"title\" x=\"%d\" y=\"%.1f\">", LEFT, f.top + 24);
@@ -285,7 +314,9 @@ int plot_add(plot *p, const char *id, int64_t last_time, const double *history, 
     x_axis(&f);
     legend(&f, p->levels->n > 0 && columns > 1 && !isnan(values[1]));
     for (int i = 0; i < p->levels->n && columns > 1; i++) band(&f, values, columns, n, i);
-    output_printf(p->out, "<line class=\"now\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%.1f\" y2=\"%.1f\"/>\n<polyline class=\"history\" points=\"", x_at(&f, (double)past - 0.5), x_at(&f, (double)past - 0.5), f.top + TOP, f.top + TOP + INNER_HEIGHT);
+    output_printf(
+        p->out, "<line class=\"now\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%.1f\" y2=\"%.1f\"/>\n<polyline class=\"history\" points=\"",
+        x_at(&f, (double)past - 0.5), x_at(&f, (double)past - 0.5), f.top + TOP, f.top + TOP + INNER_HEIGHT);
     points(&f, history, past, 1, 0);
     output_printf(p->out, "\"/>\n<polyline class=\"forecast\" points=\"");
     points(&f, values, n, columns, past);
@@ -297,7 +328,9 @@ int plot_close(plot *p, int keep) {
     char head[160];
     int bad = 0;
     output_printf(p->out, "</svg>\n");
-    const int n = snprintf(head, sizeof head, "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"%6d\" viewBox=\"0 0 %d %6d\"", WIDTH, p->panels * PANEL, WIDTH, p->panels * PANEL);
+    const int n = snprintf(head, sizeof head,
+                           "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"%6d\" viewBox=\"0 0 %d %6d\"",
+                           WIDTH, p->panels * PANEL, WIDTH, p->panels * PANEL);
     if (keep) bad = output_rewrite(p->out, 0, head, (size_t)n);
     if (output_close(p->out, keep && !bad)) bad = 1;
     free(p);

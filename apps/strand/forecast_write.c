@@ -76,7 +76,8 @@ static void put_header(forecast_writer *w) {
 
 static int open_array(forecast_writer *w, const char *path) {
     if (!output_seekable(w->out)) return complain("%s: an NPY array needs a regular file", path), -1;
-    if (snprintf(w->table_path, sizeof w->table_path, "%s.tsv", path) >= (int)sizeof w->table_path) return output_complain(path, 36), -1;
+    if (snprintf(w->table_path, sizeof w->table_path, "%s.tsv", path) >= (int)sizeof w->table_path)
+        return output_complain(path, 36), -1;
     w->table = output_open(w->table_path);
     if (!w->table || npy_begin(w->out)) return -1;
     output_printf(w->table, "%s\tcutoff\tfirst\tlast", w->set->id_name);
@@ -85,8 +86,8 @@ static int open_array(forecast_writer *w, const char *path) {
     return output_printf(w->table, "\n");
 }
 
-forecast_writer *forecast_writer_open(const options *settings, const char *family, const series_set *set, const band_levels *levels,
-                                      const char *const *extra, int n_extra, int cutoffs) {
+forecast_writer *forecast_writer_open(const options *settings, const char *family, const series_set *set,
+                                      const band_levels *levels, const char *const *extra, int n_extra, int cutoffs) {
     forecast_writer *w = calloc(1, sizeof *w);
     if (!w) return complain("out of memory"), NULL;
     w->set = set;
@@ -135,7 +136,8 @@ static int put_array(forecast_writer *w, const char *id, int64_t cutoff, const d
     return output_printf(w->table, "%s\t%s\t%s\t%s\n", name, a, b, c);
 }
 
-static void put_json_row(forecast_writer *w, const char *id, const char *ds, const char *cutoff, const double *truth, const double *values) {
+static void put_json_row(forecast_writer *w, const char *id, const char *ds, const char *cutoff, const double *truth,
+                         const double *values) {
     const int quote = w->set->style.kind == TIME_CALENDAR;
     output_printf(w->out, "{");
     put_json_text(w, w->set->id_name);
@@ -155,7 +157,8 @@ static void put_json_row(forecast_writer *w, const char *id, const char *ds, con
     output_printf(w->out, "}\n");
 }
 
-static void put_text_row(forecast_writer *w, const char *id, const char *ds, const char *cutoff, const double *truth, const double *values) {
+static void put_text_row(forecast_writer *w, const char *id, const char *ds, const char *cutoff, const double *truth,
+                         const double *values) {
     const char separator = w->format == FORECAST_TSV ? '\t' : ',';
     put_text(w, id);
     output_printf(w->out, "%c%s", separator, ds);
@@ -170,9 +173,11 @@ static void put_text_row(forecast_writer *w, const char *id, const char *ds, con
     output_printf(w->out, "\n");
 }
 
-int forecast_writer_put(forecast_writer *w, const char *id, int64_t cutoff, const double *values, const double *truth, int64_t n) {
+int forecast_writer_put(forecast_writer *w, const char *id, int64_t cutoff, const double *values, const double *truth,
+                        int64_t n) {
     char ds[48], at[48];
-    if (frequency_after(&w->set->freq, cutoff, n) == INT64_MAX) return complain("'%.60s': the forecast would go past the year 9999", id), -1;
+    if (frequency_after(&w->set->freq, cutoff, n) == INT64_MAX)
+        return complain("'%.60s': the forecast would go past the year 9999", id), -1;
     if (w->format == FORECAST_NPY) return put_array(w, id, cutoff, values, truth, n);
     time_format(cutoff, &w->set->style, at, sizeof at);
     for (int64_t t = 0; t < n; t++) {

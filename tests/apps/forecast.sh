@@ -311,8 +311,35 @@ awk 'BEGIN { print "ds,y"; for (i = 0; i < 1000000; i++) printf "%d,%d\n", i, i 
 expect 0 "a million rows" "$STRAND" forecast -q -H 24 --windows 0 million.csv
 is "$(wc -l <out)" 25 "a million rows"
 
-# -- the card's figures
+# -- the published code's forecasts, in the units of the data: several variables, other lags, other transforms
 etth1=$STRAND_SHARED/data/timeseries/ETT-small/ETTh1.csv
+if [ -f "$etth1" ] && have python3; then
+    for case in spacetime-multivariate spacetime-small spacetime-etth1-720-random; do
+        python3 - "$STRAND" "$etth1" "$STRAND_SHARED/golden/timeseries/$case" <<'END' && pass || fault "$case: other forecasts than the published code's"
+import array, csv, io, json, struct, subprocess, sys
+strand, data, folder = sys.argv[1:]
+config = json.load(open(folder + "/config.json"))
+raw = open(folder + "/expected.safetensors", "rb").read()
+n = struct.unpack("<Q", raw[:8])[0]
+tensor = json.loads(raw[8:8 + n])["forecast"]
+want = array.array("f", raw[8 + n + tensor["data_offsets"][0]:8 + n + tensor["data_offsets"][1]])
+windows, horizon, variables = tensor["shape"]
+dates = [r[0] for r in csv.reader(open(data))][1:]
+for i, start in enumerate(config["window_starts"]):
+    end = start + config["lag"]
+    out = subprocess.run([strand, "forecast", "-q", "-m", folder, "--windows", "0", "--until", dates[end - 1], data], stdout=subprocess.PIPE, check=True).stdout.decode()
+    rows = list(csv.reader(io.StringIO(out)))[1:]
+    assert len(rows) == horizon * variables
+    for k, row in enumerate(rows):
+        v, t = divmod(k, horizon)
+        mean, std = config["scaler_mean"][v], config["scaler_std"][v]
+        assert row[0] == config["columns"][v] and row[1] == dates[end + t]
+        assert abs(float(row[2]) - (want[(i * horizon + t) * variables + v] * std + mean)) < 1e-3, (i, k)
+END
+    done
+fi
+
+# -- the card's figures
 if [ -f "$etth1" ]; then
     expect 0 "the test part of ETTh1" "$STRAND" forecast -q --split test --windows 0 "$etth1"
     is "$(awk '$2 == "mean" { print $3, substr($4, 1, 6), substr($5, 1, 6) }' out)" "2161 0.1105 0.2632" "mean of the window on the test part"

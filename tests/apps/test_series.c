@@ -56,8 +56,24 @@ static void fractions_of_seconds_are_kept(void **state) {
 
 static void what_is_no_time(void **state) {
     (void)state;
-    static const char *const bad[] = {"", "x", "2020-13-01", "2020-02-30", "1900-02-29", "2020-01-01T", "2020-01-01 24:00", "2020-01-01 00:60", "2020-1-1", "2020-01-01 00:00+25:00",
-                                      "2020-01-01 00:00:00.", "1.5", "12/31/2020", "2020-01-01 00:00 x", "0000-01-01", "99999999999999999999", "--1", "2020-01/01"};
+    static const char *const bad[] = {"",
+                                      "x",
+                                      "2020-13-01",
+                                      "2020-02-30",
+                                      "1900-02-29",
+                                      "2020-01-01T",
+                                      "2020-01-01 24:00",
+                                      "2020-01-01 00:60",
+                                      "2020-1-1",
+                                      "2020-01-01 00:00+25:00",
+                                      "2020-01-01 00:00:00.",
+                                      "1.5",
+                                      "12/31/2020",
+                                      "2020-01-01 00:00 x",
+                                      "0000-01-01",
+                                      "99999999999999999999",
+                                      "--1",
+                                      "2020-01/01"};
     int64_t time;
     time_style style;
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
@@ -139,11 +155,15 @@ static void check_values(const char *text, const series_options *o, int64_t whic
     assert_true(which < set.n);
     assert_int_equal(set.items[which].n, n);
     for (int64_t i = 0; i < n * set.columns; i++)
-        if (fabs(set.items[which].values[i] - values[i]) > 1e-12) fail_msg("value %d is %g, not %g", (int)i, set.items[which].values[i], values[i]);
+        if (fabs(set.items[which].values[i] - values[i]) > 1e-12)
+            fail_msg("value %d is %g, not %g", (int)i, set.items[which].values[i], values[i]);
     series_free(&set);
 }
 
-#define VALUES(...) (int64_t)(sizeof((double[]){__VA_ARGS__}) / sizeof(double)), (double[]){__VA_ARGS__}
+#define VALUES(...)                                                                                                            \
+    (int64_t)(sizeof((double[]){__VA_ARGS__}) / sizeof(double)), (double[]) {                                                  \
+        __VA_ARGS__                                                                                                            \
+    }
 
 static void layouts(void **state) {
     (void)state;
@@ -152,7 +172,8 @@ static void layouts(void **state) {
     check_values("date,A,OT\n2020-01-01,1,5\n2020-01-02,2,6\n", NULL, 0, VALUES(1, 2));
     check_values("date,A,OT\n2020-01-01,1,5\n2020-01-02,2,6\n", &(series_options){.prefer = "OT"}, 0, VALUES(5, 6));
     check_values("date,A,OT\n2020-01-01,1,5\n2020-01-02,2,6\n", &(series_options){.values = "A"}, 0, VALUES(1, 2));
-    check_values("k;when;what\nx;2020-01-01;1,5\nx;2020-01-02;-2,25e1\n", &(series_options){.id = "k", .time = "when", .values = "what"}, 0, VALUES(1.5, -22.5));
+    check_values("k;when;what\nx;2020-01-01;1,5\nx;2020-01-02;-2,25e1\n",
+                 &(series_options){.id = "k", .time = "when", .values = "what"}, 0, VALUES(1.5, -22.5));
     check_values(",v\n2020-01-01,1\n2020-01-02,2\n", NULL, 0, VALUES(1, 2)); /* an index without a name */
     series_set set;
     assert_int_equal(read_text(&set, "date,A,OT\n2020-01-01,1,5\n2020-01-02,2,6\n", &(series_options){.columns = 2}), 0);
@@ -163,7 +184,9 @@ static void layouts(void **state) {
 
 static void ways_of_writing(void **state) {
     (void)state;
-    check_values("\xEF\xBB\xBF" "ds;y\r\n2020-01-01;1,5\r\n2020-01-02;\"1.234,5\"\r\n", NULL, 0, VALUES(1.5, 1234.5));
+    check_values("\xEF\xBB\xBF"
+                 "ds;y\r\n2020-01-01;1,5\r\n2020-01-02;\"1.234,5\"\r\n",
+                 NULL, 0, VALUES(1.5, 1234.5));
     check_values("ds\ty\n2020-01-01\t 1 \n2020-01-02\t2", NULL, 0, VALUES(1, 2));
     check_values("# made by hand\n\nds,y\r2020-01-01,1\r2020-01-02,2\r", NULL, 0, VALUES(1, 2));
     check_values("\"ds\",\"y\"\n\"2020-01-01\",\"1\"\n\"2020-01-02\", \"2\" \n", NULL, 0, VALUES(1, 2));
@@ -232,17 +255,21 @@ static void bad_tables_are_refused(void **state) {
     check_refused("ds,y\n2020-01-01 00:00,1\n2020-01-01 01:00Z,2\n", NULL, "has a zone");
     check_refused("ds,y\n2020-01-01,1\n2020-01-02\n", NULL, "row 3: has 1 column, but the header has 2");
     check_refused("ds,y\n2020-01-01,1\n2020-01-02,2,3\n", NULL, "row 3: has 3 columns");
-    check_refused("ds,y\n2020-01-01,1\n2020-01-02,\n2020-01-03,3\n", NULL, "row 3, column 2: the value at 2020-01-02 is missing");
-    check_refused("ds,y\n2020-01-01,1\n2020-01-02,2\n2020-01-04,3\n", NULL, "row 4: 1 sample is missing between 2020-01-02 and 2020-01-04");
+    check_refused("ds,y\n2020-01-01,1\n2020-01-02,\n2020-01-03,3\n", NULL,
+                  "row 3, column 2: the value at 2020-01-02 is missing");
+    check_refused("ds,y\n2020-01-01,1\n2020-01-02,2\n2020-01-04,3\n", NULL,
+                  "row 4: 1 sample is missing between 2020-01-02 and 2020-01-04");
     check_refused("ds,y\n2020-01-01,1\n2020-01-02,2\n2020-01-02,3\n", NULL, "row 4: 2020-01-02 is there twice, first in row 3");
-    check_refused("ds,y\n2020-01-01 00:00,1\n2020-01-01 01:00,2\n2020-01-01 02:00,2\n2020-01-01 02:30,3\n", NULL, "row 5: from 2020-01-01 02:00 to 2020-01-01 02:30 is no whole number of steps");
+    check_refused("ds,y\n2020-01-01 00:00,1\n2020-01-01 01:00,2\n2020-01-01 02:00,2\n2020-01-01 02:30,3\n", NULL,
+                  "row 5: from 2020-01-01 02:00 to 2020-01-01 02:30 is no whole number of steps");
     check_refused("id,ds,y\na,2020-01-01,1\na,2020-01-02,2\nb,2020-01-01,1\nb,2020-01-01,2\n", NULL, "of series 'b'");
     check_refused("ds,y\n\"2020-01-01,1\n", NULL, "row 2: a quote is not closed");
     check_refused("ds,y\n\"2020-01-01\"x,1\n", NULL, "row 2: text follows a closing quote");
     check_refused("ds,y\n2020-01-01,1\n2020-01-02,2\n", &(series_options){.values = "z"}, "there is no column 'z'");
     check_refused("ds,y\n2020-01-01,1\n2020-01-02,2\n", &(series_options){.time = "z"}, "there is no column 'z'");
     check_refused("ds,y\n2020-01-01,1\n2020-01-02,2\n", &(series_options){.columns = 2}, "the model wants 2 variables");
-    check_refused("ds,y\n2020-01-01,1\n2020-01-02,2\n2199-01-01,2\n", &(series_options){.missing = MISSING_ZERO, .most_filled = 100}, "would take more than 100 samples");
+    check_refused("ds,y\n2020-01-01,1\n2020-01-02,2\n2199-01-01,2\n",
+                  &(series_options){.missing = MISSING_ZERO, .most_filled = 100}, "would take more than 100 samples");
 }
 
 static void limits_of_time(void **state) {
@@ -251,17 +278,21 @@ static void limits_of_time(void **state) {
     int64_t until;
     time_style style;
     assert_int_equal(time_parse("2020-01-02", &until, &style), 0);
-    assert_int_equal(read_text(&set, "ds,y\n2020-01-01,1\n2020-01-02,2\n2020-01-03,3\n", &(series_options){.limited = 1, .until = until}), 0);
+    assert_int_equal(
+        read_text(&set, "ds,y\n2020-01-01,1\n2020-01-02,2\n2020-01-03,3\n", &(series_options){.limited = 1, .until = until}),
+        0);
     assert_int_equal(set.items[0].n, 2);
     series_free(&set);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(times_go_there_and_back), cmocka_unit_test(fractions_of_seconds_are_kept), cmocka_unit_test(what_is_no_time),
-        cmocka_unit_test(steps_through_time),      cmocka_unit_test(steps_that_are_none),           cmocka_unit_test(layouts),
-        cmocka_unit_test(ways_of_writing),         cmocka_unit_test(holes_are_filled),              cmocka_unit_test(frequencies_are_inferred),
-        cmocka_unit_test(bad_tables_are_refused),  cmocka_unit_test(limits_of_time),
+        cmocka_unit_test(times_go_there_and_back),  cmocka_unit_test(fractions_of_seconds_are_kept),
+        cmocka_unit_test(what_is_no_time),          cmocka_unit_test(steps_through_time),
+        cmocka_unit_test(steps_that_are_none),      cmocka_unit_test(layouts),
+        cmocka_unit_test(ways_of_writing),          cmocka_unit_test(holes_are_filled),
+        cmocka_unit_test(frequencies_are_inferred), cmocka_unit_test(bad_tables_are_refused),
+        cmocka_unit_test(limits_of_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

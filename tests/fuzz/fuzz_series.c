@@ -90,7 +90,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (size < 2) return 0;
     const uint8_t how = data[0], cut = data[1];
     const size_t piece = 1 + (size_t)cut * 7;
-    series_options o = {.most_filled = 5000, .columns = 1 + (how >> 6 == 1), .missing = (series_missing)(how & 3), .decimal = (series_decimal)((how >> 2) % 3)};
+    series_options o = {.most_filled = 5000,
+                        .columns = 1 + (how >> 6 == 1),
+                        .missing = (series_missing)(how & 3),
+                        .decimal = (series_decimal)((how >> 2) % 3)};
     if (how >> 6 == 2) o.prefer = "OT";
     if (how >> 6 == 3) o.values = "y,b";
     if (size < 4096) REQUIRE(read_table(data + 2, size - 2, 1) == read_table(data + 2, size - 2, 1 << 20));
