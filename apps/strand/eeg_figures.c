@@ -21,7 +21,7 @@ static double round_step(double range, double wanted) {
 static double time_step(double range) {
     static const double steps[] = {1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 14400, 28800, 86400};
     for (size_t i = 0; i < sizeof steps / sizeof *steps; i++)
-        if (range / steps[i] <= 12) return steps[i];
+        if (range / steps[i] <= 10.5) return steps[i];
     return round_step(range, 10);
 }
 
@@ -137,6 +137,27 @@ void figure_hypnogram(output *out, const eeg_report *r, double end) {
     output_printf(out, "</svg>\n");
 }
 
+/* Probabilities of the stages, one on top of the other: how sure each epoch is. */
+void figure_stage_probabilities(output *out, const eeg_report *r, double end) {
+    static const char *const names[REPORT_STAGES] = {"W", "N1", "N2", "N3", "REM"};
+    static const char *const colours[REPORT_STAGES] = {"#e8b73c", "#9cc5e3", "#4a90c4", "#1f4e82", "#d6452b"};
+    static const int order[REPORT_STAGES] = {3, 2, 1, 4, 0};
+    const double top = 10, bottom = 110;
+    begin(out, bottom + 46, "probabilities of the stages");
+    time_axis(out, 0, end, bottom, top);
+    for (int k = 0; k < REPORT_STAGES; k++) {
+        output_printf(out, "<path fill=\"%s\" d=\"", colours[order[k]]);
+        for (int64_t i = 0; i < r->stage.n; i++) {
+            double below = 0;
+            for (int j = 0; j < k; j++) below += r->stage_probability[order[j]].value[i];
+            const double x = LEFT + r->stage.at[i] / end * INNER, w = r->stage.width / end * INNER, h = r->stage_probability[order[k]].value[i] * (bottom - top);
+            if (h >= 0.05) output_printf(out, "M%.2f %.1fh%.2fv%.1fh-%.2fz", x, bottom - below * (bottom - top), w, -h, w);
+        }
+        output_printf(out, "\"/><rect x=\"%d\" y=\"%.0f\" width=\"12\" height=\"12\" fill=\"%s\"/><text class=\"tick\" x=\"%d\" y=\"%.0f\">%s</text>", LEFT + 70 * k, bottom + 30, colours[order[k]], LEFT + 70 * k + 17, bottom + 40, names[order[k]]);
+    }
+    output_printf(out, "</svg>\n");
+}
+
 /* ---- traces ---- */
 
 /* The span that holds second t, or -1. */
@@ -163,23 +184,32 @@ static double trace_scale(const double *x, int64_t n, int32_t channels) {
     }
     if (!used) return 50;
     qsort(spreads, (size_t)used, sizeof *spreads, compare);
-    return round_step(3.5 * spreads[used * 3 / 4], 1);
+    return round_step(6 * spreads[used * 3 / 4], 1);
 }
 
+/* Up is negative, as EEG is read; a negative scale draws up what is positive. */
 static void trace(output *out, const double *x, int64_t n, double baseline, double scale) {
     const int64_t columns = 2 * (int64_t)INNER;
     double mean = 0;
     for (int64_t i = 0; i < n; i++) mean += x[i] / (double)n;
     output_printf(out, "<path class=\"trace\" d=\"M");
     if (n <= columns) {
-        for (int64_t i = 0; i < n; i++) output_printf(out, "%s%.1f %.1f", i ? "L" : "", LEFT + (double)i / (double)n * INNER, baseline - (x[i] - mean) * scale);
+        for (int64_t i = 0; i < n; i++) output_printf(out, "%s%.1f %.1f", i ? "L" : "", LEFT + (double)i / (double)n * INNER, baseline + (x[i] - mean) * scale);
     } else
         for (int64_t c = 0; c < columns / 2; c++) { /* lowest and highest of each column */
             double low = INFINITY, high = -INFINITY;
             for (int64_t i = c * n / (columns / 2); i < (c + 1) * n / (columns / 2); i++) low = fmin(low, x[i]), high = fmax(high, x[i]);
-            output_printf(out, "%s%.1f %.1fL%.1f %.1f", c ? "L" : "", LEFT + (double)c, baseline - (low - mean) * scale, LEFT + (double)c, baseline - (high - mean) * scale);
+            output_printf(out, "%s%.1f %.1fL%.1f %.1f", c ? "L" : "", LEFT + (double)c, baseline + (low - mean) * scale, LEFT + (double)c, baseline + (high - mean) * scale);
         }
     output_printf(out, "\"/>");
+}
+
+/* Channels before the first that is no EEG. */
+static int32_t eeg_channels(const eeg_source *s) {
+    char name[ELECTRODE_BYTES], reference[ELECTRODE_BYTES];
+    int32_t n = 0;
+    while (n < s->map.n && electrode_parse(s->map.channels[n].name, name, reference)) n++;
+    return n ? n : s->map.n;
 }
 
 int figure_traces(output *out, const eeg_report *r, eeg_source *s, double from, double to) {
@@ -195,20 +225,27 @@ int figure_traces(output *out, const eeg_report *r, eeg_source *s, double from, 
     double *x = malloc((size_t)(n * channels) * sizeof *x);
     if (!x) return complain("out of memory"), -1;
     if (eeg_source_read(s, span, first, n, x)) return free(x), -1;
-    const double row = 26, top = 22, bottom = top + row * channels, per_row = trace_scale(x, n, channels), scale = row / per_row;
+    const double row = 26, top = 22, bottom = top + row * channels, per_row = trace_scale(x, n, eeg_channels(s)), scale = row / per_row;
     const double begins = onset + (double)first / s->rate, ends = begins + (double)n / s->rate;
     begin(out, bottom + 46, "traces");
     event_bands(out, r, begins, ends, top, bottom);
     time_axis(out, begins, ends, bottom, top);
     output_printf(out, "<svg x=\"%d\" y=\"0\" width=\"%.0f\" height=\"%.0f\" viewBox=\"%d 0 %.0f %.0f\">", LEFT, INNER, bottom + 2, LEFT, INNER, bottom + 2);
-    for (int32_t c = 0; c < channels; c++) trace(out, x + c * n, n, top + row * (c + 0.5), scale);
+    int own = 0; /* muscles, heart and eyes: each fits its row */
+    for (int32_t c = 0; c < channels; c++) {
+        char name[ELECTRODE_BYTES], reference[ELECTRODE_BYTES];
+        const int is_eeg = electrode_parse(s->map.channels[c].name, name, reference);
+        own = own || !is_eeg;
+        trace(out, x + c * n, n, top + row * (c + 0.5), is_eeg ? scale : -row / trace_scale(x + c * n, n, 1));
+    }
     output_printf(out, "</svg>");
     for (int32_t c = 0; c < channels; c++) {
         output_printf(out, "<text class=\"label\" x=\"%d\" y=\"%.1f\" text-anchor=\"end\">", LEFT - 6, top + row * (c + 0.5) + 4);
         write_html_text(out, s->map.channels[c].name);
         output_printf(out, "</text>");
     }
-    output_printf(out, "<path class=\"scale\" d=\"M%d %.1fv%.1f\"/><text class=\"label\" x=\"%d\" y=\"%.1f\">%.0f µV; negative is down</text></svg>\n", 20, bottom + 16, row, 28, bottom + 33, per_row);
+    output_printf(out, "<path class=\"scale\" d=\"M%d %.1fv%.1f\"/><text class=\"label\" x=\"%d\" y=\"%.1f\">%.0f µV; negative is up%s</text></svg>\n", 20, bottom + 16, row, 28, bottom + 33, per_row,
+                  own ? "; EMG, ECG and EOG have scales of their own, positive is up" : "");
     free(x);
     return 0;
 }

@@ -288,6 +288,9 @@ static int body(output *out, eeg_report *r, eeg_source *s, const runtime *rt) {
         caption(out, "Hypnogram");
         figure_hypnogram(out, r, end);
         output_printf(out, "</figure>\n");
+        caption(out, "Probabilities of the stages: where one colour fills the height, the network was sure");
+        figure_stage_probabilities(out, r, end);
+        output_printf(out, "</figure>\n");
         stage_table(out, r);
     }
     if (r->probability.n) {

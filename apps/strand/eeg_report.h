@@ -42,6 +42,7 @@ int eeg_report_write(eeg_report *r, eeg_source *s, const runtime *rt);
 /* ---- eeg_figures.c ---- */
 void figure_timeline(output *out, const eeg_report *r, const eeg_series *series, const char *label, double end, double top, double threshold);
 void figure_hypnogram(output *out, const eeg_report *r, double end);
+void figure_stage_probabilities(output *out, const eeg_report *r, double end);
 /* 0, or -1 after a message. */
 int figure_traces(output *out, const eeg_report *r, eeg_source *s, double from, double to);
 int figure_spectrogram(output *out, const eeg_report *r, eeg_source *s);

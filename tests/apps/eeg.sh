@@ -185,6 +185,44 @@ is "$(wc -l <stream.tsv)" 4 'a stream of 48 s has 3 windows'
 expect 2 'a stream without --follow' "$STRAND" eeg predict -q -m "$distance" -
 expect 2 'a stream without names' "$STRAND" eeg predict -q -m "$distance" - --follow
 
+# the same at 250 Hz (a record lasts 0.8 s), where samples go through the polyphase filter
+cp "$clips/SZ_sample1.edf" fast.edf
+chmod u+w fast.edf
+printf '0.8     ' | dd of=fast.edf bs=1 seek=244 conv=notrunc 2>/dev/null
+"$STRAND" eeg predict -q --no-version -m "$distance" fast.edf --resample polyphase -o whole.tsv
+head -c 150000 fast.edf >grows.edf
+"$STRAND" eeg predict -q --no-version -m "$distance" grows.edf --follow --idle 3 >followed.tsv &
+sleep 1
+tail -c +150001 fast.edf >>grows.edf
+wait $!
+is "$(wc -l <whole.tsv)" 3 'two windows in 40 s'
+same whole.tsv followed.tsv 'a growing file at another rate'
+"$STRAND" eeg predict -q --no-version -m "$distance" fast.edf -o fourier.tsv
+paste whole.tsv fourier.tsv | awk 'NR > 1 { d = $4 - $29; if (d < 0) d = -d; if (d > 0.1) exit 1 } END { exit NR < 3 }' && pass || fault "both ways of resampling: $(cut -f4 whole.tsv fourier.tsv | tr '\n' ' ')"
+# a signal ends a stream, and what came is there
+"$STRAND" eeg predict -q --no-version -m "$distance" grows.edf --follow >stopped.tsv &
+sleep 2
+kill -TERM $!
+wait $!
+is $? 143 'SIGTERM while following'
+same whole.tsv stopped.tsv 'what came before the signal'
+
+# ---- NaN, a full disk ----
+printf 'Brain Vision\n[Common Infos]\nDataFile=nan.eeg\nNumberOfChannels=1\nSamplingInterval=5000\n[Binary Infos]\nBinaryFormat=IEEE_FLOAT_32\n[Channel Infos]\nCh1=Fp1,,,µV\n' >nan.vhdr
+{
+    head -c 4000 /dev/zero
+    printf '\000\000\300\177'
+    head -c 4000 /dev/zero
+} >nan.eeg
+expect 1 'NaN' "$STRAND" eeg features -q nan.vhdr --missing zero
+says 'FP1 is not a finite number at 5.000 s' 'NaN'
+holds 'NaN in it' 'NaN in eeg info' nan.vhdr
+if [ -c /dev/full ]; then
+    expect 1 'a full disk' "$STRAND" eeg detect -q -m "$distance" "$clips/SZ_sample1.edf" -o /dev/full
+    expect 1 'a report on a full disk' "$STRAND" eeg detect -q -m "$distance" "$clips/SZ_sample1.edf" -o e.tsv --report /dev/full
+fi
+expect 1 'a report in no folder' "$STRAND" eeg detect -q -m "$distance" "$clips/SZ_sample1.edf" --report no/such/folder.html
+
 # ---- embeddings ----
 expect 0 'embed' "$STRAND" eeg embed -q -m "$distance" "$clips/SZ_sample1.edf" -o e.npy
 is "$(wc -c <e.npy)" $((128 + 4 * 64 * 4)) 'embeddings [4, 64]'
