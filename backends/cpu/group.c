@@ -148,6 +148,43 @@ static void element_row(const element_node *e, float *y, const float *here, cons
     }
 }
 
+/* ---- weights that are packed once for all rows ---- */
+
+#define WORTH_ROWS (3 * 144) /* with fewer rows every block may as well pack for itself */
+
+/* Pieces of work that pack the second factor; 0: it is not packed. */
+static int64_t packs(const strand_plugin_node *node, const cpu_product *p) {
+    const strand_plugin_tensor *out = &node->outputs[0];
+    int64_t rows = out->dims[out->rank - 2];
+    for (uint32_t i = 0; i + 2 < out->rank; i++) rows *= out->dims[i];
+    return node->inputs[1].rank == 2 && rows >= WORTH_ROWS ? cpu_product_pack_pieces(p) : 0;
+}
+
+static int64_t packed_floats(const strand_plugin_node *node, const cpu_product *p) {
+    return packs(node, p) ? (cpu_product_pack_floats(p) + 15) / 16 * 16 : 0;
+}
+
+typedef struct pack_job {
+    const cpu_product *p;
+    float *to;
+} pack_job;
+
+static void pack_body(void *arg, int64_t i, int32_t worker) {
+    const pack_job *j = arg;
+    (void)worker;
+    cpu_product_pack(j->p, i, j->to);
+}
+
+/* Packs where that pays, and says so in p; returns the memory behind. */
+static float *pack_weights(const cpu_device *device, const strand_plugin_node *node, cpu_product *p, float *memory) {
+    int64_t pieces = packs(node, p);
+    if (!pieces) return memory;
+    p->b.data = cpu_product_shared(node);
+    cpu_parallel(device, pieces, pack_body, &(pack_job){p, memory});
+    p->packed = memory;
+    return memory + packed_floats(node, p);
+}
+
 /* ---- chains ---- */
 
 typedef struct chain_job {
@@ -193,6 +230,7 @@ static strand_plugin_status chain_run(const cpu_device *device, const strand_plu
     for (uint32_t k = 1; k < n; k++) place_element(&j.elements[k - 1], &nodes[k]);
     cpu_extents(out, j.dims);
     cpu_place(out, out, false, &j.out);
+    j.scratch = pack_weights(device, &nodes[0], &j.product, scratch);
     j.cut = cpu_product_pieces(&j.product, j.dims[0] * j.dims[1], CHAIN_HEIGHT, cpu_workers(device));
     cpu_parallel(device, j.cut.count, chain_body, &j);
     return STRAND_PLUGIN_OK;
@@ -245,6 +283,8 @@ static strand_plugin_status mlp_run(const cpu_device *device, const strand_plugi
     place_element(&j.add, &nodes[2]);
     cpu_extents(out, j.dims);
     cpu_place(out, out, false, &j.out);
+    j.scratch = pack_weights(device, &nodes[0], &j.first, scratch);
+    j.scratch = pack_weights(device, &nodes[1], &j.second, j.scratch);
     j.down = (j.first.m + MLP_HEIGHT - 1) / MLP_HEIGHT;
     cpu_parallel(device, j.dims[0] * j.dims[1] * j.down, mlp_body, &j);
     return STRAND_PLUGIN_OK;
@@ -253,18 +293,20 @@ static strand_plugin_status mlp_run(const cpu_device *device, const strand_plugi
 /* ---- the table of plugin.c ---- */
 
 static uint64_t group_scratch(const cpu_device *device, const strand_plugin_node *nodes, uint32_t n) {
-    int64_t each;
+    int64_t each, shared;
     if (!known_order(nodes, n)) return 0;
     if (launched_as_mlp(nodes, n)) {
         mlp_job j = {.nodes = nodes};
         mlp_sizes(device, &j, nodes);
         each = j.each;
+        shared = packed_floats(&nodes[0], &j.first) + packed_floats(&nodes[1], &j.second);
     } else {
         chain_job j = {.nodes = nodes};
         chain_sizes(device, &j, nodes);
         each = j.each;
+        shared = packed_floats(&nodes[0], &j.product);
     }
-    return (uint64_t)each * sizeof(float) * (uint64_t)cpu_workers(device);
+    return ((uint64_t)each * (uint64_t)cpu_workers(device) + (uint64_t)shared) * sizeof(float);
 }
 
 /* Is this a group that group_claim could have taken, with memory where it must be? */

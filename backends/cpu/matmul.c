@@ -24,9 +24,29 @@ void cpu_product_block(const cpu_product *p, int64_t row, int64_t m, int64_t col
     finish(p, row, m, column, n, c, c_stride);
 }
 
+#define MOST_PACKED (8 << 20) /* floats */
+
+int64_t cpu_product_pack_pieces(const cpu_product *p) {
+    int64_t across = (p->n + CPU_PRODUCT_ALIGN - 1) / CPU_PRODUCT_ALIGN;
+    return p->k > 0 && cpu_product_pack_floats(p) <= MOST_PACKED ? across : 0;
+}
+
+/* Places of the longest panels, which are those of F32 with chains: 260 for each 256. */
+int64_t cpu_product_pack_floats(const cpu_product *p) {
+    int64_t columns = (p->n + CPU_PRODUCT_ALIGN - 1) / CPU_PRODUCT_ALIGN * CPU_PRODUCT_ALIGN;
+    return columns * (p->k + 7 + (p->k + 255) / 256 * 4);
+}
+
+void cpu_product_pack(const cpu_product *p, int64_t piece, float *packed) {
+    if (p->bf16)
+        cpu_product_pack_bf16(p, piece, packed);
+    else
+        cpu_product_pack_f32(p, piece, packed);
+}
+
 /* Whole register blocks of every variant. */
 #define CUT_ROWS    144
-#define CUT_COLUMNS 96
+#define CUT_COLUMNS CPU_PRODUCT_ALIGN
 #define LEAST_WORK  (1 << 20) /* products of a piece: about 20 us */
 
 static int64_t round_up(int64_t n, int64_t to) {

@@ -19,7 +19,8 @@ typedef struct cpu_product {
     float alpha, beta; /* of the activation */
     const float *bias; /* of row 0 or column 0 */
     int64_t bias_stride;
-    bool bf16; /* factors are rounded to BF16 */
+    const float *packed; /* the whole of B as cpu_product_pack left it; NULL: every block packs what it needs */
+    bool bf16;           /* factors are rounded to BF16 */
 } cpu_product;
 
 /* The product of one node without its batch axes, and where batch entry i begins. */
@@ -36,7 +37,17 @@ int64_t cpu_product_scratch(int64_t m, int64_t n, int64_t k);
 void cpu_product_block(const cpu_product *p, int64_t row, int64_t m, int64_t column, int64_t n, float *c, int64_t c_stride,
                        float *scratch);
 
-/* The same without bias and activation, in F32 or in BF16. */
+/* B can be packed once for all blocks of rows, in as many pieces of work as cpu_product_pack_pieces says (0: as much memory as that
+ * takes is not well spent), into cpu_product_pack_floats floats. Columns of a block then begin at multiples of CPU_PRODUCT_ALIGN.
+ * The bytes of the result are the same. */
+#define CPU_PRODUCT_ALIGN 96
+int64_t cpu_product_pack_pieces(const cpu_product *p);
+int64_t cpu_product_pack_floats(const cpu_product *p);
+void cpu_product_pack(const cpu_product *p, int64_t piece, float *packed);
+void cpu_product_pack_f32(const cpu_product *p, int64_t piece, float *packed);
+void cpu_product_pack_bf16(const cpu_product *p, int64_t piece, float *packed);
+
+/* cpu_product_block without bias and activation, in F32 or in BF16. */
 void cpu_product_f32(const cpu_product *p, int64_t row, int64_t m, int64_t column, int64_t n, float *c, int64_t c_stride,
                      float *scratch);
 void cpu_product_bf16(const cpu_product *p, int64_t row, int64_t m, int64_t column, int64_t n, float *c, int64_t c_stride,

@@ -12,11 +12,19 @@ TARGET void cpu_product_bf16(const cpu_product *p, int64_t row, int64_t m, int64
                              int64_t c_stride, float *scratch) {
     sums(p, row, m, column, n, c, c_stride, scratch);
 }
+
+TARGET void cpu_product_pack_bf16(const cpu_product *p, int64_t piece, float *packed) {
+    pack_all(p, piece, packed);
+}
 #else
 #include "matmul.h"
 
 void cpu_product_bf16(const cpu_product *p, int64_t row, int64_t m, int64_t column, int64_t n, float *c, int64_t c_stride,
                       float *scratch) {
     cpu_product_f32(p, row, m, column, n, c, c_stride, scratch);
+}
+
+void cpu_product_pack_bf16(const cpu_product *p, int64_t piece, float *packed) {
+    cpu_product_pack_f32(p, piece, packed);
 }
 #endif

@@ -10,3 +10,7 @@ void cpu_product_f32(const cpu_product *p, int64_t row, int64_t m, int64_t colum
                      float *scratch) {
     sums(p, row, m, column, n, c, c_stride, scratch);
 }
+
+void cpu_product_pack_f32(const cpu_product *p, int64_t piece, float *packed) {
+    pack_all(p, piece, packed);
+}

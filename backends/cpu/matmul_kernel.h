@@ -194,6 +194,33 @@ static ahead packed_next(const cpu_factor *f, int64_t first, int64_t count, int6
     return next;
 }
 
+/* Places of the units of a block. */
+CPU_INLINE int64_t places_of(const cpu_product *p, int64_t depth) {
+    return in_chains(p) ? CHAINS * chain_apart(units_of(depth)) : units_of(depth);
+}
+
+/* Where the panels of B that begin at `column` stand for elements [k, k + depth) when all of B is packed: the blocks of k one after
+ * the other, in each the panels of all columns. */
+CPU_INLINE int64_t packed_at(const cpu_product *p, int64_t column, int64_t k, int64_t depth) {
+    int64_t before = k / (BLOCK_K * UNIT_K) * places_of(p, BLOCK_K * UNIT_K);
+    return before * round_up(p->n, CPU_PRODUCT_ALIGN) + column * places_of(p, depth);
+}
+
+TARGET static void pack_all(const cpu_product *p, int64_t piece, float *packed) {
+    int64_t column = piece * CPU_PRODUCT_ALIGN, n = cpu_min(CPU_PRODUCT_ALIGN, p->n - column);
+    for (int64_t k = 0; k < p->k; k += BLOCK_K * UNIT_K) {
+        int64_t depth = cpu_min(BLOCK_K * UNIT_K, p->k - k);
+        pack(packed + packed_at(p, column, k, depth), PANEL_COLUMNS, true, in_chains(p), &p->b, column, n, k, depth);
+    }
+}
+
+/* The panels of nj columns: packed now, unless all of B is. */
+TARGET static const float *panels_of_b(const cpu_product *p, int64_t column, int64_t nj, int64_t k, int64_t depth, float *pb) {
+    if (p->packed) return p->packed + packed_at(p, column, k, depth);
+    pack(pb, PANEL_COLUMNS, true, in_chains(p), &p->b, column, nj, k, depth);
+    return pb;
+}
+
 /* Rows that fit one block of A: it is packed once for all columns. With few of them, and B dense along k, a panel of B is used
  * up before the next one is packed. */
 TARGET static void one_block_of_rows(const cpu_product *p, int64_t row, int64_t m, int64_t column, int64_t n, float *c,
@@ -204,11 +231,12 @@ TARGET static void one_block_of_rows(const cpu_product *p, int64_t row, int64_t 
         pack(pa, PANEL_ROWS, false, in_chains(p), &p->a, row, m, k, depth);
         for (int64_t j = 0; j < n; j += wide) {
             int64_t nj = cpu_min(wide, n - j), left = n - j - wide;
-            ahead next =
-                left > 0 ? packed_next(&p->b, column + j + wide, cpu_min(wide, left), k, depth)
-                         : packed_next(&p->b, column, cpu_min(wide, n), k + depth, cpu_min(BLOCK_K * UNIT_K, p->k - k - depth));
-            pack(pb, PANEL_COLUMNS, true, in_chains(p), &p->b, column + j, nj, k, depth);
-            inner_blocks(in_chains(p), pa, pb, units, c + j, c_stride, m, nj, k == 0, &next);
+            ahead next = {0};
+            if (!p->packed && left > 0) next = packed_next(&p->b, column + j + wide, cpu_min(wide, left), k, depth);
+            if (!p->packed && left <= 0)
+                next = packed_next(&p->b, column, cpu_min(wide, n), k + depth, cpu_min(BLOCK_K * UNIT_K, p->k - k - depth));
+            const float *panels = panels_of_b(p, column + j, nj, k, depth, pb);
+            inner_blocks(in_chains(p), pa, panels, units, c + j, c_stride, m, nj, k == 0, &next);
         }
     }
 }
@@ -223,14 +251,16 @@ TARGET static void by_panels(const cpu_product *p, int64_t row, int64_t m, int64
     for (int64_t j = 0; j < n; j += BLOCK_N)
         for (int64_t k = 0; k < p->k; k += BLOCK_K * UNIT_K) {
             int64_t nj = cpu_min(BLOCK_N, n - j), depth = cpu_min(BLOCK_K * UNIT_K, p->k - k), units = units_of(depth);
-            pack(pb, PANEL_COLUMNS, true, in_chains(p), &p->b, column + j, nj, k, depth);
+            const float *panels = panels_of_b(p, column + j, nj, k, depth, pb);
             for (int64_t i = 0; i < m; i += BLOCK_M) {
                 int64_t mi = cpu_min(BLOCK_M, m - i), left = m - i - BLOCK_M;
-                ahead next = left > 0
-                                 ? packed_next(&p->a, row + i + BLOCK_M, cpu_min(BLOCK_M, left), k, depth)
-                                 : packed_next(&p->b, column + j, nj, k + depth, cpu_min(BLOCK_K * UNIT_K, p->k - k - depth));
+                ahead next = {0};
+                if (left > 0)
+                    next = packed_next(&p->a, row + i + BLOCK_M, cpu_min(BLOCK_M, left), k, depth);
+                else if (!p->packed)
+                    next = packed_next(&p->b, column + j, nj, k + depth, cpu_min(BLOCK_K * UNIT_K, p->k - k - depth));
                 pack(pa, PANEL_ROWS, false, in_chains(p), &p->a, row + i, mi, k, depth);
-                inner_blocks(in_chains(p), pa, pb, units, c + i * c_stride + j, c_stride, mi, nj, k == 0, &next);
+                inner_blocks(in_chains(p), pa, panels, units, c + i * c_stride + j, c_stride, mi, nj, k == 0, &next);
             }
         }
 }
