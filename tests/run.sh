@@ -43,6 +43,8 @@ if [ $install = 1 ]; then
     fi
 fi
 
+[ "$suite" = full ] && export STRAND_TEST_SAMPLE=full # golden cases and long convolutions on the GPU plugins, all of them
+
 out=build-test
 mkdir -p "$out/fuzz"
 passed=0 failed=0 skipped=0

@@ -1,174 +1,13 @@
-/* ops_scans.c - the scans over time and the generators of their filters on the GPU plugins (kernels/scans.k).
- *
- * y may be a tile of batch entries and channels, never of the length. States that do not fit a group's registers are kept between
- * tiles of tokens where the new state will stand, or in spare memory when none is wanted. */
-#include "gpu.h"
+/* ops_scans.c - linear recurrences, companion scans and GRU, and the generators of the scans' filters, on the GPU plugins
+ * (kernels/scans.k). y may be a tile of batch entries and channels, never of the length. */
+#include "scans.h"
 
 #include <math.h>
-
-#define SCAN_CHANNELS 16 /* of a group */
-#define SCAN_STATES 16   /* that stay in registers */
-
-static bool scan_runs(strand_plugin_device *device, const strand_plugin_node *node, char *why, size_t why_bytes) {
-    const strand_plugin_tensor *y = &node->outputs[0];
-    if (y->dims[0] > device->limits.groups_y) return cpu_no(why, why_bytes, "more batch entries than one dispatch has");
-    if (y->dims[2] > device->limits.groups_x) return cpu_no(why, why_bytes, "more channels than one dispatch has");
-    return true;
-}
-
-/* Elements from an input's first to the one under the output's: axis `ia` of the input along `oa` of the output. */
-static int32_t lead(const strand_plugin_tensor *in, uint32_t ia, const strand_plugin_tensor *y, uint32_t oa) {
-    return in ? (int32_t)(cpu_lead(in, ia, y, oa) * in->strides[ia]) : 0;
-}
-static int32_t lead_sequence(const strand_plugin_tensor *in, const strand_plugin_tensor *y) {
-    return lead(in, 0, y, 0) + lead(in, 2, y, 2);
-}
-static int32_t lead_state(const strand_plugin_tensor *in, const strand_plugin_tensor *y) {
-    return lead(in, 0, y, 0) + lead(in, 1, y, 2);
-}
-/* [C, ...], or [1, ...] for all channels. */
-static int32_t lead_channels(const strand_plugin_tensor *in, const strand_plugin_tensor *y, uint32_t oa) {
-    return in && in->whole[0] != 1 ? lead(in, 0, y, oa) : 0;
-}
-static int64_t channel_stride(const strand_plugin_tensor *in) {
-    return in && in->whole[0] != 1 ? in->strides[0] : 0;
-}
-
-static int64_t stride(const strand_plugin_tensor *t, uint32_t axis) {
-    return t ? t->strides[axis] : 0;
-}
-static void push_strides(gpu_dispatch *d, const strand_plugin_tensor *t, uint32_t a, uint32_t b) {
-    gpu_int(d, stride(t, a));
-    gpu_int(d, stride(t, b));
-}
-static void push_vector(gpu_dispatch *d, const strand_plugin_tensor *t) {
-    gpu_int(d, t != NULL);
-    gpu_int(d, stride(t, 0));
-}
-
-/* Bytes for the states of all channels, when they do not stay in registers: tiles of a node with a new state have none themselves. */
-static uint64_t state_bytes(const strand_plugin_node *node, int64_t states, int64_t width) {
-    const strand_plugin_tensor *y = &node->outputs[0];
-    if (states <= SCAN_STATES) return 0;
-    return (uint64_t)(y->dims[0] * y->dims[2] * states * width) * sizeof(float);
-}
-
-/* Binds the place of the states, and gives its strides (batch, channel, state). */
-static void bind_states(strand_plugin_device *device, gpu_dispatch *d, const strand_plugin_node *node, const strand_plugin_memory *scratch, int64_t states, int64_t width,
-                        int64_t strides[3]) {
-    const strand_plugin_tensor *y = &node->outputs[0], *after = node->n_outputs > 1 ? &node->outputs[1] : NULL;
-    uint64_t bytes = state_bytes(node, states, width);
-    strides[0] = after ? after->strides[0] : y->dims[2] * states * width;
-    strides[1] = after ? after->strides[1] : states * width;
-    strides[2] = after ? after->strides[2] : width;
-    if (bytes && !after)
-        gpu_bind_memory(device, d, scratch, 0, bytes, sizeof(float));
-    else
-        gpu_bind(device, d, after ? after : y);
-}
-
-/* ---- selective scan ---- */
-
-bool gpu_supports_selective_scan(strand_plugin_device *device, const strand_plugin_node *node, char *why, size_t why_bytes) {
-    return scan_runs(device, node, why, why_bytes);
-}
-
-uint64_t gpu_selective_scan_scratch(strand_plugin_device *device, const strand_plugin_node *node) {
-    (void)device;
-    return state_bytes(node, node->inputs[2].dims[1], 1);
-}
-
-GPU_RUN(selective_scan) {
-    const strand_op_selective_scan *p = node->params;
-    const strand_plugin_tensor *y = &node->outputs[0], *in[9];
-    int64_t states = node->inputs[2].dims[1], kept[3];
-    gpu_dispatch d;
-    gpu_begin(&d, GPU_K_selective_scan);
-    for (uint32_t i = 0; i < 9; i++) {
-        in[i] = cpu_input(node, i);
-        gpu_bind_or(device, &d, in[i], y);
-    }
-    gpu_bind(device, &d, y);
-    bind_states(device, &d, node, scratch, states, 1, kept);
-    const int32_t leads[] = {lead_sequence(in[0], y), lead_sequence(in[1], y), lead(in[2], 0, y, 2),    lead(in[3], 0, y, 0),  lead(in[4], 0, y, 0),
-                             lead(in[5], 0, y, 2),    lead_sequence(in[6], y), lead(in[7], 0, y, 2), lead_state(in[8], y)};
-    for (int i = 0; i < 9; i++) d.params[i] += leads[i];
-    gpu_int(&d, y->dims[1]);
-    gpu_int(&d, y->dims[2]);
-    gpu_int(&d, states);
-    push_strides(&d, in[0], 0, 1);
-    push_strides(&d, in[1], 0, 1);
-    gpu_int(&d, in[2]->strides[0]);
-    push_strides(&d, in[3], 0, 1);
-    push_strides(&d, in[4], 0, 1);
-    push_vector(&d, in[5]);
-    gpu_int(&d, in[6] != NULL);
-    push_strides(&d, in[6], 0, 1);
-    push_vector(&d, in[7]);
-    gpu_int(&d, in[8] != NULL);
-    push_strides(&d, in[8], 0, 1);
-    push_strides(&d, y, 0, 1);
-    gpu_int(&d, kept[0]);
-    gpu_int(&d, kept[1]);
-    gpu_int(&d, node->n_outputs > 1);
-    gpu_int(&d, p->softplus != 0);
-    return gpu_groups(device, &d, (y->dims[2] + SCAN_CHANNELS - 1) / SCAN_CHANNELS, y->dims[0], 1);
-}
-
-/* ---- LTI scan ---- */
-
-bool gpu_supports_lti_scan(strand_plugin_device *device, const strand_plugin_node *node, char *why, size_t why_bytes) {
-    return scan_runs(device, node, why, why_bytes);
-}
-
-static int64_t lti_width(const strand_plugin_node *node) {
-    return node->inputs[1].rank == 3 ? 2 : 1;
-}
-
-uint64_t gpu_lti_scan_scratch(strand_plugin_device *device, const strand_plugin_node *node) {
-    (void)device;
-    return state_bytes(node, node->inputs[1].dims[1], lti_width(node));
-}
-
-GPU_RUN(lti_scan) {
-    const strand_op_lti_scan *p = node->params;
-    const strand_plugin_tensor *y = &node->outputs[0], *in[6];
-    int64_t states = node->inputs[1].dims[1], width = lti_width(node), kept[3];
-    gpu_dispatch d;
-    gpu_begin(&d, GPU_K_lti_scan);
-    for (uint32_t i = 0; i < 6; i++) {
-        in[i] = cpu_input(node, i);
-        gpu_bind_or(device, &d, in[i], y);
-    }
-    gpu_bind(device, &d, y);
-    bind_states(device, &d, node, scratch, states, width, kept);
-    const int32_t leads[] = {lead_sequence(in[0], y), lead_channels(in[1], y, 2), lead_channels(in[2], y, 2), lead_channels(in[3], y, 2), lead(in[4], 0, y, 2), lead_state(in[5], y)};
-    for (int i = 0; i < 6; i++) d.params[i] += leads[i];
-    const int64_t sizes[] = {y->dims[1], y->dims[2], states, width};
-    for (int i = 0; i < 4; i++) gpu_int(&d, sizes[i]);
-    push_strides(&d, in[0], 0, 1);
-    push_strides(&d, y, 0, 1);
-    for (int i = 1; i < 4; i++) {
-        if (i > 1) gpu_int(&d, in[i] != NULL);
-        gpu_int(&d, channel_stride(in[i]));
-        gpu_int(&d, stride(in[i], 1));
-    }
-    push_vector(&d, in[4]);
-    gpu_int(&d, in[5] != NULL);
-    push_strides(&d, in[5], 0, 1);
-    gpu_int(&d, stride(in[5], 2));
-    for (int i = 0; i < 3; i++) gpu_int(&d, kept[i]);
-    gpu_int(&d, node->n_outputs > 1);
-    gpu_int(&d, p->log_poles != 0);
-    gpu_int(&d, p->reverse != 0);
-    gpu_float(&d, p->scale);
-    return gpu_groups(device, &d, (y->dims[2] + SCAN_CHANNELS - 1) / SCAN_CHANNELS, y->dims[0], 1);
-}
 
 /* ---- linear recurrence ---- */
 
 bool gpu_supports_linear_recurrence(strand_plugin_device *device, const strand_plugin_node *node, char *why, size_t why_bytes) {
-    return scan_runs(device, node, why, why_bytes);
+    return scan_runs(device, node, 32, why, why_bytes);
 }
 
 GPU_RUN(linear_recurrence) {
@@ -222,7 +61,7 @@ static bool companion_runs(int64_t d, char *why, size_t why_bytes) {
 }
 
 bool gpu_supports_companion_scan(strand_plugin_device *device, const strand_plugin_node *node, char *why, size_t why_bytes) {
-    return scan_runs(device, node, why, why_bytes) && companion_runs(node->inputs[0].dims[1], why, why_bytes);
+    return scan_runs(device, node, 1, why, why_bytes) && companion_runs(node->inputs[0].dims[1], why, why_bytes);
 }
 
 GPU_RUN(companion_scan) {

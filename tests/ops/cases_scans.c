@@ -47,9 +47,14 @@ typedef struct sizes {
 } sizes;
 
 static sizes scan_sizes(ops_program *g, int index, int64_t cost) {
-    static const int64_t lengths[] = {1, 2, 3, 4, 5, 31, 32, 33, 63, 64, 65, 7, 129, 97, 200};
+    static const int64_t lengths[] = {1, 2, 3, 4, 5, 31, 32, 33, 63, 1024, 65, 1300, 129, 97, 200};
     static const int64_t channels[] = {16, 1, 17, 8, 33, 3, 64, 15, 40};
     sizes s = {ops_between(g, 1, 3), index < 15 ? lengths[index] : ops_between(g, 1, 300), index < 9 ? channels[index] : ops_between(g, 1, 90)};
+    if (s.l > 1000) { /* a backend may cut it in parts */
+        if (s.b > 2) s.b = 2;
+        if (s.c > 9) s.c = 9;
+        return s;
+    }
     while (s.b * s.l * s.c * cost > 400000) {
         if (s.b > 1)
             s.b--;

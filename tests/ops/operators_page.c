@@ -53,7 +53,7 @@ static void look_at(const ops_program *g, const ops_node *n) {
 static void look(void) {
     for (int s = 0; s < ops_n_case_sets; s++)
         for (int i = 0; i < *ops_case_sets[s].n; i++)
-            for (int k = 0; k < CASES; k++) {
+            for (int k = 0; k < CASES && !ops_on_request(&ops_case_sets[s].families[i]); k++) {
                 ops_program g;
                 ops_program_begin(&g, (uint64_t)k * 131 + 7);
                 ops_case_sets[s].families[i].make(&g, k);

@@ -10,6 +10,9 @@ typedef struct ops_family {
     bool group;
 } ops_family;
 
+/* Is it run only when it is asked for by name? */
+bool ops_on_request(const ops_family *family);
+
 /* The cases stand in files by the families of the op table: cases_NAME.c exports ops_cases_NAME and ops_n_cases_NAME. */
 typedef struct ops_case_set {
     const ops_family *families;

@@ -151,7 +151,7 @@ static void offer(const ops_program *g, int i) {
 static void look(void) {
     for (int s = 0; s < ops_n_case_sets; s++)
         for (int f = 0; f < *ops_case_sets[s].n; f++)
-            for (int k = 0; k < CASES; k++) {
+            for (int k = 0; k < CASES && !ops_on_request(&ops_case_sets[s].families[f]); k++) {
                 ops_program g;
                 ops_program_begin(&g, (uint64_t)k * 131 + 7);
                 ops_case_sets[s].families[f].make(&g, k);

@@ -1,0 +1,120 @@
+/* cases_corners.c - extents where launches, not formulas, go wrong: a batch of none, more rows and channels than one dispatch of a GPU has
+ * groups, and a convolution as long as the design goes. Families named huge_... run when they are asked for by name alone: their judge
+ * is another plugin, since the reference kernels would take hours. */
+#include <stdio.h>
+
+#include "ops_cases.h"
+
+/* A few operators of every kind on [b, rows, width]. */
+static void unary_of(ops_program *g, int64_t b, int64_t rows, int64_t width) {
+    int64_t dims[3] = {b, rows, width};
+    strand_op_unary p = {.kind = STRAND_UNARY_SILU};
+    int x = ops_add(g, F32, 3, dims, OPS_NORMAL);
+    ops_add_node(g, STRAND_OP_UNARY, &p, sizeof p, 1, &x, ops_add(g, F32, 3, dims, OPS_OUTPUT));
+}
+
+static void norm_of(ops_program *g, int64_t b, int64_t rows, int64_t width) {
+    int64_t dims[3] = {b, rows, width};
+    strand_op_norm p = {.kind = STRAND_NORM_RMS, .groups = 1, .eps = 1e-5f};
+    int in[3] = {ops_add(g, F32, 3, dims, OPS_NORMAL), ops_vector(g, width), -1};
+    ops_add_node(g, STRAND_OP_NORM, &p, sizeof p, 3, in, ops_add(g, F32, 3, dims, OPS_OUTPUT));
+}
+
+static void softmax_of(ops_program *g, int64_t b, int64_t rows, int64_t width) {
+    int64_t dims[3] = {b, rows, width};
+    strand_op_softmax p = {0};
+    int x = ops_add(g, F32, 3, dims, OPS_NORMAL);
+    ops_add_node(g, STRAND_OP_SOFTMAX, &p, sizeof p, 1, &x, ops_add(g, F32, 3, dims, OPS_OUTPUT));
+}
+
+static void matmul_of(ops_program *g, int64_t b, int64_t rows, int64_t width) {
+    int64_t dims[3] = {b, rows, width}, w[2] = {width, width};
+    strand_op_matmul p = {.transpose_b = 1};
+    int in[2] = {ops_add(g, F32, 3, dims, OPS_NORMAL), ops_add(g, F32, 2, w, OPS_NORMAL)};
+    ops_add_node(g, STRAND_OP_MATMUL, &p, sizeof p, 2, in, ops_add(g, F32, 3, dims, OPS_OUTPUT));
+}
+
+static void gather_of(ops_program *g, int64_t b, int64_t rows, int64_t width) {
+    int64_t table[2] = {7, width}, ids[2] = {b, rows}, dims[3] = {b, rows, width};
+    int in[2] = {ops_add(g, F32, 2, table, OPS_NORMAL), ops_add_ids(g, STRAND_PLUGIN_I64, 2, ids, 7)};
+    ops_add_node(g, STRAND_OP_GATHER, NULL, 0, 2, in, ops_add(g, F32, 3, dims, OPS_OUTPUT));
+}
+
+/* Channels are the rows: [b, C, L]. */
+static void short_conv_of(ops_program *g, int64_t b, int64_t rows, int64_t width) {
+    int64_t dims[3] = {b, rows, width}, w[2] = {rows, 3};
+    strand_op_short_conv p = {0};
+    int in[4] = {ops_add(g, F32, 3, dims, OPS_NORMAL), ops_add(g, F32, 2, w, OPS_NORMAL), -1, -1};
+    ops_add_node(g, STRAND_OP_SHORT_CONV, &p, sizeof p, 4, in, ops_add(g, F32, 3, dims, OPS_OUTPUT));
+}
+
+static void long_conv_of(ops_program *g, int64_t b, int64_t rows, int64_t width) {
+    int64_t dims[3] = {b, rows, width}, filter[2] = {rows, width};
+    strand_op_long_conv p = {0};
+    int in[5] = {ops_add(g, F32, 3, dims, OPS_NORMAL), ops_add(g, F32, 2, filter, OPS_NORMAL), ops_vector(g, rows), -1, -1};
+    ops_add_node(g, STRAND_OP_LONG_CONV, &p, sizeof p, 5, in, ops_add(g, F32, 3, dims, OPS_OUTPUT));
+}
+
+/* [b, L, D] with few tokens and the rows as channels. */
+static void recurrence_of(ops_program *g, int64_t b, int64_t rows, int64_t width) {
+    int64_t dims[3] = {b, width, rows};
+    strand_op_linear_recurrence p = {0};
+    int in[3] = {ops_add(g, F32, 3, dims, OPS_NORMAL), ops_vector(g, rows), -1};
+    ops_add_node(g, STRAND_OP_LINEAR_RECURRENCE, &p, sizeof p, 3, in, ops_add(g, F32, 3, dims, OPS_OUTPUT));
+}
+
+static void lti_of(ops_program *g, int64_t b, int64_t rows, int64_t width) {
+    int64_t dims[3] = {b, width, rows}, poles[2] = {1, 2}, out[2] = {rows, 2};
+    strand_op_lti_scan p = {.scale = 1};
+    int in[6] = {ops_add(g, F32, 3, dims, OPS_NORMAL), ops_add(g, F32, 2, poles, OPS_NORMAL), -1, ops_add(g, F32, 2, out, OPS_NORMAL), -1, -1};
+    ops_add_node(g, STRAND_OP_LTI_SCAN, &p, sizeof p, 6, in, ops_add(g, F32, 3, dims, OPS_OUTPUT));
+}
+
+static void attention_of(ops_program *g, int64_t b, int64_t rows, int64_t width) {
+    int64_t dims[3] = {b, width, rows};
+    strand_op_attention p = {.heads = 1, .kv_heads = 1, .scale = 0.1f, .causal = 1};
+    int in[6] = {ops_add(g, F32, 3, dims, OPS_NORMAL), ops_add(g, F32, 3, dims, OPS_NORMAL), ops_add(g, F32, 3, dims, OPS_NORMAL), -1, -1, -1};
+    ops_add_node(g, STRAND_OP_ATTENTION, &p, sizeof p, 6, in, ops_add(g, F32, 3, dims, OPS_OUTPUT));
+}
+
+static void concat_of(ops_program *g, int64_t b, int64_t rows, int64_t width) {
+    int64_t dims[3] = {b, rows, width}, all[3] = {b, rows, 10 * width};
+    strand_op_concat p = {.axis = 2};
+    int in[10];
+    for (int i = 0; i < 10; i++) in[i] = ops_add(g, F32, 3, dims, OPS_NORMAL);
+    ops_add_node(g, STRAND_OP_CONCAT, &p, sizeof p, 10, in, ops_add(g, F32, 3, all, OPS_OUTPUT));
+}
+
+static const struct {
+    const char *name;
+    void (*make)(ops_program *g, int64_t b, int64_t rows, int64_t width);
+} kinds[] = {{"unary", unary_of}, {"norm", norm_of}, {"softmax", softmax_of}, {"matmul", matmul_of}, {"gather", gather_of}, {"short_conv", short_conv_of},
+             {"long_conv", long_conv_of}, {"linear_recurrence", recurrence_of}, {"lti_scan", lti_of}, {"concat of 10", concat_of}, {"attention", attention_of}};
+#define N_KINDS (int)(sizeof kinds / sizeof *kinds)
+
+static void make_empty(ops_program *g, int index) {
+    int64_t rows = ops_between(g, 1, 20), width = ops_between(g, 1, 20);
+    kinds[index % N_KINDS].make(g, 0, rows, width);
+    SAY("%s of a batch of none, %lld x %lld", kinds[index % N_KINDS].name, (long long)rows, (long long)width);
+}
+
+/* More than 65535 rows, channels or batch entries: what a dispatch has along an axis on most devices. */
+static void make_wide(ops_program *g, int index) {
+    int kind = index % (N_KINDS - 1); /* attention of that many channels is another matter */
+    bool batch = index / (N_KINDS - 1) % 2;
+    int64_t many = 65536 + ops_between(g, 0, 3), width = ops_between(g, 1, 3);
+    kinds[kind].make(g, batch ? many : 1, batch ? 1 : many, width);
+    SAY("%s, %lld %s of %lld", kinds[kind].name, (long long)many, batch ? "batch entries" : "rows", (long long)width);
+}
+
+/* Of 4M points, with as many taps: transforms of 8M by the four-step method. Constant, so that the spectrum is prepared once. */
+static void make_huge_long_conv(ops_program *g, int index) {
+    int64_t length = (int64_t)1 << 22;
+    if (index & 1) length -= 12347;
+    g->strided = false;
+    long_conv_of(g, 1, 1, length);
+    g->tensors[g->nodes[0].inputs[1]].view.flags = STRAND_TENSOR_CONSTANT;
+    SAY("%lld points", (long long)length);
+}
+
+OPS_CASES(corners, {"empty", make_empty, false}, {"wide", make_wide, false}, {"huge_long_conv", make_huge_long_conv, false});
