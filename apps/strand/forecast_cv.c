@@ -35,7 +35,7 @@ typedef struct back_test {
     output *table;
     score *all;
     int64_t season, step, windows, first_row, last_row; /* rows of a split */
-    int to_file;
+    int headed;
 } back_test;
 
 /* One series being tested. */
@@ -249,7 +249,18 @@ static void table_number(back_test *b, double number, int known) {
         output_printf(b->table, "  %10s", ".");
 }
 
+/* Once, when the first rows are known: a test that is broken off prints nothing. */
+static void table_header(back_test *b) {
+    if (b->headed) return;
+    b->headed = 1;
+    output_printf(b->table, "%-12s  %-15s  %7s  %10s  %10s  %10s  %10s  %10s", b->set->id_name, "model", "windows", "mse",
+                  "mae", "rmse", "mase", "smape");
+    for (int i = 0; i < b->levels->n; i++) output_printf(b->table, "  coverage-%s", b->levels->name[i]);
+    output_printf(b->table, "\n");
+}
+
 static void table_rows(back_test *b, const char *id, const score *scores) {
+    table_header(b);
     for (int k = 0; k < FORECASTS; k++) {
         const score *s = &scores[k];
         const double n = (double)(s->values ? s->values : 1);
@@ -264,13 +275,6 @@ static void table_rows(back_test *b, const char *id, const score *scores) {
             table_number(b, 100.0 * (double)s->inside[i] / (double)(s->banded[i] ? s->banded[i] : 1), s->banded[i] > 0);
         output_printf(b->table, "\n");
     }
-}
-
-static void table_header(back_test *b) {
-    output_printf(b->table, "%-12s  %-15s  %7s  %10s  %10s  %10s  %10s  %10s", b->set->id_name, "model", "windows", "mse",
-                  "mae", "rmse", "mase", "smape");
-    for (int i = 0; i < b->levels->n; i++) output_printf(b->table, "  coverage-%s", b->levels->name[i]);
-    output_printf(b->table, "\n");
 }
 
 static int test_series(back_test *b, series *s) {
@@ -337,7 +341,6 @@ static int run_all(back_test *b) {
             left_out++;
             continue;
         }
-        if (!tested) table_header(b);
         if (test_series(b, &b->set->items[i]) || interrupted()) return EXIT_FAILED;
         tested++;
     }
