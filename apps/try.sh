@@ -3,7 +3,7 @@
 # Without a file it scores what the model itself generates.
 set -eu
 cd "$(dirname "$0")/.."
-packages="gcc meson ninja-build pkg-config libhts-dev zlib1g-dev libpcre2-dev libutf8proc-dev"
+packages="gcc meson ninja-build pkg-config libhts-dev zlib1g-dev libpcre2-dev libutf8proc-dev libmicrohttpd-dev"
 missing=
 for p in $packages; do
     dpkg-query -W -f '${Status}' "$p" 2>/dev/null | grep -q 'install ok' || missing="$missing $p"

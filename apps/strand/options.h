@@ -85,7 +85,10 @@ typedef struct options {
     /* text */
     text_list prompts, stops;
     const char *state_save, *state_load, *store, *grammar, *json_schema, *system, *chat_template;
-    uint64_t store_limit;
+    uint64_t store_limit, cache, max_body;
+    const char *host, *api_key;
+    text_list origins, hosts;
+    int64_t port, sessions, queue, time_limit, max_prompt;
     int64_t samples, repeat_last;
     double top_p, min_p, repeat_penalty, presence_penalty, frequency_penalty;
     int32_t quant_type, text_format, lines, ignore_end, special, bounds, raw, token_rows;

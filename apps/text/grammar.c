@@ -386,10 +386,15 @@ void grammar_free(grammar *g) {
 
 #define NOTHING UINT32_MAX
 
+#define BUCKETS 16384
+
+/* Nodes are unique: two ways with the same elements to come are the same node. */
 typedef struct node {
     uint32_t element; /* that is to come */
     uint32_t below;   /* node, NOTHING */
     uint32_t depth;
+    uint32_t chain;   /* the next node of its bucket, which is older */
+    uint32_t waited, listed; /* the last search that met it as work, and as a way */
 } node;
 
 typedef struct ways {
@@ -401,31 +406,42 @@ struct grammar_state {
     const grammar *g;
     node *nodes;
     uint32_t n_nodes, node_room;
+    uint32_t bucket[BUCKETS];
+    uint32_t search;
     ways now, next, spare;
     unsigned char partial[4]; /* the beginning of a character */
     int n_partial;
 };
 
+static uint32_t bucket_of(uint32_t element, uint32_t below) {
+    return (element * 2654435761u ^ below * 2246822519u) >> 7 & (BUCKETS - 1);
+}
+
 static uint32_t push(grammar_state *s, uint32_t element, uint32_t below) {
+    uint32_t *bucket = &s->bucket[bucket_of(element, below)];
+    for (uint32_t i = *bucket; i != NOTHING; i = s->nodes[i].chain)
+        if (s->nodes[i].element == element && s->nodes[i].below == below) return i;
     uint32_t depth = below == NOTHING ? 1 : s->nodes[below].depth + 1;
     if (depth > MAX_DEPTH || s->n_nodes >= MAX_NODES || grow((void **)&s->nodes, &s->node_room, s->n_nodes, sizeof *s->nodes)) return NOTHING;
-    s->nodes[s->n_nodes] = (node){element, below, depth};
-    return s->n_nodes++;
+    s->nodes[s->n_nodes] = (node){element, below, depth, *bucket, 0, 0};
+    return *bucket = s->n_nodes++;
 }
 
-static int same_way(const grammar_state *s, uint32_t a, uint32_t b) {
-    while (a != b) {
-        if (a == NOTHING || b == NOTHING || s->nodes[a].element != s->nodes[b].element || s->nodes[a].depth != s->nodes[b].depth) return 0;
-        a = s->nodes[a].below;
-        b = s->nodes[b].below;
+/* The newest nodes go; they are the first of their buckets. */
+static void forget(grammar_state *s, uint32_t n_nodes) {
+    while (s->n_nodes > n_nodes) {
+        const node *x = &s->nodes[--s->n_nodes];
+        s->bucket[bucket_of(x->element, x->below)] = x->chain;
     }
-    return 1;
 }
 
-static int add_way(grammar_state *s, ways *w, uint32_t top) {
-    for (uint32_t i = 0; i < w->n; i++)
-        if (same_way(s, w->tops[i], top)) return 0;
+static int add_way(grammar_state *s, ways *w, uint32_t top, int *ended) {
+    if (top == NOTHING ? *ended : s->nodes[top].listed == s->search) return 0;
     if (w->n >= MAX_WAYS || grow((void **)&w->tops, &w->room, w->n, sizeof *w->tops)) return -1;
+    if (top == NOTHING)
+        *ended = 1;
+    else
+        s->nodes[top].listed = s->search;
     w->tops[w->n++] = top;
     return 0;
 }
@@ -434,8 +450,9 @@ static int ends(const element *x) {
     return x->kind == END || x->kind == ALTERNATIVE;
 }
 
-/* From the element `at` on, above `below`: every way to the next character, with an explicit list instead of recursion. */
-static int expand(grammar_state *s, uint32_t at, uint32_t below, ways *out) {
+/* From the element `at` on, above `below`: every way to the next character, with an explicit list instead of recursion. Of one search:
+ * s->search and *ended are the caller's. */
+static int expand(grammar_state *s, uint32_t at, uint32_t below, ways *out, int *ended) {
     const grammar *g = s->g;
     uint32_t from = 0;
     s->spare.n = 0;
@@ -443,7 +460,7 @@ static int expand(grammar_state *s, uint32_t at, uint32_t below, ways *out) {
         const element *x = &g->elements[at];
         if (ends(x)) {
             if (below == NOTHING) {
-                if (add_way(s, out, NOTHING)) return -1;
+                if (add_way(s, out, NOTHING, ended)) return -1;
             } else {
                 uint32_t up = s->nodes[below].element;
                 below = s->nodes[below].below;
@@ -452,7 +469,7 @@ static int expand(grammar_state *s, uint32_t at, uint32_t below, ways *out) {
             }
         } else if (x->kind == CLASS) {
             uint32_t top = push(s, at, below);
-            if (top == NOTHING || add_way(s, out, top)) return -1;
+            if (top == NOTHING || add_way(s, out, top, ended)) return -1;
         } else {
             /* What follows the reference waits below, unless nothing does. */
             uint32_t after = below;
@@ -460,9 +477,8 @@ static int expand(grammar_state *s, uint32_t at, uint32_t below, ways *out) {
             for (uint32_t k = g->rules[x->value].first;;) {
                 uint32_t start = push(s, k, after); /* a marker: element k to be expanded above `after` */
                 if (start == NOTHING || s->spare.n >= MAX_WAYS * 4u || grow((void **)&s->spare.tops, &s->spare.room, s->spare.n, sizeof *s->spare.tops)) return -1;
-                int known = 0;
-                for (uint32_t i = 0; i < s->spare.n && !known; i++) known = same_way(s, s->spare.tops[i], start);
-                if (!known) s->spare.tops[s->spare.n++] = start;
+                if (s->nodes[start].waited != s->search) s->spare.tops[s->spare.n++] = start;
+                s->nodes[start].waited = s->search;
                 while (!ends(&g->elements[k])) k++;
                 if (g->elements[k].kind == END) break;
                 k++;
@@ -488,12 +504,14 @@ static int in_class(const grammar *g, const element *x, uint32_t low, uint32_t h
 
 /* One character: from s->now to s->next, which then change places. */
 static int follow(grammar_state *s, uint32_t c) {
+    int ended = 0;
     s->next.n = 0;
+    s->search++;
     for (uint32_t i = 0; i < s->now.n; i++) {
         uint32_t top = s->now.tops[i];
         if (top == NOTHING) continue;
         node x = s->nodes[top];
-        if (in_class(s->g, &s->g->elements[x.element], c, c) && expand(s, x.element + 1, x.below, &s->next)) return -1;
+        if (in_class(s->g, &s->g->elements[x.element], c, c) && expand(s, x.element + 1, x.below, &s->next, &ended)) return -1;
     }
     ways swap = s->now;
     s->now = s->next;
@@ -543,7 +561,7 @@ int grammar_allows(grammar_state *s, const char *bytes, size_t n) {
     if (!kept) return 0;
     if (count) memcpy(kept, s->now.tops, count * sizeof *kept);
     int fits = walk(s, bytes, n) == 0;
-    s->n_nodes = nodes;
+    forget(s, nodes);
     s->n_partial = n_partial;
     memcpy(s->partial, partial, 4);
     s->now.n = 0;
@@ -573,6 +591,12 @@ static int compact(grammar_state *s) {
         if (s->now.tops[i] != NOTHING) s->now.tops[i] = to[s->now.tops[i]];
     s->n_nodes = n;
     free(to);
+    memset(s->bucket, 0xff, sizeof s->bucket);
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t *bucket = &s->bucket[bucket_of(s->nodes[i].element, s->nodes[i].below)];
+        s->nodes[i].chain = *bucket;
+        *bucket = i;
+    }
     return 0;
 }
 
@@ -594,9 +618,11 @@ grammar_state *grammar_start(const grammar *g, char *why, size_t why_size) {
     grammar_state *s = calloc(1, sizeof *s);
     if (!s) return snprintf(why, why_size, "out of memory"), NULL;
     s->g = g;
-    int bad = 0;
+    s->search = 1;
+    memset(s->bucket, 0xff, sizeof s->bucket);
+    int bad = 0, ended = 0;
     for (uint32_t k = g->rules[g->root].first; !bad;) {
-        bad = expand(s, k, NOTHING, &s->now);
+        bad = expand(s, k, NOTHING, &s->now, &ended);
         while (!ends(&g->elements[k])) k++;
         if (g->elements[k].kind == END) break;
         k++;
