@@ -27,7 +27,10 @@ typedef struct vision {
 /* A whole text file, zero-terminated. */
 static char *read_text(const char *path, char *error) {
     random_bytes in;
-    if (random_bytes_open(&in, path)) return rec_fail(error, "names the file '%.120s', which cannot be opened: %s", strrchr(path, '/') ? strrchr(path, '/') + 1 : path, strerror(errno)), NULL;
+    if (random_bytes_open(&in, path))
+        return rec_fail(error, "names the file '%.120s', which cannot be opened: %s",
+                        strrchr(path, '/') ? strrchr(path, '/') + 1 : path, strerror(errno)),
+               NULL;
     char *text = in.size <= MOST_TEXT_BYTES ? malloc((size_t)in.size + 1) : NULL;
     const int64_t got = text ? random_bytes_read(&in, 0, text, in.size) : -1;
     random_bytes_close(&in);
@@ -76,12 +79,14 @@ static void part(const char *list, int i, char *to, size_t size) {
 static int take_common(recording *r, vision *v, const char *key, const char *value, char *error) {
     if (!strcasecmp(key, "DataFile")) snprintf(v->data, sizeof v->data, "%s", value);
     if (!strcasecmp(key, "MarkerFile")) snprintf(v->markers, sizeof v->markers, "%s", value);
-    if (!strcasecmp(key, "DataFormat") && strcasecmp(value, "BINARY")) return rec_fail(error, "its data are '%.20s', only BINARY is read", value);
+    if (!strcasecmp(key, "DataFormat") && strcasecmp(value, "BINARY"))
+        return rec_fail(error, "its data are '%.20s', only BINARY is read", value);
     if (!strcasecmp(key, "DataOrientation")) v->vectorised = !strcasecmp(value, "VECTORIZED");
     if (!strcasecmp(key, "SamplingInterval")) v->interval = strtod(value, NULL);
     if (!strcasecmp(key, "NumberOfChannels")) {
         const long n = strtol(value, NULL, 10);
-        if (n < 1 || n > MOST_CHANNELS || r->signals) return rec_fail(error, "its number of channels is not 1 to %d", MOST_CHANNELS);
+        if (n < 1 || n > MOST_CHANNELS || r->signals)
+            return rec_fail(error, "its number of channels is not 1 to %d", MOST_CHANNELS);
         r->signals = calloc((size_t)n, sizeof *r->signals);
         if (!r->signals) return rec_fail(error, "out of memory");
         r->n_signals = (int32_t)n;
@@ -155,7 +160,8 @@ static int beside(const char *header, const char *name, char *path, char *error)
     const int stem = dot ? (int)(dot - own) : (int)strlen(own);
     int n;
     if (mark)
-        n = snprintf(path, PATH_BYTES, "%.*s%.*s%.*s%s", slash ? (int)(slash - header + 1) : 0, header, (int)(mark - base), base, stem, own, mark + 2);
+        n = snprintf(path, PATH_BYTES, "%.*s%.*s%.*s%s", slash ? (int)(slash - header + 1) : 0, header, (int)(mark - base),
+                     base, stem, own, mark + 2);
     else
         n = snprintf(path, PATH_BYTES, "%.*s%s", slash ? (int)(slash - header + 1) : 0, header, base);
     return n < 0 || n >= PATH_BYTES ? rec_fail(error, "names a file whose path is too long") : 0;
@@ -165,8 +171,10 @@ static int beside(const char *header, const char *name, char *path, char *error)
 static double parse_date(recording *r, const char *text, int first) {
     int s[6];
     long micro;
-    if (sscanf(text, "%4d%2d%2d%2d%2d%2d%6ld", &s[0], &s[1], &s[2], &s[3], &s[4], &s[5], &micro) != 7 || s[0] < 1900) return NAN;
-    struct tm tm = {.tm_year = s[0] - 1900, .tm_mon = s[1] - 1, .tm_mday = s[2], .tm_hour = s[3], .tm_min = s[4], .tm_sec = s[5]};
+    if (sscanf(text, "%4d%2d%2d%2d%2d%2d%6ld", &s[0], &s[1], &s[2], &s[3], &s[4], &s[5], &micro) != 7 || s[0] < 1900)
+        return NAN;
+    struct tm tm = {
+        .tm_year = s[0] - 1900, .tm_mon = s[1] - 1, .tm_mday = s[2], .tm_hour = s[3], .tm_min = s[4], .tm_sec = s[5]};
     const time_t seconds = timegm(&tm);
     if (first) {
         memcpy(r->start, s, sizeof s);
@@ -176,7 +184,7 @@ static double parse_date(recording *r, const char *text, int first) {
 }
 
 typedef struct segments {
-    int64_t begin; /* first sample of the one that is open */
+    int64_t begin;      /* first sample of the one that is open */
     double onset, zero; /* zero: date of the first */
 } segments;
 
@@ -237,10 +245,13 @@ static int vision_read(recording *r, int32_t signal, int64_t span, int64_t from,
         if (now > n) now = n;
         if (now < 1) now = 1;
         const int64_t bytes = (now - 1) * frame + v->width;
-        if (random_bytes_read(&r->in, base + i * frame, v->piece, bytes) != bytes) return rec_fail(error, "its data file cannot be read at sample %lld", (long long)i);
+        if (random_bytes_read(&r->in, base + i * frame, v->piece, bytes) != bytes)
+            return rec_fail(error, "its data file cannot be read at sample %lld", (long long)i);
         for (int64_t k = 0; k < now; k++) {
             const uint8_t *p = v->piece + k * frame;
-            const uint32_t bits = v->width == 2 ? (uint32_t)(p[0] | p[1] << 8) : (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
+            const uint32_t bits = v->width == 2
+                                      ? (uint32_t)(p[0] | p[1] << 8)
+                                      : (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
             float f;
             memcpy(&f, &bits, 4);
             to[k] = s->gain * (v->is_float ? f : v->is_unsigned ? (double)bits : v->width == 2 ? (int16_t)bits : (int32_t)bits);
@@ -262,13 +273,16 @@ static int open_data(recording *r, vision *v, const char *path, char *error) {
     char file[PATH_BYTES];
     random_bytes data;
     if (beside(path, v->data, file, error)) return -1;
-    if (random_bytes_open(&data, file)) return rec_fail(error, "names the data file '%.120s', which cannot be opened: %s", v->data, strerror(errno));
+    if (random_bytes_open(&data, file))
+        return rec_fail(error, "names the data file '%.120s', which cannot be opened: %s", v->data, strerror(errno));
     random_bytes_close(&r->in);
     r->in = data;
     const int64_t frame = (int64_t)v->width * r->n_signals;
     v->samples = data.size / frame;
     if (v->samples < 1) return rec_fail(error, "its data file holds no complete sample of %d channels", r->n_signals);
-    if (data.size % frame) rec_note(r, "%lld bytes at the end of the data file are no whole sample and are left out", (long long)(data.size % frame));
+    if (data.size % frame)
+        rec_note(r, "%lld bytes at the end of the data file are no whole sample and are left out",
+                 (long long)(data.size % frame));
     v->piece = malloc((size_t)PIECE * 4 + (size_t)frame);
     return v->piece ? 0 : rec_fail(error, "out of memory");
 }

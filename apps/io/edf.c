@@ -26,13 +26,13 @@ typedef struct edf {
     double duration;                       /* of a record */
     int32_t width;                         /* bytes a sample */
     int32_t discontinuous;
-    double origin;      /* onset of the first record by its time stamp */
-    int32_t stamped;    /* origin is known */
-    edf_place *places;  /* of recording->signals */
-    edf_place *tals;    /* annotation signals */
+    double origin;     /* onset of the first record by its time stamp */
+    int32_t stamped;   /* origin is known */
+    edf_place *places; /* of recording->signals */
+    edf_place *tals;   /* annotation signals */
     int32_t n_tals;
     uint8_t *cache;
-    int64_t cache_bytes; /* 4 MiB, less for small files */
+    int64_t cache_bytes;                          /* 4 MiB, less for small files */
     int64_t cache_first, cache_count, cache_room; /* records */
     uint8_t *tal;
 } edf;
@@ -55,8 +55,9 @@ static int parse_start(recording *r, const uint8_t *header) {
     memcpy(time, header + 176, 8);
     int *s = r->start;
     r->has_start = sscanf(date, "%2d%*1[.:/-]%2d%*1[.:/-]%2d", &s[2], &s[1], &s[0]) == 3 &&
-                   sscanf(time, "%2d%*1[.:/-]%2d%*1[.:/-]%2d", &s[3], &s[4], &s[5]) == 3 && s[1] >= 1 && s[1] <= 12 && s[2] >= 1 &&
-                   s[2] <= 31 && s[3] >= 0 && s[3] < 24 && s[4] >= 0 && s[4] < 60 && s[5] >= 0 && s[5] < 61 && s[0] >= 0;
+                   sscanf(time, "%2d%*1[.:/-]%2d%*1[.:/-]%2d", &s[3], &s[4], &s[5]) == 3 && s[1] >= 1 && s[1] <= 12 &&
+                   s[2] >= 1 && s[2] <= 31 && s[3] >= 0 && s[3] < 24 && s[4] >= 0 && s[4] < 60 && s[5] >= 0 && s[5] < 61 &&
+                   s[0] >= 0;
     if (r->has_start) s[0] += s[0] >= 85 ? 1900 : 2000;
     return 0;
 }
@@ -70,7 +71,8 @@ static void set_scale(recording *r, rec_signal *s) {
         rec_note(r, "signal '%.60s': its %s range is empty or no number; values are as stored, without a unit", s->label,
                  digital == 0 || !isfinite(digital) ? "digital" : "physical");
     else if (s->gain < 0)
-        rec_note(r, "signal '%.60s': its range is inverted (%g to %g); polarity is as the header says", s->label, s->physical_min, s->physical_max);
+        rec_note(r, "signal '%.60s': its range is inverted (%g to %g); polarity is as the header says", s->label,
+                 s->physical_min, s->physical_max);
 }
 
 /* Signal i's fields lie in columns: all labels, then all transducers ... */
@@ -80,7 +82,8 @@ static int parse_signal(recording *r, edf *e, const uint8_t *columns, int32_t n,
     rec_text(columns + 16 * i, 16, label, sizeof label);
     const double samples = field_number(rest + 120 * (size_t)n + 8 * i, 8);
     if (!(samples >= 0) || samples != floor(samples) || samples > 1e8)
-        return rec_fail(error, "signal %d ('%s'): its number of samples a record is no whole number from 0 to 100000000", i + 1, label);
+        return rec_fail(error, "signal %d ('%s'): its number of samples a record is no whole number from 0 to 100000000", i + 1,
+                        label);
     const edf_place place = {*at, (int64_t)samples};
     *at += place.samples * e->width;
     if (!strcmp(label, "EDF Annotations") || !strcmp(label, "BDF Annotations")) {
@@ -118,13 +121,19 @@ static int parse_header(recording *r, edf *e, double *claimed, char *error) {
     rec_text(header + 192, 44, reserved, sizeof reserved);
     const int plus = !strncmp(reserved, bdf ? "BDF+" : "EDF+", 4);
     e->discontinuous = plus && reserved[4] == 'D';
-    r->format = bdf ? (!plus ? "BDF" : e->discontinuous ? "BDF+D" : "BDF+C") : !plus ? "EDF" : e->discontinuous ? "EDF+D" : "EDF+C";
+    r->format = bdf                ? (!plus              ? "BDF"
+                                      : e->discontinuous ? "BDF+D"
+                                                         : "BDF+C")
+                : !plus            ? "EDF"
+                : e->discontinuous ? "EDF+D"
+                                   : "EDF+C";
     parse_start(r, header);
     *claimed = field_number(header + 236, 8);
     e->duration = field_number(header + 244, 8);
     const double signals = field_number(header + 252, 4);
     if (!(signals >= 1) || signals != floor(signals) || signals > MOST_SIGNALS)
-        return rec_fail(error, "the header's number of signals is not 1 to %d: this is no EDF file, or a damaged one", MOST_SIGNALS);
+        return rec_fail(error, "the header's number of signals is not 1 to %d: this is no EDF file, or a damaged one",
+                        MOST_SIGNALS);
     if (!(e->duration >= 0)) return rec_fail(error, "the duration of a data record (header byte 244) is no number");
     if (e->duration == 0) {
         e->duration = 1;
@@ -133,15 +142,18 @@ static int parse_header(recording *r, edf *e, double *claimed, char *error) {
     const int32_t n = (int32_t)signals;
     e->header = 256 * (int64_t)(n + 1);
     const double bytes = field_number(header + 184, 8);
-    if (bytes != (double)e->header) rec_note(r, "the header gives its own size wrongly; %d signals need %lld bytes", n, (long long)e->header);
+    if (bytes != (double)e->header)
+        rec_note(r, "the header gives its own size wrongly; %d signals need %lld bytes", n, (long long)e->header);
     if (r->in.size < e->header)
-        return rec_fail(error, "is truncated: a header of %d signals needs %lld bytes, there are %lld", n, (long long)e->header, (long long)r->in.size);
+        return rec_fail(error, "is truncated: a header of %d signals needs %lld bytes, there are %lld", n, (long long)e->header,
+                        (long long)r->in.size);
     r->signals = calloc((size_t)n, sizeof *r->signals);
     e->places = calloc((size_t)n, sizeof *e->places);
     e->tals = calloc((size_t)n, sizeof *e->tals);
     uint8_t *columns = malloc(256 * (size_t)n);
     int bad = !r->signals || !e->places || !e->tals || !columns ? rec_fail(error, "out of memory") : 0;
-    if (!bad && random_bytes_read(&r->in, 256, columns, 256 * (int64_t)n) != 256 * (int64_t)n) bad = rec_fail(error, "its header cannot be read");
+    if (!bad && random_bytes_read(&r->in, 256, columns, 256 * (int64_t)n) != 256 * (int64_t)n)
+        bad = rec_fail(error, "its header cannot be read");
     for (int32_t i = 0; !bad && i < n; i++) bad = parse_signal(r, e, columns, n, i, &e->record_bytes, error);
     free(columns);
     if (!bad && r->n_signals == 0) bad = rec_fail(error, "holds no signal, only %s", e->n_tals ? "annotations" : "empty ones");
@@ -197,7 +209,9 @@ static int read_tals(recording *r, edf *e, int64_t k, double *stamp, char *error
         int64_t bytes = e->tals[i].samples * e->width;
         if (bytes > MOST_TAL_BYTES) bytes = MOST_TAL_BYTES;
         const int64_t got = random_bytes_read(&r->in, e->header + k * e->record_bytes + e->tals[i].at, e->tal, bytes);
-        if (got != bytes) return rec_fail(error, "data record %lld cannot be read: %s", (long long)k, got < 0 ? strerror(errno) : "the file became shorter");
+        if (got != bytes)
+            return rec_fail(error, "data record %lld cannot be read: %s", (long long)k,
+                            got < 0 ? strerror(errno) : "the file became shorter");
         if (parse_tals(&t, e->tal, (size_t)bytes, i == 0)) return rec_fail(error, "out of memory");
     }
     *stamp = isnan(t.stamp) ? NAN : t.stamp - e->origin;
@@ -210,7 +224,8 @@ static int read_tals(recording *r, edf *e, int64_t k, double *stamp, char *error
 static int add_records(recording *r, edf *e, int64_t from, int64_t to, char *error) {
     double slack = e->duration;
     for (int32_t i = 0; i < r->n_signals; i++)
-        if (1 / r->signals[i].rate < slack) slack = 1 / r->signals[i].rate; /* less than a sample of the fastest signal is no gap */
+        if (1 / r->signals[i].rate < slack)
+            slack = 1 / r->signals[i].rate; /* less than a sample of the fastest signal is no gap */
     for (int64_t k = from; k < to; k++) {
         double stamp = NAN;
         if (e->n_tals && read_tals(r, e, k, &stamp, error)) return -1;
@@ -218,7 +233,9 @@ static int add_records(recording *r, edf *e, int64_t from, int64_t to, char *err
         const double expected = last ? last->onset + last->duration : 0;
         if (!e->discontinuous || isnan(stamp)) stamp = expected;
         if (last && stamp < expected - slack)
-            return rec_fail(error, "data record %lld begins at %g s, before the one before it ends (%g s): its time stamps are damaged", (long long)k, stamp, expected);
+            return rec_fail(
+                error, "data record %lld begins at %g s, before the one before it ends (%g s): its time stamps are damaged",
+                (long long)k, stamp, expected);
         if (last && fabs(stamp - expected) < slack) {
             last->count++;
             last->duration = (double)last->count * e->duration;
@@ -233,14 +250,17 @@ static int add_records(recording *r, edf *e, int64_t from, int64_t to, char *err
 static int count_records(recording *r, edf *e, double claimed, char *error) {
     const int64_t body = r->in.size - e->header, whole = body / e->record_bytes;
     if (whole < 1)
-        return rec_fail(error, "holds no complete data record: the header claims records of %lld bytes, and %lld bytes follow it", (long long)e->record_bytes, (long long)body);
+        return rec_fail(error,
+                        "holds no complete data record: the header claims records of %lld bytes, and %lld bytes follow it",
+                        (long long)e->record_bytes, (long long)body);
     if (!(claimed >= 0))
         rec_note(r, "the header does not say how many data records there are; the file's size gives %lld", (long long)whole);
     else if (claimed > (double)whole)
         rec_note(r, "is truncated: the header claims %.0f data records, %lld are complete", claimed, (long long)whole);
     else if (claimed < (double)whole)
         rec_note(r, "the header claims %.0f data records, the file holds %lld: all are read", claimed, (long long)whole);
-    if (body % e->record_bytes && !(claimed > (double)whole)) rec_note(r, "%lld bytes after the last complete data record are left out", (long long)(body % e->record_bytes));
+    if (body % e->record_bytes && !(claimed > (double)whole))
+        rec_note(r, "%lld bytes after the last complete data record are left out", (long long)(body % e->record_bytes));
     return add_records(r, e, 0, whole, error);
 }
 
@@ -251,20 +271,24 @@ static void look_for_damage(recording *r, const edf *e) {
     const int64_t n = random_bytes_read(&r->in, e->header, block, sizeof block);
     int64_t marks = 0;
     for (int64_t i = 0; i + 3 <= n; i++) marks += !memcmp(block + i, mark, 3);
-    if (n > 256 && marks * 3 > n / 4) rec_note(r, "its samples are damaged: the bytes look as if they had been converted as UTF-8 text (%.0f %% are U+FFFD)", 300.0 * (double)marks / (double)n);
+    if (n > 256 && marks * 3 > n / 4)
+        rec_note(r, "its samples are damaged: the bytes look as if they had been converted as UTF-8 text (%.0f %% are U+FFFD)",
+                 300.0 * (double)marks / (double)n);
 }
 
 /* ---- samples ---- */
 
 static void decode(const uint8_t *p, int32_t width, int64_t n, const rec_signal *s, double *to) {
     for (int64_t i = 0; i < n; i++, p += width) {
-        const int32_t v = width == 2 ? (int16_t)(uint16_t)(p[0] | p[1] << 8) : (int32_t)((uint32_t)p[0] << 8 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 24) >> 8;
+        const int32_t v = width == 2 ? (int16_t)(uint16_t)(p[0] | p[1] << 8)
+                                     : (int32_t)((uint32_t)p[0] << 8 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 24) >> 8;
         to[i] = s->gain * v + s->offset;
     }
 }
 
 static int lost(int64_t k, int64_t got, char *error) {
-    return rec_fail(error, "data record %lld cannot be read: %s", (long long)k, got < 0 ? strerror(errno) : "the file became shorter");
+    return rec_fail(error, "data record %lld cannot be read: %s", (long long)k,
+                    got < 0 ? strerror(errno) : "the file became shorter");
 }
 
 /* Bytes of record k from `at` on, through the cache. */
@@ -279,10 +303,12 @@ static const uint8_t *record_bytes(recording *r, edf *e, int64_t k, char *error)
     return e->cache + (k - e->cache_first) * e->record_bytes;
 }
 
-static int read_large(recording *r, edf *e, int64_t k, int64_t at, int32_t width, int64_t n, const rec_signal *s, double *to, char *error) {
+static int read_large(recording *r, edf *e, int64_t k, int64_t at, int32_t width, int64_t n, const rec_signal *s, double *to,
+                      char *error) {
     for (int64_t done = 0; done < n;) {
         const int64_t most = e->cache_bytes / width, now = n - done < most ? n - done : most;
-        const int64_t got = random_bytes_read(&r->in, e->header + k * e->record_bytes + at + done * width, e->cache, now * width);
+        const int64_t got =
+            random_bytes_read(&r->in, e->header + k * e->record_bytes + at + done * width, e->cache, now * width);
         if (got != now * width) return lost(k, got, error);
         decode(e->cache, width, now, s, to + done);
         done += now;
@@ -348,6 +374,7 @@ int edf_open(recording *r, char *error) {
     if (!e->cache || !e->tal) return rec_fail(error, "out of memory");
     if (count_records(r, e, claimed, error)) return -1;
     look_for_damage(r, e);
-    if (e->stamped && fabs(e->origin) >= 1) rec_note(r, "the first data record begins %.3f s after the start time of the header", e->origin);
+    if (e->stamped && fabs(e->origin) >= 1)
+        rec_note(r, "the first data record begins %.3f s after the start time of the header", e->origin);
     return 0;
 }

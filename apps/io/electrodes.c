@@ -17,13 +17,14 @@
 
 const char *const electrodes_tuh[19] = {"FP1", "FP2", "F3", "F4", "C3", "C4", "P3", "P4", "O1", "O2",
                                         "F7",  "F8",  "T3", "T4", "T5", "T6", "FZ", "CZ", "PZ"};
-const char *const electrodes_bipolar[18] = {"FP1-F7", "F7-T3", "T3-T5", "T5-O1", "FP2-F8", "F8-T4", "T4-T6", "T6-O2", "FP1-F3",
-                                            "F3-C3",  "C3-P3", "P3-O1", "FP2-F4", "F4-C4", "C4-P4", "P4-O2", "FZ-CZ", "CZ-PZ"};
+const char *const electrodes_bipolar[18] = {"FP1-F7", "F7-T3", "T3-T5", "T5-O1",  "FP2-F8", "F8-T4", "T4-T6", "T6-O2", "FP1-F3",
+                                            "F3-C3",  "C3-P3", "P3-O1", "FP2-F4", "F4-C4",  "C4-P4", "P4-O2", "FZ-CZ", "CZ-PZ"};
 
 /* ---- labels ---- */
 
 static const char *modern(const char *name) {
-    static const char *const pairs[][2] = {{"T3", "T7"}, {"T4", "T8"}, {"T5", "P7"}, {"T6", "P8"}, {"A1", "M1"}, {"A2", "M2"}, {"01", "O1"}, {"02", "O2"}};
+    static const char *const pairs[][2] = {{"T3", "T7"}, {"T4", "T8"}, {"T5", "P7"}, {"T6", "P8"},
+                                           {"A1", "M1"}, {"A2", "M2"}, {"01", "O1"}, {"02", "O2"}};
     for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++)
         if (!strcmp(name, pairs[i][0])) return pairs[i][1];
     return name;
@@ -59,10 +60,14 @@ static int is_word(const char *text, const char *const *words) {
 
 /* The usual spellings of what is no electrode. */
 static const char *other_name(const char *whole) {
-    static const char *const ecg[] = {"ECG", "EKG", "EKG1", "ECG1", "ECGI", "EKG-REF", "ECG-REF", "EKG1-REF", "ECGL-ECGR", "EKGL-EKGR", "ECG1-ECG2", NULL};
-    static const char *const emg[] = {"EMG", "EMG1", "CHIN", "EMGCHIN", "CHIN1-CHIN2", "EMG1-EMG2", "EMGSUBMENTAL", "CHIN1", "EMG-REF", NULL};
-    static const char *const left[] = {"EOG1", "LOC", "EOGL", "EOGLEFT", "E1", "E1-M2", "EOG1-M2", "LOC-M2", "E1-A2", "LOC-A2", "EOG1-A2", "LEFTEOG", "EOG1-REF", NULL};
-    static const char *const right[] = {"EOG2", "ROC", "EOGR", "EOGRIGHT", "E2", "E2-M1", "EOG2-M1", "ROC-M1", "E2-A1", "ROC-A1", "EOG2-A1", "E2-M2", "ROC-A2", "RIGHTEOG", "EOG2-REF", NULL};
+    static const char *const ecg[] = {"ECG",     "EKG",      "EKG1",      "ECG1",      "ECGI",      "EKG-REF",
+                                      "ECG-REF", "EKG1-REF", "ECGL-ECGR", "EKGL-EKGR", "ECG1-ECG2", NULL};
+    static const char *const emg[] = {"EMG",       "EMG1",         "CHIN",  "EMGCHIN", "CHIN1-CHIN2",
+                                      "EMG1-EMG2", "EMGSUBMENTAL", "CHIN1", "EMG-REF", NULL};
+    static const char *const left[] = {"EOG1",   "LOC",   "EOGL",   "EOGLEFT", "E1",      "E1-M2",    "EOG1-M2",
+                                       "LOC-M2", "E1-A2", "LOC-A2", "EOG1-A2", "LEFTEOG", "EOG1-REF", NULL};
+    static const char *const right[] = {"EOG2",  "ROC",    "EOGR",    "EOGRIGHT", "E2",     "E2-M1",    "EOG2-M1",  "ROC-M1",
+                                        "E2-A1", "ROC-A1", "EOG2-A1", "E2-M2",    "ROC-A2", "RIGHTEOG", "EOG2-REF", NULL};
     if (is_word(whole, ecg)) return "ECG";
     if (is_word(whole, emg)) return "EMG";
     if (is_word(whole, left)) return "EOG1";
@@ -75,7 +80,8 @@ static const char *skip_prefix(const char *label) {
     while (*label == ' ') label++;
     for (size_t i = 0; i < 2; i++) {
         const size_t n = strlen(prefixes[i]);
-        if (!strncasecmp(label, prefixes[i], n) && (label[n] == ' ' || label[n] == '_' || label[n] == ':' || label[n] == '-')) return label + n + 1;
+        if (!strncasecmp(label, prefixes[i], n) && (label[n] == ' ' || label[n] == '_' || label[n] == ':' || label[n] == '-'))
+            return label + n + 1;
     }
     return label;
 }
@@ -103,10 +109,10 @@ int electrode_place(const char *label, double *x, double *y) {
     static const struct {
         const char *name;
         double angle, radius;
-    } places[] = {{"FP1", -18, .8},  {"FP2", 18, .8},  {"FPZ", 0, .8},   {"F7", -54, .8},  {"F8", 54, .8},   {"F3", -39, .52}, {"F4", 39, .52},
-                  {"FZ", 0, .4},     {"T7", -90, .8},  {"T8", 90, .8},   {"C3", -90, .4},  {"C4", 90, .4},   {"CZ", 0, 0},     {"P7", -126, .8},
-                  {"P8", 126, .8},   {"P3", -141, .52}, {"P4", 141, .52}, {"PZ", 180, .4},  {"O1", -162, .8}, {"O2", 162, .8},  {"OZ", 180, .8},
-                  {"M1", -108, 1.02}, {"M2", 108, 1.02}};
+    } places[] = {{"FP1", -18, .8}, {"FP2", 18, .8},  {"FPZ", 0, .8},  {"F7", -54, .8},    {"F8", 54, .8},   {"F3", -39, .52},
+                  {"F4", 39, .52},  {"FZ", 0, .4},    {"T7", -90, .8}, {"T8", 90, .8},     {"C3", -90, .4},  {"C4", 90, .4},
+                  {"CZ", 0, 0},     {"P7", -126, .8}, {"P8", 126, .8}, {"P3", -141, .52},  {"P4", 141, .52}, {"PZ", 180, .4},
+                  {"O1", -162, .8}, {"O2", 162, .8},  {"OZ", 180, .8}, {"M1", -108, 1.02}, {"M2", 108, 1.02}};
     char name[ELECTRODE_BYTES], reference[ELECTRODE_BYTES];
     if (!electrode_parse(label, name, reference)) return 0;
     for (size_t i = 0; i < sizeof places / sizeof *places; i++)
@@ -120,7 +126,9 @@ int electrode_place(const char *label, double *x, double *y) {
 }
 
 double unit_microvolts(const char *unit) {
-    if (!strcasecmp(unit, "uV") || !strcmp(unit, "µV") || !strcmp(unit, "μV") || !strcasecmp(unit, "microV") || !strcmp(unit, "?V")) return 1;
+    if (!strcasecmp(unit, "uV") || !strcmp(unit, "µV") || !strcmp(unit, "μV") || !strcasecmp(unit, "microV") ||
+        !strcmp(unit, "?V"))
+        return 1;
     if (!strcmp(unit, "mV") || !strcmp(unit, "mv")) return 1e3;
     if (!strcmp(unit, "V") || !strcmp(unit, "v")) return 1e6;
     if (!strcmp(unit, "nV") || !strcmp(unit, "nv")) return 1e-3;
@@ -141,12 +149,14 @@ static int fail(char *error, const char *format, const char *a, const char *b) {
 
 static parsed *parse_all(const recording *r) {
     parsed *p = calloc((size_t)r->n_signals + 1, sizeof *p);
-    for (int32_t i = 0; p && i < r->n_signals; i++) p[i].electrode = electrode_parse(r->signals[i].label, p[i].name, p[i].reference);
+    for (int32_t i = 0; p && i < r->n_signals; i++)
+        p[i].electrode = electrode_parse(r->signals[i].label, p[i].name, p[i].reference);
     return p;
 }
 
 static int is_common_word(const char *reference) {
-    static const char *const words[] = {"", "REF", "LE", "AVG", "AV", "AVE", "AR", "CAR", "M1M2", "A1A2", "M1+M2", "A1+A2", "LER", "COM", "G2", "GND", NULL};
+    static const char *const words[] = {"",     "REF",   "LE",    "AVG", "AV",  "AVE", "AR",  "CAR", "M1M2",
+                                        "A1A2", "M1+M2", "A1+A2", "LER", "COM", "G2",  "GND", NULL};
     return is_word(reference, words);
 }
 
@@ -175,8 +185,9 @@ static int32_t find_single(const recording *r, const parsed *p, const char *shar
     for (int32_t i = 0; i < r->n_signals; i++) {
         if (strcmp(p[i].name, name) || (p[i].electrode && !is_referential(&p[i], shared))) continue;
         if (found >= 0) {
-            snprintf(error, MAP_ERROR_BYTES, "channel %s is there twice: signal %d '%.60s' and signal %d '%.60s'; choose with --map", name,
-                     found + 1, r->signals[found].label, i + 1, r->signals[i].label);
+            snprintf(error, MAP_ERROR_BYTES,
+                     "channel %s is there twice: signal %d '%.60s' and signal %d '%.60s'; choose with --map", name, found + 1,
+                     r->signals[found].label, i + 1, r->signals[i].label);
             return -2;
         }
         found = i;
@@ -185,7 +196,8 @@ static int32_t find_single(const recording *r, const parsed *p, const char *shar
 }
 
 /* "C3-M2": such a label, or two signals with one reference. */
-static int find_derivation(const recording *r, const parsed *p, const char *shared, const char *a, const char *b, channel_source *c, char *error) {
+static int find_derivation(const recording *r, const parsed *p, const char *shared, const char *a, const char *b,
+                           channel_source *c, char *error) {
     for (int32_t i = 0; i < r->n_signals; i++)
         if (p[i].electrode && !strcmp(p[i].name, a) && !strcmp(p[i].reference, b)) {
             c->plus = i;
@@ -206,7 +218,9 @@ static int set_scale(channel_source *c, const recording *r, char *error) {
     const rec_signal *s = &r->signals[c->plus];
     c->scale = unit_microvolts(s->unit);
     if (c->scale == 0 && s->unit[0] && !s->unscaled) {
-        snprintf(error, MAP_ERROR_BYTES, "channel %s would be signal '%.60s', whose unit '%.20s' is no voltage; choose another with --map", c->name, s->label, s->unit);
+        snprintf(error, MAP_ERROR_BYTES,
+                 "channel %s would be signal '%.60s', whose unit '%.20s' is no voltage; choose another with --map", c->name,
+                 s->label, s->unit);
         return -1;
     }
     if (c->scale == 0) c->scale = 1;
@@ -215,7 +229,8 @@ static int set_scale(channel_source *c, const recording *r, char *error) {
     return 0;
 }
 
-static int find_channel(channel_source *c, const recording *r, const parsed *p, const char *shared, const map_options *o, char *error) {
+static int find_channel(channel_source *c, const recording *r, const parsed *p, const char *shared, const map_options *o,
+                        char *error) {
     char name[ELECTRODE_BYTES], reference[ELECTRODE_BYTES];
     const int electrode = electrode_parse(c->name, name, reference);
     int found;
@@ -230,9 +245,12 @@ static int find_channel(channel_source *c, const recording *r, const parsed *p, 
         int bipolar = 0;
         for (int32_t i = 0; i < r->n_signals; i++) bipolar += p[i].electrode && !is_referential(&p[i], shared);
         if (bipolar > 2 && !*reference)
-            return fail(error, "channel %s is missing: the recording is bipolar (like '%.60s'), from which single electrodes cannot be derived", c->name, r->signals[0].label);
-        return fail(error, "channel %s is missing%s; name its signal with --map FILE, or allow zeros with --missing zero", c->name,
-                    *reference ? " and cannot be derived" : "");
+            return fail(error,
+                        "channel %s is missing: the recording is bipolar (like '%.60s'), from which single electrodes cannot "
+                        "be derived",
+                        c->name, r->signals[0].label);
+        return fail(error, "channel %s is missing%s; name its signal with --map FILE, or allow zeros with --missing zero",
+                    c->name, *reference ? " and cannot be derived" : "");
     }
     if (!found) c->plus = -1;
     return 0;
@@ -260,10 +278,12 @@ static int take_map_line(channel_map *map, const recording *r, char *line, int n
             map->channels[c].by_map = 1;
             return 0;
         }
-        snprintf(error, MAP_ERROR_BYTES, "--map line %d: the recording has no signal '%.80s'; 'strand eeg info' lists its labels", number, label);
+        snprintf(error, MAP_ERROR_BYTES,
+                 "--map line %d: the recording has no signal '%.80s'; 'strand eeg info' lists its labels", number, label);
         return -1;
     }
-    snprintf(error, MAP_ERROR_BYTES, "--map line %d: '%.40s' is none of the channels that are wanted (%s ... %s)", number, line, map->channels[0].name, map->channels[map->n - 1].name);
+    snprintf(error, MAP_ERROR_BYTES, "--map line %d: '%.40s' is none of the channels that are wanted (%s ... %s)", number, line,
+             map->channels[0].name, map->channels[map->n - 1].name);
     return -1;
 }
 
@@ -278,7 +298,8 @@ static int take_map(channel_map *map, const recording *r, const char *path, char
     return bad;
 }
 
-int channel_map_open(channel_map *map, const recording *r, const char *const *wanted, int32_t n, const map_options *options, char *error) {
+int channel_map_open(channel_map *map, const recording *r, const char *const *wanted, int32_t n, const map_options *options,
+                     char *error) {
     memset(map, 0, sizeof *map);
     map->channels = calloc((size_t)n + 1, sizeof *map->channels);
     parsed *p = parse_all(r);

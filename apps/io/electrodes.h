@@ -33,12 +33,13 @@ typedef struct channel_map {
 } channel_map;
 
 typedef struct map_options {
-    const char *file;  /* --map: lines "CHANNEL<tab>label" or "CHANNEL<tab>#number"; NULL: none */
-    int zero_missing;  /* zeros for what is not there */
+    const char *file; /* --map: lines "CHANNEL<tab>label" or "CHANNEL<tab>#number"; NULL: none */
+    int zero_missing; /* zeros for what is not there */
 } map_options;
 
 /* Finds `n` channels ("FP1", a derivation "C3-M2", "EMG") in the recording. 0, or -1 with a line in `error` (MAP_ERROR_BYTES). */
-int channel_map_open(channel_map *map, const recording *r, const char *const *wanted, int32_t n, const map_options *options, char *error);
+int channel_map_open(channel_map *map, const recording *r, const char *const *wanted, int32_t n, const map_options *options,
+                     char *error);
 /* All signals as they are, electrodes by their names. */
 int channel_map_all(channel_map *map, const recording *r, char *error);
 void channel_map_close(channel_map *map);

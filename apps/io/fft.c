@@ -116,7 +116,8 @@ static void butterfly2(const fft *f, fft_complex *out, int64_t m, int64_t stride
 static void butterfly4(const fft *f, fft_complex *out, int64_t m, int64_t stride) {
     for (int64_t k = 0; k < m; k++) {
         const fft_complex a = out[k], b = times(out[k + m], f->twiddle[k * stride]);
-        const fft_complex c = times(out[k + 2 * m], f->twiddle[2 * k * stride]), d = times(out[k + 3 * m], f->twiddle[3 * k * stride]);
+        const fft_complex c = times(out[k + 2 * m], f->twiddle[2 * k * stride]),
+                          d = times(out[k + 3 * m], f->twiddle[3 * k * stride]);
         const fft_complex s = {a.re + c.re, a.im + c.im}, t = {a.re - c.re, a.im - c.im};
         const fft_complex u = {b.re + d.re, b.im + d.im}, v = {b.re - d.re, b.im - d.im};
         out[k] = (fft_complex){s.re + u.re, s.im + u.im};

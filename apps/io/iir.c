@@ -32,7 +32,8 @@ static int add(iir *f, int order, double low, double high, double rate, int stop
             s->b1 = stop ? -2 * creal(zero) : 0;
             s->b2 = stop ? 1 : -1;
             const double complex q1 = pairs == 2 ? poles[i] : poles[0], q2 = pairs == 2 ? conj(poles[i]) : poles[1];
-            gain *= stop ? (4 - I * sqrt(centre)) * (4 + I * sqrt(centre)) / ((4 - q1) * (4 - q2)) : 4 * width / ((4 - q1) * (4 - q2));
+            gain *= stop ? (4 - I * sqrt(centre)) * (4 + I * sqrt(centre)) / ((4 - q1) * (4 - q2))
+                         : 4 * width / ((4 - q1) * (4 - q2));
         }
     }
     s = &f->sections[f->n];

@@ -213,7 +213,11 @@ static uint8_t *inflate_element(recording *r, const mat *m, int64_t at, int64_t 
             room = room ? 2 * room : 65536;
             if (room > m->limit + 65536) room = (size_t)m->limit + 65536;
             uint8_t *grown = have >= m->limit ? NULL : realloc(out, room);
-            if (!grown) bad = rec_fail(error, have >= m->limit ? "an array takes more than %llu MiB; raise --memory" : "out of memory (%llu MiB allowed)", (unsigned long long)(m->limit >> 20));
+            if (!grown)
+                bad = rec_fail(error,
+                               have >= m->limit ? "an array takes more than %llu MiB; raise --memory"
+                                                : "out of memory (%llu MiB allowed)",
+                               (unsigned long long)(m->limit >> 20));
             if (grown) out = grown;
         }
         if (bad) break;
@@ -222,7 +226,8 @@ static uint8_t *inflate_element(recording *r, const mat *m, int64_t at, int64_t 
         z.avail_out = (uInt)most;
         state = inflate(&z, Z_NO_FLUSH);
         have += most - z.avail_out;
-        if (state != Z_OK && state != Z_STREAM_END && !(state == Z_BUF_ERROR && n > 0)) bad = rec_fail(error, "a compressed array is damaged or truncated");
+        if (state != Z_OK && state != Z_STREAM_END && !(state == Z_BUF_ERROR && n > 0))
+            bad = rec_fail(error, "a compressed array is damaged or truncated");
     }
     inflateEnd(&z);
     if (!bad) return *size = have, out;
@@ -231,7 +236,8 @@ static uint8_t *inflate_element(recording *r, const mat *m, int64_t at, int64_t 
 }
 
 static uint8_t *read_element(recording *r, const mat *m, int64_t at, int64_t n, size_t *size, char *error) {
-    if ((uint64_t)n > m->limit) return rec_fail(error, "an array takes more than %llu MiB; raise --memory", (unsigned long long)(m->limit >> 20)), NULL;
+    if ((uint64_t)n > m->limit)
+        return rec_fail(error, "an array takes more than %llu MiB; raise --memory", (unsigned long long)(m->limit >> 20)), NULL;
     uint8_t *block = malloc((size_t)n + 1);
     if (!block) return rec_fail(error, "out of memory"), NULL;
     if (random_bytes_read(&r->in, at, block, n) == n) return *size = (size_t)n, block;
@@ -250,11 +256,13 @@ static int scan(recording *r, mat *m, char *error) {
             continue;
         }
         if (n > r->in.size - body)
-            return rec_fail(error, "is truncated: the element at byte %lld needs %lld bytes, %lld are left", (long long)at, (long long)n, (long long)(r->in.size - body));
+            return rec_fail(error, "is truncated: the element at byte %lld needs %lld bytes, %lld are left", (long long)at,
+                            (long long)n, (long long)(r->in.size - body));
         at = body + n + (type == TYPE_COMPRESSED ? 0 : (8 - n % 8) % 8);
         if (type != TYPE_COMPRESSED && type != TYPE_MATRIX) continue;
         size_t size = 0, inner = 0;
-        uint8_t *block = type == TYPE_COMPRESSED ? inflate_element(r, m, body, n, &size, error) : read_element(r, m, body, n, &size, error);
+        uint8_t *block =
+            type == TYPE_COMPRESSED ? inflate_element(r, m, body, n, &size, error) : read_element(r, m, body, n, &size, error);
         if (!block) return -1;
         element e = {TYPE_MATRIX, block, size};
         int good = type == TYPE_MATRIX || (next_element(m, block, size, &inner, &e) == 1 && e.type == TYPE_MATRIX);
@@ -300,32 +308,40 @@ static int64_t list_count(const char *list, const char *marks) {
 
 static int build(recording *r, mat *m, const rec_options *o, char *error) {
     if (!m->block) {
-        if (m->wanted) return rec_fail(error, "holds no array '%.60s' of numbers with two axes; it has: %s", m->wanted, m->arrays ? m->names : "none");
+        if (m->wanted)
+            return rec_fail(error, "holds no array '%.60s' of numbers with two axes; it has: %s", m->wanted,
+                            m->arrays ? m->names : "none");
         return rec_fail(error, "holds no array of numbers with two axes");
     }
     const matrix *x = &m->chosen;
     const char *labels = o->labels ? o->labels : m->labels, *marks = o->labels ? "," : "\n";
     const int64_t named = list_count(labels, marks);
-    m->by_rows = named == x->rows && named != x->columns ? 1 : named == x->columns && named != x->rows ? 0 : x->rows <= x->columns;
+    m->by_rows = named == x->rows && named != x->columns   ? 1
+                 : named == x->columns && named != x->rows ? 0
+                                                           : x->rows <= x->columns;
     m->channels = m->by_rows ? x->rows : x->columns;
     m->samples = m->by_rows ? x->columns : x->rows;
     if (o->labels && named != m->channels)
-        return rec_fail(error, "array '%s' is %lld x %lld, but %lld channel names are given", x->name, (long long)x->rows, (long long)x->columns, (long long)named);
+        return rec_fail(error, "array '%s' is %lld x %lld, but %lld channel names are given", x->name, (long long)x->rows,
+                        (long long)x->columns, (long long)named);
     if (m->channels > MOST_CHANNELS) return rec_fail(error, "array '%s' has more than %d channels", x->name, MOST_CHANNELS);
     if (o->rate > 0) m->rate = o->rate;
-    if (!(m->rate > 0) || !isfinite(m->rate)) return rec_fail(error, "array '%s' comes without a sampling rate; give --rate HZ", x->name);
+    if (!(m->rate > 0) || !isfinite(m->rate))
+        return rec_fail(error, "array '%s' comes without a sampling rate; give --rate HZ", x->name);
     r->signals = calloc((size_t)m->channels, sizeof *r->signals);
     if (!r->signals) return rec_fail(error, "out of memory");
     r->n_signals = (int32_t)m->channels;
     for (int32_t i = 0; i < r->n_signals; i++) {
         rec_signal *s = &r->signals[i];
-        if (named != m->channels || list_part(labels, marks, i, s->label, sizeof s->label)) snprintf(s->label, sizeof s->label, "%d", i + 1);
+        if (named != m->channels || list_part(labels, marks, i, s->label, sizeof s->label))
+            snprintf(s->label, sizeof s->label, "%d", i + 1);
         snprintf(s->unit, sizeof s->unit, "uV");
         s->rate = m->rate;
         s->gain = 1;
         s->physical_min = s->physical_max = s->digital_min = s->digital_max = NAN;
     }
-    rec_note(r, "array '%s', %lld channels of %lld samples, taken to be in uV", x->name, (long long)m->channels, (long long)m->samples);
+    rec_note(r, "array '%s', %lld channels of %lld samples, taken to be in uV", x->name, (long long)m->channels,
+             (long long)m->samples);
     if (rec_add_span(r, 0, (double)m->samples / m->rate, 0, m->samples)) return rec_fail(error, "out of memory");
     rec_measure(r);
     return 0;

@@ -35,7 +35,8 @@ static size_t utf8_length(const uint8_t *p, size_t n) {
     if (!want || want > n) return 0;
     for (size_t i = 1; i < want; i++)
         if ((p[i] & 0xc0) != 0x80) return 0;
-    if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] > 0x9f) || (p[0] == 0xf0 && p[1] < 0x90) || (p[0] == 0xf4 && p[1] > 0x8f))
+    if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] > 0x9f) || (p[0] == 0xf0 && p[1] < 0x90) ||
+        (p[0] == 0xf4 && p[1] > 0x8f))
         return 0;
     return want;
 }
@@ -58,7 +59,8 @@ void rec_text(const void *bytes, size_t n, char *to, size_t size) {
         w = utf8 ? utf8_length(p + i, n - i) : 1;
         const size_t need = !utf8 && p[i] >= 0x80 ? 2 : w;
         if (used + need + 1 > size) break;
-        if (p[i] < 0x20 || p[i] == 0x7f || (!utf8 && p[i] >= 0x80 && p[i] < 0xa0) || (utf8 && w == 2 && p[i] == 0xc2 && p[i + 1] < 0xa0))
+        if (p[i] < 0x20 || p[i] == 0x7f || (!utf8 && p[i] >= 0x80 && p[i] < 0xa0) ||
+            (utf8 && w == 2 && p[i] == 0xc2 && p[i + 1] < 0xa0))
             to[used++] = '?';
         else if (!utf8 && p[i] >= 0x80) {
             to[used++] = (char)(0xc0 | p[i] >> 6);
@@ -112,15 +114,21 @@ static int choose(recording *r, const char *path, const rec_options *options, ch
     const int64_t n = random_bytes_read(&r->in, 0, first, sizeof first);
     if (n < 0) return rec_fail(error, "cannot be read: %s", strerror(errno));
     if (n == 0) return rec_fail(error, "is empty");
-    if ((first[0] == 0xff && !memcmp(first + 1, "BIOSEMI", 7)) || (first[0] == '0' && n >= 8 && !memcmp(first + 1, "       ", 7)))
+    if ((first[0] == 0xff && !memcmp(first + 1, "BIOSEMI", 7)) ||
+        (first[0] == '0' && n >= 8 && !memcmp(first + 1, "       ", 7)))
         return edf_open(r, error);
     if (n >= 128 && !memcmp(first, "MATLAB 5", 8)) return mat_open(r, options, error);
     if (n >= 128 && !memcmp(first, "MATLAB 7.3", 10))
         return rec_fail(error, "is a MAT file of version 7.3 (HDF5); save it with '-v7', or write EDF");
-    if (!memcmp(first, "Brain Vision", 12) || !memcmp(first, "BrainVision", 11) || !memcmp(first, "\xef\xbb\xbf" "Brain", 8))
+    if (!memcmp(first, "Brain Vision", 12) || !memcmp(first, "BrainVision", 11) ||
+        !memcmp(first,
+                "\xef\xbb\xbf"
+                "Brain",
+                8))
         return path ? brainvision_open(r, path, error) : rec_fail(error, "BrainVision files cannot be read from memory");
     const char *dot = path ? strrchr(path, '.') : NULL;
-    if (dot && (!strcmp(dot, ".eeg") || !strcmp(dot, ".vmrk"))) return rec_fail(error, "give the .vhdr file of the BrainVision triplet instead");
+    if (dot && (!strcmp(dot, ".eeg") || !strcmp(dot, ".vmrk")))
+        return rec_fail(error, "give the .vhdr file of the BrainVision triplet instead");
     if (first[0] == '0' && n < 8) return rec_fail(error, "is truncated: %lld bytes are no EDF header", (long long)n);
     return rec_fail(error, "is no EDF, BDF, MAT v5 or BrainVision (.vhdr) file");
 }
@@ -169,7 +177,8 @@ int64_t recording_samples(const recording *r, int32_t signal, int64_t span) {
 }
 
 int recording_read(recording *r, int32_t signal, int64_t span, int64_t from, int64_t n, double *to, char *error) {
-    if (signal < 0 || signal >= r->n_signals || span < 0 || span >= r->n_spans) return rec_fail(error, "there is no such signal or span");
+    if (signal < 0 || signal >= r->n_signals || span < 0 || span >= r->n_spans)
+        return rec_fail(error, "there is no such signal or span");
     if (from < 0 || n < 0 || from > recording_samples(r, signal, span) - n)
         return rec_fail(error, "samples %lld to %lld are outside of the recording", (long long)from, (long long)(from + n));
     return n ? r->read(r, signal, span, from, n, to, error) : 0;

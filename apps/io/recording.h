@@ -20,8 +20,8 @@ enum { REC_ERROR_BYTES = 320, REC_NOTES = 16 };
 typedef struct rec_signal {
     char label[96]; /* UTF-8, printable, trimmed */
     char unit[32];
-    char filter[96];     /* prefilter text of the header */
-    double rate;         /* samples a second */
+    char filter[96]; /* prefilter text of the header */
+    double rate;     /* samples a second */
     double physical_min, physical_max;
     double digital_min, digital_max;
     double gain, offset; /* physical = gain * stored + offset */
@@ -58,10 +58,10 @@ struct recording {
     int64_t n_spans;
     rec_event *events;
     int64_t n_events;
-    double duration; /* seconds of samples, gaps not counted */
-    double end;      /* seconds from start to the end of the last span */
-    int has_start;   /* date and time of the first sample, local to the recorder */
-    int start[6];    /* year, month, day, hour, minute, second */
+    double duration;            /* seconds of samples, gaps not counted */
+    double end;                 /* seconds from start to the end of the last span */
+    int has_start;              /* date and time of the first sample, local to the recorder */
+    int start[6];               /* year, month, day, hour, minute, second */
     char notes[REC_NOTES][200]; /* what was odd and how it was read; no names, no identity */
     int32_t n_notes;
     int32_t n_skipped; /* signals of the file that are not samples (annotations) */

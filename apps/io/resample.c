@@ -96,7 +96,8 @@ int polyphase_open(polyphase *p, double from, double to) {
     double sum = 0;
     for (int64_t i = 0; i < n; i++) {
         const double t = (double)(i - p->half), u = t / (double)p->half, v = t / (double)most;
-        p->taps[i] = (t == 0 ? 1 : sin(pi * v) / (pi * v)) * bessel_i0(beta * sqrt(1 - u * u > 0 ? 1 - u * u : 0)) / bessel_i0(beta);
+        p->taps[i] =
+            (t == 0 ? 1 : sin(pi * v) / (pi * v)) * bessel_i0(beta * sqrt(1 - u * u > 0 ? 1 - u * u : 0)) / bessel_i0(beta);
         sum += p->taps[i];
     }
     for (int64_t i = 0; i < n; i++) p->taps[i] *= (double)p->up / sum; /* gain 1 after stuffing with zeros */

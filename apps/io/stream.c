@@ -26,7 +26,8 @@ typedef struct stream {
 static int stream_read(recording *r, int32_t signal, int64_t span, int64_t from, int64_t n, double *to, char *error) {
     const stream *s = r->state;
     (void)span;
-    if (from < s->total - s->room) return rec_fail(error, "samples before %.1f s are no longer kept", (double)(s->total - s->room) / r->signals[0].rate);
+    if (from < s->total - s->room)
+        return rec_fail(error, "samples before %.1f s are no longer kept", (double)(s->total - s->room) / r->signals[0].rate);
     for (int64_t i = 0; i < n; i++) to[i] = s->ring[(from + i) % s->room * r->n_signals + signal];
     return 0;
 }
@@ -88,7 +89,8 @@ static int32_t count_labels(const char *labels) {
 recording *stream_open(int fd, const char *labels, double rate, double seconds, char *error) {
     if (!labels || !*labels || !(rate > 0)) return rec_fail(error, "a stream needs --channels A,B,C and --rate HZ"), NULL;
     const int32_t n = count_labels(labels);
-    if (n > MOST_CHANNELS || rate > 1e6) return rec_fail(error, "a stream has at most %d channels of 1 MHz", MOST_CHANNELS), NULL;
+    if (n > MOST_CHANNELS || rate > 1e6)
+        return rec_fail(error, "a stream has at most %d channels of 1 MHz", MOST_CHANNELS), NULL;
     recording *r = calloc(1, sizeof *r);
     stream *s = calloc(1, sizeof *s);
     if (!r || !s) {

@@ -65,7 +65,9 @@ static int take(void *user, int64_t span, int64_t second, const strand_tensor *o
     const eeg_net *net = &d->net;
     double channels[NODES] = {0}, p;
     if (d->has_head)
-        p = eeg_head_run(&d->head, (const float *)outputs[0].data + (row * net->layers + net->layers - 1) * net->nodes * net->hidden, net->nodes, channels);
+        p = eeg_head_run(&d->head,
+                         (const float *)outputs[0].data + (row * net->layers + net->layers - 1) * net->nodes * net->hidden,
+                         net->nodes, channels);
     else
         p = ((const float *)outputs[0].data)[row];
     for (; d->settled < second; d->settled++)
@@ -76,7 +78,8 @@ static int take(void *user, int64_t span, int64_t second, const strand_tensor *o
         for (int i = 0; i < NODES; i++) sums[1 + i] += channels[i];
         d->counts[t % d->room]++;
     }
-    return d->walk.n_outputs > 1 ? eeg_report_graph(&d->report, (const float *)outputs[1].data + row * net->nodes * net->nodes) : 0;
+    return d->walk.n_outputs > 1 ? eeg_report_graph(&d->report, (const float *)outputs[1].data + row * net->nodes * net->nodes)
+                                 : 0;
 }
 
 static int span_done(void *user, int64_t span) {
@@ -97,7 +100,10 @@ static int flush(void *user) {
 static int choose_head(detector *d, const options *settings) {
     const eeg_net *net = &d->net;
     const char *name = net->rt.info.name;
-    if (net->classes > 1) return complain("%s: has %lld classes: it tells kinds of seizures apart, it does not detect them", name, (long long)net->classes), EXIT_FAILED;
+    if (net->classes > 1)
+        return complain("%s: has %lld classes: it tells kinds of seizures apart, it does not detect them", name,
+                        (long long)net->classes),
+               EXIT_FAILED;
     d->maker.threshold = settings->threshold >= 0 ? settings->threshold : 0.5;
     if (net->classes == 1) {
         if (settings->head) return complain("%s: has a head of its own; leave --head out", name), EXIT_USAGE;
@@ -107,7 +113,10 @@ static int choose_head(detector *d, const options *settings) {
     const int rc = eeg_head_open(&d->head, net->rt.context, settings->head, net->hidden);
     if (rc) return rc;
     if (!settings->head && strcmp(net->rt.info.sha256, DEFAULT_HEAD_ENCODER))
-        return complain("%s: the built-in head was made for the published pretrained_distance_graph_12s; give another one with --head FILE", name), EXIT_FAILED;
+        return complain("%s: the built-in head was made for the published pretrained_distance_graph_12s; give another one with "
+                        "--head FILE",
+                        name),
+               EXIT_FAILED;
     if (settings->threshold < 0) d->maker.threshold = d->head.threshold;
     d->has_head = d->by_channel = 1;
     d->walk.outputs[0].name = "encoder_hidden";
@@ -116,13 +125,16 @@ static int choose_head(detector *d, const options *settings) {
 
 static int finish(detector *d) {
     const options *settings = d->source.settings;
-    if (!d->walk.windows) return complain("%s: no stretch without a gap lasts the %lld s of a window", d->source.path, (long long)d->net.steps), EXIT_FAILED;
+    if (!d->walk.windows)
+        return complain("%s: no stretch without a gap lasts the %lld s of a window", d->source.path, (long long)d->net.steps),
+               EXIT_FAILED;
     if (!d->found && settings->eeg_format == EEG_TSV) {
         eeg_event none;
         eeg_events_background(&none, d->source.rec->end);
         eeg_events_tsv_row(d->out, &d->source, &none, d->source.rec->end);
     }
-    remark("%lld event%s in %.0f s; for research, not a medical device", (long long)d->found, d->found == 1 ? "" : "s", d->source.rec->duration);
+    remark("%lld event%s in %.0f s; for research, not a medical device", (long long)d->found, d->found == 1 ? "" : "s",
+           d->source.rec->duration);
     if (settings->edf_annotations && eeg_events_edf(settings->edf_annotations, &d->source, &d->events)) return EXIT_FAILED;
     if (!settings->report) return 0;
     d->report.events = d->events;
@@ -146,18 +158,33 @@ static int open_outputs(detector *d, const options *settings) {
 
 static int prepare(detector *d, const options *settings) {
     eeg_walk *w = &d->walk;
-    if (settings->montage == MONTAGE_BIPOLAR) return complain("%s: the model wants the 19 referential electrodes; --montage may be as-is or average", settings->command->name), EXIT_USAGE;
-    if (settings->follow && settings->edf_annotations) return complain("%s: --edf needs a finished recording, not --follow", settings->command->name), EXIT_USAGE;
+    if (settings->montage == MONTAGE_BIPOLAR)
+        return complain("%s: the model wants the 19 referential electrodes; --montage may be as-is or average",
+                        settings->command->name),
+               EXIT_USAGE;
+    if (settings->follow && settings->edf_annotations)
+        return complain("%s: --edf needs a finished recording, not --follow", settings->command->name), EXIT_USAGE;
     const int64_t steps = d->net.steps, usual = steps >= 4 ? steps / 3 : 1;
-    *w = (eeg_walk){.net = &d->net, .need = steps, .step = settings->step ? settings->step : usual, .take = take, .span_done = span_done, .idle = flush, .user = d};
-    if (w->step > steps) return complain("%s: --step %lld leaves seconds between windows of %lld s out", settings->command->name, (long long)w->step, (long long)steps), EXIT_USAGE;
+    *w = (eeg_walk){.net = &d->net,
+                    .need = steps,
+                    .step = settings->step ? settings->step : usual,
+                    .take = take,
+                    .span_done = span_done,
+                    .idle = flush,
+                    .user = d};
+    if (w->step > steps)
+        return complain("%s: --step %lld leaves seconds between windows of %lld s out", settings->command->name,
+                        (long long)w->step, (long long)steps),
+               EXIT_USAGE;
     int rc = choose_head(d, settings);
     if (rc) return rc;
     w->outputs[1].name = "adjacency";
     w->n_outputs = settings->report && d->has_head && runtime_output(&d->net.rt, "adjacency", NULL) >= 0 ? 2 : 1;
     char names[64];
     snprintf(names, sizeof names, "%s%s", w->outputs[0].name, w->n_outputs > 1 ? ",adjacency" : "");
-    rc = eeg_walk_open(w, &d->source, settings, settings->args[0], electrodes_tuh, 19, 2.0 * (double)d->net.bins, d->net.bins, steps);
+    rc = eeg_walk_open(w, &d->source, settings, settings->args[0], electrodes_tuh, 19, d->net.rate, d->net.bins,
+                       steps);
+    if (!rc) rc = eeg_net_statistics(&d->net, &d->source);
     if (!rc) rc = eeg_net_prepare(&d->net, eeg_batch(settings), names);
     if (rc) return rc;
     d->room = steps + 1;
@@ -177,7 +204,10 @@ static int detect(detector *d, const options *settings) {
     int rc = prepare(d, settings);
     if (!rc) rc = open_outputs(d, settings);
     if (!rc) {
-        d->report.head = d->has_head ? settings->head ? "given by --head" : "eeg-seizure-head: 65 numbers, trained on 24 clips of 50 s (4 with seizures); see its model card for how little that shows" : "part of the checkpoint";
+        d->report.head = d->has_head ? settings->head ? "given by --head"
+                                                      : "eeg-seizure-head: 65 numbers, trained on 24 clips of 50 s (4 with "
+                                                        "seizures); see its model card for how little that shows"
+                                     : "part of the checkpoint";
         rc = eeg_walk_run(&d->walk) ? EXIT_FAILED : finish(d);
     }
     const int keep = !rc || (settings->follow && d->out);
@@ -188,7 +218,7 @@ static int detect(detector *d, const options *settings) {
 int run_eeg_detect(const options *settings) {
     detector *d = calloc(1, sizeof *d);
     if (!d) return complain("out of memory"), EXIT_FAILED;
-    int rc = eeg_net_open(&d->net, settings);
+    int rc = eeg_net_open(&d->net, settings, 1);
     if (!rc) {
         eeg_report_open(&d->report, settings, "Detection of seizure-like activity");
         rc = detect(d, settings);

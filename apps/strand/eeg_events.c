@@ -100,7 +100,8 @@ void eeg_events_tsv_row(output *out, const eeg_source *s, const eeg_event *e, do
 }
 
 void eeg_events_json_row(output *out, const eeg_event *e) {
-    output_printf(out, "{\"onset\": %.2f, \"duration\": %.2f, \"eventType\": \"%s\", \"confidence\": ", e->onset, e->duration, e->type);
+    output_printf(out, "{\"onset\": %.2f, \"duration\": %.2f, \"eventType\": \"%s\", \"confidence\": ", e->onset, e->duration,
+                  e->type);
     write_json_number(out, "%.4f", e->confidence);
     output_printf(out, ", \"channels\": [");
     for (const char *p = strcmp(e->channels, "n/a") ? e->channels : ""; *p;) {
@@ -164,7 +165,8 @@ static int read_row(const char *path, const char *line, int number, const column
     double total;
     snprintf(copy, sizeof copy, "%s", line);
     const char *type = cell(copy, c->type);
-    if (!type || !*type || number_cell(line, c->onset, &e.onset) || number_cell(line, c->duration, &e.duration) || e.onset < 0 || e.duration < 0)
+    if (!type || !*type || number_cell(line, c->onset, &e.onset) || number_cell(line, c->duration, &e.duration) ||
+        e.onset < 0 || e.duration < 0)
         return complain("%s:%d: is no event: onset and duration must be seconds, eventType a word", path, number), -1;
     if (!number_cell(line, c->total, &total) && total > 0) *duration = total;
     snprintf(e.type, sizeof e.type, "%.47s", type);
@@ -180,10 +182,13 @@ int eeg_events_read(const char *path, eeg_event_list *list, double *duration) {
     int number = 0, bad = 0, have = 0;
     while (!bad && fgets(line, sizeof line, file)) {
         number++;
-        if (!strchr(line, '\n') && !feof(file)) bad = (complain("%s:%d: the line is too long for a table of events", path, number), -1);
+        if (!strchr(line, '\n') && !feof(file))
+            bad = (complain("%s:%d: the line is too long for a table of events", path, number), -1);
         if (bad || !line[strspn(line, " \t\r\n")] || line[0] == '#') continue;
         snprintf(header, sizeof header, "%s", line);
-        if (!have && find_columns(header, &c)) bad = (complain("%s:%d: is no table of events: it needs the columns onset, duration and eventType", path, number), -1);
+        if (!have && find_columns(header, &c))
+            bad = (complain("%s:%d: is no table of events: it needs the columns onset, duration and eventType", path, number),
+                   -1);
         if (!bad && have) bad = read_row(path, line, number, &c, list, duration);
         have = 1;
     }

@@ -160,7 +160,9 @@ int eeg_events_edf(const char *path, eeg_source *s, const eeg_event_list *events
     if (!bad) {
         write_header(&w);
         bad = write_records(&w);
-        if (!bad && w.next_event < events->n) remark("%s: %lld of %lld events did not fit into its annotations", path, (long long)(events->n - w.next_event), (long long)events->n);
+        if (!bad && w.next_event < events->n)
+            remark("%s: %lld of %lld events did not fit into its annotations", path, (long long)(events->n - w.next_event),
+                   (long long)events->n);
     }
     if (output_close(w.out, !bad)) bad = -1;
     free(w.record);

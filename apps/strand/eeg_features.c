@@ -54,11 +54,14 @@ static int features(feature_job *job, const options *settings) {
     static const char *const bands[BANDS] = {"delta_1_3", "theta_4_7", "alpha_8_12", "beta_13_29", "gamma_30_79"};
     const int bipolar = settings->montage == MONTAGE_BIPOLAR, by_bands = settings->features_kind == FEATURES_BANDS;
     job->walk = (eeg_walk){.need = 1, .step = 1, .take = take_features, .user = job};
-    int rc = eeg_walk_open(&job->walk, &job->source, settings, settings->args[0], bipolar ? electrodes_bipolar : electrodes_tuh, bipolar ? 18 : 19, 200, BINS, 1);
+    int rc = eeg_walk_open(&job->walk, &job->source, settings, settings->args[0], bipolar ? electrodes_bipolar : electrodes_tuh,
+                           bipolar ? 18 : 19, 200, BINS, 1);
     if (rc) return rc;
     name_channels(job);
     job->numbers = malloc(MOST_CHANNELS * BINS * sizeof *job->numbers);
-    job->table = job->numbers ? eeg_table_open(settings, by_bands ? "bands" : "logfft", job->source.map.n, by_bands ? BANDS : BINS, by_bands ? bands : NULL, job->names) : NULL;
+    job->table = job->numbers ? eeg_table_open(settings, by_bands ? "bands" : "logfft", job->source.map.n,
+                                               by_bands ? BANDS : BINS, by_bands ? bands : NULL, job->names)
+                              : NULL;
     if (!job->table) return EXIT_FAILED;
     rc = eeg_walk_run(&job->walk) ? EXIT_FAILED : 0;
     if (!rc && !job->walk.windows) rc = (complain("%s: no stretch lasts a second", job->source.path), EXIT_FAILED);
@@ -98,26 +101,40 @@ static int take_vectors(void *user, int64_t span, int64_t second, const strand_t
 
 static int embed(feature_job *job, const options *settings) {
     if (!job->net.hidden) return complain("%s: offers no encoder_hidden", job->net.rt.info.name), EXIT_FAILED;
-    if (settings->montage == MONTAGE_BIPOLAR) return complain("%s: the model wants the 19 referential electrodes; --montage may be as-is or average", settings->command->name), EXIT_USAGE;
+    if (settings->montage == MONTAGE_BIPOLAR)
+        return complain("%s: the model wants the 19 referential electrodes; --montage may be as-is or average",
+                        settings->command->name),
+               EXIT_USAGE;
     eeg_walk *w = &job->walk;
-    *w = (eeg_walk){.net = &job->net, .need = job->net.steps, .step = settings->step ? settings->step : job->net.steps, .take = take_vectors, .user = job, .n_outputs = 1};
+    *w = (eeg_walk){.net = &job->net,
+                    .need = job->net.steps,
+                    .step = settings->step ? settings->step : job->net.steps,
+                    .take = take_vectors,
+                    .user = job,
+                    .n_outputs = 1};
     w->outputs[0].name = "encoder_hidden";
-    int rc = eeg_walk_open(w, &job->source, settings, settings->args[0], electrodes_tuh, 19, 2.0 * (double)job->net.bins, job->net.bins, w->need);
+    int rc = eeg_walk_open(w, &job->source, settings, settings->args[0], electrodes_tuh, 19, 2.0 * (double)job->net.bins,
+                           job->net.bins, w->need);
     if (!rc) rc = eeg_net_prepare(&job->net, eeg_batch(settings), "encoder_hidden");
     if (rc) return rc;
     name_channels(job);
     job->numbers = malloc((size_t)job->net.hidden * sizeof *job->numbers);
-    job->table = job->numbers ? eeg_table_open(settings, "embedding", settings->per_node ? job->net.nodes : 1, job->net.hidden, NULL, settings->per_node ? job->names : NULL) : NULL;
+    job->table = job->numbers ? eeg_table_open(settings, "embedding", settings->per_node ? job->net.nodes : 1, job->net.hidden,
+                                               NULL, settings->per_node ? job->names : NULL)
+                              : NULL;
     if (!job->table) return EXIT_FAILED;
     rc = eeg_walk_run(w) ? EXIT_FAILED : 0;
-    if (!rc && !w->windows) rc = (complain("%s: no stretch without a gap lasts the %lld s of a window; --clip takes less", job->source.path, (long long)w->need), EXIT_FAILED);
+    if (!rc && !w->windows)
+        rc = (complain("%s: no stretch without a gap lasts the %lld s of a window; --clip takes less", job->source.path,
+                       (long long)w->need),
+              EXIT_FAILED);
     return rc;
 }
 
 int run_eeg_embed(const options *settings) {
     feature_job *job = calloc(1, sizeof *job);
     if (!job) return complain("out of memory"), EXIT_FAILED;
-    int rc = eeg_net_open(&job->net, settings);
+    int rc = eeg_net_open(&job->net, settings, 0);
     if (!rc) rc = embed(job, settings);
     eeg_net net = job->net;
     rc = close_job(job, rc);

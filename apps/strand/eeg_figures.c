@@ -33,7 +33,7 @@ static void time_text(double t, double range, char *text, size_t size) {
         snprintf(text, size, "%ld:%02ld:%02ld", s / 3600, s / 60 % 60, s % 60);
 }
 
-static void begin(output *out, double height, const char *title) {
+void svg_begin(output *out, double height, const char *title) {
     output_printf(out, "<svg viewBox=\"0 0 %d %.0f\" role=\"img\" aria-label=\"", WIDE, height);
     write_html_text(out, title);
     output_printf(out, "\"><title>");
@@ -48,7 +48,8 @@ static void time_axis(output *out, double from, double to, double y, double top)
         const double x = LEFT + (t - from) / range * INNER;
         time_text(t, range, text, sizeof text);
         output_printf(out, "<line class=\"grid\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%.1f\" y2=\"%.1f\"/>", x, x, top, y);
-        output_printf(out, "<text class=\"tick\" x=\"%.1f\" y=\"%.1f\" text-anchor=\"%s\">%s</text>", x, y + 16, x > WIDE - 50 ? "end" : "middle", text);
+        output_printf(out, "<text class=\"tick\" x=\"%.1f\" y=\"%.1f\" text-anchor=\"%s\">%s</text>", x, y + 16,
+                      x > WIDE - 50 ? "end" : "middle", text);
     }
 }
 
@@ -58,7 +59,8 @@ static void event_bands(output *out, const eeg_report *r, double from, double to
         const double a = fmax(e->onset, from), b = fmin(e->onset + e->duration, to);
         if (b <= a || !strcmp(e->type, "bckg")) continue;
         const double x = LEFT + (a - from) / (to - from) * INNER, w = fmax((b - a) / (to - from) * INNER, 1.5);
-        output_printf(out, "<rect class=\"event\" x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\"/>", x, top, w, bottom - top);
+        output_printf(out, "<rect class=\"event\" x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\"/>", x, top, w,
+                      bottom - top);
     }
 }
 
@@ -72,7 +74,8 @@ static void series_path(output *out, const eeg_series *s, double end, double low
         const double at = LEFT + s->at[i] / end * INNER;
         double most = s->value[i], until = s->at[i] + s->width;
         int64_t k = i + 1;
-        for (; k < s->n && LEFT + s->at[k] / end * INNER < at + 0.5; k++) most = fmax(most, s->value[k]), until = s->at[k] + s->width;
+        for (; k < s->n && LEFT + s->at[k] / end * INNER < at + 0.5; k++)
+            most = fmax(most, s->value[k]), until = s->at[k] + s->width;
         x = at;
         y = bottom - (fmin(fmax(most, low), high) - low) * scale;
         output_printf(out, begun && s->at[i] <= last + 1e-6 ? "L%.1f %.1f" : "M%.1f %.1f", x, y);
@@ -84,7 +87,8 @@ static void series_path(output *out, const eeg_series *s, double end, double low
     output_printf(out, "\"/>");
 }
 
-void figure_timeline(output *out, const eeg_report *r, const eeg_series *s, const char *label, double end, double top_value, double threshold) {
+void figure_timeline(output *out, const eeg_report *r, const eeg_series *s, const char *label, double end, double top_value,
+                     double threshold) {
     const double top = 10, bottom = 150;
     double high = top_value, low = 0;
     if (!(high > 0)) {
@@ -94,19 +98,23 @@ void figure_timeline(output *out, const eeg_report *r, const eeg_series *s, cons
         high += margin;
         low = fmax(0, low - margin);
     }
-    begin(out, bottom + 26, label);
+    svg_begin(out, bottom + 26, label);
     event_bands(out, r, 0, end, top, bottom);
     time_axis(out, 0, end, bottom, top);
     const double step = round_step(high - low, 4);
     for (double v = ceil(low / step) * step; v <= high + 1e-9; v += step) {
         const double y = bottom - (v - low) / (high - low) * (bottom - top);
-        output_printf(out, "<line class=\"grid\" x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\"/><text class=\"tick\" x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%.3g</text>", LEFT, WIDE - RIGHT, y, y, LEFT - 6,
-                      y + 4, v);
+        output_printf(out,
+                      "<line class=\"grid\" x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\"/><text class=\"tick\" x=\"%d\" "
+                      "y=\"%.1f\" text-anchor=\"end\">%.3g</text>",
+                      LEFT, WIDE - RIGHT, y, y, LEFT - 6, y + 4, v);
     }
     if (threshold > low && threshold < high) {
         const double y = bottom - (threshold - low) / (high - low) * (bottom - top);
-        output_printf(out, "<line class=\"threshold\" x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\"/><text class=\"tick\" x=\"%d\" y=\"%.1f\" text-anchor=\"end\">threshold</text>", LEFT, WIDE - RIGHT, y, y,
-                      WIDE - RIGHT - 4, y - 4);
+        output_printf(out,
+                      "<line class=\"threshold\" x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\"/><text class=\"tick\" x=\"%d\" "
+                      "y=\"%.1f\" text-anchor=\"end\">threshold</text>",
+                      LEFT, WIDE - RIGHT, y, y, WIDE - RIGHT - 4, y - 4);
     }
     series_path(out, s, end, low, high, top, bottom);
     output_printf(out, "</svg>\n");
@@ -116,23 +124,28 @@ void figure_hypnogram(output *out, const eeg_report *r, double end) {
     static const char *const names[REPORT_STAGES] = {"W", "N1", "N2", "N3", "REM"};
     static const int row[REPORT_STAGES] = {0, 2, 3, 4, 1}; /* as sleep laboratories draw it: wake, REM, N1, N2, N3 */
     const double top = 12, high = 30, bottom = top + 4 * high;
-    begin(out, bottom + 36, "hypnogram");
+    svg_begin(out, bottom + 36, "hypnogram");
     time_axis(out, 0, end, bottom + 10, top - 6);
     for (int i = 0; i < REPORT_STAGES; i++) {
         const double y = top + row[i] * high;
-        output_printf(out, "<line class=\"grid\" x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\"/><text class=\"tick\" x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%s</text>", LEFT, WIDE - RIGHT, y, y, LEFT - 8, y + 4, names[i]);
+        output_printf(out,
+                      "<line class=\"grid\" x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\"/><text class=\"tick\" x=\"%d\" "
+                      "y=\"%.1f\" text-anchor=\"end\">%s</text>",
+                      LEFT, WIDE - RIGHT, y, y, LEFT - 8, y + 4, names[i]);
     }
     output_printf(out, "<path class=\"line\" d=\"");
     for (int64_t i = 0; i < r->stage.n; i++) {
         const double x = LEFT + r->stage.at[i] / end * INNER, to = LEFT + (r->stage.at[i] + r->stage.width) / end * INNER;
         const double y = top + row[(int)r->stage.value[i] % REPORT_STAGES] * high;
-        output_printf(out, "%s%.1f %.1fL%.1f %.1f", i && r->stage.at[i] <= r->stage.at[i - 1] + r->stage.width + 1e-6 ? "L" : "M", x, y, to, y);
+        output_printf(out, "%s%.1f %.1fL%.1f %.1f",
+                      i && r->stage.at[i] <= r->stage.at[i - 1] + r->stage.width + 1e-6 ? "L" : "M", x, y, to, y);
     }
     output_printf(out, "\"/>");
     for (int64_t i = 0; i < r->stage.n; i++) { /* REM is drawn thick, as is usual */
         if ((int)r->stage.value[i] != 4) continue;
         const double x = LEFT + r->stage.at[i] / end * INNER, to = LEFT + (r->stage.at[i] + r->stage.width) / end * INNER;
-        output_printf(out, "<line class=\"rem\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%.1f\" y2=\"%.1f\"/>", x, to, top + high, top + high);
+        output_printf(out, "<line class=\"rem\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%.1f\" y2=\"%.1f\"/>", x, to, top + high,
+                      top + high);
     }
     output_printf(out, "</svg>\n");
 }
@@ -143,17 +156,21 @@ void figure_stage_probabilities(output *out, const eeg_report *r, double end) {
     static const char *const colours[REPORT_STAGES] = {"#e8b73c", "#9cc5e3", "#4a90c4", "#1f4e82", "#d6452b"};
     static const int order[REPORT_STAGES] = {3, 2, 1, 4, 0};
     const double top = 10, bottom = 110;
-    begin(out, bottom + 46, "probabilities of the stages");
+    svg_begin(out, bottom + 46, "probabilities of the stages");
     time_axis(out, 0, end, bottom, top);
     for (int k = 0; k < REPORT_STAGES; k++) {
         output_printf(out, "<path fill=\"%s\" d=\"", colours[order[k]]);
         for (int64_t i = 0; i < r->stage.n; i++) {
             double below = 0;
             for (int j = 0; j < k; j++) below += r->stage_probability[order[j]].value[i];
-            const double x = LEFT + r->stage.at[i] / end * INNER, w = r->stage.width / end * INNER, h = r->stage_probability[order[k]].value[i] * (bottom - top);
+            const double x = LEFT + r->stage.at[i] / end * INNER, w = r->stage.width / end * INNER,
+                         h = r->stage_probability[order[k]].value[i] * (bottom - top);
             if (h >= 0.05) output_printf(out, "M%.2f %.1fh%.2fv%.1fh-%.2fz", x, bottom - below * (bottom - top), w, -h, w);
         }
-        output_printf(out, "\"/><rect x=\"%d\" y=\"%.0f\" width=\"12\" height=\"12\" fill=\"%s\"/><text class=\"tick\" x=\"%d\" y=\"%.0f\">%s</text>", LEFT + 70 * k, bottom + 30, colours[order[k]], LEFT + 70 * k + 17, bottom + 40, names[order[k]]);
+        output_printf(out,
+                      "\"/><rect x=\"%d\" y=\"%.0f\" width=\"12\" height=\"12\" fill=\"%s\"/><text class=\"tick\" x=\"%d\" "
+                      "y=\"%.0f\">%s</text>",
+                      LEFT + 70 * k, bottom + 30, colours[order[k]], LEFT + 70 * k + 17, bottom + 40, names[order[k]]);
     }
     output_printf(out, "</svg>\n");
 }
@@ -194,12 +211,16 @@ static void trace(output *out, const double *x, int64_t n, double baseline, doub
     for (int64_t i = 0; i < n; i++) mean += x[i] / (double)n;
     output_printf(out, "<path class=\"trace\" d=\"M");
     if (n <= columns) {
-        for (int64_t i = 0; i < n; i++) output_printf(out, "%s%.1f %.1f", i ? "L" : "", LEFT + (double)i / (double)n * INNER, baseline + (x[i] - mean) * scale);
+        for (int64_t i = 0; i < n; i++)
+            output_printf(out, "%s%.1f %.1f", i ? "L" : "", LEFT + (double)i / (double)n * INNER,
+                          baseline + (x[i] - mean) * scale);
     } else
         for (int64_t c = 0; c < columns / 2; c++) { /* lowest and highest of each column */
             double low = INFINITY, high = -INFINITY;
-            for (int64_t i = c * n / (columns / 2); i < (c + 1) * n / (columns / 2); i++) low = fmin(low, x[i]), high = fmax(high, x[i]);
-            output_printf(out, "%s%.1f %.1fL%.1f %.1f", c ? "L" : "", LEFT + (double)c, baseline + (low - mean) * scale, LEFT + (double)c, baseline + (high - mean) * scale);
+            for (int64_t i = c * n / (columns / 2); i < (c + 1) * n / (columns / 2); i++)
+                low = fmin(low, x[i]), high = fmax(high, x[i]);
+            output_printf(out, "%s%.1f %.1fL%.1f %.1f", c ? "L" : "", LEFT + (double)c, baseline + (low - mean) * scale,
+                          LEFT + (double)c, baseline + (high - mean) * scale);
         }
     output_printf(out, "\"/>");
 }
@@ -225,12 +246,14 @@ int figure_traces(output *out, const eeg_report *r, eeg_source *s, double from, 
     double *x = malloc((size_t)(n * channels) * sizeof *x);
     if (!x) return complain("out of memory"), -1;
     if (eeg_source_read(s, span, first, n, x)) return free(x), -1;
-    const double row = 26, top = 22, bottom = top + row * channels, per_row = trace_scale(x, n, eeg_channels(s)), scale = row / per_row;
+    const double row = 26, top = 22, bottom = top + row * channels, per_row = trace_scale(x, n, eeg_channels(s)),
+                 scale = row / per_row;
     const double begins = onset + (double)first / s->rate, ends = begins + (double)n / s->rate;
-    begin(out, bottom + 46, "traces");
+    svg_begin(out, bottom + 46, "traces");
     event_bands(out, r, begins, ends, top, bottom);
     time_axis(out, begins, ends, bottom, top);
-    output_printf(out, "<svg x=\"%d\" y=\"0\" width=\"%.0f\" height=\"%.0f\" viewBox=\"%d 0 %.0f %.0f\">", LEFT, INNER, bottom + 2, LEFT, INNER, bottom + 2);
+    output_printf(out, "<svg x=\"%d\" y=\"0\" width=\"%.0f\" height=\"%.0f\" viewBox=\"%d 0 %.0f %.0f\">", LEFT, INNER,
+                  bottom + 2, LEFT, INNER, bottom + 2);
     int own = 0; /* muscles, heart and eyes: each fits its row */
     for (int32_t c = 0; c < channels; c++) {
         char name[ELECTRODE_BYTES], reference[ELECTRODE_BYTES];
@@ -240,11 +263,15 @@ int figure_traces(output *out, const eeg_report *r, eeg_source *s, double from, 
     }
     output_printf(out, "</svg>");
     for (int32_t c = 0; c < channels; c++) {
-        output_printf(out, "<text class=\"label\" x=\"%d\" y=\"%.1f\" text-anchor=\"end\">", LEFT - 6, top + row * (c + 0.5) + 4);
+        output_printf(out, "<text class=\"label\" x=\"%d\" y=\"%.1f\" text-anchor=\"end\">", LEFT - 6,
+                      top + row * (c + 0.5) + 4);
         write_html_text(out, s->map.channels[c].name);
         output_printf(out, "</text>");
     }
-    output_printf(out, "<path class=\"scale\" d=\"M%d %.1fv%.1f\"/><text class=\"label\" x=\"%d\" y=\"%.1f\">%.0f µV; negative is up%s</text></svg>\n", 20, bottom + 16, row, 28, bottom + 33, per_row,
+    output_printf(out,
+                  "<path class=\"scale\" d=\"M%d %.1fv%.1f\"/><text class=\"label\" x=\"%d\" y=\"%.1f\">%.0f µV; negative is "
+                  "up%s</text></svg>\n",
+                  20, bottom + 16, row, 28, bottom + 33, per_row,
                   own ? "; EMG, ECG and EOG have scales of their own, positive is up" : "");
     free(x);
     return 0;
@@ -255,15 +282,19 @@ int figure_traces(output *out, const eeg_report *r, eeg_source *s, double from, 
 enum { SPECTRUM_COLUMNS = 468, SPECTRUM_ROWS = 60 };
 
 /* Mean over the channels of the log power of a second, bins of 0.5 Hz from two seconds where there are two. */
-static int add_spectrum(eeg_source *s, int64_t span, int64_t from, int64_t width, fft *f, fft_complex *work, double *x, double *sum) {
+static int add_spectrum(eeg_source *s, int64_t span, int64_t from, int64_t width, fft *f, fft_complex *work, double *x,
+                        double *sum) {
     if (eeg_source_read(s, span, from, width, x)) return -1;
     for (int32_t c = 0; c < s->map.n; c++) {
         if (s->map.channels[c].plus < 0) continue;
         double mean = 0;
         for (int64_t i = 0; i < width; i++) mean += x[c * width + i] / (double)width;
-        for (int64_t i = 0; i < width; i++) work[i] = (fft_complex){(x[c * width + i] - mean) * (0.5 - 0.5 * cos(6.283185307179586 * (double)i / (double)width)), 0};
+        for (int64_t i = 0; i < width; i++)
+            work[i] =
+                (fft_complex){(x[c * width + i] - mean) * (0.5 - 0.5 * cos(6.283185307179586 * (double)i / (double)width)), 0};
         fft_forward(f, work);
-        for (int64_t k = 0; k < SPECTRUM_ROWS && k <= width / 2; k++) sum[k] += log(work[k].re * work[k].re + work[k].im * work[k].im + 1e-6) / s->map.n;
+        for (int64_t k = 0; k < SPECTRUM_ROWS && k <= width / 2; k++)
+            sum[k] += log(work[k].re * work[k].re + work[k].im * work[k].im + 1e-6) / s->map.n;
     }
     return 0;
 }
@@ -300,7 +331,8 @@ static void spectrum_range(const double *table, double *low, double *high) {
     *low = 0, *high = 1;
     if (!sorted) return;
     for (int64_t c = 0; c < SPECTRUM_COLUMNS; c++)
-        for (int64_t k = 0; k < SPECTRUM_ROWS && !isnan(table[c * SPECTRUM_ROWS]); k++) sorted[n++] = table[c * SPECTRUM_ROWS + k];
+        for (int64_t k = 0; k < SPECTRUM_ROWS && !isnan(table[c * SPECTRUM_ROWS]); k++)
+            sorted[n++] = table[c * SPECTRUM_ROWS + k];
     qsort(sorted, (size_t)n, sizeof *sorted, compare);
     if (n) *low = sorted[n / 50], *high = sorted[n - 1 - n / 100];
     if (*high <= *low) *high = *low + 1;
@@ -328,121 +360,25 @@ int figure_spectrogram(output *out, const eeg_report *r, eeg_source *s) {
     int bad = fill_spectrum(s, end, table);
     if (!bad) {
         spectrum_range(table, &low, &high);
-        begin(out, bottom + 26, "spectrogram");
-        output_printf(out, "<image x=\"%d\" y=\"%.0f\" width=\"%.0f\" height=\"%.0f\" preserveAspectRatio=\"none\" href=\"data:image/png;base64,", LEFT, top, INNER, bottom - top);
+        svg_begin(out, bottom + 26, "spectrogram");
+        output_printf(out,
+                      "<image x=\"%d\" y=\"%.0f\" width=\"%.0f\" height=\"%.0f\" preserveAspectRatio=\"none\" "
+                      "href=\"data:image/png;base64,",
+                      LEFT, top, INNER, bottom - top);
         bad = spectrum_picture(out, table, low, high);
         output_printf(out, "\"/>");
         for (int i = 0; i < r->events.n; i++) {
             const eeg_event *e = &r->events.items[i];
-            if (strcmp(e->type, "bckg")) output_printf(out, "<rect class=\"mark\" x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"5\"/>", LEFT + e->onset / end * INNER, top - 6, fmax(1.5, e->duration / end * INNER));
+            if (strcmp(e->type, "bckg"))
+                output_printf(out, "<rect class=\"mark\" x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"5\"/>",
+                              LEFT + e->onset / end * INNER, top - 6, fmax(1.5, e->duration / end * INNER));
         }
         time_axis(out, 0, end, bottom, bottom);
         for (int hz = 0; hz <= 30; hz += 10)
-            output_printf(out, "<text class=\"tick\" x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%d Hz</text>", LEFT - 6, bottom - hz * 2.0 / SPECTRUM_ROWS * (bottom - top) + 4, hz);
+            output_printf(out, "<text class=\"tick\" x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%d Hz</text>", LEFT - 6,
+                          bottom - hz * 2.0 / SPECTRUM_ROWS * (bottom - top) + 4, hz);
         output_printf(out, "</svg>\n");
     }
     free(table);
-    return bad;
-}
-
-/* ---- scalp ---- */
-
-enum { SCALP_PIXELS = 150 };
-
-typedef struct scalp {
-    double x[REPORT_NODES], y[REPORT_NODES], value[REPORT_NODES], low, high;
-    int32_t n, index[REPORT_NODES];
-} scalp;
-
-static void place_channels(scalp *p, const eeg_report *r, const eeg_source *s) {
-    p->n = 0;
-    p->low = INFINITY;
-    p->high = -INFINITY;
-    for (int32_t c = 0; c < s->map.n && c < REPORT_NODES; c++) {
-        if (s->map.channels[c].plus < 0 || !electrode_place(s->map.channels[c].name, &p->x[p->n], &p->y[p->n])) continue;
-        p->value[p->n] = r->node_n ? r->node_sum[c] / (double)r->node_n : 0;
-        p->low = fmin(p->low, p->value[p->n]);
-        p->high = fmax(p->high, p->value[p->n]);
-        p->index[p->n++] = c;
-    }
-    if (p->high - p->low < 1e-9) p->high = p->low + 1e-9;
-}
-
-/* Inverse-distance weighting between the electrodes, inside the head. */
-static int scalp_picture(output *out, const scalp *p) {
-    uint8_t *rgba = calloc(SCALP_PIXELS * SCALP_PIXELS, 4);
-    if (!rgba) return complain("out of memory"), -1;
-    for (int i = 0; i < SCALP_PIXELS * SCALP_PIXELS; i++) {
-        const double x = ((i % SCALP_PIXELS) + 0.5) / SCALP_PIXELS * 2 - 1, y = 1 - ((i / SCALP_PIXELS) + 0.5) / SCALP_PIXELS * 2;
-        if (x * x + y * y > 1) continue;
-        double sum = 0, weights = 0;
-        for (int32_t c = 0; c < p->n; c++) {
-            const double d = (x - p->x[c]) * (x - p->x[c]) + (y - p->y[c]) * (y - p->y[c]), w = 1 / (d * d + 1e-4);
-            sum += w * p->value[c];
-            weights += w;
-        }
-        colour_of((sum / weights - p->low) / (p->high - p->low), rgba + 4 * i);
-        rgba[4 * i + 3] = 255;
-    }
-    const int bad = png_write_base64(out, rgba, SCALP_PIXELS, SCALP_PIXELS);
-    free(rgba);
-    return bad;
-}
-
-static void head_outline(output *out, double x, double y, double radius) {
-    output_printf(out, "<circle class=\"head\" cx=\"%.1f\" cy=\"%.1f\" r=\"%.1f\"/><path class=\"head\" d=\"M%.1f %.1fL%.1f %.1fL%.1f %.1f\"/>", x, y, radius, x - 14, y - radius + 1, x, y - radius - 16, x + 14, y - radius + 1);
-    output_printf(out, "<path class=\"head\" d=\"M%.1f %.1fq-10 12 0 24M%.1f %.1fq10 12 0 24\"/>", x - radius, y - 12, x + radius, y - 12);
-}
-
-static void edges(output *out, const eeg_report *r, const scalp *p, double cx, double cy, double radius) {
-    double most = 0;
-    for (int32_t a = 0; a < p->n; a++)
-        for (int32_t b = 0; b < p->n; b++)
-            if (a != b) most = fmax(most, r->graph[p->index[a] * 19 + p->index[b]]);
-    for (int32_t a = 0; a < p->n && most > 0; a++)
-        for (int32_t b = a + 1; b < p->n; b++) {
-            const double w = fmax(r->graph[p->index[a] * 19 + p->index[b]], r->graph[p->index[b] * 19 + p->index[a]]) / most;
-            if (w < 0.08) continue;
-            output_printf(out, "<line class=\"edge\" x1=\"%.1f\" y1=\"%.1f\" x2=\"%.1f\" y2=\"%.1f\" style=\"stroke-width:%.2f;opacity:%.2f\"/>", cx + p->x[a] * radius, cy - p->y[a] * radius, cx + p->x[b] * radius,
-                          cy - p->y[b] * radius, 0.5 + 3.5 * w, 0.25 + 0.7 * w);
-        }
-}
-
-static void names(output *out, const eeg_source *s, const scalp *p, double cx, double cy, double radius, const char *class_) {
-    for (int32_t c = 0; c < p->n; c++)
-        output_printf(out, "<circle class=\"dot\" cx=\"%.1f\" cy=\"%.1f\" r=\"3.5\"/><text class=\"%s\" x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\">%s</text>", cx + p->x[c] * radius, cy - p->y[c] * radius, class_, cx + p->x[c] * radius,
-                      cy - p->y[c] * radius - 7, s->map.channels[p->index[c]].name);
-}
-
-int figure_scalp(output *out, const eeg_report *r, const eeg_source *s, const char *label) {
-    scalp p;
-    const double radius = 130, y = 165, x1 = 200, x2 = 640;
-    place_channels(&p, r, s);
-    if (p.n < 4) return 0;
-    begin(out, 320, label);
-    int bad = 0;
-    if (r->node_n) {
-        output_printf(out, "<image x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" href=\"data:image/png;base64,", x1 - radius, y - radius, 2 * radius, 2 * radius);
-        bad = scalp_picture(out, &p);
-        output_printf(out, "\"/>");
-        head_outline(out, x1, y, radius);
-        names(out, s, &p, x1, y, radius, "over");
-        for (int i = 0; i < 40; i++) {
-            uint8_t rgb[3];
-            colour_of(i / 39.0, rgb);
-            output_printf(out, "<rect x=\"380\" y=\"%.1f\" width=\"14\" height=\"5.5\" fill=\"#%02x%02x%02x\"/>", y + 100 - 5 * i, rgb[0], rgb[1], rgb[2]);
-        }
-        output_printf(out, "<text class=\"tick\" x=\"400\" y=\"%.1f\">%.3g</text><text class=\"tick\" x=\"400\" y=\"%.1f\">%.3g</text>", y - 90, p.high, y + 106, p.low);
-        output_printf(out, "<text class=\"label\" x=\"%.1f\" y=\"316\" text-anchor=\"middle\">", x1);
-        write_html_text(out, label);
-        output_printf(out, "</text>");
-    }
-    if (r->graph_n) {
-        head_outline(out, x2, y, radius);
-        edges(out, r, &p, x2, y, radius);
-        names(out, s, &p, x2, y, radius, "label");
-        output_printf(out, "<text class=\"label\" x=\"%.1f\" y=\"316\" text-anchor=\"middle\">graph between electrodes, mean over windows</text>", x2);
-    }
-    output_printf(out, "</svg>\n");
     return bad;
 }

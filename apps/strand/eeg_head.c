@@ -22,7 +22,9 @@ static int find_builtin(char *path, size_t size) {
         }
     }
     snprintf(path, size, "%s/models/" DEFAULT_HEAD "/head.safetensors", STRAND_DATA_DIR);
-    return access(path, R_OK) ? (complain("the built-in detection head is not installed (%s); give one with --head FILE", path), -1) : 0;
+    return access(path, R_OK)
+               ? (complain("the built-in detection head is not installed (%s); give one with --head FILE", path), -1)
+               : 0;
 }
 
 static int take(eeg_head *head, const strand_tensor *t) {
@@ -57,7 +59,9 @@ int eeg_head_open(eeg_head *head, strand_context *context, const char *path, int
     int finite = isfinite(head->bias) && head->weight;
     for (int64_t i = 0; finite && i < hidden; i++) finite = isfinite(head->weight[i]);
     if (!finite || !(head->threshold > 0 && head->threshold <= 1))
-        return complain("%s: is no head for this encoder: it needs finite F32 tensors fc.weight [1, %lld] and fc.bias [1]", head->path, (long long)hidden), EXIT_FAILED;
+        return complain("%s: is no head for this encoder: it needs finite F32 tensors fc.weight [1, %lld] and fc.bias [1]",
+                        head->path, (long long)hidden),
+               EXIT_FAILED;
     return 0;
 }
 

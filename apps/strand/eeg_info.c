@@ -43,12 +43,14 @@ static void write_text(info_job *job) {
     for (int64_t k = 0; r->n_spans > 1 && k < r->n_spans && k < 50; k++)
         output_printf(job->out, "span        %.3f to %.3f s\n", r->spans[k].onset, r->spans[k].onset + r->spans[k].duration);
     if (r->n_spans > 50) output_printf(job->out, "span        ... %lld more\n", (long long)(r->n_spans - 50));
-    output_printf(job->out, "\n%4s  %-20s %-10s %9s %-6s %12s %12s %10s  %s\n", "#", "label", "electrode", "Hz", "unit", "least", "most", "rms", "quality");
+    output_printf(job->out, "\n%4s  %-20s %-10s %9s %-6s %12s %12s %10s  %s\n", "#", "label", "electrode", "Hz", "unit",
+                  "least", "most", "rms", "quality");
     for (int32_t i = 0; i < r->n_signals; i++) {
         const rec_signal *s = &r->signals[i];
         const eeg_quality *q = &job->quality[i];
         eeg_quality_text(q, text, sizeof text);
-        output_printf(job->out, "%4d  %-20s %-10s %9.6g %-6s %12.5g %12.5g %10.4g  %s\n", i + 1, s->label, electrode_of(s, name), s->rate, s->unit, q->least, q->most, q->rms, text);
+        output_printf(job->out, "%4d  %-20s %-10s %9.6g %-6s %12.5g %12.5g %10.4g  %s\n", i + 1, s->label,
+                      electrode_of(s, name), s->rate, s->unit, q->least, q->most, q->rms, text);
     }
 }
 
@@ -64,7 +66,8 @@ static void write_tsv(info_job *job) {
         write_cell(job->out, s->label);
         output_printf(job->out, "\t%s\t%.9g\t", electrode_of(s, name), s->rate);
         write_cell(job->out, s->unit);
-        output_printf(job->out, "\t%.6g\t%.6g\t%.6g\t%.4f\t%.6f\t%.4g\t%.4g\t%s\n", q->least, q->most, q->rms, q->flat, q->clipped, q->hum50, q->hum60, text);
+        output_printf(job->out, "\t%.6g\t%.6g\t%.6g\t%.4f\t%.6f\t%.4g\t%.4g\t%s\n", q->least, q->most, q->rms, q->flat,
+                      q->clipped, q->hum50, q->hum60, text);
     }
 }
 
@@ -87,7 +90,8 @@ static void write_json_signals(info_job *job) {
         const struct {
             const char *key;
             double value;
-        } numbers[] = {{"least", q->least}, {"most", q->most}, {"rms", q->rms}, {"flat", q->flat}, {"clipped", q->clipped}, {"hum50", q->hum50}, {"hum60", q->hum60}};
+        } numbers[] = {{"least", q->least},     {"most", q->most},   {"rms", q->rms},    {"flat", q->flat},
+                       {"clipped", q->clipped}, {"hum50", q->hum50}, {"hum60", q->hum60}};
         for (size_t k = 0; k < sizeof numbers / sizeof *numbers; k++) {
             output_printf(job->out, ", \"%s\": ", numbers[k].key);
             write_json_number(job->out, "%.6g", numbers[k].value);
@@ -100,14 +104,17 @@ static void write_json(info_job *job) {
     const recording *r = job->source.rec;
     output_printf(job->out, "{\n  \"file\": ");
     write_json_text(job->out, eeg_source_name(&job->source));
-    output_printf(job->out, ",\n  \"format\": \"%s\",\n  \"duration\": %.6f,\n  \"end\": %.6f,\n  \"annotations\": %lld,\n  \"notes\": [", r->format, r->duration, r->end, (long long)r->n_events);
+    output_printf(job->out,
+                  ",\n  \"format\": \"%s\",\n  \"duration\": %.6f,\n  \"end\": %.6f,\n  \"annotations\": %lld,\n  \"notes\": [",
+                  r->format, r->duration, r->end, (long long)r->n_events);
     for (int32_t i = 0; i < r->n_notes; i++) {
         if (i) output_printf(job->out, ", ");
         write_json_text(job->out, r->notes[i]);
     }
     output_printf(job->out, "],\n  \"spans\": [");
     for (int64_t k = 0; k < r->n_spans; k++)
-        output_printf(job->out, "%s{\"onset\": %.6f, \"duration\": %.6f}", k ? ", " : "", r->spans[k].onset, r->spans[k].duration);
+        output_printf(job->out, "%s{\"onset\": %.6f, \"duration\": %.6f}", k ? ", " : "", r->spans[k].onset,
+                      r->spans[k].duration);
     output_printf(job->out, "],\n  \"signals\": [");
     write_json_signals(job);
     output_printf(job->out, "\n  ]\n}\n");
@@ -134,7 +141,8 @@ static int measure(info_job *job) {
     if (!job->quality) return complain("out of memory"), EXIT_FAILED;
     for (int32_t i = 0; i < r->n_signals; i++) {
         if (interrupted()) return EXIT_FAILED;
-        if (eeg_quality_measure(job->source.rec, i, &job->quality[i], error)) return complain("%s: %s", job->source.path, error), EXIT_FAILED;
+        if (eeg_quality_measure(job->source.rec, i, &job->quality[i], error))
+            return complain("%s: %s", job->source.path, error), EXIT_FAILED;
     }
     return 0;
 }

@@ -26,7 +26,8 @@ int eeg_seconds_open(eeg_seconds *s, eeg_source *source, int64_t bins, int64_t r
     s->samples = malloc((size_t)s->width * channels * sizeof *s->samples);
     s->work = malloc((size_t)s->width * sizeof *s->work);
     s->f = fft_open(s->width);
-    if (!s->spans || !s->seconds || !s->values || !s->samples || !s->work || !s->f) return complain("out of memory"), EXIT_FAILED;
+    if (!s->spans || !s->seconds || !s->values || !s->samples || !s->work || !s->f)
+        return complain("out of memory"), EXIT_FAILED;
     for (int64_t i = 0; i < room; i++) s->seconds[i] = -1;
     return 0;
 }
@@ -88,39 +89,155 @@ static int setting(const eeg_net *net, const char *wanted, double *value) {
     return 0;
 }
 
-int eeg_net_open(eeg_net *net, const options *settings) {
+/* What the model's inputs say: log amplitudes, or signals of a fixed number of samples at 200 Hz. */
+static int take_inputs(eeg_net *net) {
     strand_tensor t;
-    memset(net, 0, sizeof *net);
-    if (!settings->model) return complain("%s: give the model with -m: the published checkpoints are not part of Strand (docs/eeg.md says where they are)", settings->command->name), EXIT_USAGE;
-    const int rc = runtime_open(&net->rt, settings, NULL);
-    if (rc) return rc;
     for (int32_t i = 0; strand_model_input(net->rt.model, i, &t) == STRAND_OK; i++) {
         if (!strcmp(t.name, "features_in") && t.rank == 4) net->nodes = t.dims[2], net->bins = t.dims[3];
+        if (!strcmp(t.name, "x") && t.rank == 3 && t.dims[2] > 0) net->nodes = t.dims[1], net->samples = t.dims[2];
         net->wants_lengths = net->wants_lengths || !strcmp(t.name, "seq_lengths");
-        if (!strcmp(t.name, "support0") || !strcmp(t.name, "adjacency"))
-            return complain("%s: takes its graph as input '%s'; use --set graph=distance or graph=correlation", net->rt.info.name, t.name), EXIT_FAILED;
+        if (!strcmp(t.name, "support0") || !strcmp(t.name, "adjacency") || !strcmp(t.name, "prior") || !strcmp(t.name, "lengths"))
+            return complain("%s: needs the input '%s', which a recording does not give; set graph=distance or correlation, or "
+                            "lengths=full, with --set",
+                            net->rt.info.name, t.name),
+                   -1;
     }
-    if (!net->nodes || !setting(net, "mean", &net->mean) || !setting(net, "std", &net->std))
-        return complain("%s: is a model of family %s, which does not take log amplitudes of an EEG (input features_in); %s wants a DCRNN checkpoint", net->rt.info.name, net->rt.info.family,
+    return 0;
+}
+
+/* A clip of the classifier of signals. */
+static int take_clip(eeg_net *net, const options *settings) {
+    net->rate = 200;
+    net->bins = 100; /* of the seconds that nobody looks at */
+    net->steps = net->samples / 200;
+    if (net->samples % 200)
+        return complain("%s: its clips have %lld samples, which is no whole number of seconds at 200 Hz", net->rt.info.name,
+                        (long long)net->samples),
+               EXIT_FAILED;
+    if (settings->clip && settings->clip != net->steps)
+        return complain("%s: takes clips of %lld s; --set max_seq_len=%lld makes it one for %lld s", net->rt.info.name,
+                        (long long)net->steps, (long long)settings->clip * 200, (long long)settings->clip),
+               EXIT_USAGE;
+    return 0;
+}
+
+int eeg_net_open(eeg_net *net, const options *settings, int signals) {
+    strand_tensor t;
+    memset(net, 0, sizeof *net);
+    if (!settings->model)
+        return complain("%s: give the model with -m: the published checkpoints are not part of Strand (docs/eeg.md says where "
+                        "they are)",
                         settings->command->name),
+               EXIT_USAGE;
+    const int rc = runtime_open(&net->rt, settings, NULL);
+    if (rc) return rc;
+    if (take_inputs(net)) return EXIT_FAILED;
+    const int by_signals = signals && net->samples;
+    if (!net->nodes || (!by_signals && (net->samples || !setting(net, "mean", &net->mean) || !setting(net, "std", &net->std))))
+        return complain("%s: is a model of family %s, which does not take log amplitudes of an EEG (input features_in); %s "
+                        "wants a DCRNN checkpoint%s",
+                        net->rt.info.name, net->rt.info.family, settings->command->name, signals ? " or a GraphS4mer one" : ""),
                EXIT_FAILED;
     if (runtime_output(&net->rt, "prediction", &t) >= 0) net->horizon = t.dims[1];
     if (runtime_output(&net->rt, "logits", &t) >= 0) net->classes = t.dims[1];
     if (runtime_output(&net->rt, "encoder_hidden", &t) >= 0) net->layers = t.dims[1], net->hidden = t.dims[2] / net->nodes;
-    if (net->nodes != 19) return complain("%s: has %lld nodes; the commands know the 19 electrodes of the 10-20 system", net->rt.info.name, (long long)net->nodes), EXIT_FAILED;
+    if (net->nodes != 19)
+        return complain("%s: has %lld nodes; the commands know the 19 electrodes of the 10-20 system", net->rt.info.name,
+                        (long long)net->nodes),
+               EXIT_FAILED;
+    if (by_signals) return take_clip(net, settings);
+    net->rate = 2.0 * (double)net->bins;
     net->steps = settings->clip ? settings->clip : net->rt.info.window;
+    return 0;
+}
+
+/* ---- signals ---- */
+
+/* Lines "CHANNEL mean deviation", tabs or blanks between them. */
+static int read_statistics(eeg_net *net, const eeg_source *source, const char *path) {
+    FILE *file = fopen(path, "r");
+    if (!file) return complain("%s: cannot be opened", path), -1;
+    char line[256], name[64], wanted[ELECTRODE_BYTES], have[ELECTRODE_BYTES], reference[ELECTRODE_BYTES];
+    double mean, deviation;
+    int64_t found = 0;
+    while (fgets(line, sizeof line, file)) {
+        if (sscanf(line, "%63s %lf %lf", name, &mean, &deviation) != 3 || !isfinite(mean) || !(deviation > 0)) continue;
+        electrode_parse(name, have, reference);
+        for (int64_t c = 0; c < net->nodes; c++) {
+            electrode_parse(source->map.channels[c].name, wanted, reference);
+            if (strcmp(wanted, have) || net->deviations[c] > 0) continue;
+            net->means[c] = mean;
+            net->deviations[c] = deviation;
+            found++;
+        }
+    }
+    fclose(file);
+    if (found == net->nodes) return 0;
+    return complain("%s: gives a mean and a deviation for %lld of the %lld channels; a line for each is 'FP1 mean deviation'", path,
+                    (long long)found, (long long)net->nodes),
+           -1;
+}
+
+static int measure_statistics(eeg_net *net, eeg_source *source) {
+    const int64_t width = (int64_t)source->rate;
+    double *x = malloc((size_t)(width * net->nodes) * sizeof *x), *squares = calloc((size_t)net->nodes, sizeof *squares);
+    int bad = x && squares ? 0 : (complain("out of memory"), -1);
+    double n = 0;
+    for (int64_t k = 0; !bad && k < source->rec->n_spans; k++)
+        for (int64_t at = 0; !bad && at + width <= eeg_source_samples(source, k, 1); at += width) {
+            bad = interrupted() || eeg_source_read(source, k, at, width, x);
+            for (int64_t i = 0; !bad && i < width; i++, n++)
+                for (int64_t c = 0; c < net->nodes; c++) { /* Welford 1962: no loss where the mean is large */
+                    const double d = x[c * width + i] - net->means[c];
+                    net->means[c] += d / (n + 1);
+                    squares[c] += d * (x[c * width + i] - net->means[c]);
+                }
+        }
+    for (int64_t c = 0; !bad && c < net->nodes; c++) net->deviations[c] = n && squares[c] > 0 ? sqrt(squares[c] / n) : 1;
+    free(x);
+    free(squares);
+    return bad;
+}
+
+int eeg_net_statistics(eeg_net *net, eeg_source *source) {
+    const options *settings = source->settings;
+    if (!net->samples) return 0;
+    net->means = calloc((size_t)net->nodes, sizeof *net->means);
+    net->deviations = calloc((size_t)net->nodes, sizeof *net->deviations);
+    net->window = malloc((size_t)(net->nodes * net->samples) * sizeof *net->window);
+    if (!net->means || !net->deviations || !net->window) return complain("out of memory"), EXIT_FAILED;
+    if (settings->statistics) return read_statistics(net, source, settings->statistics) ? EXIT_FAILED : 0;
+    if (settings->follow)
+        return complain("%s: standardises signals by means and deviations; with --follow give them with --statistics FILE",
+                        net->rt.info.name),
+               EXIT_USAGE;
+    remark("%s: signals are standardised by this recording's own means and deviations; --statistics gives those of the training "
+           "set",
+           net->rt.info.name);
+    return measure_statistics(net, source) ? EXIT_FAILED : 0;
+}
+
+static int add_signals(eeg_net *net, eeg_source *source, int64_t span, int64_t second) {
+    const int64_t n = net->samples;
+    float *to = net->features + net->filled++ * net->nodes * n;
+    if (eeg_source_read(source, span, second * 200, n, net->window)) return -1;
+    for (int64_t c = 0; c < net->nodes; c++)
+        for (int64_t i = 0; i < n; i++) to[c * n + i] = (float)((net->window[c * n + i] - net->means[c]) / net->deviations[c]);
     return 0;
 }
 
 int eeg_net_prepare(eeg_net *net, int64_t batch, const char *outputs) {
     net->batch = batch;
-    if (runtime_plan(&net->rt, batch, net->steps, outputs, &net->plan) != STRAND_OK) return complain("%s", strand_error(net->rt.context)), EXIT_FAILED;
+    if (runtime_plan(&net->rt, batch, net->samples ? net->rt.info.window : net->steps, outputs, &net->plan) != STRAND_OK)
+        return complain("%s", strand_error(net->rt.context)), EXIT_FAILED;
     strand_session_params p;
     strand_session_params_init(&p);
     p.check_finite = 1;
     p.progress = progress_callback;
-    if (strand_session_open(net->plan, &p, &net->session) != STRAND_OK) return complain("%s", strand_error(net->rt.context)), EXIT_FAILED;
-    net->features = malloc((size_t)(batch * net->steps * net->nodes * net->bins) * sizeof *net->features);
+    if (strand_session_open(net->plan, &p, &net->session) != STRAND_OK)
+        return complain("%s", strand_error(net->rt.context)), EXIT_FAILED;
+    const int64_t each = net->nodes * (net->samples ? net->samples : net->steps * net->bins);
+    net->features = malloc((size_t)(batch * each) * sizeof *net->features);
     net->lengths = malloc((size_t)batch * sizeof *net->lengths);
     return net->features && net->lengths ? 0 : (complain("out of memory"), EXIT_FAILED);
 }
@@ -131,9 +248,13 @@ void eeg_net_close(eeg_net *net) {
     if (net->rt.context) runtime_close(&net->rt);
     free(net->features);
     free(net->lengths);
+    free(net->means);
+    free(net->deviations);
+    free(net->window);
 }
 
 int eeg_net_add(eeg_net *net, eeg_seconds *seconds, int64_t span, int64_t second) {
+    if (net->samples) return add_signals(net, seconds->source, span, second);
     const int64_t wide = net->nodes * net->bins;
     float *to = net->features + net->filled * net->steps * wide;
     for (int64_t t = 0; t < net->steps; t++, to += wide) {
@@ -148,8 +269,20 @@ int eeg_net_add(eeg_net *net, eeg_seconds *seconds, int64_t span, int64_t second
 int eeg_net_run(eeg_net *net, strand_tensor *outputs, int32_t n) {
     const int64_t b = net->filled;
     strand_tensor inputs[2] = {
-        {.name = "features_in", .dtype = STRAND_F32, .rank = 4, .dims = {b, net->steps, net->nodes, net->bins}, .data = net->features, .bytes = (uint64_t)(b * net->steps * net->nodes * net->bins) * 4},
+        {.name = "features_in",
+         .dtype = STRAND_F32,
+         .rank = 4,
+         .dims = {b, net->steps, net->nodes, net->bins},
+         .data = net->features,
+         .bytes = (uint64_t)(b * net->steps * net->nodes * net->bins) * 4},
         {.name = "seq_lengths", .dtype = STRAND_I64, .rank = 1, .dims = {b}, .data = net->lengths, .bytes = (uint64_t)b * 8}};
+    if (net->samples) {
+        inputs[0].name = "x";
+        inputs[0].rank = 3;
+        inputs[0].dims[1] = net->nodes;
+        inputs[0].dims[2] = net->samples;
+        inputs[0].bytes = (uint64_t)(b * net->nodes * net->samples) * 4;
+    }
     for (int32_t i = 0; i < n; i++) outputs[i].data = NULL;
     net->filled = 0;
     if (net->rt.info.stateful) strand_session_reset(net->session, -1); /* every window begins anew */

@@ -29,20 +29,27 @@ const double *eeg_second(eeg_seconds *s, int64_t span, int64_t second);
 
 typedef struct eeg_net {
     runtime rt;
-    int64_t nodes, bins, steps, horizon, layers, hidden; /* steps: seconds of a window; horizon: seconds predicted, 0 for classifiers */
+    int64_t nodes, bins, steps, horizon, layers,
+        hidden;      /* steps: seconds of a window; horizon: seconds predicted, 0 for classifiers */
     int64_t classes; /* of a classifier, else 0 */
+    int64_t samples; /* of a window, for models that take signals (GraphS4mer: "x" [batch, channels, samples]); else 0 */
+    double *means, *deviations; /* [nodes], that such a model's signals are standardised by */
+    double *window;             /* [nodes][samples] */
+    double rate;                /* Hz */
     double mean, std;
     int64_t batch;
     strand_plan *plan;
     strand_session *session;
-    float *features;  /* [batch][steps][nodes][bins] */
+    float *features; /* [batch][steps][nodes][bins] */
     int64_t *lengths;
     int32_t wants_lengths;
-    int64_t filled;   /* windows in `features` */
+    int64_t filled; /* windows in `features` */
 } eeg_net;
 
-/* Opens the model (--model) and checks that it is one for log amplitudes. 0 or an exit code, after a message. */
-int eeg_net_open(eeg_net *net, const options *settings);
+/* Opens the model (--model) and checks that it is one for log amplitudes, or where `signals` one for signals. 0 or an exit code, after a message. */
+int eeg_net_open(eeg_net *net, const options *settings, int signals);
+/* For a model that takes signals: means and deviations by --statistics, else those of the whole recording. */
+int eeg_net_statistics(eeg_net *net, eeg_source *source);
 /* Gets ready for windows of --clip seconds, up to `batch` at once, with these outputs. */
 int eeg_net_prepare(eeg_net *net, int64_t batch, const char *outputs);
 void eeg_net_close(eeg_net *net);

@@ -31,7 +31,8 @@ static int channel_errors(predictor *p, int64_t span, int64_t second, int64_t c,
     to[0] = to[1] = to[2] = 0;
     for (int64_t k = 0; k < bins; k++) {
         double mean = 0;
-        for (int64_t t = 0; t < steps; t++) mean += eeg_second(&p->walk.seconds, span, second + t)[c * bins + k] / (double)steps;
+        for (int64_t t = 0; t < steps; t++)
+            mean += eeg_second(&p->walk.seconds, span, second + t)[c * bins + k] / (double)steps;
         for (int64_t t = 0; t < horizon; t++) {
             const double target = eeg_second(&p->walk.seconds, span, second + steps + t)[c * bins + k];
             const int64_t copied = steps - horizon + t;
@@ -57,12 +58,16 @@ static int write_row(predictor *p, double start, const double mean[3], const dou
     const eeg_net *net = &p->net;
     const double onset = start + (double)net->steps;
     if (p->source.settings->eeg_format == EEG_JSONL) {
-        output_printf(p->out, "{\"start\": %.2f, \"onset\": %.2f, \"duration\": %lld, \"mae\": %.6f, \"mae_mean_of_past\": %.6f, \"mae_copy_past\": %.6f, \"channels\": {", start, onset,
-                      (long long)net->horizon, mean[0], mean[1], mean[2]);
-        for (int64_t c = 0; c < net->nodes; c++) output_printf(p->out, "%s\"%s\": %.6f", c ? ", " : "", p->source.map.channels[c].name, channels[c]);
+        output_printf(p->out,
+                      "{\"start\": %.2f, \"onset\": %.2f, \"duration\": %lld, \"mae\": %.6f, \"mae_mean_of_past\": %.6f, "
+                      "\"mae_copy_past\": %.6f, \"channels\": {",
+                      start, onset, (long long)net->horizon, mean[0], mean[1], mean[2]);
+        for (int64_t c = 0; c < net->nodes; c++)
+            output_printf(p->out, "%s\"%s\": %.6f", c ? ", " : "", p->source.map.channels[c].name, channels[c]);
         return output_printf(p->out, "}}\n");
     }
-    output_printf(p->out, "%.2f\t%.2f\t%lld\t%.6f\t%.6f\t%.6f", start, onset, (long long)net->horizon, mean[0], mean[1], mean[2]);
+    output_printf(p->out, "%.2f\t%.2f\t%lld\t%.6f\t%.6f\t%.6f", start, onset, (long long)net->horizon, mean[0], mean[1],
+                  mean[2]);
     for (int64_t c = 0; c < net->nodes; c++) output_printf(p->out, "\t%.6f", channels[c]);
     return output_printf(p->out, "\n");
 }
@@ -82,8 +87,12 @@ static int take(void *user, int64_t span, int64_t second, const strand_tensor *o
     for (int i = 0; i < 3; i++) p->sums[i] += mean[i];
     p->rows++;
     const double start = p->source.rec->spans[span].onset + (double)second;
-    if (p->source.settings->report && eeg_report_error(&p->report, start + (double)net->steps, (double)net->horizon, mean[0], channels)) return -1;
-    if (p->source.settings->report && p->walk.n_outputs > 1 && eeg_report_graph(&p->report, (const float *)outputs[1].data + row * net->nodes * net->nodes)) return -1;
+    if (p->source.settings->report &&
+        eeg_report_error(&p->report, start + (double)net->steps, (double)net->horizon, mean[0], channels))
+        return -1;
+    if (p->source.settings->report && p->walk.n_outputs > 1 &&
+        eeg_report_graph(&p->report, (const float *)outputs[1].data + row * net->nodes * net->nodes))
+        return -1;
     if (p->tensors && write_tensors(p, prediction)) return -1;
     return write_row(p, start, mean, channels);
 }
@@ -105,9 +114,12 @@ static int open_tensors(predictor *p) {
     const options *settings = p->source.settings;
     if (!settings->predictions) return 0;
     st_run_metadata metadata;
-    const strand_tensor shape = {.name = "prediction_log", .dtype = STRAND_F32, .rank = 4, .dims = {-1, p->net.horizon, p->net.nodes, p->net.bins}};
+    const strand_tensor shape = {
+        .name = "prediction_log", .dtype = STRAND_F32, .rank = 4, .dims = {-1, p->net.horizon, p->net.nodes, p->net.bins}};
     p->tensors_out = output_open(settings->predictions);
-    p->tensors = p->tensors_out ? st_open(p->tensors_out, &shape, 1, settings->no_version ? NULL : st_metadata(&metadata, &p->net.rt)) : NULL;
+    p->tensors = p->tensors_out
+                     ? st_open(p->tensors_out, &shape, 1, settings->no_version ? NULL : st_metadata(&metadata, &p->net.rt))
+                     : NULL;
     return p->tensors ? 0 : EXIT_FAILED;
 }
 
@@ -122,23 +134,35 @@ static int close_tensors(predictor *p, int keep) {
 
 static int finish(predictor *p) {
     if (!p->rows)
-        return complain("%s: no stretch without a gap lasts the %lld s that a window needs (%lld s in, %lld s predicted)%s", p->source.path, (long long)p->walk.need, (long long)p->net.steps,
-                        (long long)p->net.horizon, p->net.steps > 12 ? "; --clip takes less in" : ""),
+        return complain("%s: no stretch without a gap lasts the %lld s that a window needs (%lld s in, %lld s predicted)%s",
+                        p->source.path, (long long)p->walk.need, (long long)p->net.steps, (long long)p->net.horizon,
+                        p->net.steps > 12 ? "; --clip takes less in" : ""),
                EXIT_FAILED;
     const double n = (double)p->rows;
-    remark("%lld windows: mean absolute error %.6f (mean of the past %.6f, copy of the past %.6f)", (long long)p->rows, p->sums[0] / n, p->sums[1] / n, p->sums[2] / n);
+    remark("%lld windows: mean absolute error %.6f (mean of the past %.6f, copy of the past %.6f)", (long long)p->rows,
+           p->sums[0] / n, p->sums[1] / n, p->sums[2] / n);
     return p->source.settings->report ? eeg_report_write(&p->report, &p->source, &p->net.rt) : 0;
 }
 
 static int predict(predictor *p, const options *settings) {
     eeg_walk *w = &p->walk;
-    if (!p->net.horizon) return complain("%s: has no decoder: it classifies, it does not predict", p->net.rt.info.name), EXIT_FAILED;
-    if (settings->montage == MONTAGE_BIPOLAR) return complain("%s: the model wants the 19 referential electrodes; --montage may be as-is or average", settings->command->name), EXIT_USAGE;
-    *w = (eeg_walk){.net = &p->net, .need = p->net.steps + p->net.horizon, .step = settings->step ? settings->step : p->net.horizon, .take = take, .idle = flush, .user = p};
+    if (!p->net.horizon)
+        return complain("%s: has no decoder: it classifies, it does not predict", p->net.rt.info.name), EXIT_FAILED;
+    if (settings->montage == MONTAGE_BIPOLAR)
+        return complain("%s: the model wants the 19 referential electrodes; --montage may be as-is or average",
+                        settings->command->name),
+               EXIT_USAGE;
+    *w = (eeg_walk){.net = &p->net,
+                    .need = p->net.steps + p->net.horizon,
+                    .step = settings->step ? settings->step : p->net.horizon,
+                    .take = take,
+                    .idle = flush,
+                    .user = p};
     w->outputs[0].name = "prediction";
     w->outputs[1].name = "adjacency";
     w->n_outputs = settings->report && runtime_output(&p->net.rt, "adjacency", NULL) >= 0 ? 2 : 1;
-    int rc = eeg_walk_open(w, &p->source, settings, settings->args[0], electrodes_tuh, 19, 2.0 * (double)p->net.bins, p->net.bins, w->need);
+    int rc = eeg_walk_open(w, &p->source, settings, settings->args[0], electrodes_tuh, 19, 2.0 * (double)p->net.bins,
+                           p->net.bins, w->need);
     if (!rc) rc = eeg_net_prepare(&p->net, eeg_batch(settings), w->n_outputs > 1 ? "prediction,adjacency" : "prediction");
     if (!rc) rc = open_tensors(p);
     if (rc) return rc;
@@ -152,7 +176,7 @@ static int predict(predictor *p, const options *settings) {
 int run_eeg_predict(const options *settings) {
     predictor *p = calloc(1, sizeof *p);
     if (!p) return complain("out of memory"), EXIT_FAILED;
-    int rc = eeg_net_open(&p->net, settings);
+    int rc = eeg_net_open(&p->net, settings, 0);
     if (!rc) {
         eeg_report_open(&p->report, settings, "Prediction of the next seconds");
         rc = predict(p, settings);

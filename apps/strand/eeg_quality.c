@@ -61,7 +61,8 @@ static double density(const measure *m, double from, double to) {
     const double step = m->r->signals[m->signal].rate / (double)m->width;
     double sum = 0;
     int64_t n = 0;
-    for (int64_t k = (int64_t)ceil(from / step); k <= (int64_t)floor(to / step) && k <= m->width / 2; k++) sum += m->power[k], n++;
+    for (int64_t k = (int64_t)ceil(from / step); k <= (int64_t)floor(to / step) && k <= m->width / 2; k++)
+        sum += m->power[k], n++;
     return n ? sum / (double)n : NAN;
 }
 
@@ -123,7 +124,8 @@ int eeg_quality_text(const eeg_quality *q, char *text, size_t size) {
     if (q->not_finite) n += (size_t)snprintf(text + n, size - n, "%sNaN in it", n ? "; " : "");
     if (q->flat > 0.005 && n < size) n += (size_t)snprintf(text + n, size - n, "%sflat %.0f %%", n ? "; " : "", 100 * q->flat);
     const int all_flat = q->flat > 0.995;
-    if (q->clipped > 0.001 && !all_flat && n < size) n += (size_t)snprintf(text + n, size - n, "%sclipped %.1f %%", n ? "; " : "", 100 * q->clipped);
+    if (q->clipped > 0.001 && !all_flat && n < size)
+        n += (size_t)snprintf(text + n, size - n, "%sclipped %.1f %%", n ? "; " : "", 100 * q->clipped);
     if (q->hum50 > 10 && !all_flat && n < size) n += (size_t)snprintf(text + n, size - n, "%shum 50 Hz", n ? "; " : "");
     if (q->hum60 > 10 && !all_flat && n < size) n += (size_t)snprintf(text + n, size - n, "%shum 60 Hz", n ? "; " : "");
     if (!n) snprintf(text, size, "ok");

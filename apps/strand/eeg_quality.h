@@ -6,11 +6,11 @@
 #include "recording.h"
 
 typedef struct eeg_quality {
-    int64_t windows; /* of two seconds, spread over the recording */
-    double flat;     /* share of windows whose samples are (nearly) all equal */
-    double clipped;  /* share of samples at an end of the stored range */
+    int64_t windows;     /* of two seconds, spread over the recording */
+    double flat;         /* share of windows whose samples are (nearly) all equal */
+    double clipped;      /* share of samples at an end of the stored range */
     double hum50, hum60; /* power at the mains frequency over that of its neighbours, densities; NaN when the rate is too low */
-    double rms;      /* median over windows of the standard deviation, in the signal's unit */
+    double rms;          /* median over windows of the standard deviation, in the signal's unit */
     double least, most;
     int64_t not_finite; /* samples that are NaN or infinite */
 } eeg_quality;

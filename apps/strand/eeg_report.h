@@ -13,7 +13,7 @@ enum { REPORT_NODES = 64, REPORT_STAGES = 5 };
 typedef struct eeg_series {
     double *at, *value; /* seconds */
     int64_t n;
-    double width;       /* seconds that a value stands for */
+    double width; /* seconds that a value stands for */
 } eeg_series;
 
 typedef struct eeg_report {
@@ -22,7 +22,7 @@ typedef struct eeg_report {
     eeg_series probability, error, stage;
     eeg_series stage_probability[REPORT_STAGES];
     eeg_event_list events;
-    double node_sum[REPORT_NODES];   /* a channel's mean error or probability */
+    double node_sum[REPORT_NODES]; /* a channel's mean error or probability */
     int64_t node_n;
     double graph[REPORT_NODES * REPORT_NODES]; /* sum of the learned or given graph's weights */
     int64_t graph_n;
@@ -39,8 +39,11 @@ int eeg_report_graph(eeg_report *r, const float *adjacency);
 /* Writes --report. 0 or an exit code, after a message. */
 int eeg_report_write(eeg_report *r, eeg_source *s, const runtime *rt);
 
-/* ---- eeg_figures.c ---- */
-void figure_timeline(output *out, const eeg_report *r, const eeg_series *series, const char *label, double end, double top, double threshold);
+/* ---- eeg_figures.c, eeg_scalp.c ---- */
+/* Begins a figure of 1000 units' width. */
+void svg_begin(output *out, double height, const char *title);
+void figure_timeline(output *out, const eeg_report *r, const eeg_series *series, const char *label, double end, double top,
+                     double threshold);
 void figure_hypnogram(output *out, const eeg_report *r, double end);
 void figure_stage_probabilities(output *out, const eeg_report *r, double end);
 /* 0, or -1 after a message. */

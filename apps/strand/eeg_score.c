@@ -37,7 +37,8 @@ static int take_seizures(const eeg_event_list *events, interval_list *to) {
     to->items = malloc(((size_t)events->n + 1) * sizeof *to->items);
     if (!to->items) return complain("out of memory"), -1;
     for (int64_t i = 0; i < events->n; i++)
-        if (!strncmp(events->items[i].type, "sz", 2)) to->items[to->n++] = (interval){events->items[i].onset, events->items[i].onset + events->items[i].duration};
+        if (!strncmp(events->items[i].type, "sz", 2))
+            to->items[to->n++] = (interval){events->items[i].onset, events->items[i].onset + events->items[i].duration};
     qsort(to->items, (size_t)to->n, sizeof *to->items, compare);
     return 0;
 }
@@ -119,13 +120,15 @@ static int score_events(const options *o, interval_list *reference, interval_lis
     uint8_t *b = paint(found, rate, n), *good = b ? calloc((size_t)n + 1, 1) : NULL;
     *s = (score){.reference = reference->n, .seconds = seconds};
     for (int64_t i = 0; good && i < reference->n; i++) {
-        const double from = fmax(0, reference->items[i].from - o->tolerance_start), to = fmin(seconds, reference->items[i].to + o->tolerance_end);
+        const double from = fmax(0, reference->items[i].from - o->tolerance_start),
+                     to = fmin(seconds, reference->items[i].to + o->tolerance_end);
         const int64_t p = place(from, rate, n), q = place(to, rate, n);
         if (!(to > from) || (double)count(b, p, q) / rate / (to - from) <= o->min_overlap + 1e-6) continue;
         s->found++;
         memset(good + p, 1, (size_t)(q - p));
     }
-    for (int64_t i = 0; good && i < found->n; i++) s->false_ones += any(good, place(found->items[i].from, rate, n), place(found->items[i].to, rate, n), 0);
+    for (int64_t i = 0; good && i < found->n; i++)
+        s->false_ones += any(good, place(found->items[i].from, rate, n), place(found->items[i].to, rate, n), 0);
     free(b);
     free(good);
     return good ? 0 : (complain("out of memory"), -1);
@@ -139,7 +142,9 @@ static void write_score(output *out, const char *name, const score *s, int forma
     const double values[] = {sensitivity, precision, f1, rate};
     static const char *const keys[] = {"sensitivity", "precision", "f1", "fpRate"};
     if (format == SCORE_JSON) {
-        output_printf(out, "%s  \"%s_results\": {\"tp\": %lld, \"refTrue\": %lld, \"fp\": %lld", strcmp(name, "sample") ? ",\n" : "", name, (long long)s->found, (long long)s->reference, (long long)s->false_ones);
+        output_printf(out, "%s  \"%s_results\": {\"tp\": %lld, \"refTrue\": %lld, \"fp\": %lld",
+                      strcmp(name, "sample") ? ",\n" : "", name, (long long)s->found, (long long)s->reference,
+                      (long long)s->false_ones);
         for (int i = 0; i < 4; i++) {
             output_printf(out, ", \"%s\": ", keys[i]);
             write_json_number(out, "%.6f", values[i]);
@@ -172,8 +177,8 @@ static int write_scores(const options *o, const score *samples, const score *eve
 static int score_lists(const options *o, const eeg_event_list lists[2], double seconds) {
     interval_list reference = {0}, found = {0};
     score samples, events;
-    int bad = take_seizures(&lists[0], &reference) || take_seizures(&lists[1], &found) || score_samples(&reference, &found, seconds, &samples) ||
-              score_events(o, &reference, &found, seconds, &events);
+    int bad = take_seizures(&lists[0], &reference) || take_seizures(&lists[1], &found) ||
+              score_samples(&reference, &found, seconds, &samples) || score_events(o, &reference, &found, seconds, &events);
     const int rc = bad ? EXIT_FAILED : write_scores(o, &samples, &events);
     free(reference.items);
     free(found.items);
@@ -187,10 +192,14 @@ int run_eeg_score(const options *settings) {
     for (int i = 0; i < 2 && !bad; i++) bad = eeg_events_read(settings->args[i], &lists[i], &seconds[i]);
     double total = settings->rate > 0 ? settings->rate : seconds[0] > 0 ? seconds[0] : seconds[1];
     if (!bad && seconds[0] > 0 && seconds[1] > 0 && fabs(seconds[0] - seconds[1]) > 1) {
-        complain("%s and %s are of recordings of different length (%.2f s and %.2f s)", settings->args[0], settings->args[1], seconds[0], seconds[1]);
+        complain("%s and %s are of recordings of different length (%.2f s and %.2f s)", settings->args[0], settings->args[1],
+                 seconds[0], seconds[1]);
         bad = -1;
     }
-    if (!bad && !(total > 0)) bad = (complain("%s: does not say how long the recording is (recordingDuration); give --duration SECONDS", settings->args[0]), -1);
+    if (!bad && !(total > 0))
+        bad = (complain("%s: does not say how long the recording is (recordingDuration); give --duration SECONDS",
+                        settings->args[0]),
+               -1);
     if (!bad && total > 1e8) bad = (complain("%s: a recording of %.0f s is no recording", settings->args[0], total), -1);
     const int rc = bad ? EXIT_FAILED : score_lists(settings, lists, total);
     eeg_events_free(&lists[0]);

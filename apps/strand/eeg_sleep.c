@@ -8,8 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-const char *const sleep_channels[SLEEP_CHANNELS] = {"C3-M2",  "F4-M1",  "F3-F4", "F3-M2",  "F4-O2",  "F3-O1", "FP1-F3", "FP1-M2",
-                                                    "FP1-O1", "FP2-F4", "FP2-M1", "FP2-O2", "EMG",    "ECG",   "EOG1",   "EOG2"};
+const char *const sleep_channels[SLEEP_CHANNELS] = {"C3-M2",  "F4-M1",  "F3-F4",  "F3-M2",  "F4-O2",  "F3-O1",
+                                                    "FP1-F3", "FP1-M2", "FP1-O1", "FP2-F4", "FP2-M1", "FP2-O2",
+                                                    "EMG",    "ECG",    "EOG1",   "EOG2"};
 
 static const double RATE = 100;
 
@@ -20,7 +21,8 @@ static int open_filter(sleep_signal *s) {
     } stops[] = {{3, 58, 62}, {3, 48, 52}, {1, 62, 63}};
     if (iir_add_bandpass(&s->filter, 2, 0.4, 18, s->rate)) return -1;
     for (size_t i = 0; i < sizeof stops / sizeof *stops; i++)
-        if (stops[i].high < s->rate / 2 && iir_add_bandstop(&s->filter, stops[i].order, stops[i].low, stops[i].high, s->rate)) return -1;
+        if (stops[i].high < s->rate / 2 && iir_add_bandstop(&s->filter, stops[i].order, stops[i].low, stops[i].high, s->rate))
+            return -1;
     return 0;
 }
 
@@ -33,7 +35,9 @@ int sleep_open(sleep_reader *r, eeg_source *source) {
         if (ch->plus < 0) continue;
         s->rate = source->rec->signals[ch->plus].rate;
         if (open_filter(s))
-            return complain("%s: channel %s has %g Hz; sleep staging needs more than 36 Hz (its filter ends at 18 Hz)", source->path, ch->name, s->rate), EXIT_FAILED;
+            return complain("%s: channel %s has %g Hz; sleep staging needs more than 36 Hz (its filter ends at 18 Hz)",
+                            source->path, ch->name, s->rate),
+                   EXIT_FAILED;
         s->room = (int64_t)(32 * s->rate) + 8;
         s->filtered = malloc((size_t)s->room * sizeof *s->filtered);
         if (!s->filtered) return complain("out of memory"), EXIT_FAILED;
@@ -84,7 +88,9 @@ int sleep_epoch(sleep_reader *r, int64_t e, float *to) {
         if (!s->filtered) continue;
         const double step = s->rate / RATE;
         const int64_t first = (int64_t)floor((double)(e * SLEEP_SAMPLES) * step);
-        if (advance(r, c, first > 0 ? first - 1 : 0, (int64_t)floor((double)(e * SLEEP_SAMPLES + SLEEP_SAMPLES - 1) * step) + 1)) return -1;
+        if (advance(r, c, first > 0 ? first - 1 : 0,
+                    (int64_t)floor((double)(e * SLEEP_SAMPLES + SLEEP_SAMPLES - 1) * step) + 1))
+            return -1;
         for (int64_t m = 0; m < SLEEP_SAMPLES; m++) {
             const double at = (double)(e * SLEEP_SAMPLES + m) * step;
             int64_t i = (int64_t)floor(at);

@@ -15,8 +15,8 @@ extern const char *const sleep_channels[SLEEP_CHANNELS];
 typedef struct sleep_signal {
     iir filter;
     double rate;
-    int64_t samples;           /* of the span */
-    double *filtered;          /* [base, base + count) of the span */
+    int64_t samples;  /* of the span */
+    double *filtered; /* [base, base + count) of the span */
     int64_t base, count, room;
 } sleep_signal;
 

@@ -86,8 +86,8 @@ static int read_raw(eeg_source *s, int32_t channel, int64_t span, int64_t from, 
     for (int64_t i = 0; i < n; i++) {
         to[i] *= c->scale;
         if (isfinite(to[i])) continue;
-        complain("%s: channel %s is not a finite number at %.3f s; cut this stretch out or choose another channel with --map", s->path, c->name,
-                 s->rec->spans[span].onset + (double)(from + i) / channel_rate(s, channel));
+        complain("%s: channel %s is not a finite number at %.3f s; cut this stretch out or choose another channel with --map",
+                 s->path, c->name, s->rec->spans[span].onset + (double)(from + i) / channel_rate(s, channel));
         return -1;
     }
     return 0;
@@ -98,7 +98,8 @@ static int read_raw(eeg_source *s, int32_t channel, int64_t span, int64_t from, 
 static int open_spool(eeg_source *s) {
     char path[512];
     const char *folder = getenv("TMPDIR");
-    if (snprintf(path, sizeof path, "%s/strand-eeg-XXXXXX", folder && *folder ? folder : "/tmp") >= (int)sizeof path) return complain("TMPDIR is too long"), -1;
+    if (snprintf(path, sizeof path, "%s/strand-eeg-XXXXXX", folder && *folder ? folder : "/tmp") >= (int)sizeof path)
+        return complain("TMPDIR is too long"), -1;
     s->spool = mkstemp(path);
     if (s->spool < 0) return complain("%s: cannot be made: %s; set TMPDIR to a folder with room", path, strerror(errno)), -1;
     unlink(path);
@@ -111,7 +112,11 @@ static int spool_write(eeg_source *s, int64_t at, const double *data, int64_t n)
     while (left > 0) {
         const ssize_t done = pwrite(s->spool, p, (size_t)left, (off_t)place);
         if (done < 0 && errno == EINTR) continue;
-        if (done <= 0) return complain("the temporary file for resampled signals cannot be written: %s; set TMPDIR to a folder with room, or use --resample polyphase", strerror(errno)), -1;
+        if (done <= 0)
+            return complain("the temporary file for resampled signals cannot be written: %s; set TMPDIR to a folder with room, "
+                            "or use --resample polyphase",
+                            strerror(errno)),
+                   -1;
         p += done;
         left -= done;
         place += done;
@@ -125,7 +130,9 @@ static int spool_read(const eeg_source *s, int64_t at, double *to, int64_t n) {
     while (left > 0) {
         const ssize_t done = pread(s->spool, p, (size_t)left, (off_t)place);
         if (done < 0 && errno == EINTR) continue;
-        if (done <= 0) return complain("the temporary file for resampled signals cannot be read: %s", strerror(done < 0 ? errno : EIO)), -1;
+        if (done <= 0)
+            return complain("the temporary file for resampled signals cannot be read: %s", strerror(done < 0 ? errno : EIO)),
+                   -1;
         p += done;
         left -= done;
         place += done;
@@ -134,11 +141,13 @@ static int spool_read(const eeg_source *s, int64_t at, double *to, int64_t n) {
 }
 
 static int check_memory(const eeg_source *s, int64_t n, int64_t count) {
-    const uint64_t need = resample_fourier_bytes(n, count) + 3 * sizeof(double) * (uint64_t)n + sizeof(double) * (uint64_t)count;
+    const uint64_t need =
+        resample_fourier_bytes(n, count) + 3 * sizeof(double) * (uint64_t)n + sizeof(double) * (uint64_t)count;
     uint64_t limit = s->settings->memory;
     if (!limit) limit = memory_available() / 4 * 3;
     if (!limit || need <= limit) return 0;
-    complain("%s: resampling %lld samples at once by the Fourier method takes %.0f MiB, more than the %.0f MiB allowed; use --resample polyphase, or raise --memory",
+    complain("%s: resampling %lld samples at once by the Fourier method takes %.0f MiB, more than the %.0f MiB allowed; use "
+             "--resample polyphase, or raise --memory",
              s->path, (long long)n, (double)need / 1048576, (double)limit / 1048576);
     return -1;
 }
@@ -153,7 +162,8 @@ static int spool_channel(eeg_source *s, int32_t channel, int64_t span, double *o
     const int64_t n = recording_samples(s->rec, c->plus, span);
     if (reserve(s, n) || read_raw(s, channel, span, 0, n, s->scratch)) return -1;
     if (s->rec->signals[c->plus].rate == s->rate) return spool_write(s, at, s->scratch, count);
-    if (resample_fourier(s->scratch, n, out, count)) return complain("out of memory: resampling %lld samples", (long long)n), -1;
+    if (resample_fourier(s->scratch, n, out, count))
+        return complain("out of memory: resampling %lld samples", (long long)n), -1;
     return spool_write(s, at, out, count);
 }
 
@@ -162,7 +172,8 @@ static int spool_all(eeg_source *s) {
     for (int64_t k = 0; k < s->rec->n_spans; k++) {
         if (s->samples[k] > most) most = s->samples[k];
         for (int32_t c = 0; c < s->map.n; c++)
-            if (s->map.channels[c].plus >= 0 && recording_samples(s->rec, s->map.channels[c].plus, k) > longest) longest = recording_samples(s->rec, s->map.channels[c].plus, k);
+            if (s->map.channels[c].plus >= 0 && recording_samples(s->rec, s->map.channels[c].plus, k) > longest)
+                longest = recording_samples(s->rec, s->map.channels[c].plus, k);
         s->spool_at[k + 1] = s->spool_at[k] + s->samples[k] * s->map.n;
     }
     if (check_memory(s, longest, most) || open_spool(s)) return -1;
@@ -187,7 +198,8 @@ static int64_t count_at_rate(const eeg_source *s, int64_t span) {
         const int64_t n = recording_samples(s->rec, plus, span);
         const double rate = s->rec->signals[plus].rate;
         int64_t count = n;
-        if (rate != s->rate) count = s->fourier ? (int64_t)(s->rate * floor((double)n / rate + 1e-9)) : polyphase_count(&s->filters[c], n);
+        if (rate != s->rate)
+            count = s->fourier ? (int64_t)(s->rate * floor((double)n / rate + 1e-9)) : polyphase_count(&s->filters[c], n);
         if (count < least) least = count;
     }
     return least == INT64_MAX ? 0 : least;
@@ -195,7 +207,8 @@ static int64_t count_at_rate(const eeg_source *s, int64_t span) {
 
 static int size_spans(eeg_source *s) {
     const size_t n = (size_t)s->rec->n_spans;
-    int64_t *at = realloc(s->spool_at, (n + 1) * sizeof *at), *samples = at ? realloc(s->samples, (n + 1) * sizeof *samples) : NULL;
+    int64_t *at = realloc(s->spool_at, (n + 1) * sizeof *at),
+            *samples = at ? realloc(s->samples, (n + 1) * sizeof *samples) : NULL;
     if (at) s->spool_at = at;
     if (samples) s->samples = samples;
     if (!at || !samples) return complain("out of memory"), -1;
@@ -215,7 +228,9 @@ static int open_filters(eeg_source *s) {
         const int state = polyphase_open(&s->filters[c], channel_rate(s, c), s->rate);
         if (state == -1) return complain("out of memory"), -1;
         if (state == -2)
-            return complain("%s: channel %s has %g Hz, which has no simple ratio to %g Hz; use --resample fft", s->path, s->map.channels[c].name, channel_rate(s, c), s->rate), -1;
+            return complain("%s: channel %s has %g Hz, which has no simple ratio to %g Hz; use --resample fft", s->path,
+                            s->map.channels[c].name, channel_rate(s, c), s->rate),
+                   -1;
     }
     return 0;
 }

@@ -30,9 +30,9 @@ typedef struct stager {
     eeg_source source;
     sleep_reader reader;
     part encoder, sequence;
-    int64_t width;     /* of an epoch's vector */
-    float *reduced;    /* [HALF + epochs + HALF][width] of the span */
-    double *sums;      /* [epochs][STAGES] log probabilities */
+    int64_t width;  /* of an epoch's vector */
+    float *reduced; /* [HALF + epochs + HALF][width] of the span */
+    double *sums;   /* [epochs][STAGES] log probabilities */
     float *signals, *windows, *index, *cycles;
     output *out;
     eeg_report report;
@@ -51,12 +51,16 @@ static int open_part(part *p, const options *settings, const char *input, int64_
     p->rt.settings = settings;
     free(items);
     if (rc) return rc;
-    if (strcmp(p->rt.info.family, "sleepnet")) return complain("%s: is a model of family %s; %s wants a SimpleSleepNet archive", p->rt.info.name, p->rt.info.family, settings->command->name), EXIT_FAILED;
+    if (strcmp(p->rt.info.family, "sleepnet"))
+        return complain("%s: is a model of family %s; %s wants a SimpleSleepNet archive", p->rt.info.name, p->rt.info.family,
+                        settings->command->name),
+               EXIT_FAILED;
     strand_session_params params;
     strand_session_params_init(&params);
     params.check_finite = 1;
     params.progress = progress_callback;
-    if (runtime_plan(&p->rt, batch, length, outputs, &p->plan) != STRAND_OK || strand_session_open(p->plan, &params, &p->session) != STRAND_OK)
+    if (runtime_plan(&p->rt, batch, length, outputs, &p->plan) != STRAND_OK ||
+        strand_session_open(p->plan, &params, &p->session) != STRAND_OK)
         return complain("%s", strand_error(p->rt.context)), EXIT_FAILED;
     return 0;
 }
@@ -101,7 +105,9 @@ static strand_tensor tensor(const char *name, void *data, int32_t rank, int64_t 
 static int encode(stager *s, int64_t n, float *to) {
     const float *result;
     night_features(s, 0, n, n, s->index, s->cycles); /* not looked at by the encoder, but named inputs of the model */
-    const strand_tensor inputs[3] = {tensor("signals", s->signals, 4, 1, n, SLEEP_CHANNELS, SLEEP_SAMPLES), tensor("epoch_index", s->index, 3, 1, n, 1, 0), tensor("epoch_cycle_index", s->cycles, 3, 1, n, CYCLES, 0)};
+    const strand_tensor inputs[3] = {tensor("signals", s->signals, 4, 1, n, SLEEP_CHANNELS, SLEEP_SAMPLES),
+                                     tensor("epoch_index", s->index, 3, 1, n, 1, 0),
+                                     tensor("epoch_cycle_index", s->cycles, 3, 1, n, CYCLES, 0)};
     if (run_part(&s->encoder, inputs, 3, "reduced", &result)) return -1;
     memcpy(to, result, (size_t)(n * s->width) * sizeof *to);
     return 0;
@@ -126,10 +132,14 @@ static int encode_span(stager *s, int64_t n) {
 static int run_windows(stager *s, int64_t e, int64_t n, int64_t epochs, int64_t first) {
     const float *logits;
     for (int64_t i = 0; i < n; i++) {
-        memcpy(s->windows + i * CONTEXT * s->width, s->reduced + (e + i) * s->width, (size_t)(CONTEXT * s->width) * sizeof *s->windows);
-        night_features(s, first + e + i - HALF, CONTEXT, first + epochs - 1, s->index + i * CONTEXT, s->cycles + i * CONTEXT * CYCLES);
+        memcpy(s->windows + i * CONTEXT * s->width, s->reduced + (e + i) * s->width,
+               (size_t)(CONTEXT * s->width) * sizeof *s->windows);
+        night_features(s, first + e + i - HALF, CONTEXT, first + epochs - 1, s->index + i * CONTEXT,
+                       s->cycles + i * CONTEXT * CYCLES);
     }
-    const strand_tensor inputs[3] = {tensor("reduced", s->windows, 3, n, CONTEXT, s->width, 0), tensor("epoch_index", s->index, 3, n, CONTEXT, 1, 0), tensor("epoch_cycle_index", s->cycles, 3, n, CONTEXT, CYCLES, 0)};
+    const strand_tensor inputs[3] = {tensor("reduced", s->windows, 3, n, CONTEXT, s->width, 0),
+                                     tensor("epoch_index", s->index, 3, n, CONTEXT, 1, 0),
+                                     tensor("epoch_cycle_index", s->cycles, 3, n, CONTEXT, CYCLES, 0)};
     if (run_part(&s->sequence, inputs, 3, "logits", &logits)) return -1;
     for (int64_t i = 0; i < n * CONTEXT; i++) {
         const int64_t epoch = e + i / CONTEXT + i % CONTEXT - HALF;
@@ -161,7 +171,8 @@ static int write_epoch(stager *s, double onset, const double *sums) {
         if (eeg_events_add(&s->events, &e)) return -1;
     }
     if (settings->eeg_format == EEG_JSONL) {
-        output_printf(s->out, "{\"onset\": %.2f, \"duration\": 30.00, \"stage\": \"%s\", \"probabilities\": {", onset, stage_names[stage]);
+        output_printf(s->out, "{\"onset\": %.2f, \"duration\": 30.00, \"stage\": \"%s\", \"probabilities\": {", onset,
+                      stage_names[stage]);
         for (int k = 0; k < STAGES; k++) output_printf(s->out, "%s\"%s\": %.6f", k ? ", " : "", stage_names[k], p[k]);
         return output_printf(s->out, "}}\n");
     }
@@ -202,12 +213,18 @@ static int stage_all(stager *s) {
 
 static int prepare(stager *s, const options *settings) {
     strand_tensor t;
-    if (settings->montage != MONTAGE_AS_IS) return complain("%s: the model's channels are derivations; --montage may only be as-is", settings->command->name), EXIT_USAGE;
+    if (settings->montage != MONTAGE_AS_IS)
+        return complain("%s: the model's channels are derivations; --montage may only be as-is", settings->command->name),
+               EXIT_USAGE;
     int rc = open_part(&s->encoder, settings, "input=signals", 1, BATCH, "reduced");
     if (!rc) rc = open_part(&s->sequence, settings, "input=reduced", BATCH, CONTEXT, "logits");
     if (rc) return rc;
-    if (runtime_output(&s->encoder.rt, "reduced", &t) < 0 || t.rank != 3 || strand_model_input(s->encoder.rt.model, 0, &t) != STRAND_OK || t.dims[2] != SLEEP_CHANNELS || t.dims[3] != SLEEP_SAMPLES)
-        return complain("%s: is not the network for 16 channels and epochs of 3000 samples (dodh); 'strand run' takes it", s->encoder.rt.info.name), EXIT_FAILED;
+    if (runtime_output(&s->encoder.rt, "reduced", &t) < 0 || t.rank != 3 ||
+        strand_model_input(s->encoder.rt.model, 0, &t) != STRAND_OK || t.dims[2] != SLEEP_CHANNELS ||
+        t.dims[3] != SLEEP_SAMPLES)
+        return complain("%s: is not the network for 16 channels and epochs of 3000 samples (dodh); 'strand run' takes it",
+                        s->encoder.rt.info.name),
+               EXIT_FAILED;
     runtime_output(&s->encoder.rt, "reduced", &t);
     s->width = t.dims[2];
     s->signals = malloc((size_t)BATCH * SLEEP_CHANNELS * SLEEP_SAMPLES * sizeof *s->signals);
@@ -216,7 +233,9 @@ static int prepare(stager *s, const options *settings) {
     s->cycles = malloc((size_t)BATCH * CONTEXT * CYCLES * sizeof *s->cycles);
     if (!s->signals || !s->windows || !s->index || !s->cycles) return complain("out of memory"), EXIT_FAILED;
     rc = eeg_source_open(&s->source, settings, settings->args[0]);
-    if (!rc) rc = eeg_source_prepare(&s->source, sleep_channels, SLEEP_CHANNELS, settings->report || settings->edf_annotations ? 100 : 0);
+    if (!rc)
+        rc = eeg_source_prepare(&s->source, sleep_channels, SLEEP_CHANNELS,
+                                settings->report || settings->edf_annotations ? 100 : 0);
     if (!rc) eeg_source_say_map(&s->source);
     if (!rc) rc = sleep_open(&s->reader, &s->source);
     return rc;
@@ -225,7 +244,13 @@ static int prepare(stager *s, const options *settings) {
 int run_eeg_stage(const options *settings) {
     stager *s = calloc(1, sizeof *s);
     if (!s) return complain("out of memory"), EXIT_FAILED;
-    int rc = settings->model ? 0 : (complain("%s: give the model with -m: the published archive is not part of Strand (docs/eeg.md says where it is)", settings->command->name), EXIT_USAGE);
+    int rc =
+        settings->model
+            ? 0
+            : (complain(
+                   "%s: give the model with -m: the published archive is not part of Strand (docs/eeg.md says where it is)",
+                   settings->command->name),
+               EXIT_USAGE);
     eeg_report_open(&s->report, settings, "Sleep stages");
     s->source.spool = -1;
     if (!rc) rc = prepare(s, settings);

@@ -28,10 +28,14 @@ static int choose(const options *settings) {
 }
 
 static int begin(eeg_table *t, const options *settings, const char *name) {
-    if (t->format != EMBED_TSV && !output_seekable(t->out)) return complain("%s: npy and safetensors need -o with the name of a file", settings->command->name), -1;
+    if (t->format != EMBED_TSV && !output_seekable(t->out))
+        return complain("%s: npy and safetensors need -o with the name of a file", settings->command->name), -1;
     if (t->format == EMBED_NPY) return npy_begin(t->out);
     if (t->format == EMBED_SAFETENSORS) {
-        strand_tensor shape = {.name = name, .dtype = STRAND_F32, .rank = t->row_names ? 3 : 2, .dims = {-1, t->row_names ? t->rows : t->values, t->values}};
+        strand_tensor shape = {.name = name,
+                               .dtype = STRAND_F32,
+                               .rank = t->row_names ? 3 : 2,
+                               .dims = {-1, t->row_names ? t->rows : t->values, t->values}};
         t->tensors = st_open(t->out, &shape, 1, NULL);
         return t->tensors ? 0 : -1;
     }
@@ -44,7 +48,8 @@ static int begin(eeg_table *t, const options *settings, const char *name) {
     return output_printf(t->out, "\n");
 }
 
-eeg_table *eeg_table_open(const options *settings, const char *name, int64_t rows, int64_t values, const char *const *columns, const char *const *row_names) {
+eeg_table *eeg_table_open(const options *settings, const char *name, int64_t rows, int64_t values, const char *const *columns,
+                          const char *const *row_names) {
     eeg_table *t = calloc(1, sizeof *t);
     if (!t) return complain("out of memory"), NULL;
     *t = (eeg_table){.format = choose(settings), .rows = rows, .values = values, .columns = columns, .row_names = row_names};

@@ -21,11 +21,14 @@ int64_t eeg_batch(const options *settings) {
 int eeg_write_header(output *out, const runtime *rt, const eeg_source *source) {
     char settings[512];
     runtime_settings(rt, settings, sizeof settings);
-    output_printf(out, "# strand %s\n# model %s sha256 %s precision %s\n", strand_version(), rt->info.name, rt->info.sha256, rt->info.precision);
+    output_printf(out, "# strand %s\n# model %s sha256 %s precision %s\n", strand_version(), rt->info.name, rt->info.sha256,
+                  rt->info.precision);
     output_printf(out, "# backend %s\n# settings %s\n", rt->backends[0] ? rt->backends : "none", settings);
     if (!source->filters) return output_printf(out, "# recording %s, %s\n", eeg_source_name(source), source->rec->format);
     return output_printf(out, "# recording %s, %s, at %g Hz%s\n", eeg_source_name(source), source->rec->format, source->rate,
-                         source->fourier ? " by the Fourier method" : source->filters[0].up ? " by a polyphase filter" : "");
+                         source->fourier         ? " by the Fourier method"
+                         : source->filters[0].up ? " by a polyphase filter"
+                                                 : "");
 }
 
 static int open_stream(eeg_walk *w, eeg_source *s, const options *settings, int64_t seconds) {
@@ -39,11 +42,15 @@ static int open_stream(eeg_walk *w, eeg_source *s, const options *settings, int6
     return s->rec ? 0 : (complain("%s: %s", settings->command->name, error), EXIT_USAGE);
 }
 
-int eeg_walk_open(eeg_walk *w, eeg_source *source, const options *settings, const char *path, const char *const *channels, int32_t n, double rate, int64_t bins, int64_t seconds) {
+int eeg_walk_open(eeg_walk *w, eeg_source *source, const options *settings, const char *path, const char *const *channels,
+                  int32_t n, double rate, int64_t bins, int64_t seconds) {
     const int is_stream = !strcmp(path, "-");
     w->source = source;
-    if (is_stream && !settings->follow) return complain("%s: the standard input is read with --follow only, as float frames", settings->command->name), EXIT_USAGE;
-    if (settings->follow && settings->report) return complain("%s: --report needs a finished recording, not --follow", settings->command->name), EXIT_USAGE;
+    if (is_stream && !settings->follow)
+        return complain("%s: the standard input is read with --follow only, as float frames", settings->command->name),
+               EXIT_USAGE;
+    if (settings->follow && settings->report)
+        return complain("%s: --report needs a finished recording, not --follow", settings->command->name), EXIT_USAGE;
     int rc = is_stream ? open_stream(w, source, settings, seconds) : eeg_source_open(source, settings, path);
     if (!rc) rc = eeg_source_prepare(source, channels, n, rate);
     if (!rc) source->average = settings->montage == MONTAGE_AVERAGE;

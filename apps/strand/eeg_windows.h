@@ -12,8 +12,8 @@ enum { EEG_MOST_BATCH = 8 };
 typedef struct eeg_walk {
     eeg_source *source;
     eeg_seconds seconds;
-    eeg_net *net;         /* NULL: no model, `take` gets the window's place alone */
-    int64_t need, step;   /* seconds that a window needs, and between two */
+    eeg_net *net;       /* NULL: no model, `take` gets the window's place alone */
+    int64_t need, step; /* seconds that a window needs, and between two */
     strand_tensor outputs[4];
     int32_t n_outputs;
     /* A window is done; `row` is its place in the outputs' first axis. 0, or -1 after a message. */
@@ -23,13 +23,14 @@ typedef struct eeg_walk {
     /* After what has come so far was handed on (--follow). May be NULL. */
     int (*idle)(void *user);
     void *user;
-    int64_t windows;      /* how many there were */
-    int64_t span, next;   /* where the walk stands */
+    int64_t windows;    /* how many there were */
+    int64_t span, next; /* where the walk stands */
 } eeg_walk;
 
 /* Opens FILE (or '-' with --follow), finds the channels, opens the seconds. 0 or an exit code, after a message. `seconds`: that
  * a stream must keep. */
-int eeg_walk_open(eeg_walk *w, eeg_source *source, const options *settings, const char *path, const char *const *channels, int32_t n, double rate, int64_t bins, int64_t seconds);
+int eeg_walk_open(eeg_walk *w, eeg_source *source, const options *settings, const char *path, const char *const *channels,
+                  int32_t n, double rate, int64_t bins, int64_t seconds);
 int eeg_walk_run(eeg_walk *w);
 void eeg_walk_close(eeg_walk *w);
 

@@ -37,7 +37,12 @@ void write_json_number(output *out, const char *format, double value) {
 
 void write_html_text(output *out, const char *text) {
     for (const char *p = text; *p; p++) {
-        const char *code = *p == '&' ? "&amp;" : *p == '<' ? "&lt;" : *p == '>' ? "&gt;" : *p == '"' ? "&quot;" : *p == '\'' ? "&#39;" : NULL;
+        const char *code = *p == '&'    ? "&amp;"
+                           : *p == '<'  ? "&lt;"
+                           : *p == '>'  ? "&gt;"
+                           : *p == '"'  ? "&quot;"
+                           : *p == '\'' ? "&#39;"
+                                        : NULL;
         if (code)
             output_write(out, code, strlen(code));
         else

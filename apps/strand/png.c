@@ -17,7 +17,8 @@ static void flush(base64 *b) {
     static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     if (!b->n) return;
     for (int i = b->n; i < 3; i++) b->rest[i] = 0;
-    char text[4] = {letters[b->rest[0] >> 2], letters[(b->rest[0] & 3) << 4 | b->rest[1] >> 4], letters[(b->rest[1] & 15) << 2 | b->rest[2] >> 6], letters[b->rest[2] & 63]};
+    char text[4] = {letters[b->rest[0] >> 2], letters[(b->rest[0] & 3) << 4 | b->rest[1] >> 4],
+                    letters[(b->rest[1] & 15) << 2 | b->rest[2] >> 6], letters[b->rest[2] & 63]};
     if (b->n < 3) text[3] = '=';
     if (b->n < 2) text[2] = '=';
     output_write(b->out, text, 4);
@@ -81,7 +82,8 @@ int png_write_base64(output *out, const uint8_t *rgba, int32_t width, int32_t he
 }
 
 void colour_of(double value, uint8_t rgb[3]) {
-    static const double stops[7][3] = {{20, 24, 68}, {48, 58, 134}, {42, 105, 143}, {34, 150, 137}, {94, 190, 105}, {180, 215, 60}, {250, 232, 60}};
+    static const double stops[7][3] = {{20, 24, 68},   {48, 58, 134},  {42, 105, 143}, {34, 150, 137},
+                                       {94, 190, 105}, {180, 215, 60}, {250, 232, 60}};
     if (!(value > 0)) value = 0;
     if (value > 1) value = 1;
     const double at = value * 6;

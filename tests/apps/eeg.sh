@@ -120,6 +120,23 @@ expect 0 'a checkpoint with its own head' "$STRAND" eeg detect -q -m "$golden" "
 expect 1 'the built-in head on another encoder' "$STRAND" eeg detect -q -m "$ssl/pretrained_distance_graph_60s.pth.tar" --clip 12 "$clips/SZ_sample1.edf"
 says '--head' 'another encoder'
 
+# GraphS4mer on its golden clip, as a BrainVision file of floats: the logit is 2.51977
+golden=$STRAND_SHARED/golden/eeg/graphs4mer-tusz-2000
+header=$(od -An -tu8 -N8 "$golden/input.safetensors" | tr -d ' ')
+tail -c +$((9 + header)) "$golden/input.safetensors" >x.eeg
+printf 'Brain Vision\n[Common Infos]\nDataFile=x.eeg\nDataOrientation=VECTORIZED\nNumberOfChannels=19\nSamplingInterval=5000\n[Binary Infos]\nBinaryFormat=IEEE_FLOAT_32\n[Channel Infos]\n' >x.vhdr
+n=0
+for c in FP1 FP2 F3 F4 C3 C4 P3 P4 O1 O2 F7 F8 T3 T4 T5 T6 FZ CZ PZ; do
+    n=$((n + 1))
+    printf 'Ch%d=%s,,,µV\n' $n $c >>x.vhdr
+    printf '%s\t0\t1\n' $c >>x.stat
+done
+expect 0 'GraphS4mer' "$STRAND" eeg detect -q -m "$golden" x.vhdr --statistics x.stat --windows x.tsv
+awk -F'\t' 'NR > 1 { d = $2 - 0.925516; if (d < 0) d = -d; if (d > 2e-4) bad = 1 } END { exit bad || NR != 11 }' x.tsv && pass || fault "GraphS4mer: $(head -2 x.tsv)"
+head -5 x.stat >short.stat
+expect 1 'statistics of too few channels' "$STRAND" eeg detect -q -m "$golden" x.vhdr --statistics short.stat
+expect 1 'a model of signals does not predict' "$STRAND" eeg predict -q -m "$golden" x.vhdr
+
 # ---- the report: one file, no network, the warning in it ----
 grep -q 'Not a medical device' report.html && pass || fault 'report: no warning'
 grep -E -q '(src|href)="?https?:|<script|@import|url\(' report.html && fault 'report: it wants a network' || pass

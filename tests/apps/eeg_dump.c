@@ -42,7 +42,8 @@ int main(int argc, char **argv) {
             const int64_t n = recording_samples(r, s, k);
             double *x = malloc((size_t)(n + 1) * sizeof *x);
             bad = !x || recording_read(r, s, k, 0, n, x, error);
-            if (!bad) bad = argc > 3 ? resampled(argv[2], x, n, r->signals[s].rate, strtod(argv[3], NULL)) : write_doubles(x, n);
+            if (!bad)
+                bad = argc > 3 ? resampled(argv[2], x, n, r->signals[s].rate, strtod(argv[3], NULL)) : write_doubles(x, n);
             free(x);
         }
     recording_close(r);
