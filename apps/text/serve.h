@@ -35,7 +35,7 @@ typedef struct request {
     grammar *grammar;
     char id[40];
     int64_t created;
-    int stream, usage, single; /* single: one answer object for embeddings */
+    int stream, usage, base64; /* base64: embeddings as the bytes of F32 numbers */
     /* under the lock */
     struct event *first, *last;
     int left;         /* jobs that are not done */

@@ -359,7 +359,9 @@ static int read_embeddings(reading *x) {
     int many = v && v->type == VALUE_LIST && v->first && v->first->type != VALUE_NUMBER;
     size_t n = many ? v->count : 1;
     if (!v || (v->type != VALUE_TEXT && v->type != VALUE_LIST) || n > 256) return wrong(x, 400, "input must be a text, a list of ids, or at most 256 of them");
-    if (strcmp(value_text(x->root, "encoding_format", "float"), "float")) return wrong(x, 400, "encoding_format must be float");
+    const char *format = value_text(x->root, "encoding_format", "float");
+    x->r->base64 = !strcmp(format, "base64");
+    if (!x->r->base64 && strcmp(format, "float")) return wrong(x, 400, "encoding_format must be float or base64");
     if (runtime_output(&x->s->rt, "hidden", NULL) < 0) return wrong(x, 400, "this model has no embeddings");
     if (make_jobs(x, (int)n)) return -1;
     x->r->vectors = calloc(n, sizeof *x->r->vectors);
@@ -537,14 +539,31 @@ static void put_choices(FILE *f, const request *r) {
     fputs("],", f);
 }
 
+static void put_base64(FILE *f, const double *v, int64_t n) {
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    uint32_t bits = 0;
+    int have = 0;
+    int64_t written = 0;
+    for (int64_t i = 0; i < 4 * n; i++) {
+        float x = v ? (float)v[i / 4] : 0;
+        uint32_t u;
+        memcpy(&u, &x, 4);
+        bits = bits << 8 | (u >> 8 * (i % 4) & 255);
+        for (have += 8; have >= 6; written++) fputc(digits[bits >> (have -= 6) & 63], f);
+    }
+    if (have) fputc(digits[bits << (6 - have) & 63], f), written++;
+    for (; written % 4; written++) fputc('=', f);
+}
+
 static void put_vectors(FILE *f, const server *s, const request *r) {
     fputs("{\"object\":\"list\",\"model\":", f);
     json_text(f, s->rt.info.name, strlen(s->rt.info.name));
     fputs(",\"data\":[", f);
     for (int i = 0; i < r->n_jobs; i++) {
-        fprintf(f, "%s{\"object\":\"embedding\",\"index\":%d,\"embedding\":[", i ? "," : "", i);
-        for (int64_t k = 0; k < r->width; k++) fprintf(f, "%s%.7g", k ? "," : "", r->vectors[i] ? r->vectors[i][k] : 0.0);
-        fputs("]}", f);
+        fprintf(f, "%s{\"object\":\"embedding\",\"index\":%d,\"embedding\":%c", i ? "," : "", i, r->base64 ? '"' : '[');
+        for (int64_t k = 0; !r->base64 && k < r->width; k++) fprintf(f, "%s%.7g", k ? "," : "", r->vectors[i] ? r->vectors[i][k] : 0.0);
+        if (r->base64) put_base64(f, r->vectors[i], r->width);
+        fputs(r->base64 ? "\"}" : "]}", f);
     }
     fprintf(f, "],\"usage\":{\"prompt_tokens\":%lld,\"total_tokens\":%lld}}\n", (long long)r->prompt_tokens, (long long)r->prompt_tokens);
 }

@@ -31,6 +31,14 @@ get -N "$url/v1/chat/completions" -d '{"messages":[{"role":"user","content":"hel
 grep -q '"delta":{"role":"assistant"' out && grep -q '"completion_tokens":5' out && pass || fault "a chat's stream: $(cat out)"
 post /v1/embeddings '{"input":["a cat","a dog","a cat"]}' >out
 is "$(grep -o '"index":' out | wc -l)" 3 "embeddings"
+if have python3; then
+    post /v1/embeddings '{"input":"a cat","encoding_format":"base64"}' >coded
+    python3 -c '
+import base64, json, struct
+a = json.load(open("out"))["data"][0]["embedding"]
+b = base64.b64decode(json.load(open("coded"))["data"][0]["embedding"])
+assert all(abs(x - y) < 1e-5 for x, y in zip(a, struct.unpack("<%df" % len(a), b)))' && pass || fault "embeddings in base64"
+fi
 
 # many at once are what each is alone, and a prompt that begins alike is not run again
 for i in 1 2 3 4 5; do post /v1/completions "{\"prompt\":\"Tom saw $i cats and\",\"max_tokens\":40,\"temperature\":0}" | sed 's/.*"text"/"text"/; s/,"usage.*//' >alone.$i; done
