@@ -307,6 +307,7 @@ static int read_numbers(const char *text, const char *option, int64_t least, num
 }
 
 int run_bench(const options *settings) {
+    if (settings->pp || settings->tg) return run_bench_text(settings);
     bench_job job = {.settings = settings};
     if (read_numbers(settings->lengths ? settings->lengths : "", "length", 1, &job.lengths) ||
         read_numbers(settings->thread_list ? settings->thread_list : "0", "threads", 0, &job.threads))

@@ -204,6 +204,9 @@ static const option_row bench_rows[] = {
      "Lengths to time, ',' between them; default: 256, 1024, 4096 ... and the model's window, up to 65536."},
     {'b', "batch", OPTION_INT, "B", AT(batch), 1, "Sequences that run together; default 1."},
     {'n', "repeat", OPTION_INT, "N", AT(repeat), 1, "Runs of which the median is taken, after one to warm up; default 5."},
+    {0, "pp", OPTION_TEXT, "LIST", AT(pp), 0, "Of a language model: time prompts of so many tokens (512), ',' between them."},
+    {0, "tg", OPTION_TEXT, "LIST", AT(tg), 0, "Of a language model: time the making of so many tokens one by one (128)."},
+    {0, "depth", OPTION_TEXT, "LIST", AT(depth), 0, "With --pp and --tg: after so many tokens; default 0."},
     {0, "profile", OPTION_FLAG, NULL, AT(profile), 0,
      "Show where the time goes too: the quickest of --repeat more runs by kinds of operators and by operators, with their work."},
     {'f', "format", OPTION_CHOICE, "table|md|csv|json", AT(bench_format), 0,
@@ -411,6 +414,8 @@ const command command_table[] = {
      "second, the planned memory (arena) and the most memory that the process had.\n\n"
      "--profile: work is the number of rough floating-point operations that the operators' mathematics needs, so the rates show "
      "where time is lost, not the machine's exact load. A group of operators that ran as one is one row.\n\n"
+     "With --pp or --tg a language model is timed as llama-bench does it: prompt tokens and made tokens a second, mean and standard "
+     "deviation of --repeat runs, under its columns.\n\n"
      "Results are not written: see 'strand run'. Other programs that compute at the same time make all figures worse.\n\n",
      {bench_rows},
      0,

@@ -20,6 +20,7 @@ int run_eeg_embed(const options *settings);
 int run_eeg_score(const options *settings);
 int run_text_generate(const options *settings);
 int run_text_chat(const options *settings);
+int run_bench_text(const options *settings);
 int run_serve(const options *settings);
 int run_quantize(const options *settings);
 int run_text_score(const options *settings);

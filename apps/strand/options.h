@@ -94,7 +94,7 @@ typedef struct options {
     int32_t quant_type, text_format, lines, ignore_end, special, bounds, raw, token_rows;
 
     /* bench */
-    const char *lengths, *thread_list;
+    const char *lengths, *thread_list, *pp, *tg, *depth;
     text_list backends;
     int64_t repeat;
     int32_t bench_format, profile;

@@ -56,4 +56,16 @@ if [ -w /dev/full ]; then
     "$STRAND" bench -q "$model" -l 64 -n 1 >/dev/full 2>err
     is $? 1 "bench > /dev/full"
 fi
+# language models: the columns of llama-bench
+lm=$STRAND_SHARED/data/text/stories260K/stories260K.bin
+if [ -f "$lm" ]; then
+    "$STRAND" bench -q "$lm" --pp 32,64 --tg 8 --depth 0,16 -n 2 -f csv >out
+    is "$(head -1 out)" "model,size_bytes,params,backend,threads,test,depth,tokens_per_second,deviation,peak_rss_bytes" "the columns"
+    is "$(cut -d, -f6 out | tail -n +2 | tr '\n' ' ')" "pp32 pp64 tg8 pp32 @ d16 pp64 @ d16 tg8 @ d16 " "the tests"
+    awk -F, 'NR > 1 && !($8 > 0) { exit 1 }' out && pass || fault "rates: $(cat out)"
+    expect 2 "no numbers" "$STRAND" bench "$lm" --pp 5x
+    expect 1 "longer than the context" "$STRAND" bench -q "$lm" --pp 5000; says "nothing was measured" "longer than the context"
+else
+    note "no stories260K in STRAND_SHARED: --pp and --tg are not tested"
+fi
 finish
