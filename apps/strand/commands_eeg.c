@@ -94,18 +94,19 @@ const option_row eeg_recording_rows[] = {{0, "map", OPTION_FILE, "FILE", AT(map_
                                          ARRAY_ROWS,
                                          ROWS_END};
 
-const option_row eeg_predict_rows[] = {
-    OUTPUT_ROW,
-    {'f', "format", OPTION_CHOICE, "tsv|jsonl", AT(eeg_format), 0,
-     "tsv, the default: a row a window; jsonl: an object a line."},
-    {0, "predictions", OPTION_FILE, "FILE", AT(predictions), 0,
-     "Write the predicted log amplitudes too: [windows, seconds, channels, bins], safetensors."},
-    CLIP_ROWS,
-    REPORT_ROW,
-    FOLLOW_ROWS,
-    BATCH_ROW,
-    NO_VERSION_ROW,
-    ROWS_END};
+const option_row eeg_predict_rows[] = {OUTPUT_ROW,
+                                       {'f', "format", OPTION_CHOICE, "tsv|jsonl", AT(eeg_format), 0,
+                                        "tsv, the default: a row a window; jsonl: an object a line."},
+                                       {0, "predictions", OPTION_FILE, "FILE", AT(predictions), 0,
+                                        "Write the predicted log amplitudes too: [windows, seconds, channels, bins], "
+                                        "safetensors. The last window is the recording's last "
+                                        "seconds; what it predicts lies ahead, and its row has no errors."},
+                                       CLIP_ROWS,
+                                       REPORT_ROW,
+                                       FOLLOW_ROWS,
+                                       BATCH_ROW,
+                                       NO_VERSION_ROW,
+                                       ROWS_END};
 
 const option_row eeg_detect_rows[] = {
     OUTPUT_ROW,
@@ -115,7 +116,8 @@ const option_row eeg_detect_rows[] = {
      "Detection head for an encoder that has none: a safetensors file; default: the built-in eeg-seizure-head, made for "
      "pretrained_distance_graph_12s. Not used with checkpoints that have a head of their own."},
     {0, "statistics", OPTION_FILE, "FILE", AT(statistics), 0,
-     "For models that take signals (GraphS4mer): lines CHANNEL MEAN DEVIATION of the training set; default: those of the recording."},
+     "For models that take signals (GraphS4mer): lines CHANNEL MEAN DEVIATION of the training set; default: those of the "
+     "recording."},
     {'t', "threshold", OPTION_REAL, "P", AT(threshold), 0,
      "Probability from which a second counts; default: the head's own, else 0.5."},
     {0, "min-duration", OPTION_REAL, "SECONDS", AT(min_duration), 0, "Shorter events are dropped; default 10."},
@@ -222,7 +224,8 @@ const char eeg_detect_text[] =
     "the threshold. The table has the columns onset, duration, eventType, confidence, channels, dateTime, recordingDuration of "
     "SzCORE and "
     "BIDS, and one row 'bckg' when nothing was found. --edf writes the events over the traces for EDFbrowser.\n\n"
-    "The model is a DCRNN or GraphS4mer checkpoint with a head of one class, or the published pretrained predictor, whose encoder then gets "
+    "The model is a DCRNN or GraphS4mer checkpoint with a head of one class, or the published pretrained predictor, whose "
+    "encoder then gets "
     "the small "
     "head that comes with Strand (docs/eeg.md has its figures).\n\n" FILES_TEXT RESEARCH_TEXT;
 const char eeg_stage_text[] = "Gives each epoch of 30 s a sleep stage (W, N1, N2, N3, REM) with probabilities, by "

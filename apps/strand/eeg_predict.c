@@ -20,7 +20,7 @@ typedef struct predictor {
     output *out, *tensors_out;
     st_writer *tensors;
     eeg_report report;
-    int64_t rows;
+    int64_t rows, ahead; /* windows with a target; and one without */
     double sums[3];
 } predictor;
 
@@ -97,6 +97,24 @@ static int take(void *user, int64_t span, int64_t second, const strand_tensor *o
     return write_row(p, start, mean, channels);
 }
 
+/* The seconds after the end of the recording: nothing to compare with, so they go to --predictions alone and a row without errors. */
+static int predict_ahead(predictor *p) {
+    const int64_t span = p->source.rec->n_spans - 1, there = eeg_seconds_count(&p->walk.seconds, span, 1);
+    const int64_t second = there - p->net.steps;
+    const double start = p->source.rec->spans[span].onset + (double)second;
+    if (second < 0) return 0;
+    if (eeg_net_add(&p->net, &p->walk.seconds, span, second) || eeg_net_run(&p->net, p->walk.outputs, p->walk.n_outputs))
+        return -1;
+    p->ahead = 1;
+    if (write_tensors(p, p->walk.outputs[0].data)) return -1;
+    if (p->source.settings->eeg_format == EEG_JSONL)
+        return output_printf(p->out, "{\"start\": %.2f, \"onset\": %.2f, \"duration\": %lld, \"mae\": null}\n", start,
+                             start + (double)p->net.steps, (long long)p->net.horizon);
+    output_printf(p->out, "%.2f\t%.2f\t%lld", start, start + (double)p->net.steps, (long long)p->net.horizon);
+    for (int64_t c = 0; c < 3 + p->net.nodes; c++) output_printf(p->out, "\tn/a");
+    return output_printf(p->out, "\n");
+}
+
 static int flush(void *user) {
     const predictor *p = user;
     return output_flush(p->out);
@@ -126,7 +144,7 @@ static int open_tensors(predictor *p) {
 static int close_tensors(predictor *p, int keep) {
     int bad = 0;
     if (p->tensors) {
-        if (keep) bad = st_next(p->tensors, p->rows);
+        if (keep) bad = st_next(p->tensors, p->rows + p->ahead);
         bad = st_close(p->tensors, keep && !bad) || bad;
     }
     return output_close(p->tensors_out, keep && !bad) || bad;
@@ -138,6 +156,7 @@ static int finish(predictor *p) {
                         p->source.path, (long long)p->walk.need, (long long)p->net.steps, (long long)p->net.horizon,
                         p->net.steps > 12 ? "; --clip takes less in" : ""),
                EXIT_FAILED;
+    if (p->tensors && predict_ahead(p)) return EXIT_FAILED;
     const double n = (double)p->rows;
     remark("%lld windows: mean absolute error %.6f (mean of the past %.6f, copy of the past %.6f)", (long long)p->rows,
            p->sums[0] / n, p->sums[1] / n, p->sums[2] / n);

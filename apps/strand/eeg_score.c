@@ -1,8 +1,8 @@
 /* eeg_score.c - `strand eeg score`: detected events against a reference, as SzCORE scores them (Dan et al. 2024, timescoring).
  *
  * By events: neighbours closer than 90 s are joined and events longer than 5 min cut; a reference event is found when anything
- * overlaps it from 30 s before its begin to 60 s after its end; a detected event is false when any of it lies outside of the found
- * ones so widened. By samples: seconds. Both on a grid of time, 0.1 s and 1 s, as the published program does it.
+ * overlaps it from 30 s before its begin to 60 s after its end; a detected event is false when none of it lies in the found ones so
+ * widened. By samples: seconds. Both on a grid of time, 0.1 s and 1 s, as the published program does it (timescoring 0.0.7).
  */
 #include "commands.h"
 #include "eeg_events.h"
@@ -99,12 +99,6 @@ static int score_samples(const interval_list *reference, const interval_list *fo
     return b ? 0 : -1;
 }
 
-static int any(const uint8_t *mask, int64_t from, int64_t to, uint8_t value) {
-    for (int64_t i = from; i < to; i++)
-        if (mask[i] == value) return 1;
-    return 0;
-}
-
 static int64_t count(const uint8_t *mask, int64_t from, int64_t to) {
     int64_t n = 0;
     for (int64_t i = from; i < to; i++) n += mask[i];
@@ -128,7 +122,7 @@ static int score_events(const options *o, interval_list *reference, interval_lis
         memset(good + p, 1, (size_t)(q - p));
     }
     for (int64_t i = 0; good && i < found->n; i++)
-        s->false_ones += any(good, place(found->items[i].from, rate, n), place(found->items[i].to, rate, n), 0);
+        s->false_ones += !count(good, place(found->items[i].from, rate, n), place(found->items[i].to, rate, n));
     free(b);
     free(good);
     return good ? 0 : (complain("out of memory"), -1);
@@ -137,7 +131,8 @@ static int score_events(const options *o, interval_list *reference, interval_lis
 static void write_score(output *out, const char *name, const score *s, int format) {
     const double sensitivity = s->reference ? (double)s->found / (double)s->reference : NAN;
     const double precision = s->found + s->false_ones ? (double)s->found / (double)(s->found + s->false_ones) : NAN;
-    const double sum = sensitivity + precision, f1 = isnan(sum) ? NAN : sum == 0 ? 0 : 2 * sensitivity * precision / sum;
+    const int64_t both = s->reference + s->found + s->false_ones; /* 2 found + missed + false */
+    const double f1 = both ? 2 * (double)s->found / (double)both : NAN;
     const double rate = s->seconds > 0 ? (double)s->false_ones / (s->seconds / 86400) : NAN;
     const double values[] = {sensitivity, precision, f1, rate};
     static const char *const keys[] = {"sensitivity", "precision", "f1", "fpRate"};

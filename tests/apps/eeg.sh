@@ -94,6 +94,9 @@ for batch in 1 3; do
     "$STRAND" eeg predict -q --no-version -m "$distance" "$clips/SZ_sample1.edf" --batch $batch >batch$batch
 done
 same batch1 batch3 'batches change nothing'
+expect 0 'the seconds ahead' "$STRAND" eeg predict -q --no-version -m "$distance" "$clips/SZ_sample1.edf" --predictions p.safetensors
+is "$(tail -1 out | cut -f1-4 | tr '\t' ' ')" '38.00 50.00 12 n/a' 'the seconds ahead'
+is "$("$STRAND" inspect p.safetensors | grep -c '4, 12, 19, 100\|4 12 19 100\|4x12x19x100')" 1 'predictions of four windows'
 expect 0 'predict SZ2, MAT' "$STRAND" eeg predict -q -m "$ssl/pretrained_correlation_graph_12s.pth.tar" "$clips/SZ_sample2.mat" $mat
 errors 1e-4 0.00 0.704716 24.00 0.768471
 expect 0 'predict SZ2, EDF' "$STRAND" eeg predict -q -m "$ssl/pretrained_correlation_graph_12s.pth.tar" "$clips/SZ_sample2.edf"
@@ -255,7 +258,7 @@ expect 1 'sleep channels missing' "$STRAND" eeg stage -q -m "$data/simple_sleep_
 
 # ---- other readers ----
 if [ -n "${STRAND_EEG_DUMP:-}" ] && have python3 && python3 -c 'import numpy' 2>/dev/null; then
-    python3 "$here/eeg_oracles.py" "$STRAND_EEG_DUMP" "$data" >oracles 2>&1 && pass || fault "other readers: $(cat oracles)"
+    python3 "$here/eeg_oracles.py" "$STRAND_EEG_DUMP" "$data" "$STRAND" >oracles 2>&1 && pass || fault "other readers: $(cat oracles)"
     cat oracles
 else
     note "no python3 with numpy: comparison with libedf, mne and scipy is skipped"

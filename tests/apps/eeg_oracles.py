@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
-"""Readers against pyedflib (libedf) and mne, resamplers against scipy. Usage: eeg_oracles.py EEG_DUMP DATA_FOLDER"""
-import glob, os, subprocess, sys, warnings
+"""Readers against pyedflib (libedf) and mne, resamplers against scipy, scores against timescoring.
+
+Usage: eeg_oracles.py EEG_DUMP DATA_FOLDER STRAND"""
+import glob, json, os, subprocess, sys, warnings
 from fractions import Fraction
 import numpy as np
 
 warnings.simplefilter("ignore")
-dump, data = sys.argv[1:3]
+dump, data, strand = sys.argv[1:4]
 checked, failed = 0, []
 
 
@@ -65,6 +67,46 @@ for path in files:
 if scipy_io:
     for path in sorted(glob.glob(data + "/iiic-sparcnet/*.mat")):
         check(os.path.basename(path) + ", scipy.io.loadmat", ours(path), scipy_io.loadmat(path)["seg"].ravel(), 0)
+
+
+def random_events(rng, duration):
+    t, events = 0, []
+    for _ in range(rng.integers(0, 8)):
+        t += round(float(rng.exponential(duration / 8)), 1) + 0.1
+        d = round(float(rng.exponential(120)), 1) + 1
+        if t + d > duration:
+            break
+        events.append((round(t, 1), round(t + d, 1)))
+        t = round(t + d, 1)
+    return events
+
+
+def write_events(path, events, duration):
+    rows = [(a, b - a, "sz") for a, b in events] or [(0, duration, "bckg")]
+    with open(path, "w") as f:
+        f.write("onset\tduration\teventType\tconfidence\tchannels\tdateTime\trecordingDuration\n")
+        for a, d, kind in rows:
+            f.write(f"{a:.2f}\t{d:.2f}\t{kind}\tn/a\tn/a\t2020-01-01 00:00:00\t{duration:.2f}\n")
+
+
+def check_scores(scoring, annotation):
+    rng = np.random.default_rng(0)
+    for i in range(20):
+        duration = float(rng.integers(600, 20000))
+        reference, found = random_events(rng, duration), random_events(rng, duration)
+        write_events("a.tsv", reference, duration)
+        write_events("b.tsv", found, duration)
+        ours = json.loads(subprocess.run([strand, "eeg", "score", "a.tsv", "b.tsv", "-f", "json"], capture_output=True, check=True).stdout)
+        a, b = (annotation(e, 10, int(duration * 10)) for e in (reference, found))
+        for kind, theirs in (("event_results", scoring.EventScoring(a, b)), ("sample_results", scoring.SampleScoring(a, b, 1))):
+            for key in ("tp", "fp", "refTrue", "sensitivity", "precision", "f1", "fpRate"):
+                x, y = ours[kind][key], float(getattr(theirs, key))
+                check(f"score {i}, {kind} {key}", np.array([np.nan_to_num(-1 if x is None else x)]), np.array([-1 if np.isnan(y) else y]), 1e-5)
+
+
+scoring = module("timescoring.scoring")
+if scoring and getattr(module("importlib.metadata"), "version")("timescoring") >= "0.0.7":
+    check_scores(scoring, module("timescoring.annotations").Annotation)
 for line in failed:
     print("FAIL:", line)
 print(f"{checked - len(failed)} comparisons passed, {len(failed)} failed")
