@@ -2,7 +2,7 @@
  *
  * A state stands in the host's arena, [batch, ...], its row r the state of the r-th sequence. The saved form of a row is
  * little-endian: the header below, then for each state its own header and its bytes, everything padded to 8, and at last a
- * 64-bit FNV-1a checksum of all that. Of a cache only the rows in use are there. It is bound to the model by the SHA-256 of the
+ * 64-bit FNV-1a checksum of all that, word by word. Of a cache only the rows in use are there. It is bound to the model by the SHA-256 of the
  * weights, and to nothing else: not to the backend, the batch or the plan. */
 #include <string.h>
 
@@ -33,12 +33,25 @@ _Static_assert(sizeof(saved_state) == 24 + 8 * STRAND_PLUGIN_RANK, "the saved fo
 static const char saved_magic[8] = "STRANDS";
 #define SAVED_VERSION 1u
 
-static uint64_t fnv(uint64_t h, const void *data, size_t n) {
-    const unsigned char *p = data;
-    for (size_t i = 0; i < n; i++) h = (h ^ p[i]) * UINT64_C(0x100000001b3);
+#define FNV_BASIS UINT64_C(0xcbf29ce484222325)
+#define FNV_PRIME UINT64_C(0x100000001b3)
+
+static uint64_t name_hash(const char *name) {
+    uint64_t h = FNV_BASIS;
+    for (; *name; name++) h = (h ^ (unsigned char)*name) * FNV_PRIME;
     return h;
 }
-#define FNV_BASIS UINT64_C(0xcbf29ce484222325)
+
+/* n is a multiple of 8. A product by an odd number carries upwards only: the fold brings the high half of a word down too. */
+static uint64_t checksum(const unsigned char *p, size_t n) {
+    uint64_t h = FNV_BASIS, word;
+    for (size_t i = 0; i + sizeof word <= n; i += sizeof word) {
+        memcpy(&word, p + i, sizeof word);
+        h = (h ^ word) * FNV_PRIME;
+        h ^= h >> 32;
+    }
+    return h;
+}
 
 static const graph_tensor *state_tensor(const strand_session *s, uint32_t i) {
     return &s->plan->model->graph.tensors[s->plan->schedule.instances[s->plan->schedule.states[i]].tensor];
@@ -111,7 +124,7 @@ static strand_status has_states(strand_session *s, int64_t row) {
 /* How a state of a sequence at `position` is described in the saved form. */
 static saved_state describe_state(const graph_tensor *t, int64_t position) {
     uint64_t step;
-    saved_state d = {.name = fnv(FNV_BASIS, t->name, strlen(t->name)), .dtype = (uint32_t)t->shape.dtype, .rank = (uint32_t)t->shape.rank - 1};
+    saved_state d = {.name = name_hash(t->name), .dtype = (uint32_t)t->shape.dtype, .rank = (uint32_t)t->shape.rank - 1};
     for (int i = 1; i < t->shape.rank; i++) d.dims[i - 1] = t->shape.dims[i].size;
     d.bytes = row_bytes(t, &step);
     if (t->cache) {
@@ -146,7 +159,7 @@ static void write_row(const strand_session *s, int64_t row, unsigned char *out, 
         memset(at + d.bytes, 0, (size_t)(padded(d.bytes) - d.bytes));
         at += padded(d.bytes);
     }
-    uint64_t sum = fnv(FNV_BASIS, out, (size_t)(at - out));
+    uint64_t sum = checksum(out, (size_t)(at - out));
     memcpy(at, &sum, sizeof sum);
 }
 
@@ -169,9 +182,9 @@ static strand_status check_saved(strand_session *s, const unsigned char *data, s
     if (bytes < sizeof *h + sizeof sum || memcmp(data, saved_magic, sizeof saved_magic)) return error_set(e, STRAND_ERR_FORMAT, "this is no saved state");
     memcpy(h, data, sizeof *h);
     if (h->version != SAVED_VERSION) return error_set(e, STRAND_ERR_UNSUPPORTED, "the saved state has version %u; this library reads version %u", h->version, SAVED_VERSION);
-    if (h->bytes != bytes) return error_set(e, STRAND_ERR_FORMAT, "the saved state has %zu bytes, its header says %llu", bytes, (unsigned long long)h->bytes);
+    if (h->bytes != bytes || bytes % 8) return error_set(e, STRAND_ERR_FORMAT, "the saved state has %zu bytes, its header says %llu", bytes, (unsigned long long)h->bytes);
     memcpy(&sum, data + bytes - sizeof sum, sizeof sum);
-    if (fnv(FNV_BASIS, data, bytes - sizeof sum) != sum) return error_set(e, STRAND_ERR_FORMAT, "the saved state is damaged: its checksum is wrong");
+    if (checksum(data, bytes - sizeof sum) != sum) return error_set(e, STRAND_ERR_FORMAT, "the saved state is damaged: its checksum is wrong");
     if (memcmp(h->weights, weights_sha256(s->plan->model->weights), sizeof h->weights)) return error_set(e, STRAND_ERR_ARGUMENT, "the saved state is of another model");
     if (h->n_states != s->plan->schedule.n_states) return error_set(e, STRAND_ERR_ARGUMENT, "the saved state is of this model with other settings");
     if (h->position < 0) return error_set(e, STRAND_ERR_FORMAT, "the saved state has a negative position");

@@ -89,12 +89,12 @@ const option_row quantize_rows[] = {
     ROWS_END};
 
 const option_row serve_rows[] = {
-    {0, "host", OPTION_TEXT, "ADDRESS", AT(host), 0, "Address to listen on; default 127.0.0.1. One that others can reach wants --api-key."},
+    {0, "host", OPTION_TEXT, "ADDRESS", AT(host), 0, "Address to listen on; default 127.0.0.1, this machine alone. One that others can reach needs a key."},
     {0, "port", OPTION_INT, "N", AT(port), 0, "Port; 0: a free one. Default 8080."},
-    {0, "api-key", OPTION_TEXT, "KEY", AT(api_key), 0, "Answer only requests that carry this key (Authorization: Bearer KEY)."},
+    {0, "api-key", OPTION_TEXT, "KEY", AT(api_key), 0, "Answer only requests that carry this key (Authorization: Bearer KEY). Other users of this machine can see it on the command line: STRAND_API_KEY is read too."},
     {0, "allow-host", OPTION_LIST, "NAME", AT(hosts), 0, "Answer under this name too; local names and --host are answered always."},
     {0, "origin", OPTION_LIST, "URL", AT(origins), 0, "Answer to pages of this place; others than the server's own are refused."},
-    {0, "sessions", OPTION_INT, "N", AT(sessions), 1, "Texts that step together; default 8."},
+    {0, "sessions", OPTION_INT, "N", AT(sessions), 1, "Texts that step together, 256 at most; default 8."},
     {0, "queue", OPTION_INT, "N", AT(queue), 0, "Texts that may wait; more are refused with 429. Default 64."},
     {0, "cache", OPTION_SIZE, "SIZE", AT(cache), 0, "Memory for states of prompts, from which later prompts that begin alike go on; default 256M."},
     {0, "max-body", OPTION_SIZE, "SIZE", AT(max_body), 0, "Longest request; default 1M."},
@@ -137,10 +137,12 @@ const char text_generate_text[] =
     "The order of what is done to the model's logits: penalties, grammar, top-k, top-p, min-p, temperature.\n\n" MODELS_TEXT;
 const char serve_text[] =
     "Answers /v1/models, /v1/completions, /v1/chat/completions and /v1/embeddings as the OpenAI interface does (streams too), /health, /metrics "
-    "(Prometheus), and / with a small page to talk to the model. Writes its address to the standard output and runs until Ctrl-C.\n\n"
-    "Texts of all clients step together as one batch; prompts are fed in pieces between the steps; a prompt that begins like an earlier one goes on from "
-    "its state. When a client leaves, its text ends. Beyond the interface, requests may have top_k, min_p, repetition_penalty, ignore_eos and grammar (GBNF); "
-    "response_format takes json_object and json_schema.\n\n" MODELS_TEXT;
+    "(Prometheus), and / with a small page to talk to the model. Writes its address to the standard output and runs until Ctrl-C. Nothing that is "
+    "asked or answered is written anywhere.\n\n"
+    "Texts of all clients step together as one batch; prompts are fed in pieces between the steps; of those that wait, the client with the fewest texts "
+    "is next. States of prompts and texts are kept: a chat's next turn costs its own tokens only. When a client leaves, its text ends. A member of a "
+    "request that would change the answer and is not supported is refused by its name. Beyond the interface, requests may have top_k, min_p, "
+    "repetition_penalty, ignore_eos and grammar (GBNF); response_format takes json_object and json_schema.\n\n" MODELS_TEXT;
 const char quantize_text[] =
     "Reads any model that Strand opens and writes a GGUF file. The metadata of a GGUF source stays as it is, so that other programs read "
     "the result too; from other sources the tensors keep their names, and config.json and tokenizer.json travel inside: Strand opens such a file "

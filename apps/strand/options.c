@@ -188,9 +188,13 @@ int options_parse(options *settings, const command *cmd, int argc, char **argv) 
 void options_free(options *settings) {
     free(settings->line);
     free(settings->args);
-    free(settings->settings.items);
-    free(settings->regions.items);
-    free(settings->backends.items);
+    for (int g = 0; settings->command && g < 4 && settings->command->groups[g]; g++)
+        for (const option_row *row = settings->command->groups[g]; row->name; row++)
+            if (row->kind == OPTION_LIST) {
+                text_list *list = (text_list *)(void *)((char *)settings + row->offset);
+                free(list->items);
+                *list = (text_list){0};
+            }
 }
 
 static size_t quote_word(char *to, const char *word) {

@@ -10,7 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
-static volatile sig_atomic_t stop_signal, waiting;
+static _Atomic int stop_signal, waiting;
 
 static struct {
     int enabled, shown;

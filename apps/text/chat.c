@@ -98,12 +98,13 @@ char *chat_render(const runtime *rt, const char *source, const value *root, size
     *stop = NULL;
     if (!messages || messages->type != VALUE_LIST) return snprintf(why, why_size, "messages is not a list"), NULL;
     if (!template) return plain(messages, n, stop, why, why_size);
-    static const char *const roles[][2] = {{"bos_token", "bos"}, {"eos_token", "eos"}};
-    value extra[3] = {{.type = VALUE_TRUE, .key = (char[]){"add_generation_prompt"}}};
+    static const char *const roles[] = {"bos", "eos"};
+    char keys[3][24] = {"add_generation_prompt", "bos_token", "eos_token"};
+    value extra[3] = {{.type = VALUE_TRUE, .key = keys[0]}};
     for (int i = 0; i < 2; i++) {
-        int64_t id = strand_special_token(rt->model, roles[i][1]);
+        int64_t id = strand_special_token(rt->model, roles[i]);
         const char *name = id >= 0 ? strand_token_name(rt->model, id) : NULL;
-        extra[i + 1] = (value){.type = VALUE_TEXT, .key = i ? (char[]){"eos_token"} : (char[]){"bos_token"}, .n = name ? strlen(name) : 0};
+        extra[i + 1] = (value){.type = VALUE_TEXT, .key = keys[i + 1], .n = name ? strlen(name) : 0};
         extra[i + 1].text = strdup(name ? name : "");
         if (!extra[i + 1].text) return snprintf(why, why_size, "out of memory"), NULL;
     }

@@ -35,7 +35,7 @@ static int hold(gen *t, const char *text, size_t n) {
         t->held = more;
         t->held_room = room;
     }
-    memcpy(t->held + t->n_held, text, n);
+    if (n) memcpy(t->held + t->n_held, text, n);
     t->n_held += n;
     return 0;
 }
@@ -43,7 +43,7 @@ static int hold(gen *t, const char *text, size_t n) {
 static int give(gen *t, size_t n) {
     int bad = n ? t->emit(t->user, t->held, n) : 0;
     t->n_held -= n;
-    memmove(t->held, t->held + n, t->n_held);
+    if (t->n_held) memmove(t->held, t->held + n, t->n_held);
     return bad;
 }
 
