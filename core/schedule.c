@@ -493,9 +493,34 @@ static strand_status emit_run(builder *b, const run_of_nodes *run, uint32_t *lef
     return STRAND_OK;
 }
 
-/* The step that makes node i's kept prepared constant, once its inputs are there. */
+static bool same_shapes(const graph *g, tensor_id a, tensor_id b) {
+    const op_shape *x = &g->tensors[a].shape, *y = &g->tensors[b].shape;
+    if (!a || !b || a == b) return a == b;
+    if (x->dtype != y->dtype || x->rank != y->rank) return false;
+    for (int i = 0; i < x->rank; i++)
+        if (!op_dim_equal(x->dims[i], y->dims[i])) return false;
+    return true;
+}
+
+/* Would node j's prepared constant serve node i? The same operator of the same shapes on the same device, over the same constants. */
+static bool same_prepared(const builder *b, uint32_t i, uint32_t j) {
+    const graph_node *n = &b->g->nodes[i], *m = &b->g->nodes[j];
+    if (b->prepared[j] == NONE || n->op != m->op || n->n_inputs != m->n_inputs || b->p->nodes[i].device != b->p->nodes[j].device) return false;
+    if (n->op->params_size && memcmp(n->params, m->params, n->op->params_size) != 0) return false;
+    for (uint32_t k = 0; k < n->n_inputs; k++)
+        if (n->op->prepared >> k & 1 ? n->inputs[k] != m->inputs[k] : !same_shapes(b->g, n->inputs[k], m->inputs[k])) return false;
+    return same_shapes(b->g, n->output, m->output);
+}
+
+/* The step that makes node i's kept prepared constant, once its inputs are there; none where an earlier node has the same one (a
+ * decoder that is unrolled step by step). */
 static strand_status emit_prepare(builder *b, uint32_t i) {
     const graph_node *n = &b->g->nodes[i];
+    for (uint32_t j = 0; j < i; j++)
+        if (b->prepare[j] && same_prepared(b, i, j)) {
+            b->prepared[i] = b->prepared[j];
+            return STRAND_OK;
+        }
     uint32_t device = b->p->nodes[i].device, space = b->p->space[device], unused;
     scheduled_node s = {.node = i, .output = NONE, .second = NONE};
     run_of_nodes run = {&i, 1, PROLOGUE, NONE};

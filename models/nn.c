@@ -155,6 +155,19 @@ static const float *narrowed(nn *b, const weights_tensor *w, int64_t first, int6
     return to;
 }
 
+/* The weight that the graph has already over these bytes in this shape, or 0: what is made of a weight beforehand is then made once,
+ * however often the model reads it. */
+static tensor_id known(const nn *b, strand_dtype dtype, int rank, const op_dim *dims, const void *data) {
+    for (tensor_id t = 1; t < b->g->n_tensors; t++) {
+        const graph_tensor *w = &b->g->tensors[t];
+        if (w->kind != TENSOR_WEIGHT || w->data != data || w->shape.dtype != dtype || w->shape.rank != rank) continue;
+        int i = 0;
+        while (i < rank && op_dim_equal(w->shape.dims[i], dims[i])) i++;
+        if (i == rank) return t;
+    }
+    return 0;
+}
+
 /* `n` elements from `first` on, in this shape. */
 static tensor_id part(nn *b, const weights_tensor *w, const char *name, int64_t first, int rank, const int64_t *dims) {
     op_dim extents[STRAND_PLUGIN_RANK];
@@ -169,8 +182,10 @@ static tensor_id part(nn *b, const weights_tensor *w, const char *name, int64_t 
         const float *data = narrowed(b, w, first, n);
         return data ? graph_weight(b->g, label, STRAND_F32, rank, extents, data) : 0;
     }
-    const unsigned char *data = w->data;
-    tensor_id id = graph_weight(b->g, label, w->dtype, rank, extents, data + (size_t)first * strand_dtype_size(w->dtype));
+    const unsigned char *data = (const unsigned char *)w->data + (size_t)first * strand_dtype_size(w->dtype);
+    tensor_id id = w->dtype == STRAND_F32 ? known(b, w->dtype, rank, extents, data) : 0;
+    if (id) return id;
+    id = graph_weight(b->g, label, w->dtype, rank, extents, data);
     if (w->dtype == STRAND_F32) return id;
     op_shape f32 = {.dtype = STRAND_F32};
     return graph_op(b->g, label, STRAND_OP_CAST, NULL, &id, 1, &f32);

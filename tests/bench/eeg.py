@@ -1,0 +1,226 @@
+#!/usr/bin/env python3
+"""Times the EEG models: Strand beside PyTorch running the published code, in one process and in turns.
+
+    python3 tests/bench/eeg.py --library build/libstrand.so.0.1.0 --dcrnn REPOSITORY --pretrained FOLDER
+    python3 tests/bench/eeg.py --library build/libstrand.so.0.1.0 --graphs4mer REPOSITORY --checkpoint last.ckpt
+
+The first REPOSITORY is a copy of github.com/tsy935/eeg-gnn-ssl, FOLDER holds its pretrained checkpoints; the second is a copy of
+github.com/tsy935/graphs4mer, whose model also needs einops, opt_einsum and scipy. Parts of the repositories that only training and
+files need (torch_geometric, pytorch_lightning, EDF readers) are stood in for here; of the published CPU Cauchy kernel the missing
+conjugates are put in, as without a GPU it is wrong otherwise. Both sides get one thread, and the thread's own CPU time counts.
+
+The published GraphS4mer makes its convolution kernels anew in every run; "kernels kept" is PyTorch with them made once, which Strand
+does too. Columns: seconds of signal in a run; the median time of a run of each; signal per time of Strand; PyTorch / Strand, the median
+of the rounds' own ratios [p10, p90].
+"""
+import argparse
+import ctypes as c
+import os
+import statistics
+import sys
+import tempfile
+import time
+import types
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+
+from spacetime import ContextParams, ModelParams, PlanParams, Tensor  # noqa: E402
+
+
+class Strand:
+    """One model, one output."""
+
+    def __init__(self, library, model, settings, config, batch, length, output):
+        self.lib = lib = c.CDLL(library)
+        lib.strand_error.restype = lib.strand_session_error.restype = c.c_char_p
+        self.context, self.model, self.plan, self.session = (c.c_void_p() for _ in range(4))
+        params = ContextParams()
+        lib.strand_context_params_init(c.byref(params))
+        params.threads = 1
+        self.check(lib.strand_context_open(c.byref(params), c.byref(self.context)), lambda: b"the library does not open; is STRAND_BACKEND_PATH set?")
+        items = (c.c_char_p * max(1, len(settings)))(*[s.encode() for s in settings])
+        how = ModelParams(c.sizeof(ModelParams), len(settings), config.encode() if config else None, items)
+        error = lambda: lib.strand_error(self.context)  # noqa: E731
+        self.check(lib.strand_model_open(self.context, model.encode(), c.byref(how), c.byref(self.model)), error)
+        plan = PlanParams(c.sizeof(PlanParams), 0, batch, length, 0, b"cpu", output.encode())
+        self.check(lib.strand_plan_open(self.model, c.byref(plan), c.byref(self.plan)), error)
+        self.check(lib.strand_session_open(self.plan, None, c.byref(self.session)), error)
+        self.output = output.encode()
+
+    @staticmethod
+    def check(status, text):
+        if status:
+            sys.exit(text().decode())
+
+    def run(self, name, x):
+        self.lib.strand_session_reset(self.session, c.c_int64(-1))
+        given = Tensor(name.encode(), 1, x.ndim, (c.c_int64 * 8)(*x.shape), x.ctypes.data, x.nbytes)
+        got = Tensor(self.output)
+        self.check(self.lib.strand_session_run(self.session, c.byref(given), 1, c.byref(got), 1), lambda: self.lib.strand_session_error(self.session))
+        return np.ctypeslib.as_array(c.cast(got.data, c.POINTER(c.c_float)), (got.bytes // 4,))
+
+
+def stand_in(name, **members):
+    module = types.ModuleType(name)
+    module.__dict__.update(members)
+    sys.modules[name] = module
+
+
+def fresh(code):
+    for name in [n for n in sys.modules if n == "model" or n.startswith("model.")]:
+        del sys.modules[name]
+    sys.path.insert(0, code)
+
+
+# ---- DCRNN
+
+def dcrnn(code, weights, filter_type):
+    """The published predictor: x [B, 12, 19, 100], supports -> [B, 12, 19, 100]."""
+    fresh(code)
+    stand_in("data", __path__=[])
+    stand_in("data.data_utils", computeFFT=None)
+    stand_in("utils", last_relevant_pytorch=None)
+    torch.Tensor.cuda = lambda self: self  # asked for by name in the published forward pass
+    from model.model import DCRNNModel_nextTimePred
+    args = argparse.Namespace(num_nodes=19, num_rnn_layers=3, rnn_units=64, input_dim=100, output_dim=100, max_diffusion_step=2, dcgru_activation="tanh",
+                              filter_type=filter_type, dropout=0.0, cl_decay_steps=3000, use_curriculum_learning=False)
+    net = DCRNNModel_nextTimePred(args=args, device="cpu").eval()
+    net.load_state_dict(torch.load(weights, map_location="cpu", weights_only=False)["model_state"])
+
+    def run(x, supports):
+        y = net(torch.from_numpy(x), torch.zeros(x.shape[0], 12, 19, 100), supports)
+        return y.reshape(x.shape[0], 12, 19, 100).numpy()
+
+    return run
+
+
+def dcrnn_rows(o):
+    for graph, seconds, batch in (("distance", 12, 1), ("distance", 12, 16), ("distance", 60, 1), ("correlation", 12, 1)):
+        weights = os.path.join(o.pretrained, "pretrained_%s_graph_%ds.pth.tar" % (graph, 60 if seconds == 60 else 12))
+        x = np.random.default_rng(5).normal(size=(batch, seconds, 19, 100)).astype(np.float32)
+        strand = Strand(o.library, weights, [], None, batch, seconds, "prediction")
+        both = Strand(o.library, weights, [], None, batch, seconds, "support0" if graph == "distance" else "support0,support1")
+        supports = []
+        for name in ("support0", "support1")[:1 if graph == "distance" else 2]:
+            both.output = name.encode()
+            supports.append(torch.from_numpy(both.run("features_in", x).reshape(batch, 19, 19).copy()))
+        peer = dcrnn(o.dcrnn, weights, "laplacian" if graph == "distance" else "dual_random_walk")
+        yield "DCRNN %s, batch %d" % (graph, batch), seconds * batch, lambda: strand.run("features_in", x), lambda: peer(x, supports).ravel(), 1e-4
+
+
+# ---- GraphS4mer
+
+class Gine(torch.nn.Module):
+    """GINEConv of torch_geometric, for edges of one feature."""
+
+    def __init__(self, nn, eps, train_eps, edge_dim):
+        super().__init__()
+        self.nn, self.lin, self.eps = nn, torch.nn.Linear(edge_dim, nn[0].in_features), torch.nn.Parameter(torch.tensor([eps]))
+
+    def forward(self, x, edge_index, edge_attr):
+        messages = torch.relu(x[edge_index[0]] + self.lin(edge_attr))
+        return self.nn((1 + self.eps) * x + torch.zeros_like(x).index_add_(0, edge_index[1], messages))
+
+
+def dense_to_sparse(a):
+    index = a.nonzero(as_tuple=True)
+    n = a.shape[-1]
+    return torch.stack((index[0] * n + index[1], index[0] * n + index[2])), a[index]
+
+
+def without_loops(edge_index, edge_attr):
+    keep = edge_index[0] != edge_index[1]
+    return edge_index[:, keep], edge_attr[keep]
+
+
+def with_loops(edge_index, edge_attr, fill_value):
+    n = int(edge_index.max()) + 1 if edge_index.numel() else 0
+    loops = torch.arange(max(n, with_loops.nodes))
+    return torch.cat((edge_index, loops.repeat(2, 1)), 1), torch.cat((edge_attr, torch.full((len(loops),), float(fill_value))))
+
+
+def graphs4mer(code, checkpoint, length, kept):
+    """The published model at the TUSZ configuration: x [1, 19, length] -> logits."""
+    fresh(code)
+    stand_in("torch_geometric")
+    stand_in("torch_geometric.nn", GINEConv=Gine, GATv2Conv=None, SAGEConv=None, global_add_pool=None, global_mean_pool=None, global_max_pool=None)
+    stand_in("torch_geometric.utils", dense_to_sparse=dense_to_sparse, remove_self_loops=without_loops, add_self_loops=with_loops)
+    sys.modules["torch_geometric"].utils = sys.modules["torch_geometric.utils"]
+    stand_in("pytorch_lightning")
+    stand_in("pytorch_lightning.utilities", rank_zero_only=lambda f: f)
+    import model.s4 as s4
+    from model.graphs4mer import GraphS4mer
+
+    def conjugates(v, z, w):
+        return (v.unsqueeze(-1) / (z.unsqueeze(-2) - w.unsqueeze(-1)) + v.conj().unsqueeze(-1) / (z.unsqueeze(-2) - w.conj().unsqueeze(-1))).sum(-2)
+
+    s4.cauchy_naive = conjugates
+    net = GraphS4mer(input_dim=1, num_nodes=19, dropout=0.1, num_temporal_layers=4, g_conv="gine", num_gnn_layers=1, hidden_dim=128, max_seq_len=length, resolution=2000 if length == 12000 else 500,
+                     prune_method="thresh_abs", thresh=0.1, graph_pool="max", activation_fn="leaky_relu", undirected_graph=True, K=2, residual_weight=0.6, gin_mlp=True, train_eps=True,
+                     regularizations=[]).eval()
+    state = torch.load(checkpoint, map_location="cpu", weights_only=False)["state_dict"]
+    net.load_state_dict({k.removeprefix("model."): v for k, v in state.items()})
+    if kept:
+        for layer in net.t_model.s4_layers:
+            made = layer.kernel(L=length, rate=1.0, state=None)
+            layer.kernel.forward = lambda made=made, **more: made
+    with_loops.nodes = 19 * (6 if length == 12000 else length // 500)
+
+    def run(x):
+        data = types.SimpleNamespace(x=torch.from_numpy(x).reshape(19, length, 1), batch=None)
+        return net(data)[0].numpy()
+
+    return run
+
+
+def graphs4mer_rows(o):
+    whole = torch.load(o.checkpoint, map_location="cpu", weights_only=False)
+    for length in (2000, 12000):
+        for k in whole["state_dict"]:
+            if k.endswith("kernel.kernel.L"):
+                whole["state_dict"][k] = torch.tensor(length)
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "last.ckpt") # random weights: only the time of 12000 samples counts, and that both agree
+            torch.save({"state_dict": whole["state_dict"]}, path)
+            x = np.random.default_rng(6).normal(size=(1, 19, length)).astype(np.float32)
+            settings = ["max_seq_len=%d" % length, "resolution=%d" % (2000 if length == 12000 else 500), "dataset=tuh"]
+            strand = Strand(o.library, path, settings, None, 1, 1, "logits")
+            for kept in (True, False):
+                peer = graphs4mer(o.graphs4mer, path, length, kept)
+                yield "GraphS4mer%s" % (", kernels kept" if kept else ""), length / 200, lambda: strand.run("x", x), lambda: peer(x).ravel(), 5e-3
+
+
+# ---- both in turns
+
+def clocked(run):
+    begin = time.thread_time()
+    run()
+    return time.thread_time() - begin
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    for name in ("library", "dcrnn", "pretrained", "graphs4mer", "checkpoint"):
+        p.add_argument("--" + name)
+    p.add_argument("--rounds", type=int, default=9)
+    o = p.parse_args()
+    torch.set_num_threads(1)
+    torch.set_grad_enabled(False)
+    rows = (dcrnn_rows(o) if o.dcrnn else graphs4mer_rows(o))
+    print("| model | signal | Strand | PyTorch %s | signal / time, Strand | PyTorch / Strand |\n|---|--:|--:|--:|--:|--:|" % torch.__version__)
+    for what, signal, strand, peer, tolerance in rows:
+        a, b = strand().copy(), peer()
+        if not np.abs(a - b).max() <= tolerance * max(1, np.abs(b).max()):
+            sys.exit("%s: the results differ by %g" % (what, np.abs(a - b).max()))
+        times = [(clocked(strand), clocked(peer)) for _ in range(o.rounds)]
+        ratios = sorted(y / x for x, y in times)
+        own, other = (statistics.median(t[i] for t in times) for i in (0, 1))
+        print("| %s | %g s | %.2f ms | %.1f ms | %.0f | %.1f [%.1f, %.1f] |" % (what, signal, own * 1e3, other * 1e3, signal / own, statistics.median(ratios), ratios[len(ratios) // 10],
+                                                                             ratios[-1 - len(ratios) // 10]), flush=True)
+
+
+if __name__ == "__main__":
+    main()
