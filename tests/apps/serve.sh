@@ -177,4 +177,14 @@ PY
 else
     note "Python's openai package is not here: its client is skipped"
 fi
+if have chromium && have node; then
+    start
+    timeout 120 node --experimental-websocket "$STRAND_SOURCE/tests/apps/page.mjs" "http://127.0.0.1:$port/" "$work/page.png" >page 2>node.err
+    grep -q '^message user: Once upon a time' page && grep -q '^message assistant: ' page && grep -q '^note: .* 60 out' page && grep -q '^problems: 0' page && pass ||
+        fault "the page: $(cat page; tail -n 3 node.err)"
+    [ -s page-light.png ] && [ -s page-dark.png ] && pass || fault "no pictures of the page"
+    stop
+else
+    note "Chromium or node is not here: the page is not opened"
+fi
 finish
