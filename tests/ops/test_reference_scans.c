@@ -482,14 +482,12 @@ static void dense_closed_form(void **state) {
     (void)state;
     for (int driven = 0; driven < 2; driven++) {
         strand_plugin_tensor in[4] = {t3(a, 1, 2, 2), {0}, {0}, {0}}, out[2] = {t3(y, 1, TOKENS, 2), t3(last, 1, 1, 2)};
-        if (driven)
-            in[1] = matrix(b, 1, 2), in[2] = t3(u, 1, TOKENS, 1);
-        else
-            in[3] = t3(start, 1, 1, 2);
+        if (driven) in[1] = matrix(b, 1, 2), in[2] = t3(u, 1, TOKENS, 1);
+        if (!driven) in[3] = t3(start, 1, 1, 2);
         run_outputs(STRAND_OP_DENSE_SCAN, NULL, in, 4, out, 2);
         for (int t = 0; t < TOKENS; t++) {
-            near((double)y[2 * t], 2 * pow((double)r, t) * cos((double)angle * t), 1e-5);
-            near((double)y[2 * t + 1], 2 * pow((double)r, t) * sin((double)angle * t), 1e-5);
+            double size = 2 * pow((double)r, t);
+            near((double)y[2 * t], size * cos((double)angle * t), 1e-5), near((double)y[2 * t + 1], size * sin((double)angle * t), 1e-5);
         }
         int made = driven ? TOKENS - 1 : TOKENS; /* a free run gives the state after the last token it has given */
         near((double)last[0], 2 * pow((double)r, made) * cos((double)angle * made), 1e-5);
