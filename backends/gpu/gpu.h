@@ -49,8 +49,8 @@
     X(STRAND_OP_CACHE_WRITE, cache_write, NULL, NULL, NULL)
 
 #define GPU_MATRIX_STATE(X)                                                                              \
-    X(STRAND_OP_SSD, ssd, NULL, NULL, NULL)                                                              \
-    X(STRAND_OP_GATED_LINEAR_ATTENTION, gated_linear_attention, NULL, NULL, NULL)                        \
+    X(STRAND_OP_SSD, ssd, gpu_ssd_scratch, NULL, NULL)                                                              \
+    X(STRAND_OP_GATED_LINEAR_ATTENTION, gated_linear_attention, gpu_gated_linear_attention_scratch, NULL, NULL)                        \
     X(STRAND_OP_DELTA_RULE, delta_rule, NULL, NULL, NULL)                                                \
     X(STRAND_OP_LINEAR_ATTENTION, linear_attention, gpu_linear_attention_scratch, NULL, NULL)            \
     X(STRAND_OP_WKV4, wkv4, NULL, NULL, NULL)                                                            \
@@ -116,6 +116,8 @@ uint64_t gpu_selective_scan_scratch(strand_plugin_device *device, const strand_p
 uint64_t gpu_lti_scan_scratch(strand_plugin_device *device, const strand_plugin_node *node);
 uint64_t gpu_ssm_kernel_nplr_scratch(strand_plugin_device *device, const strand_plugin_node *node);
 uint64_t gpu_ssm_kernel_diagonal_scratch(strand_plugin_device *device, const strand_plugin_node *node);
+uint64_t gpu_ssd_scratch(strand_plugin_device *device, const strand_plugin_node *node);
+uint64_t gpu_gated_linear_attention_scratch(strand_plugin_device *device, const strand_plugin_node *node);
 uint64_t gpu_linear_attention_scratch(strand_plugin_device *device, const strand_plugin_node *node);
 uint64_t gpu_fft_scratch(strand_plugin_device *device, const strand_plugin_node *node);
 uint64_t gpu_long_conv_scratch(strand_plugin_device *device, const strand_plugin_node *node);

@@ -58,6 +58,143 @@ static strand_plugin_status dispatch(strand_plugin_device *device, gpu_dispatch 
     return gpu_groups(device, d, heads_of(y, width).groups, y->dims[0], 1);
 }
 
+/* ---- long sequences in parts ---- */
+
+/* As in ops_scans_parts.c: every part runs from zero for its end, the ends become beginnings, every part runs again. The matrices of
+ * `batch` entries at a time lie in spare memory, [batch, parts, heads that y touches, rows, columns], and behind them what the parts' decays
+ * are made of, [batch, parts, heads, decays]. */
+typedef struct matrix_parts {
+    int64_t length, count, rows, columns, heads, first, decays;
+    int64_t part, entry, batch; /* floats of a part's matrices, of a batch entry's; entries at a time */
+    uint64_t sums, bytes;
+} matrix_parts;
+
+#define PARTS_FROM   1024                 /* tokens */
+#define PARTS_LENGTH 256                  /* of a part, at least */
+#define PARTS_MOST   16
+#define PARTS_FLOATS ((int64_t)16 << 20)  /* of all that are in work at a time; one batch entry must fit */
+
+enum { WHOLE, ENDS, OUTPUTS };
+
+static bool in_parts(const strand_plugin_node *node, int64_t rows, int64_t columns, int64_t decays, matrix_parts *p) {
+    const strand_plugin_tensor *y = &node->outputs[0];
+    head_range r = heads_of(y, columns);
+    int64_t length = y->dims[1], whole = y->whole[2] * rows * PARTS_MOST; /* floats of an entry, of all heads */
+    if (length < PARTS_FROM || !r.groups || rows < 1 || whole > PARTS_FLOATS) return false;
+    *p = (matrix_parts){.length = (length + PARTS_MOST - 1) / PARTS_MOST, .rows = rows, .columns = columns, .heads = r.groups / r.blocks, .first = r.first, .decays = decays};
+    if (p->length < PARTS_LENGTH) p->length = PARTS_LENGTH;
+    p->count = (length + p->length - 1) / p->length;
+    p->part = p->heads * rows * columns;
+    p->entry = p->part * PARTS_MOST;
+    p->batch = PARTS_FLOATS / whole < y->dims[0] ? PARTS_FLOATS / whole : y->dims[0];
+    p->sums = (uint64_t)(p->batch * p->entry) * sizeof(float);
+    p->bytes = p->sums + (uint64_t)(p->batch * PARTS_MOST * p->heads * decays) * sizeof(float);
+    return true;
+}
+
+static void bind_ends(strand_plugin_device *device, gpu_dispatch *d, const strand_plugin_memory *scratch, const matrix_parts *p) {
+    gpu_bind_memory(device, d, scratch, 0, p->sums, sizeof(float));
+}
+static void bind_sums(strand_plugin_device *device, gpu_dispatch *d, const strand_plugin_memory *scratch, const matrix_parts *p) {
+    gpu_bind_memory(device, d, scratch, p->sums, p->bytes - p->sums, sizeof(float));
+}
+
+/* The bindings of state, y and new state in this order, from binding `at` on. */
+static void bind_pass(strand_plugin_device *device, gpu_dispatch *d, const strand_plugin_node *node, const strand_plugin_memory *scratch, const matrix_parts *p, int pass,
+                      const strand_plugin_tensor *state) {
+    if (pass == OUTPUTS)
+        bind_ends(device, d, scratch, p);
+    else
+        gpu_bind_or(device, d, state, &node->inputs[0]);
+    if (pass == ENDS)
+        bind_sums(device, d, scratch, p);
+    else
+        gpu_bind(device, d, &node->outputs[0]);
+    if (pass == WHOLE)
+        gpu_bind(device, d, &node->outputs[node->n_outputs - 1]);
+    else
+        bind_ends(device, d, scratch, p);
+}
+
+/* Where states and y are in a pass over parts, in place of what push_common said: n buffers, the state is number `state`. */
+static void place_pass(gpu_dispatch *d, const matrix_parts *p, int pass, uint32_t n, uint32_t state) {
+    if (pass == WHOLE) return;
+    const int64_t strides[] = {p->entry, p->rows * p->columns, p->columns, 1};
+    int32_t back = (int32_t)(p->first * p->rows * p->columns); /* heads are counted from the first of all */
+    if (pass == OUTPUTS) d->params[state] -= back;
+    d->params[n - 1] -= back;
+    d->params[n + 16] = pass == OUTPUTS;
+    d->params[n + 21] = 1;
+    for (uint32_t i = 0; i < 4; i++) d->params[n + 17 + i] = d->params[n + 22 + i] = (int32_t)strides[i];
+    if (pass == OUTPUTS) return;
+    d->params[n + 14] = (int32_t)(PARTS_MOST * p->heads * p->decays);
+    d->params[n + 15] = (int32_t)(p->heads * p->decays);
+}
+
+static void push_parts(gpu_dispatch *d, const matrix_parts *p, int pass) {
+    gpu_int(d, pass == WHOLE ? 0 : p->length);
+    gpu_int(d, pass == WHOLE ? 0 : p->part);
+    gpu_int(d, pass == ENDS);
+}
+
+static strand_plugin_status dispatch_pass(strand_plugin_device *device, gpu_dispatch *d, const strand_plugin_node *node, const matrix_parts *p, int pass, int64_t width, int64_t n) {
+    return gpu_groups(device, d, heads_of(&node->outputs[0], width).groups, n, pass == WHOLE ? 1 : p->count);
+}
+
+/* Ends become beginnings. rows_first: is the state [.., rows, columns]? */
+static strand_plugin_status carry(strand_plugin_device *device, const strand_plugin_node *node, const strand_plugin_memory *scratch, const matrix_parts *p, gpu_kernel kernel,
+                                  const strand_plugin_tensor *state, bool rows_first, int64_t begin, int64_t n) {
+    gpu_dispatch d;
+    gpu_begin(&d, kernel);
+    bind_sums(device, &d, scratch, p);
+    gpu_bind_or(device, &d, state, &node->inputs[0]);
+    bind_ends(device, &d, scratch, p);
+    if (state) d.params[1] += lead(state, &node->outputs[0]) + (int32_t)(begin * state->strides[0] + p->first * state->strides[1]);
+    const int64_t sizes[] = {n * p->part, p->rows, p->columns, p->heads, p->count, PARTS_MOST * p->heads * p->decays, p->heads * p->decays, state != NULL};
+    for (int i = 0; i < 8; i++) gpu_int(&d, sizes[i]);
+    for (uint32_t i = 0; i < 2; i++) gpu_int(&d, state ? state->strides[i] : 0);
+    gpu_int(&d, state ? state->strides[rows_first ? 2 : 3] : 0);
+    gpu_int(&d, state ? state->strides[rows_first ? 3 : 2] : 0);
+    gpu_int(&d, p->entry);
+    gpu_int(&d, p->part);
+    gpu_int(&d, p->rows * p->columns);
+    return gpu_over(device, &d, n * p->part);
+}
+
+/* The new states, whole heads, of entries [begin, begin + n). */
+static strand_plugin_status last_ends(strand_plugin_device *device, const strand_plugin_node *node, const strand_plugin_memory *scratch, const matrix_parts *p, bool rows_first,
+                                      int64_t begin, int64_t n) {
+    const strand_plugin_tensor *after = node->n_outputs > 1 ? &node->outputs[1] : NULL;
+    gpu_dispatch d;
+    if (!after) return STRAND_PLUGIN_OK;
+    gpu_begin(&d, GPU_K_matrix_last);
+    bind_ends(device, &d, scratch, p);
+    gpu_bind(device, &d, after);
+    d.params[0] += (int32_t)((p->count - 1) * p->part);
+    d.params[1] += (int32_t)(begin * after->strides[0]);
+    const int64_t sizes[] = {n * p->part,       p->rows,           p->columns, p->heads, p->entry, p->rows * p->columns, after->strides[0], after->strides[1],
+                             after->strides[rows_first ? 2 : 3], after->strides[rows_first ? 3 : 2]};
+    for (int i = 0; i < 10; i++) gpu_int(&d, sizes[i]);
+    return gpu_over(device, &d, n * p->part);
+}
+
+typedef strand_plugin_status pass_run(strand_plugin_device *device, const strand_plugin_node *node, const strand_plugin_memory *scratch, const matrix_parts *p, int pass,
+                                      int64_t begin, int64_t n);
+
+static strand_plugin_status run_parts(strand_plugin_device *device, const strand_plugin_node *node, const strand_plugin_memory *scratch, const matrix_parts *p, pass_run *run,
+                                      gpu_kernel kernel, const strand_plugin_tensor *state, bool rows_first) {
+    int64_t batch = node->outputs[0].dims[0];
+    strand_plugin_status status = STRAND_PLUGIN_OK;
+    for (int64_t begin = 0; begin < batch && !status; begin += p->batch) {
+        int64_t n = batch - begin < p->batch ? batch - begin : p->batch;
+        status = run(device, node, scratch, p, ENDS, begin, n);
+        if (!status) status = carry(device, node, scratch, p, kernel, state, rows_first, begin, n);
+        if (!status) status = run(device, node, scratch, p, OUTPUTS, begin, n);
+        if (!status) status = last_ends(device, node, scratch, p, rows_first, begin, n);
+    }
+    return status;
+}
+
 /* ---- SSD ---- */
 
 bool gpu_supports_ssd(strand_plugin_device *device, const strand_plugin_node *node, char *why, size_t why_bytes) {
@@ -65,23 +202,40 @@ bool gpu_supports_ssd(strand_plugin_device *device, const strand_plugin_node *no
     return runs(device, node, node->inputs[2].dims[2] / p->groups, why, why_bytes);
 }
 
-GPU_RUN(ssd) {
+static int64_t ssd_rows(const strand_plugin_node *node) {
+    const strand_op_ssd *p = node->params;
+    return node->inputs[2].dims[2] / p->groups;
+}
+
+static int64_t ssd_width(const strand_plugin_node *node) {
+    const strand_op_ssd *p = node->params;
+    return node->outputs[0].whole[2] / p->heads;
+}
+
+uint64_t gpu_ssd_scratch(strand_plugin_device *device, const strand_plugin_node *node) {
+    matrix_parts parts;
+    (void)device;
+    return in_parts(node, ssd_rows(node), ssd_width(node), 1, &parts) ? parts.bytes : 0;
+}
+
+static strand_plugin_status ssd_pass(strand_plugin_device *device, const strand_plugin_node *node, const strand_plugin_memory *scratch, const matrix_parts *parts, int pass,
+                                     int64_t begin, int64_t n) {
     const strand_op_ssd *p = node->params;
     const strand_plugin_tensor *x = &node->inputs[0], *a = &node->inputs[1], *B = &node->inputs[2], *C = &node->inputs[3], *dt = cpu_input(node, 4);
     const strand_plugin_tensor *D = cpu_input(node, 5), *bias = cpu_input(node, 6), *state = cpu_input(node, 7), *y = &node->outputs[0];
-    int64_t rows = B->dims[2] / p->groups, width = y->whole[2] / p->heads;
+    int64_t rows = ssd_rows(node), width = ssd_width(node);
     gpu_dispatch d;
-    (void)scratch;
     gpu_begin(&d, GPU_K_ssd);
-    const strand_plugin_tensor *const all[] = {x, a, B, C, dt, D, bias, state};
-    for (int i = 0; i < 8; i++) gpu_bind_or(device, &d, all[i], x);
-    gpu_bind(device, &d, y);
-    gpu_bind(device, &d, &node->outputs[node->n_outputs - 1]);
-    const strand_plugin_tensor *const batched[] = {x, a->rank == 3 ? a : NULL, B, C, dt, NULL, NULL, state};
+    const strand_plugin_tensor *const all[] = {x, a, B, C, dt, D, bias};
+    for (int i = 0; i < 7; i++) gpu_bind_or(device, &d, all[i], x);
+    bind_pass(device, &d, node, scratch, parts, pass, state);
+    const strand_plugin_tensor *const batched[] = {x, a->rank == 3 ? a : NULL, B, C, dt, NULL, NULL, pass == OUTPUTS ? NULL : state};
     for (int i = 0; i < 8; i++)
-        if (batched[i]) d.params[i] += lead(batched[i], y);
+        if (batched[i]) d.params[i] += lead(batched[i], y) + (int32_t)(begin * batched[i]->strides[0]);
+    if (pass != ENDS) d.params[8] += (int32_t)(begin * y->strides[0]);
     d.params[0] += (int32_t)cpu_lead(x, 2, y, 2);
     push_common(&d, node, rows, width, p->heads, C, B, x, state, false);
+    place_pass(&d, parts, pass, 10, 7);
     gpu_int(&d, p->heads / p->groups);
     gpu_int(&d, a->rank);
     gpu_int(&d, a->strides[0]);
@@ -97,7 +251,14 @@ GPU_RUN(ssd) {
     gpu_int(&d, p->softplus != 0);
     gpu_float(&d, p->dt_min);
     gpu_float(&d, p->dt_max);
-    return dispatch(device, &d, node, width);
+    push_parts(&d, parts, pass);
+    return dispatch_pass(device, &d, node, parts, pass, width, n);
+}
+
+GPU_RUN(ssd) {
+    matrix_parts parts;
+    if (!in_parts(node, ssd_rows(node), ssd_width(node), 1, &parts)) return ssd_pass(device, node, scratch, NULL, WHOLE, 0, node->outputs[0].dims[0]);
+    return run_parts(device, node, scratch, &parts, ssd_pass, GPU_K_ssd_carry, cpu_input(node, 7), false);
 }
 
 /* ---- gated linear attention ---- */
@@ -107,23 +268,40 @@ bool gpu_supports_gated_linear_attention(strand_plugin_device *device, const str
     return runs(device, node, node->inputs[0].dims[2] / p->heads, why, why_bytes);
 }
 
-GPU_RUN(gated_linear_attention) {
+static int64_t gated_rows(const strand_plugin_node *node) {
+    const strand_op_gated_linear_attention *p = node->params;
+    return node->inputs[0].dims[2] / p->heads;
+}
+
+static int64_t gated_width(const strand_plugin_node *node) {
+    const strand_op_gated_linear_attention *p = node->params;
+    return node->outputs[0].whole[2] / p->heads;
+}
+
+uint64_t gpu_gated_linear_attention_scratch(strand_plugin_device *device, const strand_plugin_node *node) {
+    matrix_parts parts;
+    (void)device;
+    return in_parts(node, gated_rows(node), gated_width(node), gated_rows(node), &parts) ? parts.bytes : 0;
+}
+
+static strand_plugin_status gated_pass(strand_plugin_device *device, const strand_plugin_node *node, const strand_plugin_memory *scratch, const matrix_parts *parts, int pass,
+                                       int64_t begin, int64_t n) {
     const strand_op_gated_linear_attention *p = node->params;
     const strand_plugin_tensor *q = &node->inputs[0], *k = &node->inputs[1], *v = &node->inputs[2], *w = &node->inputs[3], *u = cpu_input(node, 4);
     const strand_plugin_tensor *state = cpu_input(node, 5), *y = &node->outputs[0];
-    int64_t rows = q->dims[2] / p->heads, width = y->whole[2] / p->heads;
+    int64_t rows = gated_rows(node), width = gated_width(node);
     gpu_dispatch d;
-    (void)scratch;
     gpu_begin(&d, GPU_K_gated_linear_attention);
-    const strand_plugin_tensor *const all[] = {q, k, v, w, u, state};
-    for (int i = 0; i < 6; i++) gpu_bind_or(device, &d, all[i], q);
-    gpu_bind(device, &d, y);
-    gpu_bind(device, &d, &node->outputs[node->n_outputs - 1]);
-    const strand_plugin_tensor *const batched[] = {q, k, v, w->rank == 3 ? w : NULL, NULL, state};
+    const strand_plugin_tensor *const all[] = {q, k, v, w, u};
+    for (int i = 0; i < 5; i++) gpu_bind_or(device, &d, all[i], q);
+    bind_pass(device, &d, node, scratch, parts, pass, state);
+    const strand_plugin_tensor *const batched[] = {q, k, v, w->rank == 3 ? w : NULL, NULL, pass == OUTPUTS ? NULL : state};
     for (int i = 0; i < 6; i++)
-        if (batched[i]) d.params[i] += lead(batched[i], y);
+        if (batched[i]) d.params[i] += lead(batched[i], y) + (int32_t)(begin * batched[i]->strides[0]);
+    if (pass != ENDS) d.params[6] += (int32_t)(begin * y->strides[0]);
     d.params[2] += (int32_t)cpu_lead(v, 2, y, 2);
     push_common(&d, node, rows, width, p->heads, q, k, v, state, true);
+    place_pass(&d, parts, pass, 8, 5);
     gpu_int(&d, w->rank);
     gpu_int(&d, w->rank == 3 ? w->strides[0] : 0);
     gpu_int(&d, w->rank == 3 ? w->strides[1] : 0);
@@ -132,7 +310,14 @@ GPU_RUN(gated_linear_attention) {
     gpu_int(&d, u ? u->strides[0] : 0);
     gpu_float(&d, p->scale);
     gpu_int(&d, w->rank == 1 ? w->strides[0] : 1);
-    return dispatch(device, &d, node, width);
+    push_parts(&d, parts, pass);
+    return dispatch_pass(device, &d, node, parts, pass, width, n);
+}
+
+GPU_RUN(gated_linear_attention) {
+    matrix_parts parts;
+    if (!in_parts(node, gated_rows(node), gated_width(node), gated_rows(node), &parts)) return gated_pass(device, node, scratch, NULL, WHOLE, 0, node->outputs[0].dims[0]);
+    return run_parts(device, node, scratch, &parts, gated_pass, GPU_K_gated_carry, cpu_input(node, 5), true);
 }
 
 /* ---- delta rule ---- */

@@ -26,9 +26,9 @@ static int in_range(ops_program *g, int rank, const int64_t *dims, double low, d
     return index;
 }
 
-/* Lengths around blocks of 8 and 32 tokens. */
+/* Lengths around blocks of 8 and 32 tokens, and some that a backend may cut in parts. */
 static int64_t some_length(ops_program *g, int index) {
-    static const int64_t corners[] = {1, 2, 7, 8, 9, 31, 32, 33, 1, 63, 64, 65, 16, 17, 3, 97, 130};
+    static const int64_t corners[] = {1, 2, 7, 8, 9, 31, 32, 33, 1024, 63, 1350, 65, 16, 17, 3, 97, 130, 1};
     int n = (int)(sizeof corners / sizeof *corners);
     return index < n ? corners[index] : ops_between(g, 0, 3) ? ops_between(g, 1, 70) : ops_between(g, 71, 200);
 }
@@ -47,8 +47,8 @@ typedef struct sizes {
 
 static sizes some_sizes(ops_program *g, int index, int64_t most_depth, double most) {
     sizes s = {ops_between(g, 1, 3), ops_between(g, 1, 4), some_length(g, index), some_width(g, most_depth), some_width(g, 140)};
-    while ((double)(s.b * s.h * s.l * s.k) * (double)s.v > most) {
-        if (s.b > 1)
+    while ((double)(s.b * s.h * s.l * s.k) * (double)s.v > (s.l > 1000 ? 2 * most : most)) {
+        if (s.b > 1 + (s.l > 1000))
             s.b--;
         else if (s.h > 2)
             s.h--;
