@@ -61,7 +61,10 @@ int help_command(const command *cmd) {
 
 int help_overview(void) {
     puts("strand - long sequences through published models, on this machine\n\nCommands:");
-    for (const command *cmd = command_table; cmd->name; cmd++) printf("  strand %-14s%s\n", cmd->name, cmd->summary);
+    int width = 0;
+    for (const command *cmd = command_table; cmd->name; cmd++)
+        if ((int)strlen(cmd->name) > width) width = (int)strlen(cmd->name);
+    for (const command *cmd = command_table; cmd->name; cmd++) printf("  strand %-*s  %s\n", width, cmd->name, cmd->summary);
     puts("\n  strand help COMMAND   options of a command\n  strand --version      version of program and library");
     return EXIT_DONE;
 }
