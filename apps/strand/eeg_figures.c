@@ -27,7 +27,7 @@ static double time_step(double range) {
 
 static void time_text(double t, double range, char *text, size_t size) {
     const long s = lrint(t);
-    if (range < 180)
+    if (range < 180 && s < 600)
         snprintf(text, size, "%ld s", s);
     else
         snprintf(text, size, "%ld:%02ld:%02ld", s / 3600, s / 60 % 60, s % 60);
@@ -233,10 +233,11 @@ static int32_t eeg_channels(const eeg_source *s) {
     return n ? n : s->map.n;
 }
 
-int figure_traces(output *out, const eeg_report *r, eeg_source *s, double from, double to) {
-    const int64_t span = span_at(s, from);
+int figure_traces(output *out, const eeg_report *r, eeg_source *s, double at, double from, double to) {
+    const int64_t span = span_at(s, at);
     if (span < 0) return 0;
     const double onset = s->rec->spans[span].onset;
+    if (from < onset) from = onset;
     int64_t first = (int64_t)((from - onset) * s->rate), n = (int64_t)((to - from) * s->rate);
     const int64_t have = eeg_source_samples(s, span, 1);
     if (first < 0) first = 0;

@@ -207,10 +207,12 @@ static int traces(output *out, const eeg_report *r, eeg_source *s) {
         if (!strcmp(e->type, "bckg")) continue;
         char text[160];
         const double from = fmax(0, e->onset - 5), to = fmin(e->onset + e->duration + 5, from + 25);
-        snprintf(text, sizeof text, "Event %lld: %.0f to %.0f s%s. Red: the event.", (long long)++shown, from, to,
-                 e->onset + e->duration + 5 > to ? " (its begin)" : "");
+        char begins[32];
+        clock_text(e->onset, begins, sizeof begins);
+        snprintf(text, sizeof text, "Event %lld, from %.0f s (%s) on%s. Red: the event.", (long long)++shown, e->onset, begins,
+                 e->onset + e->duration + 5 > to ? ": its begin" : "");
         caption(out, text);
-        if (figure_traces(out, r, s, from, to)) return -1;
+        if (figure_traces(out, r, s, e->onset, from, to)) return -1;
         output_printf(out, "</figure>\n");
     }
     if (shown) return 0;
@@ -218,15 +220,16 @@ static int traces(output *out, const eeg_report *r, eeg_source *s) {
     const eeg_series *series = r->error.n ? &r->error : &r->probability;
     for (int64_t i = 0, best = 0; i < series->n; i++)
         if (series->value[i] >= series->value[best]) best = i, at = series->at[i];
-    char text[160];
-    snprintf(text, sizeof text, "%s, from %.0f s on.",
+    char text[160], begins[32];
+    clock_text(at, begins, sizeof begins);
+    snprintf(text, sizeof text, "%s, from %.0f s (%s) on.",
              r->error.n  ? "The stretch that was predicted worst"
              : series->n ? "The stretch of the highest probability"
                          : "The begin",
-             at);
+             at, begins);
     caption(out, text);
     const double wide = r->stage.n ? 30 : 12;
-    if (figure_traces(out, r, s, at, at + wide)) return -1;
+    if (figure_traces(out, r, s, at, at, at + wide)) return -1;
     output_printf(out, "</figure>\n");
     return 0;
 }

@@ -46,8 +46,8 @@ void figure_timeline(output *out, const eeg_report *r, const eeg_series *series,
                      double threshold);
 void figure_hypnogram(output *out, const eeg_report *r, double end);
 void figure_stage_probabilities(output *out, const eeg_report *r, double end);
-/* 0, or -1 after a message. */
-int figure_traces(output *out, const eeg_report *r, eeg_source *s, double from, double to);
+/* All channels from .. to, inside the span that holds second `at`. 0, or -1 after a message. */
+int figure_traces(output *out, const eeg_report *r, eeg_source *s, double at, double from, double to);
 int figure_spectrogram(output *out, const eeg_report *r, eeg_source *s);
 int figure_scalp(output *out, const eeg_report *r, const eeg_source *s, const char *label);
 
