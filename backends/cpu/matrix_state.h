@@ -194,15 +194,16 @@ static inline void ms_rows_out(float *to, int64_t to_pitch, const float *from, i
 #define MS_ROWS 4
 #endif
 
-/* A block of tokens that reads the state: y[i] = gain[i] (q[i] S) + sum over j < row's limit of a[i][j] x[j]. */
+/* A block of tokens that reads the state: y[i] = gain[i] (q[i] S) + sum over j <= i of a[i][j] x[j]. */
 typedef struct ms_reading {
     const float *q, *s, *a, *x, *gain; /* gain NULL: 1 */
     float *y;
     int64_t q_pitch, depth, pitch, a_pitch; /* s, x and y have `pitch` */
 } ms_reading;
 
-/* Rows [i, i + rows), `vectors` vectors from column c on; x of [0, limit). */
-CPU_INLINE void ms_read_block(const ms_reading *m, int64_t i, int64_t c, int64_t limit, const int rows, const int vectors) {
+/* Rows [i, i + rows), `vectors` vectors from column c on; with `inside` row r takes x of [0, r], and nothing behind it is touched: 0
+ * times a number that is none would reach the past. */
+CPU_INLINE void ms_read_block(const ms_reading *m, int64_t i, int64_t c, const bool inside, const int rows, const int vectors) {
     vf acc[MS_ROWS][2];
     const float *q = m->q + i * m->q_pitch, *s = m->s + c;
 #pragma GCC unroll 8
@@ -226,7 +227,7 @@ CPU_INLINE void ms_read_block(const ms_reading *m, int64_t i, int64_t c, int64_t
 #pragma GCC unroll 2
             for (int v = 0; v < vectors; v++) acc[r][v] *= vf_set(m->gain[i + r]);
     const float *a = m->a + i * m->a_pitch, *x = m->x + c;
-    for (int64_t j = 0; j < limit; j++, x += m->pitch) {
+    for (int64_t j = 0; j < (inside ? i : 0); j++, x += m->pitch) {
         vf row[2];
 #pragma GCC unroll 2
         for (int v = 0; v < vectors; v++) row[v] = vf_load(x + v * CPU_LANES);
@@ -237,6 +238,19 @@ CPU_INLINE void ms_read_block(const ms_reading *m, int64_t i, int64_t c, int64_t
             for (int v = 0; v < vectors; v++) acc[r][v] = vf_fma(one, row[v], acc[r][v]);
         }
     }
+    if (inside)
+#pragma GCC unroll 8
+        for (int j = 0; j < rows; j++, x += m->pitch) {
+            vf row[2];
+#pragma GCC unroll 2
+            for (int v = 0; v < vectors; v++) row[v] = vf_load(x + v * CPU_LANES);
+#pragma GCC unroll 8
+            for (int r = j; r < rows; r++) {
+                vf one = vf_set(a[r * m->a_pitch + i + j]);
+#pragma GCC unroll 2
+                for (int v = 0; v < vectors; v++) acc[r][v] = vf_fma(one, row[v], acc[r][v]);
+            }
+        }
     float *y = m->y + i * m->pitch + c;
 #pragma GCC unroll 8
     for (int r = 0; r < rows; r++)
@@ -244,21 +258,21 @@ CPU_INLINE void ms_read_block(const ms_reading *m, int64_t i, int64_t c, int64_t
         for (int v = 0; v < vectors; v++) vf_store(y + r * m->pitch + v * CPU_LANES, acc[r][v]);
 }
 
-/* n rows of y; a is zero above its diagonal up to the next multiple of MS_ROWS. q, a and y need n rows only. */
+/* n rows of y; above its diagonal a is not read. q, a and y need n rows only. */
 static inline void ms_read(const ms_reading *m, int64_t n) {
     int64_t whole = n / MS_ROWS * MS_ROWS;
     for (int64_t c = 0; c < m->pitch; c += 2 * CPU_LANES) {
         bool two = c + CPU_LANES < m->pitch;
         for (int64_t i = 0; i < whole; i += MS_ROWS)
             if (two)
-                ms_read_block(m, i, c, i + MS_ROWS, MS_ROWS, 2);
+                ms_read_block(m, i, c, true, MS_ROWS, 2);
             else
-                ms_read_block(m, i, c, i + MS_ROWS, MS_ROWS, 1);
+                ms_read_block(m, i, c, true, MS_ROWS, 1);
         for (int64_t i = whole; i < n; i++)
             if (two)
-                ms_read_block(m, i, c, i + 1, 1, 2);
+                ms_read_block(m, i, c, true, 1, 2);
             else
-                ms_read_block(m, i, c, i + 1, 1, 1);
+                ms_read_block(m, i, c, true, 1, 1);
     }
 }
 
@@ -271,14 +285,14 @@ static inline void ms_product(const ms_reading *m, int64_t n) {
         int64_t i = 0;
         for (; i + MS_ROWS <= n; i += MS_ROWS)
             if (two)
-                ms_read_block(&plain, i, c, 0, MS_ROWS, 2);
+                ms_read_block(&plain, i, c, false, MS_ROWS, 2);
             else
-                ms_read_block(&plain, i, c, 0, MS_ROWS, 1);
+                ms_read_block(&plain, i, c, false, MS_ROWS, 1);
         for (; i < n; i++)
             if (two)
-                ms_read_block(&plain, i, c, 0, 1, 2);
+                ms_read_block(&plain, i, c, false, 1, 2);
             else
-                ms_read_block(&plain, i, c, 0, 1, 1);
+                ms_read_block(&plain, i, c, false, 1, 1);
     }
 }
 

@@ -43,6 +43,25 @@ static void same(const float *a, const float *b, size_t n, double error) {
     for (size_t i = 0; i < n; i++) near((double)a[i], (double)b[i], error);
 }
 
+/* A token that holds no numbers, or infinities, changes nothing before it. */
+static void past_stays(uint32_t op, const void *params, const strand_plugin_tensor *in, uint32_t n, int64_t channels) {
+    static const int64_t at[] = {1, 4, 9, 23, L - 1};
+    float clean[L * H * V], y[L * H * V], copy[L * H * (K > V ? K : V)];
+    strand_plugin_tensor out = seq(clean, 0, L, channels), poisoned[10];
+    run(op, params, in, n, &out);
+    for (uint32_t i = 0; i < n; i++)
+        for (size_t k = 0; k < 2 * sizeof at / sizeof at[0] && in[i].rank == 3 && in[i].dims[1] == L; k++) {
+            int64_t t = at[k / 2], width = in[i].dims[2];
+            memcpy(poisoned, in, n * sizeof *in);
+            memcpy(copy, in[i].memory.data, (size_t)(L * width) * sizeof *copy);
+            for (int64_t c = 0; c < width; c++) copy[t * width + c] = k % 2 ? INFINITY : NAN;
+            poisoned[i].memory.data = copy;
+            out = seq(y, 0, L, channels);
+            run(op, params, poisoned, n, &out);
+            if (memcmp(y, clean, (size_t)(t * channels) * sizeof *y)) fail_msg("input %u of token %d reached an earlier token", i, (int)t);
+        }
+}
+
 static void ssd(void **unused) {
     float y[L * H * V], two[L * H * V], s[H * V * K], s2[H * V * K], a[H] = {-0.3f, -1.1f}, skip[H] = {0.5f, -2}, bias[H] = {0.1f, -0.2f};
     strand_op_ssd p = {.heads = H, .groups = 1, .softplus = 1, .dt_min = 0.2f, .dt_max = 1.0f};
@@ -62,6 +81,7 @@ static void ssd(void **unused) {
                 }
                 near((double)y[t * H * V + h * V + v], sum, 1e-6);
             }
+    past_stays(STRAND_OP_SSD, &p, in, 8, H * V);
     in_two(STRAND_OP_SSD, &p, in, 8, two, H * V, &kept);
     same(y, two, L * H * V, 1e-6);
     same(s, s2, H * V * K, 1e-6);
@@ -75,6 +95,7 @@ static void retention(void **unused) {
     for (int h = 0; h < H; h++) a[h] = (float)log(1 - pow(2, -5 - h));
     strand_plugin_tensor in[4] = {seq(numbers[0], 0, L, H * V), vector(a, H), seq(numbers[1], 0, L, H * K), seq(numbers[2], 0, L, H * K)}, out = seq(y, 0, L, H * V);
     run(STRAND_OP_SSD, &p, in, 4, &out);
+    past_stays(STRAND_OP_SSD, &p, in, 4, H * V);
     for (int h = 0; h < H; h++)
         for (int v = 0; v < V; v++)
             for (int t = 0; t < L; t++) {
@@ -109,6 +130,7 @@ static void gated_linear_attention(void **unused) {
                         }
                     near((double)y[(t * H + h) * V + v], 0.5 * sum, 1e-6);
                 }
+        past_stays(STRAND_OP_GATED_LINEAR_ATTENTION, &p, in, 6, H * V);
         in_two(STRAND_OP_GATED_LINEAR_ATTENTION, &p, in, 6, two, H * V, &kept);
         same(y, two, L * H * V, 1e-6);
         same(s, s2, H * V * K, 1e-6);
@@ -141,6 +163,7 @@ static void delta_rule(void **unused) {
             }
             for (int v = 0; v < V; v++) near((double)y[(t * H + h) * V + v], want[v], 1e-6 * (1 + fabs(want[v])));
         }
+    past_stays(STRAND_OP_DELTA_RULE, &p, in, 7, H * V);
     in_two(STRAND_OP_DELTA_RULE, &p, in, 7, two, H * V, &kept);
     for (int i = 0; i < L * H * V; i++) near((double)y[i], (double)two[i], 1e-5 * (1 + fabs((double)y[i])));
 }
@@ -177,6 +200,7 @@ static void linear_attention(void **unused) {
                     }
                     near((double)y[(t * H + h) * V + v], sum / all, 1e-5 * (1 + fabs(sum / all)));
                 }
+        past_stays(STRAND_OP_LINEAR_ATTENTION, &p, in, 4, H * V);
         in_two(STRAND_OP_LINEAR_ATTENTION, &p, in, 4, two, H * V, &kept);
         for (int i = 0; i < L * H * V; i++) near((double)y[i], (double)two[i], 5e-5 * (1 + fabs((double)y[i])));
         same(s, s2, (size_t)(H * features * (V + 1)), 1e-5);
@@ -202,6 +226,7 @@ static void wkv4(void **unused) {
             }
             near((double)y[t * C + c], top / bottom, 1e-6);
         }
+    past_stays(STRAND_OP_WKV4, NULL, in, 5, C);
     in_two(STRAND_OP_WKV4, NULL, in, 5, two, C, &kept);
     same(y, two, L * C, 1e-6);
     same(s, s2, 3 * C, 1e-6);
