@@ -8,7 +8,8 @@
  *
  * In the graph's terms (A: ones below the diagonal, last column a; a normalised):
  *   encoder block:  fixed filters -> y = c A^t b * u + skip u, by convolution or step by step -> MLP
- *   decoder:        x = sum A^(L-1-i) b u_i, then y_h = c (A + b k)^h x: step by step, or (mode matrix) one matrix of x made once
+ *   decoder:        x = sum A^(L-1-i) b u_i, then y_h = c (A + b k)^h x: step by step, or (mode matrix) x and y by
+ *                  matrices that are made once
  * In mode recurrence a session carries states on: a run continues the one before, with the transform that the first one found. */
 #include "spacetime.h"
 
@@ -212,16 +213,22 @@ static tensor_id encoder_block(spacetime *s, tensor_id u) {
 
 /* ---- the decoder ---- */
 
-/* What every unit state becomes: [dim, horizon, d] -> [d, horizon, dim]. */
-static tensor_id horizon_matrix(spacetime *s, const companion *m, tensor_id closed_b) {
+/* The unit vectors of a state, [dim, dim]. */
+static tensor_id unit_states(spacetime *s, int64_t dim) {
     builder *b = &s->b;
-    float *unit = build_failed(b) ? NULL : ARENA_ARRAY(b->g->arena, float, (size_t)(m->dim * m->dim));
+    float *unit = build_failed(b) ? NULL : ARENA_ARRAY(b->g->arena, float, (size_t)(dim * dim));
     if (!unit) {
         if (!build_failed(b)) error_set(b->e, STRAND_ERR_MEMORY, "out of memory while loading");
         return 0;
     }
-    for (int64_t i = 0; i < m->dim; i++) unit[i * m->dim + i] = 1;
-    tensor_id states = graph_weight(b->g, "decoder.unit_states", STRAND_F32, 3, (op_dim[]){DIM(m->dim), DIM(1), DIM(m->dim)}, unit);
+    for (int64_t i = 0; i < dim; i++) unit[i * dim + i] = 1;
+    return graph_weight(b->g, "decoder.unit_states", STRAND_F32, 2, (op_dim[]){DIM(dim), DIM(dim)}, unit);
+}
+
+/* What every unit state becomes: [dim, horizon, d] -> [d, horizon, dim]. */
+static tensor_id horizon_matrix(spacetime *s, const companion *m, tensor_id closed_b, tensor_id units) {
+    builder *b = &s->b;
+    tensor_id states = arrange_reshape(b, "decoder.unit_states", units, 3, (op_dim[]){DIM(m->dim), DIM(1), DIM(m->dim)});
     states = arrange_repeat(b, "decoder.unit_states", states, 1, s->d, false);
     strand_op_companion_scan p = {.closed = 1};
     op_shape shape = {STRAND_F32, 3, {DIM(m->dim), DIM(s->horizon), DIM(s->d)}};
@@ -229,27 +236,46 @@ static tensor_id horizon_matrix(spacetime *s, const companion *m, tensor_id clos
     return arrange_permute(b, "decoder.horizon", rows, (uint32_t[]){2, 1, 0, 3});
 }
 
-/* z [B, L, d] -> [B, horizon, d], or in mode matrix [B, d, horizon] */
+/* What an input at every position leaves in the state after the last: A^(L - 1 - i) b, [d, dim, L]. */
+static tensor_id window_matrix(spacetime *s, const companion *m, tensor_id units) {
+    builder *b = &s->b;
+    int64_t each = s->d / m->kernels * m->dim;
+    tensor_id in[3] = {arrange_repeat(b, "decoder.window", m->a, 0, each, true), arrange_repeat(b, "decoder.window", m->b, 0, each, true),
+                       arrange_repeat(b, "decoder.window", units, 0, s->d, false)};
+    op_shape shape = {STRAND_F32, 2, {DIM(s->d * m->dim), DIM_L}};
+    tensor_id rows = build_failed(b) ? 0 : graph_op(b->g, "decoder.window", STRAND_OP_SSM_KERNEL_COMPANION, NULL, in, 3, &shape);
+    return arrange_reshape(b, "decoder.window", arrange_flip(b, "decoder.window", rows, 1), 3, (op_dim[]){DIM(s->d), DIM(m->dim), DIM_L});
+}
+
+/* x [d, B, columns] by a matrix [d, rows, columns] of each channel. */
+static tensor_id by_channel(spacetime *s, const char *name, tensor_id x, tensor_id matrix) {
+    strand_op_matmul p = {.transpose_b = 1};
+    return build_failed(&s->b) ? 0 : graph_op(s->b.g, name, STRAND_OP_MATMUL, &p, (tensor_id[]){x, matrix}, 2, NULL);
+}
+
+/* z [B, d, L] -> [B, d, horizon], by two matrices of each channel that are made of weights alone. */
+static tensor_id decoder_by_matrix(spacetime *s, const companion *m, tensor_id closed_b, tensor_id z) {
+    builder *b = &s->b;
+    tensor_id units = unit_states(s, m->dim);
+    z = arrange_permute(b, "decoder.input", z, (uint32_t[]){1, 0, 2, 3});
+    tensor_id state = by_channel(s, "decoder", z, window_matrix(s, m, units));
+    s->state = arrange_permute(b, "decoder.state", state, (uint32_t[]){1, 0, 2, 3});
+    return arrange_permute(b, "decoder.rollout", by_channel(s, "decoder.rollout", state, horizon_matrix(s, m, closed_b, units)), (uint32_t[]){1, 0, 2, 3});
+}
+
+/* z [B, L, d] -> [B, horizon, d]; in mode matrix [B, d, L] -> [B, d, horizon] */
 static tensor_id decoder(spacetime *s, tensor_id z) {
     builder *b = &s->b;
     spacetime_block block;
     tensor_id closed_b = 0, state = 0;
     spacetime_block_of(s, -1, &block);
     companion m = companion_of(s, "decoder.blocks.ssm", &block, true, &closed_b);
-    if (build_failed(b)) return 0;
+    if (s->mode == SPACETIME_MATRIX) return build_failed(b) ? 0 : decoder_by_matrix(s, &m, closed_b, z);
     strand_op_companion_scan open = {0}, closed = {.closed = 1};
     with_state(s, "decoder", STRAND_OP_COMPANION_SCAN, &open, (tensor_id[]){m.a, m.b, m.c, z, 0, 0, carried(s, "decoder", s->d, m.dim)}, 7, &state);
     s->state = state;
-    if (s->mode != SPACETIME_MATRIX) {
-        op_shape shape = {STRAND_F32, 3, {DIM_B, DIM(s->horizon), DIM(s->d)}};
-        return graph_op(b->g, "decoder.rollout", STRAND_OP_COMPANION_SCAN, &closed, (tensor_id[]){m.a, closed_b, m.c, 0, m.k, 0, state}, 7, &shape);
-    }
-    tensor_id matrix = horizon_matrix(s, &m, closed_b);
-    state = arrange_permute(b, "decoder.state", state, (uint32_t[]){1, 0, 2, 3});
-    strand_op_matmul p = {.transpose_b = 1};
-    if (build_failed(b)) return 0;
-    tensor_id y = graph_op(b->g, "decoder.rollout", STRAND_OP_MATMUL, &p, (tensor_id[]){state, matrix}, 2, NULL);
-    return arrange_permute(b, "decoder.rollout", y, (uint32_t[]){1, 0, 2, 3});
+    op_shape shape = {STRAND_F32, 3, {DIM_B, DIM(s->horizon), DIM(s->d)}};
+    return build_failed(b) ? 0 : graph_op(b->g, "decoder.rollout", STRAND_OP_COMPANION_SCAN, &closed, (tensor_id[]){m.a, closed_b, m.c, 0, m.k, 0, state}, 7, &shape);
 }
 
 /* ---- the window's transform ---- */
@@ -329,15 +355,15 @@ static strand_status build(strand_model *m, const model_config *config, error *e
     if (s.channels_first) z = arrange_turn(b, "model_input", z);
     z = embedding(&s, z);
     for (b->layer = 0; b->layer < s.blocks && !build_failed(b); b->layer++) z = encoder_block(&s, z);
-    if (s.channels_first) z = arrange_turn(b, "encoder_output", z);
-    tensor_id y = decoder(&s, z);
+    tensor_id tokens = s.channels_first ? arrange_turn(b, "encoder_output", z) : z;
+    tensor_id y = decoder(&s, s.mode == SPACETIME_MATRIX ? z : tokens);
     spacetime_output_of(&s, &out);
     y = mlp(&s, "output", &out, s.mode == SPACETIME_MATRIX, y, s.d);
     if (s.mode == SPACETIME_MATRIX) y = arrange_turn(b, "model_output", y);
     if (build_failed(b)) return e->status;
     graph_output_add(b->g, "forecast", backwards(&s, &t, y));
     graph_output_add(b->g, "model_output", y);
-    graph_output_add(b->g, "encoder_output", z);
+    graph_output_add(b->g, "encoder_output", tokens);
     graph_output_on_request(b->g, "state", s.state);
     if (input != window) graph_output_on_request(b->g, "model_input", input);
     m->max_length = (int64_t)1 << 24;
