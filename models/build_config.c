@@ -9,17 +9,19 @@
 
 /* ---- configuration ---- */
 
+/* A number out of its range is refused, and the least one stands in for it, so that what is computed of it makes sense. */
 int64_t build_int_of(builder *b, const json *object, const char *key, int64_t fallback, int64_t low, int64_t high) {
     const json *v = object ? json_get(object, key) : NULL;
     if (v && v->type == JSON_NULL) v = NULL;
     int64_t n = v && v->is_integer ? v->integer : fallback;
+    if ((!v || v->is_integer) && n >= low && n <= high) return n;
     if (v && !v->is_integer)
         build_refuse(b, "config.json: '%s' is not a whole number", key);
-    else if (!v && (n < low || n > high))
+    else if (!v)
         build_refuse(b, "config.json with '%s' is needed beside the weights (or --config FILE)", key);
-    else if (n < low || n > high)
+    else
         build_refuse(b, "config.json: '%s' is %lld; expected %lld to %lld", key, (long long)n, (long long)low, (long long)high);
-    return n;
+    return low;
 }
 
 int64_t build_int(builder *b, const char *key, int64_t fallback, int64_t low, int64_t high) {
@@ -29,11 +31,13 @@ int64_t build_int(builder *b, const char *key, int64_t fallback, int64_t low, in
 double build_number(builder *b, const char *key, double fallback, double low, double high) {
     const json *v = b->config->root ? json_get(b->config->root, key) : NULL;
     double n = v && v->type == JSON_NUMBER ? v->number : fallback;
-    if (v && v->type != JSON_NUMBER && v->type != JSON_NULL)
-        build_refuse(b, "config.json: '%s' is not a number", key);
-    else if (!(n >= low && n <= high))
+    bool number = !v || v->type == JSON_NUMBER || v->type == JSON_NULL;
+    if (number && n >= low && n <= high) return n;
+    if (number)
         build_refuse(b, "config.json: '%s' is %g; expected %g to %g", key, n, low, high);
-    return n;
+    else
+        build_refuse(b, "config.json: '%s' is not a number", key);
+    return low;
 }
 
 uint32_t build_activation(builder *b, const char *name) {
@@ -81,20 +85,20 @@ static const gguf_value *meta(const builder *b, const char *key) {
 int64_t build_meta_int(builder *b, const char *key, int64_t fallback, int64_t low, int64_t high) {
     const gguf_value *v = meta(b, key);
     int64_t n = v ? gguf_int_at(v, 0, INT64_MIN) : fallback;
-    if (n < low || n > high) {
-        if (v)
-            build_refuse(b, "metadata '%s' is %lld; expected %lld to %lld", v->key, (long long)n, (long long)low, (long long)high);
-        else
-            build_refuse(b, "the file's metadata has no '%s.%s'", build_architecture(b) ? build_architecture(b) : "", key);
-    }
-    return n;
+    if (n >= low && n <= high) return n;
+    if (v)
+        build_refuse(b, "metadata '%s' is %lld; expected %lld to %lld", v->key, (long long)n, (long long)low, (long long)high);
+    else
+        build_refuse(b, "the file's metadata has no '%s.%s'", build_architecture(b) ? build_architecture(b) : "", key);
+    return low;
 }
 
 double build_meta_number(builder *b, const char *key, double fallback, double low, double high) {
     const gguf_value *v = meta(b, key);
     double n = v ? gguf_number_at(v, 0, NAN) : fallback;
-    if (!(n >= low && n <= high)) build_refuse(b, "metadata '%s.%s' is %g; expected %g to %g", build_architecture(b) ? build_architecture(b) : "", key, n, low, high);
-    return n;
+    if (n >= low && n <= high) return n;
+    build_refuse(b, "metadata '%s.%s' is %g; expected %g to %g", build_architecture(b) ? build_architecture(b) : "", key, n, low, high);
+    return low;
 }
 
 bool build_meta_bool(const builder *b, const char *key, bool fallback) {

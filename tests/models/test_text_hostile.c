@@ -155,7 +155,33 @@ static void configs(void **state) {
     strand_context_close(c);
 }
 
+/* Scalings of the rotary positions that make no sense, or no finite frequencies. */
+static void scalings(void **state) {
+    (void)state;
+    static const char *const rows[] = {
+        "{\"type\": \"linear\", \"factor\": 0}", "{\"type\": \"linear\", \"factor\": -2}", "{\"type\": \"linear\", \"factor\": 1e300}", "{\"type\": \"longrope\"}",
+        "{\"rope_type\": \"llama3\", \"factor\": 8, \"low_freq_factor\": 4, \"high_freq_factor\": 4, \"original_max_position_embeddings\": 9}",
+        "{\"rope_type\": \"llama3\", \"factor\": 8, \"low_freq_factor\": 0, \"high_freq_factor\": 0, \"original_max_position_embeddings\": 0}",
+        "{\"rope_type\": \"llama3\", \"factor\": 8, \"low_freq_factor\": -1e300, \"high_freq_factor\": 1e300, \"original_max_position_embeddings\": -5}",
+        "{\"rope_type\": \"yarn\", \"factor\": 1e6, \"beta_fast\": 0, \"beta_slow\": 0, \"original_max_position_embeddings\": 0}",
+        "{\"rope_type\": \"yarn\", \"factor\": 4, \"beta_fast\": -1, \"beta_slow\": 1e300, \"attention_factor\": 1e300}", "{\"rope_type\": \"yarn\", \"rope_theta\": 1, \"factor\": 4}",
+        "{\"rope_type\": [], \"factor\": {}}", "[]", "7"};
+    strand_context *c = open_context(&(open_with){.threads = 1});
+    made m = {0};
+    int refused = 0;
+    take(c, folders[1], &m);
+    made_write(&m);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        char config[1024];
+        snprintf(config, sizeof config, "{\"model_type\": \"llama\", \"num_attention_heads\": 8, \"num_key_value_heads\": 4, \"rope_scaling\": %s}", rows[i]);
+        refused += !loads(c, m.file, m.bytes, config);
+    }
+    assert_true(refused >= 4);
+    made_free(&m);
+    strand_context_close(c);
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(tensors), cmocka_unit_test(configs)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(tensors), cmocka_unit_test(configs), cmocka_unit_test(scalings)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
