@@ -260,6 +260,10 @@ expect 1 'sleep channels missing' "$STRAND" eeg stage -q -m "$data/simple_sleep_
 if [ -n "${STRAND_EEG_DUMP:-}" ] && have python3 && python3 -c 'import numpy' 2>/dev/null; then
     python3 "$here/eeg_oracles.py" "$STRAND_EEG_DUMP" "$data" "$STRAND" >oracles 2>&1 && pass || fault "other readers: $(cat oracles)"
     cat oracles
+    if python3 -c 'import scipy' 2>/dev/null; then
+        python3 "$here/eeg_stage_oracle.py" "$STRAND" "$data/simple_sleep_net-dodh/best_model.gz" >stages 2>&1 && pass || fault "stages: $(tail -3 stages)"
+        cat stages
+    fi
 else
     note "no python3 with numpy: comparison with libedf, mne and scipy is skipped"
 fi
