@@ -24,6 +24,7 @@ typedef struct ssm {
     int64_t d;       /* channels of a layer's input */
     int64_t l_max;   /* of the config or given; 0: none */
     int64_t longest; /* that all layers so far can take; 0: no limit */
+    tensor_id filter; /* of the system that was last applied by convolution, [systems, L] */
     op_dim length;   /* DIM_L, or fixed where a layer needs its length known */
     ssm_result *results;
     uint32_t n_results, result_room;

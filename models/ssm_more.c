@@ -58,36 +58,91 @@ static tensor_id gains(ssm *s, tensor_id all, int64_t which, int64_t h) {
     return ssm_per_channel(s, "liquid", arrange_slice(&s->b, ssm_key(s, "liquid"), all, 0, which * h, h), h);
 }
 
-/* "polyb": for every degree p the products of p samples, backwards in time, times C B S^(p - 2) with B discretised by the diagonal part
- * alone and S the sum of it and of what it became. B, C, w and log_dt are those that the published code keeps beside its parameters: they
- * are in no checkpoint of its own, so the file must have them as liquid.*. */
-tensor_id ssm_liquid(ssm *s, tensor_id u, tensor_id y, int64_t h) {
+/* What both kinds of liquid terms are made of. */
+typedef struct liquid {
+    bool all, both, tanh;
+    int64_t degree, h, states;
+    tensor_id db, c; /* B discretised by the diagonal part alone, and C (0 for kb): [h, states, 2] */
+} liquid;
+
+static bool liquid_of(ssm *s, int64_t h, bool with_c, liquid *q) {
+    builder *b = &s->b;
+    const char *name = ssm_key(s, "liquid"), *contract = ssm_config_text(s, "lcontract", "none");
+    *q = (liquid){.all = ssm_config_bool(s, "allcombs", true), .both = ssm_config_bool(s, "bidirectional", false), .tanh = !strcmp(contract, "tanh"), .h = h};
+    q->degree = b->config->root ? build_int_of(b, b->config->root, "liquid_degree", 2, 2, 16) : 2;
+    q->states = ssm_extent(s, "liquid.w", 1);
+    if (q->states < 1) build_refuse(b, "the file has no liquid.{B,C,w,log_dt} (the published code does not save them); --set liquid=0 leaves the liquid terms out");
+    if (!q->tanh && strcmp(contract, "none") != 0) build_refuse(b, "lcontract is neither none nor tanh");
+    if ((q->all || !with_c) && s->length.kind != OP_DIM_FIXED)
+        build_refuse(b, "%s needs 'l_max' in config.json, or --set l_max=NUMBER: the length of every input", with_c ? "allcombs" : "liquid_kernel kb");
+    tensor_id dt = build_unary(b, name, STRAND_UNARY_EXP, build_flat(b, ssm_key(s, "liquid.log_dt"), h), 0, 0);
+    tensor_id w = build_f32(b, ssm_key(s, "liquid.w"), 3, (int64_t[]){h, q->states, 2}, false), raw = build_f32(b, ssm_key(s, "liquid.B"), 3, (int64_t[]){h, q->states, 2}, false);
+    if (with_c) q->c = build_f32(b, ssm_key(s, "liquid.C"), 3, (int64_t[]){(q->both ? 2 : 1) * h, q->states, 2}, true);
+    strand_op_ssm_discretize p = {.method = STRAND_SSM_BILINEAR};
+    if (build_failed(b)) return false;
+    graph_op2(b->g, build_name(b, name), STRAND_OP_SSM_DISCRETIZE, &p, (tensor_id[]){w, dt, raw}, 3, NULL, &q->db);
+    return !build_failed(b);
+}
+
+/* The products of degree i, from those of one less; *terms gets them as they enter. */
+static tensor_id upgraded(ssm *s, const liquid *q, tensor_id u, tensor_id us, int64_t i, tensor_id *terms) {
+    us = q->all ? combinations(s, u, s->length.size, i) : shifted(s, us);
+    *terms = q->tanh ? build_unary(&s->b, ssm_key(s, "liquid"), STRAND_UNARY_TANH, us, 0, 0) : us;
+    return us;
+}
+
+/* "polyb": for every degree p the products of p samples, backwards in time, times C B S^(p - 2), S the sum of B and of what it became. */
+static tensor_id by_polynomial(ssm *s, const liquid *q, tensor_id u, tensor_id y) {
     builder *b = &s->b;
     const char *name = ssm_key(s, "liquid");
-    bool all = ssm_config_bool(s, "allcombs", true), both = ssm_config_bool(s, "bidirectional", false);
-    int64_t n = ssm_extent(s, "liquid.w", 1), rows = both ? 2 : 1;
-    int64_t degree = b->config->root ? build_int_of(b, b->config->root, "liquid_degree", 2, 2, 16) : 2;
-    if (strcmp(ssm_config_text(s, "liquid_kernel", ""), "polyb") != 0)
-        build_refuse(b, "liquid_kernel '%.40s' is not supported, polyb is; --set liquid=0 leaves the liquid terms out", ssm_config_text(s, "liquid_kernel", ""));
-    if (n < 1) build_refuse(b, "the file has no liquid.{B,C,w,log_dt} (the published code does not save them); --set liquid=0 leaves the liquid terms out");
-    if (strcmp(ssm_config_text(s, "lcontract", "none"), "none") != 0 && strcmp(ssm_config_text(s, "lcontract", "none"), "tanh") != 0)
-        build_refuse(b, "lcontract is neither none nor tanh");
-    if (all && s->length.kind != OP_DIM_FIXED) build_refuse(b, "allcombs needs 'l_max' in config.json, or --set l_max=NUMBER: the length of every input");
-    tensor_id dt = build_unary(b, name, STRAND_UNARY_EXP, build_flat(b, ssm_key(s, "liquid.log_dt"), h), 0, 0);
-    tensor_id w = build_f32(b, ssm_key(s, "liquid.w"), 3, (int64_t[]){h, n, 2}, false), db = build_f32(b, ssm_key(s, "liquid.B"), 3, (int64_t[]){h, n, 2}, false);
-    tensor_id c = build_f32(b, ssm_key(s, "liquid.C"), 3, (int64_t[]){rows * h, n, 2}, true), us = u;
-    strand_op_ssm_discretize p = {.method = STRAND_SSM_BILINEAR};
-    if (build_failed(b)) return 0;
-    graph_op2(b->g, build_name(b, name), STRAND_OP_SSM_DISCRETIZE, &p, (tensor_id[]){w, dt, db}, 3, NULL, &db);
-    for (int64_t i = 2; i <= degree && !build_failed(b); i++) {
-        us = all ? combinations(s, u, s->length.size, i) : shifted(s, us);
-        tensor_id terms = strcmp(ssm_config_text(s, "lcontract", "none"), "tanh") ? us : build_unary(b, name, STRAND_UNARY_TANH, us, 0, 0);
+    tensor_id us = u, db = q->db, terms = 0;
+    for (int64_t i = 2; i <= q->degree && !build_failed(b); i++) {
+        us = upgraded(s, q, u, us, i, &terms);
         db = build_mul(b, name, db, sum_of(s, db));
-        tensor_id gain = sum_of(s, ssm_pair_mul(s, "liquid", c, arrange_repeat(b, name, db, 0, rows, false)));
-        y = build_add(b, name, y, build_mul(b, name, arrange_flip(b, name, terms, 1), gains(s, gain, 0, h)));
-        if (both) y = build_add(b, name, y, build_mul(b, name, terms, gains(s, gain, 1, h)));
+        tensor_id gain = sum_of(s, ssm_pair_mul(s, "liquid", q->c, arrange_repeat(b, name, db, 0, q->both ? 2 : 1, false)));
+        y = build_add(b, name, y, build_mul(b, name, arrange_flip(b, name, terms, 1), gains(s, gain, 0, q->h)));
+        if (q->both) y = build_add(b, name, y, build_mul(b, name, terms, gains(s, gain, 1, q->h)));
     }
     return y;
+}
+
+static tensor_id transform(ssm *s, uint32_t kind, int64_t n, tensor_id x) {
+    strand_op_fft p = {.kind = kind, .n = n, .scale = kind == STRAND_FFT_C2R ? 1 / (float)n : 1};
+    return build_failed(&s->b) ? 0 : graph_op(s->b.g, build_name(&s->b, ssm_key(s, "liquid")), STRAND_OP_FFT, &p, &x, 1, NULL);
+}
+
+/* "kb": the products, backwards in time, times the filter by S^(p - 1), bin by bin: as published the products' transform is of 2 L points, of
+ * which L + 1 are independent, and the filter's of L + 1. */
+static tensor_id by_filter(ssm *s, const liquid *q, tensor_id u, tensor_id y) {
+    builder *b = &s->b;
+    const char *name = ssm_key(s, "liquid");
+    int64_t l = s->length.size, h = q->h;
+    tensor_id sum = sum_of(s, q->db), us = u, terms = 0, spectrum = 0, filter = s->filter;
+    if (q->both) build_refuse(b, "liquid_kernel kb is not for bidirectional layers");
+    sum = arrange_reshape(b, name, sum, 2, (op_dim[]){DIM(h), DIM(1)});
+    for (int64_t i = 2; i <= q->degree && !build_failed(b); i++) {
+        us = upgraded(s, q, u, us, i, &terms);
+        filter = build_mul(b, name, filter, sum);
+        tensor_id taps = arrange_reshape(b, name, arrange_pad(b, name, filter, 1, 0, 1), 3, (op_dim[]){DIM(h), DIM(l + 1), DIM(1)});
+        taps = transform(s, STRAND_FFT_FORWARD, 0, ssm_pair(s, "liquid", taps, build_unary(b, name, STRAND_UNARY_AFFINE, taps, 0, 0)));
+        taps = arrange_reshape(b, name, taps, 4, (op_dim[]){DIM(1), DIM(h), DIM(l + 1), DIM(2)});
+        terms = transform(s, STRAND_FFT_R2C, 2 * l, arrange_turn(b, name, arrange_flip(b, name, terms, 1)));
+        terms = ssm_pair_mul(s, "liquid", terms, taps);
+        spectrum = spectrum ? build_add(b, name, spectrum, terms) : terms;
+    }
+    tensor_id more = arrange_slice(b, name, transform(s, STRAND_FFT_C2R, 2 * l, spectrum), 2, 0, l);
+    return build_add(b, name, y, arrange_turn(b, name, more));
+}
+
+/* B, C, w and log_dt of the terms are those that the published code keeps beside its parameters: they are in no checkpoint of its own, so
+ * the file must have them as liquid.*. */
+tensor_id ssm_liquid(ssm *s, tensor_id u, tensor_id y, int64_t h) {
+    const char *kind = ssm_config_text(s, "liquid_kernel", "");
+    bool filter = !strcmp(kind, "kb");
+    liquid q;
+    if (!filter && strcmp(kind, "polyb") != 0) build_refuse(&s->b, "liquid_kernel '%.40s' is neither polyb nor kb; --set liquid=0 leaves the liquid terms out", kind);
+    if (build_failed(&s->b) || !liquid_of(s, h, !filter, &q)) return 0;
+    return filter ? by_filter(s, &q, u, y) : by_polynomial(s, &q, u, y);
 }
 
 /* ---- LMU ---- */

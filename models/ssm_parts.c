@@ -173,6 +173,7 @@ static tensor_id by_convolution(ssm *s, const ssm_system *k, tensor_id u) {
     int64_t one_way = k->channels * k->h, systems = one_way * (k->bidirectional ? 2 : 1);
     tensor_id filters = all_filters(s, k, systems), back = 0;
     op_dim taps = k->taps ? DIM(k->taps) : s->length;
+    s->filter = filters;
     int64_t of_kernel = systems / k->h;
     ssm_offer(s, "kernel", k->from_zero || k->real ? filters : arrange_reshape(b, ssm_key(s, "kernel"), filters, 3, (op_dim[]){DIM(of_kernel), DIM(k->h), taps}));
     if (k->bidirectional) back = rows(s, filters, one_way, one_way, systems);

@@ -202,7 +202,8 @@ static strand_status configure(ssm *s, const kind **first, int64_t *layers) {
     s->recurrent = arrange_choice(b, "mode", mode ? mode : "conv", modes) == 1; /* the config's "mode" is a kind of kernel */
     s->l_max = arrange_int(b, "l_max", 0, 0, (int64_t)1 << 24);
     s->liquid = !s->recurrent && !(liquid && !strcmp(liquid, "0"));
-    if (s->liquid && ssm_config_text(s, "liquid_kernel", NULL) && ssm_config_bool(s, "allcombs", true) && s->l_max) s->length = DIM(s->l_max);
+    bool fixed = ssm_config_bool(s, "allcombs", true) || !strcmp(ssm_config_text(s, "liquid_kernel", ""), "kb");
+    if (s->liquid && ssm_config_text(s, "liquid_kernel", NULL) && fixed && s->l_max) s->length = DIM(s->l_max);
     s->d = width_of(s, *first);
     if (s->d < 1 || s->d > 1 << 20) build_refuse(b, "'%s' does not tell the channels of the first layer", ssm_key(s, (*first)->width));
     arrange_record_text(b, "mode", s->recurrent ? "recurrence" : "conv");
