@@ -50,6 +50,7 @@ void nn_integer(nn *b, const char *key, int64_t fallback, int64_t least, int64_t
     }
     if (*out < least || *out > most)
         nn_fail(b, given ? STRAND_ERR_ARGUMENT : STRAND_ERR_FORMAT, "%s is %lld; expected %lld to %lld", key, (long long)*out, (long long)least, (long long)most);
+    if (nn_failed(b)) *out = least; /* what follows may divide by it */
     snprintf(text, sizeof text, "%lld", (long long)*out);
     record(b, key, text);
 }
