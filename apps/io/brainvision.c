@@ -1,8 +1,8 @@
 /* brainvision.c - BrainVision recordings: a header .vhdr that names a data file and a marker file beside it.
  *
- * Read: DataFormat BINARY, INT_16, UINT_16, INT_32 and IEEE_FLOAT_32 (little-endian), multiplexed or vectorised; markers, and from
- * "New Segment" markers with a date the gaps between segments. The named files must lie beside the header: a path in them is cut
- * off. Comments and marker types stay unread unless they are annotations; the format has no field for a patient.
+ * Read: DataFormat BINARY, INT_16, UINT_16, INT_32 and IEEE_FLOAT_32 (little-endian), multiplexed or vectorised; markers, and
+ * from "New Segment" markers with a date the gaps between segments. The named files must lie beside the header: a path in them
+ * is cut off. Comments and marker types stay unread unless they are annotations; the format has no field for a patient.
  */
 #include "recording.h"
 

@@ -1,11 +1,11 @@
 /* edf.c - EDF, EDF+C, EDF+D, BDF and BDF+ recordings, read as clinical files are, not only as the standard wants them.
  *
- * Layout (Kemp et al. 1992, Kemp and Olivan 2003; BDF: BioSemi): a header of 256 bytes, 256 bytes a signal, then data records that
- * hold each signal's samples of one stretch of time, 16 bits each, 24 in BDF. EDF+ adds an annotation signal whose first time
- * stamp in a record is the record's onset: in EDF+D the gaps between spans come from there.
- * Tolerated, with a note: an unknown or wrong number of records, a truncated tail, header text in Latin-1, a physical or digital
- * range that is empty (values stay as stored) or inverted (it scales as written), a record duration of 0.
- * The fields for patient and recording (bytes 8 to 167) are not looked at. Memory: a cache of 4 MiB, the annotations, the spans.
+ * Layout (Kemp et al. 1992, Kemp and Olivan 2003; BDF: BioSemi): a header of 256 bytes, 256 bytes a signal, then data records
+ * that hold each signal's samples of one stretch of time, 16 bits each, 24 in BDF. EDF+ adds an annotation signal whose first
+ * time stamp in a record is the record's onset: in EDF+D the gaps between spans come from there. Tolerated, with a note: an
+ * unknown or wrong number of records, a truncated tail, header text in Latin-1, a physical or digital range that is empty
+ * (values stay as stored) or inverted (it scales as written), a record duration of 0. The fields for patient and recording
+ * (bytes 8 to 167) are not looked at. Memory: a cache of 4 MiB, the annotations, the spans.
  */
 #include "recording.h"
 

@@ -1,9 +1,9 @@
 /* electrodes.c - labels to channels, without silent mix-ups.
  *
- * A channel is found by --map first; then an electrode is a signal of that name whose reference is common to all electrodes, and a
- * derivation "A-B" is a signal labelled so, or the difference of two signals that share a reference. A name that fits two signals
- * is refused: the user decides. Synonyms are those of the 10-20 system (Jasper 1958, revised by the ACNS): T3 = T7, T4 = T8,
- * T5 = P7, T6 = P8.
+ * A channel is found by --map first; then an electrode is a signal of that name whose reference is common to all electrodes,
+ * and a derivation "A-B" is a signal labelled so, or the difference of two signals that share a reference. A name that fits two
+ * signals is refused: the user decides. Synonyms are those of the 10-20 system (Jasper 1958, revised by the ACNS): T3 = T7, T4
+ * = T8, T5 = P7, T6 = P8.
  */
 #include "electrodes.h"
 
@@ -160,7 +160,8 @@ static int is_common_word(const char *reference) {
     return is_word(reference, words);
 }
 
-/* The electrode that all signals with an electrode as reference share: "FP1-CZ F3-CZ ..." is referential, "FP1-F7 F7-T3" is not. */
+/* The electrode that all signals with an electrode as reference share: "FP1-CZ F3-CZ ..." is referential, "FP1-F7 F7-T3" is
+ * not. */
 static const char *shared_reference(const parsed *p, int32_t n) {
     const char *shared = NULL;
     int32_t electrodes = 0, with = 0;

@@ -8,9 +8,9 @@
 enum { ELECTRODE_BYTES = 24, MAP_ERROR_BYTES = 400 };
 
 /* "EEG FP1-REF" -> name "FP1", reference "REF". Names are upper case, without blanks and dots, in the modern form of the 10-20
- * system: T3, T4, T5, T6 become T7, T8, P7, P8 (not T9 and T10), A1 and A2 become M1 and M2, and 01 (a zero) O1. Labels that name
- * no electrode keep their own text as name: "EMG", "ECG", "EOG1" and their usual spellings are made one. Returns 1 when name is
- * an electrode. */
+ * system: T3, T4, T5, T6 become T7, T8, P7, P8 (not T9 and T10), A1 and A2 become M1 and M2, and 01 (a zero) O1. Labels that
+ * name no electrode keep their own text as name: "EMG", "ECG", "EOG1" and their usual spellings are made one. Returns 1 when
+ * name is an electrode. */
 int electrode_parse(const char *label, char name[ELECTRODE_BYTES], char reference[ELECTRODE_BYTES]);
 /* The 19 electrodes of the 10-20 system in the order of the TUH corpus, with the old names: FP1 FP2 F3 ... PZ. */
 extern const char *const electrodes_tuh[19];
@@ -37,7 +37,8 @@ typedef struct map_options {
     int zero_missing; /* zeros for what is not there */
 } map_options;
 
-/* Finds `n` channels ("FP1", a derivation "C3-M2", "EMG") in the recording. 0, or -1 with a line in `error` (MAP_ERROR_BYTES). */
+/* Finds `n` channels ("FP1", a derivation "C3-M2", "EMG") in the recording. 0, or -1 with a line in `error` (MAP_ERROR_BYTES).
+ */
 int channel_map_open(channel_map *map, const recording *r, const char *const *wanted, int32_t n, const map_options *options,
                      char *error);
 /* All signals as they are, electrodes by their names. */

@@ -1,7 +1,8 @@
 /* fft.c - mixed-radix transforms where the length has small factors only, Bluestein's chirp otherwise.
  *
- * Cooley and Tukey 1965, decimation in time, out of place by recursion over the factors; Bluestein 1970: a transform of any length
- * as a convolution of length a power of two. Twiddles come from a table of exact angles, so the error stays near 1e-15 log n.
+ * Cooley and Tukey 1965, decimation in time, out of place by recursion over the factors; Bluestein 1970: a transform of any
+ * length as a convolution of length a power of two. Twiddles come from a table of exact angles, so the error stays near 1e-15
+ * log n.
  */
 #include "fft.h"
 

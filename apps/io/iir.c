@@ -1,5 +1,5 @@
-/* iir.c - see iir.h. Poles of the analogue prototype (Butterworth 1930) are moved to the band and mapped by the bilinear transform
- * with its edges pre-warped; sections stay exact where one polynomial of high order would lose digits.
+/* iir.c - see iir.h. Poles of the analogue prototype (Butterworth 1930) are moved to the band and mapped by the bilinear
+ * transform with its edges pre-warped; sections stay exact where one polynomial of high order would lose digits.
  */
 #include "iir.h"
 
@@ -17,7 +17,8 @@ static int add(iir *f, int order, double low, double high, double rate, int stop
         const double complex p = cexp(I * PI * (2 * k + 1 + order) / (2 * order)); /* left half plane */
         const double complex h = stop ? width / 2 / p : p * width / 2, root = csqrt(h * h - centre);
         /* The two poles of this prototype pole, and those of its conjugate, are the conjugates of each other: one section takes
-         * one pole with its own conjugate. Prototype poles in the upper half plane give two such pairs, a real one gives one. */
+         * one pole with its own conjugate. Prototype poles in the upper half plane give two such pairs, a real one gives one.
+         */
         if (cimag(p) < -1e-9) continue;
         const double complex poles[2] = {h + root, h - root};
         const int pairs = cimag(p) > 1e-9 ? 2 : 1;

@@ -4,7 +4,8 @@
  * recording (the largest, or the one asked for): its shorter axis holds the channels. A scalar fs, Fs, srate, sfreq, rate or
  * sampling_rate gives the rate; a character matrix or cell array channels, labels, ch_names, chan_names or channel_names the
  * labels. Cells, structs, sparse and complex arrays are passed over otherwise. No code in a file is ever run.
- * Every length is checked against the bytes that are there; what inflates is bounded by the caller's limit, not by its own claim.
+ * Every length is checked against the bytes that are there; what inflates is bounded by the caller's limit, not by its own
+ * claim.
  */
 #include "recording.h"
 

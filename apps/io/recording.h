@@ -1,8 +1,9 @@
 /* recording.h - a recording of several signals over time, whatever its file format: EDF, EDF+, BDF, BDF+, MAT v5, BrainVision.
  *
- * A recording is a list of signals, each with its own rate, over a list of spans. A span is a stretch without a gap: one for most
- * files, several for EDF+D, BDF+D and BrainVision files with several segments. Samples are read in physical units, by signal and
- * span, any number at any place; the readers keep a few MiB whatever the length of the file (MAT arrays are held whole).
+ * A recording is a list of signals, each with its own rate, over a list of spans. A span is a stretch without a gap: one for
+ * most files, several for EDF+D, BDF+D and BrainVision files with several segments. Samples are read in physical units, by
+ * signal and span, any number at any place; the readers keep a few MiB whatever the length of the file (MAT arrays are held
+ * whole).
  *
  * Identity of patient and recording is skipped where headers are read: no field of these structs can hold it.
  * The functions print nothing: a failure is one line in the caller's `error`, without the file's name.

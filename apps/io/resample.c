@@ -1,8 +1,8 @@
 /* resample.c - the two ways to another sampling rate (resample.h).
  *
  * The Fourier method sees the whole signal at once, so it is exact for band-limited periodic signals, rings at the ends, and is
- * what published pipelines did. The polyphase one is a finite filter: each result depends on a few milliseconds around it, whatever
- * the length, so that a stream gives what a file gives.
+ * what published pipelines did. The polyphase one is a finite filter: each result depends on a few milliseconds around it,
+ * whatever the length, so that a stream gives what a file gives.
  */
 #include "resample.h"
 

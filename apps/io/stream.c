@@ -1,7 +1,7 @@
 /* stream.c - float frames from a descriptor as a recording that grows: what `--follow -` reads.
  *
- * A frame is one 32-bit little-endian float a channel, in microvolts. The newest seconds are kept in a ring; older samples are gone.
- * Invariant: memory is fixed when the stream is opened.
+ * A frame is one 32-bit little-endian float a channel, in microvolts. The newest seconds are kept in a ring; older samples are
+ * gone. Invariant: memory is fixed when the stream is opened.
  */
 #include "stream.h"
 

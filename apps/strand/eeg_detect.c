@@ -1,8 +1,8 @@
 /* eeg_detect.c - `strand eeg detect`: windows to probabilities, seconds to events.
  *
- * A window's probability counts for each of its seconds; a second has the mean of the windows that cover it, and is settled as soon
- * as no later window can. So events come out in order while the recording goes by, in memory that depends on the window alone
- * (a report keeps its series, of one number a second).
+ * A window's probability counts for each of its seconds; a second has the mean of the windows that cover it, and is settled as
+ * soon as no later window can. So events come out in order while the recording goes by, in memory that depends on the window
+ * alone (a report keeps its series, of one number a second).
  */
 #include "commands.h"
 #include "eeg_events.h"
@@ -182,8 +182,7 @@ static int prepare(detector *d, const options *settings) {
     w->n_outputs = settings->report && d->has_head && runtime_output(&d->net.rt, "adjacency", NULL) >= 0 ? 2 : 1;
     char names[64];
     snprintf(names, sizeof names, "%s%s", w->outputs[0].name, w->n_outputs > 1 ? ",adjacency" : "");
-    rc = eeg_walk_open(w, &d->source, settings, settings->args[0], electrodes_tuh, 19, d->net.rate, d->net.bins,
-                       steps);
+    rc = eeg_walk_open(w, &d->source, settings, settings->args[0], electrodes_tuh, 19, d->net.rate, d->net.bins, steps);
     if (!rc) rc = eeg_net_statistics(&d->net, &d->source);
     if (!rc) rc = eeg_net_prepare(&d->net, eeg_batch(settings), names);
     if (rc) return rc;

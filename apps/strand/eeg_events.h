@@ -24,9 +24,9 @@ typedef struct eeg_event_list {
 int eeg_events_add(eeg_event_list *list, const eeg_event *event);
 void eeg_events_free(eeg_event_list *list);
 
-/* Takes a probability for each second, in order, and gives events out as soon as nothing can be merged to them any more: runs of at
- * least `threshold`, joined where less than `gap` seconds lie between them, dropped when they are shorter than `least`. The
- * confidence is the largest probability of the event; its channels are those whose own mean is at least the threshold. */
+/* Takes a probability for each second, in order, and gives events out as soon as nothing can be merged to them any more: runs
+ * of at least `threshold`, joined where less than `gap` seconds lie between them, dropped when they are shorter than `least`.
+ * The confidence is the largest probability of the event; its channels are those whose own mean is at least the threshold. */
 typedef struct eeg_event_maker {
     double threshold, gap, least;
     int32_t n_channels;
@@ -55,8 +55,8 @@ void eeg_events_background(eeg_event *e, double duration);
 /* An EDF+ file with the channels as the model saw them and the events as annotations. 0, or -1 after a message. */
 int eeg_events_edf(const char *path, eeg_source *s, const eeg_event_list *events);
 
-/* Reads a table of events: the columns onset, duration and eventType are found by name. Sets *duration to recordingDuration where the
- * table has it. 0, or -1 after a message. */
+/* Reads a table of events: the columns onset, duration and eventType are found by name. Sets *duration to recordingDuration
+ * where the table has it. 0, or -1 after a message. */
 int eeg_events_read(const char *path, eeg_event_list *list, double *duration);
 
 #endif

@@ -1,4 +1,5 @@
-/* eeg_features.c - `strand eeg features` and `strand eeg embed`: numbers of seconds without a model, vectors of windows from one.
+/* eeg_features.c - `strand eeg features` and `strand eeg embed`: numbers of seconds without a model, vectors of windows from
+ * one.
  */
 #include "commands.h"
 #include "eeg_tables.h"

@@ -1,5 +1,6 @@
-/* eeg_figures.c - the figures of a report as inline SVG. Colours come from the document's style (light, dark, print); a figure is
- * 1000 units wide and scales with the page. Long series are drawn as the largest value of each column, so that no peak is lost.
+/* eeg_figures.c - the figures of a report as inline SVG. Colours come from the document's style (light, dark, print); a figure
+ * is 1000 units wide and scales with the page. Long series are drawn as the largest value of each column, so that no peak is
+ * lost.
  */
 #include "eeg_report.h"
 #include "escape.h"

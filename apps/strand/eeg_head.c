@@ -1,5 +1,5 @@
-/* eeg_head.c - see eeg_head.h. The built-in head lies beside the built-in models: ../models/weights of the program in the build tree,
- * share/strand/models where it is installed.
+/* eeg_head.c - see eeg_head.h. The built-in head lies beside the built-in models: ../models/weights of the program in the build
+ * tree, share/strand/models where it is installed.
  */
 #include "eeg_head.h"
 

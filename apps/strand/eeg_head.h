@@ -1,7 +1,7 @@
 /* eeg_head.h - the small detection head that stands on the encoder of a pretrained predictor.
  *
- * logit of a channel = weight . max(h, 0) + bias, h being the last layer's state at the end of a window; a window's logit is the mean
- * over its channels. In the file: fc.weight [1, hidden], fc.bias [1], and threshold [1] where it brings its own.
+ * logit of a channel = weight . max(h, 0) + bias, h being the last layer's state at the end of a window; a window's logit is
+ * the mean over its channels. In the file: fc.weight [1, hidden], fc.bias [1], and threshold [1] where it brings its own.
  */
 #ifndef STRAND_APP_EEG_HEAD_H
 #define STRAND_APP_EEG_HEAD_H

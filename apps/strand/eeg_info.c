@@ -1,5 +1,5 @@
-/* eeg_info.c - `strand eeg info`: what a recording holds, without a model. Nothing about the patient is read, so nothing can be shown;
- * annotations are free text and shown on request only.
+/* eeg_info.c - `strand eeg info`: what a recording holds, without a model. Nothing about the patient is read, so nothing can be
+ * shown; annotations are free text and shown on request only.
  */
 #include "commands.h"
 #include "eeg_quality.h"

@@ -45,7 +45,8 @@ int64_t eeg_seconds_count(const eeg_seconds *s, int64_t span, int final) {
     return eeg_source_samples(s->source, span, final) / s->width;
 }
 
-/* Two real channels share a complex transform: with z = a + i b, A_k = (Z_k + conj Z_-k) / 2 and B_k = (Z_k - conj Z_-k) / 2i. */
+/* Two real channels share a complex transform: with z = a + i b, A_k = (Z_k + conj Z_-k) / 2 and B_k = (Z_k - conj Z_-k) / 2i.
+ */
 static void log_amplitudes(eeg_seconds *s, const double *a, const double *b, double *to_a, double *to_b) {
     for (int64_t t = 0; t < s->width; t++) s->work[t] = (fft_complex){a[t], b ? b[t] : 0};
     fft_forward(s->f, s->work);
@@ -96,7 +97,8 @@ static int take_inputs(eeg_net *net) {
         if (!strcmp(t.name, "features_in") && t.rank == 4) net->nodes = t.dims[2], net->bins = t.dims[3];
         if (!strcmp(t.name, "x") && t.rank == 3 && t.dims[2] > 0) net->nodes = t.dims[1], net->samples = t.dims[2];
         net->wants_lengths = net->wants_lengths || !strcmp(t.name, "seq_lengths");
-        if (!strcmp(t.name, "support0") || !strcmp(t.name, "adjacency") || !strcmp(t.name, "prior") || !strcmp(t.name, "lengths"))
+        if (!strcmp(t.name, "support0") || !strcmp(t.name, "adjacency") || !strcmp(t.name, "prior") ||
+            !strcmp(t.name, "lengths"))
             return complain("%s: needs the input '%s', which a recording does not give; set graph=distance or correlation, or "
                             "lengths=full, with --set",
                             net->rt.info.name, t.name),
@@ -173,8 +175,8 @@ static int read_statistics(eeg_net *net, const eeg_source *source, const char *p
     }
     fclose(file);
     if (found == net->nodes) return 0;
-    return complain("%s: gives a mean and a deviation for %lld of the %lld channels; a line for each is 'FP1 mean deviation'", path,
-                    (long long)found, (long long)net->nodes),
+    return complain("%s: gives a mean and a deviation for %lld of the %lld channels; a line for each is 'FP1 mean deviation'",
+                    path, (long long)found, (long long)net->nodes),
            -1;
 }
 
@@ -211,9 +213,10 @@ int eeg_net_statistics(eeg_net *net, eeg_source *source) {
         return complain("%s: standardises signals by means and deviations; with --follow give them with --statistics FILE",
                         net->rt.info.name),
                EXIT_USAGE;
-    remark("%s: signals are standardised by this recording's own means and deviations; --statistics gives those of the training "
-           "set",
-           net->rt.info.name);
+    remark(
+        "%s: signals are standardised by this recording's own means and deviations; --statistics gives those of the training "
+        "set",
+        net->rt.info.name);
     return measure_statistics(net, source) ? EXIT_FAILED : 0;
 }
 

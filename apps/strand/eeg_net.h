@@ -1,7 +1,7 @@
 /* eeg_net.h - a recording through a graph model: seconds of samples become log amplitudes, windows of them become results.
  *
- * A second of a channel at `rate` Hz is `bins` values ln|X_k|, k = 0 .. bins - 1, of its discrete Fourier transform, as the published
- * pipeline of DCRNN has them; the model gets them standardised by its own mean and deviation.
+ * A second of a channel at `rate` Hz is `bins` values ln|X_k|, k = 0 .. bins - 1, of its discrete Fourier transform, as the
+ * published pipeline of DCRNN has them; the model gets them standardised by its own mean and deviation.
  */
 #ifndef STRAND_APP_EEG_NET_H
 #define STRAND_APP_EEG_NET_H
@@ -46,7 +46,8 @@ typedef struct eeg_net {
     int64_t filled; /* windows in `features` */
 } eeg_net;
 
-/* Opens the model (--model) and checks that it is one for log amplitudes, or where `signals` one for signals. 0 or an exit code, after a message. */
+/* Opens the model (--model) and checks that it is one for log amplitudes, or where `signals` one for signals. 0 or an exit
+ * code, after a message. */
 int eeg_net_open(eeg_net *net, const options *settings, int signals);
 /* For a model that takes signals: means and deviations by --statistics, else those of the whole recording. */
 int eeg_net_statistics(eeg_net *net, eeg_source *source);

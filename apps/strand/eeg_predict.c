@@ -1,7 +1,8 @@
 /* eeg_predict.c - `strand eeg predict`: the log amplitudes of the next seconds, and how far they were from what came.
  *
- * A window is `steps` seconds of input and `horizon` seconds of target. Beside the model's mean absolute error stand those of two
- * forecasts that know nothing: the mean of the past, and a copy of its last seconds. The error over time is an anomaly trace.
+ * A window is `steps` seconds of input and `horizon` seconds of target. Beside the model's mean absolute error stand those of
+ * two forecasts that know nothing: the mean of the past, and a copy of its last seconds. The error over time is an anomaly
+ * trace.
  */
 #include "commands.h"
 #include "eeg_report.h"
@@ -97,7 +98,8 @@ static int take(void *user, int64_t span, int64_t second, const strand_tensor *o
     return write_row(p, start, mean, channels);
 }
 
-/* The seconds after the end of the recording: nothing to compare with, so they go to --predictions alone and a row without errors. */
+/* The seconds after the end of the recording: nothing to compare with, so they go to --predictions alone and a row without
+ * errors. */
 static int predict_ahead(predictor *p) {
     const int64_t span = p->source.rec->n_spans - 1, there = eeg_seconds_count(&p->walk.seconds, span, 1);
     const int64_t second = there - p->net.steps;

@@ -1,5 +1,5 @@
-/* eeg_quality.c - see eeg_quality.h. Windows of two seconds under a Hann window; hum is a narrow peak: the power density within 1 Hz
- * of 50 or 60 Hz, over the density from 2 to 6 Hz beside it.
+/* eeg_quality.c - see eeg_quality.h. Windows of two seconds under a Hann window; hum is a narrow peak: the power density within
+ * 1 Hz of 50 or 60 Hz, over the density from 2 to 6 Hz beside it.
  */
 #include "eeg_quality.h"
 

@@ -1,8 +1,8 @@
 /* eeg_report.c - the document. See eeg_report.h.
  *
- * Order: what it is and what it is not; what was found; timelines; traces around what was found; where on the scalp; how channels
- * were mapped and how good the signals are; the model. Nothing here comes from the header's patient fields (they are never read),
- * and neither dates, paths nor the recording's own annotations are shown.
+ * Order: what it is and what it is not; what was found; timelines; traces around what was found; where on the scalp; how
+ * channels were mapped and how good the signals are; the model. Nothing here comes from the header's patient fields (they are
+ * never read), and neither dates, paths nor the recording's own annotations are shown.
  */
 #include "eeg_report.h"
 

@@ -1,5 +1,5 @@
-/* eeg_report.h - what a report is made of, and the document: one HTML file with its figures inside, nothing from a network, readable
- * in light and dark and on paper.
+/* eeg_report.h - what a report is made of, and the document: one HTML file with its figures inside, nothing from a network,
+ * readable in light and dark and on paper.
  */
 #ifndef STRAND_APP_EEG_REPORT_H
 #define STRAND_APP_EEG_REPORT_H

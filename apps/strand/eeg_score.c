@@ -1,8 +1,9 @@
 /* eeg_score.c - `strand eeg score`: detected events against a reference, as SzCORE scores them (Dan et al. 2024, timescoring).
  *
  * By events: neighbours closer than 90 s are joined and events longer than 5 min cut; a reference event is found when anything
- * overlaps it from 30 s before its begin to 60 s after its end; a detected event is false when none of it lies in the found ones so
- * widened. By samples: seconds. Both on a grid of time, 0.1 s and 1 s, as the published program does it (timescoring 0.0.7).
+ * overlaps it from 30 s before its begin to 60 s after its end; a detected event is false when none of it lies in the found
+ * ones so widened. By samples: seconds. Both on a grid of time, 0.1 s and 1 s, as the published program does it (timescoring
+ * 0.0.7).
  */
 #include "commands.h"
 #include "eeg_events.h"

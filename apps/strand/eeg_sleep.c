@@ -1,6 +1,6 @@
-/* eeg_sleep.c - see eeg_sleep.h. The published preprocessing (dreem-learning-open): Butterworth band-pass 0.4 to 18 Hz of order 2,
- * band-stops 58 to 62 and 48 to 52 Hz of order 3 and 62 to 63 Hz of order 1, all causal; then straight lines between samples to
- * 100 Hz. A band-stop whose band a recording's rate cannot hold is left out: there is nothing to stop.
+/* eeg_sleep.c - see eeg_sleep.h. The published preprocessing (dreem-learning-open): Butterworth band-pass 0.4 to 18 Hz of order
+ * 2, band-stops 58 to 62 and 48 to 52 Hz of order 3 and 62 to 63 Hz of order 1, all causal; then straight lines between samples
+ * to 100 Hz. A band-stop whose band a recording's rate cannot hold is left out: there is nothing to stop.
  */
 #include "eeg_sleep.h"
 

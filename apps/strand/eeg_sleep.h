@@ -1,4 +1,5 @@
-/* eeg_sleep.h - signals as SimpleSleepNet was trained on them: filtered at their own rate, brought to 100 Hz, cut into epochs of 30 s.
+/* eeg_sleep.h - signals as SimpleSleepNet was trained on them: filtered at their own rate, brought to 100 Hz, cut into epochs
+ * of 30 s.
  */
 #ifndef STRAND_APP_EEG_SLEEP_H
 #define STRAND_APP_EEG_SLEEP_H

@@ -1,7 +1,7 @@
 /* eeg_source.c - from signals of a file to channels of a model (eeg_source.h).
  *
- * Fourier resampling follows the published pipelines: n samples at f Hz become rate * floor(n / f). Each span is a signal of its own.
- * Invariant: nothing here keeps more than a window, one signal (Fourier method) and the file reader's cache.
+ * Fourier resampling follows the published pipelines: n samples at f Hz become rate * floor(n / f). Each span is a signal of
+ * its own. Invariant: nothing here keeps more than a window, one signal (Fourier method) and the file reader's cache.
  */
 #include "eeg_source.h"
 

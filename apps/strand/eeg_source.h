@@ -1,9 +1,9 @@
 /* eeg_source.h - a recording as a model wants it: chosen channels in microvolts at one rate, read in windows.
  *
  * Without resampling, and with the polyphase method, a window is read straight from the file, so memory does not depend on the
- * length. The Fourier method needs whole signals: when the source is opened each channel of each span is resampled, one at a time,
- * into a temporary file without a name, from which windows are read afterwards. What a window holds never depends on how the
- * recording is cut into windows.
+ * length. The Fourier method needs whole signals: when the source is opened each channel of each span is resampled, one at a
+ * time, into a temporary file without a name, from which windows are read afterwards. What a window holds never depends on how
+ * the recording is cut into windows.
  */
 #ifndef STRAND_APP_EEG_SOURCE_H
 #define STRAND_APP_EEG_SOURCE_H

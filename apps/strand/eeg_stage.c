@@ -1,9 +1,9 @@
 /* eeg_stage.c - `strand eeg stage`: sleep stages of epochs of 30 s by SimpleSleepNet.
  *
  * As the published evaluation does it, the sequence part sees 21 epochs around each epoch, zeros standing before and behind the
- * recording, and an epoch's stage comes from the sum of the log probabilities of all such windows that hold it. The epoch encoder's
- * work does not depend on the window, so it runs once an epoch (output "reduced"), and the sequence part alone over the windows
- * (setting input=reduced).
+ * recording, and an epoch's stage comes from the sum of the log probabilities of all such windows that hold it. The epoch
+ * encoder's work does not depend on the window, so it runs once an epoch (output "reduced"), and the sequence part alone over
+ * the windows (setting input=reduced).
  */
 #include "commands.h"
 #include "eeg_report.h"
@@ -83,7 +83,8 @@ static int run_part(part *p, const strand_tensor *inputs, int32_t n, const char 
     return 0;
 }
 
-/* Features of epochs from .. from + n of the night: i / 1200, and cos(pi i / c). Before the begin the index stays 0, behind the end last. */
+/* Features of epochs from .. from + n of the night: i / 1200, and cos(pi i / c). Before the begin the index stays 0, behind the
+ * end last. */
 static void night_features(stager *s, int64_t from, int64_t n, int64_t last, float *index, float *cycles) {
     static const double lengths[CYCLES] = {10, 30, 60, 90, 120};
     (void)s;

@@ -7,8 +7,8 @@
 
 typedef struct eeg_table eeg_table;
 
-/* By --output and --format. `name` is the tensor's; `columns` the values' names in TSV (NULL: numbers); `row_names` the rows', or
- * NULL when a window has one row (then the shape is [windows, values]). NULL on failure, after a message. */
+/* By --output and --format. `name` is the tensor's; `columns` the values' names in TSV (NULL: numbers); `row_names` the rows',
+ * or NULL when a window has one row (then the shape is [windows, values]). NULL on failure, after a message. */
 eeg_table *eeg_table_open(const options *settings, const char *name, int64_t rows, int64_t values, const char *const *columns,
                           const char *const *row_names);
 /* A window of rows * values numbers, which begins at `onset` seconds. */

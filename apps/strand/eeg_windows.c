@@ -1,7 +1,7 @@
 /* eeg_windows.c - see eeg_windows.h. A window never reaches over a gap.
  *
- * With --follow a file is asked four times a second whether it has grown, a stream is read as it comes; the walk goes on where it
- * stood, so memory stays what it was. It ends by a signal, by the end of the stream, or after --idle seconds without news.
+ * With --follow a file is asked four times a second whether it has grown, a stream is read as it comes; the walk goes on where
+ * it stood, so memory stays what it was. It ends by a signal, by the end of the stream, or after --idle seconds without news.
  */
 #include "eeg_windows.h"
 

@@ -1,5 +1,5 @@
-/* eeg_windows.h - the walk over a recording that predict, detect, embed and features share: window after window of every span, in
- * order, in batches; and with --follow again and again as the recording grows.
+/* eeg_windows.h - the walk over a recording that predict, detect, embed and features share: window after window of every span,
+ * in order, in batches; and with --follow again and again as the recording grows.
  */
 #ifndef STRAND_APP_EEG_WINDOWS_H
 #define STRAND_APP_EEG_WINDOWS_H
