@@ -85,6 +85,7 @@ static void s4_diagonal(ssm *s, const s4_names *n, ssm_system *k, tensor_id a, t
     k->log_poles = true;
     k->poles = graph_op2(b->g, build_name(b, ssm_key(s, "discrete")), STRAND_OP_SSM_DISCRETIZE, &p, (tensor_id[]){a, dt, bb, c}, 4, NULL, &k->coefficients);
     if (method != 2) return;
+    if (s->recurrent) build_refuse(b, "disc dss divides by a sum over the whole length; it runs with mode=conv alone");
     k->normalise = true; /* sum of exponentials over the length, as DSS has it, divided by A */
     k->eps = 1e-7f;
     k->scale = 1;

@@ -167,11 +167,18 @@ static tensor_id dense(ssm *s, const char *name, tensor_id x, int64_t *d) {
     return x;
 }
 
+/* Is it the published example's model (state-spaces/s4, example.py)? That one always takes the mean. */
+static bool is_example(const weights *w) {
+    for (int64_t i = 0; i < weights_count(w); i++)
+        if (strstr(weights_at(w, i)->name, "s4_layers.0.")) return true;
+    return false;
+}
+
 static tensor_id pooled(ssm *s, tensor_id x) {
     static const char *const names[] = {"none", "mean", "last", "max", "sum", "pool", NULL};
     static const uint32_t kinds_of[] = {0, STRAND_AXIS_MEAN, 0, STRAND_AXIS_MAX, STRAND_AXIS_SUM, STRAND_AXIS_MEAN};
     builder *b = &s->b;
-    int i = arrange_choice(b, "pool", arrange_text(b, "pool", "none"), names);
+    int i = arrange_choice(b, "pool", arrange_text(b, "pool", is_example(b->m->weights) ? "mean" : "none"), names);
     arrange_record_text(b, "pool", i < 0 ? "" : names[i]);
     if (i < 1 || build_failed(b)) return x;
     if (i == 2) return arrange_reshape(b, "pool", arrange_slice(b, "pool", x, 1, -1, 1), 2, (op_dim[]){DIM_B, DIM(s->d)});
