@@ -8,12 +8,13 @@
  *   norm -> in_proj -> (z Di, x Di, B G N, C G N, dt H); x, B, C = silu(short convolution)
  *   y = SSD with softplus(dt + bias), A = -exp(A_log), D;  y = RMS norm, group by group, of y silu(z);  x += out_proj y
  * then, where there is an MLP, x += fc2(a silu(b)), (a, b) = fc1(norm2 x). Where the state space has fewer channels than the layer, the
- * first ones of in_proj are a gated pair of their own, which goes before y into out_proj.
+ * first ones of in_proj are a gated pair of their own, which goes before y into out_proj. Layers without a dt_bias are attention
+ * (mamba2attn): in_proj -> q, k, v and, where it has more rows, a gated pair; a short convolution of q, k, v; rotary positions.
  * States: the convolution's last inputs, and [H, P, N]. Hugging Face's norm_before_gate is published as true and means nothing;
  * over several groups their own code normalises all channels at once, where the authors', followed here, does each group. */
 #include <math.h>
 
-#include "build.h"
+#include "attention.h"
 
 static const build_rename names[] = {
     {"model.", ""}, {"backbone.", ""}, {"embeddings", "embedding"}, {"layers.*.mixer.norm", "layers.*.gated_norm"}, {"layers.*.mixer.", "layers.*."},
@@ -25,7 +26,8 @@ static const build_rename names[] = {
 typedef struct mamba2 {
     int64_t d, layers, vocabulary, inner, heads, groups, states, taps, pair, mlp; /* inner: of the state space; pair: of the gated pair; mlp: 0, or its width */
     double eps, dt_min, dt_max;
-    bool layer_norm, norm_first;
+    bool layer_norm, norm_first, attends;
+    build_attention attention;
 } mamba2;
 
 static bool recognise(const weights *w, const json *config) {
@@ -49,9 +51,8 @@ static strand_status read_metadata(builder *b, mamba2 *p) {
 }
 
 static strand_status read_config(builder *b, mamba2 *p) {
-    const json *root = b->config->root, *ssm = root ? json_get(root, "ssm_cfg") : NULL, *attention = root ? json_get(root, "attn_layer_idx") : NULL;
+    const json *root = b->config->root, *ssm = root ? json_get(root, "ssm_cfg") : NULL;
     const json *limits = ssm ? json_get(ssm, "dt_limit") : root ? json_get(root, "time_step_limit") : NULL;
-    if (attention && attention->type == JSON_ARRAY && attention->count) return build_refuse(b, "config.json: attention layers among Mamba-2's are not supported");
     p->groups = build_int_of(b, ssm, "ngroups", build_int(b, "n_groups", 1, 1, p->heads), 1, p->heads);
     p->eps = build_number(b, "layer_norm_epsilon", build_number(b, "norm_epsilon", 1e-5, 0, 1), 0, 1);
     p->dt_min = limit(limits, 0, 0);
@@ -60,6 +61,27 @@ static strand_status read_config(builder *b, mamba2 *p) {
     p->norm_first = json_bool(ssm, "norm_before_gate", false);
     if (!(p->dt_min <= p->dt_max)) return build_refuse(b, "config.json: the limits of the time step are not in order");
     return b->e->status;
+}
+
+/* Attention layers, if there are any, and the lengths. */
+static strand_status read_attention(builder *b, mamba2 *p) {
+    build_attention *a = &p->attention;
+    const json *root = b->config->root, *c = root ? json_get(root, "attn_cfg") : NULL;
+    for (b->layer = 0; b->layer < p->layers; b->layer++) p->attends = p->attends || !build_has(b, "layers.*.dt_bias");
+    b->layer = 0;
+    if (!p->attends) {
+        build_lengths(b, 0);
+        return b->e->status;
+    }
+    a->heads = build_int_of(b, c, "num_heads", -1, 1, p->d);
+    a->kv_heads = build_int_of(b, c, "num_heads_kv", a->heads, 1, p->d);
+    a->width = build_int_of(b, c, "head_dim", p->d / a->heads, 1, 65536);
+    a->rotary = build_int_of(b, c, "rotary_emb_dim", 0, 0, a->width);
+    a->base = 10000;
+    a->interleaved = json_bool(c, "rotary_emb_interleaved", false);
+    if (build_failed(b)) return b->e->status;
+    if (a->heads % a->kv_heads || a->rotary % 2) return build_refuse(b, "config.json: attn_cfg's heads, key heads and rotary elements do not fit");
+    return build_context(b, 0, 0);
 }
 
 static strand_status configure(builder *b, mamba2 *p) {
@@ -84,8 +106,7 @@ static strand_status configure(builder *b, mamba2 *p) {
     p->states = (conv - p->inner) / 2 / p->groups;
     if (p->heads % p->groups || (conv - p->inner) % (2 * p->groups) || p->inner % p->groups)
         return build_refuse(b, "%lld groups do not divide heads, channels and states", (long long)p->groups);
-    build_lengths(b, 0);
-    return b->e->status;
+    return read_attention(b, p);
 }
 
 static tensor_id norm(builder *b, const mamba2 *p, const char *name, tensor_id x) {
@@ -150,15 +171,49 @@ static tensor_id mlp(builder *b, const mamba2 *p, tensor_id n) {
     return build_linear(b, "layers.*.mlp.fc2", build_gate(b, "layers.*.mlp.gate", STRAND_UNARY_SILU, gate, up), p->d, p->mlp, STRAND_UNARY_IDENTITY);
 }
 
-static tensor_id layer(builder *b, const mamba2 *p, tensor_id x) {
-    tensor_id n = norm(b, p, "layers.*.norm", x), y = state_space(b, p, n);
-    if (p->pair && !build_failed(b)) {
-        strand_op_concat join = {.axis = 2};
-        tensor_id z0 = project(b, p, n, 0, p->pair, STRAND_UNARY_SILU), x0 = project(b, p, n, p->pair, p->pair, STRAND_UNARY_IDENTITY);
-        tensor_id own = build_mul(b, "layers.*.pair", z0, x0);
-        y = build_failed(b) ? 0 : graph_op(b->g, build_name(b, "layers.*.pair"), STRAND_OP_CONCAT, &join, (tensor_id[]){own, y}, 2, NULL);
+/* x and y side by side. */
+static tensor_id joined(builder *b, const char *name, tensor_id x, tensor_id y) {
+    strand_op_concat join = {.axis = 2};
+    return build_failed(b) ? 0 : graph_op(b->g, build_name(b, name), STRAND_OP_CONCAT, &join, (tensor_id[]){x, y}, 2, NULL);
+}
+
+/* Rows of an attention layer's in_proj, convolved where the layer does that. */
+static tensor_id attended(builder *b, const mamba2 *p, const char *label, tensor_id n, int64_t rows, int64_t convolved_rows, int64_t first, int64_t count) {
+    tensor_id x = build_linear_rows(b, "layers.*.in_proj", n, rows, first, count, p->d, STRAND_UNARY_IDENTITY);
+    const weights_tensor *taps = build_find(b, "layers.*.conv1d.weight");
+    if (!taps || taps->rank < 2) return x;
+    return build_short_conv_rows(b, "layers.*.conv1d", label, x, convolved_rows, first, count, taps->dims[taps->rank - 1], STRAND_UNARY_IDENTITY);
+}
+
+static tensor_id attention(builder *b, const mamba2 *p, tensor_id n) {
+    const build_attention *a = &p->attention;
+    int64_t q = a->heads * a->width, kv = a->kv_heads * a->width, qkv = q + 2 * kv, rows = build_extent(b, "layers.*.in_proj.weight", 0), half = (rows - qkv) / 2;
+    if (rows < qkv || (rows - qkv) % 2) {
+        build_refuse(b, "in_proj of attention layer %lld has %lld rows; expected %lld or more", (long long)b->layer, (long long)rows, (long long)qkv);
+        return 0;
     }
-    x = build_add(b, "layers.*.add", x, build_linear(b, "layers.*.out_proj", y, p->d, p->inner + p->pair, STRAND_UNARY_IDENTITY));
+    tensor_id y = build_attend(b, "layers.*.attention", a, attended(b, p, "layers.*.conv1d.q", n, rows, qkv, 0, q), attended(b, p, "layers.*.conv1d.k", n, rows, qkv, q, kv),
+                               attended(b, p, "layers.*.conv1d.v", n, rows, qkv, q + kv, kv));
+    if (half) {
+        tensor_id up = build_linear_rows(b, "layers.*.in_proj", n, rows, qkv, half, p->d, STRAND_UNARY_IDENTITY);
+        tensor_id gate = build_linear_rows(b, "layers.*.in_proj", n, rows, qkv + half, half, p->d, STRAND_UNARY_IDENTITY);
+        y = joined(b, "layers.*.pair", y, build_gate(b, "layers.*.pair", STRAND_UNARY_SILU, gate, up));
+    }
+    return build_linear(b, "layers.*.out_proj", y, p->d, q + half, STRAND_UNARY_IDENTITY);
+}
+
+static tensor_id mixer(builder *b, const mamba2 *p, tensor_id n) {
+    if (!build_has(b, "layers.*.dt_bias")) return attention(b, p, n);
+    tensor_id y = state_space(b, p, n);
+    if (p->pair) {
+        tensor_id z0 = project(b, p, n, 0, p->pair, STRAND_UNARY_SILU), x0 = project(b, p, n, p->pair, p->pair, STRAND_UNARY_IDENTITY);
+        y = joined(b, "layers.*.pair", build_mul(b, "layers.*.pair", z0, x0), y);
+    }
+    return build_linear(b, "layers.*.out_proj", y, p->d, p->inner + p->pair, STRAND_UNARY_IDENTITY);
+}
+
+static tensor_id layer(builder *b, const mamba2 *p, tensor_id x) {
+    x = build_add(b, "layers.*.add", x, mixer(b, p, norm(b, p, "layers.*.norm", x)));
     return p->mlp ? build_add(b, "layers.*.mlp.add", x, mlp(b, p, norm(b, p, "layers.*.norm2", x))) : x;
 }
 
@@ -172,6 +227,6 @@ static strand_status build(strand_model *m, const model_config *config, error *e
     return e->status;
 }
 
-static const char *const setting_keys[] = {BUILD_SETTINGS, NULL};
+static const char *const setting_keys[] = {BUILD_SETTINGS, ATTENTION_SETTINGS, NULL};
 
 const family family_mamba2 = {"mamba2", recognise, build, setting_keys};
