@@ -23,7 +23,7 @@ while [ $# -gt 0 ]; do
 done
 case "$suite" in ci) fuzz_seconds=8 ;; full) fuzz_seconds=120 ;; *) echo "unknown suite '$suite': ci or full" >&2; exit 2 ;; esac
 
-packages="gcc g++ clang libclang-rt-14-dev meson ninja-build pkg-config libcmocka-dev libhts-dev zlib1g-dev libpcre2-dev libutf8proc-dev libmicrohttpd-dev python3
+packages="gcc g++ clang libclang-rt-14-dev meson ninja-build pkg-config libcmocka-dev libhts-dev zlib1g-dev libpcre2-dev libutf8proc-dev libmicrohttpd-dev python3 python3-scipy
  gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user samtools bcftools tabix
  libvulkan-dev mesa-vulkan-drivers vulkan-validationlayers glslang-tools ocl-icd-opencl-dev opencl-headers pocl-opencl-icd"
 if [ $install = 1 ]; then
