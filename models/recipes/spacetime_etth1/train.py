@@ -284,10 +284,10 @@ def main():
     a.add_argument("--data", required=True, help="ETTh1.csv")
     a.add_argument("--out", required=True)
     a.add_argument("--test", action="store_true", help="only measure the file in --out on validation and test")
-    for name, value in (("steps", 2000), ("seed", 1), ("threads", 1), ("batch", 32), ("hours", 240), ("every", 100),
-                        ("patience", 1500), ("thin", 6)):
+    for name, value in (("steps", 1000), ("seed", 1), ("threads", 1), ("batch", 32), ("hours", 240), ("every", 50),
+                        ("patience", 150), ("thin", 6)):
         a.add_argument("--" + name, type=int, default=value)
-    for name, value in (("lr", 2e-3), ("decay", 0.05), ("dropout", 0.25), ("average", 0.99), ("stretch", 0.0), ("flip", 0.5),
+    for name, value in (("lr", 8e-3), ("decay", 0.05), ("dropout", 0.25), ("average", 0.995), ("stretch", 0.0), ("flip", 0.5),
                         ("blend", 0.0), ("noise", 0.0), ("huber", 0.0)):
         a.add_argument("--" + name, type=float, default=value)
     args = a.parse_args()
