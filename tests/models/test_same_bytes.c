@@ -2,7 +2,7 @@
  * tiles. And what must hardly change a value: how long the sequence goes on after a position (causality). */
 #include "runs.h"
 
-#define MODEL "tests/golden/dna/hyenadna-d64-n3-l1000-odd"
+#define MODEL "models/weights/hyenadna-tiny-strand"
 #define WIDTH 64
 
 static int64_t bases[4][1024];
