@@ -175,13 +175,46 @@ GPU_RUN(attention) {
 
 bool gpu_supports_cache_write(strand_plugin_device *device, const strand_plugin_node *node, char *why, size_t why_bytes) {
     (void)device;
-    if (((const strand_op_cache_write *)node->params)->slide) return cpu_no(why, why_bytes, "a cache that slides");
+    if (((const strand_op_cache_write *)node->params)->slide && node->outputs[0].dtype != STRAND_PLUGIN_F32) return cpu_no(why, why_bytes, "a cache that slides is F32");
     if (node->outputs[0].whole[1] > 1 << 30) return cpu_no(why, why_bytes, "a cache of more than 2^30 rows");
     return true;
 }
 
+static strand_plugin_status run_slide(strand_plugin_device *device, const strand_plugin_node *node) {
+    const strand_op_cache_write *p = node->params;
+    const strand_plugin_tensor *cache = &node->inputs[0], *x = &node->inputs[1], *at = &node->inputs[2], *y = &node->outputs[0];
+    int64_t items = y->dims[0] * y->dims[2];
+    gpu_dispatch d;
+    gpu_begin(&d, GPU_K_cache_slide);
+    gpu_bind(device, &d, cache);
+    gpu_bind_or(device, &d, x->dims[1] ? x : NULL, cache);
+    gpu_bind(device, &d, at);
+    gpu_bind(device, &d, y);
+    gpu_bind_fault(device, &d);
+    for (uint32_t i = 0; i < 3; i++) d.params[0] += (int32_t)(cpu_lead(cache, i, y, i) * cache->strides[i]);
+    d.params[1] += (int32_t)(cpu_lead(x, 0, y, 0) * x->strides[0]);
+    if (at->whole[0] != 1) d.params[2] += (int32_t)(cpu_lead(at, 0, y, 0) * at->strides[0]);
+    const int64_t sizes[] = {items,
+                             y->dims[2],
+                             y->dims[1],
+                             x->dims[1],
+                             p->slide,
+                             words_of(at),
+                             at->whole[0] != 1 ? at->strides[0] : 0,
+                             cache->strides[0],
+                             cache->strides[1],
+                             x->strides[0],
+                             x->strides[1],
+                             y->strides[0],
+                             y->strides[1],
+                             cpu_lead(x, 2, y, 2)};
+    for (int i = 0; i < 14; i++) gpu_int(&d, sizes[i]);
+    return gpu_over(device, &d, items);
+}
+
 GPU_RUN(cache_write) {
     const strand_op_cache_write *p = node->params;
+    if (p->slide) return run_slide(device, node);
     const strand_plugin_tensor *cache = &node->inputs[0], *x = &node->inputs[1], *at = &node->inputs[2], *y = &node->outputs[0];
     int64_t words = y->dtype == STRAND_PLUGIN_F32 ? y->dims[2] : y->dims[2] / 2 + 1, items = y->dims[0] * y->dims[1] * words;
     gpu_dispatch d;
