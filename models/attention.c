@@ -9,10 +9,25 @@
 #define MOST_CONTEXT ((int64_t)1 << 30)
 #define MOST_ROTARY 8192
 
+_Static_assert(STRAND_F16 == STRAND_F32 + 1 && STRAND_BF16 == STRAND_F32 + 2, "the types of caches stand side by side");
+
 #define PIECE 1024 /* tokens that caches which slide take at once, by default */
+
+/* cache=f32 (default), f16 or bf16. */
+static strand_status cache_type(builder *b) {
+    static const char *const names[] = {"f32", "f16", "bf16"};
+    const char *given = config_given(b->config, "cache");
+    b->cache = STRAND_F32;
+    for (int i = 0; given && i < 3; i++)
+        if (!strcmp(given, names[i])) b->cache = (strand_dtype)(STRAND_F32 + i);
+    if (given && strcmp(given, names[b->cache - STRAND_F32]) != 0)
+        return error_set(b->e, STRAND_ERR_ARGUMENT, "setting cache=%.40s is none of f32, f16, bf16", given);
+    return config_record(b->m, "cache", names[b->cache - STRAND_F32], b->e);
+}
 
 strand_status build_context(builder *b, int64_t longest, int64_t window) {
     const char *given = config_given(b->config, "context");
+    if (cache_type(b)) return b->e->status;
     char text[32];
     int64_t most = longest ? longest : MOST_CONTEXT, usual = window > 1 ? window - 1 + PIECE : 4096;
     b->context = most < usual ? most : usual;
@@ -46,7 +61,7 @@ static tensor_id cached(builder *b, const char *name, const char *which, const b
     strand_op_cache_write w = {.slide = slides(b, p) ? (uint32_t)(p->window - 1) : 0};
     const char *label = graph_name(b->g, "%s.%s", build_name(b, name), which);
     const op_dim dims[] = {DIM_B, DIM(b->context), DIM(channels)};
-    tensor_id cache = w.slide ? graph_state(b->g, label, STRAND_F32, 3, dims) : graph_state_cache(b->g, label, STRAND_F32, 3, dims);
+    tensor_id cache = w.slide ? graph_state(b->g, label, b->cache, 3, dims) : graph_state_cache(b->g, label, b->cache, 3, dims);
     tensor_id next = graph_op(b->g, label, STRAND_OP_CACHE_WRITE, &w, (tensor_id[]){cache, x, graph_begin(b->g)}, 3, NULL);
     graph_state_next(b->g, cache, next);
     return next;

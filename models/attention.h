@@ -18,7 +18,7 @@ typedef struct build_attention {
     tensor_id frequencies;                  /* [rotary / 2], or 0: from base */
 } build_attention;
 
-/* Reads the setting `context`, the rows of the caches, and sets the model's lengths. `longest`: the model's own limit (0: none). With a
+/* Reads the settings `context`, the rows of the caches, and `cache`, their type, and sets the model's lengths. `longest`: the model's own limit (0: none). With a
  * `window` (0: none) that the caches hold they slide along with it: a sequence may then go on beyond them, in runs of at most
  * context - window + 1 tokens. To be called once, before build_attend. */
 strand_status build_context(builder *b, int64_t longest, int64_t window);
@@ -30,6 +30,6 @@ tensor_id build_attend(builder *b, const char *name, const build_attention *p, t
  * magnitude and frequencies of `p` from rope_theta (or `base`) on. */
 strand_status build_rope(builder *b, build_attention *p, double base, int64_t longest);
 
-#define ATTENTION_SETTINGS "context"
+#define ATTENTION_SETTINGS "context", "cache"
 
 #endif

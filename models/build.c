@@ -10,6 +10,7 @@
 #include "dtype.h"
 
 #define NAME_BYTES 256
+#define MOST_TENSORS 65536 /* more than any language model has; names of more are not looked through */
 
 bool build_failed(const builder *b) {
     return b->e->status || b->g->error.status;
@@ -102,7 +103,7 @@ strand_status build_start(builder *b, strand_model *m, const model_config *confi
 
 bool build_recognises(const weights *w, const build_rename *renames, const char *name) {
     char want[NAME_BYTES], have[NAME_BYTES];
-    if (!spell(want, sizeof want, name, "0", "")) return false;
+    if (!spell(want, sizeof want, name, "0", "") || weights_count(w) > MOST_TENSORS) return false;
     for (int64_t i = 0; i < weights_count(w); i++) {
         canonical(weights_at(w, i)->name, renames, have);
         if (!strcmp(have, want)) return true;

@@ -29,6 +29,7 @@ typedef struct builder {
     int64_t layer;      /* what '*' stands for */
     uint32_t precision; /* STRAND_PRECISION_... of products with weights */
     int64_t context;    /* rows of the caches of keys and values; see build_context */
+    strand_dtype cache; /* their type */
     build_slot *slots;  /* by the hash of the name; the number of them is a power of two */
     uint64_t n_slots;
 } builder;

@@ -298,6 +298,39 @@ static void sliding(void **state) {
     strand_context_close(context);
 }
 
+/* Caches in half precision: near the published numbers, and half the memory of states. */
+static void half_caches(void **state) {
+    (void)state;
+    static const text_case c = {"text/llama/gqa-d48-n3-l96-sharded-tied", 0, 0, 0};
+    static const char *const settings[] = {"cache=f32", "cache=f16", "cache=bf16"};
+    strand_context *context = open_context(&(open_with){.threads = 2});
+    uint64_t bytes[3];
+    for (int i = 0; i < 3; i++) {
+        char path[512], file[600];
+        strand_file *inputs, *expected;
+        strand_tensor ids, want, shape;
+        assert_true(folder_of(&c, path));
+        snprintf(file, sizeof file, "%s/input.safetensors", path);
+        assert_ok(context, strand_file_open(context, file, &inputs));
+        snprintf(file, sizeof file, "%s/expected.safetensors", path);
+        assert_ok(context, strand_file_open(context, file, &expected));
+        assert_true(tensor_named(inputs, "input_ids", &ids) && tensor_named(expected, "logits", &want));
+        opened o = open_all(context, path, &(run_how){.backends = "cpu", .settings = {settings[i]}, .n_settings = 1}, ids.dims[0], ids.dims[1]);
+        float *have = run_output(&o, ids.data, ids.dims[0], ids.dims[1], "logits", &shape);
+        double d = relative_l2(have, want.data, (int64_t)(want.bytes / sizeof(float)));
+        print_message("  %s: relative L2 %.1e\n", settings[i], d);
+        assert_true(d <= (i == 0 ? 3e-5 : i == 1 ? 5e-3 : 3e-2) && (i == 0 || d > 3e-5));
+        bytes[i] = o.info.state_bytes;
+        free(have);
+        close_all(&o);
+        strand_file_close(inputs);
+        strand_file_close(expected);
+    }
+    assert_int_equal(bytes[1] * 2, bytes[0]);
+    assert_int_equal(bytes[2] * 2, bytes[0]);
+    strand_context_close(context);
+}
+
 /* ---- trained files ---- */
 
 /* One session for sequences of up to `length`; false where the file is not there. */
@@ -405,6 +438,6 @@ static void stories(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(every_case), cmocka_unit_test(sliding), cmocka_unit_test(tiny_rwkv), cmocka_unit_test(rwkv7_reverse), cmocka_unit_test(stories)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(every_case), cmocka_unit_test(sliding), cmocka_unit_test(half_caches), cmocka_unit_test(tiny_rwkv), cmocka_unit_test(rwkv7_reverse), cmocka_unit_test(stories)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
