@@ -1,5 +1,5 @@
-/* attention.c - see attention.h. Frequencies that are not plain powers of a base are computed here in double precision and become a
- * constant of the graph: rope_scaling of Hugging Face's configs, as transformers' modeling_rope_utils defines it. */
+/* attention.c - see attention.h. Frequencies that are not plain powers of a base are computed here in double precision and
+ * become a constant of the graph: rope_scaling of Hugging Face's configs, as transformers' modeling_rope_utils defines it. */
 #include "attention.h"
 
 #include <math.h>
@@ -7,7 +7,7 @@
 #include <string.h>
 
 #define MOST_CONTEXT ((int64_t)1 << 30)
-#define MOST_ROTARY 8192
+#define MOST_ROTARY  8192
 
 _Static_assert(STRAND_F16 == STRAND_F32 + 1 && STRAND_BF16 == STRAND_F32 + 2, "the types of caches stand side by side");
 
@@ -32,7 +32,8 @@ strand_status build_context(builder *b, int64_t longest, int64_t window) {
     int64_t most = longest ? longest : MOST_CONTEXT, usual = window > 1 ? window - 1 + PIECE : 4096;
     b->context = most < usual ? most : usual;
     if (given && (!config_parse_integer(given, &b->context) || b->context < 1 || b->context > most))
-        return error_set(b->e, STRAND_ERR_ARGUMENT, "setting context=%.40s is not a whole number from 1 to %lld", given, (long long)most);
+        return error_set(b->e, STRAND_ERR_ARGUMENT, "setting context=%.40s is not a whole number from 1 to %lld", given,
+                         (long long)most);
     snprintf(text, sizeof text, "%lld", (long long)b->context);
     build_lengths(b, window > 1 && window <= b->context ? longest : b->context);
     if (window > 1 && window <= b->context) b->m->window = b->context - window + 1;
@@ -51,13 +52,15 @@ static tensor_id rotate(builder *b, const char *name, const char *which, const b
     return graph_op(b->g, label, STRAND_OP_ROTARY, &r, (tensor_id[]){x, graph_positions(b->g), p->frequencies}, 3, NULL);
 }
 
-/* Does the cache slide along with the window, so that a sequence has no end? Keys that stay are those that a next token may see. */
+/* Does the cache slide along with the window, so that a sequence has no end? Keys that stay are those that a next token may
+ * see. */
 static bool slides(const builder *b, const build_attention *p) {
     return p->window > 1 && !p->sinks && p->window <= b->context;
 }
 
 /* Writes the run's rows behind those of the runs before it. */
-static tensor_id cached(builder *b, const char *name, const char *which, const build_attention *p, int64_t channels, tensor_id x) {
+static tensor_id cached(builder *b, const char *name, const char *which, const build_attention *p, int64_t channels,
+                        tensor_id x) {
     strand_op_cache_write w = {.slide = slides(b, p) ? (uint32_t)(p->window - 1) : 0};
     const char *label = graph_name(b->g, "%s.%s", build_name(b, name), which);
     const op_dim dims[] = {DIM_B, DIM(b->context), DIM(channels)};
@@ -93,7 +96,8 @@ static double of(const json *o, const char *key, double fallback) {
 
 /* Long waves are stretched by `factor`, short ones stay, those between are blended. */
 static double llama3(const json *s, double f, double factor, double longest) {
-    double low = of(s, "low_freq_factor", 1), high = of(s, "high_freq_factor", 4), old = of(s, "original_max_position_embeddings", longest);
+    double low = of(s, "low_freq_factor", 1), high = of(s, "high_freq_factor", 4),
+           old = of(s, "original_max_position_embeddings", longest);
     double wave = 2 * M_PI / f;
     if (wave < old / high) return f;
     if (wave > old / low) return f / factor;
@@ -106,8 +110,10 @@ static double turning(double turns, int64_t rotary, double base, double old) {
     return (double)rotary * log(old / (turns * 2 * M_PI)) / (2 * log(base));
 }
 
-/* YaRN, arXiv 2309.00071: waves with more than `fast` turns over the old context stay, those with fewer than `slow` are stretched. */
-static double blend(double f, int64_t i, int64_t rotary, double base, double factor, double old, double fast, double slow, bool truncate) {
+/* YaRN, arXiv 2309.00071: waves with more than `fast` turns over the old context stay, those with fewer than `slow` are
+ * stretched. */
+static double blend(double f, int64_t i, int64_t rotary, double base, double factor, double old, double fast, double slow,
+                    bool truncate) {
     double low = turning(fast, rotary, base, old), high = turning(slow, rotary, base, old);
     if (truncate) low = floor(low), high = ceil(high);
     low = fmax(low, 0), high = fmin(high, (double)(rotary - 1));
@@ -117,8 +123,8 @@ static double blend(double f, int64_t i, int64_t rotary, double base, double fac
 }
 
 static double yarn(const json *s, double f, int64_t i, int64_t rotary, double base, double factor, double longest) {
-    return blend(f, i, rotary, base, factor, of(s, "original_max_position_embeddings", longest), of(s, "beta_fast", 32), of(s, "beta_slow", 1),
-                 json_bool(s, "truncate", true));
+    return blend(f, i, rotary, base, factor, of(s, "original_max_position_embeddings", longest), of(s, "beta_fast", 32),
+                 of(s, "beta_slow", 1), json_bool(s, "truncate", true));
 }
 
 static double yarn_magnitude(const json *s, double factor) {
@@ -140,16 +146,19 @@ static strand_status rope_of_metadata(builder *b, build_attention *p, double bas
     const char *type = build_meta_text(b, "rope.scaling.type", "none");
     const weights_tensor *factors = build_find(b, "rope_freqs.weight");
     p->base = build_meta_number(b, "rope.freq_base", base, 1e-6, 1e30);
-    double factor = build_meta_number(b, "rope.scaling.factor", build_meta_number(b, "rope.scale_linear", 1, 1e-3, 1e6), 1e-3, 1e6);
+    double factor =
+        build_meta_number(b, "rope.scaling.factor", build_meta_number(b, "rope.scale_linear", 1, 1e-3, 1e6), 1e-3, 1e6);
     bool is_yarn = !strcmp(type, "yarn");
     if (build_failed(b)) return b->e->status;
     if (!is_yarn && strcmp(type, "none") != 0 && strcmp(type, "linear") != 0)
         return build_refuse(b, "rope.scaling.type '%.40s' is not supported; none, linear and yarn are", type);
     if (!is_yarn) p->position_scale = 1 / factor;
     if (!factors && !is_yarn) return STRAND_OK;
-    if (p->rotary < 2 || p->rotary > MOST_ROTARY) return build_refuse(b, "a head of %lld rotary elements is too wide", (long long)p->rotary);
+    if (p->rotary < 2 || p->rotary > MOST_ROTARY)
+        return build_refuse(b, "a head of %lld rotary elements is too wide", (long long)p->rotary);
     if (factors && (factors->rank != 1 || factors->dims[0] != p->rotary / 2 || factors->dtype != STRAND_F32))
-        return build_refuse(b, "tensor '%.120s' is not F32, one factor for each of %lld pairs", factors->name, (long long)(p->rotary / 2));
+        return build_refuse(b, "tensor '%.120s' is not F32, one factor for each of %lld pairs", factors->name,
+                            (long long)(p->rotary / 2));
     float f[MOST_ROTARY / 2];
     double old = build_meta_number(b, "rope.scaling.original_context_length", (double)longest, 1, 1e9);
     for (int64_t i = 0; i < p->rotary / 2; i++) {
@@ -157,7 +166,9 @@ static strand_status rope_of_metadata(builder *b, build_attention *p, double bas
         if (factors) plain /= (double)((const float *)factors->data)[i];
         f[i] = (float)(is_yarn ? blend(plain, i, p->rotary, p->base, factor, old, 32, 1, true) : plain);
     }
-    if (is_yarn) p->magnitude = build_meta_number(b, "rope.scaling.attn_factor", 1, 1e-3, 1e3) * (factor > 1 ? 0.1 * log(factor) + 1 : 1);
+    if (is_yarn)
+        p->magnitude =
+            build_meta_number(b, "rope.scaling.attn_factor", 1, 1e-3, 1e3) * (factor > 1 ? 0.1 * log(factor) + 1 : 1);
     return keep_frequencies(b, p, f);
 }
 
@@ -178,11 +189,15 @@ strand_status build_rope(builder *b, build_attention *p, double base, int64_t lo
     }
     bool is_yarn = !strcmp(type, "yarn");
     if (!is_yarn && strcmp(type, "llama3") != 0)
-        return build_refuse(b, "config.json: rope_scaling of type '%.40s' is not supported; default, linear, dynamic, llama3 and yarn are", type);
-    if (p->rotary < 2 || p->rotary > MOST_ROTARY) return build_refuse(b, "a head of %lld rotary elements is too wide", (long long)p->rotary);
+        return build_refuse(
+            b, "config.json: rope_scaling of type '%.40s' is not supported; default, linear, dynamic, llama3 and yarn are",
+            type);
+    if (p->rotary < 2 || p->rotary > MOST_ROTARY)
+        return build_refuse(b, "a head of %lld rotary elements is too wide", (long long)p->rotary);
     for (int64_t i = 0; i < p->rotary / 2; i++) {
         double plain = pow(p->base, -2.0 * (double)i / (double)p->rotary);
-        f[i] = (float)(is_yarn ? yarn(s, plain, i, p->rotary, p->base, factor, (double)longest) : llama3(s, plain, factor, (double)longest));
+        f[i] = (float)(is_yarn ? yarn(s, plain, i, p->rotary, p->base, factor, (double)longest)
+                               : llama3(s, plain, factor, (double)longest));
     }
     if (is_yarn) p->magnitude = yarn_magnitude(s, factor);
     return keep_frequencies(b, p, f);

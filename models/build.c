@@ -1,5 +1,5 @@
-/* build.c - see build.h. Shapes are checked here, once: a tensor that is missing, of another shape or of a type that no operator
- * takes is one line that names it, what it is and what was expected. */
+/* build.c - see build.h. Shapes are checked here, once: a tensor that is missing, of another shape or of a type that no
+ * operator takes is one line that names it, what it is and what was expected. */
 #include "build.h"
 
 #include <math.h>
@@ -9,7 +9,7 @@
 
 #include "dtype.h"
 
-#define NAME_BYTES 256
+#define NAME_BYTES   256
 #define MOST_TENSORS 65536 /* more than any language model has; names of more are not looked through */
 
 bool build_failed(const builder *b) {
@@ -69,7 +69,8 @@ static void canonical(const char *name, const build_rename *renames, char *out) 
     out[0] = 0;
     if (!spell(out, NAME_BYTES, "", "", name)) return;
     for (const build_rename *r = renames; r && r->from; r++)
-        if (begins(out, r->from, digits, &rest) && spell(next, NAME_BYTES, r->to, digits, rest)) memcpy(out, next, strlen(next) + 1);
+        if (begins(out, r->from, digits, &rest) && spell(next, NAME_BYTES, r->to, digits, rest))
+            memcpy(out, next, strlen(next) + 1);
 }
 
 static uint64_t hash_of(const char *name) {
@@ -183,7 +184,8 @@ static int64_t count(int rank, const int64_t *dims) {
 static void write_shape(char *out, size_t room, int rank, const int64_t *dims) {
     size_t used = 0;
     out[0] = 0;
-    for (int i = 0; i < rank && used < room; i++) used += (size_t)snprintf(out + used, room - used, i ? ", %lld" : "%lld", (long long)dims[i]);
+    for (int i = 0; i < rank && used < room; i++)
+        used += (size_t)snprintf(out + used, room - used, i ? ", %lld" : "%lld", (long long)dims[i]);
 }
 
 /* The tensor, if it is there and fits. */
@@ -226,7 +228,8 @@ static void use(builder *b, const weights_tensor *w) {
     m->used[m->n_used++] = w;
 }
 
-static tensor_id leaf(builder *b, const weights_tensor *w, const char *name, const char *more, int64_t skip, int rank, const int64_t *dims) {
+static tensor_id leaf(builder *b, const weights_tensor *w, const char *name, const char *more, int64_t skip, int rank,
+                      const int64_t *dims) {
     char full[NAME_BYTES];
     op_dim d[STRAND_MAX_RANK];
     uint64_t offset = 0;
@@ -243,7 +246,8 @@ static tensor_id to_f32(builder *b, tensor_id x) {
     return graph_op(b->g, b->g->tensors[x].name, STRAND_OP_CAST, NULL, &x, 1, &f32);
 }
 
-static tensor_id rows_of(builder *b, const char *name, const char *more, int64_t all, int64_t first, int64_t rows, int64_t columns) {
+static tensor_id rows_of(builder *b, const char *name, const char *more, int64_t all, int64_t first, int64_t rows,
+                         int64_t columns) {
     const weights_tensor *w = checked(b, name, more, 2, (int64_t[]){all, columns}, false);
     return w ? leaf(b, w, name, more, first * columns, 2, (int64_t[]){rows, columns}) : 0;
 }
@@ -330,9 +334,13 @@ tensor_id build_constant(builder *b, const char *name, int rank, const int64_t *
 
 /* ---- operators ---- */
 
-static tensor_id product(builder *b, const char *name, bool transposed, tensor_id x, tensor_id w, tensor_id bias, uint32_t activation) {
+static tensor_id product(builder *b, const char *name, bool transposed, tensor_id x, tensor_id w, tensor_id bias,
+                         uint32_t activation) {
     if (build_failed(b)) return 0;
-    strand_op_matmul p = {.transpose_b = transposed, .bias = bias ? STRAND_BIAS_COLUMNS : STRAND_BIAS_NONE, .activation = activation, .precision = b->precision};
+    strand_op_matmul p = {.transpose_b = transposed,
+                          .bias = bias ? STRAND_BIAS_COLUMNS : STRAND_BIAS_NONE,
+                          .activation = activation,
+                          .precision = b->precision};
     return graph_op(b->g, build_name(b, name), STRAND_OP_MATMUL, &p, (tensor_id[]){x, w, bias}, bias ? 3 : 2, NULL);
 }
 
@@ -344,8 +352,8 @@ tensor_id build_product_plain(builder *b, const char *name, tensor_id x, tensor_
     return product(b, name, false, x, w, bias, activation);
 }
 
-tensor_id build_linear_rows(builder *b, const char *name, tensor_id x, int64_t all, int64_t first, int64_t rows, int64_t columns,
-                            uint32_t activation) {
+tensor_id build_linear_rows(builder *b, const char *name, tensor_id x, int64_t all, int64_t first, int64_t rows,
+                            int64_t columns, uint32_t activation) {
     tensor_id w = rows_of(b, name, ".weight", all, first, rows, columns);
     tensor_id bias = bias_of(b, name, all, first, rows);
     return build_product(b, name, x, w, bias, activation);
@@ -386,11 +394,12 @@ void build_state_next(builder *b, tensor_id state, tensor_id next) {
 /* Each state, as it is after the run, under its name. */
 static void offer_states(builder *b) {
     for (tensor_id t = 1; t < b->g->n_tensors && !build_failed(b); t++)
-        if (b->g->tensors[t].kind == TENSOR_STATE && b->g->tensors[t].next) graph_output_on_request(b->g, b->g->tensors[t].name, b->g->tensors[t].next);
+        if (b->g->tensors[t].kind == TENSOR_STATE && b->g->tensors[t].next)
+            graph_output_on_request(b->g, b->g->tensors[t].name, b->g->tensors[t].next);
 }
 
-tensor_id build_short_conv_rows(builder *b, const char *name, const char *label, tensor_id x, int64_t all, int64_t first, int64_t n, int64_t taps,
-                                uint32_t activation) {
+tensor_id build_short_conv_rows(builder *b, const char *name, const char *label, tensor_id x, int64_t all, int64_t first,
+                                int64_t n, int64_t taps, uint32_t activation) {
     char state_name[NAME_BYTES];
     strand_op_short_conv p = {STRAND_SHORT_CONV_TOKEN_MAJOR, activation};
     tensor_id w = to_f32(b, rows_of(b, name, ".weight", all, first, n, taps)), next;
@@ -398,7 +407,8 @@ tensor_id build_short_conv_rows(builder *b, const char *name, const char *label,
     full_name(b, label, ".state", state_name);
     tensor_id state = taps > 1 ? build_state(b, state_name, 2, (int64_t[]){taps - 1, n}) : 0;
     if (build_failed(b)) return 0;
-    tensor_id y = graph_op2(b->g, build_name(b, label), STRAND_OP_SHORT_CONV, &p, (tensor_id[]){x, w, bias, state}, 4, NULL, &next);
+    tensor_id y =
+        graph_op2(b->g, build_name(b, label), STRAND_OP_SHORT_CONV, &p, (tensor_id[]){x, w, bias, state}, 4, NULL, &next);
     if (taps > 1) build_state_next(b, state, next);
     return y;
 }
@@ -416,7 +426,8 @@ tensor_id build_embedding(builder *b, const char *name, int64_t vocabulary, int6
     return graph_op(b->g, build_name(b, name), STRAND_OP_GATHER, NULL, (tensor_id[]){table, ids}, 2, NULL);
 }
 
-void build_head(builder *b, const char *head, const char *tied, tensor_id hidden, int64_t vocabulary, int64_t d, double softcap) {
+void build_head(builder *b, const char *head, const char *tied, tensor_id hidden, int64_t vocabulary, int64_t d,
+                double softcap) {
     const char *name = find(b, head, ".weight") ? head : tied;
     tensor_id w = rows_of(b, name, ".weight", vocabulary, 0, vocabulary, d);
     tensor_id bias = find(b, head, ".bias") ? part_of(b, head, ".bias", vocabulary, 0, vocabulary) : 0;

@@ -1,17 +1,18 @@
-/* build.h - what model files share: the tensors of a checkpoint under names of the family's own, with their shapes checked, and the
- * parts that layers are made of (products, norms, embeddings, heads, attention with its cache).
+/* build.h - what model files share: the tensors of a checkpoint under names of the family's own, with their shapes checked, and
+ * the parts that layers are made of (products, norms, embeddings, heads, attention with its cache).
  *
  * Names. Checkpoints of one family come with several sets of names (Hugging Face's, the authors', GGUF's). A family writes its
- * graph with one canonical set and gives a list of renames from the others. In a canonical name '*' stands for the layer at hand
- * (builder.layer), so that "layers.*.mlp.up" is the name in every layer.
+ * graph with one canonical set and gives a list of renames from the others. In a canonical name '*' stands for the layer at
+ * hand (builder.layer), so that "layers.*.mlp.up" is the name in every layer.
  * Errors are kept: after the first one every function returns 0 and does nothing, so that a family reads as a list of parts. */
 #ifndef STRAND_MODELS_BUILD_H
 #define STRAND_MODELS_BUILD_H
 
 #include "family.h"
 
-/* A name that begins with `from` ('*': a number) up to its end or a '.' begins with `to` instead, which may hold that '*' too. A
- * `from` that ends with '.' or '_' is a prefix. Every rename of a list is tried once, in the list's order, on what the ones before it made. */
+/* A name that begins with `from` ('*': a number) up to its end or a '.' begins with `to` instead, which may hold that '*' too.
+ * A `from` that ends with '.' or '_' is a prefix. Every rename of a list is tried once, in the list's order, on what the ones
+ * before it made. */
 typedef struct build_rename {
     const char *from, *to;
 } build_rename;
@@ -50,7 +51,8 @@ bool build_has(const builder *b, const char *name);
 int64_t build_extent(const builder *b, const char *name, int axis);
 /* Layers 0, 1, ... that have this tensor. */
 int64_t build_count_layers(builder *b, const char *name);
-/* The tensor as [rows, columns] in the type that it has, for products and gathers. Extents of 1 anywhere in its shape are allowed. */
+/* The tensor as [rows, columns] in the type that it has, for products and gathers. Extents of 1 anywhere in its shape are
+ * allowed. */
 tensor_id build_matrix(builder *b, const char *name, int64_t rows, int64_t columns);
 /* Rows [first, first + rows) of an [all, columns] matrix. */
 tensor_id build_rows(builder *b, const char *name, int64_t all, int64_t first, int64_t rows, int64_t columns);
@@ -63,7 +65,8 @@ tensor_id build_vector(builder *b, const char *name, int64_t n);
 tensor_id build_flat(builder *b, const char *name, int64_t n);
 tensor_id build_part(builder *b, const char *name, int64_t all, int64_t first, int64_t n);
 tensor_id build_flat_part(builder *b, const char *name, int64_t all, int64_t first, int64_t n);
-tensor_id build_channels(builder *b, const char *name, int64_t n); /* as build_flat, but [1, 1, n]: to be combined with [B, L, n] */
+tensor_id build_channels(builder *b, const char *name,
+                         int64_t n); /* as build_flat, but [1, 1, n]: to be combined with [B, L, n] */
 tensor_id build_vector_if(builder *b, const char *name, int64_t n); /* 0 where the file has none */
 /* Numbers of the family's own, F32. `data` is copied. */
 tensor_id build_constant(builder *b, const char *name, int rank, const int64_t *dims, const float *data);
@@ -84,8 +87,8 @@ tensor_id build_product_plain(builder *b, const char *name, tensor_id x, tensor_
 /* With NAME.weight [rows, columns] and NAME.bias, if that is there. */
 tensor_id build_linear(builder *b, const char *name, tensor_id x, int64_t rows, int64_t columns, uint32_t activation);
 /* With rows [first, first + rows) of an [all, columns] weight, and its bias alike. */
-tensor_id build_linear_rows(builder *b, const char *name, tensor_id x, int64_t all, int64_t first, int64_t rows, int64_t columns,
-                            uint32_t activation);
+tensor_id build_linear_rows(builder *b, const char *name, tensor_id x, int64_t all, int64_t first, int64_t rows,
+                            int64_t columns, uint32_t activation);
 /* x [..., d] by NAME.weight (and NAME.bias). */
 tensor_id build_rms_norm(builder *b, const char *name, tensor_id x, int64_t d, double eps);
 tensor_id build_layer_norm(builder *b, const char *name, tensor_id x, int64_t d, double eps);
@@ -116,28 +119,30 @@ tensor_id build_state(builder *b, const char *name, int rank, const int64_t *dim
 void build_state_next(builder *b, tensor_id state, tensor_id next);
 /* What the state of this name becomes, for models whose published code gives it under another name; 0 where there is none. */
 tensor_id build_state_after(builder *b, const char *name);
-/* x [B, L, channels] with each token's mixed with the one's before it: x + (before - x) mix. The last x is a state NAME, which all shifts
- * of one x share: begin one, shift as often as needed, end it. */
+/* x [B, L, channels] with each token's mixed with the one's before it: x + (before - x) mix. The last x is a state NAME, which
+ * all shifts of one x share: begin one, shift as often as needed, end it. */
 typedef struct build_shift {
     tensor_id x, state, next;
 } build_shift;
 build_shift build_shift_begin(builder *b, const char *name, tensor_id x, int64_t channels);
 tensor_id build_shift_mix(builder *b, const char *name, build_shift *s, tensor_id mix, uint32_t form);
 void build_shift_end(builder *b, build_shift *s);
-/* y of SHORT_CONV over tokens: x [B, L, channels], NAME.weight [channels, taps], NAME.bias if it is there; the last taps - 1 inputs are
- * a state. */
+/* y of SHORT_CONV over tokens: x [B, L, channels], NAME.weight [channels, taps], NAME.bias if it is there; the last taps - 1
+ * inputs are a state. */
 tensor_id build_short_conv(builder *b, const char *name, tensor_id x, int64_t channels, int64_t taps, uint32_t activation);
 /* The same with channels [first, first + n) of `all`; LABEL names the node, and its state LABEL.state. */
-tensor_id build_short_conv_rows(builder *b, const char *name, const char *label, tensor_id x, int64_t all, int64_t first, int64_t n, int64_t taps,
-                                uint32_t activation);
+tensor_id build_short_conv_rows(builder *b, const char *name, const char *label, tensor_id x, int64_t all, int64_t first,
+                                int64_t n, int64_t taps, uint32_t activation);
 
 /* ---- the ends of a language model ---- */
 
 /* input_ids [B, L] I64 -> rows of the table `name` [vocabulary, d]. */
 tensor_id build_embedding(builder *b, const char *name, int64_t vocabulary, int64_t d);
-/* The outputs `hidden` and `logits`, and on request `last_hidden` [B, d] and `last_logits` [B, vocabulary] of the last token alone, which
- * is all that the next one is sampled from (a head of 50,000 rows is a large part of a small model). Hidden times HEAD.weight, or the table TIED where the file has no head. softcap: 0 or as in UNARY. */
-void build_head(builder *b, const char *head, const char *tied, tensor_id hidden, int64_t vocabulary, int64_t d, double softcap);
+/* The outputs `hidden` and `logits`, and on request `last_hidden` [B, d] and `last_logits` [B, vocabulary] of the last token
+ * alone, which is all that the next one is sampled from (a head of 50,000 rows is a large part of a small model). Hidden times
+ * HEAD.weight, or the table TIED where the file has no head. softcap: 0 or as in UNARY. */
+void build_head(builder *b, const char *head, const char *tied, tensor_id hidden, int64_t vocabulary, int64_t d,
+                double softcap);
 
 /* ---- configuration ---- */
 

@@ -1,5 +1,5 @@
-/* build_config.c - the part of build.h that reads numbers: config.json, the metadata of GGUF files, the settings of one load. Every number
- * has a range; what lies outside is one line that names the key. */
+/* build_config.c - the part of build.h that reads numbers: config.json, the metadata of GGUF files, the settings of one load.
+ * Every number has a range; what lies outside is one line that names the key. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -44,10 +44,17 @@ uint32_t build_activation(builder *b, const char *name) {
     static const struct {
         const char *name;
         uint32_t kind;
-    } known[] = {{"gelu", STRAND_UNARY_GELU},           {"gelu_new", STRAND_UNARY_GELU_TANH}, {"gelu_pytorch_tanh", STRAND_UNARY_GELU_TANH},
-                 {"gelu_fast", STRAND_UNARY_GELU_TANH}, {"gelu_approx", STRAND_UNARY_GELU_TANH}, {"silu", STRAND_UNARY_SILU},
-                 {"swish", STRAND_UNARY_SILU},          {"relu", STRAND_UNARY_RELU},          {"quick_gelu", STRAND_UNARY_QUICK_GELU},
-                 {"tanh", STRAND_UNARY_TANH},           {"sqrelu", STRAND_UNARY_SQUARED_RELU}};
+    } known[] = {{"gelu", STRAND_UNARY_GELU},
+                 {"gelu_new", STRAND_UNARY_GELU_TANH},
+                 {"gelu_pytorch_tanh", STRAND_UNARY_GELU_TANH},
+                 {"gelu_fast", STRAND_UNARY_GELU_TANH},
+                 {"gelu_approx", STRAND_UNARY_GELU_TANH},
+                 {"silu", STRAND_UNARY_SILU},
+                 {"swish", STRAND_UNARY_SILU},
+                 {"relu", STRAND_UNARY_RELU},
+                 {"quick_gelu", STRAND_UNARY_QUICK_GELU},
+                 {"tanh", STRAND_UNARY_TANH},
+                 {"sqrelu", STRAND_UNARY_SQUARED_RELU}};
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
         if (!strcmp(name, known[i].name)) return known[i].kind;
     build_refuse(b, "config.json: the activation '%.40s' is not supported", name);
@@ -97,7 +104,8 @@ double build_meta_number(builder *b, const char *key, double fallback, double lo
     const gguf_value *v = meta(b, key);
     double n = v ? gguf_number_at(v, 0, NAN) : fallback;
     if (n >= low && n <= high) return n;
-    build_refuse(b, "metadata '%s.%s' is %g; expected %g to %g", build_architecture(b) ? build_architecture(b) : "", key, n, low, high);
+    build_refuse(b, "metadata '%s.%s' is %g; expected %g to %g", build_architecture(b) ? build_architecture(b) : "", key, n,
+                 low, high);
     return low;
 }
 

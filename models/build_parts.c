@@ -1,5 +1,5 @@
-/* build_parts.c - the part of build.h that joins tensors of the graph by operators and knows nothing of files: functions of elements,
- * shapes, gated MLPs, shifts by a token. */
+/* build_parts.c - the part of build.h that joins tensors of the graph by operators and knows nothing of files: functions of
+ * elements, shapes, gated MLPs, shifts by a token. */
 #include <string.h>
 
 #include "build.h"
@@ -30,7 +30,8 @@ tensor_id build_gate(builder *b, const char *name, uint32_t activation, tensor_i
 }
 
 tensor_id build_norm(builder *b, const char *name, const strand_op_norm *p, tensor_id x, tensor_id weight, tensor_id bias) {
-    return build_failed(b) ? 0 : graph_op(b->g, build_name(b, name), STRAND_OP_NORM, p, (tensor_id[]){x, weight, bias}, 3, NULL);
+    return build_failed(b) ? 0
+                           : graph_op(b->g, build_name(b, name), STRAND_OP_NORM, p, (tensor_id[]){x, weight, bias}, 3, NULL);
 }
 
 tensor_id build_repeat(builder *b, const char *name, tensor_id x, int axis, int64_t times, bool interleave) {
@@ -70,7 +71,8 @@ tensor_id build_slice(builder *b, const char *name, tensor_id x, int64_t begin, 
 }
 
 tensor_id build_gated_mlp(builder *b, const build_glu *n, tensor_id x, int64_t d, int64_t inner) {
-    tensor_id gate = build_linear(b, n->gate, x, inner, d, STRAND_UNARY_IDENTITY), up = build_linear(b, n->up, x, inner, d, STRAND_UNARY_IDENTITY);
+    tensor_id gate = build_linear(b, n->gate, x, inner, d, STRAND_UNARY_IDENTITY),
+              up = build_linear(b, n->up, x, inner, d, STRAND_UNARY_IDENTITY);
     return build_linear(b, n->down, build_gate(b, n->up, n->activation, gate, up), d, inner, STRAND_UNARY_IDENTITY);
 }
 
@@ -89,7 +91,8 @@ tensor_id build_shift_mix(builder *b, const char *name, build_shift *s, tensor_i
     strand_op_token_shift p = {.form = form};
     if (build_failed(b)) return 0;
     /* The last one's second output is taken: those of the others are the same, and nobody's. */
-    return graph_op2(b->g, build_name(b, name), STRAND_OP_TOKEN_SHIFT, &p, (tensor_id[]){s->x, mix, s->state}, 3, NULL, &s->next);
+    return graph_op2(b->g, build_name(b, name), STRAND_OP_TOKEN_SHIFT, &p, (tensor_id[]){s->x, mix, s->state}, 3, NULL,
+                     &s->next);
 }
 
 void build_shift_end(builder *b, build_shift *s) {

@@ -1,21 +1,34 @@
 /* gpt_neox.c - GPT-NeoX and Pythia: Black et al., arXiv 2204.06745; Biderman et al., arXiv 2304.01373.
  *
- * Recognises Hugging Face's names and GGUF's. Sizes come from the tensors' shapes, heads and rotation from config.json or metadata. The buffers
- * that older files hold (attention.bias, masked_bias, rotary_emb.inv_freq) are passed over.
+ * Recognises Hugging Face's names and GGUF's. Sizes come from the tensors' shapes, heads and rotation from config.json or
+ * metadata. The buffers that older files hold (attention.bias, masked_bias, rotary_emb.inv_freq) are passed over.
  *
- * A layer: x += o attention(norm1 x) + down act(up norm2 x), both of the same x; without use_parallel_residual one after the other. The
- * rows of query_key_value stand head by head, q, k and v of one head together (in GGUF files all q, all k, all v).
+ * A layer: x += o attention(norm1 x) + down act(up norm2 x), both of the same x; without use_parallel_residual one after the
+ * other. The rows of query_key_value stand head by head, q, k and v of one head together (in GGUF files all q, all k, all v).
  * States: a cache of keys and values for `context` tokens. */
 #include "attention.h"
 
-static const build_rename names[] = {
-    {"gpt_neox.", ""}, {"embed_in", "embedding"}, {"embed_out", "lm_head"}, {"final_layer_norm", "norm"}, {"layers.*.input_layernorm", "layers.*.norm1"},
-    {"layers.*.post_attention_layernorm", "layers.*.norm2"}, {"layers.*.attention.query_key_value", "layers.*.qkv"},
-    {"layers.*.attention.dense", "layers.*.o"}, {"layers.*.mlp.dense_h_to_4h", "layers.*.up"}, {"layers.*.mlp.dense_4h_to_h", "layers.*.down"},
-    /* GGUF */
-    {"token_embd", "embedding"}, {"output_norm", "norm"}, {"output", "lm_head"}, {"blk.*.attn_norm", "layers.*.norm1"}, {"blk.*.attn_qkv", "layers.*.qkv"},
-    {"blk.*.attn_output", "layers.*.o"}, {"blk.*.ffn_norm", "layers.*.norm2"}, {"blk.*.ffn_up", "layers.*.up"}, {"blk.*.ffn_down", "layers.*.down"},
-    {NULL, NULL}};
+static const build_rename names[] = {{"gpt_neox.", ""},
+                                     {"embed_in", "embedding"},
+                                     {"embed_out", "lm_head"},
+                                     {"final_layer_norm", "norm"},
+                                     {"layers.*.input_layernorm", "layers.*.norm1"},
+                                     {"layers.*.post_attention_layernorm", "layers.*.norm2"},
+                                     {"layers.*.attention.query_key_value", "layers.*.qkv"},
+                                     {"layers.*.attention.dense", "layers.*.o"},
+                                     {"layers.*.mlp.dense_h_to_4h", "layers.*.up"},
+                                     {"layers.*.mlp.dense_4h_to_h", "layers.*.down"},
+                                     /* GGUF */
+                                     {"token_embd", "embedding"},
+                                     {"output_norm", "norm"},
+                                     {"output", "lm_head"},
+                                     {"blk.*.attn_norm", "layers.*.norm1"},
+                                     {"blk.*.attn_qkv", "layers.*.qkv"},
+                                     {"blk.*.attn_output", "layers.*.o"},
+                                     {"blk.*.ffn_norm", "layers.*.norm2"},
+                                     {"blk.*.ffn_up", "layers.*.up"},
+                                     {"blk.*.ffn_down", "layers.*.down"},
+                                     {NULL, NULL}};
 
 typedef struct neox {
     int64_t d, layers, vocabulary, inner, longest;
@@ -68,9 +81,11 @@ static strand_status configure(builder *b, neox *p) {
     p->layers = build_count_layers(b, "layers.*.qkv.weight");
     p->inner = build_extent(b, "layers.*.up.weight", 0);
     p->apart = build_architecture(b) != NULL;
-    if (p->d < 1 || p->vocabulary < 1 || p->layers < 1 || p->inner < 1) return build_refuse(b, "the embedding or layer 0 is missing or has no usable shape");
+    if (p->d < 1 || p->vocabulary < 1 || p->layers < 1 || p->inner < 1)
+        return build_refuse(b, "the embedding or layer 0 is missing or has no usable shape");
     if (p->apart ? from_metadata(b, p) : from_config(b, p)) return b->e->status;
-    if (p->d % a->heads || a->rotary % 2) return build_refuse(b, "%lld heads or %lld rotary elements do not fit", (long long)a->heads, (long long)a->rotary);
+    if (p->d % a->heads || a->rotary % 2)
+        return build_refuse(b, "%lld heads or %lld rotary elements do not fit", (long long)a->heads, (long long)a->rotary);
     a->kv_heads = a->heads;
     return build_context(b, p->longest, 0);
 }
@@ -87,11 +102,13 @@ static tensor_id part(builder *b, const neox *p, tensor_id n, tensor_id x, int w
 static tensor_id attention(builder *b, const neox *p, tensor_id n) {
     tensor_id x = p->apart ? 0 : build_linear(b, "layers.*.qkv", n, 3 * p->d, p->d, STRAND_UNARY_IDENTITY);
     tensor_id q = part(b, p, n, x, 0), k = part(b, p, n, x, 1), v = part(b, p, n, x, 2);
-    return build_linear(b, "layers.*.o", build_attend(b, "layers.*.attention", &p->attention, q, k, v), p->d, p->d, STRAND_UNARY_IDENTITY);
+    return build_linear(b, "layers.*.o", build_attend(b, "layers.*.attention", &p->attention, q, k, v), p->d, p->d,
+                        STRAND_UNARY_IDENTITY);
 }
 
 static tensor_id mlp(builder *b, const neox *p, tensor_id n) {
-    return build_linear(b, "layers.*.down", build_linear(b, "layers.*.up", n, p->inner, p->d, p->activation), p->d, p->inner, STRAND_UNARY_IDENTITY);
+    return build_linear(b, "layers.*.down", build_linear(b, "layers.*.up", n, p->inner, p->d, p->activation), p->d, p->inner,
+                        STRAND_UNARY_IDENTITY);
 }
 
 static tensor_id layer(builder *b, const neox *p, tensor_id x) {

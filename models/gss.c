@@ -1,11 +1,12 @@
 /* gss.c - GSS: Mehta et al., "Long Range Language Modeling via Gated State Spaces", arXiv 2206.13947.
  *
- * The authors published no weights; recognised is the layout of the public PyTorch version (lucidrains/gated-state-spaces-pytorch):
- * token_emb, layers.N.0, to_logits. Sizes come from the tensors' shapes.
+ * The authors published no weights; recognised is the layout of the public PyTorch version
+ * (lucidrains/gated-state-spaces-pytorch): token_emb, layers.N.0, to_logits. Sizes come from the tensors' shapes.
  *
- * A layer, n = layer_norm x: u = gelu(to_u n), v = layer_norm(gelu(to_v n)); w = diagonal state space of v;  x += to_out (u * to_gate w).
- * The state space (DSS, arXiv 2203.14343): Lambda = -exp(Lambda_real) + i exp(Lambda_imag), one for all channels, with step 1 and zero-order
- * hold: w[t] = Re sum_n C_n (e^Lambda_n - 1) / Lambda_n sum_s e^(Lambda_n (t - s)) v[s] + D v[t]. State: [channels, N] complex. */
+ * A layer, n = layer_norm x: u = gelu(to_u n), v = layer_norm(gelu(to_v n)); w = diagonal state space of v;  x += to_out (u *
+ * to_gate w). The state space (DSS, arXiv 2203.14343): Lambda = -exp(Lambda_real) + i exp(Lambda_imag), one for all channels,
+ * with step 1 and zero-order hold: w[t] = Re sum_n C_n (e^Lambda_n - 1) / Lambda_n sum_s e^(Lambda_n (t - s)) v[s] + D v[t].
+ * State: [channels, N] complex. */
 #include "build.h"
 
 static const build_rename names[] = {{"layers.*.0.", "layers.*."}, {NULL, NULL}};
@@ -46,22 +47,28 @@ static tensor_id state_space(builder *b, const gss *p, tensor_id v) {
     int64_t shared[] = {1, p->states, 1}, each[] = {p->channels, p->states, 1}, state_dims[] = {p->channels, p->states, 2};
     strand_op_ssm_discretize hold = {.method = STRAND_SSM_ZOH};
     strand_op_lti_scan scan = {.log_poles = 1, .scale = 1};
-    tensor_id re = build_unary(b, "layers.*.dss.Lambda", STRAND_UNARY_EXP, build_f32(b, "layers.*.dss.Lambda_real", 3, shared, false), 0, 0);
-    tensor_id im = build_unary(b, "layers.*.dss.Lambda", STRAND_UNARY_EXP, build_f32(b, "layers.*.dss.Lambda_imag", 3, shared, false), 0, 0);
+    tensor_id re = build_unary(b, "layers.*.dss.Lambda", STRAND_UNARY_EXP,
+                               build_f32(b, "layers.*.dss.Lambda_real", 3, shared, false), 0, 0);
+    tensor_id im = build_unary(b, "layers.*.dss.Lambda", STRAND_UNARY_EXP,
+                               build_f32(b, "layers.*.dss.Lambda_imag", 3, shared, false), 0, 0);
     tensor_id lambda = pairs(b, "layers.*.dss.Lambda", build_unary(b, "layers.*.dss.Lambda", STRAND_UNARY_NEG, re, 0, 0), im);
-    tensor_id c = pairs(b, "layers.*.dss.C", build_f32(b, "layers.*.dss.C_real", 3, each, false), build_f32(b, "layers.*.dss.C_imag", 3, each, false));
+    tensor_id c = pairs(b, "layers.*.dss.C", build_f32(b, "layers.*.dss.C_real", 3, each, false),
+                        build_f32(b, "layers.*.dss.C_imag", 3, each, false));
     tensor_id dt = ones(b, p->channels), skip = build_vector(b, "layers.*.dss.param_D", p->channels), coefficients, next;
     tensor_id state = build_state(b, "layers.*.dss.state", 3, state_dims);
     if (build_failed(b)) return 0;
-    tensor_id poles = graph_op2(b->g, build_name(b, "layers.*.dss.poles"), STRAND_OP_SSM_DISCRETIZE, &hold, (tensor_id[]){lambda, dt, 0, c}, 4, NULL, &coefficients);
-    tensor_id y = graph_op2(b->g, build_name(b, "layers.*.dss"), STRAND_OP_LTI_SCAN, &scan, (tensor_id[]){v, poles, 0, coefficients, skip, state}, 6, NULL, &next);
+    tensor_id poles = graph_op2(b->g, build_name(b, "layers.*.dss.poles"), STRAND_OP_SSM_DISCRETIZE, &hold,
+                                (tensor_id[]){lambda, dt, 0, c}, 4, NULL, &coefficients);
+    tensor_id y = graph_op2(b->g, build_name(b, "layers.*.dss"), STRAND_OP_LTI_SCAN, &scan,
+                            (tensor_id[]){v, poles, 0, coefficients, skip, state}, 6, NULL, &next);
     build_state_next(b, state, next);
     return y;
 }
 
 static tensor_id layer(builder *b, const gss *p, tensor_id x) {
     tensor_id n = build_layer_norm(b, "layers.*.norm", x, p->d, 1e-5);
-    tensor_id u = build_linear(b, "layers.*.to_u.0", n, p->wide, p->d, STRAND_UNARY_GELU), v = build_linear(b, "layers.*.to_v.0", n, p->channels, p->d, STRAND_UNARY_GELU);
+    tensor_id u = build_linear(b, "layers.*.to_u.0", n, p->wide, p->d, STRAND_UNARY_GELU),
+              v = build_linear(b, "layers.*.to_v.0", n, p->channels, p->d, STRAND_UNARY_GELU);
     tensor_id w = state_space(b, p, build_layer_norm(b, "layers.*.dss.norm", v, p->channels, 1e-5));
     w = build_mul(b, "layers.*.gated", build_linear(b, "layers.*.to_gate", w, p->wide, p->channels, STRAND_UNARY_IDENTITY), u);
     return build_add(b, "layers.*.add", x, build_linear(b, "layers.*.to_out", w, p->d, p->wide, STRAND_UNARY_IDENTITY));

@@ -1,8 +1,8 @@
 /* h3.c - H3: Fu et al., "Hungry Hungry Hippos", arXiv 2212.14052; repository HazyResearch/H3.
  *
- * Recognises that repository's state dictionaries (backbone.layers, and the older names whose norms stand one place later). The uploads
- * have no config.json: sizes come from the tensors' shapes, and the attention's heads from attn_cfg.num_heads, the setting `heads`, or
- * else from the sizes that were published.
+ * Recognises that repository's state dictionaries (backbone.layers, and the older names whose norms stand one place later). The
+ * uploads have no config.json: sizes come from the tensors' shapes, and the attention's heads from attn_cfg.num_heads, the
+ * setting `heads`, or else from the sizes that were published.
  *
  * A layer, n = norm1 x:
  *   q, k, v = linears of n;  k' = shift SSM of k + D_k k;  y = diagonal SSM of k' v + D k' v;  x += output_linear(q y)
@@ -12,8 +12,12 @@
  * y = 2 Re sum C s, s <- dA s + dB u, with the bilinear rule. States: the filter's inputs, s [d, N/2] complex, caches. */
 #include "attention.h"
 
-static const build_rename names[] = {{"model.", ""}, {"s4seq.encoder.", "backbone."}, {"embedding", "backbone.embeddings.word_embeddings"}, {"backbone.norm", "backbone.ln_f"},
-                                     {"backbone.", ""}, {NULL, NULL}};
+static const build_rename names[] = {{"model.", ""},
+                                     {"s4seq.encoder.", "backbone."},
+                                     {"embedding", "backbone.embeddings.word_embeddings"},
+                                     {"backbone.norm", "backbone.ln_f"},
+                                     {"backbone.", ""},
+                                     {NULL, NULL}};
 
 typedef struct h3 {
     int64_t d, layers, vocabulary, inner, states, taps;
@@ -22,12 +26,13 @@ typedef struct h3 {
     build_attention attention;
 } h3;
 
-#define SHIFT "layers.*.mixer.ssm_k_kernel.kernel."
+#define SHIFT    "layers.*.mixer.ssm_k_kernel.kernel."
 #define DIAGONAL "layers.*.mixer.kernel.kernel."
 
 static bool recognise(const weights *w, const json *config) {
     (void)config;
-    return build_recognises(w, names, "layers.0.mixer.ssm_k_kernel.kernel.C") || build_recognises(w, names, "layers.1.mixer.ssm_k_kernel.kernel.C");
+    return build_recognises(w, names, "layers.0.mixer.ssm_k_kernel.kernel.C") ||
+           build_recognises(w, names, "layers.1.mixer.ssm_k_kernel.kernel.C");
 }
 
 static strand_status read_attention(builder *b, h3 *p) {
@@ -37,11 +42,13 @@ static strand_status read_attention(builder *b, h3 *p) {
     a->heads = build_int_of(b, c, "num_heads", published > 0 ? published : 1, 1, p->d);
     const char *given = config_given(b->config, "heads");
     if (given && (!config_parse_integer(given, &a->heads) || a->heads < 1 || a->heads > p->d))
-        return error_set(b->e, STRAND_ERR_ARGUMENT, "setting heads=%.40s is not a whole number from 1 to %lld", given, (long long)p->d);
+        return error_set(b->e, STRAND_ERR_ARGUMENT, "setting heads=%.40s is not a whole number from 1 to %lld", given,
+                         (long long)p->d);
     a->rotary = build_int_of(b, c, "rotary_emb_dim", 0, 0, p->d / (a->heads > 0 ? a->heads : 1));
     a->base = 10000;
     a->kv_heads = a->heads;
-    if (build_failed(b) || p->d % a->heads || a->rotary % 2) return build_refuse(b, "%lld heads do not fit a width of %lld", (long long)a->heads, (long long)p->d);
+    if (build_failed(b) || p->d % a->heads || a->rotary % 2)
+        return build_refuse(b, "%lld heads do not fit a width of %lld", (long long)a->heads, (long long)p->d);
     a->width = p->d / a->heads;
     return build_context(b, 0, 0);
 }
@@ -63,8 +70,10 @@ static strand_status configure(builder *b, h3 *p) {
     b->layer = 0;
     if (p->d < 1 || p->vocabulary < 1 || p->layers < 1 || p->inner < 1 || p->taps < 1 || p->taps > 4096 || p->states < 1)
         return build_refuse(b, "the embedding, mlp.fc1 or the state space's kernels are missing or have no usable shape");
-    if (build_has(b, "embeddings.position_embeddings.weight")) return build_refuse(b, "position embeddings are not supported: no published H3 has them");
-    if (build_int_of(b, root ? json_get(root, "ssm_cfg") : NULL, "head_dim", 1, 1, INT32_MAX) != 1) return build_refuse(b, "config.json: head_dim above 1 is not supported");
+    if (build_has(b, "embeddings.position_embeddings.weight"))
+        return build_refuse(b, "position embeddings are not supported: no published H3 has them");
+    if (build_int_of(b, root ? json_get(root, "ssm_cfg") : NULL, "head_dim", 1, 1, INT32_MAX) != 1)
+        return build_refuse(b, "config.json: head_dim above 1 is not supported");
     if (p->attends) return read_attention(b, p);
     build_lengths(b, 0);
     return b->e->status;
@@ -89,9 +98,11 @@ static tensor_id shift(builder *b, const h3 *p, tensor_id k) {
     tensor_id state = p->taps > 1 ? build_state(b, "layers.*.mixer.shift.state", 2, (int64_t[]){p->taps - 1, p->d}) : 0;
     if (build_failed(b)) return 0;
     tensor_id taps = graph_op(b->g, build_name(b, SHIFT "taps"), STRAND_OP_LONG_CONV, &plain, (tensor_id[]){in, out}, 2, NULL);
-    tensor_id y = graph_op2(b->g, build_name(b, "layers.*.mixer.shift"), STRAND_OP_SHORT_CONV, &tokens, (tensor_id[]){k, taps, 0, state}, 4, NULL, &next);
+    tensor_id y = graph_op2(b->g, build_name(b, "layers.*.mixer.shift"), STRAND_OP_SHORT_CONV, &tokens,
+                            (tensor_id[]){k, taps, 0, state}, 4, NULL, &next);
     if (state) build_state_next(b, state, next);
-    return build_add(b, "layers.*.mixer.shift.add", y, build_mul(b, "layers.*.mixer.shift.skip", k, build_channels(b, "layers.*.mixer.ssm_k_D", p->d)));
+    return build_add(b, "layers.*.mixer.shift.add", y,
+                     build_mul(b, "layers.*.mixer.shift.skip", k, build_channels(b, "layers.*.mixer.ssm_k_D", p->d)));
 }
 
 /* -exp(inv_A_real) + i A_imag, [d, states, 2] */
@@ -102,41 +113,57 @@ static tensor_id poles(builder *b, const h3 *p) {
     re = build_unary(b, DIAGONAL "A", STRAND_UNARY_NEG, re, 0, 0);
     tensor_id im = build_f32(b, DIAGONAL "A_imag", 3, dims, false);
     if (build_failed(b)) return 0;
-    return for_channels(b, p, DIAGONAL "A", graph_op(b->g, build_name(b, DIAGONAL "A"), STRAND_OP_CONCAT, &pair, (tensor_id[]){re, im}, 2, NULL), systems);
+    return for_channels(b, p, DIAGONAL "A",
+                        graph_op(b->g, build_name(b, DIAGONAL "A"), STRAND_OP_CONCAT, &pair, (tensor_id[]){re, im}, 2, NULL),
+                        systems);
 }
 
 static tensor_id diagonal(builder *b, const h3 *p, tensor_id u) {
     int64_t systems = build_extent(b, DIAGONAL "B", 0), one[] = {p->d, p->states, 2};
     strand_op_ssm_discretize bilinear = {.method = STRAND_SSM_BILINEAR};
     strand_op_lti_scan scan = {.log_poles = 1, .scale = 2};
-    tensor_id a = poles(b, p), dt = build_unary(b, DIAGONAL "dt", STRAND_UNARY_EXP, build_vector(b, DIAGONAL "log_dt", p->d), 0, 0);
-    tensor_id in = for_channels(b, p, DIAGONAL "B", build_f32(b, DIAGONAL "B", 3, (int64_t[]){systems, p->states, 2}, false), systems);
-    tensor_id out = build_f32(b, DIAGONAL "C", 3, one, false), skip = build_vector(b, "layers.*.mixer.D", p->d), next, coefficients;
+    tensor_id a = poles(b, p),
+              dt = build_unary(b, DIAGONAL "dt", STRAND_UNARY_EXP, build_vector(b, DIAGONAL "log_dt", p->d), 0, 0);
+    tensor_id in =
+        for_channels(b, p, DIAGONAL "B", build_f32(b, DIAGONAL "B", 3, (int64_t[]){systems, p->states, 2}, false), systems);
+    tensor_id out = build_f32(b, DIAGONAL "C", 3, one, false), skip = build_vector(b, "layers.*.mixer.D", p->d), next,
+              coefficients;
     tensor_id state = build_state(b, "layers.*.mixer.ssm.state", 3, one);
     if (build_failed(b)) return 0;
-    tensor_id log_poles = graph_op2(b->g, build_name(b, "layers.*.mixer.ssm.poles"), STRAND_OP_SSM_DISCRETIZE, &bilinear, (tensor_id[]){a, dt, in, out}, 4, NULL, &coefficients);
-    tensor_id y = graph_op2(b->g, build_name(b, "layers.*.mixer.ssm"), STRAND_OP_LTI_SCAN, &scan, (tensor_id[]){u, log_poles, 0, coefficients, skip, state}, 6, NULL, &next);
+    tensor_id log_poles = graph_op2(b->g, build_name(b, "layers.*.mixer.ssm.poles"), STRAND_OP_SSM_DISCRETIZE, &bilinear,
+                                    (tensor_id[]){a, dt, in, out}, 4, NULL, &coefficients);
+    tensor_id y = graph_op2(b->g, build_name(b, "layers.*.mixer.ssm"), STRAND_OP_LTI_SCAN, &scan,
+                            (tensor_id[]){u, log_poles, 0, coefficients, skip, state}, 6, NULL, &next);
     build_state_next(b, state, next);
     return y;
 }
 
 static tensor_id mixer(builder *b, const h3 *p, tensor_id n) {
-    tensor_id q = build_linear(b, "layers.*.mixer.q_proj", n, p->d, p->d, STRAND_UNARY_IDENTITY), k = build_linear(b, "layers.*.mixer.k_proj", n, p->d, p->d, STRAND_UNARY_IDENTITY),
+    tensor_id q = build_linear(b, "layers.*.mixer.q_proj", n, p->d, p->d, STRAND_UNARY_IDENTITY),
+              k = build_linear(b, "layers.*.mixer.k_proj", n, p->d, p->d, STRAND_UNARY_IDENTITY),
               v = build_linear(b, "layers.*.mixer.v_proj", n, p->d, p->d, STRAND_UNARY_IDENTITY);
     tensor_id y = diagonal(b, p, build_mul(b, "layers.*.mixer.kv", shift(b, p, k), v));
-    return build_linear(b, "layers.*.mixer.output_linear", build_mul(b, "layers.*.mixer.gated", q, y), p->d, p->d, STRAND_UNARY_IDENTITY);
+    return build_linear(b, "layers.*.mixer.output_linear", build_mul(b, "layers.*.mixer.gated", q, y), p->d, p->d,
+                        STRAND_UNARY_IDENTITY);
 }
 
 static tensor_id attention(builder *b, const h3 *p, tensor_id n) {
     const char *qkv = "layers.*.mixer.Wqkv";
-    tensor_id q = build_linear_rows(b, qkv, n, 3 * p->d, 0, p->d, p->d, STRAND_UNARY_IDENTITY), k = build_linear_rows(b, qkv, n, 3 * p->d, p->d, p->d, p->d, STRAND_UNARY_IDENTITY),
+    tensor_id q = build_linear_rows(b, qkv, n, 3 * p->d, 0, p->d, p->d, STRAND_UNARY_IDENTITY),
+              k = build_linear_rows(b, qkv, n, 3 * p->d, p->d, p->d, p->d, STRAND_UNARY_IDENTITY),
               v = build_linear_rows(b, qkv, n, 3 * p->d, 2 * p->d, p->d, p->d, STRAND_UNARY_IDENTITY);
-    return build_linear(b, "layers.*.mixer.out_proj", build_attend(b, "layers.*.mixer", &p->attention, q, k, v), p->d, p->d, STRAND_UNARY_IDENTITY);
+    return build_linear(b, "layers.*.mixer.out_proj", build_attend(b, "layers.*.mixer", &p->attention, q, k, v), p->d, p->d,
+                        STRAND_UNARY_IDENTITY);
 }
 
 /* Norm `which` (0 or 1) of layer `layer`; the one after the last layer is ln_f. */
 static tensor_id norm(builder *b, const h3 *p, int which, tensor_id x) {
-    if (!p->later_norms) return build_layer_norm(b, b->layer == p->layers ? "ln_f" : which ? "layers.*.norm2" : "layers.*.norm1", x, p->d, p->eps);
+    if (!p->later_norms)
+        return build_layer_norm(b,
+                                b->layer == p->layers ? "ln_f"
+                                : which               ? "layers.*.norm2"
+                                                      : "layers.*.norm1",
+                                x, p->d, p->eps);
     if (which) return build_layer_norm(b, "layers.*.norm1", x, p->d, p->eps);
     if (b->layer == 0) return build_layer_norm(b, "ln_0", x, p->d, p->eps);
     b->layer--;

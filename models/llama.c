@@ -1,9 +1,9 @@
-/* llama.c - Llama: Touvron et al., arXiv 2302.13971 and 2307.09288; with the same layers Mistral (arXiv 2310.06825, a window) and Qwen2
- * (arXiv 2407.10671, biases of q, k and v).
+/* llama.c - Llama: Touvron et al., arXiv 2302.13971 and 2307.09288; with the same layers Mistral (arXiv 2310.06825, a window)
+ * and Qwen2 (arXiv 2407.10671, biases of q, k and v).
  *
- * Recognises Hugging Face's names (whose rotary pairs are the halves of a head), Meta's own and those of llama2.c (pairs side by
- * side), and GGUF's (pairs side by side again). Sizes come from the tensors' shapes; heads, epsilon and rotation from config.json
- * (or Meta's params.json) or from the file itself.
+ * Recognises Hugging Face's names (whose rotary pairs are the halves of a head), Meta's own and those of llama2.c (pairs side
+ * by side), and GGUF's (pairs side by side again). Sizes come from the tensors' shapes; heads, epsilon and rotation from
+ * config.json (or Meta's params.json) or from the file itself.
  *
  * A layer: x += o attention(rotary(q n), rotary(k n), v n), n = rms_norm x;  x += down (silu(gate n) * up n), n = rms_norm x.
  * States: a cache of keys and values for `context` tokens. */
@@ -11,20 +11,42 @@
 
 #include <string.h>
 
-static const build_rename names[] = {
-    {"model.", ""}, {"embed_tokens", "embedding"}, {"layers.*.self_attn.q_proj", "layers.*.q"}, {"layers.*.self_attn.k_proj", "layers.*.k"},
-    {"layers.*.self_attn.v_proj", "layers.*.v"}, {"layers.*.self_attn.o_proj", "layers.*.o"}, {"layers.*.input_layernorm", "layers.*.norm1"},
-    {"layers.*.post_attention_layernorm", "layers.*.norm2"}, {"layers.*.mlp.gate_proj", "layers.*.gate"}, {"layers.*.mlp.up_proj", "layers.*.up"},
-    {"layers.*.mlp.down_proj", "layers.*.down"},
-    /* Meta, llama2.c */
-    {"tok_embeddings", "embedding"}, {"output", "lm_head"}, {"layers.*.attention.wq", "layers.*.q"}, {"layers.*.attention.wk", "layers.*.k"},
-    {"layers.*.attention.wv", "layers.*.v"}, {"layers.*.attention.wo", "layers.*.o"}, {"layers.*.attention_norm", "layers.*.norm1"},
-    {"layers.*.ffn_norm", "layers.*.norm2"}, {"layers.*.feed_forward.w1", "layers.*.gate"}, {"layers.*.feed_forward.w2", "layers.*.down"},
-    {"layers.*.feed_forward.w3", "layers.*.up"},
-    /* GGUF */
-    {"token_embd", "embedding"}, {"output_norm", "norm"}, {"blk.*.attn_q", "layers.*.q"}, {"blk.*.attn_k", "layers.*.k"}, {"blk.*.attn_v", "layers.*.v"},
-    {"blk.*.attn_output", "layers.*.o"}, {"blk.*.attn_norm", "layers.*.norm1"}, {"blk.*.ffn_norm", "layers.*.norm2"}, {"blk.*.ffn_gate", "layers.*.gate"},
-    {"blk.*.ffn_up", "layers.*.up"}, {"blk.*.ffn_down", "layers.*.down"}, {NULL, NULL}};
+static const build_rename names[] = {{"model.", ""},
+                                     {"embed_tokens", "embedding"},
+                                     {"layers.*.self_attn.q_proj", "layers.*.q"},
+                                     {"layers.*.self_attn.k_proj", "layers.*.k"},
+                                     {"layers.*.self_attn.v_proj", "layers.*.v"},
+                                     {"layers.*.self_attn.o_proj", "layers.*.o"},
+                                     {"layers.*.input_layernorm", "layers.*.norm1"},
+                                     {"layers.*.post_attention_layernorm", "layers.*.norm2"},
+                                     {"layers.*.mlp.gate_proj", "layers.*.gate"},
+                                     {"layers.*.mlp.up_proj", "layers.*.up"},
+                                     {"layers.*.mlp.down_proj", "layers.*.down"},
+                                     /* Meta, llama2.c */
+                                     {"tok_embeddings", "embedding"},
+                                     {"output", "lm_head"},
+                                     {"layers.*.attention.wq", "layers.*.q"},
+                                     {"layers.*.attention.wk", "layers.*.k"},
+                                     {"layers.*.attention.wv", "layers.*.v"},
+                                     {"layers.*.attention.wo", "layers.*.o"},
+                                     {"layers.*.attention_norm", "layers.*.norm1"},
+                                     {"layers.*.ffn_norm", "layers.*.norm2"},
+                                     {"layers.*.feed_forward.w1", "layers.*.gate"},
+                                     {"layers.*.feed_forward.w2", "layers.*.down"},
+                                     {"layers.*.feed_forward.w3", "layers.*.up"},
+                                     /* GGUF */
+                                     {"token_embd", "embedding"},
+                                     {"output_norm", "norm"},
+                                     {"blk.*.attn_q", "layers.*.q"},
+                                     {"blk.*.attn_k", "layers.*.k"},
+                                     {"blk.*.attn_v", "layers.*.v"},
+                                     {"blk.*.attn_output", "layers.*.o"},
+                                     {"blk.*.attn_norm", "layers.*.norm1"},
+                                     {"blk.*.ffn_norm", "layers.*.norm2"},
+                                     {"blk.*.ffn_gate", "layers.*.gate"},
+                                     {"blk.*.ffn_up", "layers.*.up"},
+                                     {"blk.*.ffn_down", "layers.*.down"},
+                                     {NULL, NULL}};
 
 typedef struct llama {
     int64_t d, layers, vocabulary, inner, longest;
@@ -43,7 +65,10 @@ static strand_status known_model(builder *b) {
     static const char *const known[] = {"llama", "mistral", "qwen2"};
     const char *type = json_text(b->config->root, "model_type", "llama");
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
-        if (!strcmp(type, known[i])) return build_has(b, "layers.*.self_attn.q_norm.weight") ? build_refuse(b, "norms of queries and keys are not supported") : STRAND_OK;
+        if (!strcmp(type, known[i]))
+            return build_has(b, "layers.*.self_attn.q_norm.weight")
+                       ? build_refuse(b, "norms of queries and keys are not supported")
+                       : STRAND_OK;
     return build_refuse(b, "config.json: model_type '%.40s' has Llama's tensor names but is not supported", type);
 }
 
@@ -61,7 +86,8 @@ static strand_status from_config(builder *b, llama *p) {
     p->longest = either(b, "max_position_embeddings", "max_seq_len", 4096);
     bool windowed = json_bool(root, "use_sliding_window", strcmp(json_text(root, "model_type", "llama"), "mistral") == 0);
     a->window = windowed ? build_int(b, "sliding_window", 0, 0, INT32_MAX) : 0;
-    if (strcmp(json_text(root, "hidden_act", "silu"), "silu") != 0) return build_refuse(b, "config.json: hidden_act is not silu");
+    if (strcmp(json_text(root, "hidden_act", "silu"), "silu") != 0)
+        return build_refuse(b, "config.json: hidden_act is not silu");
     if (a->heads < 1 || build_failed(b)) return build_refuse(b, "the number of heads is missing");
     a->width = build_extent(b, "layers.*.q.weight", 0) / a->heads;
     a->rotary = a->width;
@@ -72,7 +98,9 @@ static strand_status from_config(builder *b, llama *p) {
 static strand_status from_metadata(builder *b, llama *p) {
     build_attention *a = &p->attention;
     bool qwen = !strcmp(build_architecture(b), "qwen2");
-    if (!qwen && strcmp(build_architecture(b), "llama") != 0) return build_refuse(b, "GGUF architecture '%.40s' has Llama's tensor names but is not supported", build_architecture(b));
+    if (!qwen && strcmp(build_architecture(b), "llama") != 0)
+        return build_refuse(b, "GGUF architecture '%.40s' has Llama's tensor names but is not supported",
+                            build_architecture(b));
     a->heads = build_meta_int(b, "attention.head_count", -1, 1, INT32_MAX);
     a->kv_heads = build_meta_int(b, "attention.head_count_kv", a->heads, 1, INT32_MAX);
     p->eps = build_meta_number(b, "attention.layer_norm_rms_epsilon", 1e-5, 0, 1);
@@ -108,8 +136,10 @@ static strand_status configure(builder *b, llama *p) {
     a->interleaved = weights_find(b->m->weights, "tok_embeddings.weight") != NULL;
     bool header = !strcmp(weights_format(b->m->weights), "llama2.c");
     if (header ? from_llama2c(b, p) : build_architecture(b) ? from_metadata(b, p) : from_config(b, p)) return b->e->status;
-    if (a->heads % a->kv_heads) return build_refuse(b, "%lld heads are no multiple of %lld key heads", (long long)a->heads, (long long)a->kv_heads);
-    if (a->width < 2 || a->width % 2) return build_refuse(b, "heads are %lld wide; an even number is needed", (long long)a->width);
+    if (a->heads % a->kv_heads)
+        return build_refuse(b, "%lld heads are no multiple of %lld key heads", (long long)a->heads, (long long)a->kv_heads);
+    if (a->width < 2 || a->width % 2)
+        return build_refuse(b, "heads are %lld wide; an even number is needed", (long long)a->width);
     return build_context(b, p->longest, a->window);
 }
 
@@ -118,7 +148,8 @@ static tensor_id layer(builder *b, const llama *p, tensor_id x) {
     const build_attention *a = &p->attention;
     int64_t q_rows = a->heads * a->width, k_rows = a->kv_heads * a->width;
     tensor_id n = build_rms_norm(b, "layers.*.norm1", x, p->d, p->eps);
-    tensor_id q = build_linear(b, "layers.*.q", n, q_rows, p->d, STRAND_UNARY_IDENTITY), k = build_linear(b, "layers.*.k", n, k_rows, p->d, STRAND_UNARY_IDENTITY),
+    tensor_id q = build_linear(b, "layers.*.q", n, q_rows, p->d, STRAND_UNARY_IDENTITY),
+              k = build_linear(b, "layers.*.k", n, k_rows, p->d, STRAND_UNARY_IDENTITY),
               v = build_linear(b, "layers.*.v", n, k_rows, p->d, STRAND_UNARY_IDENTITY);
     tensor_id y = build_attend(b, "layers.*.attention", a, q, k, v);
     x = build_add(b, "layers.*.add1", x, build_linear(b, "layers.*.o", y, p->d, q_rows, STRAND_UNARY_IDENTITY));

@@ -1,8 +1,8 @@
 /* mamba.c - Mamba: Gu & Dao, "Mamba: Linear-Time Sequence Modeling with Selective State Spaces", arXiv 2312.00752.
  *
- * Recognises state-spaces' own checkpoints (backbone.embedding), the Hugging Face ones (backbone.embeddings), FalconMamba, whose
- * time steps, B and C are normalised, and GGUF's names. All sizes come from the tensors' shapes; only epsilons come from config.json,
- * or from a GGUF file's metadata.
+ * Recognises state-spaces' own checkpoints (backbone.embedding), the Hugging Face ones (backbone.embeddings), FalconMamba,
+ * whose time steps, B and C are normalised, and GGUF's names. All sizes come from the tensors' shapes; only epsilons come from
+ * config.json, or from a GGUF file's metadata.
  *
  * A layer, x [batch, length, d] (Di channels, N states, R the rank of the time step):
  *   norm -> in_proj -> (u, z); u = silu(short convolution of u); x_proj -> (dt R, B N, C N); dt = dt_proj dt
@@ -12,12 +12,23 @@
 
 #include <string.h>
 
-static const build_rename names[] = {
-    {"model.", ""}, {"backbone.", ""}, {"embeddings", "embedding"}, {"layers.*.mixer.", "layers.*."},
-    /* GGUF */
-    {"token_embd", "embedding"}, {"output_norm", "norm_f"}, {"output", "lm_head"}, {"blk.*.attn_norm", "layers.*.norm"}, {"blk.*.ssm_in", "layers.*.in_proj"},
-    {"blk.*.ssm_conv1d", "layers.*.conv1d"}, {"blk.*.ssm_x", "layers.*.x_proj"}, {"blk.*.ssm_dt", "layers.*.dt_proj"}, {"blk.*.ssm_a", "layers.*.A"},
-    {"blk.*.ssm_d", "layers.*.D"}, {"blk.*.ssm_out", "layers.*.out_proj"}, {NULL, NULL}};
+static const build_rename names[] = {{"model.", ""},
+                                     {"backbone.", ""},
+                                     {"embeddings", "embedding"},
+                                     {"layers.*.mixer.", "layers.*."},
+                                     /* GGUF */
+                                     {"token_embd", "embedding"},
+                                     {"output_norm", "norm_f"},
+                                     {"output", "lm_head"},
+                                     {"blk.*.attn_norm", "layers.*.norm"},
+                                     {"blk.*.ssm_in", "layers.*.in_proj"},
+                                     {"blk.*.ssm_conv1d", "layers.*.conv1d"},
+                                     {"blk.*.ssm_x", "layers.*.x_proj"},
+                                     {"blk.*.ssm_dt", "layers.*.dt_proj"},
+                                     {"blk.*.ssm_a", "layers.*.A"},
+                                     {"blk.*.ssm_d", "layers.*.D"},
+                                     {"blk.*.ssm_out", "layers.*.out_proj"},
+                                     {NULL, NULL}};
 
 typedef struct mamba {
     int64_t d, layers, vocabulary, inner, states, rank, taps;
@@ -41,7 +52,8 @@ static strand_status configure(builder *b, mamba *p) {
     p->states = build_extent(b, build_has(b, "layers.*.A") ? "layers.*.A" : "layers.*.A_log", 1);
     const weights_tensor *taps = build_find(b, "layers.*.conv1d.weight");
     p->taps = taps && taps->rank >= 2 ? taps->dims[taps->rank - 1] : 0;
-    if (p->d < 1 || p->vocabulary < 1 || p->layers < 1 || p->inner < 1 || p->rank < 1 || p->states < 1 || p->taps < 1 || p->taps > 64)
+    if (p->d < 1 || p->vocabulary < 1 || p->layers < 1 || p->inner < 1 || p->rank < 1 || p->states < 1 || p->taps < 1 ||
+        p->taps > 64)
         return build_refuse(b, "embedding, in_proj, dt_proj, A_log or conv1d of layer 0 is missing or has no usable shape");
     if (build_architecture(b)) {
         p->eps = build_meta_number(b, "attention.layer_norm_rms_epsilon", 1e-5, 0, 1);
@@ -80,15 +92,23 @@ static tensor_id layer(builder *b, const mamba *p, tensor_id residual) {
     tensor_id z = build_linear_rows(b, "layers.*.in_proj", x, 2 * p->inner, p->inner, p->inner, p->d, STRAND_UNARY_IDENTITY);
     u = build_short_conv(b, "layers.*.conv1d", u, p->inner, p->taps, STRAND_UNARY_SILU);
     tensor_id low = projected(b, p, "layers.*.x_proj.dt", u, 0, p->rank);
-    tensor_id dt = build_product(b, "layers.*.dt_proj", low, build_matrix(b, "layers.*.dt_proj.weight", p->inner, p->rank), 0, STRAND_UNARY_IDENTITY);
-    tensor_id in[] = {u, dt, decays(b, p), projected(b, p, "layers.*.x_proj.B", u, p->rank, p->states),
-                      projected(b, p, "layers.*.x_proj.C", u, p->rank + p->states, p->states), build_vector(b, "layers.*.D", p->inner), z,
-                      build_vector_if(b, "layers.*.dt_proj.bias", p->inner), build_state(b, "layers.*.ssm.state", 2, (int64_t[]){p->inner, p->states})};
+    tensor_id dt = build_product(b, "layers.*.dt_proj", low, build_matrix(b, "layers.*.dt_proj.weight", p->inner, p->rank), 0,
+                                 STRAND_UNARY_IDENTITY);
+    tensor_id in[] = {u,
+                      dt,
+                      decays(b, p),
+                      projected(b, p, "layers.*.x_proj.B", u, p->rank, p->states),
+                      projected(b, p, "layers.*.x_proj.C", u, p->rank + p->states, p->states),
+                      build_vector(b, "layers.*.D", p->inner),
+                      z,
+                      build_vector_if(b, "layers.*.dt_proj.bias", p->inner),
+                      build_state(b, "layers.*.ssm.state", 2, (int64_t[]){p->inner, p->states})};
     strand_op_selective_scan scan = {.softplus = 1};
     if (build_failed(b)) return 0;
     tensor_id y = graph_op2(b->g, build_name(b, "layers.*.ssm"), STRAND_OP_SELECTIVE_SCAN, &scan, in, 9, NULL, &next);
     build_state_next(b, in[8], next);
-    return build_add(b, "layers.*.add", residual, build_linear(b, "layers.*.out_proj", y, p->d, p->inner, STRAND_UNARY_IDENTITY));
+    return build_add(b, "layers.*.add", residual,
+                     build_linear(b, "layers.*.out_proj", y, p->d, p->inner, STRAND_UNARY_IDENTITY));
 }
 
 static strand_status build(strand_model *m, const model_config *config, error *e) {

@@ -7,24 +7,38 @@
  * A layer, x [batch, length, d] (H heads of P channels, Di = H P; G groups of N states):
  *   norm -> in_proj -> (z Di, x Di, B G N, C G N, dt H); x, B, C = silu(short convolution)
  *   y = SSD with softplus(dt + bias), A = -exp(A_log), D;  y = RMS norm, group by group, of y silu(z);  x += out_proj y
- * then, where there is an MLP, x += fc2(a silu(b)), (a, b) = fc1(norm2 x). Where the state space has fewer channels than the layer, the
- * first ones of in_proj are a gated pair of their own, which goes before y into out_proj. Layers without a dt_bias are attention
- * (mamba2attn): in_proj -> q, k, v and, where it has more rows, a gated pair; a short convolution of q, k, v; rotary positions.
- * States: the convolution's last inputs, and [H, P, N]. Hugging Face's norm_before_gate is published as true and means nothing;
- * over several groups their own code normalises all channels at once, where the authors', followed here, does each group. */
+ * then, where there is an MLP, x += fc2(a silu(b)), (a, b) = fc1(norm2 x). Where the state space has fewer channels than the
+ * layer, the first ones of in_proj are a gated pair of their own, which goes before y into out_proj. Layers without a dt_bias
+ * are attention (mamba2attn): in_proj -> q, k, v and, where it has more rows, a gated pair; a short convolution of q, k, v;
+ * rotary positions. States: the convolution's last inputs, and [H, P, N]. Hugging Face's norm_before_gate is published as true
+ * and means nothing; over several groups their own code normalises all channels at once, where the authors', followed here,
+ * does each group. */
 #include <math.h>
 
 #include "attention.h"
 
-static const build_rename names[] = {
-    {"model.", ""}, {"backbone.", ""}, {"embeddings", "embedding"}, {"layers.*.mixer.norm", "layers.*.gated_norm"}, {"layers.*.mixer.", "layers.*."},
-    /* GGUF */
-    {"token_embd", "embedding"}, {"output_norm", "norm_f"}, {"output", "lm_head"}, {"blk.*.attn_norm", "layers.*.norm"}, {"blk.*.ssm_in", "layers.*.in_proj"},
-    {"blk.*.ssm_conv1d", "layers.*.conv1d"}, {"blk.*.ssm_dt.bias", "layers.*.dt_bias"}, {"blk.*.ssm_a", "layers.*.A"}, {"blk.*.ssm_d", "layers.*.D"},
-    {"blk.*.ssm_norm", "layers.*.gated_norm"}, {"blk.*.ssm_out", "layers.*.out_proj"}, {NULL, NULL}};
+static const build_rename names[] = {{"model.", ""},
+                                     {"backbone.", ""},
+                                     {"embeddings", "embedding"},
+                                     {"layers.*.mixer.norm", "layers.*.gated_norm"},
+                                     {"layers.*.mixer.", "layers.*."},
+                                     /* GGUF */
+                                     {"token_embd", "embedding"},
+                                     {"output_norm", "norm_f"},
+                                     {"output", "lm_head"},
+                                     {"blk.*.attn_norm", "layers.*.norm"},
+                                     {"blk.*.ssm_in", "layers.*.in_proj"},
+                                     {"blk.*.ssm_conv1d", "layers.*.conv1d"},
+                                     {"blk.*.ssm_dt.bias", "layers.*.dt_bias"},
+                                     {"blk.*.ssm_a", "layers.*.A"},
+                                     {"blk.*.ssm_d", "layers.*.D"},
+                                     {"blk.*.ssm_norm", "layers.*.gated_norm"},
+                                     {"blk.*.ssm_out", "layers.*.out_proj"},
+                                     {NULL, NULL}};
 
 typedef struct mamba2 {
-    int64_t d, layers, vocabulary, inner, heads, groups, states, taps, pair, mlp; /* inner: of the state space; pair: of the gated pair; mlp: 0, or its width */
+    int64_t d, layers, vocabulary, inner, heads, groups, states, taps, pair,
+        mlp; /* inner: of the state space; pair: of the gated pair; mlp: 0, or its width */
     double eps, dt_min, dt_max;
     bool layer_norm, norm_first, attends;
     build_attention attention;
@@ -80,7 +94,8 @@ static strand_status read_attention(builder *b, mamba2 *p) {
     a->base = 10000;
     a->interleaved = json_bool(c, "rotary_emb_interleaved", false);
     if (build_failed(b)) return b->e->status;
-    if (a->heads % a->kv_heads || a->rotary % 2) return build_refuse(b, "config.json: attn_cfg's heads, key heads and rotary elements do not fit");
+    if (a->heads % a->kv_heads || a->rotary % 2)
+        return build_refuse(b, "config.json: attn_cfg's heads, key heads and rotary elements do not fit");
     return build_context(b, 0, 0);
 }
 
@@ -92,15 +107,17 @@ static strand_status configure(builder *b, mamba2 *p) {
     p->heads = build_extent(b, "layers.*.dt_bias", 0);
     p->taps = taps && taps->rank >= 2 ? taps->dims[taps->rank - 1] : 0;
     p->mlp = build_extent(b, "layers.*.mlp.fc1.weight", 0) / 2;
-    int64_t rows = build_extent(b, "layers.*.in_proj.weight", 0), conv = taps ? taps->dims[0] : 0, out = build_extent(b, "layers.*.out_proj.weight", 1);
+    int64_t rows = build_extent(b, "layers.*.in_proj.weight", 0), conv = taps ? taps->dims[0] : 0,
+            out = build_extent(b, "layers.*.out_proj.weight", 1);
     p->inner = out;
     if (norm) {
         p->inner = 1;
-        for (int i = 0; i < norm->rank; i++) p->inner = norm->dims[i] > 0 && norm->dims[i] <= INT32_MAX ? p->inner * norm->dims[i] : 0;
+        for (int i = 0; i < norm->rank; i++)
+            p->inner = norm->dims[i] > 0 && norm->dims[i] <= INT32_MAX ? p->inner * norm->dims[i] : 0;
     }
     p->pair = out - p->inner;
-    if (p->d < 1 || p->vocabulary < 1 || p->layers < 1 || p->heads < 1 || p->taps < 1 || p->taps > 64 || p->inner < 1 || p->inner % p->heads || p->pair < 0 ||
-        conv <= p->inner || rows != 2 * p->pair + p->inner + conv + p->heads)
+    if (p->d < 1 || p->vocabulary < 1 || p->layers < 1 || p->heads < 1 || p->taps < 1 || p->taps > 64 || p->inner < 1 ||
+        p->inner % p->heads || p->pair < 0 || conv <= p->inner || rows != 2 * p->pair + p->inner + conv + p->heads)
         return build_refuse(b, "embedding, in_proj, conv1d, dt_bias, norm and out_proj of layer 0 do not fit together");
     if (build_architecture(b) ? read_metadata(b, p) : read_config(b, p)) return b->e->status;
     p->states = (conv - p->inner) / 2 / p->groups;
@@ -124,7 +141,8 @@ static tensor_id project(builder *b, const mamba2 *p, tensor_id x, int64_t first
 /* A part of in_proj behind z, convolved: `first` counts channels of the convolution. */
 static tensor_id convolved(builder *b, const mamba2 *p, const char *label, tensor_id x, int64_t first, int64_t n) {
     tensor_id u = project(b, p, x, 2 * p->pair + p->inner + first, n, STRAND_UNARY_IDENTITY);
-    return build_short_conv_rows(b, "layers.*.conv1d", label, u, p->inner + 2 * p->groups * p->states, first, n, p->taps, STRAND_UNARY_SILU);
+    return build_short_conv_rows(b, "layers.*.conv1d", label, u, p->inner + 2 * p->groups * p->states, first, n, p->taps,
+                                 STRAND_UNARY_SILU);
 }
 
 /* -exp(A_log), or A itself in GGUF files. */
@@ -157,7 +175,8 @@ static tensor_id state_space(builder *b, const mamba2 *p, tensor_id n) {
                       wide ? 0 : build_flat(b, "layers.*.D", p->heads),
                       build_vector(b, "layers.*.dt_bias", p->heads),
                       build_state(b, "layers.*.ssm.state", 3, (int64_t[]){p->heads, width, p->states})};
-    strand_op_ssd ssd = {.heads = p->heads, .groups = p->groups, .softplus = 1, .dt_min = (float)p->dt_min, .dt_max = (float)p->dt_max};
+    strand_op_ssd ssd = {
+        .heads = p->heads, .groups = p->groups, .softplus = 1, .dt_min = (float)p->dt_min, .dt_max = (float)p->dt_max};
     if (build_failed(b)) return 0;
     tensor_id y = graph_op2(b->g, build_name(b, "layers.*.ssm"), STRAND_OP_SSD, &ssd, in, 8, NULL, &next);
     build_state_next(b, in[7], next);
@@ -168,7 +187,8 @@ static tensor_id state_space(builder *b, const mamba2 *p, tensor_id n) {
 static tensor_id mlp(builder *b, const mamba2 *p, tensor_id n) {
     tensor_id up = build_linear_rows(b, "layers.*.mlp.fc1", n, 2 * p->mlp, 0, p->mlp, p->d, STRAND_UNARY_IDENTITY);
     tensor_id gate = build_linear_rows(b, "layers.*.mlp.fc1", n, 2 * p->mlp, p->mlp, p->mlp, p->d, STRAND_UNARY_IDENTITY);
-    return build_linear(b, "layers.*.mlp.fc2", build_gate(b, "layers.*.mlp.gate", STRAND_UNARY_SILU, gate, up), p->d, p->mlp, STRAND_UNARY_IDENTITY);
+    return build_linear(b, "layers.*.mlp.fc2", build_gate(b, "layers.*.mlp.gate", STRAND_UNARY_SILU, gate, up), p->d, p->mlp,
+                        STRAND_UNARY_IDENTITY);
 }
 
 /* x and y side by side. */
@@ -178,21 +198,26 @@ static tensor_id joined(builder *b, const char *name, tensor_id x, tensor_id y) 
 }
 
 /* Rows of an attention layer's in_proj, convolved where the layer does that. */
-static tensor_id attended(builder *b, const mamba2 *p, const char *label, tensor_id n, int64_t rows, int64_t convolved_rows, int64_t first, int64_t count) {
+static tensor_id attended(builder *b, const mamba2 *p, const char *label, tensor_id n, int64_t rows, int64_t convolved_rows,
+                          int64_t first, int64_t count) {
     tensor_id x = build_linear_rows(b, "layers.*.in_proj", n, rows, first, count, p->d, STRAND_UNARY_IDENTITY);
     const weights_tensor *taps = build_find(b, "layers.*.conv1d.weight");
     if (!taps || taps->rank < 2) return x;
-    return build_short_conv_rows(b, "layers.*.conv1d", label, x, convolved_rows, first, count, taps->dims[taps->rank - 1], STRAND_UNARY_IDENTITY);
+    return build_short_conv_rows(b, "layers.*.conv1d", label, x, convolved_rows, first, count, taps->dims[taps->rank - 1],
+                                 STRAND_UNARY_IDENTITY);
 }
 
 static tensor_id attention(builder *b, const mamba2 *p, tensor_id n) {
     const build_attention *a = &p->attention;
-    int64_t q = a->heads * a->width, kv = a->kv_heads * a->width, qkv = q + 2 * kv, rows = build_extent(b, "layers.*.in_proj.weight", 0), half = (rows - qkv) / 2;
+    int64_t q = a->heads * a->width, kv = a->kv_heads * a->width, qkv = q + 2 * kv,
+            rows = build_extent(b, "layers.*.in_proj.weight", 0), half = (rows - qkv) / 2;
     if (rows < qkv || (rows - qkv) % 2) {
-        build_refuse(b, "in_proj of attention layer %lld has %lld rows; expected %lld or more", (long long)b->layer, (long long)rows, (long long)qkv);
+        build_refuse(b, "in_proj of attention layer %lld has %lld rows; expected %lld or more", (long long)b->layer,
+                     (long long)rows, (long long)qkv);
         return 0;
     }
-    tensor_id y = build_attend(b, "layers.*.attention", a, attended(b, p, "layers.*.conv1d.q", n, rows, qkv, 0, q), attended(b, p, "layers.*.conv1d.k", n, rows, qkv, q, kv),
+    tensor_id y = build_attend(b, "layers.*.attention", a, attended(b, p, "layers.*.conv1d.q", n, rows, qkv, 0, q),
+                               attended(b, p, "layers.*.conv1d.k", n, rows, qkv, q, kv),
                                attended(b, p, "layers.*.conv1d.v", n, rows, qkv, q + kv, kv));
     if (half) {
         tensor_id up = build_linear_rows(b, "layers.*.in_proj", n, rows, qkv, half, p->d, STRAND_UNARY_IDENTITY);
@@ -206,7 +231,8 @@ static tensor_id mixer(builder *b, const mamba2 *p, tensor_id n) {
     if (!build_has(b, "layers.*.dt_bias")) return attention(b, p, n);
     tensor_id y = state_space(b, p, n);
     if (p->pair) {
-        tensor_id z0 = project(b, p, n, 0, p->pair, STRAND_UNARY_SILU), x0 = project(b, p, n, p->pair, p->pair, STRAND_UNARY_IDENTITY);
+        tensor_id z0 = project(b, p, n, 0, p->pair, STRAND_UNARY_SILU),
+                  x0 = project(b, p, n, p->pair, p->pair, STRAND_UNARY_IDENTITY);
         y = joined(b, "layers.*.pair", build_mul(b, "layers.*.pair", z0, x0), y);
     }
     return build_linear(b, "layers.*.out_proj", y, p->d, p->inner + p->pair, STRAND_UNARY_IDENTITY);

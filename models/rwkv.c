@@ -5,38 +5,90 @@
 
 const build_rename rwkv_names[] = {
     /* Hugging Face, RWKV-4 */
-    {"rwkv.", ""}, {"embeddings", "emb"}, {"blocks.*.pre_ln", "blocks.*.ln0"}, {"blocks.*.attention.", "blocks.*.att."},
-    {"blocks.*.feed_forward.", "blocks.*.ffn."}, {"blocks.*.att.time_mix_key", "blocks.*.att.time_mix_k"},
-    {"blocks.*.att.time_mix_value", "blocks.*.att.time_mix_v"}, {"blocks.*.att.time_mix_receptance", "blocks.*.att.time_mix_r"},
-    {"blocks.*.ffn.time_mix_key", "blocks.*.ffn.time_mix_k"}, {"blocks.*.ffn.time_mix_receptance", "blocks.*.ffn.time_mix_r"},
+    {"rwkv.", ""},
+    {"embeddings", "emb"},
+    {"blocks.*.pre_ln", "blocks.*.ln0"},
+    {"blocks.*.attention.", "blocks.*.att."},
+    {"blocks.*.feed_forward.", "blocks.*.ffn."},
+    {"blocks.*.att.time_mix_key", "blocks.*.att.time_mix_k"},
+    {"blocks.*.att.time_mix_value", "blocks.*.att.time_mix_v"},
+    {"blocks.*.att.time_mix_receptance", "blocks.*.att.time_mix_r"},
+    {"blocks.*.ffn.time_mix_key", "blocks.*.ffn.time_mix_k"},
+    {"blocks.*.ffn.time_mix_receptance", "blocks.*.ffn.time_mix_r"},
     /* Hugging Face, RWKV-7 of flash-linear-attention */
-    {"model.", ""}, {"embeddings", "emb"}, {"layers.*.pre_norm", "blocks.*.ln0"}, {"layers.*.attn_norm", "blocks.*.ln1"}, {"layers.*.ffn_norm", "blocks.*.ln2"},
-    {"layers.*.attn.r_proj", "blocks.*.att.receptance"}, {"layers.*.attn.k_proj", "blocks.*.att.key"}, {"layers.*.attn.v_proj", "blocks.*.att.value"},
-    {"layers.*.attn.o_proj", "blocks.*.att.output"}, {"layers.*.attn.g_norm", "blocks.*.att.ln_x"}, {"layers.*.attn.w_lora.lora.0.weight", "blocks.*.att.w1"},
-    {"layers.*.attn.w_lora.lora.2.weight", "blocks.*.att.w2"}, {"layers.*.attn.w_lora.lora.2.bias", "blocks.*.att.w0"},
-    {"layers.*.attn.a_lora.lora.0.weight", "blocks.*.att.a1"}, {"layers.*.attn.a_lora.lora.2.weight", "blocks.*.att.a2"},
-    {"layers.*.attn.a_lora.lora.2.bias", "blocks.*.att.a0"}, {"layers.*.attn.v_lora.lora.0.weight", "blocks.*.att.v1"},
-    {"layers.*.attn.v_lora.lora.2.weight", "blocks.*.att.v2"}, {"layers.*.attn.v_lora.lora.2.bias", "blocks.*.att.v0"},
-    {"layers.*.attn.g_lora.lora.0.weight", "blocks.*.att.g1"}, {"layers.*.attn.g_lora.lora.2.weight", "blocks.*.att.g2"},
-    {"layers.*.attn.", "blocks.*.att."}, {"layers.*.ffn.", "blocks.*.ffn."}, {"norm", "ln_out"}, {"lm_head", "head"},
+    {"model.", ""},
+    {"embeddings", "emb"},
+    {"layers.*.pre_norm", "blocks.*.ln0"},
+    {"layers.*.attn_norm", "blocks.*.ln1"},
+    {"layers.*.ffn_norm", "blocks.*.ln2"},
+    {"layers.*.attn.r_proj", "blocks.*.att.receptance"},
+    {"layers.*.attn.k_proj", "blocks.*.att.key"},
+    {"layers.*.attn.v_proj", "blocks.*.att.value"},
+    {"layers.*.attn.o_proj", "blocks.*.att.output"},
+    {"layers.*.attn.g_norm", "blocks.*.att.ln_x"},
+    {"layers.*.attn.w_lora.lora.0.weight", "blocks.*.att.w1"},
+    {"layers.*.attn.w_lora.lora.2.weight", "blocks.*.att.w2"},
+    {"layers.*.attn.w_lora.lora.2.bias", "blocks.*.att.w0"},
+    {"layers.*.attn.a_lora.lora.0.weight", "blocks.*.att.a1"},
+    {"layers.*.attn.a_lora.lora.2.weight", "blocks.*.att.a2"},
+    {"layers.*.attn.a_lora.lora.2.bias", "blocks.*.att.a0"},
+    {"layers.*.attn.v_lora.lora.0.weight", "blocks.*.att.v1"},
+    {"layers.*.attn.v_lora.lora.2.weight", "blocks.*.att.v2"},
+    {"layers.*.attn.v_lora.lora.2.bias", "blocks.*.att.v0"},
+    {"layers.*.attn.g_lora.lora.0.weight", "blocks.*.att.g1"},
+    {"layers.*.attn.g_lora.lora.2.weight", "blocks.*.att.g2"},
+    {"layers.*.attn.", "blocks.*.att."},
+    {"layers.*.ffn.", "blocks.*.ffn."},
+    {"norm", "ln_out"},
+    {"lm_head", "head"},
     /* The RWKV-8 experiments: layers count from 1 */
-    {"e", "emb"}, {"o", "head"}, {"lno", "ln_out"}, {"ln*a", "blocks.*.ln1"}, {"ln*b", "blocks.*.ln2"}, {"rwkv*.", "blocks.*.att."},
-    {"ffn*.", "blocks.*.ffn."}, {"rosa*.o.bias", "blocks.*.rosa"}, {"rosa*.rosa_qkv.emb", "blocks.*.rosa_table"},
+    {"e", "emb"},
+    {"o", "head"},
+    {"lno", "ln_out"},
+    {"ln*a", "blocks.*.ln1"},
+    {"ln*b", "blocks.*.ln2"},
+    {"rwkv*.", "blocks.*.att."},
+    {"ffn*.", "blocks.*.ffn."},
+    {"rosa*.o.bias", "blocks.*.rosa"},
+    {"rosa*.rosa_qkv.emb", "blocks.*.rosa_table"},
     /* GGUF */
-    {"token_embd_norm", "blocks.0.ln0"}, {"token_embd", "emb"}, {"output_norm", "ln_out"}, {"output", "head"}, {"blk.*.attn_norm_2", "blocks.*.ln2"},
-    {"blk.*.attn_norm", "blocks.*.ln1"}, {"blk.*.time_mix_w0.weight", "blocks.*.att.w0"}, {"blk.*.time_mix_w1.weight", "blocks.*.att.w1"},
-    {"blk.*.time_mix_w2.weight", "blocks.*.att.w2"}, {"blk.*.time_mix_a0.weight", "blocks.*.att.a0"}, {"blk.*.time_mix_a1.weight", "blocks.*.att.a1"},
-    {"blk.*.time_mix_a2.weight", "blocks.*.att.a2"}, {"blk.*.time_mix_v0.weight", "blocks.*.att.v0"}, {"blk.*.time_mix_v1.weight", "blocks.*.att.v1"},
-    {"blk.*.time_mix_v2.weight", "blocks.*.att.v2"}, {"blk.*.time_mix_g1.weight", "blocks.*.att.g1"}, {"blk.*.time_mix_g2.weight", "blocks.*.att.g2"},
-    {"blk.*.time_mix_k_k.weight", "blocks.*.att.k_k"}, {"blk.*.time_mix_k_a.weight", "blocks.*.att.k_a"}, {"blk.*.time_mix_r_k.weight", "blocks.*.att.r_k"},
-    {"blk.*.time_mix_lerp_fused.weight", "blocks.*.att.x_rwkvag"}, {"blk.*.time_mix_lerp_x.weight", "blocks.*.att.time_maa_x"},
-    {"blk.*.time_mix_lerp_w.weight", "blocks.*.att.time_maa_w"}, {"blk.*.time_mix_lerp_k.weight", "blocks.*.att.time_maa_k"},
-    {"blk.*.time_mix_lerp_v.weight", "blocks.*.att.time_maa_v"}, {"blk.*.time_mix_lerp_r.weight", "blocks.*.att.time_maa_r"},
-    {"blk.*.time_mix_lerp_g.weight", "blocks.*.att.time_maa_g"}, {"blk.*.time_mix_first.weight", "blocks.*.att.time_faaaa"},
-    {"blk.*.time_mix_decay.weight", "blocks.*.att.time_decay"}, {"blk.*.time_mix_decay_w1.weight", "blocks.*.att.time_decay_w1"},
-    {"blk.*.time_mix_decay_w2.weight", "blocks.*.att.time_decay_w2"}, {"blk.*.time_mix_ln", "blocks.*.att.ln_x"}, {"blk.*.time_mix_", "blocks.*.att."},
-    {"blk.*.channel_mix_lerp_k.weight", "blocks.*.ffn.x_k"}, {"blk.*.channel_mix_lerp_r.weight", "blocks.*.ffn.time_maa_r"},
-    {"blk.*.channel_mix_", "blocks.*.ffn."}, {NULL, NULL}};
+    {"token_embd_norm", "blocks.0.ln0"},
+    {"token_embd", "emb"},
+    {"output_norm", "ln_out"},
+    {"output", "head"},
+    {"blk.*.attn_norm_2", "blocks.*.ln2"},
+    {"blk.*.attn_norm", "blocks.*.ln1"},
+    {"blk.*.time_mix_w0.weight", "blocks.*.att.w0"},
+    {"blk.*.time_mix_w1.weight", "blocks.*.att.w1"},
+    {"blk.*.time_mix_w2.weight", "blocks.*.att.w2"},
+    {"blk.*.time_mix_a0.weight", "blocks.*.att.a0"},
+    {"blk.*.time_mix_a1.weight", "blocks.*.att.a1"},
+    {"blk.*.time_mix_a2.weight", "blocks.*.att.a2"},
+    {"blk.*.time_mix_v0.weight", "blocks.*.att.v0"},
+    {"blk.*.time_mix_v1.weight", "blocks.*.att.v1"},
+    {"blk.*.time_mix_v2.weight", "blocks.*.att.v2"},
+    {"blk.*.time_mix_g1.weight", "blocks.*.att.g1"},
+    {"blk.*.time_mix_g2.weight", "blocks.*.att.g2"},
+    {"blk.*.time_mix_k_k.weight", "blocks.*.att.k_k"},
+    {"blk.*.time_mix_k_a.weight", "blocks.*.att.k_a"},
+    {"blk.*.time_mix_r_k.weight", "blocks.*.att.r_k"},
+    {"blk.*.time_mix_lerp_fused.weight", "blocks.*.att.x_rwkvag"},
+    {"blk.*.time_mix_lerp_x.weight", "blocks.*.att.time_maa_x"},
+    {"blk.*.time_mix_lerp_w.weight", "blocks.*.att.time_maa_w"},
+    {"blk.*.time_mix_lerp_k.weight", "blocks.*.att.time_maa_k"},
+    {"blk.*.time_mix_lerp_v.weight", "blocks.*.att.time_maa_v"},
+    {"blk.*.time_mix_lerp_r.weight", "blocks.*.att.time_maa_r"},
+    {"blk.*.time_mix_lerp_g.weight", "blocks.*.att.time_maa_g"},
+    {"blk.*.time_mix_first.weight", "blocks.*.att.time_faaaa"},
+    {"blk.*.time_mix_decay.weight", "blocks.*.att.time_decay"},
+    {"blk.*.time_mix_decay_w1.weight", "blocks.*.att.time_decay_w1"},
+    {"blk.*.time_mix_decay_w2.weight", "blocks.*.att.time_decay_w2"},
+    {"blk.*.time_mix_ln", "blocks.*.att.ln_x"},
+    {"blk.*.time_mix_", "blocks.*.att."},
+    {"blk.*.channel_mix_lerp_k.weight", "blocks.*.ffn.x_k"},
+    {"blk.*.channel_mix_lerp_r.weight", "blocks.*.ffn.time_maa_r"},
+    {"blk.*.channel_mix_", "blocks.*.ffn."},
+    {NULL, NULL}};
 
 strand_status rwkv_configure(builder *b, rwkv *p) {
     const char *format = weights_format(b->m->weights);
@@ -57,7 +109,8 @@ strand_status rwkv_configure(builder *b, rwkv *p) {
         p->heads = width > 0 && p->attention % width == 0 ? p->attention / width : 0;
     }
     if (p->layers < 1 || p->d < 1 || p->vocabulary < 1 || p->attention < 1 || p->inner < 1)
-        return build_refuse(b, "emb.weight, blocks.0.att.key.weight or blocks.0.ffn.key.weight is missing or has no usable shape");
+        return build_refuse(b,
+                            "emb.weight, blocks.0.att.key.weight or blocks.0.ffn.key.weight is missing or has no usable shape");
     build_lengths(b, 0);
     return b->e->status;
 }
@@ -73,11 +126,13 @@ tensor_id rwkv_embedding(builder *b, const rwkv *p) {
 
 tensor_id rwkv_head_norm(builder *b, const rwkv *p, tensor_id x) {
     strand_op_norm n = {.kind = STRAND_NORM_LAYER, .groups = p->heads, .eps = (float)p->head_eps};
-    tensor_id weight = build_vector(b, "blocks.*.att.ln_x.weight", p->attention), bias = build_vector_if(b, "blocks.*.att.ln_x.bias", p->attention);
+    tensor_id weight = build_vector(b, "blocks.*.att.ln_x.weight", p->attention),
+              bias = build_vector_if(b, "blocks.*.att.ln_x.bias", p->attention);
     return build_norm(b, "blocks.*.att.ln_x", &n, x, weight, bias);
 }
 
-tensor_id rwkv_low_rank(builder *b, const rwkv *p, const char *name, tensor_id x, int64_t in, int64_t out, tensor_id bias, uint32_t activation) {
+tensor_id rwkv_low_rank(builder *b, const rwkv *p, const char *name, tensor_id x, int64_t in, int64_t out, tensor_id bias,
+                        uint32_t activation) {
     if (p->transposed) return build_product(b, name, x, build_matrix(b, name, out, in), bias, activation);
     return build_product_plain(b, name, x, build_matrix(b, name, in, out), bias, activation);
 }

@@ -5,14 +5,16 @@
  * A layer: with x_c = n mix_c + (n of the token before) (1 - mix_c), n = ln1 x:
  *   x += O (sigmoid(R x_r) * wkv(K x_k, V x_v)), wkv as operator WKV4 defines it with w = -exp(time_decay), u = time_first
  *   x += sigmoid(R x_r) * V relu(K x_k)^2 of n = ln2 x.
- * States: the two last n, and [3, width] of wkv. The published halving of x every few layers serves half precision and is not needed. */
+ * States: the two last n, and [3, width] of wkv. The published halving of x every few layers serves half precision and is not
+ * needed. */
 #include "rwkv.h"
 
 #define ATT(part) "blocks.*.att." part
 
 static bool recognise(const weights *w, const json *config) {
     (void)config;
-    return build_recognises(w, rwkv_names, "blocks.0.att.time_mix_k") && !build_recognises(w, rwkv_names, "blocks.0.att.ln_x.weight");
+    return build_recognises(w, rwkv_names, "blocks.0.att.time_mix_k") &&
+           !build_recognises(w, rwkv_names, "blocks.0.att.ln_x.weight");
 }
 
 /* Nothing is summed yet, and the largest exponent so far is far below any. */
@@ -25,11 +27,14 @@ static void wkv_start(builder *b, tensor_id state, int64_t c) {
 
 static tensor_id wkv(builder *b, const rwkv *p, tensor_id k, tensor_id v) {
     int64_t c = p->attention, dims[] = {3, c};
-    tensor_id w = build_flat(b, ATT("time_decay"), c), u = build_flat(b, ATT("time_first"), c), state = build_state(b, ATT("state"), 2, dims), next;
+    tensor_id w = build_flat(b, ATT("time_decay"), c), u = build_flat(b, ATT("time_first"), c),
+              state = build_state(b, ATT("state"), 2, dims), next;
     wkv_start(b, state, c);
-    if (!p->transposed) w = build_unary(b, ATT("decay"), STRAND_UNARY_NEG, build_unary(b, ATT("decay"), STRAND_UNARY_EXP, w, 0, 0), 0, 0);
+    if (!p->transposed)
+        w = build_unary(b, ATT("decay"), STRAND_UNARY_NEG, build_unary(b, ATT("decay"), STRAND_UNARY_EXP, w, 0, 0), 0, 0);
     if (build_failed(b)) return 0;
-    tensor_id y = graph_op2(b->g, build_name(b, ATT("wkv")), STRAND_OP_WKV4, NULL, (tensor_id[]){k, v, w, u, state}, 5, NULL, &next);
+    tensor_id y =
+        graph_op2(b->g, build_name(b, ATT("wkv")), STRAND_OP_WKV4, NULL, (tensor_id[]){k, v, w, u, state}, 5, NULL, &next);
     build_state_next(b, state, next);
     return y;
 }
@@ -45,7 +50,8 @@ static tensor_id layer(builder *b, const rwkv *p, tensor_id x) {
     tensor_id v = build_linear(b, ATT("value"), xv, p->attention, p->d, STRAND_UNARY_IDENTITY);
     tensor_id y = build_mul(b, ATT("gated"), r, wkv(b, p, k, v));
     x = build_add(b, "blocks.*.add1", x, build_linear(b, ATT("output"), y, p->d, p->attention, STRAND_UNARY_IDENTITY));
-    y = rwkv_channel_mix(b, p, "blocks.*.ffn.time_mix_k", "blocks.*.ffn.time_mix_r", STRAND_SHIFT_LERP_X, rwkv_norm(b, p, "blocks.*.ln2", x));
+    y = rwkv_channel_mix(b, p, "blocks.*.ffn.time_mix_k", "blocks.*.ffn.time_mix_r", STRAND_SHIFT_LERP_X,
+                         rwkv_norm(b, p, "blocks.*.ln2", x));
     return build_add(b, "blocks.*.add2", x, y);
 }
 

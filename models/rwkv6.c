@@ -1,12 +1,12 @@
 /* rwkv6.c - RWKV-5 "Eagle" and RWKV-6 "Finch": Peng et al., arXiv 2404.05892; repository BlinkDL/RWKV-LM.
  *
- * Recognises BlinkDL's .pth files, rwkv.cpp's .bin files and, for RWKV-6, GGUF's names. The generation is told by the tensors: 5.1
- * has decays for whole heads and no gate, 5.2 has decays for channels and a gate, 6 mixes and decays by what it reads.
+ * Recognises BlinkDL's .pth files, rwkv.cpp's .bin files and, for RWKV-6, GGUF's names. The generation is told by the tensors:
+ * 5.1 has decays for whole heads and no gate, 5.2 has decays for channels and a gate, 6 mixes and decays by what it reads.
  *
  * Time mixing of n = ln1 x with heads of N channels, S [N, N] for each:
  *   RWKV-5: x_c = n mix_c + (n before) (1 - mix_c);  w = exp(-exp(time_decay))
- *   RWKV-6: x_c = n + (n before - n) (maa_c + tanh((n + (n before - n) maa_x) W1)_c W2_c);  w = exp(-exp(time_decay + tanh(x_w D1) D2))
- *   y = r (S + diag(u) k v^T);  S <- diag(w) S + k v^T;  x += O (ln_x(y) * silu(G x_g))
+ *   RWKV-6: x_c = n + (n before - n) (maa_c + tanh((n + (n before - n) maa_x) W1)_c W2_c);  w = exp(-exp(time_decay + tanh(x_w
+ *   D1) D2)) y = r (S + diag(u) k v^T);  S <- diag(w) S + k v^T;  x += O (ln_x(y) * silu(G x_g))
  * States: the two last n, and S [heads, N, N]. */
 #include "rwkv.h"
 
@@ -28,7 +28,8 @@ static bool recognise6(const weights *w, const json *config) {
 
 static bool recognise5(const weights *w, const json *config) {
     (void)config;
-    return build_recognises(w, rwkv_names, "blocks.0.att.time_mix_k") && build_recognises(w, rwkv_names, "blocks.0.att.ln_x.weight");
+    return build_recognises(w, rwkv_names, "blocks.0.att.time_mix_k") &&
+           build_recognises(w, rwkv_names, "blocks.0.att.ln_x.weight");
 }
 
 static strand_status configure(builder *b, rwkv6 *p) {
@@ -59,7 +60,8 @@ static void mixes6(builder *b, const rwkv *p, tensor_id n, tensor_id out[5]) {
     int64_t d = p->d, five = rwkv_rank(b, p, w1), rank = five / 5;
     build_shift s = build_shift_begin(b, ATT("shift"), n, d);
     tensor_id x = build_shift_mix(b, ATT("mix_x"), &s, build_flat(b, ATT("time_maa_x"), d), STRAND_SHIFT_LERP_PREV);
-    tensor_id away = build_binary(b, ATT("away"), STRAND_BINARY_SUB, build_shift_mix(b, ATT("before"), &s, 0, STRAND_SHIFT_LERP_PREV), n);
+    tensor_id away =
+        build_binary(b, ATT("away"), STRAND_BINARY_SUB, build_shift_mix(b, ATT("before"), &s, 0, STRAND_SHIFT_LERP_PREV), n);
     build_shift_end(b, &s);
     tensor_id low = rwkv_low_rank(b, p, w1, x, d, five, 0, STRAND_UNARY_TANH);
     bool fused = build_has(b, ATT("x_rwkvag")); /* GGUF: the five base mixes in one */
@@ -69,9 +71,11 @@ static void mixes6(builder *b, const rwkv *p, tensor_id n, tensor_id out[5]) {
         tensor_id base = fused ? build_flat_part(b, ATT("x_rwkvag"), 5 * d, i * d, d) : build_flat(b, maa, d);
         tensor_id part = build_slice(b, maa, low, i * rank, rank), w;
         if (p->transposed)
-            w = build_rows_flat(b, w2, 5 * d, i * d, d, rank), part = build_product(b, maa, part, w, base, STRAND_UNARY_IDENTITY);
+            w = build_rows_flat(b, w2, 5 * d, i * d, d, rank),
+            part = build_product(b, maa, part, w, base, STRAND_UNARY_IDENTITY);
         else
-            w = build_rows_flat(b, w2, five, i * rank, rank, d), part = build_product_plain(b, maa, part, w, base, STRAND_UNARY_IDENTITY);
+            w = build_rows_flat(b, w2, five, i * rank, rank, d),
+            part = build_product_plain(b, maa, part, w, base, STRAND_UNARY_IDENTITY);
         out[i] = build_add(b, maa, n, build_mul(b, maa, away, part));
     }
 }
@@ -105,13 +109,15 @@ static tensor_id function(builder *b, const char *name, uint32_t kind, tensor_id
 static tensor_id decay5(builder *b, const rwkv6 *p) {
     tensor_id x = build_flat(b, ATT("time_decay"), p->per_head ? p->common.heads : p->common.attention);
     if (p->common.transposed) return per_channel(b, p, ATT("decay"), function(b, ATT("decay"), STRAND_UNARY_LOG, x));
-    return per_channel(b, p, ATT("decay"), function(b, ATT("decay"), STRAND_UNARY_NEG, function(b, ATT("decay"), STRAND_UNARY_EXP, x)));
+    return per_channel(b, p, ATT("decay"),
+                       function(b, ATT("decay"), STRAND_UNARY_NEG, function(b, ATT("decay"), STRAND_UNARY_EXP, x)));
 }
 
 static tensor_id decay6(builder *b, const rwkv *p, tensor_id xw) {
     int64_t rank = rwkv_rank(b, p, ATT("time_decay_w1"));
     tensor_id low = rwkv_low_rank(b, p, ATT("time_decay_w1"), xw, p->d, rank, 0, STRAND_UNARY_TANH);
-    tensor_id x = rwkv_low_rank(b, p, ATT("time_decay_w2"), low, rank, p->attention, build_flat(b, ATT("time_decay"), p->attention), STRAND_UNARY_EXP);
+    tensor_id x = rwkv_low_rank(b, p, ATT("time_decay_w2"), low, rank, p->attention,
+                                build_flat(b, ATT("time_decay"), p->attention), STRAND_UNARY_EXP);
     return function(b, ATT("log_w"), STRAND_UNARY_NEG, x);
 }
 
@@ -148,10 +154,13 @@ static tensor_id time_mix(builder *b, const rwkv6 *p, tensor_id n) {
 
 static tensor_id layer(builder *b, const rwkv6 *p, tensor_id x) {
     const rwkv *c = &p->common;
-    const char *mix_k = !p->data_dependent ? "blocks.*.ffn.time_mix_k" : build_has(b, "blocks.*.ffn.x_k") ? "blocks.*.ffn.x_k" : "blocks.*.ffn.time_maa_k";
+    const char *mix_k = !p->data_dependent                 ? "blocks.*.ffn.time_mix_k"
+                        : build_has(b, "blocks.*.ffn.x_k") ? "blocks.*.ffn.x_k"
+                                                           : "blocks.*.ffn.time_maa_k";
     const char *mix_r = !p->data_dependent ? "blocks.*.ffn.time_mix_r" : "blocks.*.ffn.time_maa_r";
     x = build_add(b, "blocks.*.add1", x, time_mix(b, p, rwkv_norm(b, c, "blocks.*.ln1", x)));
-    tensor_id y = rwkv_channel_mix(b, c, mix_k, mix_r, p->data_dependent ? STRAND_SHIFT_LERP_PREV : STRAND_SHIFT_LERP_X, rwkv_norm(b, c, "blocks.*.ln2", x));
+    tensor_id y = rwkv_channel_mix(b, c, mix_k, mix_r, p->data_dependent ? STRAND_SHIFT_LERP_PREV : STRAND_SHIFT_LERP_X,
+                                   rwkv_norm(b, c, "blocks.*.ln2", x));
     return build_add(b, "blocks.*.add2", x, y);
 }
 
@@ -160,7 +169,8 @@ static strand_status build(strand_model *m, const model_config *config, error *e
     rwkv6 p = {0};
     if (build_start(&b, m, config, e, rwkv_names) || build_settings(&b) || configure(&b, &p)) return e->status;
     tensor_id x = rwkv_embedding(&b, &p.common);
-    for (b.layer = 0; b.layer < p.common.layers && !build_failed(&b); b.layer++) x = rwkv_rescale(&b, &p.common, layer(&b, &p, x));
+    for (b.layer = 0; b.layer < p.common.layers && !build_failed(&b); b.layer++)
+        x = rwkv_rescale(&b, &p.common, layer(&b, &p, x));
     return rwkv_end(&b, &p.common, x);
 }
 

@@ -1,12 +1,12 @@
 /* rwkv7.c - RWKV-7 "Goose": Peng et al., arXiv 2503.14456; repository BlinkDL/RWKV-LM.
  *
- * Recognises BlinkDL's .pth files, rwkv.cpp's .bin files, flash-linear-attention's on Hugging Face, GGUF's names, and the RWKV-8
- * experiments whose ROSA tables are zero (of ROSA only the output's bias remains then; others are refused). Sizes and ranks come
- * from the tensors' shapes.
+ * Recognises BlinkDL's .pth files, rwkv.cpp's .bin files, flash-linear-attention's on Hugging Face, GGUF's names, and the
+ * RWKV-8 experiments whose ROSA tables are zero (of ROSA only the output's bias remains then; others are refused). Sizes and
+ * ranks come from the tensors' shapes.
  *
  * A layer: with x_c = n + (n of the token before - n) mix_c for c in r, w, k, v, a, g and n = ln1 x,
- *   r, k, v = R x_r, K x_k, V x_v;  w = exp(-e^(-1/2) sigmoid(w0 + tanh(x_w w1) w2));  a = sigmoid(a0 + x_a a1 a2);  g = sigmoid(x_g g1) g2
- *   from the second layer on v += (v of the first layer - v) sigmoid(v0 + x_v v1 v2)
+ *   r, k, v = R x_r, K x_k, V x_v;  w = exp(-e^(-1/2) sigmoid(w0 + tanh(x_w w1) w2));  a = sigmoid(a0 + x_a a1 a2);  g =
+ *   sigmoid(x_g g1) g2 from the second layer on v += (v of the first layer - v) sigmoid(v0 + x_v v1 v2)
  *   kappa = k k_k, each head of length 1;  k += k (a - 1) k_a
  *   S <- S diag(w) - (S kappa)(kappa a)^T + v k^T;  y = ln_x(S r) + (sum over the head of r k r_k) v;  x += O (y g)
  *   x += V relu(K x_k)^2 of ln2 x.
@@ -40,7 +40,8 @@ static strand_status configure(builder *b, rwkv *p) {
     }
     for (b->layer = p->first; b->layer < p->first + p->layers; b->layer++) {
         const weights_tensor *table = build_find(b, "blocks.*.rosa_table");
-        if (table && !all_zero(table)) return build_refuse(b, "tensor '%s' is not zero: RWKV-8's ROSA is not supported", table->name);
+        if (table && !all_zero(table))
+            return build_refuse(b, "tensor '%s' is not zero: RWKV-8's ROSA is not supported", table->name);
     }
     b->layer = p->first;
     return b->e->status;
@@ -54,7 +55,8 @@ static tensor_id mixed(builder *b, const rwkv *p, build_shift *s, const char *na
 }
 
 /* act(bias + act1(x A1) A2) */
-static tensor_id low_rank_pair(builder *b, const rwkv *p, const char *first, const char *second, const char *bias, tensor_id x, uint32_t inner, uint32_t outer) {
+static tensor_id low_rank_pair(builder *b, const rwkv *p, const char *first, const char *second, const char *bias, tensor_id x,
+                               uint32_t inner, uint32_t outer) {
     int64_t rank = rwkv_rank(b, p, first);
     tensor_id low = rwkv_low_rank(b, p, first, x, p->d, rank, 0, inner);
     return rwkv_low_rank(b, p, second, low, rank, p->attention, bias ? build_flat(b, bias, p->attention) : 0, outer);
@@ -72,13 +74,16 @@ static tensor_id bonus(builder *b, const rwkv *p, tensor_id r, tensor_id k, tens
     return build_join_heads(b, ATT("bonus"), t, p->attention);
 }
 
-static tensor_id delta(builder *b, const rwkv *p, tensor_id r, tensor_id w, tensor_id k, tensor_id v, tensor_id kappa, tensor_id rate) {
+static tensor_id delta(builder *b, const rwkv *p, tensor_id r, tensor_id w, tensor_id k, tensor_id v, tensor_id kappa,
+                       tensor_id rate) {
     int64_t width = p->attention / p->heads;
     strand_op_delta_rule rule = {.heads = p->heads, .log_w = 1, .scale = 1};
     tensor_id next, state = build_state(b, ATT("state"), 3, (int64_t[]){p->heads, width, width});
-    tensor_id away = build_unary(b, ATT("kappa.neg"), STRAND_UNARY_NEG, kappa, 0, 0), towards = build_mul(b, ATT("kappa.rate"), kappa, rate);
+    tensor_id away = build_unary(b, ATT("kappa.neg"), STRAND_UNARY_NEG, kappa, 0, 0),
+              towards = build_mul(b, ATT("kappa.rate"), kappa, rate);
     if (build_failed(b)) return 0;
-    tensor_id y = graph_op2(b->g, build_name(b, ATT("delta")), STRAND_OP_DELTA_RULE, &rule, (tensor_id[]){r, w, k, v, away, towards, state}, 7, NULL, &next);
+    tensor_id y = graph_op2(b->g, build_name(b, ATT("delta")), STRAND_OP_DELTA_RULE, &rule,
+                            (tensor_id[]){r, w, k, v, away, towards, state}, 7, NULL, &next);
     build_state_next(b, state, next);
     return y;
 }
@@ -87,8 +92,8 @@ static tensor_id time_mix(builder *b, const rwkv *p, tensor_id n, tensor_id *v_f
     const uint32_t plain = STRAND_UNARY_IDENTITY, sigmoid = STRAND_UNARY_SIGMOID;
     int64_t c = p->attention;
     build_shift s = build_shift_begin(b, ATT("shift"), n, p->d);
-    tensor_id xr = mixed(b, p, &s, ATT("x_r"), 0), xw = mixed(b, p, &s, ATT("x_w"), 1), xk = mixed(b, p, &s, ATT("x_k"), 2), xv = mixed(b, p, &s, ATT("x_v"), 3),
-              xa = mixed(b, p, &s, ATT("x_a"), 4), xg = mixed(b, p, &s, ATT("x_g"), 5);
+    tensor_id xr = mixed(b, p, &s, ATT("x_r"), 0), xw = mixed(b, p, &s, ATT("x_w"), 1), xk = mixed(b, p, &s, ATT("x_k"), 2),
+              xv = mixed(b, p, &s, ATT("x_v"), 3), xa = mixed(b, p, &s, ATT("x_a"), 4), xg = mixed(b, p, &s, ATT("x_g"), 5);
     build_shift_end(b, &s);
     tensor_id r = build_linear(b, ATT("receptance"), xr, c, p->d, plain), k = build_linear(b, ATT("key"), xk, c, p->d, plain),
               v = build_linear(b, ATT("value"), xv, c, p->d, plain);
@@ -98,7 +103,9 @@ static tensor_id time_mix(builder *b, const rwkv *p, tensor_id n, tensor_id *v_f
     tensor_id g = low_rank_pair(b, p, ATT("g1"), ATT("g2"), NULL, xg, sigmoid, plain);
     if (*v_first) {
         tensor_id back = build_binary(b, ATT("v.back"), STRAND_BINARY_SUB, *v_first, v);
-        v = build_add(b, ATT("v.mixed"), v, build_mul(b, ATT("v.back"), back, low_rank_pair(b, p, ATT("v1"), ATT("v2"), ATT("v0"), xv, plain, sigmoid)));
+        v = build_add(
+            b, ATT("v.mixed"), v,
+            build_mul(b, ATT("v.back"), back, low_rank_pair(b, p, ATT("v1"), ATT("v2"), ATT("v0"), xv, plain, sigmoid)));
     } else {
         *v_first = v;
     }
@@ -116,7 +123,8 @@ static tensor_id channel_mix(builder *b, const rwkv *p, tensor_id n) {
     build_shift s = build_shift_begin(b, "blocks.*.ffn.shift", n, p->d);
     tensor_id x = build_shift_mix(b, "blocks.*.ffn.x_k", &s, build_flat(b, "blocks.*.ffn.x_k", p->d), STRAND_SHIFT_LERP_PREV);
     build_shift_end(b, &s);
-    return build_linear(b, "blocks.*.ffn.value", build_linear(b, "blocks.*.ffn.key", x, p->inner, p->d, STRAND_UNARY_SQUARED_RELU), p->d, p->inner,
+    return build_linear(b, "blocks.*.ffn.value",
+                        build_linear(b, "blocks.*.ffn.key", x, p->inner, p->d, STRAND_UNARY_SQUARED_RELU), p->d, p->inner,
                         STRAND_UNARY_IDENTITY);
 }
 
@@ -131,7 +139,8 @@ static strand_status build(strand_model *m, const model_config *config, error *e
     rwkv p = {0};
     if (build_start(&b, m, config, e, rwkv_names) || build_settings(&b) || configure(&b, &p)) return e->status;
     tensor_id x = rwkv_embedding(&b, &p), v_first = 0;
-    for (b.layer = p.first; b.layer < p.first + p.layers && !build_failed(&b); b.layer++) x = rwkv_rescale(&b, &p, layer(&b, &p, x, &v_first));
+    for (b.layer = p.first; b.layer < p.first + p.layers && !build_failed(&b); b.layer++)
+        x = rwkv_rescale(&b, &p, layer(&b, &p, x, &v_first));
     return rwkv_end(&b, &p, x);
 }
 

@@ -1,7 +1,8 @@
-/* llama2c.c - the files of llama2.c (github.com/karpathy/llama2.c, export.py): a header and F32 tensors in a fixed order, all layers
- * of a kind together. Version 0 has no mark: it is told by its size, which seven plausible numbers determine to the byte. Version 1
- * begins with "24ka" (0x616b3432) and a header of 256 bytes. Tensors get the names of Meta's checkpoints, for which the
- * program stands in; what the header says of heads and context becomes metadata. Version 2 (int8) is refused with a line. */
+/* llama2c.c - the files of llama2.c (github.com/karpathy/llama2.c, export.py): a header and F32 tensors in a fixed order, all
+ * layers of a kind together. Version 0 has no mark: it is told by its size, which seven plausible numbers determine to the
+ * byte. Version 1 begins with "24ka" (0x616b3432) and a header of 256 bytes. Tensors get the names of Meta's checkpoints, for
+ * which the program stands in; what the header says of heads and context becomes metadata. Version 2 (int8) is refused with a
+ * line. */
 #include "reader.h"
 
 #include <inttypes.h>
@@ -13,8 +14,8 @@
 
 #define V0_HEADER 28
 #define V1_HEADER 256
-#define MAGIC 0x616b3432u
-#define MOST ((int64_t)1 << 24)
+#define MAGIC     0x616b3432u
+#define MOST      ((int64_t)1 << 24)
 
 typedef struct header {
     int64_t dim, hidden, layers, heads, kv_heads, vocabulary, context;
@@ -34,8 +35,15 @@ static bool plausible(const header *h) {
 }
 
 static void read_header(const uint8_t *data, int first, header *h) {
-    *h = (header){int_at(data, first), int_at(data, first + 1), int_at(data, first + 2), int_at(data, first + 3), int_at(data, first + 4), int_at(data, first + 5),
-                  int_at(data, first + 6), true, 0};
+    *h = (header){int_at(data, first),
+                  int_at(data, first + 1),
+                  int_at(data, first + 2),
+                  int_at(data, first + 3),
+                  int_at(data, first + 4),
+                  int_at(data, first + 5),
+                  int_at(data, first + 6),
+                  true,
+                  0};
 }
 
 /* The tensors in the file's order: a name (with "%" for the layer, if there is one for each) and the shape. */
@@ -49,12 +57,16 @@ typedef struct piece {
 
 static int pieces_of(const header *h, piece *p) {
     int64_t d = h->dim, kv = d / h->heads * h->kv_heads, half = d / h->heads / 2;
-    const piece embedding = {"tok_embeddings.weight", false, h->vocabulary, d}, norm1 = {"layers.%" PRId64 ".attention_norm.weight", true, d, 0},
+    const piece embedding = {"tok_embeddings.weight", false, h->vocabulary, d},
+                norm1 = {"layers.%" PRId64 ".attention_norm.weight", true, d, 0},
                 norm2 = {"layers.%" PRId64 ".ffn_norm.weight", true, d, 0}, norm = {"norm.weight", false, d, 0},
                 output = {"output.weight", false, h->vocabulary, d};
-    const piece attention[] = {{"layers.%" PRId64 ".attention.wq.weight", true, d, d}, {"layers.%" PRId64 ".attention.wk.weight", true, kv, d},
-                               {"layers.%" PRId64 ".attention.wv.weight", true, kv, d}, {"layers.%" PRId64 ".attention.wo.weight", true, d, d}};
-    const piece mlp[] = {{"layers.%" PRId64 ".feed_forward.w1.weight", true, h->hidden, d}, {"layers.%" PRId64 ".feed_forward.w2.weight", true, d, h->hidden},
+    const piece attention[] = {{"layers.%" PRId64 ".attention.wq.weight", true, d, d},
+                               {"layers.%" PRId64 ".attention.wk.weight", true, kv, d},
+                               {"layers.%" PRId64 ".attention.wv.weight", true, kv, d},
+                               {"layers.%" PRId64 ".attention.wo.weight", true, d, d}};
+    const piece mlp[] = {{"layers.%" PRId64 ".feed_forward.w1.weight", true, h->hidden, d},
+                         {"layers.%" PRId64 ".feed_forward.w2.weight", true, d, h->hidden},
                          {"layers.%" PRId64 ".feed_forward.w3.weight", true, h->hidden, d}};
     int n = 0;
     if (h->version == 0) {
@@ -83,7 +95,9 @@ static uint64_t file_bytes(const header *h) {
     uint64_t total = h->version ? V1_HEADER : V0_HEADER, n;
     int count = pieces_of(h, p);
     for (int i = 0; i < count; i++)
-        if (!checked_mul(elements_of(&p[i]) * 4, p[i].each_layer ? (uint64_t)h->layers : 1, &n) || !checked_add(total, n, &total)) return 0;
+        if (!checked_mul(elements_of(&p[i]) * 4, p[i].each_layer ? (uint64_t)h->layers : 1, &n) ||
+            !checked_add(total, n, &total))
+            return 0;
     return total;
 }
 
@@ -149,11 +163,14 @@ strand_status llama2c_read(weights *w, error *e) {
     piece p[N_PIECES];
     if (!read_any(w->data, w->size, &h)) return error_set(e, STRAND_ERR_FORMAT, "%s: cut short within its header", w->path);
     if (h.version > 1)
-        return error_set(e, STRAND_ERR_UNSUPPORTED, "%s: a llama2.c file of version %d (int8); export it as version 0 or 1", w->path, h.version);
-    if (h.version < 0 || !plausible(&h)) return error_set(e, STRAND_ERR_FORMAT, "%s: the header of this llama2.c file makes no sense", w->path);
+        return error_set(e, STRAND_ERR_UNSUPPORTED, "%s: a llama2.c file of version %d (int8); export it as version 0 or 1",
+                         w->path, h.version);
+    if (h.version < 0 || !plausible(&h))
+        return error_set(e, STRAND_ERR_FORMAT, "%s: the header of this llama2.c file makes no sense", w->path);
     uint64_t want = file_bytes(&h), at = h.version ? V1_HEADER : V0_HEADER;
     if (want == 0 || want != w->size)
-        return error_set(e, STRAND_ERR_FORMAT, "%s: %" PRIu64 " bytes, where its header needs %" PRIu64, w->path, w->size, want);
+        return error_set(e, STRAND_ERR_FORMAT, "%s: %" PRIu64 " bytes, where its header needs %" PRIu64, w->path, w->size,
+                         want);
     w->format = "llama2.c";
     strand_status status = add_facts(w, &h, e);
     int n = pieces_of(&h, p);

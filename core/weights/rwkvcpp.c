@@ -1,7 +1,7 @@
 /* rwkvcpp.c - the files of rwkv.cpp (github.com/RWKV/rwkv.cpp, docs/FILE_FORMAT.md): a header of six numbers, then tensor after
  * tensor, each with its number of axes, name, type and extents (the fastest first) before its bytes. Nothing is aligned: what
- * needs it is copied. Tensors keep BlinkDL's names; that decays and low-rank matrices are stored in another form than in BlinkDL's
- * files is the models' matter, who ask for the format ("rwkv.cpp"). */
+ * needs it is copied. Tensors keep BlinkDL's names; that decays and low-rank matrices are stored in another form than in
+ * BlinkDL's files is the models' matter, who ask for the format ("rwkv.cpp"). */
 #include "reader.h"
 
 #include <inttypes.h>
@@ -12,7 +12,7 @@
 #include "../utf8.h"
 #include "bytes.h"
 
-#define HEADER 24
+#define HEADER    24
 #define MOST_AXES 3
 
 typedef struct cursor {
@@ -29,11 +29,16 @@ static bool take(cursor *c, uint64_t n, const uint8_t **out) {
 /* The format's own type numbers. */
 static strand_dtype type_of(uint32_t number) {
     switch (number) {
-    case 0: return STRAND_F32;
-    case 1: return STRAND_F16;
-    case 2: return STRAND_Q4_0;
-    case 9: return STRAND_Q8_0;
-    default: return STRAND_NONE;
+    case 0:
+        return STRAND_F32;
+    case 1:
+        return STRAND_F16;
+    case 2:
+        return STRAND_Q4_0;
+    case 9:
+        return STRAND_Q8_0;
+    default:
+        return STRAND_NONE;
     }
 }
 
@@ -46,15 +51,18 @@ static strand_status read_tensor(weights *w, cursor *c, error *e) {
     if (!take(c, 12, &head)) return cut_short(w, e);
     uint32_t axes = read_u32(head), length = read_u32(head + 4), type = read_u32(head + 8);
     weights_tensor t = {.dtype = type_of(type), .rank = (int32_t)axes};
-    if (axes < 1 || axes > MOST_AXES) return error_set(e, STRAND_ERR_FORMAT, "%s: tensor %" PRId64 " has %" PRIu32 " axes", w->path, w->count, axes);
+    if (axes < 1 || axes > MOST_AXES)
+        return error_set(e, STRAND_ERR_FORMAT, "%s: tensor %" PRId64 " has %" PRIu32 " axes", w->path, w->count, axes);
     if (length < 1 || length > WEIGHTS_MAX_NAME)
-        return error_set(e, STRAND_ERR_FORMAT, "%s: tensor %" PRId64 " has a name of %" PRIu32 " bytes", w->path, w->count, length);
+        return error_set(e, STRAND_ERR_FORMAT, "%s: tensor %" PRId64 " has a name of %" PRIu32 " bytes", w->path, w->count,
+                         length);
     if (!take(c, 4 * (uint64_t)axes, &dims) || !take(c, length, &name)) return cut_short(w, e);
     if (!utf8_is_text((const char *)name, length))
         return error_set(e, STRAND_ERR_FORMAT, "%s: the name of tensor %" PRId64 " is not UTF-8", w->path, w->count);
     if (!(t.name = arena_string(&w->arena, (const char *)name, length))) return weights_no_memory(w->path, e);
     if (!t.dtype)
-        return error_set(e, STRAND_ERR_UNSUPPORTED, "%s: tensor %.200s has type %" PRIu32 " of rwkv.cpp, which is not supported", w->path, t.name, type);
+        return error_set(e, STRAND_ERR_UNSUPPORTED,
+                         "%s: tensor %.200s has type %" PRIu32 " of rwkv.cpp, which is not supported", w->path, t.name, type);
     uint64_t elements = 1;
     for (uint32_t i = 0; i < axes; i++) {
         uint32_t extent = read_u32(dims + 4 * (size_t)(axes - 1 - i));
@@ -76,7 +84,8 @@ strand_status rwkvcpp_read(weights *w, error *e) {
     if (!take(&c, HEADER, &head)) return error_set(e, STRAND_ERR_FORMAT, "%s: cut short within its header", w->path);
     uint32_t version = read_u32(head + 4);
     if (version != 100 && version != 101)
-        return error_set(e, STRAND_ERR_UNSUPPORTED, "%s: a ggml file of version %" PRIu32 "; versions 100 and 101 of rwkv.cpp are read", w->path, version);
+        return error_set(e, STRAND_ERR_UNSUPPORTED,
+                         "%s: a ggml file of version %" PRIu32 "; versions 100 and 101 of rwkv.cpp are read", w->path, version);
     w->format = "rwkv.cpp";
     strand_status status = STRAND_OK;
     while (!status && c.at < c.end) status = read_tensor(w, &c, e);

@@ -1,5 +1,5 @@
-/* fuzz_llama2c.c - files of llama2.c: as they are, and with what the bytes say cut or filled to the size that their header needs (which
- * is how those files are told). */
+/* fuzz_llama2c.c - files of llama2.c: as they are, and with what the bytes say cut or filled to the size that their header
+ * needs (which is how those files are told). */
 #include "fuzz.h"
 #include "../weights/writers.h"
 
@@ -8,9 +8,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (size < 9) return 0;
     buffer b = {0};
     /* dim, hidden, layers, heads, kv heads, vocabulary, context: small enough for the file to be made */
-    int64_t heads = 1 + data[3] % 4, dim = heads * (1 + data[0] % 8), hidden = 1 + data[1] % 16, layers = 1 + data[2] % 4, vocabulary = 1 + data[5] % 32, context = 1 + data[6] % 16;
+    int64_t heads = 1 + data[3] % 4, dim = heads * (1 + data[0] % 8), hidden = 1 + data[1] % 16, layers = 1 + data[2] % 4,
+            vocabulary = 1 + data[5] % 32, context = 1 + data[6] % 16;
     int64_t kv = dim / heads * (data[4] % 2 ? heads : 1), shared = data[7] % 2;
-    const int64_t numbers[] = {dim, hidden, layers, heads, data[4] % 2 ? heads : 1, shared || data[8] % 2 ? vocabulary : -vocabulary, context};
+    const int64_t numbers[] = {
+        dim, hidden, layers, heads, data[4] % 2 ? heads : 1, shared || data[8] % 2 ? vocabulary : -vocabulary, context};
     if (data[8] % 2) put_int(&b, 0x616b3432u, 4), put_int(&b, 1 + data[8] / 2 % 3, 4);
     for (int i = 0; i < 7; i++) put_int(&b, (uint64_t)numbers[i], 4);
     if (data[8] % 2) put_int(&b, (uint64_t)shared, 1), put_fill(&b, 0, 256 - b.size);

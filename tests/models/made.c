@@ -37,7 +37,8 @@ void made_write(made *m) {
     for (int i = 0; i < m->n; i++) {
         const made_tensor *t = &m->tensors[i];
         used += (size_t)snprintf(file + used, room - used, "%s\"%s\":{\"dtype\":\"F32\",\"shape\":[", i ? "," : "{", t->name);
-        for (int k = 0; k < t->rank; k++) used += (size_t)snprintf(file + used, room - used, k ? ",%lld" : "%lld", (long long)t->dims[k]);
+        for (int k = 0; k < t->rank; k++)
+            used += (size_t)snprintf(file + used, room - used, k ? ",%lld" : "%lld", (long long)t->dims[k]);
         used += (size_t)snprintf(file + used, room - used, "],\"data_offsets\":[%zu,%zu]}", at, at + (size_t)t->n * 4);
         at += (size_t)t->n * 4;
     }
@@ -78,7 +79,8 @@ static double relative_l2(const float *a, const double *b, int64_t n) {
     return sqrt(d / s);
 }
 
-void made_judge(made *m, const char *config, const char *family, const int64_t *ids, int64_t length, int64_t vocabulary, const double *want, double relative) {
+void made_judge(made *m, const char *config, const char *family, const int64_t *ids, int64_t length, int64_t vocabulary,
+                const double *want, double relative) {
     static const char *const ways[] = {"whole", "pieces", "steps"};
     strand_context *c = open_context(&(open_with){.threads = 2});
     strand_model *model;

@@ -1,5 +1,5 @@
-/* made.h - random checkpoints in memory, for families of which no published numbers are at hand, and arithmetic in double precision for
- * their second forms. */
+/* made.h - random checkpoints in memory, for families of which no published numbers are at hand, and arithmetic in double
+ * precision for their second forms. */
 #ifndef STRAND_TEST_MADE_H
 #define STRAND_TEST_MADE_H
 
@@ -21,15 +21,18 @@ typedef struct made {
 } made;
 
 /* A tensor of normal-like numbers, mean + scale * [-1.7, 1.7]. dims end with 0. */
-void made_add(made *m, double mean, double scale, const int64_t *dims, const char *format, ...) __attribute__((format(printf, 5, 6)));
+void made_add(made *m, double mean, double scale, const int64_t *dims, const char *format, ...)
+    __attribute__((format(printf, 5, 6)));
 #define DIMS(...) ((const int64_t[]){__VA_ARGS__, 0})
 /* Its values; fails the test where there is none. */
 const float *made_find(const made *m, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void made_write(made *m);
 void made_free(made *m);
 
-/* Logits of one sequence by the library: whole, in random pieces and token by token, all of them within `relative` (L2) of `want`. */
-void made_judge(made *m, const char *config, const char *family, const int64_t *ids, int64_t length, int64_t vocabulary, const double *want, double relative);
+/* Logits of one sequence by the library: whole, in random pieces and token by token, all of them within `relative` (L2) of
+ * `want`. */
+void made_judge(made *m, const char *config, const char *family, const int64_t *ids, int64_t length, int64_t vocabulary,
+                const double *want, double relative);
 
 /* y[rows] = W x + b */
 void d_linear(double *y, const float *w, const float *b, const double *x, int64_t rows, int64_t columns);

@@ -1,31 +1,32 @@
-/* test_mamba2_form.c - Mamba-2 with all that it may have beside the state space: a gated pair, MLPs, an attention layer with a short
- * convolution. Judged by a form of its own in double precision, as test_text_forms.c does. */
+/* test_mamba2_form.c - Mamba-2 with all that it may have beside the state space: a gated pair, MLPs, an attention layer with a
+ * short convolution. Judged by a form of its own in double precision, as test_text_forms.c does. */
 #include "made.h"
 
 #include <math.h>
 
-#define V 67 /* vocabulary */
-#define L 90
-#define D 24
+#define V           67 /* vocabulary */
+#define L           90
+#define D           24
 #define LAYER(part) made_find(m, "backbone.layers.%d." part, l)
 
 static void random_ids(randoms *r, int64_t ids[L]) {
     for (int i = 0; i < L; i++) ids[i] = random_below(r, V);
 }
 
-/* ---- Mamba-2, arXiv 2405.21060, with the modules of its repository: a gated pair (d_ssm below d_inner), MLPs, an attention layer ---- */
+/* ---- Mamba-2, arXiv 2405.21060, with the modules of its repository: a gated pair (d_ssm below d_inner), MLPs, an attention
+ * layer ---- */
 
-#define SSM 32 /* d_ssm: 4 heads of 8 */
-#define PAIR 16
-#define SH 4
-#define SN 5
-#define ROWS (2 * PAIR + 2 * SSM + 2 * SN + SH)
-#define CONV (SSM + 2 * SN)
-#define AH 2 /* attention: 2 heads of 12, one key head, the first 8 elements rotated */
-#define AW 12
-#define QKV (AW * (AH + 2))
+#define SSM   32 /* d_ssm: 4 heads of 8 */
+#define PAIR  16
+#define SH    4
+#define SN    5
+#define ROWS  (2 * PAIR + 2 * SSM + 2 * SN + SH)
+#define CONV  (SSM + 2 * SN)
+#define AH    2 /* attention: 2 heads of 12, one key head, the first 8 elements rotated */
+#define AW    12
+#define QKV   (AW * (AH + 2))
 #define APAIR 20
-#define MLP 18
+#define MLP   18
 
 static void make_mamba2(made *m) {
     made_add(m, 0, 1, DIMS(V, D), "backbone.embedding.weight");
@@ -65,7 +66,8 @@ static void mamba2_mixer(const made *m, int l, double (*n)[D], double (*out)[D])
         double x[CONV], y[PAIR + SSM], normed[SSM];
         for (int c = 0; c < CONV; c++) x[c] = d_silu(tapped(m, l, in[0] + 2 * PAIR + SSM, ROWS, t, c));
         for (int h = 0; h < SH; h++) {
-            double step = log1p(exp(dt[h] + (double)LAYER("mixer.dt_bias")[h])), decay = exp(-step * exp((double)LAYER("mixer.A_log")[h]));
+            double step = log1p(exp(dt[h] + (double)LAYER("mixer.dt_bias")[h])),
+                   decay = exp(-step * exp((double)LAYER("mixer.A_log")[h]));
             for (int i = 0; i < SSM / SH; i++) {
                 int c = h * (SSM / SH) + i;
                 y[PAIR + c] = (double)LAYER("mixer.D")[h] * x[c];
@@ -143,7 +145,9 @@ static void mamba2(void **state) {
         d_rms_norm(end, made_find(&m, "backbone.norm_f.weight"), x[t], D, 1e-5);
         d_linear(want + t * V, made_find(&m, "backbone.embedding.weight"), NULL, end, V, D);
     }
-    made_judge(&m, "{\"ssm_cfg\": {\"layer\": \"Mamba2\"}, \"attn_layer_idx\": [1], \"attn_cfg\": {\"num_heads\": 2, \"num_heads_kv\": 1, \"head_dim\": 12, \"rotary_emb_dim\": 8}}",
+    made_judge(&m,
+               "{\"ssm_cfg\": {\"layer\": \"Mamba2\"}, \"attn_layer_idx\": [1], \"attn_cfg\": {\"num_heads\": 2, "
+               "\"num_heads_kv\": 1, \"head_dim\": 12, \"rotary_emb_dim\": 8}}",
                "mamba2", ids, L, V, want, 5e-6);
     made_free(&m);
 }

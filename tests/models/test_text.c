@@ -12,7 +12,7 @@
 #include <time.h>
 
 typedef struct text_case {
-    const char *folder;   /* below golden/ */
+    const char *folder;    /* below golden/ */
     double relative, most; /* the README's: relative L2 and largest difference of the logits; 0: not judged */
     int64_t prefix;        /* tokens after which the case gives states (tensors whose names hold "state"); 0: it gives none */
 } text_case;
@@ -63,12 +63,14 @@ typedef struct text {
 } text;
 
 /* Columns [first, first + n) of the ids through `session`: their logits, in memory of the session. */
-static const float *run_columns(strand_session *session, const int64_t *ids, int64_t batch, int64_t stride, int64_t first, int64_t n, int64_t vocabulary) {
+static const float *run_columns(strand_session *session, const int64_t *ids, int64_t batch, int64_t stride, int64_t first,
+                                int64_t n, int64_t vocabulary) {
     int64_t part[4096];
     assert_true(batch * n <= 4096);
     for (int64_t b = 0; b < batch; b++)
         for (int64_t t = 0; t < n; t++) part[b * n + t] = ids[b * stride + first + t];
-    strand_tensor in = {"input_ids", STRAND_I64, 2, {batch, n}, part, (uint64_t)(batch * n) * sizeof *part}, out = {.name = "logits"};
+    strand_tensor in = {"input_ids", STRAND_I64, 2, {batch, n}, part, (uint64_t)(batch * n) * sizeof *part},
+                  out = {.name = "logits"};
     if (strand_session_run(session, &in, 1, &out, 1)) fail_msg("run: %s", strand_session_error(session));
     assert_int_equal(out.dims[0], batch);
     assert_int_equal(out.dims[1], n);
@@ -78,7 +80,8 @@ static const float *run_columns(strand_session *session, const int64_t *ids, int
 
 static void place(float *all, const float *part, const text *t, int64_t first, int64_t n) {
     for (int64_t b = 0; b < t->batch; b++)
-        memcpy(all + (b * t->length + first) * t->vocabulary, part + b * n * t->vocabulary, (size_t)(n * t->vocabulary) * sizeof(float));
+        memcpy(all + (b * t->length + first) * t->vocabulary, part + b * n * t->vocabulary,
+               (size_t)(n * t->vocabulary) * sizeof(float));
 }
 
 static void judge(const text *t, const char *what, const float *have, const char *name, double relative, double most) {
@@ -88,7 +91,8 @@ static void judge(const text *t, const char *what, const float *have, const char
     double r = relative_l2(have, want.data, n), m = largest_difference(have, want.data, (size_t)n);
     assert_true(largest_magnitude(want.data, (size_t)n) > 0.1);
     if ((relative > 0 && !(r <= relative)) || !(m <= most))
-        fail_msg("%s, %s: %s differs by %.3g (relative L2; %.0e allowed) and %.3g (%.0e)", t->c->folder, what, name, r, relative, m, most);
+        fail_msg("%s, %s: %s differs by %.3g (relative L2; %.0e allowed) and %.3g (%.0e)", t->c->folder, what, name, r,
+                 relative, m, most);
     print_message("  %-44s %-8s %-8s relative L2 %.1e, largest %.1e\n", t->c->folder, what, name, r, m);
 }
 
@@ -106,10 +110,12 @@ static void judge_whole(text *t) {
 /* What the next token is sampled from, asked for alone: the bytes of the last token's logits. */
 static void judge_last(text *t, const char *path) {
     strand_tensor shape;
-    float *last = run_once(t->o.context, path, &(run_how){.backends = "cpu", .outputs = "last_logits"}, t->ids.data, t->batch, t->length, "last_logits", &shape);
+    float *last = run_once(t->o.context, path, &(run_how){.backends = "cpu", .outputs = "last_logits"}, t->ids.data, t->batch,
+                           t->length, "last_logits", &shape);
     assert_int_equal(shape.bytes, t->batch * t->vocabulary * 4);
     for (int64_t b = 0; b < t->batch; b++)
-        assert_same_bytes(last + b * t->vocabulary, t->whole + ((b + 1) * t->length - 1) * t->vocabulary, (size_t)t->vocabulary * 4, t->c->folder);
+        assert_same_bytes(last + b * t->vocabulary, t->whole + ((b + 1) * t->length - 1) * t->vocabulary,
+                          (size_t)t->vocabulary * 4, t->c->folder);
     free(last);
 }
 
@@ -142,7 +148,8 @@ static void judge_snapshot(text *t, randoms *r) {
     void *saved = malloc(bytes);
     assert_non_null(saved);
     assert_int_equal(strand_session_save(s, row, saved, bytes, &bytes), STRAND_OK);
-    memcpy(first, run_columns(s, t->ids.data, t->batch, t->length, at, n, t->vocabulary) + (size_t)row * floats, floats * sizeof *first);
+    memcpy(first, run_columns(s, t->ids.data, t->batch, t->length, at, n, t->vocabulary) + (size_t)row * floats,
+           floats * sizeof *first);
     const int64_t *ids = (const int64_t *)t->ids.data + row * t->length;
     for (int way = 0; way < 2; way++) { /* rolled back in row 0; forked into a session of its own */
         if (way) assert_ok(t->o.context, strand_session_open(t->o.plan, NULL, &other));
@@ -170,14 +177,17 @@ static void judge_greedy(text *t) {
     int64_t n = ids.dims[1], next[16];
     const int64_t *want = ids.data;
     assert_int_equal(strand_session_reset(t->o.session, -1), STRAND_OK);
-    const float *x = run_columns(t->o.session, t->ids.data, t->batch, t->length, 0, t->length, t->vocabulary) + (t->length - 1) * t->vocabulary;
+    const float *x = run_columns(t->o.session, t->ids.data, t->batch, t->length, 0, t->length, t->vocabulary) +
+                     (t->length - 1) * t->vocabulary;
     int64_t step = t->length * t->vocabulary;
     for (int64_t i = 0; i < n; i++) {
         for (int64_t b = 0; b < t->batch; b++) {
             next[b] = largest(x + b * step, t->vocabulary);
-            if (next[b] != want[b * n + i]) fail_msg("%s: greedy token %d is %d, not %d", t->c->folder, (int)i, (int)next[b], (int)want[b * n + i]);
+            if (next[b] != want[b * n + i])
+                fail_msg("%s: greedy token %d is %d, not %d", t->c->folder, (int)i, (int)next[b], (int)want[b * n + i]);
             if (!judged) continue;
-            double d = largest_difference(x + b * step, (const float *)logits.data + (b * n + i) * t->vocabulary, (size_t)t->vocabulary);
+            double d = largest_difference(x + b * step, (const float *)logits.data + (b * n + i) * t->vocabulary,
+                                          (size_t)t->vocabulary);
             if (!(d <= t->c->most)) fail_msg("%s: the logits of greedy token %d differ by %.3g", t->c->folder, (int)i, d);
         }
         x = run_columns(t->o.session, next, t->batch, 1, 0, 1, t->vocabulary);
@@ -194,9 +204,11 @@ static void judge_states(text *t, const char *path) {
         if (!strstr(want.name, "state")) continue;
         strand_tensor shape;
         assert_int_equal(t->batch, 1);
-        float *have = run_once(t->o.context, path, &(run_how){.backends = "cpu", .outputs = want.name}, t->ids.data, 1, t->c->prefix, want.name, &shape);
+        float *have = run_once(t->o.context, path, &(run_how){.backends = "cpu", .outputs = want.name}, t->ids.data, 1,
+                               t->c->prefix, want.name, &shape);
         assert_int_equal(shape.bytes, want.bytes);
-        double d = largest_difference(have, want.data, want.bytes / sizeof(float)), most = largest_magnitude(want.data, want.bytes / sizeof(float));
+        double d = largest_difference(have, want.data, want.bytes / sizeof(float)),
+               most = largest_magnitude(want.data, want.bytes / sizeof(float));
         if (!(d <= 1e-5 * most)) fail_msg("%s: %s differs by %.3g of %.3g", t->c->folder, want.name, d, most);
         free(have);
         n++;
@@ -259,15 +271,16 @@ static void every_case(void **state) {
     assert_true(n > 0);
 }
 
-/* Caches that slide along with a window: short ones, that a sequence outgrows, give what long ones give, in pieces that leave the window
- * whole; longer pieces are refused. */
+/* Caches that slide along with a window: short ones, that a sequence outgrows, give what long ones give, in pieces that leave
+ * the window whole; longer pieces are refused. */
 static void sliding(void **state) {
     (void)state;
     static const struct {
         text_case c;
         const char *setting;
         int64_t window;
-    } some[] = {{{"text/griffin/hf-d48-n3-l90-w32", 1e-5, 3e-4, 0}, "context=50", 33}, {{"text/based/d32-n3-l96", 1e-5, 2e-4, 0}, "context=30", 17}};
+    } some[] = {{{"text/griffin/hf-d48-n3-l90-w32", 1e-5, 3e-4, 0}, "context=50", 33},
+                {{"text/based/d32-n3-l96", 1e-5, 2e-4, 0}, "context=30", 17}};
     randoms r = {random_seed("sliding", 7)};
     strand_context *context = open_context(&(open_with){.threads = 2});
     for (int i = 0; i < 2; i++) {
@@ -280,7 +293,8 @@ static void sliding(void **state) {
         assert_ok(context, strand_file_open(context, file, &t.expected));
         assert_true(tensor_named(t.inputs, "input_ids", &t.ids) && tensor_named(t.expected, "logits", &(strand_tensor){0}));
         t.batch = t.ids.dims[0], t.length = t.ids.dims[1], t.vocabulary = 256;
-        t.o = open_all(context, path, &(run_how){.backends = "cpu", .settings = {some[i].setting}, .n_settings = 1}, t.batch, t.length);
+        t.o = open_all(context, path, &(run_how){.backends = "cpu", .settings = {some[i].setting}, .n_settings = 1}, t.batch,
+                       t.length);
         strand_tensor want, in = t.ids, out = {.name = "logits"};
         assert_true(tensor_named(t.expected, "logits", &want));
         t.whole = want.data;
@@ -315,7 +329,8 @@ static void half_caches(void **state) {
         snprintf(file, sizeof file, "%s/expected.safetensors", path);
         assert_ok(context, strand_file_open(context, file, &expected));
         assert_true(tensor_named(inputs, "input_ids", &ids) && tensor_named(expected, "logits", &want));
-        opened o = open_all(context, path, &(run_how){.backends = "cpu", .settings = {settings[i]}, .n_settings = 1}, ids.dims[0], ids.dims[1]);
+        opened o = open_all(context, path, &(run_how){.backends = "cpu", .settings = {settings[i]}, .n_settings = 1},
+                            ids.dims[0], ids.dims[1]);
         float *have = run_output(&o, ids.data, ids.dims[0], ids.dims[1], "logits", &shape);
         double d = relative_l2(have, want.data, (int64_t)(want.bytes / sizeof(float)));
         print_message("  %s: relative L2 %.1e\n", settings[i], d);
@@ -384,7 +399,8 @@ static void rwkv7_reverse(void **state) {
     opened o;
     if (open_real(c, "rwkv7-reverse/260123_reverse_L2_only_rwkv7.pth", 16, &o)) {
         assert_ok(c, strand_file_open(c, shared_path("data/text/rwkv7-reverse/expected.safetensors"), &f));
-        assert_true(tensor_named(f, "input_ids", &ids) && tensor_named(f, "logits", &logits) && tensor_named(f, "greedy_ids", &greedy));
+        assert_true(tensor_named(f, "input_ids", &ids) && tensor_named(f, "logits", &logits) &&
+                    tensor_named(f, "greedy_ids", &greedy));
         int64_t n = ids.dims[1], last = greedy.dims[greedy.rank - 1], token;
         const float *x = run_columns(o.session, ids.data, 1, n, 0, n, 12);
         assert_true(largest_difference(x, logits.data, (size_t)n * 12) <= 1e-3);
@@ -438,6 +454,8 @@ static void stories(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(every_case), cmocka_unit_test(sliding), cmocka_unit_test(half_caches), cmocka_unit_test(tiny_rwkv), cmocka_unit_test(rwkv7_reverse), cmocka_unit_test(stories)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(every_case),    cmocka_unit_test(sliding),
+                                       cmocka_unit_test(half_caches),   cmocka_unit_test(tiny_rwkv),
+                                       cmocka_unit_test(rwkv7_reverse), cmocka_unit_test(stories)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,14 +1,14 @@
-/* test_text_forms.c - families of which no numbers of the published code are at hand: RWKV-5 (both kinds), GPT-2, GSS and Hyena. Each is
- * judged by a form of its own, written here from its paper in double precision and token by token (convolutions as sums), on random
- * weights: whole, in pieces and step by step. */
+/* test_text_forms.c - families of which no numbers of the published code are at hand: RWKV-5 (both kinds), GPT-2, GSS and
+ * Hyena. Each is judged by a form of its own, written here from its paper in double precision and token by token (convolutions
+ * as sums), on random weights: whole, in pieces and step by step. */
 #include "made.h"
 
 #include <complex.h>
 #include <math.h>
 
-#define V 67 /* vocabulary; for Hyena above what counts as characters */
-#define L 90
-#define D 24
+#define V      67 /* vocabulary; for Hyena above what counts as characters */
+#define L      90
+#define D      24
 #define LAYERS 2
 
 static void random_ids(randoms *r, int64_t ids[L]) {
@@ -27,7 +27,7 @@ static void norm(const made *m, const char *name, const double *x, double *y, in
 /* ---- RWKV-5, arXiv 2404.05892, section 4 (Eagle) ---- */
 
 #define HEADS 3
-#define N (D / HEADS)
+#define N     (D / HEADS)
 #define INNER 40
 
 static void make_rwkv5(made *m, bool gate) {
@@ -35,10 +35,12 @@ static void make_rwkv5(made *m, bool gate) {
     add_norm(m, "blocks.0.ln0", D);
     for (int l = 0; l < LAYERS; l++) {
         char name[64];
-        static const char *const norms[] = {"ln1", "ln2", "att.ln_x"}, *const squares[] = {"receptance", "key", "value", "output", "gate"};
+        static const char *const norms[] = {"ln1", "ln2", "att.ln_x"}, *const squares[] = {"receptance", "key", "value",
+                                                                                           "output", "gate"};
         for (int i = 0; i < 3; i++) snprintf(name, sizeof name, "blocks.%d.%s", l, norms[i]), add_norm(m, name, D);
         for (int i = 0; i < (gate ? 5 : 4); i++) made_add(m, 0, 0.35, DIMS(D, D), "blocks.%d.att.%s.weight", l, squares[i]);
-        for (const char *c = gate ? "kvrg" : "kvr"; *c; c++) made_add(m, 0.5, 0.25, DIMS(1, 1, D), "blocks.%d.att.time_mix_%c", l, *c);
+        for (const char *c = gate ? "kvrg" : "kvr"; *c; c++)
+            made_add(m, 0.5, 0.25, DIMS(1, 1, D), "blocks.%d.att.time_mix_%c", l, *c);
         if (gate) {
             made_add(m, -1, 0.8, DIMS(HEADS, N), "blocks.%d.att.time_decay", l);
             made_add(m, 0, 0.5, DIMS(HEADS, N), "blocks.%d.att.time_faaaa", l);
@@ -79,7 +81,8 @@ static void rwkv5_time(const made *m, int l, bool gate, rwkv5_state *st, double 
         d_linear(g, made_find(m, "blocks.%d.att.gate.weight", l), NULL, xm, D, D);
     }
     memcpy(st->shift[l][0], n, sizeof n);
-    const float *decay = made_find(m, "blocks.%d.att.time_decay", l), *first = made_find(m, gate ? "blocks.%d.att.time_faaaa" : "blocks.%d.att.time_first", l);
+    const float *decay = made_find(m, "blocks.%d.att.time_decay", l),
+                *first = made_find(m, gate ? "blocks.%d.att.time_faaaa" : "blocks.%d.att.time_first", l);
     for (int h = 0; h < HEADS; h++) {
         for (int j = 0; j < N; j++) y[h * N + j] = 0;
         for (int i = 0; i < N; i++) {
@@ -176,8 +179,9 @@ static void turned(double *y, const float *w, const float *b, const double *x, i
     }
 }
 
-#define TURNED(m, y, part, x, rows, columns)                                                                                             \
-    turned(y, made_find(m, "transformer.h.%d." part ".weight", l), made_find(m, "transformer.h.%d." part ".bias", l), x, rows, columns)
+#define TURNED(m, y, part, x, rows, columns)                                                                                   \
+    turned(y, made_find(m, "transformer.h.%d." part ".weight", l), made_find(m, "transformer.h.%d." part ".bias", l), x, rows, \
+           columns)
 
 static void gpt2_layer(const made *m, int l, double (*x)[D]) {
     static double qkv[L][3 * D];
@@ -233,8 +237,8 @@ static void gpt2(void **state) {
 
 /* ---- GSS, arXiv 2206.13947, figure 2 and section 3; the kernel is that of arXiv 2203.14343, equation 2 ---- */
 
-#define WIDE 50
-#define H 10
+#define WIDE   50
+#define H      10
 #define STATES 6
 
 static void make_gss(made *m) {
@@ -262,7 +266,8 @@ static double dss_kernel(const made *m, int l, int h, int t) {
     const float *cr = made_find(m, "layers.%d.0.dss.C_real", l), *ci = made_find(m, "layers.%d.0.dss.C_imag", l);
     double complex sum = 0;
     for (int n = 0; n < STATES; n++) {
-        double complex lambda = -exp((double)re[n]) + I * exp((double)im[n]), c = (double)cr[h * STATES + n] + I * (double)ci[h * STATES + n];
+        double complex lambda = -exp((double)re[n]) + I * exp((double)im[n]),
+                       c = (double)cr[h * STATES + n] + I * (double)ci[h * STATES + n];
         sum += c * (cexp(lambda) - 1) / lambda * cexp(lambda * t);
     }
     return creal(sum);
@@ -314,9 +319,9 @@ static void gss(void **state) {
 
 /* ---- Hyena, arXiv 2302.10866, section 3 and appendix D ---- */
 
-#define LONGEST 120 /* l_max */
+#define LONGEST  120 /* l_max */
 #define FEATURES 7
-#define ORDER 12
+#define ORDER    12
 
 static void make_hyena(made *m, bool modulate) {
     made_add(m, 0, 1, DIMS(V, D), "backbone.embeddings.word_embeddings.weight");
@@ -354,9 +359,11 @@ static void hyena_filter(const made *m, int l, bool modulate, double (*k)[D]) {
     for (int t = 0; t < L; t++) {
         double z[FEATURES], a[ORDER], b[ORDER];
         for (int i = 0; i < FEATURES; i++) z[i] = (double)LAYER("mixer.filter_fn.pos_emb.z")[t * FEATURES + i];
-        d_linear(a, LAYER("mixer.filter_fn.implicit_filter.0.weight"), LAYER("mixer.filter_fn.implicit_filter.0.bias"), z, ORDER, FEATURES);
+        d_linear(a, LAYER("mixer.filter_fn.implicit_filter.0.weight"), LAYER("mixer.filter_fn.implicit_filter.0.bias"), z,
+                 ORDER, FEATURES);
         for (int i = 0; i < ORDER; i++) a[i] = sin((double)freq[i] * a[i]);
-        d_linear(b, LAYER("mixer.filter_fn.implicit_filter.2.weight"), LAYER("mixer.filter_fn.implicit_filter.2.bias"), a, ORDER, ORDER);
+        d_linear(b, LAYER("mixer.filter_fn.implicit_filter.2.weight"), LAYER("mixer.filter_fn.implicit_filter.2.bias"), a,
+                 ORDER, ORDER);
         for (int i = 0; i < ORDER; i++) b[i] = sin((double)freq[i] * b[i]);
         d_linear(k[t], LAYER("mixer.filter_fn.implicit_filter.4.weight"), NULL, b, D, ORDER);
         for (int i = 0; i < D && modulate; i++)
@@ -374,7 +381,8 @@ static void hyena_layer(const made *m, int l, bool modulate, double (*x)[D]) {
         norm(m, name, x[t], n, D, 1e-5);
         d_linear(in[t], LAYER("mixer.in_proj.weight"), LAYER("mixer.in_proj.bias"), n, 3 * D, D);
     }
-    const float *taps = LAYER("mixer.short_filter.weight"), *tap_bias = LAYER("mixer.short_filter.bias"), *skip = LAYER("mixer.filter_fn.bias");
+    const float *taps = LAYER("mixer.short_filter.weight"), *tap_bias = LAYER("mixer.short_filter.bias"),
+                *skip = LAYER("mixer.filter_fn.bias");
     for (int t = 0; t < L; t++) {
         double z[3 * D], y[D], out[D], n[D], wide[INNER];
         for (int c = 0; c < 3 * D; c++) {
@@ -406,14 +414,16 @@ static void judge_hyena(bool modulate) {
     make_hyena(&m, modulate);
     random_ids(&m.r, ids);
     for (int t = 0; t < L; t++)
-        for (int i = 0; i < D; i++) x[t][i] = (double)made_find(&m, "backbone.embeddings.word_embeddings.weight")[ids[t] * D + i];
+        for (int i = 0; i < D; i++)
+            x[t][i] = (double)made_find(&m, "backbone.embeddings.word_embeddings.weight")[ids[t] * D + i];
     for (int l = 0; l < LAYERS; l++) hyena_layer(&m, l, modulate, x);
     for (int t = 0; t < L; t++) {
         double y[D];
         norm(&m, "backbone.ln_f", x[t], y, D, 1e-5);
         d_linear(want + t * V, made_find(&m, "lm_head.weight"), NULL, y, V, D);
     }
-    made_judge(&m, modulate ? "{\"layer\": {\"modulate\": true, \"shift\": 0.02}}" : "{\"layer\": {\"modulate\": false}}", "hyena", ids, L, V, want, 1e-5);
+    made_judge(&m, modulate ? "{\"layer\": {\"modulate\": true, \"shift\": 0.02}}" : "{\"layer\": {\"modulate\": false}}",
+               "hyena", ids, L, V, want, 1e-5);
     made_free(&m);
 }
 
@@ -428,7 +438,8 @@ static void hyena_modulated(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(rwkv51), cmocka_unit_test(rwkv52), cmocka_unit_test(gpt2), cmocka_unit_test(gss), cmocka_unit_test(hyena_plain),
-                                       cmocka_unit_test(hyena_modulated)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(rwkv51),      cmocka_unit_test(rwkv52),
+                                       cmocka_unit_test(gpt2),        cmocka_unit_test(gss),
+                                       cmocka_unit_test(hyena_plain), cmocka_unit_test(hyena_modulated)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

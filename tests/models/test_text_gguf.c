@@ -1,6 +1,7 @@
-/* test_text_gguf.c - GGUF files of language models: the golden cases, written as llama.cpp's converters write them (its names, its
- * orders of rows, decays already exponentiated, low-rank matrices turned, projections taken apart), must give the case's logits. In
- * F32 within the case's tolerance; with the matrices in half precision, and where rows are whole blocks in Q8_0, near them. */
+/* test_text_gguf.c - GGUF files of language models: the golden cases, written as llama.cpp's converters write them (its names,
+ * its orders of rows, decays already exponentiated, low-rank matrices turned, projections taken apart), must give the case's
+ * logits. In F32 within the case's tolerance; with the matrices in half precision, and where rows are whole blocks in Q8_0,
+ * near them. */
 #include "../weights/writers.h"
 #include "runs.h"
 
@@ -103,7 +104,8 @@ static void move_rows(part *p, int64_t block, int64_t (*place)(int64_t r, int64_
     int64_t rows = p->dims[0], columns = count(p) / rows;
     float *to = malloc((size_t)(rows * columns) * sizeof *to);
     for (int64_t r = 0; r < rows; r++)
-        memcpy(to + (r / block * block + place(r % block, block)) * columns, p->data + r * columns, (size_t)columns * sizeof *to);
+        memcpy(to + (r / block * block + place(r % block, block)) * columns, p->data + r * columns,
+               (size_t)columns * sizeof *to);
     free(p->data);
     p->data = to;
 }
@@ -188,8 +190,9 @@ static int64_t apart(int64_t r, int64_t block) {
 }
 
 static void to_neox(gguf *g) {
-    static const char *const pairs[][2] = {{"attn_norm", "input_layernorm"}, {"ffn_norm", "post_attention_layernorm"}, {"attn_output", "attention.dense"},
-                                           {"ffn_up", "mlp.dense_h_to_4h"}, {"ffn_down", "mlp.dense_4h_to_h"}, {"attn_qkv", "attention.query_key_value"}};
+    static const char *const pairs[][2] = {{"attn_norm", "input_layernorm"},   {"ffn_norm", "post_attention_layernorm"},
+                                           {"attn_output", "attention.dense"}, {"ffn_up", "mlp.dense_h_to_4h"},
+                                           {"ffn_down", "mlp.dense_4h_to_h"},  {"attn_qkv", "attention.query_key_value"}};
     g->architecture = "gptneox";
     set(g, "gptneox.attention.head_count", 4, 3);
     set(g, "gptneox.attention.layer_norm_epsilon", 6, 1e-5);
@@ -236,11 +239,17 @@ static void fuse(gguf *g, int layer, const char *to, const char *from, const cha
 }
 
 static void rwkv_common(gguf *g, int l) {
-    static const char *const names[][2] = {{"attn_norm.weight", "ln1.weight"}, {"attn_norm.bias", "ln1.bias"}, {"attn_norm_2.weight", "ln2.weight"},
-                                           {"attn_norm_2.bias", "ln2.bias"}, {"time_mix_receptance.weight", "att.receptance.weight"},
-                                           {"time_mix_key.weight", "att.key.weight"}, {"time_mix_value.weight", "att.value.weight"},
-                                           {"time_mix_output.weight", "att.output.weight"}, {"time_mix_ln.weight", "att.ln_x.weight"},
-                                           {"time_mix_ln.bias", "att.ln_x.bias"}, {"channel_mix_key.weight", "ffn.key.weight"},
+    static const char *const names[][2] = {{"attn_norm.weight", "ln1.weight"},
+                                           {"attn_norm.bias", "ln1.bias"},
+                                           {"attn_norm_2.weight", "ln2.weight"},
+                                           {"attn_norm_2.bias", "ln2.bias"},
+                                           {"time_mix_receptance.weight", "att.receptance.weight"},
+                                           {"time_mix_key.weight", "att.key.weight"},
+                                           {"time_mix_value.weight", "att.value.weight"},
+                                           {"time_mix_output.weight", "att.output.weight"},
+                                           {"time_mix_ln.weight", "att.ln_x.weight"},
+                                           {"time_mix_ln.bias", "att.ln_x.bias"},
+                                           {"channel_mix_key.weight", "ffn.key.weight"},
                                            {"channel_mix_value.weight", "ffn.value.weight"}};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         char from[64];
@@ -259,7 +268,8 @@ static void rwkv_ends(gguf *g) {
 }
 
 static void to_rwkv7(gguf *g) {
-    static const char *const low[] = {"w1", "w2", "a1", "a2", "v1", "v2", "g1", "g2"}, *const vectors[] = {"w0", "a0", "v0", "k_k", "k_a", "r_k"};
+    static const char *const low[] = {"w1", "w2", "a1", "a2", "v1", "v2", "g1", "g2"}, *const vectors[] = {"w0",  "a0",  "v0",
+                                                                                                           "k_k", "k_a", "r_k"};
     g->architecture = "rwkv7";
     set(g, "rwkv7.wkv.head_size", 4, 24);
     set(g, "rwkv7.attention.layer_norm_epsilon", 6, 1e-5);
@@ -298,7 +308,8 @@ static void to_rwkv6(gguf *g) {
         int before = g->n_parts;
         rwkv_common(g, l);
         for (int i = before; i < g->n_parts; i++)
-            if (strstr(g->parts[i].name, "time_mix_output") || strstr(g->parts[i].name, "channel_mix_value")) scale(&g->parts[i], l ? 0.5f : 1);
+            if (strstr(g->parts[i].name, "time_mix_output") || strstr(g->parts[i].name, "channel_mix_value"))
+                scale(&g->parts[i], l ? 0.5f : 1);
         add_layer(g, l, "time_mix_gate.weight", "blocks.*.att.gate.weight");
         add_layer(g, l, "time_mix_lerp_x.weight", "blocks.*.att.time_maa_x");
         if (l == 0)
@@ -353,7 +364,8 @@ static void put_rows(buffer *b, const part *p, uint32_t type) {
 
 /* Matrices of products in `type`; everything that is fragile, or no matrix, in F32, as converters do. */
 static uint32_t type_of(const part *p, uint32_t type) {
-    static const char *const plain[] = {"ssm_conv1d", "ssm_a", "ssm_d", "ssm_norm", "lerp", "first", "r_k", "time_mix_w2", "ssm_dt.w"};
+    static const char *const plain[] = {"ssm_conv1d", "ssm_a", "ssm_d",       "ssm_norm", "lerp",
+                                        "first",      "r_k",   "time_mix_w2", "ssm_dt.w"};
     for (size_t i = 0; i < sizeof plain / sizeof plain[0]; i++)
         if (strstr(p->name, plain[i])) return AS_F32;
     return p->axes < 2 || (type == AS_Q8_0 && p->dims[p->axes - 1] % 32) ? AS_F32 : type;
@@ -403,12 +415,15 @@ static const struct {
     void (*convert)(gguf *g);
     double tolerance;
     bool blocks; /* its rows are whole blocks of 32 */
-} cases[] = {{"llama/gqa-d48-n3-l96-sharded-tied", "llama", to_llama, 3e-5, false}, {"mamba1/orig-d32-n2-l64", "mamba", to_mamba, 2e-5, true},
-             {"mamba2/orig-d64-n2-l101-g2", "mamba2", to_mamba2, 1e-5, true},       {"gpt_neox/parallel-d48-n2-l90-buffers", "gpt_neox", to_neox, 1e-5, false},
+} cases[] = {{"llama/gqa-d48-n3-l96-sharded-tied", "llama", to_llama, 3e-5, false},
+             {"mamba1/orig-d32-n2-l64", "mamba", to_mamba, 2e-5, true},
+             {"mamba2/orig-d64-n2-l101-g2", "mamba2", to_mamba2, 1e-5, true},
+             {"gpt_neox/parallel-d48-n2-l90-buffers", "gpt_neox", to_neox, 1e-5, false},
              {"rwkv6/pth-d48-n2-l101", "rwkv6", to_rwkv6, 1e-4, false}, /* halved x meets the same epsilons */
              {"rwkv7/pth-d48-n2-l130", "rwkv7", to_rwkv7, 1e-5, false}};
 
-static void judge(strand_context *c, size_t i, uint32_t type, const gguf *g, const strand_tensor *ids, const strand_tensor *want, double tolerance) {
+static void judge(strand_context *c, size_t i, uint32_t type, const gguf *g, const strand_tensor *ids,
+                  const strand_tensor *want, double tolerance) {
     char path[512];
     strand_tensor shape;
     strand_model_info info;
@@ -444,7 +459,8 @@ static void every_family(void **state) {
         assert_ok(c, strand_file_open(c, file, &expected));
         assert_int_equal(strand_file_get(inputs, 0, &ids), STRAND_OK);
         bool found = false;
-        for (int64_t k = 0; !found && k < strand_file_count(expected); k++) found = !strand_file_get(expected, k, &want) && !strcmp(want.name, "logits");
+        for (int64_t k = 0; !found && k < strand_file_count(expected); k++)
+            found = !strand_file_get(expected, k, &want) && !strcmp(want.name, "logits");
         assert_true(found);
         judge(c, i, AS_F32, &g, &ids, &want, cases[i].tolerance);
         judge(c, i, AS_F16, &g, &ids, &want, 5e-3);

@@ -1,6 +1,6 @@
-/* test_text_hostile.c - language models from files that do not fit together: every tensor in turn missing or of another shape, every
- * number of config.json in turn negative, zero, huge, of another type. Each is either loaded and run, or refused with one line;
- * what a model cannot do without is refused. */
+/* test_text_hostile.c - language models from files that do not fit together: every tensor in turn missing or of another shape,
+ * every number of config.json in turn negative, zero, huge, of another type. Each is either loaded and run, or refused with one
+ * line; what a model cannot do without is refused. */
 #define _GNU_SOURCE
 #include "made.h"
 
@@ -8,9 +8,12 @@
 #include <dirent.h>
 #include <sys/stat.h>
 
-static const char *const folders[] = {"mamba1/orig-d32-n2-l64", "llama/gqa-d48-n3-l96-sharded-tied", "mamba2/orig-d64-n2-l101-g2", "rwkv6/pth-d48-n2-l101",
-                                      "rwkv7/pth-d48-n2-l130", "gpt_neox/parallel-d48-n2-l90-buffers", "retnet/fla-d48-n2-l110", "griffin/hf-d48-n3-l90-w32",
-                                      "based/d32-n3-l96", "h3/pt-d32-n3-l100", "stripedhyena/hf-d48-n3-l101"};
+static const char *const folders[] = {"mamba1/orig-d32-n2-l64",     "llama/gqa-d48-n3-l96-sharded-tied",
+                                      "mamba2/orig-d64-n2-l101-g2", "rwkv6/pth-d48-n2-l101",
+                                      "rwkv7/pth-d48-n2-l130",      "gpt_neox/parallel-d48-n2-l90-buffers",
+                                      "retnet/fla-d48-n2-l110",     "griffin/hf-d48-n3-l90-w32",
+                                      "based/d32-n3-l96",           "h3/pt-d32-n3-l100",
+                                      "stripedhyena/hf-d48-n3-l101"};
 #define N_FOLDERS (sizeof folders / sizeof folders[0])
 
 /* Four tokens through a model that was loaded. Any status will do; what matters is to come back. */
@@ -116,7 +119,8 @@ static void tensors(void **state) {
             tried++;
         }
         print_message("  %-40s %d tensors, %d of %d refused\n", folders[i], m.n, refused, tried);
-        assert_true(refused * 20 >= tried * 17); /* the rest: heads that may be tied, what block 0 of RWKV-7 has and does not use */
+        assert_true(refused * 20 >=
+                    tried * 17); /* the rest: heads that may be tied, what block 0 of RWKV-7 has and does not use */
         made_free(&m);
         free(config);
     }
@@ -125,7 +129,20 @@ static void tensors(void **state) {
 
 static void configs(void **state) {
     (void)state;
-    static const char *const values[] = {"-1", "0", "3", "1e30", "9223372036854775807", "-9223372036854775808", "99999999999999999999999", "0.5", "\"x\"", "null", "[]", "{}", "true", "NaN"};
+    static const char *const values[] = {"-1",
+                                         "0",
+                                         "3",
+                                         "1e30",
+                                         "9223372036854775807",
+                                         "-9223372036854775808",
+                                         "99999999999999999999999",
+                                         "0.5",
+                                         "\"x\"",
+                                         "null",
+                                         "[]",
+                                         "{}",
+                                         "true",
+                                         "NaN"};
     strand_context *c = open_context(&(open_with){.threads = 1});
     for (size_t i = 0; i < N_FOLDERS; i++) {
         made m = {0};
@@ -159,13 +176,23 @@ static void configs(void **state) {
 static void scalings(void **state) {
     (void)state;
     static const char *const rows[] = {
-        "{\"type\": \"linear\", \"factor\": 0}", "{\"type\": \"linear\", \"factor\": -2}", "{\"type\": \"linear\", \"factor\": 1e300}", "{\"type\": \"longrope\"}",
-        "{\"rope_type\": \"llama3\", \"factor\": 8, \"low_freq_factor\": 4, \"high_freq_factor\": 4, \"original_max_position_embeddings\": 9}",
-        "{\"rope_type\": \"llama3\", \"factor\": 8, \"low_freq_factor\": 0, \"high_freq_factor\": 0, \"original_max_position_embeddings\": 0}",
-        "{\"rope_type\": \"llama3\", \"factor\": 8, \"low_freq_factor\": -1e300, \"high_freq_factor\": 1e300, \"original_max_position_embeddings\": -5}",
-        "{\"rope_type\": \"yarn\", \"factor\": 1e6, \"beta_fast\": 0, \"beta_slow\": 0, \"original_max_position_embeddings\": 0}",
-        "{\"rope_type\": \"yarn\", \"factor\": 4, \"beta_fast\": -1, \"beta_slow\": 1e300, \"attention_factor\": 1e300}", "{\"rope_type\": \"yarn\", \"rope_theta\": 1, \"factor\": 4}",
-        "{\"rope_type\": [], \"factor\": {}}", "[]", "7"};
+        "{\"type\": \"linear\", \"factor\": 0}",
+        "{\"type\": \"linear\", \"factor\": -2}",
+        "{\"type\": \"linear\", \"factor\": 1e300}",
+        "{\"type\": \"longrope\"}",
+        "{\"rope_type\": \"llama3\", \"factor\": 8, \"low_freq_factor\": 4, \"high_freq_factor\": 4, "
+        "\"original_max_position_embeddings\": 9}",
+        "{\"rope_type\": \"llama3\", \"factor\": 8, \"low_freq_factor\": 0, \"high_freq_factor\": 0, "
+        "\"original_max_position_embeddings\": 0}",
+        "{\"rope_type\": \"llama3\", \"factor\": 8, \"low_freq_factor\": -1e300, \"high_freq_factor\": 1e300, "
+        "\"original_max_position_embeddings\": -5}",
+        "{\"rope_type\": \"yarn\", \"factor\": 1e6, \"beta_fast\": 0, \"beta_slow\": 0, \"original_max_position_embeddings\": "
+        "0}",
+        "{\"rope_type\": \"yarn\", \"factor\": 4, \"beta_fast\": -1, \"beta_slow\": 1e300, \"attention_factor\": 1e300}",
+        "{\"rope_type\": \"yarn\", \"rope_theta\": 1, \"factor\": 4}",
+        "{\"rope_type\": [], \"factor\": {}}",
+        "[]",
+        "7"};
     strand_context *c = open_context(&(open_with){.threads = 1});
     made m = {0};
     int refused = 0;
@@ -173,7 +200,9 @@ static void scalings(void **state) {
     made_write(&m);
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         char config[1024];
-        snprintf(config, sizeof config, "{\"model_type\": \"llama\", \"num_attention_heads\": 8, \"num_key_value_heads\": 4, \"rope_scaling\": %s}", rows[i]);
+        snprintf(config, sizeof config,
+                 "{\"model_type\": \"llama\", \"num_attention_heads\": 8, \"num_key_value_heads\": 4, \"rope_scaling\": %s}",
+                 rows[i]);
         refused += !loads(c, m.file, m.bytes, config);
     }
     assert_true(refused >= 4);

@@ -38,7 +38,8 @@ static void test_rwkvcpp(void **state) {
     buffer_free(&b);
 }
 
-static void refuse(uint32_t version, int axes, const uint32_t *dims, const char *name, uint32_t type, strand_status status, const char *says) {
+static void refuse(uint32_t version, int axes, const uint32_t *dims, const char *name, uint32_t type, strand_status status,
+                   const char *says) {
     buffer b = {0};
     put_rwkvcpp(&b, version);
     put_rwkvcpp_tensor(&b, name, axes < 4 ? axes : 3, dims, type);
@@ -50,7 +51,8 @@ static void refuse(uint32_t version, int axes, const uint32_t *dims, const char 
 
 static void test_rwkvcpp_bad(void **state) {
     (void)state;
-    const uint32_t small[] = {4, 4, 1}, none[] = {0, 4, 1}, huge[] = {0x7fffffff, 0x7fffffff, 0x7fffffff}, uneven[] = {33, 1, 1}, negative[] = {0xffffffff, 1, 1};
+    const uint32_t small[] = {4, 4, 1}, none[] = {0, 4, 1}, huge[] = {0x7fffffff, 0x7fffffff, 0x7fffffff},
+                   uneven[] = {33, 1, 1}, negative[] = {0xffffffff, 1, 1};
     refuse(99, 2, small, "a", 0, STRAND_ERR_UNSUPPORTED, "version 99");
     refuse(101, 0, small, "a", 0, STRAND_ERR_FORMAT, "0 axes");
     refuse(101, 200, small, "a", 0, STRAND_ERR_FORMAT, "200 axes");
@@ -74,7 +76,8 @@ static void put_llama2c(buffer *b, int version, bool shared) {
     if (version) put_int(b, 0x616b3432u, 4), put_int(b, (uint64_t)version, 4);
     for (int i = 0; i < 7; i++) put_int(b, (uint64_t)numbers[i], 4);
     if (version) put_int(b, shared, 1), put_fill(b, 0, 256 - b->size);
-    size_t layer = 2 * 8 + 2 * 64 + 2 * 4 * 8 + 3 * 6 * 8, floats = 5 * 8 + 2 * layer + 8 + (shared ? 0 : 5 * 8) + (version ? 0 : 3 * 2);
+    size_t layer = 2 * 8 + 2 * 64 + 2 * 4 * 8 + 3 * 6 * 8,
+           floats = 5 * 8 + 2 * layer + 8 + (shared ? 0 : 5 * 8) + (version ? 0 : 3 * 2);
     for (size_t i = 0; i < floats; i++) {
         float x = (float)i;
         put_bytes(b, &x, 4);
@@ -135,6 +138,7 @@ static void test_llama2c(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_rwkvcpp), cmocka_unit_test(test_rwkvcpp_bad), cmocka_unit_test(test_llama2c)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_rwkvcpp), cmocka_unit_test(test_rwkvcpp_bad),
+                                       cmocka_unit_test(test_llama2c)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
