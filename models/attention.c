@@ -35,9 +35,11 @@ strand_status build_context(builder *b, int64_t longest, int64_t window) {
         return error_set(b->e, STRAND_ERR_ARGUMENT, "setting context=%.40s is not a whole number from 1 to %lld", given,
                          (long long)most);
     snprintf(text, sizeof text, "%lld", (long long)b->context);
-    build_lengths(b, window > 1 && window <= b->context ? longest : b->context);
-    if (window > 1 && window <= b->context) b->m->window = b->context - window + 1;
-    return config_record(b->m, "context", text, b->e);
+    bool sliding = window > 1 && window <= b->context;
+    build_lengths(b, sliding ? longest : b->context);
+    if (sliding) b->m->window = b->context - window + 1;
+    /* What is called the context in the facts of a model is where its sequences end; these have no such end. */
+    return config_record(b->m, sliding ? "cache_rows" : "context", text, b->e);
 }
 
 static tensor_id rotate(builder *b, const char *name, const char *which, const build_attention *p, int64_t heads, tensor_id x) {
