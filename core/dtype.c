@@ -6,7 +6,7 @@ static const struct {
     size_t size;
 } dtypes[] = {{"?", 0}, {"F32", 4}, {"F16", 2}, {"BF16", 2}, {"F64", 8}, {"I8", 1}, {"U8", 1}, {"I16", 2}, {"U16", 2}, {"I32", 4}, {"U32", 4}, {"I64", 8}, {"U64", 8}, {"BOOL", 1}};
 
-static const char *const quantised_names[] = {"Q8_0", "Q4_0", "Q4_K", "Q6_K"}; /* from STRAND_Q8_0 on */
+static const char *const quantised_names[] = {"Q8_0", "Q4_0", "Q4_K", "Q6_K", "Q4_1", "Q5_0", "Q5_1", "Q5_K"}; /* from STRAND_Q8_0 on */
 
 const char *strand_dtype_name(strand_dtype dtype) {
     unsigned q = (unsigned)dtype - STRAND_Q8_0;

@@ -12,7 +12,7 @@ typedef struct dtype_block {
 } dtype_block;
 
 static inline bool dtype_quantised(strand_dtype t) {
-    return t == STRAND_Q8_0 || t == STRAND_Q4_0 || t == STRAND_Q4_K || t == STRAND_Q6_K;
+    return t >= STRAND_Q8_0 && t <= STRAND_Q5_K;
 }
 
 static inline dtype_block dtype_block_of(strand_dtype t) {
@@ -21,6 +21,10 @@ static inline dtype_block dtype_block_of(strand_dtype t) {
     case STRAND_Q4_0: return (dtype_block){32, 18};
     case STRAND_Q4_K: return (dtype_block){256, 144};
     case STRAND_Q6_K: return (dtype_block){256, 210};
+    case STRAND_Q4_1: return (dtype_block){32, 20};
+    case STRAND_Q5_0: return (dtype_block){32, 22};
+    case STRAND_Q5_1: return (dtype_block){32, 24};
+    case STRAND_Q5_K: return (dtype_block){256, 176};
     default: return (dtype_block){1, strand_dtype_size(t)};
     }
 }

@@ -81,7 +81,11 @@ typedef enum strand_dtype {
     STRAND_Q8_0 = 32, /* 32 elements in 34 bytes */
     STRAND_Q4_0 = 33, /* 32 in 18 */
     STRAND_Q4_K = 34, /* 256 in 144 */
-    STRAND_Q6_K = 35  /* 256 in 210 */
+    STRAND_Q6_K = 35, /* 256 in 210 */
+    STRAND_Q4_1 = 36, /* 32 in 20 */
+    STRAND_Q5_0 = 37, /* 32 in 22 */
+    STRAND_Q5_1 = 38, /* 32 in 24 */
+    STRAND_Q5_K = 39  /* 256 in 176 */
 } strand_dtype;
 
 #define STRAND_MAX_RANK 8

@@ -33,7 +33,11 @@ enum {
     STRAND_PLUGIN_Q8_0 = 32, /* 32 in 34 bytes: d, 32 int8: x = d q */
     STRAND_PLUGIN_Q4_0 = 33, /* 32 in 18 bytes: d, 16 bytes: byte j holds elements j (low) and j+16 (high): x = d (q - 8) */
     STRAND_PLUGIN_Q4_K = 34, /* 256 in 144 bytes: d, dmin, 12 bytes of 6-bit scales and mins, 128 bytes of nibbles */
-    STRAND_PLUGIN_Q6_K = 35  /* 256 in 210 bytes: 128 low nibbles, 64 high pairs, 16 int8 scales, d */
+    STRAND_PLUGIN_Q6_K = 35, /* 256 in 210 bytes: 128 low nibbles, 64 high pairs, 16 int8 scales, d */
+    STRAND_PLUGIN_Q4_1 = 36, /* 32 in 20 bytes: d, m, 16 bytes of nibbles as Q4_0: x = d q + m */
+    STRAND_PLUGIN_Q5_0 = 37, /* 32 in 22 bytes: d, 4 bytes whose bit j is the fifth of element j, nibbles as Q4_0: x = d (q - 16) */
+    STRAND_PLUGIN_Q5_1 = 38, /* 32 in 24 bytes: d, m, fifth bits and nibbles as Q5_0: x = d q + m */
+    STRAND_PLUGIN_Q5_K = 39  /* 256 in 176 bytes: as Q4_K, with 32 bytes before the nibbles: bit s of byte i is the fifth of element 32 s + i */
 };
 
 enum {

@@ -12,7 +12,7 @@
 
 const option_row common_rows[] = {
     {'m', "model", OPTION_FILE, "MODEL", AT(model), 0,
-     "Weights: a file, a directory that holds them, or the name of a built-in model. Default: hyenadna-tiny-strand, of forecast spacetime-etth1-strand."},
+     "Weights: a file, a directory that holds them, or the name of a built-in model. Default: hyenadna-tiny-strand, of forecast spacetime-etth1-strand, of text mamba-bytes-strand."},
     {0, "config", OPTION_FILE, "FILE", AT(config), 0, "Take this config.json instead of the one beside the weights."},
     {0, "set", OPTION_LIST, "KEY=VALUE", AT(settings), 0,
      "Override one setting of the model, for example shift=0.0; may be given several times."},

@@ -47,7 +47,7 @@ static parts parts_of(const cpu_device *device, const strand_plugin_node *node) 
     s.order = whole(rows * (int64_t)sizeof(int32_t));
     s.runs = whole(s.most_runs * (int64_t)sizeof(run));
     if (cpu_is_quantised(w->dtype)) {
-        const cpu_quant_kernel *kernel = cpu_quant_kernels(device);
+        const cpu_quant_kernel *kernel = cpu_quant_kernels(device, w->dtype);
         s.rounded = (x->rank == 3 ? rows : out->dims[0]) * cpu_quant_row_bytes(kernel, k);
         s.worker = whole(kernel->panel_bytes);
     } else {
@@ -209,7 +209,7 @@ CPU_KERNEL(cpu_grouped_matmul) {
     j.each = s.worker;
     if (cpu_is_quantised(w->dtype)) {
         const cpu_quant_weights shape = {w->dtype, NULL, 0, j.n, j.k};
-        j.quant = cpu_quant_kernels(device);
+        j.quant = cpu_quant_kernels(device, w->dtype);
         j.row_bytes = cpu_quant_row_bytes(j.quant, j.k);
         j.distinct = x->rank == 3 ? j.rows : out->dims[0];
         j.height = cpu_max(1, 32768 / cpu_max(1, j.k));

@@ -8,7 +8,8 @@
 
 #define CHUNK 512 /* rows rounded and multiplied at once */
 
-const cpu_quant_kernel *cpu_quant_kernels(const cpu_device *device) {
+const cpu_quant_kernel *cpu_quant_kernels(const cpu_device *device, uint32_t dtype) {
+    if (dtype >= STRAND_PLUGIN_Q4_1) return &cpu_quant_expand;
 #if defined(__AVX512F__)
     if (device->features & CPU_AVX512_VNNI) return &cpu_quant_vnni;
 #endif
@@ -135,7 +136,7 @@ static int64_t most_rows(const strand_plugin_node *node) {
 }
 
 uint64_t cpu_matmul_quant_scratch(const cpu_device *device, const strand_plugin_node *node) {
-    const cpu_quant_kernel *kernel = cpu_quant_kernels(device);
+    const cpu_quant_kernel *kernel = cpu_quant_kernels(device, node->inputs[1].dtype);
     int64_t k = node->inputs[0].dims[node->inputs[0].rank - 1], rows = most_rows(node);
     uint64_t each = (uint64_t)cpu_quant_row_bytes(kernel, k) + sizeof(char *) + sizeof(float *);
     return (uint64_t)rows * each + cpu_round((uint64_t)kernel->panel_bytes) * (uint64_t)cpu_workers(device) + CPU_ALIGN;
@@ -144,7 +145,7 @@ uint64_t cpu_matmul_quant_scratch(const cpu_device *device, const strand_plugin_
 strand_plugin_status cpu_matmul_quant(const cpu_device *device, const strand_plugin_node *node, void *scratch) {
     const strand_op_matmul *p = node->params;
     const strand_plugin_tensor *a = &node->inputs[0], *b = &node->inputs[1], *out = &node->outputs[0];
-    job j = {.node = node, .kernel = cpu_quant_kernels(device)};
+    job j = {.node = node, .kernel = cpu_quant_kernels(device, b->dtype)};
     int64_t rows = most_rows(node), k = a->dims[a->rank - 1];
     j.w = (cpu_quant_weights){b->dtype, NULL, cpu_span(b->dtype, b->strides[b->rank - 2]), out->dims[out->rank - 1], k};
     j.row_bytes = cpu_quant_row_bytes(j.kernel, k);

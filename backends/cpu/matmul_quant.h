@@ -27,8 +27,9 @@ typedef struct cpu_quant_kernel {
                     void *panel);
 } cpu_quant_kernel;
 
-extern const cpu_quant_kernel cpu_quant_plain, cpu_quant_vnni;
-const cpu_quant_kernel *cpu_quant_kernels(const cpu_device *device);
+extern const cpu_quant_kernel cpu_quant_plain, cpu_quant_vnni, cpu_quant_expand;
+/* For weights of this type. */
+const cpu_quant_kernel *cpu_quant_kernels(const cpu_device *device, uint32_t dtype);
 
 /* Bytes of one rounded row of k, a multiple of CPU_ALIGN. */
 int64_t cpu_quant_row_bytes(const cpu_quant_kernel *kernel, int64_t k);

@@ -40,11 +40,44 @@ static void q6_k(const uint8_t *b, float *y) {
     }
 }
 
+/* 32 nibbles with their fifth bits at `high` (NULL: none): x = d q + m. */
+static void nibbles(const uint8_t *q, const uint8_t *high, float d, float m, float *y) {
+    uint32_t fifth = high ? (uint32_t)high[0] | (uint32_t)high[1] << 8 | (uint32_t)high[2] << 16 | (uint32_t)high[3] << 24 : 0;
+    for (int i = 0; i < 16; i++) {
+        y[i] = d * (float)((q[i] & 15) | (fifth >> i & 1) << 4) + m;
+        y[i + 16] = d * (float)((q[i] >> 4) | (fifth >> (i + 16) & 1) << 4) + m;
+    }
+}
+
+static void q5_0(const uint8_t *b, float *y) {
+    float d = cpu_half_at(b);
+    uint32_t fifth = (uint32_t)b[2] | (uint32_t)b[3] << 8 | (uint32_t)b[4] << 16 | (uint32_t)b[5] << 24;
+    for (int i = 0; i < 16; i++) {
+        y[i] = d * (float)((int)((b[6 + i] & 15) | (fifth >> i & 1) << 4) - 16);
+        y[i + 16] = d * (float)((int)((b[6 + i] >> 4) | (fifth >> (i + 16) & 1) << 4) - 16);
+    }
+}
+
+static void q5_k(const uint8_t *b, float *y) {
+    float d = cpu_half_at(b), dmin = cpu_half_at(b + 2);
+    for (int j = 0; j < 8; j++) {
+        int scale, minimum;
+        cpu_q4_k_scale(b + 4, j, &scale, &minimum);
+        const uint8_t *q = b + 48 + j / 2 * 32, *high = b + 16;
+        float s = d * (float)scale, m = dmin * (float)minimum;
+        for (int i = 0; i < 32; i++) y[32 * j + i] = s * (float)((q[i] >> (j & 1) * 4 & 15) | (high[i] >> j & 1) << 4) - m;
+    }
+}
+
 void cpu_dequantise_block(uint32_t dtype, const uint8_t *block, float y[CPU_QUANT_BLOCK]) {
     if (dtype == STRAND_PLUGIN_Q8_0) q8_0(block, y);
     if (dtype == STRAND_PLUGIN_Q4_0) q4_0(block, y);
     if (dtype == STRAND_PLUGIN_Q4_K) q4_k(block, y);
     if (dtype == STRAND_PLUGIN_Q6_K) q6_k(block, y);
+    if (dtype == STRAND_PLUGIN_Q4_1) nibbles(block + 4, NULL, cpu_half_at(block), cpu_half_at(block + 2), y);
+    if (dtype == STRAND_PLUGIN_Q5_0) q5_0(block, y);
+    if (dtype == STRAND_PLUGIN_Q5_1) nibbles(block + 8, block + 4, cpu_half_at(block), cpu_half_at(block + 2), y);
+    if (dtype == STRAND_PLUGIN_Q5_K) q5_k(block, y);
 }
 
 void cpu_dequantise(uint32_t dtype, const void *row, int64_t first, int64_t n, float *y) {

@@ -9,15 +9,16 @@
 #define CPU_QUANT_BLOCK 256 /* the longest block */
 
 static inline bool cpu_is_quantised(uint32_t dtype) {
-    return dtype >= STRAND_PLUGIN_Q8_0 && dtype <= STRAND_PLUGIN_Q6_K;
+    return dtype >= STRAND_PLUGIN_Q8_0 && dtype <= STRAND_PLUGIN_Q5_K;
 }
 
 /* Elements and bytes of a block; 1 and the element's size for the plain types. */
 static inline int64_t cpu_block_elements(uint32_t dtype) {
-    return dtype == STRAND_PLUGIN_Q8_0 || dtype == STRAND_PLUGIN_Q4_0 ? 32 : cpu_is_quantised(dtype) ? 256 : 1;
+    if (!cpu_is_quantised(dtype)) return 1;
+    return dtype == STRAND_PLUGIN_Q4_K || dtype == STRAND_PLUGIN_Q6_K || dtype == STRAND_PLUGIN_Q5_K ? 256 : 32;
 }
 static inline int64_t cpu_block_bytes(uint32_t dtype) {
-    static const int64_t bytes[] = {34, 18, 144, 210};
+    static const int64_t bytes[] = {34, 18, 144, 210, 20, 22, 24, 176};
     return cpu_is_quantised(dtype) ? bytes[dtype - STRAND_PLUGIN_Q8_0] : cpu_element_bytes(dtype);
 }
 

@@ -113,6 +113,18 @@ else
 fi
 expect 2 "quantize without -o" "$STRAND" quantize hyenadna-tiny-strand
 
+# the built-in model: at once, the same text again, and what it says of English
+if "$STRAND" inspect -q -m mamba-bytes-strand >/dev/null 2>&1; then
+    is "$(text generate -q -p "ROMEO:" -n 40 -s 1)" "$(text generate -q -p "ROMEO:" -n 40 -s 1 -@1)" "the built-in model"
+    printf 'To be, or not to be: that is the question.\nSpeak, I am bound to hear.\n' >play
+    for b in 1 5 64; do text score -q --batch $b play | awk -F'\t' 'NR == 2 { print $7 < 4.5, int($7 * 1000) }'; done | sort -u >bits
+    is "$(wc -l <bits)" 1 "pieces of any size score alike: $(cat bits)"
+    is "$(cut -c1 bits)" 1 "bits a byte of a play: $(cat bits)"
+    expect 0 "quantize the built-in model" "$STRAND" quantize -q mamba-bytes-strand -t q8_0 -o b.gguf
+    a=$(text score -q play | awk -F'\t' 'NR == 2 { print $7 }'); b=$(text score -q -m b.gguf play | awk -F'\t' 'NR == 2 { print $7 }')
+    awk -v a="$a" -v b="$b" 'BEGIN { exit !(a - b < 0.05 && b - a < 0.05) }' && pass || fault "q8_0: $a and $b bits a byte"
+fi
+
 # bad input
 expect 1 "no such file" text score -m "$m" nothing; says "nothing: cannot be opened" "it is named"
 expect 2 "a negative temperature" generate -p x -t -1

@@ -7,7 +7,10 @@
 #include <stdio.h>
 #include <string.h>
 
-static const uint32_t quantised[] = {STRAND_PLUGIN_Q8_0, STRAND_PLUGIN_Q4_0, STRAND_PLUGIN_Q4_K, STRAND_PLUGIN_Q6_K};
+static const uint32_t quantised[] = {STRAND_PLUGIN_Q8_0, STRAND_PLUGIN_Q4_0, STRAND_PLUGIN_Q4_K, STRAND_PLUGIN_Q6_K,
+                                     STRAND_PLUGIN_Q4_1, STRAND_PLUGIN_Q5_0, STRAND_PLUGIN_Q5_1, STRAND_PLUGIN_Q5_K};
+
+#define N_QUANTISED ((int)(sizeof quantised / sizeof quantised[0]))
 
 #define ROUNDED_SLACK 1000 /* 2e-2 of the largest value: what Q8 rows make of sums of a few dozen terms or more */
 
@@ -41,7 +44,7 @@ static void make_matmul_quantised(ops_program *g, int index) {
     static const int64_t corners[][3] = {{1, 1, 1},   {1, 33, 2},  {2, 17, 1},   {3, 40, 3},  {4, 64, 2},  {5, 31, 1},
                                          {6, 32, 2},  {7, 65, 1},  {13, 100, 2}, {1, 300, 9}, {70, 20, 4}, {9, 16, 10}};
     int64_t a_dims[4], b_dims[4], dims[4], m = ops_extent(g, 40), n = ops_extent(g, 150), units = ops_between(g, 1, 6);
-    uint32_t type = quantised[index % 4], a_type = ops_any_float(g);
+    uint32_t type = quantised[index % N_QUANTISED], a_type = ops_any_float(g);
     if (index < (int)(sizeof corners / sizeof *corners)) m = corners[index][0], n = corners[index][1], units = corners[index][2];
     int64_t k = units * (ops_block(type) == 32 && ops_between(g, 0, 3) ? 32 : 256);
     int batch = ops_batch_axes(g, dims, 2);
@@ -65,7 +68,7 @@ static void make_matmul_quantised(ops_program *g, int index) {
 
 static void make_gather_quantised(ops_program *g, int index) {
     int64_t dims[4], rows = ops_extent(g, 60);
-    uint32_t type = quantised[index % 4], id = ops_between(g, 0, 1) ? STRAND_PLUGIN_I64 : STRAND_PLUGIN_I32;
+    uint32_t type = quantised[index % N_QUANTISED], id = ops_between(g, 0, 1) ? STRAND_PLUGIN_I64 : STRAND_PLUGIN_I32;
     int64_t d = ops_block(type) * ops_between(g, 1, 4), table_dims[2] = {rows, d};
     int rank = 1 + ops_batch_axes(g, dims, 2);
     dims[rank - 1] = ops_extent(g, 64);
@@ -77,7 +80,7 @@ static void make_gather_quantised(ops_program *g, int index) {
 
 static void make_cast_quantised(ops_program *g, int index) {
     int64_t dims[4];
-    uint32_t type = quantised[index % 4];
+    uint32_t type = quantised[index % N_QUANTISED];
     int rank = 1 + ops_batch_axes(g, dims, 3);
     if (rank > 1) dims[rank - 2] = ops_extent(g, 40);
     dims[rank - 1] = ops_block(type) * ops_between(g, 1, 3);
@@ -115,7 +118,7 @@ static void make_grouped_matmul(ops_program *g, int index) {
     static const int64_t corners[][5] = {/* tokens, picks, experts, N, K */ {1, 1, 1, 1, 1}, {1, 4, 8, 33, 64}, {200, 2, 2, 40, 32}, {99, 1, 1, 20, 30},
                                          {7, 3, 40, 70, 17}, {64, 1, 3, 600, 8},  {5, 2, 4, 9, 256}};
     int64_t tokens = ops_extent(g, 64), picks = ops_between(g, 1, 4), experts = ops_extent(g, 12), n = ops_extent(g, 130), k = ops_extent(g, 300);
-    uint32_t type = ops_between(g, 0, 1) ? quantised[ops_between(g, 0, 3)] : ops_any_float(g), id = ops_between(g, 0, 1) ? STRAND_PLUGIN_I64 : STRAND_PLUGIN_I32;
+    uint32_t type = ops_between(g, 0, 1) ? quantised[ops_between(g, 0, N_QUANTISED - 1)] : ops_any_float(g), id = ops_between(g, 0, 1) ? STRAND_PLUGIN_I64 : STRAND_PLUGIN_I32;
     if (index < (int)(sizeof corners / sizeof *corners)) {
         tokens = corners[index][0], picks = corners[index][1], experts = corners[index][2], n = corners[index][3], k = corners[index][4];
         if (!ops_quantised(type) || k % ops_block(type)) type = k % 256 ? F32 : STRAND_PLUGIN_Q4_K;

@@ -108,12 +108,14 @@ static float random_value(ops_program *g, ops_values values) {
 
 /* Random bytes with scales that make numbers about -1 .. 1; the minimum of Q4_K puts its numbers about 0. */
 static void random_block(ops_program *g, uint32_t dtype, unsigned char *block) {
-    static const float steps[] = {1 / 127.0f, 1 / 8.0f, 1 / 480.0f, 1 / 4096.0f};
+    static const float steps[] = {1 / 127.0f, 1 / 8.0f, 1 / 480.0f, 1 / 4096.0f, 1 / 8.0f, 1 / 16.0f, 1 / 16.0f, 1 / 960.0f};
     for (uint64_t i = 0; i < ops_block_bytes(dtype); i++) block[i] = (unsigned char)ops_random(&g->random);
     float step = steps[dtype - STRAND_PLUGIN_Q8_0] * (0.5f + (float)(ops_random(&g->random) % 1024) / 1024);
     uint16_t d = to_f16(step), dmin = to_f16(step * 7);
     memcpy(block + (dtype == STRAND_PLUGIN_Q6_K ? 208 : 0), &d, 2);
-    if (dtype == STRAND_PLUGIN_Q4_K) memcpy(block + 2, &dmin, 2);
+    if (dtype == STRAND_PLUGIN_Q4_K || dtype == STRAND_PLUGIN_Q5_K) memcpy(block + 2, &dmin, 2);
+    uint16_t m = to_f16(step * (dtype == STRAND_PLUGIN_Q4_1 ? -7 : -15));
+    if (dtype == STRAND_PLUGIN_Q4_1 || dtype == STRAND_PLUGIN_Q5_1) memcpy(block + 2, &m, 2);
 }
 
 static void random_blocks(ops_program *g, ops_tensor *t) {

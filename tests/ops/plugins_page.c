@@ -177,7 +177,8 @@ static void put_types(FILE *f, const answers *a) {
         uint32_t type;
         const char *name;
     } names[] = {{STRAND_PLUGIN_F32, "F32"}, {STRAND_PLUGIN_F16, "F16"},   {STRAND_PLUGIN_BF16, "BF16"}, {STRAND_PLUGIN_I32, "I32"},   {STRAND_PLUGIN_I64, "I64"},
-                 {STRAND_PLUGIN_Q8_0, "Q8_0"}, {STRAND_PLUGIN_Q4_0, "Q4_0"}, {STRAND_PLUGIN_Q4_K, "Q4_K"}, {STRAND_PLUGIN_Q6_K, "Q6_K"}};
+                 {STRAND_PLUGIN_Q8_0, "Q8_0"}, {STRAND_PLUGIN_Q4_0, "Q4_0"}, {STRAND_PLUGIN_Q4_K, "Q4_K"}, {STRAND_PLUGIN_Q6_K, "Q6_K"}, {STRAND_PLUGIN_Q4_1, "Q4_1"}, {STRAND_PLUGIN_Q5_0, "Q5_0"},
+                 {STRAND_PLUGIN_Q5_1, "Q5_1"}, {STRAND_PLUGIN_Q5_K, "Q5_K"}};
     uint64_t all = 0, lost = 0;
     for (int k = 0; k < STRAND_PLUGIN_MAX_INPUTS; k++) all |= a->types[k], lost |= a->tried[k] & ~a->types[k];
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)

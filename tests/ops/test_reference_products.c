@@ -61,16 +61,69 @@ static void block_q6_k(uint8_t *b, double *x) {
     }
 }
 
+static void fifth(uint8_t *bits, int i, int q) {
+    bits[i / 8] = (uint8_t)(bits[i / 8] + (q / 16 << i % 8));
+}
+
+/* Nibbles at `at`, fifth bits at `bits` (0: none): element i is q(i) = (7 i + 3) mod 16 or 32. */
+static void five(uint8_t *b, int at, int bits, double *x, double d, double m) {
+    for (int i = 0; i < 32; i++) {
+        int q = (7 * i + 3) % (bits ? 32 : 16);
+        b[at + i % 16] = (uint8_t)(b[at + i % 16] + q % 16 * (i < 16 ? 1 : 16));
+        if (bits) fifth(b + bits, i, q);
+        x[i] = d * q + m;
+    }
+}
+
+static void block_q4_1(uint8_t *b, double *x) {
+    memset(b, 0, 20);
+    memcpy(b, quarter_bits, 2);
+    memcpy(b + 2, half_bits, 2);
+    five(b, 4, 0, x, (double)quarter, (double)half);
+}
+
+static void block_q5_0(uint8_t *b, double *x) {
+    memset(b, 0, 22);
+    memcpy(b, quarter_bits, 2);
+    five(b, 6, 2, x, (double)quarter, -16 * (double)quarter);
+}
+
+static void block_q5_1(uint8_t *b, double *x) {
+    memset(b, 0, 24);
+    memcpy(b, quarter_bits, 2);
+    memcpy(b + 2, half_bits, 2);
+    five(b, 8, 4, x, (double)quarter, (double)half);
+}
+
+/* Q4_K's scales, and a fifth bit for every element in 32 bytes of which each has one bit a strip of 32. */
+static void block_q5_k(uint8_t *b, double *x) {
+    uint8_t q4[144];
+    double unused[256];
+    block_q4_k(q4, unused);
+    memset(b, 0, 176);
+    memcpy(b, q4, 16);
+    for (int j = 0; j < 8; j++) {
+        int scale = (11 * j + 20) % 64, minimum = (37 * j + 9) % 64;
+        for (int i = 0; i < 32; i++) {
+            int q = (5 * i + 3 * j) % 32;
+            b[48 + 32 * (j / 2) + i] = (uint8_t)(b[48 + 32 * (j / 2) + i] + q % 16 * (j % 2 ? 16 : 1));
+            b[16 + i] = (uint8_t)(b[16 + i] + (q / 16 << j));
+            x[32 * j + i] = (double)half * scale * q - (double)quarter * minimum;
+        }
+    }
+}
+
 static const struct quantised {
     uint32_t dtype;
     int elements, bytes;
     void (*make)(uint8_t *block, double *x);
-} types[] = {{STRAND_PLUGIN_Q8_0, 32, 34, block_q8_0}, {STRAND_PLUGIN_Q4_0, 32, 18, block_q4_0}, {STRAND_PLUGIN_Q4_K, 256, 144, block_q4_k}, {STRAND_PLUGIN_Q6_K, 256, 210, block_q6_k}};
+} types[] = {{STRAND_PLUGIN_Q8_0, 32, 34, block_q8_0}, {STRAND_PLUGIN_Q4_0, 32, 18, block_q4_0}, {STRAND_PLUGIN_Q4_K, 256, 144, block_q4_k}, {STRAND_PLUGIN_Q6_K, 256, 210, block_q6_k},
+           {STRAND_PLUGIN_Q4_1, 32, 20, block_q4_1}, {STRAND_PLUGIN_Q5_0, 32, 22, block_q5_0}, {STRAND_PLUGIN_Q5_1, 32, 24, block_q5_1}, {STRAND_PLUGIN_Q5_K, 256, 176, block_q5_k}};
 
 /* A block, all of it, through CAST; the second of two rows through GATHER; and times the unit vectors through MATMUL. */
 static void quantised_elements(void **state) {
     (void)state;
-    for (int t = 0; t < 4; t++) {
+    for (int t = 0; t < 8; t++) {
         int n = types[t].elements;
         uint8_t blocks[2 * 210] = {0};
         double x[256];

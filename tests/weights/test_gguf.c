@@ -234,6 +234,33 @@ static void test_align_one(void **state) {
     }
 }
 
+/* Every type of blocks: the bytes that it takes, as they lie in the file. */
+static void test_blocks(void **state) {
+    (void)state;
+    static const struct {
+        uint32_t number;
+        strand_dtype dtype;
+        int elements, bytes;
+    } rows[] = {{2, STRAND_Q4_0, 32, 18},  {3, STRAND_Q4_1, 32, 20},    {6, STRAND_Q5_0, 32, 22},    {7, STRAND_Q5_1, 32, 24},
+                {8, STRAND_Q8_0, 32, 34},  {12, STRAND_Q4_K, 256, 144}, {13, STRAND_Q5_K, 256, 176}, {14, STRAND_Q6_K, 256, 210},
+                {0, STRAND_F32, 1, 4},     {1, STRAND_F16, 1, 2},       {30, STRAND_BF16, 1, 2},     {26, STRAND_I32, 1, 4}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        buffer b = {0};
+        weights *w = NULL;
+        error e = {0};
+        put_gguf(&b, 1, 0);
+        put_gguf_tensor(&b, "t", 2, (const uint64_t[]){(uint64_t)rows[i].elements * 2, 3}, rows[i].number, 0);
+        put_padding(&b, 32);
+        size_t at = b.size;
+        put_fill(&b, 7, (size_t)rows[i].bytes * 6);
+        if (weights_open_bytes(NULL, b.data, b.size, "f", &w, &e)) fail_msg("%s", e.text);
+        check_tensor(w, "t", rows[i].dtype, 2, (const int64_t[]){3, rows[i].elements * 2}, b.data + at, (size_t)rows[i].bytes * 6);
+        weights_close(w);
+        check_refused("a byte less", b.data, b.size - 1, STRAND_ERR_FORMAT, "cut short");
+        buffer_free(&b);
+    }
+}
+
 static void test_memory(void **state) {
     (void)state;
     buffer b = {0};
@@ -255,7 +282,7 @@ static void test_memory(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_good), cmocka_unit_test(test_cut),    cmocka_unit_test(test_bad),
-        cmocka_unit_test(test_align_one), cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_align_one), cmocka_unit_test(test_memory), cmocka_unit_test(test_blocks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
