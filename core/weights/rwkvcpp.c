@@ -17,6 +17,7 @@
 
 typedef struct cursor {
     const uint8_t *at, *end;
+    uint32_t version;
 } cursor;
 
 static bool take(cursor *c, uint64_t n, const uint8_t **out) {
@@ -63,6 +64,10 @@ static strand_status read_tensor(weights *w, cursor *c, error *e) {
     if (!t.dtype)
         return error_set(e, STRAND_ERR_UNSUPPORTED,
                          "%s: tensor %.200s has type %" PRIu32 " of rwkv.cpp, which is not supported", w->path, t.name, type);
+    if (c->version == 100 && dtype_quantised(t.dtype))
+        return error_set(e, STRAND_ERR_UNSUPPORTED,
+                         "%s: tensor %.200s is quantised as rwkv.cpp did before version 101, in other blocks; convert the model again",
+                         w->path, t.name);
     uint64_t elements = 1;
     for (uint32_t i = 0; i < axes; i++) {
         uint32_t extent = read_u32(dims + 4 * (size_t)(axes - 1 - i));
@@ -79,13 +84,14 @@ static strand_status read_tensor(weights *w, cursor *c, error *e) {
 }
 
 strand_status rwkvcpp_read(weights *w, error *e) {
-    cursor c = {w->data, w->data + w->size};
+    cursor c = {w->data, w->data + w->size, 0};
     const uint8_t *head;
     if (!take(&c, HEADER, &head)) return error_set(e, STRAND_ERR_FORMAT, "%s: cut short within its header", w->path);
     uint32_t version = read_u32(head + 4);
     if (version != 100 && version != 101)
         return error_set(e, STRAND_ERR_UNSUPPORTED,
                          "%s: a ggml file of version %" PRIu32 "; versions 100 and 101 of rwkv.cpp are read", w->path, version);
+    c.version = version;
     w->format = "rwkv.cpp";
     strand_status status = STRAND_OK;
     while (!status && c.at < c.end) status = read_tensor(w, &c, e);

@@ -54,6 +54,7 @@ static void test_rwkvcpp_bad(void **state) {
     const uint32_t small[] = {4, 4, 1}, none[] = {0, 4, 1}, huge[] = {0x7fffffff, 0x7fffffff, 0x7fffffff},
                    uneven[] = {33, 1, 1}, negative[] = {0xffffffff, 1, 1};
     refuse(99, 2, small, "a", 0, STRAND_ERR_UNSUPPORTED, "version 99");
+    refuse(100, 2, (const uint32_t[]){32, 1, 1}, "a", 9, STRAND_ERR_UNSUPPORTED, "before version 101");
     refuse(101, 0, small, "a", 0, STRAND_ERR_FORMAT, "0 axes");
     refuse(101, 200, small, "a", 0, STRAND_ERR_FORMAT, "200 axes");
     refuse(101, 2, small, "", 0, STRAND_ERR_FORMAT, "a name of 0 bytes");
