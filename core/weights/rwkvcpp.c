@@ -36,6 +36,12 @@ static strand_dtype type_of(uint32_t number) {
         return STRAND_F16;
     case 2:
         return STRAND_Q4_0;
+    case 3:
+        return STRAND_Q4_1;
+    case 7:
+        return STRAND_Q5_0;
+    case 8:
+        return STRAND_Q5_1;
     case 9:
         return STRAND_Q8_0;
     default:

@@ -13,9 +13,14 @@ static void test_rwkvcpp(void **state) {
     put_fill(&b, 2, 48);
     put_rwkvcpp_tensor(&b, "q", 2, (const uint32_t[]){32, 1}, 9);
     put_fill(&b, 3, 34);
+    size_t without = b.size;
+    put_rwkvcpp_tensor(&b, "five", 2, (const uint32_t[]){32, 1}, 7);
+    put_fill(&b, 4, 22);
     if (weights_open_bytes(NULL, b.data, b.size, "f", &w, &e)) fail_msg("%s", e.text);
     assert_string_equal(weights_format(w), "rwkv.cpp");
-    assert_int_equal(weights_count(w), 3);
+    assert_int_equal(weights_count(w), 4);
+    assert_int_equal(weights_find(w, "five")->dtype, STRAND_Q5_0);
+    b.size = without;
     uint8_t same[48];
     memset(same, 1, sizeof same);
     check_tensor(w, "emb.weight", STRAND_F32, 2, (const int64_t[]){2, 3}, same, 24);
