@@ -390,6 +390,44 @@ static void tiny_rwkv(void **state) {
     strand_context_close(c);
 }
 
+/* All the models of rwkv.cpp's tests, where STRAND_RWKV_CPP names that folder. Largest differences of half precision and of blocks are
+ * those of these files' own rounding: measured once with weights expanded to F32. */
+static void rwkv_cpp(void **state) {
+    (void)state;
+    static const struct {
+        const char *version, *type;
+        double most;
+    } files[] = {{"4v0-660K", "FP32", 1e-4}, {"4v0-660K", "FP16", 2e-3},  {"4v0-660K", "Q5_0", 0.13},
+                 {"4v0-660K", "Q5_1", 0.11}, {"5v1-730K", "FP32", 1e-4},  {"5v1-730K", "FP16", 5e-3},
+                 {"5v1-730K", "Q5_0", 1.8},  {"5v1-730K", "Q5_1", 0.3},   {"5v2-730K", "FP32", 1e-4},
+                 {"5v2-730K", "FP16", 3e-3}, {"5v2-730K", "Q5_0", 0.54},  {"5v2-730K", "Q5_1", 0.4},
+                 {"6v0-3m", "Q5_0", 0.17},   {"6v0-3m", "Q5_1", 0.08},    {"7v0-834K", "FP16", 1e-4},
+                 {"7v0-834K", "Q5_0", 4e-3}, {"7v0-834K", "Q5_1", 4.5e-3}};
+    static const int64_t ids[] = {'"', 'i', 'n'};
+    const char *folder = getenv("STRAND_RWKV_CPP");
+    if (!folder) {
+        print_message("  STRAND_RWKV_CPP names no folder: skipped\n");
+        skip();
+    }
+    strand_context *c = open_context(&(open_with){.threads = 2});
+    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
+        char path[600];
+        float want[256];
+        snprintf(path, sizeof path, "%s/expected-logits-%s.bin", folder, files[i].version);
+        FILE *f = fopen(path, "rb");
+        assert_non_null(f);
+        assert_int_equal(fread(want, 1, sizeof want, f), sizeof want);
+        fclose(f);
+        snprintf(path, sizeof path, "%s/tiny-rwkv-%s-%s.bin", folder, files[i].version, files[i].type);
+        opened o = open_all(c, path, &(run_how){.backends = "cpu"}, 1, 3);
+        double d = largest_difference(run_columns(o.session, ids, 1, 3, 0, 3, 256) + 2 * 256, want, 256);
+        print_message("  %s %s: largest difference %.1e\n", files[i].version, files[i].type, d);
+        assert_true(d <= files[i].most);
+        close_all(&o);
+    }
+    strand_context_close(c);
+}
+
 /* The model that writes digits backwards. */
 static void rwkv7_reverse(void **state) {
     (void)state;
@@ -454,8 +492,9 @@ static void stories(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(every_case),    cmocka_unit_test(sliding),
-                                       cmocka_unit_test(half_caches),   cmocka_unit_test(tiny_rwkv),
-                                       cmocka_unit_test(rwkv7_reverse), cmocka_unit_test(stories)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(every_case),  cmocka_unit_test(sliding),
+                                       cmocka_unit_test(half_caches), cmocka_unit_test(tiny_rwkv),
+                                       cmocka_unit_test(rwkv_cpp),    cmocka_unit_test(rwkv7_reverse),
+                                       cmocka_unit_test(stories)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
