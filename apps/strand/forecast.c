@@ -71,14 +71,6 @@ static void check_size(const forecaster *f, const series *s, const options *sett
     }
 }
 
-/* A series of the chunk at hand. */
-typedef struct job {
-    series *s;
-    band_grid grid;
-    double *forecast, *past; /* [horizon, outputs]; [grid.n, horizon, outputs] */
-    double *scale;           /* mean, std [inputs] */
-} job;
-
 typedef struct plain {
     forecaster *f;
     series_set *set;
@@ -87,55 +79,10 @@ typedef struct plain {
     forecast_writer *writer;
     plot *plot;
     int64_t done, too_short, least_windows, most_windows, plotted;
-    int no_bands;
 } plain;
 
-static void free_jobs(job *jobs, int64_t n) {
-    for (int64_t i = 0; jobs && i < n; i++) {
-        free(jobs[i].forecast);
-        free(jobs[i].past);
-        free(jobs[i].scale);
-    }
-    free(jobs);
-}
-
-static int start_job(plain *p, job *j, series *s) {
-    forecaster *f = p->f;
-    const size_t size = (size_t)(f->horizon * f->outputs);
-    j->s = s;
-    if (p->levels->n) j->grid = bands_grid(f->lag, s->n - f->horizon, p->settings->windows);
-    j->forecast = malloc(size * sizeof *j->forecast);
-    j->past = malloc((size * (size_t)j->grid.n + 1) * sizeof *j->past);
-    j->scale = malloc(2 * (size_t)f->inputs * sizeof *j->scale);
-    if (!j->forecast || !j->past || !j->scale) return complain("out of memory"), -1;
-    forecaster_scale(f, s, s->n, j->scale, j->scale + f->inputs);
-    check_size(f, s, p->settings);
-    for (int64_t w = 0; w < j->grid.n; w++)
-        if (forecaster_push(f, s, j->grid.last - w * j->grid.step, j->scale, j->scale + f->inputs, j->past + (size_t)w * size))
-            return -1;
-    return forecaster_push(f, s, s->n, j->scale, j->scale + f->inputs, j->forecast);
-}
-
-/* values [horizon, columns] of variable v: the forecast, then the bands. residuals has room for [grid.n, horizon]. */
-static void fill_values(plain *p, const job *j, int v, double *values, int columns, double *residuals, double *width) {
-    const forecaster *f = p->f;
-    const int64_t h = f->horizon, o = f->outputs;
-    for (int64_t t = 0; t < h; t++) values[t * columns] = j->forecast[t * o + v];
-    for (int64_t w = 0; w < j->grid.n; w++)
-        for (int64_t t = 0; t < h; t++)
-            residuals[w * h + t] =
-                fabs(track_value(p->set, j->s, f, v, j->grid.last - w * j->grid.step + t) - j->past[(w * h + t) * o + v]);
-    for (int i = 0; i < p->levels->n; i++) {
-        if (bands_width(residuals, j->grid.n, h, h, p->levels->level[i], width)) p->no_bands = 1;
-        for (int64_t t = 0; t < h; t++) {
-            values[t * columns + 1 + 2 * i] = values[t * columns] - width[t];
-            values[t * columns + 2 + 2 * i] = values[t * columns] + width[t];
-        }
-    }
-}
-
 /* The picture's history: five horizons of it, at least 48 samples, and no more than what the model read or half a horizon. */
-static int show(plain *p, const job *j, int v, const char *id, const double *values, int columns) {
+static int show(plain *p, const banded *j, int v, const char *id, const double *values, int columns) {
     const forecaster *f = p->f;
     const int64_t most = f->lag > f->horizon / 2 ? f->lag : f->horizon / 2, wanted = 5 * f->horizon > 48 ? 5 * f->horizon : 48;
     int64_t past = wanted < most ? wanted : most;
@@ -152,11 +99,11 @@ static int show(plain *p, const job *j, int v, const char *id, const double *val
     return bad;
 }
 
-static int finish_job(plain *p, const job *j, double *values, double *residuals, double *width) {
+static int finish_job(plain *p, const banded *j, double *values) {
     const int columns = forecast_writer_columns(p->writer);
     char id[512];
     for (int v = 0; v < p->f->outputs; v++) {
-        fill_values(p, j, v, values, columns, residuals, width);
+        if (banded_values(p->f, p->set, j, p->levels, v, values, columns)) return -1;
         track_id(p->set, j->s, p->f, v, id, sizeof id);
         if (forecast_writer_put(p->writer, id, j->s->times[j->s->n - 1], values, NULL, p->f->horizon) ||
             show(p, j, v, id, values, columns))
@@ -171,10 +118,10 @@ static int finish_job(plain *p, const job *j, double *values, double *residuals,
 /* Series from `from` on, as many as fit together; *next gets the first that is left. */
 static int run_chunk(plain *p, int64_t from, int64_t *next) {
     forecaster *f = p->f;
-    const int64_t size = f->horizon * f->outputs, h = f->horizon, left = p->set->n - from, most = left < 1024 ? left : 1024;
+    const int64_t size = f->horizon * f->outputs, left = p->set->n - from, most = left < 1024 ? left : 1024;
     const int columns = forecast_writer_columns(p->writer);
-    job *jobs = calloc((size_t)most, sizeof *jobs);
-    int64_t n = 0, values = 0, windows = 1;
+    banded *jobs = calloc((size_t)most, sizeof *jobs);
+    int64_t n = 0, values = 0;
     int bad = jobs ? 0 : (complain("out of memory"), -1);
     for (*next = from; !bad && *next < p->set->n && n < most && values < CHUNK_VALUES; ++*next) {
         series *s = &p->set->items[*next];
@@ -184,20 +131,18 @@ static int run_chunk(plain *p, int64_t from, int64_t *next) {
                      (long long)f->lag);
             continue;
         }
-        bad = start_job(p, &jobs[n], s);
+        check_size(f, s, p->settings);
+        bad = banded_start(f, &jobs[n], s, p->settings, p->levels);
         values += size * (jobs[n].grid.n + 1);
-        if (jobs[n].grid.n > windows) windows = jobs[n].grid.n;
         n++;
     }
     if (!bad) bad = forecaster_flush(f);
-    double *rows = malloc((size_t)(h * columns) * sizeof *rows), *residuals = malloc((size_t)(windows * h) * sizeof *residuals),
-           *width = malloc((size_t)h * sizeof *width);
-    if (!bad && (!rows || !residuals || !width)) bad = (complain("out of memory"), -1);
-    for (int64_t i = 0; !bad && i < n; i++) bad = finish_job(p, &jobs[i], rows, residuals, width) || interrupted();
+    double *rows = malloc((size_t)(f->horizon * columns) * sizeof *rows);
+    if (!bad && !rows) bad = (complain("out of memory"), -1);
+    for (int64_t i = 0; !bad && i < n; i++) bad = finish_job(p, &jobs[i], rows) || interrupted();
     free(rows);
-    free(residuals);
-    free(width);
-    free_jobs(jobs, n);
+    for (int64_t i = 0; jobs && i < n; i++) banded_free(&jobs[i]);
+    free(jobs);
     return bad ? -1 : 0;
 }
 
@@ -206,8 +151,7 @@ static void say_bands(const plain *p) {
     if (!p->levels->n || !p->done) return;
     snprintf(text, sizeof text, p->least_windows == p->most_windows ? "%lld" : "%lld to %lld", (long long)p->least_windows,
              (long long)p->most_windows);
-    remark("bands: conformal, from %s past windows a series%s", text,
-           p->no_bands ? "" : ", each with the whole horizon after it");
+    remark("bands: conformal, from %s past windows a series, each with the whole horizon after it", text);
     for (int i = 0; i < p->levels->n; i++)
         if (p->least_windows < bands_needed(p->levels->level[i]))
             remark("a band of %s %% wants %lld past windows with a whole horizon after them; series with fewer have none",
@@ -324,14 +268,15 @@ static int run_on(forecaster *f, const options *settings, const char *file, csv 
     return rc;
 }
 
-static int follow_on(forecaster *f, const options *settings, const char *file, csv *table, const series_options *o) {
+static int follow_on(forecaster *f, const options *settings, const char *file, csv *table, const series_options *o,
+                     const band_levels *levels) {
     series_set set;
     memset(&set, 0, sizeof set);
     int rc = EXIT_FAILED;
     if (series_begin(&set, table, o)) {
         if (set.error[0] && !interrupted()) complain("%s: %s", input_name(file), set.error);
     } else
-        rc = forecast_follow(f, &set, settings, file);
+        rc = forecast_follow(f, &set, settings, levels, file);
     series_free(&set);
     return rc;
 }
@@ -341,6 +286,7 @@ static int wrong_together(const options *s) {
                        : s->cv_windows && s->split              ? "--cv-windows and --split"
                        : s->follow && s->plot                   ? "--follow and --plot"
                        : s->plot && (s->cv_windows || s->split) ? "--plot and a back-test"
+                       : s->expanding && s->levels              ? "--expanding and --level"
                        : s->expanding && !s->follow             ? "--expanding without --follow"
                                                                 : NULL;
     if (!what) return 0;
@@ -358,7 +304,7 @@ int run_forecast(const options *settings) {
     const char *file = input_argument(settings->args, settings->n_args, &rc);
     if (!rc) rc = wrong_together(settings);
     if (!rc) rc = bands_parse(settings->levels ? settings->levels : "90", &levels);
-    if (!rc && !settings->windows) levels.n = 0;
+    if (!rc && (!settings->windows || (settings->follow && !settings->levels))) levels.n = 0;
     if (!rc && settings->forecast_format == FORECAST_NPY && (!settings->output || !strcmp(settings->output, "-")))
         rc = (complain("forecast: -f npy needs -o FILE; see 'strand help forecast'"), EXIT_USAGE);
     if (rc) return rc;
@@ -370,7 +316,8 @@ int run_forecast(const options *settings) {
         rc = EXIT_FAILED;
         if (in && !table) complain("out of memory");
         if (table)
-            rc = settings->follow ? follow_on(&f, settings, file, table, &o) : run_on(&f, settings, file, table, &o, &levels);
+            rc = settings->follow ? follow_on(&f, settings, file, table, &o, &levels)
+                                  : run_on(&f, settings, file, table, &o, &levels);
         csv_close(table);
         bytes_close(in);
     }

@@ -78,6 +78,20 @@ typedef struct band_grid {
 } band_grid;
 band_grid bands_grid(int64_t first, int64_t last, int64_t most);
 
+/* A forecast at the end of a series with its past windows. */
+typedef struct banded {
+    series *s;
+    band_grid grid;
+    double *forecast, *past; /* [horizon, outputs]; [grid.n, horizon, outputs] */
+    double *scale;           /* mean, std [inputs] */
+} banded;
+/* Queues all windows; forecaster_flush must follow. 0 or -1, after a message; banded_free may follow in any case. */
+int banded_start(forecaster *f, banded *b, series *s, const options *settings, const band_levels *levels);
+/* values [horizon, columns] of variable v: the forecast, then lo and hi of each level, NAN where there are too few windows. */
+int banded_values(const forecaster *f, const series_set *set, const banded *b, const band_levels *levels, int v, double *values,
+                  int columns);
+void banded_free(banded *b);
+
 /* ---- output ---- */
 
 typedef struct forecast_writer forecast_writer;
@@ -116,7 +130,7 @@ void sparkline(const char *id, const double *history, int64_t past, const double
 
 int forecast_plain(forecaster *f, series_set *set, const options *settings, const band_levels *levels);
 int forecast_back_test(forecaster *f, series_set *set, const options *settings, const band_levels *levels);
-int forecast_follow(forecaster *f, series_set *set, const options *settings, const char *file);
+int forecast_follow(forecaster *f, series_set *set, const options *settings, const band_levels *levels, const char *file);
 /* Common to all, once the frequency is known: is it the model's? 0, or an exit code after a message. */
 int forecast_check_frequency(const forecaster *f, const series_set *set, const options *settings, const char *file);
 

@@ -63,3 +63,48 @@ int bands_width(const double *residuals, int64_t windows, int64_t stride, int64_
     free(sorted);
     return made ? 0 : -1;
 }
+
+/* ---- a forecast with its bands ---- */
+
+int banded_start(forecaster *f, banded *b, series *s, const options *settings, const band_levels *levels) {
+    const size_t size = (size_t)(f->horizon * f->outputs);
+    memset(b, 0, sizeof *b);
+    b->s = s;
+    if (levels->n) b->grid = bands_grid(f->lag, s->n - f->horizon, settings->windows);
+    b->forecast = malloc(size * sizeof *b->forecast);
+    b->past = malloc((size * (size_t)b->grid.n + 1) * sizeof *b->past);
+    b->scale = malloc(2 * (size_t)f->inputs * sizeof *b->scale);
+    if (!b->forecast || !b->past || !b->scale) return complain("out of memory"), -1;
+    const double *mean = b->scale, *std = b->scale + f->inputs;
+    forecaster_scale(f, s, s->n, b->scale, b->scale + f->inputs);
+    for (int64_t w = 0; w < b->grid.n; w++)
+        if (forecaster_push(f, s, b->grid.last - w * b->grid.step, mean, std, b->past + (size_t)w * size)) return -1;
+    return forecaster_push(f, s, s->n, mean, std, b->forecast);
+}
+
+int banded_values(const forecaster *f, const series_set *set, const banded *b, const band_levels *levels, int v, double *values,
+                  int columns) {
+    const int64_t h = f->horizon, o = f->outputs, n = b->grid.n;
+    double *residuals = malloc((size_t)(n * h + h) * sizeof *residuals), *width = residuals + n * h;
+    if (!residuals) return complain("out of memory"), -1;
+    for (int64_t t = 0; t < h; t++) values[t * columns] = b->forecast[t * o + v];
+    for (int64_t i = 0; i < n * h; i++) {
+        const int64_t sample = b->grid.last - i / h * b->grid.step + i % h;
+        residuals[i] = fabs(track_value(set, b->s, f, v, sample) - b->past[i * o + v]);
+    }
+    for (int k = 0; k < levels->n; k++) {
+        bands_width(residuals, n, h, h, levels->level[k], width);
+        for (int64_t t = 0; t < h; t++) {
+            values[t * columns + 1 + 2 * k] = values[t * columns] - width[t];
+            values[t * columns + 2 + 2 * k] = values[t * columns] + width[t];
+        }
+    }
+    free(residuals);
+    return 0;
+}
+
+void banded_free(banded *b) {
+    free(b->forecast);
+    free(b->past);
+    free(b->scale);
+}

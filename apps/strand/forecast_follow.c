@@ -3,7 +3,7 @@
  * As a rule each new sample re-runs the last window, so that the forecast is, byte for byte, what a plain forecast of the stream so far
  * would be. --expanding carries the model's state on instead: the first `lag` samples fix scale and transform, every later one costs one
  * step of the recurrence, and the forecast is that of one pass over all samples since the start. Only what the next forecast needs of a
- * series is kept.
+ * series is kept: its last window, or all of it where the whole history makes the scale (--scale series) or the bands (--level).
  */
 #include "forecast.h"
 
@@ -24,11 +24,12 @@ typedef struct follower {
     forecaster *f;
     series_set *set;
     const options *settings;
+    const band_levels *levels;
     const char *file;
     forecast_writer *writer;
     stream *streams;
     int64_t n_streams;
-    double *out, *rows; /* [horizon, outputs]; [horizon] */
+    double *out, *rows; /* of --expanding: [horizon, outputs]; [horizon, columns] */
     int known;          /* the frequency is */
 } follower;
 
@@ -51,10 +52,20 @@ static stream *stream_of(follower *w, int64_t index) {
 
 /* ---- the two ways ---- */
 
-static int rerun(follower *w, stream *st, series *s) {
-    forecaster *f = w->f;
-    forecaster_scale(f, s, s->n, st->scale, st->scale + f->inputs);
-    return forecaster_push(f, s, s->n, st->scale, st->scale + f->inputs, w->out) || forecaster_flush(f) ? -1 : 0;
+static int put(follower *w, const series *s, int v) {
+    char id[512];
+    track_id(w->set, s, w->f, v, id, sizeof id);
+    return forecast_writer_put(w->writer, id, s->times[s->n - 1], w->rows, NULL, w->f->horizon);
+}
+
+static int rerun(follower *w, series *s) {
+    const int columns = forecast_writer_columns(w->writer);
+    banded b;
+    int bad = banded_start(w->f, &b, s, w->settings, w->levels) || forecaster_flush(w->f);
+    for (int v = 0; !bad && v < w->f->outputs; v++)
+        bad = banded_values(w->f, w->set, &b, w->levels, v, w->rows, columns) || put(w, s, v);
+    banded_free(&b);
+    return bad ? -1 : 0;
 }
 
 static int open_state(follower *w, stream *st, series *s) {
@@ -94,7 +105,7 @@ static int step(follower *w, stream *st, series *s, int64_t from, int64_t to) {
 /* Samples before the last `keep` are forgotten. */
 static void forget(follower *w, stream *st, series *s) {
     const int64_t keep = w->f->lag, extra = s->n - keep, c = w->set->columns;
-    if (extra < keep + 1024 || w->settings->scale == SCALE_SERIES) return;
+    if (extra < keep + 1024 || w->levels->n || w->settings->scale == SCALE_SERIES) return;
     memmove(s->times, s->times + extra, (size_t)keep * sizeof *s->times);
     memmove(s->rows, s->rows + extra, (size_t)keep * sizeof *s->rows);
     memmove(s->values, s->values + extra * c, (size_t)(keep * c) * sizeof *s->values);
@@ -102,40 +113,41 @@ static void forget(follower *w, stream *st, series *s) {
     st->seen -= extra;
 }
 
-static int emit(follower *w, int64_t index) {
-    forecaster *f = w->f;
-    series *s = &w->set->items[index];
-    stream *st = stream_of(w, index);
-    char id[512];
-    if (!st) return -1;
-    if (s->n < f->lag || s->n <= st->seen) return 0;
-    int bad = 0;
-    if (!w->settings->expanding)
-        bad = rerun(w, st, s);
-    else if (!st->session)
-        bad = open_state(w, st, s) || step(w, st, s, 0, f->lag) || step(w, st, s, f->lag, s->n);
-    else
+static int expand(follower *w, stream *st, series *s) {
+    const forecaster *f = w->f;
+    int bad;
+    if (st->session)
         bad = step(w, st, s, st->seen, s->n);
-    if (bad) return -1;
-    st->seen = s->n;
+    else
+        bad = open_state(w, st, s) || step(w, st, s, 0, f->lag) || step(w, st, s, f->lag, s->n);
     for (int v = 0; !bad && v < f->outputs; v++) {
         for (int64_t t = 0; t < f->horizon; t++) w->rows[t] = w->out[t * f->outputs + v];
-        track_id(w->set, s, f, v, id, sizeof id);
-        bad = forecast_writer_put(w->writer, id, s->times[s->n - 1], w->rows, NULL, f->horizon);
+        bad = put(w, s, v);
     }
-    forget(w, st, s);
     return bad;
+}
+
+static int emit(follower *w, int64_t index) {
+    series *s = &w->set->items[index];
+    stream *st = stream_of(w, index);
+    if (!st) return -1;
+    if (s->n < w->f->lag || s->n <= st->seen) return 0;
+    if (w->settings->expanding ? expand(w, st, s) : rerun(w, s)) return -1;
+    st->seen = s->n;
+    forget(w, st, s);
+    return 0;
 }
 
 /* ---- the stream ---- */
 
 /* Enough of a series has come to know the frequency and to begin. */
 static int begin(follower *w) {
-    static const band_levels none;
     if (series_finish(w->set)) return complain_set(w);
     int rc = forecast_check_frequency(w->f, w->set, w->settings, w->file);
     if (rc) return rc;
-    w->writer = forecast_writer_open(w->settings, w->f->rt.info.family, w->set, &none, NULL, 0, 1);
+    w->writer = forecast_writer_open(w->settings, w->f->rt.info.family, w->set, w->levels, NULL, 0, 1);
+    if (w->writer) w->rows = malloc((size_t)(w->f->horizon * forecast_writer_columns(w->writer)) * sizeof *w->rows);
+    if (w->writer && !w->rows) return complain("out of memory"), EXIT_FAILED;
     w->known = 1;
     for (int64_t i = 0; w->writer && i < w->set->n; i++)
         if (emit(w, i)) return EXIT_FAILED;
@@ -173,12 +185,11 @@ static int follow_rows(follower *w) {
     }
 }
 
-int forecast_follow(forecaster *f, series_set *set, const options *settings, const char *file) {
-    follower w = {.f = f, .set = set, .settings = settings, .file = file};
+int forecast_follow(forecaster *f, series_set *set, const options *settings, const band_levels *levels, const char *file) {
+    follower w = {.f = f, .set = set, .settings = settings, .levels = levels, .file = file};
     w.out = malloc((size_t)(f->horizon * f->outputs) * sizeof *w.out);
-    w.rows = malloc((size_t)f->horizon * sizeof *w.rows);
-    int rc = w.out && w.rows ? 0 : (complain("out of memory"), EXIT_FAILED);
-    if (!rc && forecaster_prepare(f, 1)) rc = EXIT_FAILED;
+    int rc = w.out ? 0 : (complain("out of memory"), EXIT_FAILED);
+    if (!rc && forecaster_prepare(f, levels->n ? settings->windows + 1 : 1)) rc = EXIT_FAILED;
     if (!rc) rc = follow_rows(&w);
     if (!rc && !w.known)
         rc = (complain("%s: ended after %lld samples, before a window of %lld was full", input_name(file),

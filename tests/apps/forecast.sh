@@ -224,6 +224,18 @@ for n in 337 341 345; do
     sed -n "$((3 * (n - 337) + 2)),$((3 * (n - 337) + 4))p" follow.out | cut -d, -f2,4 >b.out
     same a.out b.out "sample $((n - 1)) of a stream and a plain forecast"
 done
+expect 0 "a stream with bands" "$STRAND" forecast -q -H 6 --follow --level 50,80 --windows 9 - <grow.csv
+cp out bands.out
+head -343 grow.csv | "$STRAND" forecast -q -H 6 --level 50,80 --windows 9 | tail -n +2 | cut -d, -f2- >a.out
+sed -n 38,43p bands.out | cut -d, -f2,4- >b.out
+same a.out b.out "a stream with bands and a plain forecast"
+[ "$(sed -n 38p bands.out | cut -d, -f7,8)" = "," ] && pass || fault "bands of one past window: $(sed -n 38p bands.out)"
+expect 0 "a longer stream with bands" "$STRAND" forecast -q -H 6 --follow --level 50,80 --windows 9 - <base.csv
+tail -6 out | cut -d, -f2,4- >b.out
+"$STRAND" forecast -q -H 6 --level 50,80 --windows 9 base.csv | tail -n +2 | cut -d, -f2- >a.out
+same a.out b.out "a longer stream with bands and a plain forecast"
+[ "$(tail -1 out | cut -d, -f5)" != "" ] && pass || fault "no bands in a longer stream"
+expect 2 "expanding with bands" "$STRAND" forecast --follow --expanding --level 80 base.csv
 # expanding: with no transform and no scale, one pass over all samples
 expect 0 expanding "$STRAND" forecast -q -H 3 --follow --expanding --set data_transform=none - <grow.csv
 tail -3 out | cut -d, -f4 >a.out
