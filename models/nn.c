@@ -61,7 +61,9 @@ void nn_number(nn *b, const char *key, double fallback, double least, double mos
     *out = json_number(b->config->root, key, fallback);
     if (given && !config_parse_number(given, out)) nn_fail(b, STRAND_ERR_ARGUMENT, "setting %s=%.40s is not a number", key, given);
     if (!(*out >= least && *out <= most)) nn_fail(b, given ? STRAND_ERR_ARGUMENT : STRAND_ERR_FORMAT, "%s is %.9g; expected %.9g to %.9g", key, *out, least, most);
-    snprintf(text, sizeof text, "%.17g", *out);
+    snprintf(text, sizeof text, "%.15g", *out);
+    double back;
+    if (!config_parse_number(text, &back) || back != *out) snprintf(text, sizeof text, "%.17g", *out);
     record(b, key, text);
 }
 
