@@ -217,7 +217,7 @@ static const weights_tensor *checked(builder *b, const char *name, const char *m
 }
 
 /* Counts the tensor among those that the model was built from; tied ones once. */
-static void use(builder *b, const weights_tensor *w) {
+void build_use(builder *b, const weights_tensor *w) {
     strand_model *m = b->m;
     int64_t n = count(w->rank, w->dims);
     for (int64_t i = m->n_used; i-- > 0;) {
@@ -228,16 +228,31 @@ static void use(builder *b, const weights_tensor *w) {
     m->used[m->n_used++] = w;
 }
 
+/* The weight that the graph has already over these bytes in this shape, or 0: what a backend prepares of a weight is then made once,
+ * however often the model reads it. */
+static tensor_id known(const graph *g, strand_dtype dtype, int rank, const op_dim *dims, const void *data) {
+    for (tensor_id t = 1; t < g->n_tensors; t++) {
+        const graph_tensor *w = &g->tensors[t];
+        if (w->kind != TENSOR_WEIGHT || w->data != data || w->shape.dtype != dtype || w->shape.rank != rank) continue;
+        int i = 0;
+        while (i < rank && op_dim_equal(w->shape.dims[i], dims[i])) i++;
+        if (i == rank) return t;
+    }
+    return 0;
+}
+
 static tensor_id leaf(builder *b, const weights_tensor *w, const char *name, const char *more, int64_t skip, int rank,
                       const int64_t *dims) {
     char full[NAME_BYTES];
     op_dim d[STRAND_MAX_RANK];
     uint64_t offset = 0;
     full_name(b, name, more, full);
-    use(b, w);
+    build_use(b, w);
     dtype_bytes(w->dtype, (uint64_t)skip, &offset);
     for (int i = 0; i < rank; i++) d[i] = DIM(dims[i]);
-    return graph_weight(b->g, graph_name(b->g, "%s", full), w->dtype, rank, d, (const unsigned char *)w->data + offset);
+    const unsigned char *data = (const unsigned char *)w->data + offset;
+    tensor_id id = known(b->g, w->dtype, rank, d, data);
+    return id ? id : graph_weight(b->g, graph_name(b->g, "%s", full), w->dtype, rank, d, data);
 }
 
 static tensor_id to_f32(builder *b, tensor_id x) {

@@ -68,6 +68,8 @@ tensor_id build_flat_part(builder *b, const char *name, int64_t all, int64_t fir
 tensor_id build_channels(builder *b, const char *name,
                          int64_t n); /* as build_flat, but [1, 1, n]: to be combined with [B, L, n] */
 tensor_id build_vector_if(builder *b, const char *name, int64_t n); /* 0 where the file has none */
+/* Counts a tensor that the family reads by itself among those that the model was built from. */
+void build_use(builder *b, const weights_tensor *w);
 /* Numbers of the family's own, F32. `data` is copied. */
 tensor_id build_constant(builder *b, const char *name, int rank, const int64_t *dims, const float *data);
 

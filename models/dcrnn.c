@@ -24,7 +24,7 @@ static const char *const input_kinds[] = {"features", "frames", NULL};
 static const char *const length_kinds[] = {"given", "full", NULL};
 
 typedef struct dcrnn {
-    nn b;
+    builder b;
     int64_t layers, decoder_layers, nodes, bins, hidden, width, out, classes, matrices; /* width: 2 bins, samples of a frame; matrices: of a diffusion */
     int64_t steps, count, horizon, top_k;                                              /* steps of each of `count` supports */
     int graph, filter, input, lengths;
@@ -62,43 +62,34 @@ static const struct {
 
 #define FIRST_KEY "encoder.encoding_cells.0.dconv_gate.weight"
 
-/* The prefix of all names, or NULL. */
-static const char *prefix_of(const weights *w) {
-    static const char *const prefixes[] = {"", "module.", "model."};
-    char name[128];
-    for (size_t i = 0; i < sizeof prefixes / sizeof prefixes[0]; i++) {
-        snprintf(name, sizeof name, "%s%s", prefixes[i], FIRST_KEY);
-        if (weights_find(w, name)) return prefixes[i];
-    }
-    return NULL;
-}
+static const build_rename names[] = {{"module.", ""}, {"model.", ""}, {NULL, NULL}};
 
 static bool recognise(const weights *w, const json *config) {
     (void)config;
-    return prefix_of(w) != NULL;
+    return build_recognises(w, names, FIRST_KEY);
 }
 
 static const char *cell(dcrnn *d, const char *side, int64_t layer, const char *part) {
-    return nn_name(&d->b, "%s_cells.%lld.dconv_%s", side, (long long)layer, part);
+    return graph_name(d->b.g, "%s_cells.%lld.dconv_%s", side, (long long)layer, part);
 }
 #define ENCODER "encoder.encoding"
 #define DECODER "decoder.decoding"
 
 static int64_t count_cells(dcrnn *d, const char *side) {
     int64_t n = 0;
-    while (n < MOST_LAYERS && nn_find(&d->b, cell(d, side, n, "gate.weight"))) n++;
+    while (n < MOST_LAYERS && build_find(&d->b, cell(d, side, n, "gate.weight"))) n++;
     return n;
 }
 
 /* Rows of a cell's gate weight: (features + hidden) matrices. */
 static int64_t rows_of(dcrnn *d, const char *side, int64_t layer) {
-    const weights_tensor *w = nn_find(&d->b, cell(d, side, layer, "gate.weight"));
+    const weights_tensor *w = build_find(&d->b, cell(d, side, layer, "gate.weight"));
     return w && w->rank == 2 ? w->dims[0] : 0;
 }
 
 static void sizes(dcrnn *d) {
-    const weights_tensor *biases = nn_find(&d->b, cell(d, ENCODER, 0, "gate.biases")), *fc = nn_find(&d->b, "fc.weight");
-    const weights_tensor *projection = nn_find(&d->b, "decoder.projection_layer.weight");
+    const weights_tensor *biases = build_find(&d->b, cell(d, ENCODER, 0, "gate.biases")), *fc = build_find(&d->b, "fc.weight");
+    const weights_tensor *projection = build_find(&d->b, "decoder.projection_layer.weight");
     int64_t rows = rows_of(d, ENCODER, 0), next;
     d->layers = count_cells(d, ENCODER);
     d->decoder_layers = projection ? count_cells(d, DECODER) : 0;
@@ -134,12 +125,12 @@ static void sizes(dcrnn *d) {
 /* ---- settings ---- */
 
 static void configure(dcrnn *d) {
-    nn *b = &d->b;
+    builder *b = &d->b;
     int64_t seconds;
     const char *path = weights_path(b->m->weights), *file = path ? strrchr(path, '/') : NULL;
     bool long_name = strstr(file ? file : path ? path : "", "60s") != NULL;
     sizes(d);
-    if (nn_failed(b)) return;
+    if (build_failed(b)) return;
     nn_integer(b, "num_nodes", ELECTRODES, 1, 1024, &d->nodes);
     nn_choice(b, "filter_type", d->count == 2 ? FILTER_DUAL : FILTER_LAPLACIAN, filter_kinds, &d->filter);
     nn_choice(b, "graph", d->count == 2 ? GRAPH_CORRELATION : GRAPH_DISTANCE, graph_kinds, &d->graph);
@@ -165,7 +156,7 @@ static void configure(dcrnn *d) {
 /* ---- features ---- */
 
 static void features(dcrnn *d) {
-    nn *b = &d->b;
+    builder *b = &d->b;
     if (d->input == 0) {
         d->features = graph_input(b->g, "features_in", STRAND_F32, 4, (op_dim[]){DIM_B, DIM_L, DIM(d->nodes), DIM(d->bins)});
         return;
@@ -173,7 +164,7 @@ static void features(dcrnn *d) {
     strand_op_fft p = {.kind = STRAND_FFT_R2C, .form = STRAND_FFT_LOG_AMPLITUDE, .bins = d->bins, .scale = 1, .floor = 1e-8f};
     tensor_id x = graph_input(b->g, "frames", STRAND_F32, 4, (op_dim[]){DIM_B, DIM_L, DIM(d->nodes), DIM(2 * d->bins)});
     d->log_amplitudes = graph_op(b->g, "logfft", STRAND_OP_FFT, &p, &x, 1, NULL);
-    d->features = nn_unary(b, "features", STRAND_UNARY_AFFINE, (float)(1 / d->std), (float)(-d->mean / d->std), d->log_amplitudes);
+    d->features = build_unary(b, "features", STRAND_UNARY_AFFINE, d->log_amplitudes, (float)(1 / d->std), (float)(-d->mean / d->std));
 }
 
 /* ---- the graph ---- */
@@ -192,12 +183,12 @@ static tensor_id distances(dcrnn *d) {
 
 /* Of the log amplitudes of the whole sequence, as they are before they are standardised. */
 static tensor_id correlations(dcrnn *d) {
-    nn *b = &d->b;
+    builder *b = &d->b;
     strand_op_knn_adjacency p = {.k = d->top_k, .flags = STRAND_KNN_NOT_SELF | STRAND_KNN_ABSOLUTE | STRAND_KNN_UNIT_DIAGONAL};
     tensor_id x = d->log_amplitudes;
-    if (!x) x = nn_unary(b, "correlation.features", STRAND_UNARY_AFFINE, (float)d->std, (float)d->mean, d->features);
+    if (!x) x = build_unary(b, "correlation.features", STRAND_UNARY_AFFINE, d->features, (float)d->std, (float)d->mean);
     x = nn_permute(b, "correlation.by_node", x, 0, 2, 1, 3);
-    return nn_failed(b) ? 0 : graph_op(b->g, "correlation", STRAND_OP_KNN_ADJACENCY, &p, &x, 1, NULL);
+    return build_failed(b) ? 0 : graph_op(b->g, "correlation", STRAND_OP_KNN_ADJACENCY, &p, &x, 1, NULL);
 }
 
 static tensor_id given_square(dcrnn *d, const char *name) {
@@ -205,15 +196,15 @@ static tensor_id given_square(dcrnn *d, const char *name) {
 }
 
 static void given_supports(dcrnn *d) {
-    nn *b = &d->b;
+    builder *b = &d->b;
     tensor_id s[2] = {0, 0};
     for (int64_t i = 0; i < d->count; i++)
-        s[i] = nn_reshape(b, "supports.one", given_square(d, i ? "support1" : "support0"), 4, (op_dim[]){DIM_B, DIM(1), DIM(d->nodes), DIM(d->nodes)});
+        s[i] = build_reshape(b, "supports.one", given_square(d, i ? "support1" : "support0"), 4, (op_dim[]){DIM_B, DIM(1), DIM(d->nodes), DIM(d->nodes)});
     d->supports = nn_concat(b, "supports", 1, s, d->count);
 }
 
 static void graph_of(dcrnn *d) {
-    nn *b = &d->b;
+    builder *b = &d->b;
     static const uint32_t kinds[] = {STRAND_SUPPORTS_LAPLACIAN, STRAND_SUPPORTS_RANDOM_WALK, STRAND_SUPPORTS_DUAL_RANDOM_WALK};
     strand_op_graph_supports p = {.kind = kinds[d->filter]};
     if (d->graph == GRAPH_SUPPORTS) {
@@ -221,9 +212,9 @@ static void graph_of(dcrnn *d) {
         return;
     }
     d->adjacency = d->graph == GRAPH_DISTANCE ? distances(d) : d->graph == GRAPH_CORRELATION ? correlations(d) : given_square(d, "adjacency");
-    if (nn_failed(b)) return;
+    if (build_failed(b)) return;
     d->supports = graph_op(b->g, "supports", STRAND_OP_GRAPH_SUPPORTS, &p, &d->adjacency, 1, NULL);
-    if (d->graph == GRAPH_DISTANCE) d->supports = nn_reshape(b, "supports.shared", d->supports, 3, (op_dim[]){DIM(d->count), DIM(d->nodes), DIM(d->nodes)});
+    if (d->graph == GRAPH_DISTANCE) d->supports = build_reshape(b, "supports.shared", d->supports, 3, (op_dim[]){DIM(d->count), DIM(d->nodes), DIM(d->nodes)});
 }
 
 /* ---- cells ---- */
@@ -231,28 +222,28 @@ static void graph_of(dcrnn *d) {
 /* One half of a cell's weight: the rows of the input's features (they come first), or of the state's. */
 static tensor_id rows(dcrnn *d, const char *side, int64_t layer, const char *part, int64_t in, bool state, int64_t columns) {
     int64_t all = (in + d->hidden) * d->matrices, first = in * d->matrices;
-    return nn_rows(&d->b, cell(d, side, layer, part), all, state ? first : 0, state ? all - first : first, columns);
+    return build_f32_rows(&d->b, cell(d, side, layer, part), all, state ? first : 0, state ? all - first : first, columns);
 }
 
 /* x [B, L, N, in] through a cell from `state` on. */
 static tensor_id run_cell(dcrnn *d, const char *side, int64_t layer, tensor_id x, int64_t in, tensor_id state, tensor_id *last) {
-    nn *b = &d->b;
+    builder *b = &d->b;
     strand_op_diffusion spread = {.steps = d->steps, .flags = STRAND_DIFFUSION_CARRY_OVER};
     strand_op_graph_gru p = {.steps = d->steps, .flags = STRAND_DIFFUSION_CARRY_OVER};
-    if (nn_failed(b)) return 0;
+    if (build_failed(b)) return 0;
     x = graph_op(b->g, cell(d, side, layer, "diffusion"), STRAND_OP_DIFFUSION, &spread, (tensor_id[]){x, d->supports}, 2, NULL);
-    tensor_id gate_bias = nn_vector(b, cell(d, side, layer, "gate.biases"), 2 * d->hidden), bias = nn_vector(b, cell(d, side, layer, "candidate.biases"), d->hidden);
-    tensor_id gates = nn_matmul(b, cell(d, side, layer, "gate.input"), x, rows(d, side, layer, "gate.weight", in, false, 2 * d->hidden), false, gate_bias, STRAND_UNARY_IDENTITY);
-    tensor_id candidate = nn_matmul(b, cell(d, side, layer, "candidate.input"), x, rows(d, side, layer, "candidate.weight", in, false, d->hidden), false, bias, STRAND_UNARY_IDENTITY);
+    tensor_id gate_bias = build_vector(b, cell(d, side, layer, "gate.biases"), 2 * d->hidden), bias = build_vector(b, cell(d, side, layer, "candidate.biases"), d->hidden);
+    tensor_id gates = build_product_plain(b, cell(d, side, layer, "gate.input"), x, rows(d, side, layer, "gate.weight", in, false, 2 * d->hidden), gate_bias, STRAND_UNARY_IDENTITY);
+    tensor_id candidate = build_product_plain(b, cell(d, side, layer, "candidate.input"), x, rows(d, side, layer, "candidate.weight", in, false, d->hidden), bias, STRAND_UNARY_IDENTITY);
     tensor_id w = rows(d, side, layer, "gate.weight", in, true, 2 * d->hidden), wc = rows(d, side, layer, "candidate.weight", in, true, d->hidden);
-    if (nn_failed(b)) return 0;
+    if (build_failed(b)) return 0;
     return graph_op2(b->g, cell(d, side, layer, "gru"), STRAND_OP_GRAPH_GRU, &p, (tensor_id[]){gates, candidate, d->supports, w, wc, state}, 6, NULL, last);
 }
 
 static void encoder(dcrnn *d) {
     tensor_id x = d->features;
     int64_t in = d->bins;
-    for (int64_t i = 0; i < d->layers && !nn_failed(&d->b); i++, in = d->hidden) {
+    for (int64_t i = 0; i < d->layers && !build_failed(&d->b); i++, in = d->hidden) {
         tensor_id state = graph_state(d->b.g, cell(d, ENCODER, i, "state"), STRAND_F32, 3, (op_dim[]){DIM_B, DIM(d->nodes), DIM(d->hidden)});
         x = run_cell(d, ENCODER, i, x, in, state, &d->last[i]);
         graph_state_next(d->b.g, state, d->last[i]);
@@ -263,20 +254,20 @@ static void encoder(dcrnn *d) {
 /* ---- prediction ---- */
 
 static tensor_id project(dcrnn *d, tensor_id x, bool bias) {
-    nn *b = &d->b;
-    tensor_id w = nn_matrix(b, "decoder.projection_layer.weight", d->out, d->hidden), v = bias ? nn_vector(b, "decoder.projection_layer.bias", d->out) : 0;
-    return nn_matmul(b, "decoder.projection_layer", x, w, true, v, STRAND_UNARY_IDENTITY);
+    builder *b = &d->b;
+    tensor_id w = build_matrix(b, "decoder.projection_layer.weight", d->out, d->hidden), v = bias ? build_vector(b, "decoder.projection_layer.bias", d->out) : 0;
+    return build_product(b, "decoder.projection_layer", x, w, v, STRAND_UNARY_IDENTITY);
 }
 
 /* From the encoder's states; what is predicted goes in again, first a second of zeros. */
 static tensor_id decoder(dcrnn *d) {
-    nn *b = &d->b;
+    builder *b = &d->b;
     tensor_id state[MOST_LAYERS], *made = ARENA_ARRAY(&b->m->arena, tensor_id, (size_t)d->horizon);
     if (!made) return nn_fail(b, STRAND_ERR_MEMORY, "out of memory while loading");
     memcpy(state, d->last, sizeof state);
-    tensor_id x = nn_reshape(b, "decoder.start", state[0], 4, (op_dim[]){DIM_B, DIM(1), DIM(d->nodes), DIM(d->hidden)});
-    x = project(d, nn_unary(b, "decoder.start", STRAND_UNARY_AFFINE, 0, 0, x), false);
-    for (int64_t t = 0; t < d->horizon && !nn_failed(b); t++) {
+    tensor_id x = build_reshape(b, "decoder.start", state[0], 4, (op_dim[]){DIM_B, DIM(1), DIM(d->nodes), DIM(d->hidden)});
+    x = project(d, build_unary(b, "decoder.start", STRAND_UNARY_AFFINE, x, 0, 0), false);
+    for (int64_t t = 0; t < d->horizon && !build_failed(b); t++) {
         int64_t in = d->out;
         for (int64_t i = 0; i < d->layers; i++, in = d->hidden) x = run_cell(d, DECODER, i, x, in, state[i], &state[i]);
         made[t] = x = project(d, x, true);
@@ -288,19 +279,19 @@ static tensor_id decoder(dcrnn *d) {
 
 static tensor_id probabilities(dcrnn *d, const char *name, tensor_id logits) {
     strand_op_softmax p = {0};
-    if (d->classes == 1) return nn_unary(&d->b, name, STRAND_UNARY_SIGMOID, 0, 0, logits);
-    return nn_failed(&d->b) ? 0 : graph_op(d->b.g, name, STRAND_OP_SOFTMAX, &p, &logits, 1, NULL);
+    if (d->classes == 1) return build_unary(&d->b, name, STRAND_UNARY_SIGMOID, logits, 0, 0);
+    return build_failed(&d->b) ? 0 : graph_op(d->b.g, name, STRAND_OP_SOFTMAX, &p, &logits, 1, NULL);
 }
 
 /* fc of what is left of h [..., N, H] above 0, the largest over the nodes. */
 static tensor_id head(dcrnn *d, const char *name, tensor_id h, int node_axis) {
-    nn *b = &d->b;
-    tensor_id x = nn_linear(b, "fc", nn_unary(b, "fc.relu", STRAND_UNARY_RELU, 0, 0, h), d->hidden, d->classes, STRAND_UNARY_IDENTITY);
+    builder *b = &d->b;
+    tensor_id x = build_linear(b, "fc", build_unary(b, "fc.relu", STRAND_UNARY_RELU, h, 0, 0), d->classes, d->hidden, STRAND_UNARY_IDENTITY);
     return nn_reduce(b, name, STRAND_AXIS_MAX, node_axis, false, x, 0);
 }
 
 static void classifier(dcrnn *d) {
-    nn *b = &d->b;
+    builder *b = &d->b;
     tensor_id last = d->last[d->layers - 1];
     if (d->lengths == 0) {
         tensor_id lengths = graph_input(b->g, "seq_lengths", STRAND_I64, 1, (op_dim[]){DIM_B});
@@ -317,28 +308,28 @@ static void classifier(dcrnn *d) {
 
 /* A graph shared by the batch, or one of its supports, once for each entry: [B, N, N]. */
 static tensor_id each_entry(dcrnn *d, const char *name, tensor_id shared) {
-    nn *b = &d->b;
+    builder *b = &d->b;
     tensor_id x = nn_slice(b, name, nn_slice(b, name, nn_slice(b, name, d->features, 1, 0, 1), 2, 0, 1), 3, 0, 1);
-    x = nn_unary(b, name, STRAND_UNARY_CLAMP, 0, 0, nn_reshape(b, name, x, 3, (op_dim[]){DIM_B, DIM(1), DIM(1)}));
-    shared = nn_reshape(b, name, shared, 3, (op_dim[]){DIM(1), DIM(d->nodes), DIM(d->nodes)});
-    return nn_binary(b, name, STRAND_BINARY_ADD, x, shared);
+    x = build_unary(b, name, STRAND_UNARY_CLAMP, build_reshape(b, name, x, 3, (op_dim[]){DIM_B, DIM(1), DIM(1)}), 0, 0);
+    shared = build_reshape(b, name, shared, 3, (op_dim[]){DIM(1), DIM(d->nodes), DIM(d->nodes)});
+    return build_binary(b, name, STRAND_BINARY_ADD, x, shared);
 }
 
 static tensor_id support(dcrnn *d, int64_t i, const char *name) {
-    nn *b = &d->b;
+    builder *b = &d->b;
     if (d->graph == GRAPH_DISTANCE) return each_entry(d, name, nn_slice(b, name, d->supports, 0, i, 1));
-    return nn_reshape(b, name, nn_slice(b, name, d->supports, 1, i, 1), 3, (op_dim[]){DIM_B, DIM(d->nodes), DIM(d->nodes)});
+    return build_reshape(b, name, nn_slice(b, name, d->supports, 1, i, 1), 3, (op_dim[]){DIM_B, DIM(d->nodes), DIM(d->nodes)});
 }
 
 static tensor_id hidden(dcrnn *d) {
-    nn *b = &d->b;
+    builder *b = &d->b;
     tensor_id rows_[MOST_LAYERS];
-    for (int64_t i = 0; i < d->layers; i++) rows_[i] = nn_reshape(b, "encoder_hidden", d->last[i], 3, (op_dim[]){DIM_B, DIM(1), DIM(d->nodes * d->hidden)});
+    for (int64_t i = 0; i < d->layers; i++) rows_[i] = build_reshape(b, "encoder_hidden", d->last[i], 3, (op_dim[]){DIM_B, DIM(1), DIM(d->nodes * d->hidden)});
     return nn_concat(b, "encoder_hidden", 1, rows_, d->layers);
 }
 
 static void insides(dcrnn *d) {
-    nn *b = &d->b;
+    builder *b = &d->b;
     void (*const add)(graph *, const char *, tensor_id) = d->out ? graph_output_add : graph_output_on_request;
     add(b->g, "encoder_hidden", hidden(d));
     if (d->graph != GRAPH_SUPPORTS) {
@@ -351,9 +342,10 @@ static void insides(dcrnn *d) {
 }
 
 static strand_status build(strand_model *m, const model_config *config, error *e) {
-    dcrnn d = {.b = {.m = m, .g = &m->graph, .config = config, .e = e, .prefix = prefix_of(m->weights)}};
+    dcrnn d = {.supports = 0};
+    if (build_start(&d.b, m, config, e, names)) return e->status;
     configure(&d);
-    if (nn_failed(&d.b)) return e->status;
+    if (build_failed(&d.b)) return e->status;
     features(&d);
     graph_of(&d);
     encoder(&d);
@@ -361,7 +353,7 @@ static strand_status build(strand_model *m, const model_config *config, error *e
         tensor_id prediction = decoder(&d);
         graph_output_add(d.b.g, "prediction", prediction);
         insides(&d);
-        graph_output_on_request(d.b.g, "prediction_log", nn_unary(&d.b, "prediction_log", STRAND_UNARY_AFFINE, (float)d.std, (float)d.mean, prediction));
+        graph_output_on_request(d.b.g, "prediction_log", build_unary(&d.b, "prediction_log", STRAND_UNARY_AFFINE, prediction, (float)d.std, (float)d.mean));
     } else {
         classifier(&d);
         insides(&d);
