@@ -115,6 +115,13 @@ strand_status rwkv_configure(builder *b, rwkv *p) {
     return b->e->status;
 }
 
+strand_status rwkv_head_epsilon(builder *b, rwkv *p) {
+    const char *given = config_given(b->config, "head_epsilon");
+    if (given && (!config_parse_number(given, &p->head_eps) || !(p->head_eps >= 0 && p->head_eps < 1)))
+        return build_refuse(b, "setting head_epsilon=%.40s is not a number from 0 to 1", given);
+    return STRAND_OK;
+}
+
 tensor_id rwkv_norm(builder *b, const rwkv *p, const char *name, tensor_id x) {
     return build_layer_norm(b, name, x, p->d, p->eps);
 }

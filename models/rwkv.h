@@ -19,6 +19,8 @@ typedef struct rwkv {
 
 /* Sizes that all generations read alike. */
 strand_status rwkv_configure(builder *b, rwkv *p);
+/* The setting head_epsilon, over what the family takes. */
+strand_status rwkv_head_epsilon(builder *b, rwkv *p);
 /* emb and, where there is one, ln0. */
 tensor_id rwkv_embedding(builder *b, const rwkv *p);
 tensor_id rwkv_norm(builder *b, const rwkv *p, const char *name, tensor_id x);

@@ -42,9 +42,7 @@ static strand_status configure(builder *b, rwkv6 *p) {
     if (!c->heads) c->heads = build_extent(b, heads, 0);
     /* rwkv.cpp computes generation 5 with the epsilon of a plain group norm, on which its users' figures rest. */
     if (!p->data_dependent && !strcmp(weights_format(b->m->weights), "rwkv.cpp")) c->head_eps = 1e-5;
-    const char *given = config_given(b->config, "head_epsilon");
-    if (given && (!config_parse_number(given, &c->head_eps) || !(c->head_eps >= 0 && c->head_eps < 1)))
-        return build_refuse(b, "setting head_epsilon=%.40s is not a number from 0 to 1", given);
+    if (rwkv_head_epsilon(b, c)) return b->e->status;
     if (c->heads < 1 || c->attention % c->heads) return build_refuse(b, "att.time_faaaa is not [heads, width]");
     return b->e->status;
 }

@@ -38,6 +38,7 @@ static strand_status configure(builder *b, rwkv *p) {
         p->transposed = true;
         p->head_eps = p->eps * (double)(p->attention / p->heads);
     }
+    if (rwkv_head_epsilon(b, p)) return b->e->status;
     for (b->layer = p->first; b->layer < p->first + p->layers; b->layer++) {
         const weights_tensor *table = build_find(b, "blocks.*.rosa_table");
         if (table && !all_zero(table))
@@ -144,6 +145,6 @@ static strand_status build(strand_model *m, const model_config *config, error *e
     return rwkv_end(&b, &p, x);
 }
 
-static const char *const setting_keys[] = {BUILD_SETTINGS, NULL};
+static const char *const setting_keys[] = {BUILD_SETTINGS, "head_epsilon", NULL};
 
 const family family_rwkv7 = {"rwkv7", recognise, build, setting_keys};
