@@ -88,7 +88,8 @@
 
 #define GPU_DENSE_SCANS(X)                            \
     X(STRAND_OP_DPLR_SCAN, dplr_scan, NULL, NULL, NULL) \
-    X(STRAND_OP_DENSE_SCAN, dense_scan, NULL, NULL, NULL)
+    X(STRAND_OP_DENSE_SCAN, dense_scan, NULL, NULL, NULL) \
+    X(STRAND_OP_SSM_DISCRETIZE_NPLR, ssm_discretize_nplr, gpu_ssm_discretize_nplr_scratch, NULL, NULL)
 
 #define GPU_TABLE(X) \
     GPU_DENSE_SCANS(X) \
@@ -114,6 +115,7 @@ uint64_t gpu_graph_gru_scratch(strand_plugin_device *device, const strand_plugin
 uint64_t gpu_graph_supports_scratch(strand_plugin_device *device, const strand_plugin_node *node);
 uint64_t gpu_selective_scan_scratch(strand_plugin_device *device, const strand_plugin_node *node);
 uint64_t gpu_lti_scan_scratch(strand_plugin_device *device, const strand_plugin_node *node);
+uint64_t gpu_ssm_discretize_nplr_scratch(strand_plugin_device *device, const strand_plugin_node *node);
 uint64_t gpu_ssm_kernel_nplr_scratch(strand_plugin_device *device, const strand_plugin_node *node);
 uint64_t gpu_ssm_kernel_diagonal_scratch(strand_plugin_device *device, const strand_plugin_node *node);
 uint64_t gpu_ssd_scratch(strand_plugin_device *device, const strand_plugin_node *node);

@@ -88,6 +88,7 @@ on_gpu ci "text/stripedhyena/hf-d48-n3-l101" input_ids "logits:8e-4"
 # Time series: layers of the S4 family, by convolution and by recurrence
 on_gpu ci "series/s4-dplr-bidirectional" x "output:5e-4"
 on_gpu ci "series/lru" x "output:1e-4" --set mode=recurrence
+on_gpu full "series/s4-dplr-bidirectional" x "output:1e-4" --set mode=recurrence
 
 if [ -d "$golden" ]; then # their weights, or they themselves, are not beside the tests
     on_gpu full "dna/hyenadna-lightning-ckpt" input_ids "logits:1e-4 hidden:1e-4"
