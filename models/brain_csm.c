@@ -1,10 +1,12 @@
-/* brain_csm.c - causal sequence modelling of fMRI: Thomas, Re & Poldrack, "Self-Supervised Learning of Brain Dynamics from Broad
- * Neuroimaging Data", arXiv 2206.11417; the key layout of the repository athms/learning-from-brains (CSM embedder, GPT decoder).
+/* brain_csm.c - causal sequence modelling of fMRI: Thomas, Re & Poldrack, "Self-Supervised Learning of Brain Dynamics from
+ * Broad Neuroimaging Data", arXiv 2206.11417; the key layout of the repository athms/learning-from-brains (CSM embedder, GPT
+ * decoder).
  *
- * A token is a volume, parcellated into networks: x = LayerNorm(Linear(networks)) + wt_re[time] + wpe[position], GPT-2 layers, and a
- * linear map back to networks. The row of wt_re is the volume's time in steps of tr_precision. To predict a volume the network's row is
- * replaced by msk_embed (in the input's space); to decode what a person does cls_embed stands at the end, at no time of its own (the last
- * row of wt_re), and a pooler and a head read it. The caches of keys and values are states. */
+ * A token is a volume, parcellated into networks: x = LayerNorm(Linear(networks)) + wt_re[time] + wpe[position], GPT-2
+ * layers, and a linear map back to networks. The row of wt_re is the volume's time in steps of tr_precision. To predict a
+ * volume the network's row is replaced by msk_embed (in the input's space); to decode what a person does cls_embed stands at
+ * the end, at no time of its own (the last row of wt_re), and a pooler and a head read it. The caches of keys and values are
+ * states. */
 #include "gpt2.h"
 
 #include <math.h>
@@ -18,7 +20,8 @@ static const char *const tasks[] = {"predict", "forward", "decode", "given", NUL
 
 typedef struct brain {
     gpt2 p;
-    int64_t networks, times, classes, back; /* times: rows of wt_re less the one of no time; back: layers of the unembedder, 0: none */
+    int64_t networks, times, classes,
+        back; /* times: rows of wt_re less the one of no time; back: layers of the unembedder, 0: none */
     int task;
     double repetition, precision; /* seconds from volume to volume, 0: times are given; of a row of wt_re */
     tensor_id last;               /* [B, L, 1]: 1 where something stands in the volume's place */
@@ -27,7 +30,8 @@ typedef struct brain {
 
 static bool recognise(const weights *w, const json *config) {
     (void)config;
-    return build_recognises(w, names, "embedder.embed_model.model.0.weight") && build_recognises(w, names, "embedder.wt_re.weight") && build_recognises(w, names, "h.*.attn.c_attn.weight");
+    return build_recognises(w, names, "embedder.embed_model.model.0.weight") &&
+           build_recognises(w, names, "embedder.wt_re.weight") && build_recognises(w, names, "h.*.attn.c_attn.weight");
 }
 
 /* ---- configuration ---- */
@@ -44,7 +48,8 @@ static void choose_task(builder *b, brain *m) {
         }
         m->task = i;
     }
-    if (m->task == TASK_DECODE && !m->classes) build_refuse(b, "task=decode needs decoder.pooler_layer.0 and decoder.decoding_head.0, which this file does not have");
+    if (m->task == TASK_DECODE && !m->classes)
+        build_refuse(b, "task=decode needs decoder.pooler_layer.0 and decoder.decoding_head.0, which this file does not have");
     if ((m->task == TASK_PREDICT || m->task == TASK_GIVEN) && build_extent(b, "embedder.msk_embed", 2) != m->networks)
         build_refuse(b, "embedder.msk_embed is missing or not [1, 1, %lld]", (long long)m->networks);
     if (!build_failed(b)) config_record(b->m, "task", tasks[m->task], b->e);
@@ -76,11 +81,15 @@ static strand_status configure(builder *b, brain *m) {
     p->layers = build_count_layers(b, "h.*.attn.c_attn.weight");
     p->inner = build_extent(b, "h.*.mlp.c_fc.weight", 1);
     m->classes = build_has(b, "decoder.pooler_layer.0.weight") ? build_extent(b, "decoder.decoding_head.0.weight", 0) : 0;
-    if (p->d < 1 || p->d > 1 << 16 || m->times < 1 || m->networks < 1 || m->networks > 1 << 20 || p->longest < 1 || p->inner < 1)
-        return build_refuse(b, "embedder.wt_re, embedder.embed_model, decoder.transformer.wpe or mlp.c_fc is missing or has no usable shape");
+    if (p->d < 1 || p->d > 1 << 16 || m->times < 1 || m->networks < 1 || m->networks > 1 << 20 || p->longest < 1 ||
+        p->inner < 1)
+        return build_refuse(
+            b, "embedder.wt_re, embedder.embed_model, decoder.transformer.wpe or mlp.c_fc is missing or has no usable shape");
     int64_t heads = build_int(b, "num_attention_heads", p->d % 64 ? -1 : p->d / 64, -1, p->d);
     if (heads == -1 && p->d % 64 == 0) heads = p->d / 64; /* as the published code reads it */
-    if (!build_failed(b) && (heads < 1 || p->d % heads)) return build_refuse(b, "%lld heads do not divide a width of %lld; num_attention_heads in config.json tells them", (long long)heads, (long long)p->d);
+    if (!build_failed(b) && (heads < 1 || p->d % heads))
+        return build_refuse(b, "%lld heads do not divide a width of %lld; num_attention_heads in config.json tells them",
+                            (long long)heads, (long long)p->d);
     p->attention.heads = p->attention.kv_heads = heads;
     p->attention.width = heads > 0 ? p->d / heads : 1;
     p->eps = build_number(b, "layer_norm_epsilon", 1e-5, 0, 1);
@@ -102,7 +111,8 @@ static tensor_id numbers(builder *b, const char *name, const float *some, int64_
 }
 
 static tensor_id look_up(builder *b, const char *name, tensor_id table, tensor_id ids) {
-    return build_failed(b) ? 0 : graph_op(b->g, build_name(b, name), STRAND_OP_GATHER, NULL, (tensor_id[]){table, ids}, 2, NULL);
+    return build_failed(b) ? 0
+                           : graph_op(b->g, build_name(b, name), STRAND_OP_GATHER, NULL, (tensor_id[]){table, ids}, 2, NULL);
 }
 
 /* 1 at the last token of the run, 0 before it. */
@@ -110,7 +120,8 @@ static tensor_id last_token(builder *b) {
     tensor_id table = numbers(b, "numbers", NULL, b->context + 1);
     tensor_id at = look_up(b, "position", table, graph_positions(b->g)), end = look_up(b, "end", table, graph_end(b->g));
     end = build_reshape(b, "end", end, 3, (op_dim[]){DIM_B, DIM(1), DIM(1)});
-    tensor_id x = build_unary(b, "last.from", STRAND_UNARY_AFFINE, build_binary(b, "last.from", STRAND_BINARY_SUB, at, end), 1, 2);
+    tensor_id x =
+        build_unary(b, "last.from", STRAND_UNARY_AFFINE, build_binary(b, "last.from", STRAND_BINARY_SUB, at, end), 1, 2);
     return build_unary(b, "last", STRAND_UNARY_CLAMP, x, 0, 1);
 }
 
@@ -127,11 +138,14 @@ static tensor_id volumes(builder *b, brain *m) {
     if (m->task == TASK_FORWARD) return x;
     if (m->task != TASK_GIVEN) {
         m->last = last_token(b);
-        return replaced(b, m, "embedder.replaced", x, build_channels(b, m->task == TASK_DECODE ? "embedder.cls_embed" : "embedder.msk_embed", m->networks));
+        return replaced(b, m, "embedder.replaced", x,
+                        build_channels(b, m->task == TASK_DECODE ? "embedder.cls_embed" : "embedder.msk_embed", m->networks));
     }
     m->kinds = graph_input(b->g, "kinds", STRAND_I64, 2, (op_dim[]){DIM_B, DIM_L});
     m->last = look_up(b, "replaced", numbers(b, "marks", marks, 3), m->kinds);
-    tensor_id parts[3] = {build_matrix(b, "embedder.msk_embed", 1, m->networks), build_matrix(b, "embedder.msk_embed", 1, m->networks), build_matrix(b, "embedder.cls_embed", 1, m->networks)};
+    tensor_id parts[3] = {build_matrix(b, "embedder.msk_embed", 1, m->networks),
+                          build_matrix(b, "embedder.msk_embed", 1, m->networks),
+                          build_matrix(b, "embedder.cls_embed", 1, m->networks)};
     strand_op_concat p = {.axis = 0};
     tensor_id rows = build_failed(b) ? 0 : graph_op(b->g, "embedder.stand_ins", STRAND_OP_CONCAT, &p, parts, 3, NULL);
     return replaced(b, m, "embedder.replaced", x, look_up(b, "embedder.stand_in", rows, m->kinds));
@@ -141,7 +155,8 @@ static tensor_id volumes(builder *b, brain *m) {
 static tensor_id embedded(builder *b, const brain *m, tensor_id x) {
     int64_t in = m->networks;
     for (int64_t i = 0; i < 64 && !build_failed(b); i++, in = m->p.d) {
-        const char *linear = graph_name(b->g, "embedder.embed_model.model.%lld", (long long)(4 * i)), *norm = graph_name(b->g, "embedder.embed_model.model.%lld", (long long)(4 * i + 1));
+        const char *linear = graph_name(b->g, "embedder.embed_model.model.%lld", (long long)(4 * i)),
+                   *norm = graph_name(b->g, "embedder.embed_model.model.%lld", (long long)(4 * i + 1));
         if (i && !build_has(b, graph_name(b->g, "%s.weight", linear))) break;
         if (i) x = build_unary(b, "embedder.embed_model.gelu", STRAND_UNARY_GELU, x, 0, 0);
         x = build_layer_norm(b, norm, build_linear(b, linear, x, m->p.d, in, STRAND_UNARY_IDENTITY), m->p.d, 1e-5);
@@ -159,18 +174,21 @@ static int64_t row_of(const brain *m, double seconds) {
 static tensor_id times(builder *b, brain *m) {
     tensor_id table = build_f32(b, "embedder.wt_re.weight", 2, (int64_t[]){m->times + 1, m->p.d}, false);
     if (build_failed(b)) return 0;
-    if (!(m->repetition > 0)) return look_up(b, "embedder.wt_re", table, graph_input(b->g, "t_r_ids", STRAND_I64, 2, (op_dim[]){DIM_B, DIM_L}));
+    if (!(m->repetition > 0))
+        return look_up(b, "embedder.wt_re", table, graph_input(b->g, "t_r_ids", STRAND_I64, 2, (op_dim[]){DIM_B, DIM_L}));
     int64_t *ids = ARENA_ARRAY(&b->m->arena, int64_t, (size_t)b->context);
     if (!ids) return build_refuse(b, "out of memory while loading"), 0;
     for (int64_t i = 0; i < b->context; i++) {
         ids[i] = row_of(m, (double)i * m->repetition);
         if (ids[i] >= m->times) ids[i] = m->times - 1;
     }
-    tensor_id rows = look_up(b, "embedder.wt_re.of_positions", table, graph_weight(b->g, "embedder.times", STRAND_I64, 1, (op_dim[]){DIM(b->context)}, ids));
+    tensor_id rows = look_up(b, "embedder.wt_re.of_positions", table,
+                             graph_weight(b->g, "embedder.times", STRAND_I64, 1, (op_dim[]){DIM(b->context)}, ids));
     tensor_id x = look_up(b, "embedder.wt_re", rows, graph_positions(b->g));
     if (m->task != TASK_DECODE) return x;
     tensor_id none = build_rows(b, "embedder.wt_re.weight", m->times + 1, m->times, 1, m->p.d);
-    return replaced(b, m, "embedder.no_time", x, build_reshape(b, "embedder.no_time", none, 3, (op_dim[]){DIM(1), DIM(1), DIM(m->p.d)}));
+    return replaced(b, m, "embedder.no_time", x,
+                    build_reshape(b, "embedder.no_time", none, 3, (op_dim[]){DIM(1), DIM(1), DIM(m->p.d)}));
 }
 
 /* ---- the outputs ---- */
@@ -183,7 +201,8 @@ static tensor_id last_of(builder *b, const char *name, tensor_id x) {
 /* Back to networks: Linear, and before the last one LayerNorm and GELU; without an unembedder the hidden state itself. */
 static tensor_id unembedded(builder *b, const brain *m, tensor_id x) {
     for (int64_t i = 0; i < 64 && !build_failed(b); i++) {
-        const char *linear = graph_name(b->g, "unembedder.model.%lld", (long long)(4 * i)), *norm = graph_name(b->g, "unembedder.model.%lld", (long long)(4 * i + 1));
+        const char *linear = graph_name(b->g, "unembedder.model.%lld", (long long)(4 * i)),
+                   *norm = graph_name(b->g, "unembedder.model.%lld", (long long)(4 * i + 1));
         if (!build_has(b, graph_name(b->g, "%s.weight", linear))) break;
         bool more = build_has(b, graph_name(b->g, "%s.weight", norm));
         x = build_linear(b, linear, x, more ? m->p.d : m->networks, m->p.d, STRAND_UNARY_IDENTITY);

@@ -1,19 +1,19 @@
-/* dcrnn.c - DCRNN for EEG: Tang et al., "Self-Supervised Graph Neural Networks for Improved Electroencephalographic Seizure Analysis",
- * arXiv 2104.08336; repository tsy935/eeg-gnn-ssl. Two forms: the encoder-decoder that predicts the next seconds' log amplitudes
- * (the published pretrained checkpoints), and the encoder with a head that detects or classifies seizures.
+/* dcrnn.c - DCRNN for EEG: Tang et al., "Self-Supervised Graph Neural Networks for Improved Electroencephalographic Seizure
+ * Analysis", arXiv 2104.08336; repository tsy935/eeg-gnn-ssl. Two forms: the encoder-decoder that predicts the next seconds'
+ * log amplitudes (the published pretrained checkpoints), and the encoder with a head that detects or classifies seizures.
  *
- * A token is a second: [nodes, bins] log amplitudes, standardised (input "features_in"), or the second's samples (input "frames", by
- * the setting input=frames). The graph over the electrodes is the published table of distances, the correlations of the sequence
- * itself, or given. Each layer is a GRU on that graph whose products read x, S x, 2 S S x - x of both input and state; the input's
- * part is made for all tokens at once, the state's part token by token (GRAPH_GRU); a session keeps the encoder's states from run to
- * run, and every prediction begins at them. With two supports the published code starts the
- * second from S x of the first (STRAND_DIFFUSION_CARRY_OVER). Sizes come from the tensors' shapes. */
+ * A token is a second: [nodes, bins] log amplitudes, standardised (input "features_in"), or the second's samples (input
+ * "frames", by the setting input=frames). The graph over the electrodes is the published table of distances, the
+ * correlations of the sequence itself, or given. Each layer is a GRU on that graph whose products read x, S x, 2 S S x - x
+ * of both input and state; the input's part is made for all tokens at once, the state's part token by token (GRAPH_GRU); a
+ * session keeps the encoder's states from run to run, and every prediction begins at them. With two supports the published
+ * code starts the second from S x of the first (STRAND_DIFFUSION_CARRY_OVER). Sizes come from the tensors' shapes. */
 #include "nn.h"
 
 #include <stdio.h>
 #include <string.h>
 
-#define ELECTRODES 19 /* of the published table, in the order of the TUH corpus */
+#define ELECTRODES  19 /* of the published table, in the order of the TUH corpus */
 #define MOST_LAYERS 16
 
 enum { GRAPH_DISTANCE, GRAPH_CORRELATION, GRAPH_ADJACENCY, GRAPH_SUPPORTS };
@@ -25,8 +25,9 @@ static const char *const length_kinds[] = {"given", "full", NULL};
 
 typedef struct dcrnn {
     builder b;
-    int64_t layers, decoder_layers, nodes, bins, hidden, width, out, classes, matrices; /* width: 2 bins, samples of a frame; matrices: of a diffusion */
-    int64_t steps, count, horizon, top_k;                                              /* steps of each of `count` supports */
+    int64_t layers, decoder_layers, nodes, bins, hidden, width, out, classes,
+        matrices;                         /* width: 2 bins, samples of a frame; matrices: of a diffusion */
+    int64_t steps, count, horizon, top_k; /* steps of each of `count` supports */
     int graph, filter, input, lengths;
     double mean, std;
     tensor_id supports, adjacency, features, log_amplitudes; /* supports: [count, N, N], or with the batch in front */
@@ -34,18 +35,21 @@ typedef struct dcrnn {
     tensor_id top;                                           /* the last layer's output, [B, L, N, H] */
 } dcrnn;
 
-/* exp(-d^2 / s^2) of the distances between electrodes that are near each other: the published table (electrode_graph/adj_mx_3d.pkl of
- * the repository, MIT licence) for FP1 FP2 F3 F4 C3 C4 P3 P4 O1 O2 F7 F8 T3 T4 T5 T6 FZ CZ PZ; 1 on the diagonal, the same both ways. */
+/* exp(-d^2 / s^2) of the distances between electrodes that are near each other: the published table
+ * (electrode_graph/adj_mx_3d.pkl of the repository, MIT licence) for FP1 FP2 F3 F4 C3 C4 P3 P4 O1 O2 F7 F8 T3 T4 T5 T6 FZ CZ
+ * PZ; 1 on the diagonal, the same both ways. */
 static const struct {
     unsigned char a, b;
     float weight;
 } neighbours[] = {
-    {0, 1, 0.242432281f},  {0, 2, 0.241356477f},   {0, 10, 0.242375731f}, {0, 16, 0.0880156904f}, {1, 3, 0.241356477f},   {1, 11, 0.242375731f},
-    {1, 16, 0.0880156904f}, {2, 4, 0.145170063f},  {2, 10, 0.302573055f}, {2, 16, 0.276508451f},  {3, 5, 0.145170063f},   {3, 11, 0.302573055f},
-    {3, 16, 0.276508451f}, {4, 6, 0.145170063f},   {4, 12, 0.113790922f}, {4, 17, 0.113790922f},  {5, 7, 0.145170063f},   {5, 13, 0.113790922f},
-    {5, 17, 0.113790922f}, {6, 8, 0.241356477f},   {6, 14, 0.302573055f}, {6, 18, 0.276508451f},  {7, 9, 0.241356477f},   {7, 15, 0.302573055f},
-    {7, 18, 0.276508451f}, {8, 9, 0.242432281f},   {8, 14, 0.242375731f}, {8, 18, 0.0880156904f}, {9, 15, 0.242375731f},  {9, 18, 0.0880156904f},
-    {10, 12, 0.242373049f}, {11, 13, 0.242373049f}, {12, 14, 0.242373049f}, {13, 15, 0.242373049f}, {16, 17, 0.113790922f}, {17, 18, 0.113790922f},
+    {0, 1, 0.242432281f},   {0, 2, 0.241356477f},   {0, 10, 0.242375731f},  {0, 16, 0.0880156904f}, {1, 3, 0.241356477f},
+    {1, 11, 0.242375731f},  {1, 16, 0.0880156904f}, {2, 4, 0.145170063f},   {2, 10, 0.302573055f},  {2, 16, 0.276508451f},
+    {3, 5, 0.145170063f},   {3, 11, 0.302573055f},  {3, 16, 0.276508451f},  {4, 6, 0.145170063f},   {4, 12, 0.113790922f},
+    {4, 17, 0.113790922f},  {5, 7, 0.145170063f},   {5, 13, 0.113790922f},  {5, 17, 0.113790922f},  {6, 8, 0.241356477f},
+    {6, 14, 0.302573055f},  {6, 18, 0.276508451f},  {7, 9, 0.241356477f},   {7, 15, 0.302573055f},  {7, 18, 0.276508451f},
+    {8, 9, 0.242432281f},   {8, 14, 0.242375731f},  {8, 18, 0.0880156904f}, {9, 15, 0.242375731f},  {9, 18, 0.0880156904f},
+    {10, 12, 0.242373049f}, {11, 13, 0.242373049f}, {12, 14, 0.242373049f}, {13, 15, 0.242373049f}, {16, 17, 0.113790922f},
+    {17, 18, 0.113790922f},
 };
 
 /* Means and standard deviations of the training sets' log amplitudes, as shipped with the repository; [task][12 s, 60 s]. */
@@ -95,7 +99,8 @@ static void sizes(dcrnn *d) {
     d->decoder_layers = projection ? count_cells(d, DECODER) : 0;
     d->hidden = biases && biases->rank == 1 && biases->dims[0] % 2 == 0 ? biases->dims[0] / 2 : 0;
     if (d->hidden < 1 || d->hidden > 8192 || rows < 1 || rows > 1 << 24) {
-        nn_fail(&d->b, STRAND_ERR_FORMAT, "the first cell's gate is not [(bins + hidden) matrices, 2 hidden] with 2 hidden biases");
+        nn_fail(&d->b, STRAND_ERR_FORMAT,
+                "the first cell's gate is not [(bins + hidden) matrices, 2 hidden] with 2 hidden biases");
         return;
     }
     nn_integer(&d->b, "max_diffusion_step", 2, 1, 16, &d->steps);
@@ -108,18 +113,24 @@ static void sizes(dcrnn *d) {
     }
     d->count = (d->matrices - 1) / d->steps;
     d->bins = d->matrices > 0 ? rows / d->matrices - d->hidden : 0;
-    if (d->matrices < 2 || d->count < 1 || d->count > 2 || d->matrices != 1 + d->count * d->steps || d->bins < 1 || rows != (d->bins + d->hidden) * d->matrices) {
-        nn_fail(&d->b, STRAND_ERR_FORMAT, "the cells' rows are not (features + hidden) times 1 + supports x %lld; is max_diffusion_step another?", (long long)d->steps);
+    if (d->matrices < 2 || d->count < 1 || d->count > 2 || d->matrices != 1 + d->count * d->steps || d->bins < 1 ||
+        rows != (d->bins + d->hidden) * d->matrices) {
+        nn_fail(&d->b, STRAND_ERR_FORMAT,
+                "the cells' rows are not (features + hidden) times 1 + supports x %lld; is max_diffusion_step another?",
+                (long long)d->steps);
         return;
     }
     if (!projection && (!fc || fc->rank != 2 || fc->dims[0] < 1 || fc->dims[0] > 4096)) {
-        nn_fail(&d->b, STRAND_ERR_FORMAT, "the file has neither a decoder (decoder.projection_layer.weight) nor a head (fc.weight [classes, hidden])");
+        nn_fail(&d->b, STRAND_ERR_FORMAT,
+                "the file has neither a decoder (decoder.projection_layer.weight) nor a head (fc.weight [classes, hidden])");
         return;
     }
     d->classes = projection ? 0 : fc->dims[0];
     d->out = projection && projection->rank == 2 ? projection->dims[0] : 0;
     if (projection && (d->out < 1 || d->out > 1 << 16 || d->decoder_layers != d->layers))
-        nn_fail(&d->b, STRAND_ERR_FORMAT, "the decoder has %lld cells, the encoder %lld, and the projection must be [bins, hidden]", (long long)d->decoder_layers, (long long)d->layers);
+        nn_fail(&d->b, STRAND_ERR_FORMAT,
+                "the decoder has %lld cells, the encoder %lld, and the projection must be [bins, hidden]",
+                (long long)d->decoder_layers, (long long)d->layers);
 }
 
 /* ---- settings ---- */
@@ -146,9 +157,12 @@ static void configure(dcrnn *d) {
     if (d->out) nn_integer(b, "output_steps", 12, 1, 1024, &d->horizon);
     if (!d->out) nn_choice(b, "lengths", 0, length_kinds, &d->lengths);
     if ((d->filter == FILTER_DUAL) != (d->count == 2))
-        nn_fail(b, STRAND_ERR_FORMAT, "filter_type %s makes another number of supports than the weights are for (%lld)", filter_kinds[d->filter], (long long)d->count);
+        nn_fail(b, STRAND_ERR_FORMAT, "filter_type %s makes another number of supports than the weights are for (%lld)",
+                filter_kinds[d->filter], (long long)d->count);
     if (d->graph == GRAPH_DISTANCE && d->nodes != ELECTRODES)
-        nn_fail(b, STRAND_ERR_ARGUMENT, "the table of distances has %d electrodes, not num_nodes = %lld; give --set graph=adjacency", ELECTRODES, (long long)d->nodes);
+        nn_fail(b, STRAND_ERR_ARGUMENT,
+                "the table of distances has %d electrodes, not num_nodes = %lld; give --set graph=adjacency", ELECTRODES,
+                (long long)d->nodes);
     b->m->window = seconds;
     b->m->max_length = (int64_t)1 << 24;
 }
@@ -164,7 +178,8 @@ static void features(dcrnn *d) {
     strand_op_fft p = {.kind = STRAND_FFT_R2C, .form = STRAND_FFT_LOG_AMPLITUDE, .bins = d->bins, .scale = 1, .floor = 1e-8f};
     tensor_id x = graph_input(b->g, "frames", STRAND_F32, 4, (op_dim[]){DIM_B, DIM_L, DIM(d->nodes), DIM(2 * d->bins)});
     d->log_amplitudes = graph_op(b->g, "logfft", STRAND_OP_FFT, &p, &x, 1, NULL);
-    d->features = build_unary(b, "features", STRAND_UNARY_AFFINE, d->log_amplitudes, (float)(1 / d->std), (float)(-d->mean / d->std));
+    d->features =
+        build_unary(b, "features", STRAND_UNARY_AFFINE, d->log_amplitudes, (float)(1 / d->std), (float)(-d->mean / d->std));
 }
 
 /* ---- the graph ---- */
@@ -199,7 +214,8 @@ static void given_supports(dcrnn *d) {
     builder *b = &d->b;
     tensor_id s[2] = {0, 0};
     for (int64_t i = 0; i < d->count; i++)
-        s[i] = build_reshape(b, "supports.one", given_square(d, i ? "support1" : "support0"), 4, (op_dim[]){DIM_B, DIM(1), DIM(d->nodes), DIM(d->nodes)});
+        s[i] = build_reshape(b, "supports.one", given_square(d, i ? "support1" : "support0"), 4,
+                             (op_dim[]){DIM_B, DIM(1), DIM(d->nodes), DIM(d->nodes)});
     d->supports = nn_concat(b, "supports", 1, s, d->count);
 }
 
@@ -211,10 +227,14 @@ static void graph_of(dcrnn *d) {
         given_supports(d);
         return;
     }
-    d->adjacency = d->graph == GRAPH_DISTANCE ? distances(d) : d->graph == GRAPH_CORRELATION ? correlations(d) : given_square(d, "adjacency");
+    d->adjacency = d->graph == GRAPH_DISTANCE      ? distances(d)
+                   : d->graph == GRAPH_CORRELATION ? correlations(d)
+                                                   : given_square(d, "adjacency");
     if (build_failed(b)) return;
     d->supports = graph_op(b->g, "supports", STRAND_OP_GRAPH_SUPPORTS, &p, &d->adjacency, 1, NULL);
-    if (d->graph == GRAPH_DISTANCE) d->supports = build_reshape(b, "supports.shared", d->supports, 3, (op_dim[]){DIM(d->count), DIM(d->nodes), DIM(d->nodes)});
+    if (d->graph == GRAPH_DISTANCE)
+        d->supports =
+            build_reshape(b, "supports.shared", d->supports, 3, (op_dim[]){DIM(d->count), DIM(d->nodes), DIM(d->nodes)});
 }
 
 /* ---- cells ---- */
@@ -226,25 +246,34 @@ static tensor_id rows(dcrnn *d, const char *side, int64_t layer, const char *par
 }
 
 /* x [B, L, N, in] through a cell from `state` on. */
-static tensor_id run_cell(dcrnn *d, const char *side, int64_t layer, tensor_id x, int64_t in, tensor_id state, tensor_id *last) {
+static tensor_id run_cell(dcrnn *d, const char *side, int64_t layer, tensor_id x, int64_t in, tensor_id state,
+                          tensor_id *last) {
     builder *b = &d->b;
     strand_op_diffusion spread = {.steps = d->steps, .flags = STRAND_DIFFUSION_CARRY_OVER};
     strand_op_graph_gru p = {.steps = d->steps, .flags = STRAND_DIFFUSION_CARRY_OVER};
     if (build_failed(b)) return 0;
     x = graph_op(b->g, cell(d, side, layer, "diffusion"), STRAND_OP_DIFFUSION, &spread, (tensor_id[]){x, d->supports}, 2, NULL);
-    tensor_id gate_bias = build_vector(b, cell(d, side, layer, "gate.biases"), 2 * d->hidden), bias = build_vector(b, cell(d, side, layer, "candidate.biases"), d->hidden);
-    tensor_id gates = build_product_plain(b, cell(d, side, layer, "gate.input"), x, rows(d, side, layer, "gate.weight", in, false, 2 * d->hidden), gate_bias, STRAND_UNARY_IDENTITY);
-    tensor_id candidate = build_product_plain(b, cell(d, side, layer, "candidate.input"), x, rows(d, side, layer, "candidate.weight", in, false, d->hidden), bias, STRAND_UNARY_IDENTITY);
-    tensor_id w = rows(d, side, layer, "gate.weight", in, true, 2 * d->hidden), wc = rows(d, side, layer, "candidate.weight", in, true, d->hidden);
+    tensor_id gate_bias = build_vector(b, cell(d, side, layer, "gate.biases"), 2 * d->hidden),
+              bias = build_vector(b, cell(d, side, layer, "candidate.biases"), d->hidden);
+    tensor_id gates =
+        build_product_plain(b, cell(d, side, layer, "gate.input"), x,
+                            rows(d, side, layer, "gate.weight", in, false, 2 * d->hidden), gate_bias, STRAND_UNARY_IDENTITY);
+    tensor_id candidate =
+        build_product_plain(b, cell(d, side, layer, "candidate.input"), x,
+                            rows(d, side, layer, "candidate.weight", in, false, d->hidden), bias, STRAND_UNARY_IDENTITY);
+    tensor_id w = rows(d, side, layer, "gate.weight", in, true, 2 * d->hidden),
+              wc = rows(d, side, layer, "candidate.weight", in, true, d->hidden);
     if (build_failed(b)) return 0;
-    return graph_op2(b->g, cell(d, side, layer, "gru"), STRAND_OP_GRAPH_GRU, &p, (tensor_id[]){gates, candidate, d->supports, w, wc, state}, 6, NULL, last);
+    return graph_op2(b->g, cell(d, side, layer, "gru"), STRAND_OP_GRAPH_GRU, &p,
+                     (tensor_id[]){gates, candidate, d->supports, w, wc, state}, 6, NULL, last);
 }
 
 static void encoder(dcrnn *d) {
     tensor_id x = d->features;
     int64_t in = d->bins;
     for (int64_t i = 0; i < d->layers && !build_failed(&d->b); i++, in = d->hidden) {
-        tensor_id state = graph_state(d->b.g, cell(d, ENCODER, i, "state"), STRAND_F32, 3, (op_dim[]){DIM_B, DIM(d->nodes), DIM(d->hidden)});
+        tensor_id state =
+            graph_state(d->b.g, cell(d, ENCODER, i, "state"), STRAND_F32, 3, (op_dim[]){DIM_B, DIM(d->nodes), DIM(d->hidden)});
         x = run_cell(d, ENCODER, i, x, in, state, &d->last[i]);
         graph_state_next(d->b.g, state, d->last[i]);
     }
@@ -255,7 +284,8 @@ static void encoder(dcrnn *d) {
 
 static tensor_id project(dcrnn *d, tensor_id x, bool bias) {
     builder *b = &d->b;
-    tensor_id w = build_matrix(b, "decoder.projection_layer.weight", d->out, d->hidden), v = bias ? build_vector(b, "decoder.projection_layer.bias", d->out) : 0;
+    tensor_id w = build_matrix(b, "decoder.projection_layer.weight", d->out, d->hidden),
+              v = bias ? build_vector(b, "decoder.projection_layer.bias", d->out) : 0;
     return build_product(b, "decoder.projection_layer", x, w, v, STRAND_UNARY_IDENTITY);
 }
 
@@ -286,7 +316,8 @@ static tensor_id probabilities(dcrnn *d, const char *name, tensor_id logits) {
 /* fc of what is left of h [..., N, H] above 0, the largest over the nodes. */
 static tensor_id head(dcrnn *d, const char *name, tensor_id h, int node_axis) {
     builder *b = &d->b;
-    tensor_id x = build_linear(b, "fc", build_unary(b, "fc.relu", STRAND_UNARY_RELU, h, 0, 0), d->classes, d->hidden, STRAND_UNARY_IDENTITY);
+    tensor_id x = build_linear(b, "fc", build_unary(b, "fc.relu", STRAND_UNARY_RELU, h, 0, 0), d->classes, d->hidden,
+                               STRAND_UNARY_IDENTITY);
     return nn_reduce(b, name, STRAND_AXIS_MAX, node_axis, false, x, 0);
 }
 
@@ -324,7 +355,8 @@ static tensor_id support(dcrnn *d, int64_t i, const char *name) {
 static tensor_id hidden(dcrnn *d) {
     builder *b = &d->b;
     tensor_id rows_[MOST_LAYERS];
-    for (int64_t i = 0; i < d->layers; i++) rows_[i] = build_reshape(b, "encoder_hidden", d->last[i], 3, (op_dim[]){DIM_B, DIM(1), DIM(d->nodes * d->hidden)});
+    for (int64_t i = 0; i < d->layers; i++)
+        rows_[i] = build_reshape(b, "encoder_hidden", d->last[i], 3, (op_dim[]){DIM_B, DIM(1), DIM(d->nodes * d->hidden)});
     return nn_concat(b, "encoder_hidden", 1, rows_, d->layers);
 }
 
@@ -335,7 +367,8 @@ static void insides(dcrnn *d) {
     if (d->graph != GRAPH_SUPPORTS) {
         add(b->g, "support0", support(d, 0, "support0"));
         if (d->count > 1) add(b->g, "support1", support(d, 1, "support1"));
-        if (d->graph != GRAPH_ADJACENCY) add(b->g, "adjacency", d->graph == GRAPH_DISTANCE ? each_entry(d, "adjacency", d->adjacency) : d->adjacency);
+        if (d->graph != GRAPH_ADJACENCY)
+            add(b->g, "adjacency", d->graph == GRAPH_DISTANCE ? each_entry(d, "adjacency", d->adjacency) : d->adjacency);
     }
     graph_output_on_request(b->g, "hidden", d->top);
     if (d->log_amplitudes) graph_output_on_request(b->g, "logfft", d->log_amplitudes);
@@ -353,7 +386,9 @@ static strand_status build(strand_model *m, const model_config *config, error *e
         tensor_id prediction = decoder(&d);
         graph_output_add(d.b.g, "prediction", prediction);
         insides(&d);
-        graph_output_on_request(d.b.g, "prediction_log", build_unary(&d.b, "prediction_log", STRAND_UNARY_AFFINE, prediction, (float)d.std, (float)d.mean));
+        graph_output_on_request(
+            d.b.g, "prediction_log",
+            build_unary(&d.b, "prediction_log", STRAND_UNARY_AFFINE, prediction, (float)d.std, (float)d.mean));
     } else {
         classifier(&d);
         insides(&d);
@@ -361,6 +396,8 @@ static strand_status build(strand_model *m, const model_config *config, error *e
     return e->status;
 }
 
-static const char *const setting_keys[] = {"graph", "input", "filter_type", "mean", "std", "input_steps", "output_steps", "top_k", "num_nodes", "max_diffusion_step", "input_dim", "lengths", NULL};
+static const char *const setting_keys[] = {"graph",       "input",        "filter_type", "mean",      "std",
+                                           "input_steps", "output_steps", "top_k",       "num_nodes", "max_diffusion_step",
+                                           "input_dim",   "lengths",      NULL};
 
 const family family_dcrnn = {"dcrnn", recognise, build, setting_keys};

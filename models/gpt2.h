@@ -1,4 +1,5 @@
-/* gpt2.h - the layers of GPT-2 for models that are made of them. Names are canonical as in gpt2.c: "h.*.attn.c_attn.weight" and so on. */
+/* gpt2.h - the layers of GPT-2 for models that are made of them. Names are canonical as in gpt2.c: "h.*.attn.c_attn.weight"
+ * and so on. */
 #ifndef STRAND_MODELS_GPT2_H
 #define STRAND_MODELS_GPT2_H
 

@@ -1,12 +1,12 @@
-/* graphs4mer.c - GraphS4mer: Tang et al., "Modeling Multivariate Biosignals With Graph Neural Networks and Structured State Space
- * Models", arXiv 2211.11176; repository tsy935/graphs4mer. Lightning checkpoints (`model.`) and bare ones.
+/* graphs4mer.c - GraphS4mer: Tang et al., "Modeling Multivariate Biosignals With Graph Neural Networks and Structured State
+ * Space Models", arXiv 2211.11176; repository tsy935/graphs4mer. Lightning checkpoints (`model.`) and bare ones.
  *
- * Each channel (a node) goes through a stack of S4 layers by itself; its output is averaged over windows of `resolution` samples, or
- * over the true length; of each window a graph over the nodes is made (nearest neighbours by cosine, mixed with attention, pruned), GINE
- * layers pass messages over it, and windows and nodes are pooled.
+ * Each channel (a node) goes through a stack of S4 layers by itself; its output is averaged over windows of `resolution`
+ * samples, or over the true length; of each window a graph over the nodes is made (nearest neighbours by cosine, mixed with
+ * attention, pruned), GINE layers pass messages over it, and windows and nodes are pooled.
  *
- * Layouts: residual stream [B, N, T, H], convolutions [B, N, H, T]; the product after a convolution reads it transposed, so that each
- * layer turns its data once. T is fixed, since windows are: the setting max_seq_len. */
+ * Layouts: residual stream [B, N, T, H], convolutions [B, N, H, T]; the product after a convolution reads it transposed, so
+ * that each layer turns its data once. T is fixed, since windows are: the setting max_seq_len. */
 #include "nn.h"
 
 #include <math.h>
@@ -31,7 +31,8 @@ static const char *const none_or_glu[] = {"none", "glu", NULL};
 
 typedef struct graphs4mer {
     builder b;
-    int64_t nodes, length, resolution, windows, hidden, inputs, layers, gnn_layers, classes, states, trained, k; /* trained: the kernels' length */
+    int64_t nodes, length, resolution, windows, hidden, inputs, layers, gnn_layers, classes, states, trained,
+        k; /* trained: the kernels' length */
     int metric, prune, graph_pool, temporal_pool, activation, glu;
     bool gru, bidirectional, prenorm, masked, undirected, prior, multilabel;
     double thresh, top, residual;
@@ -63,7 +64,9 @@ static void trained_length(graphs4mer *m) {
     const weights_tensor *w = build_find(&m->b, s4_key(m, 0, "kernel.kernel.L"));
     if (w && w->dtype == STRAND_I64 && w->bytes == 8) memcpy(&m->trained, w->data, 8);
     if (m->trained < 2 || m->trained > (int64_t)1 << 24)
-        nn_fail(&m->b, STRAND_ERR_FORMAT, "kernel.kernel.L of the first layer is missing, or not 2 to 2^24: C is stored for a length once the model has run");
+        nn_fail(
+            &m->b, STRAND_ERR_FORMAT,
+            "kernel.kernel.L of the first layer is missing, or not 2 to 2^24: C is stored for a length once the model has run");
 }
 
 static void sizes(graphs4mer *m) {
@@ -71,14 +74,22 @@ static void sizes(graphs4mer *m) {
     m->classes = extent(m, "classifier.weight", 0);
     m->gru = build_find(&m->b, "t_model.weight_ih_l0") != NULL;
     m->inputs = m->gru ? extent(m, "t_model.weight_ih_l0", 1) : extent(m, "t_model.encoder.weight", 1);
-    while (m->gnn_layers < MOST_LAYERS && build_find(&m->b, graph_name(m->b.g, "gnn_layers.%lld.nn.0.weight", (long long)m->gnn_layers))) m->gnn_layers++;
-    while (m->layers < MOST_LAYERS && build_find(&m->b, m->gru ? graph_name(m->b.g, "t_model.weight_ih_l%lld", (long long)m->layers) : s4_key(m, m->layers, "kernel.kernel.C"))) m->layers++;
-    if (m->hidden < 1 || m->hidden > 8192 || m->classes < 1 || m->classes > 1 << 16 || m->inputs < 1 || m->inputs > 8192 || m->layers < 1) {
-        nn_fail(&m->b, STRAND_ERR_FORMAT, "t_model (S4 layers of version 3, or a GRU), gnn_layers or classifier is missing or too large");
+    while (m->gnn_layers < MOST_LAYERS &&
+           build_find(&m->b, graph_name(m->b.g, "gnn_layers.%lld.nn.0.weight", (long long)m->gnn_layers)))
+        m->gnn_layers++;
+    while (m->layers < MOST_LAYERS &&
+           build_find(&m->b, m->gru ? graph_name(m->b.g, "t_model.weight_ih_l%lld", (long long)m->layers)
+                                    : s4_key(m, m->layers, "kernel.kernel.C")))
+        m->layers++;
+    if (m->hidden < 1 || m->hidden > 8192 || m->classes < 1 || m->classes > 1 << 16 || m->inputs < 1 || m->inputs > 8192 ||
+        m->layers < 1) {
+        nn_fail(&m->b, STRAND_ERR_FORMAT,
+                "t_model (S4 layers of version 3, or a GRU), gnn_layers or classifier is missing or too large");
         return;
     }
     if (m->gru) {
-        if (build_find(&m->b, "t_model.weight_ih_l0_reverse")) nn_fail(&m->b, STRAND_ERR_UNSUPPORTED, "a bidirectional GRU, which the published model cannot run");
+        if (build_find(&m->b, "t_model.weight_ih_l0_reverse"))
+            nn_fail(&m->b, STRAND_ERR_UNSUPPORTED, "a bidirectional GRU, which the published model cannot run");
         return;
     }
     m->states = extent(m, s4_key(m, 0, "kernel.kernel.C"), 2);
@@ -105,7 +116,8 @@ static void configure(graphs4mer *m) {
     nn_choice(b, "dataset", m->classes == 9 ? DATASET_ICBEB : m->classes == 5 ? DATASET_DODH : DATASET_TUH, datasets, &set);
     nn_integer(b, "num_nodes", published[set].nodes, 1, 1024, &m->nodes);
     nn_integer(b, "max_seq_len", m->gru ? 12000 : m->trained, 1, m->gru ? 1 << 22 : m->trained, &m->length);
-    nn_integer(b, "resolution", json_get(b->config->root, "max_seq_len") ? 0 : published[set].resolution, 0, m->length, &m->resolution);
+    nn_integer(b, "resolution", json_get(b->config->root, "max_seq_len") ? 0 : published[set].resolution, 0, m->length,
+               &m->resolution);
     nn_choice(b, "lengths", m->resolution == 0, length_kinds, &masked);
     m->masked = masked;
     nn_integer(b, "K", published[set].k, 1, 1024, &m->k);
@@ -125,17 +137,21 @@ static void configure(graphs4mer *m) {
     if (build_failed(b)) return;
     m->windows = m->masked || !m->resolution ? 1 : m->length / m->resolution;
     if (!m->masked && m->resolution && m->length % m->resolution)
-        nn_fail(b, STRAND_ERR_ARGUMENT, "max_seq_len (%lld) is not a multiple of resolution (%lld)", (long long)m->length, (long long)m->resolution);
-    if (m->windows > MOST_WINDOWS) nn_fail(b, STRAND_ERR_UNSUPPORTED, "%lld windows; at most %d are supported", (long long)m->windows, MOST_WINDOWS);
-    if (m->gru && m->masked) nn_fail(b, STRAND_ERR_UNSUPPORTED, "true lengths with a GRU, which the published model cannot run; give --set lengths=full");
+        nn_fail(b, STRAND_ERR_ARGUMENT, "max_seq_len (%lld) is not a multiple of resolution (%lld)", (long long)m->length,
+                (long long)m->resolution);
+    if (m->windows > MOST_WINDOWS)
+        nn_fail(b, STRAND_ERR_UNSUPPORTED, "%lld windows; at most %d are supported", (long long)m->windows, MOST_WINDOWS);
+    if (m->gru && m->masked)
+        nn_fail(b, STRAND_ERR_UNSUPPORTED,
+                "true lengths with a GRU, which the published model cannot run; give --set lengths=full");
     if (m->k > m->nodes) m->k = m->nodes;
     b->m->window = b->m->max_length = 1; /* a run is a whole clip: no axis is free but the batch */
 }
 
 /* ---- the temporal encoder ---- */
 
-/* 1 before the true length and 0 from it on: length - t, cut to [0, 1]. The length as a number is looked up, which refuses what is not in
- * 1 to T. */
+/* 1 before the true length and 0 from it on: length - t, cut to [0, 1]. The length as a number is looked up, which refuses
+ * what is not in 1 to T. */
 static void make_mask(graphs4mer *m) {
     builder *b = &m->b;
     float *numbers = ARENA_ARRAY(&b->m->arena, float, (size_t)m->length + 1);
@@ -144,7 +160,8 @@ static void make_mask(graphs4mer *m) {
         return;
     }
     for (int64_t i = 0; i <= m->length; i++) numbers[i] = (float)i;
-    tensor_id ids = graph_input(b->g, "lengths", STRAND_I64, 1, (op_dim[]){DIM_B}), table = nn_constant(b, "lengths.numbers", 2, (int64_t[]){m->length + 1, 1}, numbers);
+    tensor_id ids = graph_input(b->g, "lengths", STRAND_I64, 1, (op_dim[]){DIM_B}),
+              table = nn_constant(b, "lengths.numbers", 2, (int64_t[]){m->length + 1, 1}, numbers);
     tensor_id ramp = nn_constant(b, "lengths.ramp", 4, (int64_t[]){1, 1, 1, m->length}, numbers);
     if (build_failed(b)) return;
     m->lengths = graph_op(b->g, "lengths.number", STRAND_OP_GATHER, NULL, (tensor_id[]){table, ids}, 2, NULL);
@@ -156,9 +173,11 @@ static void make_mask(graphs4mer *m) {
 static bool continuous(graphs4mer *m, int64_t layer, tensor_id *a, tensor_id *dt) {
     builder *b = &m->b;
     int64_t n = m->hidden * m->states;
-    const float *re = nn_floats(b, s4_key(m, layer, "kernel.kernel.inv_w_real"), n), *im = nn_floats(b, s4_key(m, layer, "kernel.kernel.w_imag"), n);
+    const float *re = nn_floats(b, s4_key(m, layer, "kernel.kernel.inv_w_real"), n),
+                *im = nn_floats(b, s4_key(m, layer, "kernel.kernel.w_imag"), n);
     const float *log_dt = nn_floats(b, s4_key(m, layer, "kernel.kernel.log_dt"), m->hidden);
-    float *pairs = ARENA_ARRAY(&b->m->arena, float, (size_t)(2 * n)), *steps = ARENA_ARRAY(&b->m->arena, float, (size_t)m->hidden);
+    float *pairs = ARENA_ARRAY(&b->m->arena, float, (size_t)(2 * n)),
+          *steps = ARENA_ARRAY(&b->m->arena, float, (size_t)m->hidden);
     if (!re || !im || !log_dt || !pairs || !steps) return nn_fail(b, STRAND_ERR_MEMORY, "out of memory while loading"), false;
     for (int64_t i = 0; i < n; i++) {
         pairs[2 * i] = (float)-exp((double)re[i]);
@@ -179,11 +198,13 @@ static void kernels_of(graphs4mer *m, int64_t layer, tensor_id k[2]) {
     tensor_id a, dt;
     k[0] = k[1] = 0;
     if (!continuous(m, layer, &a, &dt)) return;
-    tensor_id pp = build_f32(b, s4_key(m, layer, "kernel.kernel.P"), 3, whole, false), bb = build_f32(b, s4_key(m, layer, "kernel.kernel.B"), 3, whole, false);
+    tensor_id pp = build_f32(b, s4_key(m, layer, "kernel.kernel.P"), 3, whole, false),
+              bb = build_f32(b, s4_key(m, layer, "kernel.kernel.B"), 3, whole, false);
     const float *c = nn_floats(b, s4_key(m, layer, "kernel.kernel.C"), part * ways);
     for (int64_t i = 0; i < ways && !build_failed(b); i++) {
         tensor_id cc = nn_constant(b, s4_key(m, layer, i ? "kernel.kernel.C.back" : "kernel.kernel.C"), 3, whole, c + i * part);
-        k[i] = graph_op(b->g, s4_key(m, layer, i ? "filter.back" : "filter"), STRAND_OP_SSM_KERNEL_NPLR, &p, (tensor_id[]){a, pp, bb, cc, dt}, 5, &shape);
+        k[i] = graph_op(b->g, s4_key(m, layer, i ? "filter.back" : "filter"), STRAND_OP_SSM_KERNEL_NPLR, &p,
+                        (tensor_id[]){a, pp, bb, cc, dt}, 5, &shape);
     }
 }
 
@@ -198,10 +219,12 @@ static tensor_id s4(graphs4mer *m, int64_t layer, tensor_id u) {
     if (layer == 0) memcpy(m->kernels, k, sizeof k);
     if (m->mask) u = build_binary(b, s4_key(m, layer, "masked"), STRAND_BINARY_MUL, u, m->mask);
     if (build_failed(b)) return 0;
-    u = graph_op(b->g, s4_key(m, layer, "conv"), STRAND_OP_LONG_CONV, &conv, (tensor_id[]){u, k[0], skip, 0, 0, k[1]}, k[1] ? 6 : 3, NULL);
+    u = graph_op(b->g, s4_key(m, layer, "conv"), STRAND_OP_LONG_CONV, &conv, (tensor_id[]){u, k[0], skip, 0, 0, k[1]},
+                 k[1] ? 6 : 3, NULL);
     u = build_unary(b, s4_key(m, layer, "gelu"), STRAND_UNARY_GELU, u, 0, 0);
     const char *name = s4_key(m, layer, m->glu ? "output_linear.0" : "output_linear");
-    tensor_id w = build_matrix(b, graph_name(b->g, "%s.weight", name), rows, m->hidden), bias = build_vector(b, graph_name(b->g, "%s.bias", name), rows);
+    tensor_id w = build_matrix(b, graph_name(b->g, "%s.weight", name), rows, m->hidden),
+              bias = build_vector(b, graph_name(b->g, "%s.bias", name), rows);
     strand_op_matmul p = {.transpose_a = 1, .transpose_b = 1, .bias = STRAND_BIAS_COLUMNS};
     if (build_failed(b)) return 0;
     u = graph_op(b->g, name, STRAND_OP_MATMUL, &p, (tensor_id[]){u, w, bias}, 3, NULL);
@@ -213,7 +236,8 @@ static tensor_id encoded_by_channel(graphs4mer *m) {
     builder *b = &m->b;
     strand_op_matmul p = {.bias = STRAND_BIAS_ROWS};
     tensor_id x = build_reshape(b, "x.rows", m->x, 4, (op_dim[]){DIM_B, DIM(m->nodes), DIM(1), DIM(m->length)});
-    tensor_id w = build_matrix(b, "t_model.encoder.weight", m->hidden, 1), bias = build_vector(b, "t_model.encoder.bias", m->hidden);
+    tensor_id w = build_matrix(b, "t_model.encoder.weight", m->hidden, 1),
+              bias = build_vector(b, "t_model.encoder.bias", m->hidden);
     return build_failed(b) ? 0 : graph_op(b->g, "t_model.encoder", STRAND_OP_MATMUL, &p, (tensor_id[]){w, x, bias}, 3, NULL);
 }
 
@@ -226,14 +250,16 @@ static tensor_id temporal(graphs4mer *m) {
     tensor_id x = m->inputs == 1 ? build_reshape(b, "x.columns", m->x, 4, shape) : m->x;
     if (m->gru) {
         int64_t in = m->inputs;
-        for (int64_t i = 0; i < m->layers && !build_failed(b); i++, in = m->hidden) x = nn_gru(b, "t_model", graph_name(b->g, "l%lld", (long long)i), x, in, m->hidden, NULL, NULL);
+        for (int64_t i = 0; i < m->layers && !build_failed(b); i++, in = m->hidden)
+            x = nn_gru(b, "t_model", graph_name(b->g, "l%lld", (long long)i), x, in, m->hidden, NULL, NULL);
         return x;
     }
     x = build_linear(b, "t_model.encoder", x, m->hidden, m->inputs, STRAND_UNARY_IDENTITY);
     for (int64_t i = 0; i < m->layers && !build_failed(b); i++) {
         const char *norm = graph_name(b->g, "t_model.norms.%lld", (long long)i);
         tensor_id z = m->prenorm ? build_layer_norm(b, norm, x, m->hidden, 1e-5f) : x;
-        z = i == 0 && !m->prenorm && m->inputs == 1 ? encoded_by_channel(m) : nn_permute(b, s4_key(m, i, "by_channel"), z, 0, 1, 3, 2);
+        z = i == 0 && !m->prenorm && m->inputs == 1 ? encoded_by_channel(m)
+                                                    : nn_permute(b, s4_key(m, i, "by_channel"), z, 0, 1, 3, 2);
         x = build_binary(b, s4_key(m, i, "add"), STRAND_BINARY_ADD, s4(m, i, z), x);
         if (!m->prenorm) x = build_layer_norm(b, norm, x, m->hidden, 1e-5f);
     }
@@ -272,44 +298,57 @@ static tensor_id learned(graphs4mer *m, tensor_id x) {
     if (m->metric == METRIC_ADAPTIVE) {
         int64_t width = extent(m, "attn_layers.E1", 1);
         tensor_id e = build_f32(b, "attn_layers.E1", 3, (int64_t[]){1, m->nodes, width}, false);
-        x = build_unary(b, "attention.products", STRAND_UNARY_LEAKY_RELU, build_product(b, "attention.products", e, e, 0, STRAND_UNARY_IDENTITY), 0.01f, 0);
+        x = build_unary(b, "attention.products", STRAND_UNARY_LEAKY_RELU,
+                        build_product(b, "attention.products", e, e, 0, STRAND_UNARY_IDENTITY), 0.01f, 0);
         x = build_failed(b) ? 0 : graph_op(b->g, "attention.rows", STRAND_OP_SOFTMAX, &soft, &x, 1, NULL);
         if (!m->undirected) return x;
-        return build_unary(b, "attention", STRAND_UNARY_AFFINE, build_binary(b, "attention.both", STRAND_BINARY_ADD, x, nn_permute(b, "attention.turned", x, 0, 2, 1, 0)), 0.5f, 0);
+        return build_unary(
+            b, "attention", STRAND_UNARY_AFFINE,
+            build_binary(b, "attention.both", STRAND_BINARY_ADD, x, nn_permute(b, "attention.turned", x, 0, 2, 1, 0)), 0.5f, 0);
     }
     if (m->metric == METRIC_WEIGHTED)
-        x = build_binary(b, "attention.weighted", STRAND_BINARY_MUL, x, build_f32(b, "attn_layers.weight_tensor", 3, (int64_t[]){1, 1, m->hidden}, false));
+        x = build_binary(b, "attention.weighted", STRAND_BINARY_MUL, x,
+                         build_f32(b, "attn_layers.weight_tensor", 3, (int64_t[]){1, 1, m->hidden}, false));
     return build_failed(b) ? 0 : graph_op(b->g, "attention", STRAND_OP_KNN_ADJACENCY, &all, &x, 1, NULL);
 }
 
-/* What of the mixed graph stays; loops as they are, or 1 for messages. The published top fraction keeps those strictly above the one
- * after the K-th largest. */
+/* What of the mixed graph stays; loops as they are, or 1 for messages. The published top fraction keeps those strictly above
+ * the one after the K-th largest. */
 static tensor_id pruned(graphs4mer *m, tensor_id a, uint32_t loops) {
     builder *b = &m->b;
     int64_t n = m->nodes * m->nodes;
     strand_op_prune_adjacency p = {.mode = STRAND_PRUNE_ABOVE, .loops = loops, .value = (float)m->thresh};
     if (m->prune == PRUNE_TOP) {
         int64_t k = (int64_t)((double)n * m->top);
-        if (k + 1 >= n) return nn_fail(b, STRAND_ERR_ARGUMENT, "edge_top_perc %.9g would keep all %lld entries; it must be smaller", m->top, (long long)n);
+        if (k + 1 >= n)
+            return nn_fail(b, STRAND_ERR_ARGUMENT, "edge_top_perc %.9g would keep all %lld entries; it must be smaller", m->top,
+                           (long long)n);
         p.mode = STRAND_PRUNE_TOP_FRACTION;
         p.value = (float)(((double)k + 1.5) / (double)n);
     } else if (m->prune == PRUNE_KNN) {
         p.mode = STRAND_PRUNE_PER_ROW;
         p.value = (float)m->k;
     }
-    return build_failed(b) ? 0 : graph_op(b->g, loops == STRAND_LOOPS_KEEP ? "adjacency" : "edges", STRAND_OP_PRUNE_ADJACENCY, &p, &a, 1, NULL);
+    return build_failed(b)
+               ? 0
+               : graph_op(b->g, loops == STRAND_LOOPS_KEEP ? "adjacency" : "edges", STRAND_OP_PRUNE_ADJACENCY, &p, &a, 1, NULL);
 }
 
 /* Of the window x [B, N, H]: *attention, *adjacency (both [B, N, N]), and the edges that messages take. */
 static tensor_id edges(graphs4mer *m, tensor_id x, tensor_id *attention, tensor_id *adjacency) {
     builder *b = &m->b;
-    strand_op_knn_adjacency p = {.k = m->k, .flags = STRAND_KNN_CLAMP | STRAND_KNN_UNIT_DIAGONAL | (m->undirected ? STRAND_KNN_SYMMETRIC : 0u)};
-    if (m->prior && !m->given) m->given = graph_input(b->g, "prior", STRAND_F32, 3, (op_dim[]){DIM_B, DIM(m->nodes), DIM(m->nodes)});
+    strand_op_knn_adjacency p = {
+        .k = m->k, .flags = STRAND_KNN_CLAMP | STRAND_KNN_UNIT_DIAGONAL | (m->undirected ? STRAND_KNN_SYMMETRIC : 0u)};
+    if (m->prior && !m->given)
+        m->given = graph_input(b->g, "prior", STRAND_F32, 3, (op_dim[]){DIM_B, DIM(m->nodes), DIM(m->nodes)});
     tensor_id first = m->prior ? m->given : graph_op(b->g, "neighbours", STRAND_OP_KNN_ADJACENCY, &p, &x, 1, NULL);
     tensor_id a = learned(m, x);
     first = build_unary(b, "mix.neighbours", STRAND_UNARY_AFFINE, first, (float)m->residual, 0);
-    tensor_id mixed = build_binary(b, "mix", STRAND_BINARY_ADD, first, build_unary(b, "mix.attention", STRAND_UNARY_AFFINE, a, (float)(1 - m->residual), 0));
-    if (m->metric == METRIC_ADAPTIVE) a = build_binary(b, "attention.each", STRAND_BINARY_ADD, a, build_unary(b, "attention.each", STRAND_UNARY_CLAMP, mixed, 0, 0));
+    tensor_id mixed = build_binary(b, "mix", STRAND_BINARY_ADD, first,
+                                   build_unary(b, "mix.attention", STRAND_UNARY_AFFINE, a, (float)(1 - m->residual), 0));
+    if (m->metric == METRIC_ADAPTIVE)
+        a = build_binary(b, "attention.each", STRAND_BINARY_ADD, a,
+                         build_unary(b, "attention.each", STRAND_UNARY_CLAMP, mixed, 0, 0));
     *attention = a;
     *adjacency = pruned(m, mixed, STRAND_LOOPS_KEEP);
     return pruned(m, mixed, STRAND_LOOPS_UNIT);
@@ -328,10 +367,12 @@ static tensor_id messages(graphs4mer *m, tensor_id x, tensor_id a) {
         const float *eps = build_find(b, key) ? nn_floats(b, key, 1) : NULL;
         strand_op_gine p = {.eps = eps ? *eps : 0};
         bool two = build_find(b, graph_name(b->g, "%s.nn.2.weight", base)) != NULL;
-        tensor_id w = build_vector(b, graph_name(b->g, "%s.lin.weight", base), m->hidden), bias = build_vector(b, graph_name(b->g, "%s.lin.bias", base), m->hidden);
+        tensor_id w = build_vector(b, graph_name(b->g, "%s.lin.weight", base), m->hidden),
+                  bias = build_vector(b, graph_name(b->g, "%s.lin.bias", base), m->hidden);
         if (build_failed(b)) return 0;
         x = graph_op(b->g, graph_name(b->g, "%s.gine", base), STRAND_OP_GINE, &p, (tensor_id[]){x, a, w, bias}, 4, NULL);
-        x = build_linear(b, graph_name(b->g, "%s.nn.0", base), x, m->hidden, m->hidden, two ? STRAND_UNARY_RELU : STRAND_UNARY_IDENTITY);
+        x = build_linear(b, graph_name(b->g, "%s.nn.0", base), x, m->hidden, m->hidden,
+                         two ? STRAND_UNARY_RELU : STRAND_UNARY_IDENTITY);
         if (two) x = build_linear(b, graph_name(b->g, "%s.nn.2", base), x, m->hidden, m->hidden, STRAND_UNARY_IDENTITY);
         x = activate(m, x);
     }
@@ -374,13 +415,16 @@ static tensor_id pooled(graphs4mer *m, const shown *s) {
 /* The published case shows every 16th sample of the first node, and six filters of the first layer. */
 static void show_insides(graphs4mer *m, tensor_id x) {
     builder *b = &m->b;
-    tensor_id first = build_reshape(b, "temporal_node0", nn_slice(b, "temporal_node0", x, 1, 0, 1), 3, (op_dim[]){DIM_B, DIM(m->length), DIM(m->hidden)}), k[2] = {0, 0};
+    tensor_id first = build_reshape(b, "temporal_node0", nn_slice(b, "temporal_node0", x, 1, 0, 1), 3,
+                                    (op_dim[]){DIM_B, DIM(m->length), DIM(m->hidden)}),
+              k[2] = {0, 0};
     strand_op_slice p = {.axis = 1, .count = (m->length + 15) / 16, .step = 16};
     if (build_failed(b)) return;
     graph_output_add(b->g, "temporal_node0", graph_op(b->g, "temporal_node0", STRAND_OP_SLICE, &p, &first, 1, NULL));
     int64_t six = m->hidden < 6 ? m->hidden : 6, ways = m->kernels[1] ? 2 : 1;
     for (int64_t i = 0; i < ways && m->kernels[0]; i++)
-        k[i] = build_reshape(b, "layer0_kernel", nn_slice(b, "layer0_kernel", m->kernels[i], 0, 0, six), 3, (op_dim[]){DIM(1), DIM(six), DIM(m->length)});
+        k[i] = build_reshape(b, "layer0_kernel", nn_slice(b, "layer0_kernel", m->kernels[i], 0, 0, six), 3,
+                             (op_dim[]){DIM(1), DIM(six), DIM(m->length)});
     if (m->kernels[0]) graph_output_add(b->g, "layer0_kernel", nn_concat(b, "layer0_kernel", 0, k, ways));
     graph_output_on_request(b->g, "temporal", x);
 }
@@ -396,20 +440,27 @@ static strand_status build(strand_model *model, const model_config *config, erro
     shown *s = ARENA_NEW(&model->arena, shown);
     if (!s) return error_set(e, STRAND_ERR_MEMORY, "out of memory while loading");
     every_window(&m, means, s);
-    tensor_id features = build_failed(b) ? 0 : pooled(&m, s), logits = build_linear(b, "classifier", features, m.classes, m.hidden, STRAND_UNARY_IDENTITY);
+    tensor_id features = build_failed(b) ? 0 : pooled(&m, s),
+              logits = build_linear(b, "classifier", features, m.classes, m.hidden, STRAND_UNARY_IDENTITY);
     if (build_failed(b)) return e->status;
     graph_output_add(b->g, "logits", logits);
     graph_output_add(b->g, "probabilities",
-                     m.classes == 1 || m.multilabel ? build_unary(b, "probabilities", STRAND_UNARY_SIGMOID, logits, 0, 0) : graph_op(b->g, "probabilities", STRAND_OP_SOFTMAX, &p, &logits, 1, NULL));
+                     m.classes == 1 || m.multilabel ? build_unary(b, "probabilities", STRAND_UNARY_SIGMOID, logits, 0, 0)
+                                                    : graph_op(b->g, "probabilities", STRAND_OP_SOFTMAX, &p, &logits, 1, NULL));
     graph_output_add(b->g, "features", features);
     graph_output_add(b->g, "attention", nn_concat(b, "attention.all", 1, s->attention, m.windows));
     graph_output_add(b->g, "adjacency", nn_concat(b, "adjacency.all", 1, s->adjacency, m.windows));
-    graph_output_add(b->g, "window_mean", m.masked ? build_reshape(b, "window_mean", means, 3, (op_dim[]){DIM_B, DIM(m.nodes), DIM(m.hidden)}) : means);
+    graph_output_add(b->g, "window_mean",
+                     m.masked ? build_reshape(b, "window_mean", means, 3, (op_dim[]){DIM_B, DIM(m.nodes), DIM(m.hidden)})
+                              : means);
     show_insides(&m, x);
     return e->status;
 }
 
-static const char *const setting_keys[] = {"dataset",       "num_nodes",     "max_seq_len", "resolution", "lengths",    "K",          "metric",          "prune_method",    "thresh",    "edge_top_perc", "graph_pool",
-                                           "temporal_pool", "activation_fn", "postact",     "prenorm",    "use_prior", "multilabel", "residual_weight", "undirected_graph", NULL};
+static const char *const setting_keys[] = {
+    "dataset",    "num_nodes",     "max_seq_len",     "resolution",       "lengths",
+    "K",          "metric",        "prune_method",    "thresh",           "edge_top_perc",
+    "graph_pool", "temporal_pool", "activation_fn",   "postact",          "prenorm",
+    "use_prior",  "multilabel",    "residual_weight", "undirected_graph", NULL};
 
 const family family_graphs4mer = {"graphs4mer", recognise, build, setting_keys};

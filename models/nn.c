@@ -1,7 +1,6 @@
 /* nn.c - settings, shapes and the GRU for models of signals (nn.h). */
 #include "nn.h"
 
-
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -29,13 +28,15 @@ void nn_integer(builder *b, const char *key, int64_t fallback, int64_t least, in
     char text[32];
     *out = fallback;
     if (given) {
-        if (!config_parse_integer(given, out)) nn_fail(b, STRAND_ERR_ARGUMENT, "setting %s=%.40s is not an integer", key, given);
+        if (!config_parse_integer(given, out))
+            nn_fail(b, STRAND_ERR_ARGUMENT, "setting %s=%.40s is not an integer", key, given);
     } else if (stored && stored->type == JSON_NUMBER) {
         if (!stored->is_integer) nn_fail(b, STRAND_ERR_FORMAT, "config.json: '%s' is not an integer", key);
         *out = stored->integer;
     }
     if (*out < least || *out > most)
-        nn_fail(b, given ? STRAND_ERR_ARGUMENT : STRAND_ERR_FORMAT, "%s is %lld; expected %lld to %lld", key, (long long)*out, (long long)least, (long long)most);
+        nn_fail(b, given ? STRAND_ERR_ARGUMENT : STRAND_ERR_FORMAT, "%s is %lld; expected %lld to %lld", key, (long long)*out,
+                (long long)least, (long long)most);
     if (build_failed(b)) *out = least; /* what follows may divide by it */
     snprintf(text, sizeof text, "%lld", (long long)*out);
     record(b, key, text);
@@ -45,8 +46,11 @@ void nn_number(builder *b, const char *key, double fallback, double least, doubl
     const char *given = config_given(b->config, key);
     char text[32];
     *out = json_number(b->config->root, key, fallback);
-    if (given && !config_parse_number(given, out)) nn_fail(b, STRAND_ERR_ARGUMENT, "setting %s=%.40s is not a number", key, given);
-    if (!(*out >= least && *out <= most)) nn_fail(b, given ? STRAND_ERR_ARGUMENT : STRAND_ERR_FORMAT, "%s is %.9g; expected %.9g to %.9g", key, *out, least, most);
+    if (given && !config_parse_number(given, out))
+        nn_fail(b, STRAND_ERR_ARGUMENT, "setting %s=%.40s is not a number", key, given);
+    if (!(*out >= least && *out <= most))
+        nn_fail(b, given ? STRAND_ERR_ARGUMENT : STRAND_ERR_FORMAT, "%s is %.9g; expected %.9g to %.9g", key, *out, least,
+                most);
     snprintf(text, sizeof text, "%.15g", *out);
     double back;
     if (!config_parse_number(text, &back) || back != *out) snprintf(text, sizeof text, "%.17g", *out);
@@ -61,7 +65,8 @@ void nn_choice(builder *b, const char *key, int fallback, const char *const *cho
     for (int i = 0; choices[i]; i++) {
         if (text && !strcmp(text, choices[i])) *out = i;
         size_t used = strlen(list);
-        if (used + strlen(choices[i]) + 3 < sizeof list) snprintf(list + used, sizeof list - used, "%s%s", used ? ", " : "", choices[i]);
+        if (used + strlen(choices[i]) + 3 < sizeof list)
+            snprintf(list + used, sizeof list - used, "%s%s", used ? ", " : "", choices[i]);
     }
     if (*out < 0) {
         nn_fail(b, given ? STRAND_ERR_ARGUMENT : STRAND_ERR_UNSUPPORTED, "%s '%.40s' is none of %s", key, text, list);
@@ -89,8 +94,11 @@ const float *nn_floats(builder *b, const char *name, int64_t elements) {
     const weights_tensor *w = build_find(b, name);
     int64_t n = 1;
     for (int i = 0; w && i < w->rank; i++) n *= w->dims[i];
-    if (!w || n != elements) return nn_fail(b, STRAND_ERR_FORMAT, "tensor '%s' is missing, or has not %lld elements", name, (long long)elements), NULL;
-    if (w->dtype != STRAND_F32) return nn_fail(b, STRAND_ERR_FORMAT, "tensor '%s' is %s; expected F32", w->name, strand_dtype_name(w->dtype)), NULL;
+    if (!w || n != elements)
+        return nn_fail(b, STRAND_ERR_FORMAT, "tensor '%s' is missing, or has not %lld elements", name, (long long)elements),
+               NULL;
+    if (w->dtype != STRAND_F32)
+        return nn_fail(b, STRAND_ERR_FORMAT, "tensor '%s' is %s; expected F32", w->name, strand_dtype_name(w->dtype)), NULL;
     if (build_failed(b)) return NULL;
     build_use(b, w);
     return w->data;
@@ -130,22 +138,27 @@ tensor_id nn_concat(builder *b, const char *name, int axis, const tensor_id *x, 
 
 tensor_id nn_reduce(builder *b, const char *name, uint32_t kind, int axis, bool keep, tensor_id x, tensor_id lengths) {
     strand_op_reduce_axis p = {.kind = kind, .axis = axis, .keep = keep};
-    return build_failed(b) ? 0 : graph_op(b->g, name, STRAND_OP_REDUCE_AXIS, &p, (tensor_id[]){x, lengths}, lengths ? 2 : 1, NULL);
+    return build_failed(b) ? 0
+                           : graph_op(b->g, name, STRAND_OP_REDUCE_AXIS, &p, (tensor_id[]){x, lengths}, lengths ? 2 : 1, NULL);
 }
 
-static tensor_id one_way(builder *b, const char *name, const char *suffix, bool reverse, tensor_id x, int64_t in, int64_t hidden, nn_gru_input ih, void *user) {
+static tensor_id one_way(builder *b, const char *name, const char *suffix, bool reverse, tensor_id x, int64_t in,
+                         int64_t hidden, nn_gru_input ih, void *user) {
     strand_op_gru p = {.reverse = reverse};
     const char *end = reverse ? "_reverse" : "";
-    tensor_id w = ih ? ih(user, reverse) : build_matrix(b, graph_name(b->g, "%s.weight_ih_%s%s", name, suffix, end), 3 * hidden, in);
+    tensor_id w =
+        ih ? ih(user, reverse) : build_matrix(b, graph_name(b->g, "%s.weight_ih_%s%s", name, suffix, end), 3 * hidden, in);
     tensor_id bias = build_vector(b, graph_name(b->g, "%s.bias_ih_%s%s", name, suffix, end), 3 * hidden);
     tensor_id gates = build_product(b, graph_name(b->g, "%s.gates_%s%s", name, suffix, end), x, w, bias, STRAND_UNARY_IDENTITY);
     w = build_matrix(b, graph_name(b->g, "%s.weight_hh_%s%s", name, suffix, end), 3 * hidden, hidden);
     bias = build_vector(b, graph_name(b->g, "%s.bias_hh_%s%s", name, suffix, end), 3 * hidden);
     if (build_failed(b)) return 0;
-    return graph_op(b->g, graph_name(b->g, "%s.%s%s", name, suffix, end), STRAND_OP_GRU, &p, (tensor_id[]){gates, w, bias}, 3, NULL);
+    return graph_op(b->g, graph_name(b->g, "%s.%s%s", name, suffix, end), STRAND_OP_GRU, &p, (tensor_id[]){gates, w, bias}, 3,
+                    NULL);
 }
 
-tensor_id nn_gru(builder *b, const char *name, const char *suffix, tensor_id x, int64_t in, int64_t hidden, nn_gru_input ih, void *user) {
+tensor_id nn_gru(builder *b, const char *name, const char *suffix, tensor_id x, int64_t in, int64_t hidden, nn_gru_input ih,
+                 void *user) {
     tensor_id ways[2] = {one_way(b, name, suffix, false, x, in, hidden, ih, user), 0};
     if (!build_find(b, graph_name(b->g, "%s.weight_ih_%s_reverse", name, suffix))) return ways[0];
     ways[1] = one_way(b, name, suffix, true, x, in, hidden, ih, user);

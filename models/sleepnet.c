@@ -1,13 +1,14 @@
-/* sleepnet.c - SimpleSleepNet: Guillot et al., "Dreem Open Datasets: Multi-Scored Sleep Datasets to Compare Human and Automated Sleep
- * Staging", arXiv 1911.03221; repository Dreem-Organization/dreem-learning-open (ModuloNet with a SimpleSleepEpochEncoder).
+/* sleepnet.c - SimpleSleepNet: Guillot et al., "Dreem Open Datasets: Multi-Scored Sleep Datasets to Compare Human and
+ * Automated Sleep Staging", arXiv 1911.03221; repository Dreem-Organization/dreem-learning-open (ModuloNet with a
+ * SimpleSleepEpochEncoder).
  *
- * The published archive (a tar with state.torch and texts in JSON) is read as it is: sizes come from the tensors, the spectrogram's
- * parameters and the standardisation from normalization_parameters.json. An epoch (30 s) is a token:
+ * The published archive (a tar with state.torch and texts in JSON) is read as it is: sizes come from the tensors, the
+ * spectrogram's parameters and the standardisation from normalization_parameters.json. An epoch (30 s) is a token:
  *   signals [B, L, channels, samples] -> clipped, scaled -> log10 power of Hann frames -> standardised
- *   -> bins to filters, channels to virtual channels, GRU both ways over the frames, attention over them      "reduced" [B, L, width]
+ *   -> bins to filters, channels to virtual channels, GRU both ways over the frames, attention over them: "reduced"
  *   -> beside features of the epoch's place in the night, residual GRUs both ways over the epochs -> classes
- * The spectrogram lies as [channel, frame] rows of bins, so that every step keeps to four axes; the product with the virtual channels
- * leaves [frame, (filter, channel)], for which the GRU's input weight is laid out anew. */
+ * The spectrogram lies as [channel, frame] rows of bins, so that every step keeps to four axes; the product with the virtual
+ * channels leaves [frame, (filter, channel)], for which the GRU's input weight is laid out anew. */
 #include "nn.h"
 
 #include <math.h>
@@ -15,12 +16,13 @@
 #include <string.h>
 
 #define FIRST_KEY ".encoder.filter_reduction.weight"
-#define LN10 2.302585092994045684
+#define LN10      2.302585092994045684
 
 typedef struct sleepnet {
     builder b;
     char group[64];
-    int64_t channels, bins, filters, cells, context, features, dense, width, sequence_cells, layers, classes; /* width: of `reduced` */
+    int64_t channels, bins, filters, cells, context, features, dense, width, sequence_cells, layers,
+        classes; /* width: of `reduced` */
     int64_t samples, fft, hop, frames;
     double low, high, floor; /* of the clip; of a power */
     const json *mu, *sigma;
@@ -80,15 +82,20 @@ static void sizes(sleepnet *s) {
     s->dense = extent(s, "features_encoder.layers.0.linear_0.weight", 0);
     s->sequence_cells = extent(s, "sequence_encoder.encoder.0.gru.weight_hh_l0", 1);
     s->classes = extent(s, "classifier.weight", 0);
-    while (s->layers < 64 && build_find(&s->b, graph_name(s->b.g, "sequence_encoder.encoder.%lld.gru.weight_hh_l0", (long long)s->layers))) s->layers++;
+    while (s->layers < 64 &&
+           build_find(&s->b, graph_name(s->b.g, "sequence_encoder.encoder.%lld.gru.weight_hh_l0", (long long)s->layers)))
+        s->layers++;
     const int64_t all[] = {s->filters, s->bins, s->channels, s->cells, s->context, s->sequence_cells, s->classes, s->layers};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
         if (all[i] < 1 || all[i] > 1 << 16) {
-            nn_fail(&s->b, STRAND_ERR_UNSUPPORTED, "not a SimpleSleepNet: filter_reduction, virtual_channels, gru, reducer, sequence_encoder or classifier is missing or too large");
+            nn_fail(&s->b, STRAND_ERR_UNSUPPORTED,
+                    "not a SimpleSleepNet: filter_reduction, virtual_channels, gru, reducer, sequence_encoder or classifier is "
+                    "missing or too large");
             return;
         }
     if (build_find(&s->b, encoder_key(s, "gru.weight_hh_l1")) || build_find(&s->b, "features_encoder.layers.1.linear_1.weight"))
-        nn_fail(&s->b, STRAND_ERR_UNSUPPORTED, "more than one layer in the epoch encoder's GRU or in the features encoder, which no published model has");
+        nn_fail(&s->b, STRAND_ERR_UNSUPPORTED,
+                "more than one layer in the epoch encoder's GRU or in the features encoder, which no published model has");
 }
 
 /* One step of the normalization of the signals. */
@@ -101,7 +108,8 @@ static void take_step(sleepnet *s, const json *step) {
     } else if (!strcmp(type, "spectrogram")) {
         int64_t rate = json_int(args, "fs", 100), seconds = json_int(args, "window_duration", 2);
         if (rate < 1 || rate > 100000 || seconds < 1 || seconds > 100) {
-            nn_fail(&s->b, STRAND_ERR_FORMAT, "normalization_parameters.json: the spectrogram's fs or window_duration is out of range");
+            nn_fail(&s->b, STRAND_ERR_FORMAT,
+                    "normalization_parameters.json: the spectrogram's fs or window_duration is out of range");
             return;
         }
         s->fft = 1;
@@ -113,25 +121,34 @@ static void take_step(sleepnet *s, const json *step) {
         s->mu = json_get(args, "mu");
         s->sigma = json_get(args, "sigma");
     } else {
-        nn_fail(&s->b, STRAND_ERR_UNSUPPORTED, "normalization_parameters.json: step '%.40s' is none of clip_and_scale, spectrogram, standardization", type);
+        nn_fail(&s->b, STRAND_ERR_UNSUPPORTED,
+                "normalization_parameters.json: step '%.40s' is none of clip_and_scale, spectrogram, standardization", type);
     }
 }
 
 static void normalization(sleepnet *s) {
-    const json *root = text_of(s, "normalization_parameters.json"), *signals = json_get(root, "signals"), *groups = text_of(s, "groups.json");
-    const json *steps = signals && signals->type == JSON_ARRAY && signals->first ? json_get(signals->first, "normalization") : NULL;
+    const json *root = text_of(s, "normalization_parameters.json"), *signals = json_get(root, "signals"),
+               *groups = text_of(s, "groups.json");
+    const json *steps =
+        signals && signals->type == JSON_ARRAY && signals->first ? json_get(signals->first, "normalization") : NULL;
     if (!steps || steps->type != JSON_ARRAY) {
-        nn_fail(&s->b, STRAND_ERR_FORMAT, "normalization_parameters.json is missing or has no signals; give the published archive, which holds it beside state.torch");
+        nn_fail(&s->b, STRAND_ERR_FORMAT,
+                "normalization_parameters.json is missing or has no signals; give the published archive, which holds it beside "
+                "state.torch");
         return;
     }
     for (const json *step = steps->first; step && !build_failed(&s->b); step = step->next) take_step(s, step);
     const json *shape = json_get(json_get(groups, s->group), "shape");
     s->samples = shape && shape->type == JSON_ARRAY && shape->first && shape->first->is_integer ? shape->first->integer : 3000;
     if (build_failed(&s->b)) return;
-    if (s->fft / 2 + 1 != s->bins || s->hop < 1 || s->hop > s->fft || s->samples < s->fft || s->samples > 1 << 22 || !(s->high > s->low) || !(s->floor > 0))
-        nn_fail(&s->b, STRAND_ERR_FORMAT, "normalization_parameters.json: no clip, or the spectrogram of %lld samples by windows of %lld has not the %lld bins of the weights", (long long)s->samples,
-                (long long)s->fft, (long long)s->bins);
-    if (!s->mu || !s->sigma) nn_fail(&s->b, STRAND_ERR_FORMAT, "normalization_parameters.json: a standardization with mu and sigma is missing");
+    if (s->fft / 2 + 1 != s->bins || s->hop < 1 || s->hop > s->fft || s->samples < s->fft || s->samples > 1 << 22 ||
+        !(s->high > s->low) || !(s->floor > 0))
+        nn_fail(&s->b, STRAND_ERR_FORMAT,
+                "normalization_parameters.json: no clip, or the spectrogram of %lld samples by windows of %lld has not the "
+                "%lld bins of the weights",
+                (long long)s->samples, (long long)s->fft, (long long)s->bins);
+    if (!s->mu || !s->sigma)
+        nn_fail(&s->b, STRAND_ERR_FORMAT, "normalization_parameters.json: a standardization with mu and sigma is missing");
     s->frames = s->hop ? 1 + (s->samples - s->fft) / s->hop : 0;
 }
 
@@ -149,8 +166,8 @@ static bool numbers_of(const json *j, double *to, int64_t n, int64_t *at) {
 
 /* ---- spectrogram ---- */
 
-/* [channels, samples] -> overlapping frames as rows [(channel, frame), fft]: pieces of `hop` samples, each shifted by one more, side by
- * side. */
+/* [channels, samples] -> overlapping frames as rows [(channel, frame), fft]: pieces of `hop` samples, each shifted by one
+ * more, side by side. */
 static tensor_id frames_of(sleepnet *s, tensor_id x) {
     builder *b = &s->b;
     int64_t n = (s->fft + s->hop - 1) / s->hop, span = s->frames * s->hop, need = (n - 1) * s->hop + span;
@@ -162,7 +179,8 @@ static tensor_id frames_of(sleepnet *s, tensor_id x) {
     }
     for (int64_t i = 0; i < n; i++) {
         pieces[i] = nn_slice(b, "frames.piece", x, 3, i * s->hop, span);
-        pieces[i] = build_reshape(b, "frames.piece", pieces[i], 4, (op_dim[]){DIM_B, DIM_L, DIM(s->channels * s->frames), DIM(s->hop)});
+        pieces[i] =
+            build_reshape(b, "frames.piece", pieces[i], 4, (op_dim[]){DIM_B, DIM_L, DIM(s->channels * s->frames), DIM(s->hop)});
     }
     int64_t rest = s->fft - (n - 1) * s->hop;
     if (rest < s->hop) pieces[n - 1] = nn_slice(b, "frames.rest", pieces[n - 1], 3, 0, rest);
@@ -175,7 +193,8 @@ static tensor_id window(sleepnet *s) {
     double sum = 0;
     if (!w) return nn_fail(&s->b, STRAND_ERR_MEMORY, "out of memory while loading");
     for (int64_t i = 0; i < s->fft; i++) sum += 0.5 - 0.5 * cos(2 * acos(-1.0) * (double)i / (double)(s->fft - 1));
-    for (int64_t i = 0; i < s->fft; i++) w[i] = (float)((0.5 - 0.5 * cos(2 * acos(-1.0) * (double)i / (double)(s->fft - 1))) / sum);
+    for (int64_t i = 0; i < s->fft; i++)
+        w[i] = (float)((0.5 - 0.5 * cos(2 * acos(-1.0) * (double)i / (double)(s->fft - 1))) / sum);
     return nn_constant(&s->b, "window", 4, (int64_t[]){1, 1, 1, s->fft}, w);
 }
 
@@ -184,10 +203,12 @@ static tensor_id standardized(sleepnet *s, tensor_id x) {
     builder *b = &s->b;
     int64_t n = s->channels * s->bins, at[2] = {0, 0}, dims[4] = {1, 1, s->channels * s->frames, s->bins};
     double *mu = ARENA_ARRAY(&b->m->arena, double, (size_t)(2 * n));
-    float *scale = ARENA_ARRAY(&b->m->arena, float, (size_t)(n * s->frames)), *shift = ARENA_ARRAY(&b->m->arena, float, (size_t)(n * s->frames));
+    float *scale = ARENA_ARRAY(&b->m->arena, float, (size_t)(n * s->frames)),
+          *shift = ARENA_ARRAY(&b->m->arena, float, (size_t)(n * s->frames));
     if (!mu || !scale || !shift) return nn_fail(b, STRAND_ERR_MEMORY, "out of memory while loading");
     if (!numbers_of(s->mu, mu, n, &at[0]) || !numbers_of(s->sigma, mu + n, n, &at[1]) || at[0] != n || at[1] != n)
-        return nn_fail(b, STRAND_ERR_FORMAT, "normalization_parameters.json: mu and sigma are not [%lld channels, %lld bins]", (long long)s->channels, (long long)s->bins);
+        return nn_fail(b, STRAND_ERR_FORMAT, "normalization_parameters.json: mu and sigma are not [%lld channels, %lld bins]",
+                       (long long)s->channels, (long long)s->bins);
     for (int64_t row = 0; row < s->channels * s->frames; row++)
         for (int64_t k = 0; k < s->bins; k++) {
             int64_t from = row / s->frames * s->bins + k;
@@ -208,7 +229,9 @@ static tensor_id spectrogram(sleepnet *s, tensor_id x) {
     if (build_failed(b)) return 0;
     x = graph_op(b->g, "power", STRAND_OP_FFT, &p, &x, 1, NULL);
     x = build_unary(b, "power.floor", STRAND_UNARY_CLAMP, x, (float)s->floor, 1e32f);
-    if (s->logarithm) x = build_unary(b, "log10", STRAND_UNARY_AFFINE, build_unary(b, "log", STRAND_UNARY_LOG, x, 0, 0), (float)(1 / LN10), 0);
+    if (s->logarithm)
+        x = build_unary(b, "log10", STRAND_UNARY_AFFINE, build_unary(b, "log", STRAND_UNARY_LOG, x, 0, 0), (float)(1 / LN10),
+                        0);
     return standardized(s, x);
 }
 
@@ -235,7 +258,8 @@ static tensor_id epoch_encoder(sleepnet *s, tensor_id x) {
     strand_op_matmul p = {.transpose_a = 1, .transpose_b = 1, .bias = STRAND_BIAS_COLUMNS};
     x = build_linear(b, encoder_key(s, "filter_reduction"), x, s->filters, s->bins, STRAND_UNARY_IDENTITY);
     x = build_reshape(b, "filters.by_channel", x, 4, (op_dim[]){DIM_B, DIM_L, DIM(s->channels), DIM(s->frames * s->filters)});
-    tensor_id w = build_matrix(b, encoder_key(s, "virtual_channels.weight"), s->channels, s->channels), v = build_vector(b, encoder_key(s, "virtual_channels.bias"), s->channels);
+    tensor_id w = build_matrix(b, encoder_key(s, "virtual_channels.weight"), s->channels, s->channels),
+              v = build_vector(b, encoder_key(s, "virtual_channels.bias"), s->channels);
     if (build_failed(b)) return 0;
     x = graph_op(b->g, encoder_key(s, "virtual_channels"), STRAND_OP_MATMUL, &p, (tensor_id[]){x, w, v}, 3, NULL);
     x = build_reshape(b, "filters.by_frame", x, 4, (op_dim[]){DIM_B, DIM_L, DIM(s->frames), DIM(s->filters * s->channels)});
@@ -247,12 +271,15 @@ static tensor_id reduced(sleepnet *s, tensor_id x) {
     builder *b = &s->b;
     strand_op_softmax p = {0};
     const char *base = graph_name(b->g, "reducer.%s", s->group);
-    tensor_id w = build_matrix(b, graph_name(b->g, "%s.context_matrix", base), s->context, s->width), v = build_matrix(b, graph_name(b->g, "%s.context_vector", base), s->context, 1);
+    tensor_id w = build_matrix(b, graph_name(b->g, "%s.context_matrix", base), s->context, s->width),
+              v = build_matrix(b, graph_name(b->g, "%s.context_vector", base), s->context, 1);
     tensor_id bias = build_vector(b, graph_name(b->g, "%s.context_bias", base), s->context);
     tensor_id u = build_product(b, "reducer.context", x, w, bias, STRAND_UNARY_TANH);
-    u = build_reshape(b, "reducer.scores", build_product_plain(b, "reducer.scores", u, v, 0, STRAND_UNARY_IDENTITY), 4, (op_dim[]){DIM_B, DIM_L, DIM(1), DIM(s->frames)});
+    u = build_reshape(b, "reducer.scores", build_product_plain(b, "reducer.scores", u, v, 0, STRAND_UNARY_IDENTITY), 4,
+                      (op_dim[]){DIM_B, DIM_L, DIM(1), DIM(s->frames)});
     u = build_failed(b) ? 0 : graph_op(b->g, "reducer.attention", STRAND_OP_SOFTMAX, &p, &u, 1, NULL);
-    return build_reshape(b, "reduced", build_product_plain(b, "reduced", u, x, 0, STRAND_UNARY_IDENTITY), 3, (op_dim[]){DIM_B, DIM_L, DIM(s->width)});
+    return build_reshape(b, "reduced", build_product_plain(b, "reduced", u, x, 0, STRAND_UNARY_IDENTITY), 3,
+                         (op_dim[]){DIM_B, DIM_L, DIM(s->width)});
 }
 
 /* ---- the night ---- */
@@ -265,7 +292,8 @@ static tensor_id features_of(sleepnet *s) {
     int64_t n = 0, sum = 0;
     for (const json *f = root && root->type == JSON_OBJECT ? root->first : NULL; f && n < 16; f = f->next) {
         const json *shape = json_get(f, "shape");
-        int64_t width = shape && shape->type == JSON_ARRAY && shape->first && shape->first->is_integer ? shape->first->integer : 0;
+        int64_t width =
+            shape && shape->type == JSON_ARRAY && shape->first && shape->first->is_integer ? shape->first->integer : 0;
         if (width < 1 || width > s->features - sum) break;
         sum += width;
         parts[n++] = graph_input(b->g, f->key, STRAND_F32, 3, (op_dim[]){DIM_B, DIM_L, DIM(width)});
@@ -275,7 +303,8 @@ static tensor_id features_of(sleepnet *s) {
         parts[n++] = graph_input(b->g, "epoch_cycle_index", STRAND_F32, 3, (op_dim[]){DIM_B, DIM_L, DIM(5)});
         sum = 6;
     }
-    if (sum != s->features) return nn_fail(b, STRAND_ERR_FORMAT, "features.json has not the %lld features of the weights", (long long)s->features);
+    if (sum != s->features)
+        return nn_fail(b, STRAND_ERR_FORMAT, "features.json has not the %lld features of the weights", (long long)s->features);
     tensor_id x = nn_concat(b, "features", 2, parts, n);
     return build_linear(b, "features_encoder.layers.0.linear_0", x, s->dense, s->features, STRAND_UNARY_RELU);
 }
@@ -283,11 +312,13 @@ static tensor_id features_of(sleepnet *s) {
 static tensor_id sequence_encoder(sleepnet *s, tensor_id x, int64_t in) {
     builder *b = &s->b;
     for (int64_t i = 0; i < s->layers && !build_failed(b); i++) {
-        const char *base = graph_name(b->g, "sequence_encoder.encoder.%lld", (long long)i), *gru = graph_name(b->g, "%s.gru", base);
+        const char *base = graph_name(b->g, "sequence_encoder.encoder.%lld", (long long)i),
+                   *gru = graph_name(b->g, "%s.gru", base);
         int64_t out = s->sequence_cells * (build_find(b, graph_name(b->g, "%s.weight_ih_l0_reverse", gru)) ? 2 : 1);
         tensor_id skip = build_linear(b, graph_name(b->g, "%s.residual_connection", base), x, out, in, STRAND_UNARY_IDENTITY);
         tensor_id y = nn_gru(b, gru, "l0", x, in, s->sequence_cells, NULL, NULL);
-        x = build_unary(b, graph_name(b->g, "%s.half", base), STRAND_UNARY_AFFINE, build_binary(b, graph_name(b->g, "%s.sum", base), STRAND_BINARY_ADD, skip, y), 0.5f, 0);
+        x = build_unary(b, graph_name(b->g, "%s.half", base), STRAND_UNARY_AFFINE,
+                        build_binary(b, graph_name(b->g, "%s.sum", base), STRAND_BINARY_ADD, skip, y), 0.5f, 0);
         in = out;
     }
     return build_linear(b, "classifier", x, s->classes, in, STRAND_UNARY_IDENTITY);
@@ -296,7 +327,8 @@ static tensor_id sequence_encoder(sleepnet *s, tensor_id x, int64_t in) {
 /* The first epoch's, in the order of the published code: [B, channels, bins, frames]. */
 static tensor_id shown_spectrogram(sleepnet *s, tensor_id x) {
     builder *b = &s->b;
-    x = build_reshape(b, "spectrogram", nn_slice(b, "spectrogram", x, 1, 0, 1), 4, (op_dim[]){DIM_B, DIM(s->channels), DIM(s->frames), DIM(s->bins)});
+    x = build_reshape(b, "spectrogram", nn_slice(b, "spectrogram", x, 1, 0, 1), 4,
+                      (op_dim[]){DIM_B, DIM(s->channels), DIM(s->frames), DIM(s->bins)});
     return nn_permute(b, "spectrogram", x, 0, 1, 3, 2);
 }
 
@@ -321,7 +353,8 @@ static strand_status build(strand_model *m, const model_config *config, error *e
     nn_choice(&s.b, "input", 0, input_kinds, &s.input);
     if (!build_failed(&s.b) && s.input == 0) normalization(&s);
     if (build_failed(&s.b)) return e->status;
-    tensor_id x = s.input == 0 ? from_signals(&s) : graph_input(s.b.g, "reduced", STRAND_F32, 3, (op_dim[]){DIM_B, DIM_L, DIM(s.width)});
+    tensor_id x =
+        s.input == 0 ? from_signals(&s) : graph_input(s.b.g, "reduced", STRAND_F32, 3, (op_dim[]){DIM_B, DIM_L, DIM(s.width)});
     if (s.features) x = nn_concat(&s.b, "epoch", 2, (tensor_id[]){x, features_of(&s)}, 2);
     x = sequence_encoder(&s, x, s.width + (s.features ? s.dense : 0));
     if (build_failed(&s.b)) return e->status;

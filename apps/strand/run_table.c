@@ -1,6 +1,5 @@
-/* run_table.c - see run_table.h. A table is read row by row; rows of other widths, and fields that are no numbers, are refused with their
- * row and column.
- */
+/* run_table.c - see run_table.h. A table is read row by row; rows of other widths, and fields that are no numbers, are
+ * refused with their row and column. */
 #include "run_table.h"
 
 #include "common.h"
@@ -34,12 +33,14 @@ static int read_array(FILE *file, const char *path, strand_tensor *out) {
     uint64_t bytes;
     if (npy_read_header(file, path, &shape, &bytes)) return -1;
     const int wide = !strcmp(shape.descr, "<f8");
-    if (!wide && strcmp(shape.descr, "<f4")) return complain("%s: holds '%s'; expected float32 or float64", path, shape.descr), -1;
+    if (!wide && strcmp(shape.descr, "<f4"))
+        return complain("%s: holds '%s'; expected float32 or float64", path, shape.descr), -1;
     const uint64_t n = bytes / (wide ? 8 : 4);
     void *data = bytes <= SIZE_MAX / 2 ? malloc(bytes + 1) : NULL;
     if (!data) return complain("%s: out of memory", path), -1;
     out->data = data;
-    if (fread(data, 1, bytes, file) != bytes) return complain("%s: ends before its %llu bytes of numbers; it is cut short", path, (unsigned long long)bytes), -1;
+    if (fread(data, 1, bytes, file) != bytes)
+        return complain("%s: ends before its %llu bytes of numbers; it is cut short", path, (unsigned long long)bytes), -1;
     for (uint64_t i = 0; wide && i < n; i++) { /* in place: a float never passes its double */
         double value;
         memcpy(&value, (const char *)data + 8 * i, 8);
@@ -87,7 +88,10 @@ static int read_rows(csv *table, const char *path, strand_tensor *out) {
             width = n;
             if (is_header(fields, n)) continue;
         }
-        if (n != width) return complain("%s: row %lld has %d columns, the first one %lld", path, (long long)csv_row(table), n, (long long)width), -1;
+        if (n != width)
+            return complain("%s: row %lld has %d columns, the first one %lld", path, (long long)csv_row(table), n,
+                            (long long)width),
+                   -1;
         if (rows == room) {
             room = room ? 2 * room : 256;
             float *more = room <= (int64_t)(SIZE_MAX / 8) / width ? realloc(data, (size_t)(room * width) * sizeof *data) : NULL;
@@ -96,7 +100,9 @@ static int read_rows(csv *table, const char *path, strand_tensor *out) {
         }
         for (int i = 0; i < n; i++)
             if (number(&fields[i], &data[rows * width + i]))
-                return complain("%s: row %lld, column %d: '%.40s' is no number", path, (long long)csv_row(table), i + 1, fields[i].text), -1;
+                return complain("%s: row %lld, column %d: '%.40s' is no number", path, (long long)csv_row(table), i + 1,
+                                fields[i].text),
+                       -1;
         rows++;
     }
     if (state < 0) return complain("%s: %s", path, *csv_error(table) ? csv_error(table) : "cannot be read to its end"), -1;
@@ -124,7 +130,8 @@ int table_read(const char *path, const strand_tensor *want, strand_tensor *out, 
     fclose(file);
     *block = out->data;
     if (bad) return -1;
-    if (want->dtype != STRAND_F32) return complain("%s: the model's input '%s' is not of floats; give -i IN.safetensors", path, want->name), -1;
+    if (want->dtype != STRAND_F32)
+        return complain("%s: the model's input '%s' is not of floats; give -i IN.safetensors", path, want->name), -1;
     if (out->rank + 1 == want->rank) {
         memmove(out->dims + 1, out->dims, (size_t)out->rank * sizeof *out->dims);
         out->dims[0] = 1;

@@ -1,8 +1,9 @@
 /* graph_gru.c - GRAPH_GRU: a GRU over the nodes of a small dense graph, whose products read a diffusion of the state.
  *
- * A piece of work is one entry of the batch through the whole sequence. A node's features stand as [matrix of the diffusion][units,
- * in whole vectors], so that a diffusion is a product with a support and a gate one product with the packed weight, whose rows stand
- * in the same order; that packing is a prepared constant when the weights are constants, else it is made in working memory.
+ * A piece of work is one entry of the batch through the whole sequence. A node's features stand as [matrix of the
+ * diffusion][units, in whole vectors], so that a diffusion is a product with a support and a gate one product with the
+ * packed weight, whose rows stand in the same order; that packing is a prepared constant when the weights are constants,
+ * else it is made in working memory.
  *
  * Invariant: each element is one chain of vf_fma in the order written here, whichever block of rows it fell into. */
 #include "kernels.h"
@@ -29,7 +30,8 @@ static int64_t whole_vectors(int64_t n) {
 
 static job shape_of(const strand_plugin_node *node) {
     const strand_plugin_tensor *x = &node->inputs[1], *s = &node->inputs[2];
-    job j = {.node = node, .p = node->params, .n = x->dims[2], .h = x->dims[3], .length = x->dims[1], .count = s->dims[s->rank - 3]};
+    job j = {
+        .node = node, .p = node->params, .n = x->dims[2], .h = x->dims[3], .length = x->dims[1], .count = s->dims[s->rank - 3]};
     j.all = 1 + j.count * j.p->steps;
     j.pitch = whole_vectors(j.h);
     j.each = j.n * j.pitch * (j.all + 4); /* the diffusion, two gates, the candidate, the state */
@@ -47,7 +49,8 @@ static void pack(const job *j, const strand_plugin_tensor *w, int parts, float *
         for (int64_t f = 0; f < j->pitch; f++, to += parts * j->pitch)
             for (int part = 0; part < parts; part++)
                 for (int64_t c = 0; c < j->pitch; c++)
-                    to[part * j->pitch + c] = f < j->h && c < j->h ? cpu_f32(w)[(f * j->all + m) * w->strides[0] + part * j->h + c] : 0.0f;
+                    to[part * j->pitch + c] =
+                        f < j->h && c < j->h ? cpu_f32(w)[(f * j->all + m) * w->strides[0] + part * j->h + c] : 0.0f;
 }
 
 static void pack_both(const strand_plugin_node *node, float *to) {
@@ -104,15 +107,31 @@ static void multiply(const product *p, int64_t rows) {
         int64_t end = (i + 1) * rows / blocks;
         switch (end - at) {
 #if MOST_ROWS == 8
-        case 8: product_rows(p, at, 8); break;
-        case 7: product_rows(p, at, 7); break;
-        case 6: product_rows(p, at, 6); break;
-        case 5: product_rows(p, at, 5); break;
+        case 8:
+            product_rows(p, at, 8);
+            break;
+        case 7:
+            product_rows(p, at, 7);
+            break;
+        case 6:
+            product_rows(p, at, 6);
+            break;
+        case 5:
+            product_rows(p, at, 5);
+            break;
 #endif
-        case 4: product_rows(p, at, 4); break;
-        case 3: product_rows(p, at, 3); break;
-        case 2: product_rows(p, at, 2); break;
-        default: product_rows(p, at, 1); break;
+        case 4:
+            product_rows(p, at, 4);
+            break;
+        case 3:
+            product_rows(p, at, 3);
+            break;
+        case 2:
+            product_rows(p, at, 2);
+            break;
+        default:
+            product_rows(p, at, 1);
+            break;
         }
         at = end;
     }
@@ -128,8 +147,14 @@ static void diffuse(const job *j, const float *supports, float *d) {
     for (int64_t m = 0; m < j->count; m++) {
         int64_t before = start, now = start;
         for (int64_t k = 1; k <= j->p->steps; k++, made++) {
-            product step = {.q = supports + m * strides[0], .q_pitch = strides[1], .depth = j->n, .s = d + now * j->pitch, .s_pitch = pitch,
-                            .y = d + made * j->pitch, .y_pitch = pitch, .columns = j->pitch};
+            product step = {.q = supports + m * strides[0],
+                            .q_pitch = strides[1],
+                            .depth = j->n,
+                            .s = d + now * j->pitch,
+                            .s_pitch = pitch,
+                            .y = d + made * j->pitch,
+                            .y_pitch = pitch,
+                            .columns = j->pitch};
             multiply(&step, j->n);
             for (int64_t i = 0; k > 1 && i < j->n; i++) /* 2 S x - x_before */
                 for (int64_t c = 0; c < j->pitch; c += CPU_LANES) {
@@ -150,14 +175,22 @@ static void rows_in(const job *j, const float *from, int64_t stride, int parts, 
         for (int part = 0; part < parts; part++, to += j->pitch)
             for (int64_t c = 0; c < j->pitch; c += CPU_LANES) {
                 int64_t left = j->h - c;
-                vf_store(to + c, left >= CPU_LANES ? vf_load(from + i * stride + part * j->h + c) : vf_load_part(from + i * stride + part * j->h + c, left));
+                vf_store(to + c, left >= CPU_LANES ? vf_load(from + i * stride + part * j->h + c)
+                                                   : vf_load_part(from + i * stride + part * j->h + c, left));
             }
 }
 
 /* y, [n][parts pitch], which holds what came in, gains the product of the diffusion with a weight. */
 static void gate(const job *j, const float *d, const float *w, int parts, float *y) {
-    product p = {.q = d, .q_pitch = j->all * j->pitch, .depth = j->all * j->pitch, .s = w, .s_pitch = parts * j->pitch, .y = y, .y_pitch = parts * j->pitch,
-                 .columns = parts * j->pitch, .add = true};
+    product p = {.q = d,
+                 .q_pitch = j->all * j->pitch,
+                 .depth = j->all * j->pitch,
+                 .s = w,
+                 .s_pitch = parts * j->pitch,
+                 .y = y,
+                 .y_pitch = parts * j->pitch,
+                 .columns = parts * j->pitch,
+                 .add = true};
     multiply(&p, j->n);
 }
 
@@ -168,12 +201,14 @@ static void step(const job *j, const float *supports, float *d, float *h) {
     diffuse(j, supports, d);
     gate(j, d, j->gates, 2, ru);
     for (int64_t i = 0; i < j->n; i++)
-        for (int64_t k = 0; k < j->pitch; k += CPU_LANES) vf_store(d + i * d_pitch + k, vf_sigmoid(vf_load(ru + 2 * i * j->pitch + k)) * vf_load(h + i * j->pitch + k));
+        for (int64_t k = 0; k < j->pitch; k += CPU_LANES)
+            vf_store(d + i * d_pitch + k, vf_sigmoid(vf_load(ru + 2 * i * j->pitch + k)) * vf_load(h + i * j->pitch + k));
     diffuse(j, supports, d);
     gate(j, d, j->candidate, 1, c);
     for (int64_t i = 0; i < j->n; i++)
         for (int64_t k = 0; k < j->pitch; k += CPU_LANES) {
-            vf u = vf_sigmoid(vf_load(ru + (2 * i + 1) * j->pitch + k)), now = vf_tanh(vf_load(c + i * j->pitch + k)), old = vf_load(h + i * j->pitch + k);
+            vf u = vf_sigmoid(vf_load(ru + (2 * i + 1) * j->pitch + k)), now = vf_tanh(vf_load(c + i * j->pitch + k)),
+               old = vf_load(h + i * j->pitch + k);
             vf_store(h + i * j->pitch + k, vf_fma(u, old - now, now));
         }
 }
@@ -196,7 +231,8 @@ static int64_t first_of(const strand_plugin_node *node, const strand_plugin_tens
 static void body(void *arg, int64_t b, int32_t worker) {
     const job *j = arg;
     const strand_plugin_node *node = j->node;
-    const strand_plugin_tensor *x = &node->inputs[0], *xc = &node->inputs[1], *s = &node->inputs[2], *state = cpu_input(node, 5), *out = &node->outputs[0];
+    const strand_plugin_tensor *x = &node->inputs[0], *xc = &node->inputs[1], *s = &node->inputs[2],
+                               *state = cpu_input(node, 5), *out = &node->outputs[0];
     const float *supports = cpu_f32(s) + (s->rank == 4 ? first_of(node, s, b) : 0);
     float *h = j->work + worker * j->each, *ru = h + j->n * j->pitch, *c = ru + 2 * j->n * j->pitch, *d = c + j->n * j->pitch;
     memset(h, 0, (size_t)(j->n * j->pitch) * sizeof *h);
@@ -207,7 +243,8 @@ static void body(void *arg, int64_t b, int32_t worker) {
         step(j, supports, d, h);
         rows_out(j, h, cpu_f32(out) + b * out->strides[0] + t * out->strides[1], out->strides[2]);
     }
-    if (node->n_outputs > 1) rows_out(j, h, cpu_f32(&node->outputs[1]) + b * node->outputs[1].strides[0], node->outputs[1].strides[1]);
+    if (node->n_outputs > 1)
+        rows_out(j, h, cpu_f32(&node->outputs[1]) + b * node->outputs[1].strides[0], node->outputs[1].strides[1]);
 }
 
 static bool constant(const strand_plugin_node *node) {

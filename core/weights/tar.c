@@ -1,17 +1,18 @@
-/* tar.c - a plain tar archive that holds one weights file and texts about it, as some training code saves its models (often under a
- * name that promises compression).
+/* tar.c - a plain tar archive that holds one weights file and texts about it, as some training code saves its models (often
+ * under a name that promises compression).
  *
- * The one member that is a weights file is read where it lies; members named *.json become metadata under their names. Whatever else
- * there is (folders, links, extended headers) is stepped over; nothing is ever unpacked. Every header's checksum is compared, sizes are
- * those that fit the file, and what is kept is never more than the file itself. Formats: POSIX ustar, pax, GNU; IEEE 1003.1-1988. */
+ * The one member that is a weights file is read where it lies; members named *.json become metadata under their names.
+ * Whatever else there is (folders, links, extended headers) is stepped over; nothing is ever unpacked. Every header's
+ * checksum is compared, sizes are those that fit the file, and what is kept is never more than the file itself. Formats:
+ * POSIX ustar, pax, GNU; IEEE 1003.1-1988. */
 #include <inttypes.h>
 #include <string.h>
 
 #include "../checked.h"
 #include "reader.h"
 
-#define BLOCK       512u
-#define MOST_TEXTS  64
+#define BLOCK        512u
+#define MOST_TEXTS   64
 #define MOST_MEMBERS ((uint64_t)1 << 16)
 
 bool tar_is(const uint8_t *data, uint64_t size) {
@@ -29,7 +30,8 @@ static strand_status bad_at(const weights *w, uint64_t at, const char *why, erro
     return error_set(e, STRAND_ERR_FORMAT, "%s: byte %" PRIu64 ": %s", w->path, at, why);
 }
 
-/* Octal digits, ended by a space, a zero or the field's end, or a binary number behind a byte of 0x80. False for anything else. */
+/* Octal digits, ended by a space, a zero or the field's end, or a binary number behind a byte of 0x80. False for anything
+ * else. */
 static bool number(const uint8_t *field, size_t width, uint64_t *out) {
     size_t i = 0;
     *out = 0;
@@ -74,14 +76,20 @@ static strand_status next_member(const weights *w, uint64_t *at, member *m, bool
     static const uint8_t zeros[BLOCK];
     uint64_t whole;
     *end = w->size - *at < BLOCK || memcmp(h, zeros, BLOCK) == 0;
-    if (*end) return w->size == *at || w->size - *at >= BLOCK ? STRAND_OK : bad_at(w, *at, "the archive ends within a header; it is cut short, fetch it again", e);
+    if (*end)
+        return w->size == *at || w->size - *at >= BLOCK
+                   ? STRAND_OK
+                   : bad_at(w, *at, "the archive ends within a header; it is cut short, fetch it again", e);
     if (!sum_holds(h)) return bad_at(w, *at, "a tar header whose checksum does not hold; the file is damaged", e);
-    if (!number(h + 124, 12, &m->size) || !checked_align(m->size, BLOCK, &whole)) return bad_at(w, *at, "a tar member without a sound size", e);
+    if (!number(h + 124, 12, &m->size) || !checked_align(m->size, BLOCK, &whole))
+        return bad_at(w, *at, "a tar member without a sound size", e);
     name_of(h, m->name);
     m->type = (char)h[156];
     m->data = h + BLOCK;
     if (!checked_range(*at + BLOCK, m->size, w->size))
-        return error_set(e, STRAND_ERR_FORMAT, "%s: member %.100s reaches past the end of the file; it is cut short, fetch it again", w->path, m->name);
+        return error_set(e, STRAND_ERR_FORMAT,
+                         "%s: member %.100s reaches past the end of the file; it is cut short, fetch it again", w->path,
+                         m->name);
     uint64_t next;
     if (!checked_add(*at + BLOCK, whole, &next) || next > w->size) next = w->size; /* the last one's padding may be missing */
     *at = next;
@@ -101,7 +109,8 @@ typedef struct texts {
 
 static strand_status keep_text(weights *w, texts *t, const member *m, error *e) {
     const char *slash = strrchr(m->name, '/'), *name = slash ? slash + 1 : m->name;
-    if (t->n == MOST_TEXTS) return error_set(e, STRAND_ERR_FORMAT, "%s: more than %d texts in the archive", w->path, MOST_TEXTS);
+    if (t->n == MOST_TEXTS)
+        return error_set(e, STRAND_ERR_FORMAT, "%s: more than %d texts in the archive", w->path, MOST_TEXTS);
     weights_text *to = &t->all[t->n++];
     to->key = arena_string(&w->arena, name, strlen(name));
     to->value = arena_string(&w->arena, (const char *)m->data, (size_t)m->size);
@@ -121,11 +130,14 @@ static strand_status find_weights(weights *w, texts *t, member *found, error *e)
             if ((status = keep_text(w, t, &m, e))) return status;
         } else if (weights_is_part(m.data, m.size)) {
             if (found->data)
-                return error_set(e, STRAND_ERR_FORMAT, "%s: %.100s and %.100s in the archive are both weights; unpack it and give one of them", w->path, found->name, m.name);
+                return error_set(e, STRAND_ERR_FORMAT,
+                                 "%s: %.100s and %.100s in the archive are both weights; unpack it and give one of them",
+                                 w->path, found->name, m.name);
             *found = m;
         }
     }
-    return found->data ? STRAND_OK : error_set(e, STRAND_ERR_FORMAT, "%s: a tar archive without a weights file of a known format", w->path);
+    return found->data ? STRAND_OK
+                       : error_set(e, STRAND_ERR_FORMAT, "%s: a tar archive without a weights file of a known format", w->path);
 }
 
 strand_status tar_read(weights *w, error *e) {

@@ -1,10 +1,11 @@
 /* eeg_adapt.c - prepares and judges what golden_eeg.sh cannot with `compare` alone.
  *
- *     eeg_adapt frames IN.safetensors NAME SAMPLES OUT.safetensors   [channels, T] -> "frames" [1, T / SAMPLES, channels, SAMPLES]
+ *     eeg_adapt frames IN.safetensors NAME SAMPLES OUT.safetensors   [channels, T] -> "frames" [1, T / SAMPLES, channels,
+ *        SAMPLES]
  *     eeg_adapt join   OUT.safetensors FILE NAME [FILE NAME]...   those tensors in one file
- *     eeg_adapt mean   A.safetensors NAME_A B.safetensors NAME_B TOLERANCE   the mean difference, where single elements hang on rounding
- *     eeg_adapt head   A.safetensors NAME_A B.safetensors NAME_B TOLERANCE   all of A against as many first elements of B
- */
+ *     eeg_adapt mean   A.safetensors NAME_A B.safetensors NAME_B TOLERANCE   the mean difference, where single elements hang
+ *        on rounding
+ *     eeg_adapt head   A.safetensors NAME_A B.safetensors NAME_B TOLERANCE   all of A against as many first elements of B */
 #include "strand.h"
 
 #include <math.h>
@@ -23,7 +24,8 @@ static int floats_of(const char *path, const char *name, strand_tensor *tensor) 
     strand_file *file; /* stays open until exit: the tensor points into it */
     if (strand_file_open(ctx, path, &file) != STRAND_OK) return fail(path, strand_error(ctx));
     for (int64_t i = 0; i < strand_file_count(file); i++)
-        if (strand_file_get(file, i, tensor) == STRAND_OK && !strcmp(tensor->name, name)) return tensor->dtype == STRAND_F32 ? 0 : fail(name, "is not F32");
+        if (strand_file_get(file, i, tensor) == STRAND_OK && !strcmp(tensor->name, name))
+            return tensor->dtype == STRAND_F32 ? 0 : fail(name, "is not F32");
     return fail(path, name);
 }
 
@@ -33,9 +35,12 @@ static int write_tensors(const char *path, const strand_tensor *t, int n) {
     uint64_t at = 0;
     for (int k = 0; k < n; k++) {
         size_t used = strlen(header);
-        used += (size_t)snprintf(header + used, sizeof header - used, "%s\"%s\":{\"dtype\":\"%s\",\"shape\":[", k ? "," : "", t[k].name, strand_dtype_name(t[k].dtype));
-        for (int i = 0; i < t[k].rank; i++) used += (size_t)snprintf(header + used, sizeof header - used, "%s%lld", i ? "," : "", (long long)t[k].dims[i]);
-        snprintf(header + used, sizeof header - used, "],\"data_offsets\":[%llu,%llu]}", (unsigned long long)at, (unsigned long long)(at + t[k].bytes));
+        used += (size_t)snprintf(header + used, sizeof header - used, "%s\"%s\":{\"dtype\":\"%s\",\"shape\":[", k ? "," : "",
+                                 t[k].name, strand_dtype_name(t[k].dtype));
+        for (int i = 0; i < t[k].rank; i++)
+            used += (size_t)snprintf(header + used, sizeof header - used, "%s%lld", i ? "," : "", (long long)t[k].dims[i]);
+        snprintf(header + used, sizeof header - used, "],\"data_offsets\":[%llu,%llu]}", (unsigned long long)at,
+                 (unsigned long long)(at + t[k].bytes));
         at += t[k].bytes;
     }
     strcat(header, "}       ");
@@ -63,8 +68,10 @@ static int frames(const char *in, const char *name, int64_t samples, const char 
     if (!data) return fail(name, "no memory");
     for (int64_t s = 0; s < steps; s++)
         for (int64_t c = 0; c < channels; c++)
-            memcpy(data + (s * channels + c) * samples, (const float *)t.data + c * t.dims[1] + s * samples, (size_t)samples * sizeof *data);
-    const strand_tensor made = {"frames", STRAND_F32, 4, {1, steps, channels, samples}, data, (uint64_t)(steps * channels * samples) * sizeof *data};
+            memcpy(data + (s * channels + c) * samples, (const float *)t.data + c * t.dims[1] + s * samples,
+                   (size_t)samples * sizeof *data);
+    const strand_tensor made = {
+        "frames", STRAND_F32, 4, {1, steps, channels, samples}, data, (uint64_t)(steps * channels * samples) * sizeof *data};
     const int bad = write_tensors(out, &made, 1);
     free(data);
     return bad;

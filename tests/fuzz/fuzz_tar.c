@@ -1,5 +1,5 @@
-/* fuzz_tar.c - the bytes as a whole file with the checksums of its first headers put right, since a mutation seldom keeps them; and as
- * the weights member of a sound archive. */
+/* fuzz_tar.c - the bytes as a whole file with the checksums of its first headers put right, since a mutation seldom keeps
+ * them; and as the weights member of a sound archive. */
 #include "fuzz.h"
 #include "../weights/writers.h"
 

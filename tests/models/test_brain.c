@@ -1,6 +1,6 @@
-/* test_brain.c - brain_csm against its equations written out in double precision (arXiv 2206.11417 and the key layout of the published
- * code): a random small checkpoint in memory, every task, embedder and unembedder of one layer and of two, times by t_r and by rows, a
- * sequence whole and in pieces. No published weights can be had, so this is the judge. */
+/* test_brain.c - brain_csm against its equations written out in double precision (arXiv 2206.11417 and the key layout of the
+ * published code): a random small checkpoint in memory, every task, embedder and unembedder of one layer and of two, times
+ * by t_r and by rows, a sequence whole and in pieces. No published weights can be had, so this is the judge. */
 #include "runs.h"
 
 #include <math.h>
@@ -113,7 +113,8 @@ static void write_file(checkpoint *c) {
     for (int i = 0; i < c->n; i++) {
         const entry *e = &c->all[i];
         size_t n = 4;
-        used += (size_t)snprintf(header + used, sizeof header - used, "%s\"%s\":{\"dtype\":\"F32\",\"shape\":[", i ? "," : "", e->name);
+        used += (size_t)snprintf(header + used, sizeof header - used, "%s\"%s\":{\"dtype\":\"F32\",\"shape\":[", i ? "," : "",
+                                 e->name);
         for (int k = 0; k < e->rank; k++) {
             used += (size_t)snprintf(header + used, sizeof header - used, "%s%lld", k ? "," : "", (long long)e->dims[k]);
             n *= (size_t)e->dims[k];
@@ -181,12 +182,14 @@ static double gelu_new(double x) {
 }
 
 /* kinds: 0 a volume, 1 msk_embed, 2 cls_embed in its place; rows: of wt_re. hidden [n][D] */
-static void transformer(const checkpoint *c, const float *volumes, const int *kinds, const int64_t *rows, int n, double hidden[][D]) {
+static void transformer(const checkpoint *c, const float *volumes, const int *kinds, const int64_t *rows, int n,
+                        double hidden[][D]) {
     static double x[PLACES][D], qkv[PLACES][3 * D];
     const float *wt = find(c, "embedder.wt_re", ".weight"), *wpe = find(c, "decoder.transformer.wpe", ".weight");
     for (int t = 0; t < n; t++) {
         double in[NETWORKS], y[D];
-        const float *from = kinds[t] == 0 ? volumes + t * NETWORKS : find(c, "embedder.", kinds[t] == 1 ? "msk_embed" : "cls_embed");
+        const float *from =
+            kinds[t] == 0 ? volumes + t * NETWORKS : find(c, "embedder.", kinds[t] == 1 ? "msk_embed" : "cls_embed");
         for (int i = 0; i < NETWORKS; i++) in[i] = from[i];
         linear(c, "embedder.embed_model.model.0", in, NETWORKS, D, y);
         norm(c, "embedder.embed_model.model.1", y, x[t]);
@@ -284,11 +287,20 @@ static void end(trial *t) {
 }
 
 /* Volumes [from, from + n); kinds and rows may be NULL. */
-static const float *run(trial *t, const float *volumes, int64_t from, int64_t n, const int64_t *kinds, const int64_t *rows, const char *output, int64_t *elements) {
-    strand_tensor in[3] = {{"inputs", STRAND_F32, 3, {1, n, NETWORKS}, (void *)(uintptr_t)(volumes + from * NETWORKS), (uint64_t)(n * NETWORKS) * 4}}, out = {.name = output};
+static const float *run(trial *t, const float *volumes, int64_t from, int64_t n, const int64_t *kinds, const int64_t *rows,
+                        const char *output, int64_t *elements) {
+    strand_tensor in[3] = {{"inputs",
+                            STRAND_F32,
+                            3,
+                            {1, n, NETWORKS},
+                            (void *)(uintptr_t)(volumes + from * NETWORKS),
+                            (uint64_t)(n * NETWORKS) * 4}},
+                  out = {.name = output};
     int32_t count = 1;
-    if (kinds) in[count++] = (strand_tensor){"kinds", STRAND_I64, 2, {1, n}, (void *)(uintptr_t)(kinds + from), (uint64_t)n * 8};
-    if (rows) in[count++] = (strand_tensor){"t_r_ids", STRAND_I64, 2, {1, n}, (void *)(uintptr_t)(rows + from), (uint64_t)n * 8};
+    if (kinds)
+        in[count++] = (strand_tensor){"kinds", STRAND_I64, 2, {1, n}, (void *)(uintptr_t)(kinds + from), (uint64_t)n * 8};
+    if (rows)
+        in[count++] = (strand_tensor){"t_r_ids", STRAND_I64, 2, {1, n}, (void *)(uintptr_t)(rows + from), (uint64_t)n * 8};
     if (strand_session_run(t->session, in, count, &out, 1)) fail_msg("%s", strand_session_error(t->session));
     *elements = (int64_t)(out.bytes / 4);
     return out.data;
@@ -297,7 +309,8 @@ static const float *run(trial *t, const float *volumes, int64_t from, int64_t n,
 static void compare(const char *what, const float *have, const double *want, const int64_t *n, int64_t expected) {
     assert_int_equal(*n, expected);
     for (int64_t i = 0; i < *n; i++)
-        if (!(fabs((double)have[i] - want[i]) <= 2e-5)) fail_msg("%s: element %d is %.7g, not %.7g", what, (int)i, (double)have[i], want[i]);
+        if (!(fabs((double)have[i] - want[i]) <= 2e-5))
+            fail_msg("%s: element %d is %.7g, not %.7g", what, (int)i, (double)have[i], want[i]);
 }
 
 static void judge(strand_context *context, const checkpoint *c, randoms *r) {
@@ -319,7 +332,8 @@ static void judge(strand_context *context, const checkpoint *c, randoms *r) {
     compare("forward", run(&t, volumes, 0, L, NULL, NULL, "outputs", &n), want, &n, L * NETWORKS);
     assert_int_equal(strand_session_reset(t.session, -1), STRAND_OK);
     compare("first piece", run(&t, volumes, 0, 4, NULL, NULL, "outputs", &n), want, &n, 4 * NETWORKS);
-    for (int i = 4; i < L; i++) compare("a volume more", run(&t, volumes, i, 1, NULL, NULL, "outputs", &n), want + i * NETWORKS, &n, NETWORKS);
+    for (int i = 4; i < L; i++)
+        compare("a volume more", run(&t, volumes, i, 1, NULL, NULL, "outputs", &n), want + i * NETWORKS, &n, NETWORKS);
     end(&t);
     t = begin(context, c, "predict", NULL, "prediction");
     transformer(c, volumes, masked, odd, L, hidden);

@@ -1,6 +1,6 @@
-/* test_eeg.c - the promise of states for recurrent EEG models: a recording whole, in random pieces (the seed is printed), second by
- * second, rolled back and forked into another session gives the same numbers at every second. The models are those of STRAND_SHARED;
- * without it the test is skipped, saying so. */
+/* test_eeg.c - the promise of states for recurrent EEG models: a recording whole, in random pieces (the seed is printed),
+ * second by second, rolled back and forked into another session gives the same numbers at every second. The models are those
+ * of STRAND_SHARED; without it the test is skipped, saying so. */
 #define _GNU_SOURCE
 #include "runs.h"
 
@@ -23,7 +23,11 @@ static const stream_case cases[] = {
     {"golden/eeg/dcrnn-detection-sz1", {"lengths=full"}, 1, "logits_steps", "logits"},
     {"golden/eeg/dcrnn-detection-sz1", {"lengths=full"}, 1, "hidden", "encoder_hidden"},
     {"data/eeg/eeg-gnn-ssl/pretrained_distance_graph_60s.pth.tar", {"output_steps=3"}, 1, "hidden", "prediction"},
-    {"data/eeg/eeg-gnn-ssl/pretrained_correlation_graph_12s.pth.tar", {"output_steps=2", "graph=supports"}, 2, "hidden", "prediction"},
+    {"data/eeg/eeg-gnn-ssl/pretrained_correlation_graph_12s.pth.tar",
+     {"output_steps=2", "graph=supports"},
+     2,
+     "hidden",
+     "prediction"},
 };
 
 typedef struct stream {
@@ -35,22 +39,27 @@ typedef struct stream {
 } stream;
 
 /* Seconds [first, first + n) of rows [row, row + batch). Results: in the session's memory. */
-static void run_seconds(const stream *s, strand_session *session, int64_t row, int64_t batch, int64_t first, int64_t n, strand_tensor out[2]) {
+static void run_seconds(const stream *s, strand_session *session, int64_t row, int64_t batch, int64_t first, int64_t n,
+                        strand_tensor out[2]) {
     float *part = malloc((size_t)(batch * n * TOKEN) * sizeof *part);
     assert_non_null(part);
-    for (int64_t b = 0; b < batch; b++) memcpy(part + b * n * TOKEN, s->x + ((row + b) * LENGTH + first) * TOKEN, (size_t)(n * TOKEN) * sizeof *part);
-    strand_tensor in[3] = {{"features_in", STRAND_F32, 4, {batch, n, 19, 100}, part, (uint64_t)(batch * n * TOKEN) * sizeof *part},
-                           {"support0", STRAND_F32, 3, {batch, 19, 19}, s->supports[0] + row * 361, (uint64_t)batch * 361 * sizeof(float)},
-                           {"support1", STRAND_F32, 3, {batch, 19, 19}, s->supports[1] + row * 361, (uint64_t)batch * 361 * sizeof(float)}};
+    for (int64_t b = 0; b < batch; b++)
+        memcpy(part + b * n * TOKEN, s->x + ((row + b) * LENGTH + first) * TOKEN, (size_t)(n * TOKEN) * sizeof *part);
+    strand_tensor in[3] = {
+        {"features_in", STRAND_F32, 4, {batch, n, 19, 100}, part, (uint64_t)(batch * n * TOKEN) * sizeof *part},
+        {"support0", STRAND_F32, 3, {batch, 19, 19}, s->supports[0] + row * 361, (uint64_t)batch * 361 * sizeof(float)},
+        {"support1", STRAND_F32, 3, {batch, 19, 19}, s->supports[1] + row * 361, (uint64_t)batch * 361 * sizeof(float)}};
     out[0] = (strand_tensor){.name = s->c->each};
     out[1] = (strand_tensor){.name = s->c->last};
-    if (strand_session_run(session, in, s->c->n_settings == 2 ? 3 : 1, out, 2)) fail_msg("%s: %s", s->c->path, strand_session_error(session));
+    if (strand_session_run(session, in, s->c->n_settings == 2 ? 3 : 1, out, 2))
+        fail_msg("%s: %s", s->c->path, strand_session_error(session));
     free(part);
 }
 
 static void near(const stream *s, const char *what, const float *a, const float *b, int64_t n) {
     double worst = largest_difference(a, b, (size_t)n);
-    if (!(worst <= 2e-6 * fmax(1, largest_magnitude(b, (size_t)n)))) fail_msg("%s, %s, %s: differs by %.3g", s->c->path, s->c->each, what, worst);
+    if (!(worst <= 2e-6 * fmax(1, largest_magnitude(b, (size_t)n))))
+        fail_msg("%s, %s, %s: differs by %.3g", s->c->path, s->c->each, what, worst);
 }
 
 static float *copy_of(const strand_tensor *t) {
@@ -67,7 +76,8 @@ static void judge_pieces(stream *s, randoms *r, int64_t most) {
         if (n > LENGTH - at) n = LENGTH - at;
         run_seconds(s, s->o.session, 0, BATCH, at, n, out);
         for (int64_t b = 0; b < BATCH; b++)
-            near(s, most == 1 ? "seconds" : "pieces", (const float *)out[0].data + b * n * s->width, s->each + (b * LENGTH + at) * s->width, n * s->width);
+            near(s, most == 1 ? "seconds" : "pieces", (const float *)out[0].data + b * n * s->width,
+                 s->each + (b * LENGTH + at) * s->width, n * s->width);
     }
     near(s, "the last of pieces", out[1].data, s->last, BATCH * s->last_width);
 }
@@ -90,7 +100,8 @@ static void judge_snapshot(stream *s, randoms *r) {
         assert_int_equal(strand_session_load(into, 0, saved, bytes), STRAND_OK);
         assert_int_equal(strand_session_position(into, 0), at);
         run_seconds(s, into, row, 1, at, LENGTH - at, out);
-        near(s, way ? "forked" : "rolled back", out[0].data, s->each + (row * LENGTH + at) * s->width, (LENGTH - at) * s->width);
+        near(s, way ? "forked" : "rolled back", out[0].data, s->each + (row * LENGTH + at) * s->width,
+             (LENGTH - at) * s->width);
         near(s, "the last of that", out[1].data, s->last + row * s->last_width, s->last_width);
     }
     strand_session_close(other);
@@ -103,7 +114,8 @@ static void run_case(strand_context *context, const char *root, const stream_cas
     stream s = {.c = c, .x = malloc(BATCH * LENGTH * TOKEN * sizeof(float))};
     char names[100];
     snprintf(names, sizeof names, "%s,%s", c->each, c->last);
-    run_how how = {.backends = "cpu", .outputs = names, .settings = {c->settings[0], c->settings[1]}, .n_settings = c->n_settings};
+    run_how how = {
+        .backends = "cpu", .outputs = names, .settings = {c->settings[0], c->settings[1]}, .n_settings = c->n_settings};
     snprintf(path, sizeof path, "%s/%s", root, c->path);
     assert_non_null(s.x);
     for (int i = 0; i < BATCH * LENGTH * TOKEN; i++) s.x[i] = (float)((double)random_below(r, 20001) / 5000 - 2);

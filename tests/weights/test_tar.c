@@ -98,6 +98,7 @@ static void says_what_is_wrong_inside(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(reads_one_and_its_texts), cmocka_unit_test(refuses), cmocka_unit_test(says_what_is_wrong_inside)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(reads_one_and_its_texts), cmocka_unit_test(refuses),
+                                       cmocka_unit_test(says_what_is_wrong_inside)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
