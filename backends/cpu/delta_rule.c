@@ -145,12 +145,12 @@ static void run_step(const job *j, const ms_unit *u, float *decay) {
         for (int e = 0; e < CPU_LANES; e++) sums[e] = vf_zero();
         for (int64_t c = 0; c < whole && in; c += COLUMNS) look(&s, c, VECTORS, sums);
         for (int64_t c = whole; c < n && in; c += CPU_LANES) look(&s, c, 1, sums);
-        vf_store(removed, ms_sums(sums));
+        vf_store(removed, vf_sums_of_rows(sums));
         vf_store(value, ms_load(v + row, s.count)); /* y may lie over v */
         for (int e = 0; e < CPU_LANES; e++) sums[e] = vf_zero();
         for (int64_t c = 0; c < whole; c += COLUMNS) change(&s, c, VECTORS, value, removed, sums);
         for (int64_t c = whole; c < n; c += CPU_LANES) change(&s, c, 1, value, removed, sums);
-        ms_store(y + row, vf_set(j->p->scale) * ms_sums(sums), s.count);
+        ms_store(y + row, vf_set(j->p->scale) * vf_sums_of_rows(sums), s.count);
     }
 }
 

@@ -21,7 +21,7 @@ static void product(const job *j, const float *a, const float *b, float u, const
             vf x = vf_load(from + k);
             for (int64_t i = 0; i < n; i++) sums[i] = vf_fma(scan_load(a + (row + i) * j->a_row + k, m), x, sums[i]);
         }
-        vf y = scan_sums_of_rows(sums);
+        vf y = vf_sums_of_rows(sums);
         if (b) y = vf_fma(scan_load(b + row, n), vf_set(u), y);
         vf_store(to + row, y);
     }

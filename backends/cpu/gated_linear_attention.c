@@ -110,7 +110,7 @@ static void pairs(const job *j, const room *r) {
     for (int64_t group = 0; group < at; group += CPU_LANES) {
         vf lanes[CPU_LANES];
         for (int e = 0; e < CPU_LANES; e++) lanes[e] = vf_load(r->parts + (group + e) * CPU_LANES);
-        vf_store(sums + group, ms_sums(lanes));
+        vf_store(sums + group, vf_sums_of_rows(lanes));
     }
     at = 0;
     for (int64_t b = 0; b < BLOCK; b++)

@@ -192,7 +192,7 @@ static void normalisers(const job *j, const room *r, int64_t n) {
             for (int64_t c = 0; c < BLOCK && i + e < n; c += CPU_LANES) sum += vf_load(a + c);
             lanes[e] = sum;
         }
-        vf_store(r->sum + i, ms_sums(lanes) + j->p->eps);
+        vf_store(r->sum + i, vf_sums_of_rows(lanes) + j->p->eps);
     }
 }
 

@@ -191,7 +191,7 @@ static void run_short(block *k) {
         vf rows[CPU_LANES], u = scan_load(k->u + t * k->u_time, k->n);
         vf_store(drive, u);
         for (int i = 0; i < CPU_LANES; i++) rows[i] = i < k->n ? step_channel(k, i, from, to, drive[i]) : vf_zero();
-        finish(k, t, scan_sums_of_rows(rows), u);
+        finish(k, t, vf_sums_of_rows(rows), u);
         from = to;
     }
 }

@@ -126,31 +126,6 @@ CPU_INLINE void ms_store(float *p, vf x, int64_t n) {
         vf_store_part(p, x, n);
 }
 
-/* Lane i of the result is the sum of the lanes of r[i]; each by the same halves. r is used up. */
-CPU_INLINE vf ms_sums(vf r[CPU_LANES]) {
-#if CPU_LANES == 16
-#pragma GCC unroll 8
-    for (int i = 0; i < 8; i++) {
-        vf_exchange8(&r[i], &r[i + 8]);
-        r[i] += r[i + 8];
-    }
-#endif
-#if CPU_LANES >= 8
-#pragma GCC unroll 4
-    for (int i = 0; i < 4; i++) {
-        vf_exchange4(&r[i], &r[i + 4]);
-        r[i] += r[i + 4];
-    }
-#endif
-#pragma GCC unroll 2
-    for (int i = 0; i < 2; i++) {
-        vf_exchange2(&r[i], &r[i + 2]);
-        r[i] += r[i + 2];
-    }
-    vf_exchange1(&r[0], &r[1]);
-    return r[0] + r[1];
-}
-
 /* to[c][r] = from[r][c] for rows x columns; to has to_pitch, a whole number of vectors of which those that hold `rows` are all
  * written (zeros after the last row). */
 static inline void ms_transpose_in(float *to, int64_t to_pitch, const float *from, int64_t from_pitch, int64_t rows, int64_t columns) {

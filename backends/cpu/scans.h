@@ -103,22 +103,6 @@ CPU_INLINE void scan_row_store(const scan_rows *r, int64_t channel, int64_t k, v
     for (int64_t i = 0; i < n; i++) r->rows[scan_row_at(r, channel, k + i)] = lanes[i];
 }
 
-/* Sums the lanes of CPU_LANES rows: lane i of the result is the sum of row i. */
-CPU_INLINE vf scan_sums_of_rows(vf r[CPU_LANES]) {
-#if CPU_LANES == 16
-#pragma GCC unroll 8
-    for (int i = 0; i < 8; i++) vf_exchange8(&r[i], &r[i + 8]), r[i] += r[i + 8];
-#endif
-#if CPU_LANES >= 8
-#pragma GCC unroll 4
-    for (int i = 0; i < 4; i++) vf_exchange4(&r[i], &r[i + 4]), r[i] += r[i + 4];
-#endif
-#pragma GCC unroll 2
-    for (int i = 0; i < 2; i++) vf_exchange2(&r[i], &r[i + 2]), r[i] += r[i + 2];
-    vf_exchange1(&r[0], &r[1]);
-    return r[0] + r[1];
-}
-
 /* Pairs in neighbouring lanes: the other of each pair, the first twice, the second twice. */
 CPU_INLINE vf vf_swap_pairs(vf x) {
 #if CPU_LANES == 16

@@ -193,7 +193,7 @@ static void run_short(block *k, float *h) {
         states to = t == j->length - 1 && last.at ? last : inner;
         vf rows[CPU_LANES];
         step_channels(k, t, from, to, rows);
-        vf_store(k->y + t * CPU_LANES, vf_load(k->y + t * CPU_LANES) + scan_sums_of_rows(rows));
+        vf_store(k->y + t * CPU_LANES, vf_load(k->y + t * CPU_LANES) + vf_sums_of_rows(rows));
         from = to;
     }
     finish(k, 0, j->length);

@@ -320,4 +320,36 @@ CPU_INLINE void vf_transpose(vf r[CPU_LANES]) {
         if (!(i & 1)) vf_exchange1(&r[i], &r[i + 1]);
 }
 
+/* Lane i of the result is the sum of the lanes of r[i]: halves are added, then quarters ... so the order is the same for each. With
+ * AVX-512 one shuffle and one blend, which other units do, bring together what two exchanges would. r is used up. */
+CPU_INLINE vf vf_sums_of_rows(vf r[CPU_LANES]) {
+#if CPU_LANES == 16
+    const __m512i quarters = _mm512_setr_epi32(4, 5, 6, 7, 16, 17, 18, 19, 12, 13, 14, 15, 24, 25, 26, 27);
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; i++) {
+        __m512 a = (__m512)r[i], b = (__m512)r[i + 8];
+        r[i] = (vf)_mm512_mask_blend_ps(0xff00, a, b) + (vf)_mm512_shuffle_f32x4(a, b, 0x4e);
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) {
+        __m512 a = (__m512)r[i], b = (__m512)r[i + 4];
+        r[i] = (vf)_mm512_mask_blend_ps(0xf0f0, a, b) + (vf)_mm512_permutex2var_ps(a, quarters, b);
+    }
+#pragma GCC unroll 2
+    for (int i = 0; i < 2; i++) {
+        __m512 a = (__m512)r[i], b = (__m512)r[i + 2];
+        r[i] = (vf)_mm512_mask_blend_ps(0xcccc, a, b) + (vf)_mm512_shuffle_ps(a, b, 0x4e);
+    }
+#else
+#if CPU_LANES == 8
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) vf_exchange4(&r[i], &r[i + 4]), r[i] += r[i + 4];
+#endif
+#pragma GCC unroll 2
+    for (int i = 0; i < 2; i++) vf_exchange2(&r[i], &r[i + 2]), r[i] += r[i + 2];
+#endif
+    vf_exchange1(&r[0], &r[1]);
+    return r[0] + r[1];
+}
+
 #endif

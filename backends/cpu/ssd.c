@@ -224,7 +224,7 @@ static void run_step(const job *j, const ms_unit *u) {
         for (int r = 0; r < CPU_LANES; r++) sums[r] = vf_zero();
         for (int64_t i = 0; i < whole; i += VECTORS * CPU_LANES) step_states(&s, i, VECTORS, dx, sums);
         for (int64_t i = whole; i < n; i += CPU_LANES) step_states(&s, i, 1, dx, sums);
-        ms_store(y + row, vf_fma(vf_set(skip), value, ms_sums(sums)), s.count);
+        ms_store(y + row, vf_fma(vf_set(skip), value, vf_sums_of_rows(sums)), s.count);
     }
 }
 
