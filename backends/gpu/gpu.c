@@ -110,7 +110,6 @@ bool gpu_fits(strand_plugin_device *device, const strand_plugin_node *node, char
     for (uint32_t i = 0; i < node->n_inputs + node->n_outputs; i++) {
         const strand_plugin_tensor *t = i < node->n_inputs ? cpu_input(node, i) : &node->outputs[i - node->n_inputs];
         if (!t) continue;
-        if (cpu_is_quantised(t->dtype) && t->dtype > STRAND_PLUGIN_Q6_K) return cpu_no(why, why_bytes, "no kernel reads Q4_1, Q5_0, Q5_1 or Q5_K here");
         uint64_t bytes = span_bytes(t);
         n++;
         if (bytes > device->limits.binding_bytes - device->limits.offset_alignment)
