@@ -46,7 +46,7 @@
 #define GPU_ATTENTION(X)                                                  \
     X(STRAND_OP_ROTARY, rotary, NULL, NULL, NULL)                         \
     X(STRAND_OP_ATTENTION, attention, gpu_attention_scratch, NULL, NULL)  \
-    X(STRAND_OP_CACHE_WRITE, cache_write, NULL, NULL, NULL)
+    X(STRAND_OP_CACHE_WRITE, cache_write, gpu_cache_write_scratch, NULL, NULL)
 
 #define GPU_MATRIX_STATE(X)                                                                              \
     X(STRAND_OP_SSD, ssd, gpu_ssd_scratch, NULL, NULL)                                                              \
@@ -125,6 +125,7 @@ uint64_t gpu_fft_scratch(strand_plugin_device *device, const strand_plugin_node 
 uint64_t gpu_long_conv_scratch(strand_plugin_device *device, const strand_plugin_node *node);
 uint64_t gpu_long_conv_prepare_size(strand_plugin_device *device, const strand_plugin_node *node);
 strand_plugin_status gpu_long_conv_prepare(strand_plugin_device *device, const strand_plugin_node *node, const strand_plugin_memory *scratch);
+uint64_t gpu_cache_write_scratch(strand_plugin_device *device, const strand_plugin_node *node);
 uint64_t gpu_attention_scratch(strand_plugin_device *device, const strand_plugin_node *node);
 
 typedef struct gpu_op {

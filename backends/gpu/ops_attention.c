@@ -175,50 +175,46 @@ GPU_RUN(attention) {
 
 bool gpu_supports_cache_write(strand_plugin_device *device, const strand_plugin_node *node, char *why, size_t why_bytes) {
     (void)device;
-    if (((const strand_op_cache_write *)node->params)->slide && node->outputs[0].dtype != STRAND_PLUGIN_F32) return cpu_no(why, why_bytes, "a cache that slides is F32");
     if (node->outputs[0].whole[1] > 1 << 30) return cpu_no(why, why_bytes, "a cache of more than 2^30 rows");
     return true;
 }
 
-static strand_plugin_status run_slide(strand_plugin_device *device, const strand_plugin_node *node) {
+/* Words of the view from its first element's to its last one's, with room for a beginning in the middle of a word. */
+static int64_t cache_words(const strand_plugin_tensor *t) {
+    int64_t last = 0;
+    for (uint32_t i = 0; i < t->rank; i++) last += (t->dims[i] - 1) * t->strides[i];
+    return ((last + 1) * (t->dtype == STRAND_PLUGIN_F32 ? 4 : 2) + 3) / 4 + 1;
+}
+
+uint64_t gpu_cache_write_scratch(strand_plugin_device *device, const strand_plugin_node *node) {
     const strand_op_cache_write *p = node->params;
-    const strand_plugin_tensor *cache = &node->inputs[0], *x = &node->inputs[1], *at = &node->inputs[2], *y = &node->outputs[0];
-    int64_t items = y->dims[0] * y->dims[2];
-    gpu_dispatch d;
-    gpu_begin(&d, GPU_K_cache_slide);
-    gpu_bind(device, &d, cache);
-    gpu_bind_or(device, &d, x->dims[1] ? x : NULL, cache);
-    gpu_bind(device, &d, at);
-    gpu_bind(device, &d, y);
-    gpu_bind_fault(device, &d);
-    for (uint32_t i = 0; i < 3; i++) d.params[0] += (int32_t)(cpu_lead(cache, i, y, i) * cache->strides[i]);
-    d.params[1] += (int32_t)(cpu_lead(x, 0, y, 0) * x->strides[0]);
-    if (at->whole[0] != 1) d.params[2] += (int32_t)(cpu_lead(at, 0, y, 0) * at->strides[0]);
-    const int64_t sizes[] = {items,
-                             y->dims[2],
-                             y->dims[1],
-                             x->dims[1],
-                             p->slide,
-                             words_of(at),
-                             at->whole[0] != 1 ? at->strides[0] : 0,
-                             cache->strides[0],
-                             cache->strides[1],
-                             x->strides[0],
-                             x->strides[1],
-                             y->strides[0],
-                             y->strides[1],
-                             cpu_lead(x, 2, y, 2)};
-    for (int i = 0; i < 14; i++) gpu_int(&d, sizes[i]);
-    return gpu_over(device, &d, items);
+    (void)device;
+    return p->slide && gpu_count(&node->outputs[0]) ? (uint64_t)cache_words(&node->inputs[0]) * 4 : 0;
+}
+
+/* Rows that move while others are written are read from a copy: the result may lie over the cache. Binding 0 of `d` becomes the copy. */
+static strand_plugin_status copy_cache(strand_plugin_device *device, const strand_plugin_node *node, const strand_plugin_memory *scratch, gpu_dispatch *d) {
+    const strand_plugin_tensor *cache = &node->inputs[0];
+    int64_t words = cache_words(cache), a_word = cache->dtype == STRAND_PLUGIN_F32 ? 1 : 2, first = d->params[0] / a_word;
+    gpu_dispatch copy;
+    gpu_begin(&copy, GPU_K_cache_copy);
+    copy.bindings[copy.n_bindings++] = d->bindings[0];
+    gpu_int(&copy, 0);
+    gpu_bind_memory(device, &copy, scratch, 0, (uint64_t)words * 4, 4);
+    uint64_t there = d->bindings[0].bytes / 4 - (uint64_t)first;
+    gpu_int(&copy, (int64_t)there < words ? (int64_t)there : words);
+    gpu_int(&copy, first);
+    d->bindings[0] = copy.bindings[1];
+    d->params[0] = (int32_t)(copy.params[1] * a_word + d->params[0] % a_word);
+    return gpu_over(device, &copy, copy.params[2]);
 }
 
 GPU_RUN(cache_write) {
     const strand_op_cache_write *p = node->params;
-    if (p->slide) return run_slide(device, node);
     const strand_plugin_tensor *cache = &node->inputs[0], *x = &node->inputs[1], *at = &node->inputs[2], *y = &node->outputs[0];
     int64_t words = y->dtype == STRAND_PLUGIN_F32 ? y->dims[2] : y->dims[2] / 2 + 1, items = y->dims[0] * y->dims[1] * words;
     gpu_dispatch d;
-    (void)scratch;
+    strand_plugin_status status = STRAND_PLUGIN_OK;
     gpu_begin(&d, GPU_K_cache_write);
     gpu_bind(device, &d, cache);
     gpu_bind_or(device, &d, x->dims[1] ? x : NULL, cache);
@@ -245,7 +241,9 @@ GPU_RUN(cache_write) {
                              x->strides[1],
                              y->strides[0],
                              y->strides[1],
-                             cpu_lead(x, 2, y, 2)};
-    for (int i = 0; i < 18; i++) gpu_int(&d, sizes[i]);
-    return gpu_over(device, &d, items);
+                             cpu_lead(x, 2, y, 2),
+                             p->slide};
+    for (int i = 0; i < 19; i++) gpu_int(&d, sizes[i]);
+    if (p->slide) status = copy_cache(device, node, scratch, &d);
+    return status ? status : gpu_over(device, &d, items);
 }
