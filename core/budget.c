@@ -2,7 +2,7 @@
  *
  * It begins with everything kept and nothing cut, and gives up speed for memory one step at a time, looking at the step where
  * most is alive: when kept constants are more than half of the limit, the largest of them is made afresh in every run;
- * otherwise the region at the peak is cut twice as finely, and where that no longer helps the largest kept constant goes. What
+ * otherwise the region at the peak is cut twice as finely, and where that has not helped for some cuts the largest kept constant goes. What
  * cannot be met after that is an error that names the least that was reached. */
 #include "session.h"
 
@@ -11,11 +11,15 @@
 /* Tiles along the length are not cut below this: shorter ones cost more than they save. */
 #define LEAST_LENGTH_TILE 64
 
+/* Cuts in a row that may not help: the whole result stands beside the first tiles, so two halves can take what the whole took. */
+#define IDLE_CUTS 2
+
 typedef struct search {
     strand_plan *plan;
     uint8_t *keep;
     uint32_t *tiles;
-    uint64_t *alive;    /* for each region: bytes alive at its peak when it was last cut */
+    uint64_t *alive;    /* for each region: the least bytes alive at its peak when it was cut */
+    uint8_t *idle;      /* for each region: cuts in a row that did not lower that */
     error *e;
 } search;
 
@@ -33,13 +37,17 @@ static bool can_cut(const search *f, uint32_t r) {
     return g->extent / ((int64_t)f->tiles[r] * 2) >= least;
 }
 
+/* Did cutting it before help by more than a trifle? */
+static bool helped(const search *f, const schedule *s, uint32_t r) {
+    return s->lower_bound < f->alive[r] - f->alive[r] / 64;
+}
+
 /* The region of the nodes of a step, if cutting it (again) can help. */
 static uint32_t region_at_step(const search *f, const schedule *s, uint32_t at) {
     const step *st = &s->steps[at];
     for (uint32_t i = 0; i < st->n; i++) {
         uint32_t r = f->plan->place.nodes[s->nodes[st->first + i].node].region;
-        /* Cutting it before must have helped by more than a trifle. */
-        if (r != NONE && can_cut(f, r) && s->lower_bound < f->alive[r] - f->alive[r] / 64) return r;
+        if (r != NONE && can_cut(f, r) && (helped(f, s, r) || f->idle[r] < IDLE_CUTS)) return r;
     }
     return NONE;
 }
@@ -100,8 +108,9 @@ static strand_status fit(search *f, uint64_t limit, bool no_tiling) {
         if (p->schedule.kept_bytes > limit / 2 && drop_largest(f, &p->schedule)) continue;
         uint32_t r = no_tiling ? NONE : region_at_peak(f, &p->schedule);
         if (r != NONE) {
+            f->idle[r] = helped(f, &p->schedule, r) ? 0 : f->idle[r] + 1;
+            if (f->idle[r] == 0) f->alive[r] = p->schedule.lower_bound;
             f->tiles[r] *= 2;
-            f->alive[r] = p->schedule.lower_bound;
         } else if (!drop_largest(f, &p->schedule)) {
             return error_set(f->e, STRAND_ERR_LIMIT, "%lld x %lld needs at least %.1f MiB of memory; the limit is %.1f MiB", (long long)p->place.batch,
                              (long long)p->place.length, (double)least / 1048576, (double)limit / 1048576);
@@ -134,11 +143,13 @@ static strand_status plan_build(strand_plan *p, const strand_plan_params *params
     f.keep = ARENA_ARRAY(&p->arena, uint8_t, m->graph.n_tensors);
     f.tiles = ARENA_ARRAY(&p->arena, uint32_t, p->place.n_regions + 1);
     f.alive = ARENA_ARRAY(&p->arena, uint64_t, p->place.n_regions + 1);
-    if (!f.keep || !f.tiles || !f.alive) return error_set(e, STRAND_ERR_MEMORY, "out of memory while planning");
+    f.idle = ARENA_ARRAY(&p->arena, uint8_t, p->place.n_regions + 1);
+    if (!f.keep || !f.tiles || !f.alive || !f.idle) return error_set(e, STRAND_ERR_MEMORY, "out of memory while planning");
     memset(f.keep, 1, m->graph.n_tensors);
     for (uint32_t r = 0; r <= p->place.n_regions; r++) {
         f.tiles[r] = 1;
         f.alive[r] = UINT64_MAX;
+        f.idle[r] = 0;
     }
     if (fit(&f, params->memory_limit, params->no_tiling != 0)) return e->status;
     return number_nodes(p, e);

@@ -131,8 +131,31 @@ static void at_32k(void **state) {
     obeyed(folder, 32768, obeyed(folder, 32768, 0) * 4 / 10);
 }
 
+/* A million bases are planned alone: the runs are long. Without a limit they take more than six times as much. */
+static void a_million_fit(void **state) {
+    const uint64_t limit = (uint64_t)3400 << 20;
+    strand_plan_params pp;
+    strand_plan_info info = {0};
+    strand_context *c = NULL;
+    strand_model *m = NULL;
+    strand_plan *p = NULL;
+    (void)state;
+    assert_int_equal(strand_context_open(NULL, &c), STRAND_OK);
+    assert_int_equal(strand_model_open(c, folder, NULL, &m), STRAND_OK);
+    strand_plan_params_init(&pp);
+    pp.max_length = 1000000;
+    pp.backends = "cpu";
+    pp.memory_limit = limit;
+    if (strand_plan_open(m, &pp, &p)) fail_msg("%s", strand_error(c));
+    assert_int_equal(strand_plan_get(p, &info), STRAND_OK);
+    assert_true(info.block_bytes <= limit);
+    strand_plan_close(p);
+    strand_model_close(m);
+    strand_context_close(c);
+}
+
 int main(int argc, char **argv) {
     if (argc == 4) return one_run(argv[1], strtoll(argv[2], NULL, 10), strtoull(argv[3], NULL, 10));
-    const struct CMUnitTest tests[] = {cmocka_unit_test(at_1k), cmocka_unit_test(at_32k)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(at_1k), cmocka_unit_test(at_32k), cmocka_unit_test(a_million_fit)};
     return cmocka_run_group_tests(tests, make_model, remove_model);
 }
