@@ -1,5 +1,5 @@
-/* json_read.c - a strict reader of JSON (RFC 8259). See json_read.h. Recursion is bounded by MAX_DEPTH, memory by the text's own
- * length: a value takes one byte of text at the least. Of two members with one key the last counts, as in most readers. */
+/* json_read.c - a strict reader of JSON (RFC 8259). See json_read.h. Recursion is bounded by MAX_DEPTH, memory by the text's
+ * own length: a value takes one byte of text at the least. Of two members with one key the last counts, as in most readers. */
 #include "json_read.h"
 
 #include <math.h>
@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MAX_DEPTH 64
+#define MAX_DEPTH  64
 #define MAX_VALUES 1000000
 
 typedef struct reader {
@@ -43,8 +43,10 @@ static int four(reader *r, unsigned *c) {
 static char *put_utf8(char *out, unsigned c) {
     if (c < 0x80) return *out++ = (char)c, out;
     if (c < 0x800) return *out++ = (char)(0xC0 | c >> 6), *out++ = (char)(0x80 | (c & 63)), out;
-    if (c < 0x10000) return *out++ = (char)(0xE0 | c >> 12), *out++ = (char)(0x80 | (c >> 6 & 63)), *out++ = (char)(0x80 | (c & 63)), out;
-    return *out++ = (char)(0xF0 | c >> 18), *out++ = (char)(0x80 | (c >> 12 & 63)), *out++ = (char)(0x80 | (c >> 6 & 63)), *out++ = (char)(0x80 | (c & 63)), out;
+    if (c < 0x10000)
+        return *out++ = (char)(0xE0 | c >> 12), *out++ = (char)(0x80 | (c >> 6 & 63)), *out++ = (char)(0x80 | (c & 63)), out;
+    return *out++ = (char)(0xF0 | c >> 18), *out++ = (char)(0x80 | (c >> 12 & 63)), *out++ = (char)(0x80 | (c >> 6 & 63)),
+           *out++ = (char)(0x80 | (c & 63)), out;
 }
 
 static int escape(reader *r, char **out) {
@@ -108,7 +110,9 @@ static value *number(reader *r) {
     char *stop, copy[64];
     const char *from = r->at;
     if (*r->at == '-') r->at++;
-    if (r->at >= r->end || *r->at < '0' || *r->at > '9' || (*r->at == '0' && r->end - r->at > 1 && r->at[1] >= '0' && r->at[1] <= '9')) return fail(r, "no value");
+    if (r->at >= r->end || *r->at < '0' || *r->at > '9' ||
+        (*r->at == '0' && r->end - r->at > 1 && r->at[1] >= '0' && r->at[1] <= '9'))
+        return fail(r, "no value");
     while (r->at < r->end && strchr("0123456789+-.eE", *r->at) && *r->at) r->at++;
     size_t n = (size_t)(r->at - from);
     if (n >= sizeof copy) return fail(r, "a number of more than 63 characters");
@@ -172,11 +176,16 @@ static value *parse(reader *r, int depth) {
     if (depth > MAX_DEPTH) return fail(r, "nested deeper than 64 levels");
     if (r->at >= r->end) return fail(r, "a value is missing");
     switch (*r->at) {
-    case '{': return children(r, depth, '}');
-    case '[': return children(r, depth, ']');
-    case 't': return word(r, "true", VALUE_TRUE);
-    case 'f': return word(r, "false", VALUE_FALSE);
-    case 'n': return word(r, "null", VALUE_NULL);
+    case '{':
+        return children(r, depth, '}');
+    case '[':
+        return children(r, depth, ']');
+    case 't':
+        return word(r, "true", VALUE_TRUE);
+    case 'f':
+        return word(r, "false", VALUE_FALSE);
+    case 'n':
+        return word(r, "null", VALUE_NULL);
     case '"': {
         size_t n;
         char *text = string(r, &n);
@@ -187,7 +196,8 @@ static value *parse(reader *r, int depth) {
             free(text);
         return v;
     }
-    default: return number(r);
+    default:
+        return number(r);
     }
 }
 

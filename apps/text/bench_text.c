@@ -1,7 +1,8 @@
-/* bench_text.c - `strand bench --pp N --tg N --depth N`: prompt processing and text generation, under the columns of llama-bench.
+/* bench_text.c - `strand bench --pp N --tg N --depth N`: prompt processing and text generation, under the columns of
+ * llama-bench.
  *
- * pp: N random tokens are fed to an empty row (or one that has `depth` tokens), as a prompt is. tg: N tokens one after the other. Each is
- * run once to warm up and then --repeat times; t/s is the mean, with its standard deviation. */
+ * pp: N random tokens are fed to an empty row (or one that has `depth` tokens), as a prompt is. tg: N tokens one after the
+ * other. Each is run once to warm up and then --repeat times; t/s is the mean, with its standard deviation. */
 #include "text.h"
 
 #include "commands.h"
@@ -15,16 +16,12 @@
 #include <sys/resource.h>
 #include <time.h>
 
-static const grid_column columns[] = {{"model", "model", NULL, 1},
-                                      {"size_bytes", "size, MiB", "%.2f", 1.0 / 1048576},
-                                      {"params", "params, M", "%.3f", 1e-6},
-                                      {"backend", "backend", NULL, 1},
-                                      {"threads", "threads", NULL, 1},
-                                      {"test", "test", NULL, 1},
-                                      {"depth", "depth", "%.0f", 1},
-                                      {"tokens_per_second", "t/s", "%.2f", 1},
-                                      {"deviation", "+-", "%.2f", 1},
-                                      {"peak_rss_bytes", "peak RSS, MiB", "%.1f", 1.0 / 1048576}};
+static const grid_column columns[] = {
+    {"model", "model", NULL, 1},           {"size_bytes", "size, MiB", "%.2f", 1.0 / 1048576},
+    {"params", "params, M", "%.3f", 1e-6}, {"backend", "backend", NULL, 1},
+    {"threads", "threads", NULL, 1},       {"test", "test", NULL, 1},
+    {"depth", "depth", "%.0f", 1},         {"tokens_per_second", "t/s", "%.2f", 1},
+    {"deviation", "+-", "%.2f", 1},        {"peak_rss_bytes", "peak RSS, MiB", "%.1f", 1.0 / 1048576}};
 enum { COLUMNS = sizeof columns / sizeof columns[0] };
 
 static double now(void) {
@@ -60,7 +57,8 @@ static int measure(runtime *rt, engine *g, grid *rows, int64_t depth, int64_t n,
     double sum = 0, squares = 0, seconds = 0;
     char test[64], threads[24];
     if (!ids) return complain("out of memory"), -1;
-    for (int64_t i = 0; i < depth + n; i++) ids[i] = (int64_t)((seed = seed * 1664525 + 1013904223) >> 8) % engine_vocabulary(g);
+    for (int64_t i = 0; i < depth + n; i++)
+        ids[i] = (int64_t)((seed = seed * 1664525 + 1013904223) >> 8) % engine_vocabulary(g);
     int bad = 0;
     for (int64_t i = 0; i <= s->repeat && !bad; i++) {
         bad = once(g, ids, depth, n, generate, &seconds);
@@ -94,9 +92,11 @@ static int all(runtime *rt, engine *g, grid *rows) {
     for (int d = 0; (depth = number_at(depths, d)) != -1; d++)
         for (int kind = 0; kind < 2; kind++)
             for (int i = 0; lists[kind] && (n = number_at(lists[kind], i)) != -1; i++) {
-                if (depth == -2 || n < 1) return complain("bench: --pp, --tg and --depth are numbers with ',' between them"), EXIT_USAGE;
+                if (depth == -2 || n < 1)
+                    return complain("bench: --pp, --tg and --depth are numbers with ',' between them"), EXIT_USAGE;
                 if (depth + n > context) {
-                    remark("%lld tokens at a depth of %lld are more than the model's %lld; left out", (long long)n, (long long)depth, (long long)context);
+                    remark("%lld tokens at a depth of %lld are more than the model's %lld; left out", (long long)n,
+                           (long long)depth, (long long)context);
                     continue;
                 }
                 if (measure(rt, g, rows, depth, n, kind)) return EXIT_FAILED;

@@ -1,7 +1,8 @@
 /* blocks.c - quantisation by blocks. See blocks.h.
  *
- * Every block is the one of several candidates whose squared error is least: scales around the obvious one are tried, and for each the
- * best factor for the rounded numbers is solved for. What decides is the error with the stored (half precision, six bit) scales. */
+ * Every block is the one of several candidates whose squared error is least: scales around the obvious one are tried, and for
+ * each the best factor for the rounded numbers is solved for. What decides is the error with the stored (half precision, six
+ * bit) scales. */
 #include "blocks.h"
 
 #include <math.h>
@@ -23,7 +24,8 @@ uint16_t half_from(float x) {
     if (e > 142) return (uint16_t)(sign | 0x7C00);
     if (e < 102) return (uint16_t)sign;
     int shift = e > 112 ? 13 : (int)(126 - e);
-    uint32_t whole = e > 112 ? (e - 112) << 23 | m : m | 0x800000, kept = whole >> shift, rest = whole & ((1u << shift) - 1), half = 1u << (shift - 1);
+    uint32_t whole = e > 112 ? (e - 112) << 23 | m : m | 0x800000, kept = whole >> shift, rest = whole & ((1u << shift) - 1),
+             half = 1u << (shift - 1);
     if (rest > half || (rest == half && (kept & 1))) kept++;
     return (uint16_t)(sign | kept);
 }
@@ -177,7 +179,8 @@ static void q4_k(const float *x, unsigned char *out) {
             out[4 + j] = (unsigned char)(out[4 + j] | m >> 4 << 6);
         }
         unsigned char *q = out + 16 + j / 2 * 32;
-        for (int i = 0; i < 32; i++) q[i] = (unsigned char)(q[i] | (unit > 0 ? rounded((x[32 * j + i] + under) / unit, 0, 15) : 0) << (j & 1) * 4);
+        for (int i = 0; i < 32; i++)
+            q[i] = (unsigned char)(q[i] | (unit > 0 ? rounded((x[32 * j + i] + under) / unit, 0, 15) : 0) << (j & 1) * 4);
     }
 }
 

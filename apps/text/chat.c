@@ -1,7 +1,8 @@
-/* chat.c - `strand text chat`: a conversation, whose state is kept so that a turn costs only its own tokens; and prompts from messages.
+/* chat.c - `strand text chat`: a conversation, whose state is kept so that a turn costs only its own tokens; and prompts from
+ * messages.
  *
- * After each turn the tokens that the row has seen are compared with those of the next prompt: what is the same from the beginning
- * is not run again, from a snapshot where a model cannot step back. */
+ * After each turn the tokens that the row has seen are compared with those of the next prompt: what is the same from the
+ * beginning is not run again, from a snapshot where a model cannot step back. */
 #include "chat.h"
 
 #include "commands.h"
@@ -92,7 +93,8 @@ static char *plain(const value *messages, size_t *n, const char **stop, char *wh
 }
 
 /* {"messages": ..., "add_generation_prompt": true, "bos_token": ...} as the template sees it. */
-char *chat_render(const runtime *rt, const char *source, const value *root, size_t *n, const char **stop, char *why, size_t why_size) {
+char *chat_render(const runtime *rt, const char *source, const value *root, size_t *n, const char **stop, char *why,
+                  size_t why_size) {
     const value *messages = value_get(root, "messages");
     const char *template = source ? source : strand_tokenizer_fact(rt->model, "chat_template");
     *stop = NULL;
@@ -119,7 +121,8 @@ char *chat_render(const runtime *rt, const char *source, const value *root, size
     return text;
 }
 
-char *chat_prompt(const runtime *rt, const char *source, const chat *c, size_t *n, const char **stop, char *why, size_t why_size) {
+char *chat_prompt(const runtime *rt, const char *source, const chat *c, size_t *n, const char **stop, char *why,
+                  size_t why_size) {
     char *json = NULL;
     size_t size = 0;
     FILE *f = open_memstream(&json, &size);
@@ -186,7 +189,8 @@ static int feed(talk *t, const text_ids *prompt) {
     if (!engine_stateful(t->engine) || common(seen, n, prompt->ids, prompt->n) != n || n >= prompt->n) {
         const text_ids *s = &t->snapshot_ids;
         int fits = t->snapshot && s->n < prompt->n && common(s->ids, s->n, prompt->ids, prompt->n) == s->n;
-        if (fits ? engine_load(t->engine, 0, t->snapshot, t->snapshot_bytes, s->ids, s->n) : engine_reset(t->engine, 0)) return -1;
+        if (fits ? engine_load(t->engine, 0, t->snapshot, t->snapshot_bytes, s->ids, s->n) : engine_reset(t->engine, 0))
+            return -1;
         engine_tokens(t->engine, 0, &n);
     }
     from = n;
@@ -217,7 +221,13 @@ static int answer(talk *t) {
     text_ids_free(&prompt);
     if (bad) return -1;
     const options *s = t->settings;
-    gen g = {.rt = &t->rt, .most = s->count, .context = text_context(&t->rt), .goes_on = stop == NULL, .emit = emit, .user = t, .stops = stops};
+    gen g = {.rt = &t->rt,
+             .most = s->count,
+             .context = text_context(&t->rt),
+             .goes_on = stop == NULL,
+             .emit = emit,
+             .user = t,
+             .stops = stops};
     for (int i = 0; i < s->stops.n && i < 16; i++) stops[g.n_stops++] = s->stops.items[i];
     if (stop) stops[g.n_stops++] = stop;
     sampler_init(&g.sampler, &t->rule);
@@ -247,7 +257,8 @@ static int ask(talk *t, char **line, size_t *room) {
 static int converse(talk *t) {
     const options *s = t->settings;
     int bad = s->system ? chat_add(&t->chat, "system", s->system, strlen(s->system)) : 0;
-    for (int i = 0; i < s->prompts.n && !bad; i++) bad = chat_add(&t->chat, "user", s->prompts.items[i], strlen(s->prompts.items[i])) || answer(t);
+    for (int i = 0; i < s->prompts.n && !bad; i++)
+        bad = chat_add(&t->chat, "user", s->prompts.items[i], strlen(s->prompts.items[i])) || answer(t);
     char *line = NULL;
     size_t room = 0;
     for (int got = 0; !bad && !s->prompts.n && got != 1;) {
@@ -265,11 +276,14 @@ int run_text_chat(const options *settings) {
     if (rc) return rc;
     rc = text_rule(settings, &t.rule);
     if (!rc) rc = text_grammar(settings, &t.grammar);
-    if (!rc && settings->chat_template) rc = text_read(settings->chat_template, (size_t)1 << 20, &t.template, &n) ? EXIT_FAILED : 0;
+    if (!rc && settings->chat_template)
+        rc = text_read(settings->chat_template, (size_t)1 << 20, &t.template, &n) ? EXIT_FAILED : 0;
     if (t.template) {
         char *ended = realloc(t.template, n + 1);
-        if (ended) t.template = ended, ended[n] = 0;
-        else rc = (complain("out of memory"), EXIT_FAILED);
+        if (ended)
+            t.template = ended, ended[n] = 0;
+        else
+            rc = (complain("out of memory"), EXIT_FAILED);
     }
     if (!rc && !(t.engine = engine_open(&t.rt, 1, 0))) rc = EXIT_FAILED;
     if (!rc && !(t.out = output_open(settings->output))) rc = EXIT_FAILED;

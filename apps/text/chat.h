@@ -17,10 +17,12 @@ typedef struct chat {
 /* Copies. 0, or -1 after a message. */
 int chat_add(chat *c, const char *role, const char *content, size_t n);
 void chat_free(chat *c);
-/* The prompt for the messages of `root` ({"messages": [...], ...}); `source`: a template given by the user, or NULL. free() it; NULL and one
- * line in `why`. *stop: what ends an answer in the plain form, else NULL. */
-char *chat_render(const runtime *rt, const char *source, const value *root, size_t *n, const char **stop, char *why, size_t why_size);
+/* The prompt for the messages of `root` ({"messages": [...], ...}); `source`: a template given by the user, or NULL. free()
+ * it; NULL and one line in `why`. *stop: what ends an answer in the plain form, else NULL. */
+char *chat_render(const runtime *rt, const char *source, const value *root, size_t *n, const char **stop, char *why,
+                  size_t why_size);
 /* The same for a conversation. */
-char *chat_prompt(const runtime *rt, const char *source, const chat *c, size_t *n, const char **stop, char *why, size_t why_size);
+char *chat_prompt(const runtime *rt, const char *source, const chat *c, size_t *n, const char **stop, char *why,
+                  size_t why_size);
 
 #endif

@@ -1,8 +1,8 @@
 /* engine.c - rows of tokens over one or two sessions of a model. See engine.h.
  *
- * Steps run in a session with a row for each text. Prompts run in one of their own, row 0, in pieces, for which no logits are made
- * but the last token's; the state then moves over. Invariant: a row's logits belong to the last of its tokens, and its state in
- * `step` (or, without states, nothing) to all of them. */
+ * Steps run in a session with a row for each text. Prompts run in one of their own, row 0, in pieces, for which no logits are
+ * made but the last token's; the state then moves over. Invariant: a row's logits belong to the last of its tokens, and its
+ * state in `step` (or, without states, nothing) to all of them. */
 #include "engine.h"
 
 #include "progress.h"
@@ -39,7 +39,8 @@ static int no_memory(void) {
     return -1;
 }
 
-static int open_session(engine *g, int64_t rows, int64_t length, const char *outputs, strand_plan **plan, strand_session **session) {
+static int open_session(engine *g, int64_t rows, int64_t length, const char *outputs, strand_plan **plan,
+                        strand_session **session) {
     strand_session_params params;
     strand_session_params_init(&params);
     params.progress = progress_callback;
@@ -123,12 +124,18 @@ static int remember(row_state *r, const int64_t *ids, int64_t n) {
 }
 
 /* ids [rows, n] through a session; *out is its output, which stays until the next run. */
-static int run(engine *g, strand_session *s, const int64_t *ids, int64_t rows, int64_t n, const char *name, strand_tensor *out) {
+static int run(engine *g, strand_session *s, const int64_t *ids, int64_t rows, int64_t n, const char *name,
+               strand_tensor *out) {
     union {
         const int64_t *read;
         void *any;
     } data = {ids};
-    const strand_tensor in = {.name = "input_ids", .dtype = STRAND_I64, .rank = 2, .dims = {rows, n}, .data = data.any, .bytes = (uint64_t)(rows * n) * 8};
+    const strand_tensor in = {.name = "input_ids",
+                              .dtype = STRAND_I64,
+                              .rank = 2,
+                              .dims = {rows, n},
+                              .data = data.any,
+                              .bytes = (uint64_t)(rows * n) * 8};
     *out = (strand_tensor){.name = name};
     if (strand_session_run(s, &in, 1, out, 1) != STRAND_OK) return say(g, s);
     if (out->dtype != STRAND_F32) {
@@ -256,7 +263,8 @@ static int single(engine *g, int64_t row, int64_t id) {
 int engine_feed(engine *g, int64_t row, const int64_t *ids, int64_t n) {
     if (n <= 0) return 0;
     for (int64_t i = 0; i < n; i++)
-        if (ids[i] < 0 || ids[i] >= g->width) return complain("token %lld is none of the model's %lld", (long long)ids[i], (long long)g->width), -1;
+        if (ids[i] < 0 || ids[i] >= g->width)
+            return complain("token %lld is none of the model's %lld", (long long)ids[i], (long long)g->width), -1;
     if (!g->stateful) return remember(&g->row[row], ids, n) || whole(g, row) ? -1 : 0;
     if (n > 4) {
         if (feed_pieces(g, row, ids, n - 1)) return -1;
@@ -289,7 +297,8 @@ double engine_loglik(const float *logits, int64_t n, int64_t next) {
     return (double)logits[next] - most - log(sum);
 }
 
-int engine_run(engine *g, const int64_t *ids, int64_t n, const char *name, int (*take)(void *user, int64_t at, int64_t n, const float *values, int64_t width), void *user) {
+int engine_run(engine *g, const int64_t *ids, int64_t n, const char *name,
+               int (*take)(void *user, int64_t at, int64_t n, const float *values, int64_t width), void *user) {
     strand_plan *plan = NULL;
     strand_session *session = NULL;
     strand_tensor out;

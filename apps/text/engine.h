@@ -1,7 +1,7 @@
 /* engine.h - a language model as texts use it: rows of tokens that grow, each with the logits after its last one.
  *
- * A row is fed many tokens at once (a prompt, in pieces) or one token together with other rows (a step of several texts as one
- * batch). Its state can be taken out and put into any row. A model without states is run over the whole row each time.
+ * A row is fed many tokens at once (a prompt, in pieces) or one token together with other rows (a step of several texts as
+ * one batch). Its state can be taken out and put into any row. A model without states is run over the whole row each time.
  * Functions return 0, or -1 after a message. */
 #ifndef STRAND_APP_ENGINE_H
 #define STRAND_APP_ENGINE_H
@@ -37,6 +37,7 @@ int engine_copy(engine *g, int64_t from, int64_t to);
 /* Natural logarithms of the probabilities of `next` after `logits`. */
 double engine_loglik(const float *logits, int64_t n, int64_t next);
 /* Runs tokens of row 0 in pieces and gives each piece's output `name` [n, width]. */
-int engine_run(engine *g, const int64_t *ids, int64_t n, const char *name, int (*take)(void *user, int64_t at, int64_t n, const float *values, int64_t width), void *user);
+int engine_run(engine *g, const int64_t *ids, int64_t n, const char *name,
+               int (*take)(void *user, int64_t at, int64_t n, const float *values, int64_t width), void *user);
 
 #endif

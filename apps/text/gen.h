@@ -1,7 +1,8 @@
-/* gen.h - texts being generated, several at once: each has a row of the engine, a sampler, perhaps a grammar, and strings that end it.
+/* gen.h - texts being generated, several at once: each has a row of the engine, a sampler, perhaps a grammar, and strings
+ * that end it.
  *
- * gen_pick chooses the next token after a row's logits and gives the text that it completes; gen_run steps all texts of a list as
- * one batch until each is done. Text that could be the beginning of a stop string waits until that is settled. */
+ * gen_pick chooses the next token after a row's logits and gives the text that it completes; gen_run steps all texts of a
+ * list as one batch until each is done. Text that could be the beginning of a stop string waits until that is settled. */
 #ifndef STRAND_APP_GEN_H
 #define STRAND_APP_GEN_H
 
@@ -16,10 +17,10 @@ typedef struct gen {
     grammar_state *grammar; /* NULL: none; owned */
     const char *const *stops;
     int n_stops;
-    int64_t most;   /* tokens to make at most; -1: until the model ends its text */
-    int64_t context;/* positions in all */
-    int goes_on;    /* there is text before it, so that a space it begins with stays */
-    int ignore_end; /* go on after the model has ended its text */
+    int64_t most;                                        /* tokens to make at most; -1: until the model ends its text */
+    int64_t context;                                     /* positions in all */
+    int goes_on;                                         /* there is text before it, so that a space it begins with stays */
+    int ignore_end;                                      /* go on after the model has ended its text */
     int (*emit)(void *user, const char *text, size_t n); /* nonzero: stop (a reader is gone) */
     void *user;
 
@@ -29,7 +30,7 @@ typedef struct gen {
     int64_t made, next; /* next: chosen and not fed yet, -1: none */
     const char *finish; /* "stop", "length"; NULL: it goes on */
     int failed;
-    double loglik;      /* of `next` */
+    double loglik; /* of `next` */
 } gen;
 
 /* The fields above `decoder` are filled in by the caller. */

@@ -1,7 +1,7 @@
 /* generate.c - `strand text generate`: goes on from prompts, several of them stepped as one batch.
  *
- * One text streams as it is made; several are written when all are done, in their order. A state that was saved is a prompt that
- * has been run already. */
+ * One text streams as it is made; several are written when all are done, in their order. A state that was saved is a prompt
+ * that has been run already. */
 #include "gen.h"
 
 #include "commands.h"
@@ -16,7 +16,7 @@
 #include <time.h>
 
 #define MAX_PROMPT ((size_t)256 << 20)
-#define MAX_TEXTS 1024
+#define MAX_TEXTS  1024
 
 typedef struct job {
     const char *prompt;
@@ -96,7 +96,8 @@ static int add_jobs(program *p) {
     if (!s->lines) return add_job(p, p->file, n);
     for (size_t at = 0; at < n && !rc;) {
         const char *stop = memchr(p->file + at, '\n', n - at);
-        size_t length = stop ? (size_t)(stop - p->file) - at : n - at, cut = length && p->file[at + length - 1] == '\r' ? length - 1 : length;
+        size_t length = stop ? (size_t)(stop - p->file) - at : n - at,
+               cut = length && p->file[at + length - 1] == '\r' ? length - 1 : length;
         if (cut) rc = add_job(p, p->file + at, cut);
         at += length + 1;
     }
@@ -138,7 +139,8 @@ static int feed(program *p) {
             if (j->n_prompt && text_encode(&p->rt, j->prompt, j->n_prompt, flags, &j->ids)) return -1;
             if (!j->ids.n) return complain("%s: nothing is left to go on from; give a prompt", s->state_load), -1;
             if (engine_feed(p->engine, i, j->ids.ids, j->ids.n)) return -1;
-        } else if (text_prompt(&p->rt, j->prompt, j->n_prompt, flags, &j->ids) || text_feed(p->engine, i, &j->ids, s->store, s->store_limit, &j->reused)) {
+        } else if (text_prompt(&p->rt, j->prompt, j->n_prompt, flags, &j->ids) ||
+                   text_feed(p->engine, i, &j->ids, s->store, s->store_limit, &j->reused)) {
             return -1;
         }
         if (interrupted()) return -1;
@@ -170,7 +172,8 @@ static int write_texts(program *p) {
             write_json_bytes(p->out, j->prompt, j->n_prompt);
             output_printf(p->out, ",\"text\":");
             write_json_text(p->out, j->text ? j->text : "");
-            output_printf(p->out, ",\"tokens\":%lld,\"prompt_tokens\":%lld,\"reused\":%lld,\"finish\":\"%s\"}\n", (long long)j->gen.made, (long long)j->ids.n, (long long)j->reused, j->gen.finish);
+            output_printf(p->out, ",\"tokens\":%lld,\"prompt_tokens\":%lld,\"reused\":%lld,\"finish\":\"%s\"}\n",
+                          (long long)j->gen.made, (long long)j->ids.n, (long long)j->reused, j->gen.finish);
             continue;
         }
         if (i) output_printf(p->out, "----\n");
@@ -204,10 +207,12 @@ static int generate(program *p) {
     double done = now();
     if (p->stream ? output_printf(p->out, "\n") || output_flush(p->out) : write_texts(p)) return EXIT_FAILED;
     for (int64_t i = 0; i < p->n; i++) made += p->jobs[i].gen.made, prompt += p->jobs[i].ids.n - p->jobs[i].reused;
-    remark("prompt: %lld tokens in %.2f s, %lld reused; made: %lld tokens in %.2f s (%.1f a second)", (long long)(prompt > 0 ? prompt : 0), fed - begun,
-           (long long)p->jobs[0].reused, (long long)made, done - fed, (double)made / (done > fed ? done - fed : 1));
+    remark("prompt: %lld tokens in %.2f s, %lld reused; made: %lld tokens in %.2f s (%.1f a second)",
+           (long long)(prompt > 0 ? prompt : 0), fed - begun, (long long)p->jobs[0].reused, (long long)made, done - fed,
+           (double)made / (done > fed ? done - fed : 1));
     const gen *first = &p->jobs[0].gen;
-    if (s->state_save && text_state_save(s->state_save, p->engine, first->row, &first->next, first->next >= 0)) return EXIT_FAILED;
+    if (s->state_save && text_state_save(s->state_save, p->engine, first->row, &first->next, first->next >= 0))
+        return EXIT_FAILED;
     return EXIT_DONE;
 }
 
@@ -217,7 +222,8 @@ static int with_model(program *p) {
     if (!p->jobs) return complain("out of memory"), EXIT_FAILED;
     int rc = add_jobs(p);
     if (!rc) rc = text_grammar(s, &p->grammar);
-    if (!rc && p->n > 1 && (s->state_save || s->state_load)) rc = (complain("text generate: --state-save and --state-load are for one text"), EXIT_USAGE);
+    if (!rc && p->n > 1 && (s->state_save || s->state_load))
+        rc = (complain("text generate: --state-save and --state-load are for one text"), EXIT_USAGE);
     if (rc) return rc;
     p->stream = p->n == 1 && s->text_format == TEXT_PLAIN;
     p->engine = engine_open(&p->rt, p->n, 0);

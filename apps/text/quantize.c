@@ -1,9 +1,9 @@
 /* quantize.c - `strand quantize`: a model's matrices as blocks of small numbers, in a GGUF file.
  *
- * A GGUF file keeps its metadata byte for byte, so that whoever read it reads the result. From other files the tensors keep their
- * names, and config.json and tokenizer.json travel as metadata (strand.config, tokenizer.huggingface.json), from which Strand opens
- * the result as it opened the source. What is known to be fragile stays F32: norms, biases, convolutions, and the parameters that a
- * recurrence multiplies with itself (A, dt, decays). The result is opened before it appears. */
+ * A GGUF file keeps its metadata byte for byte, so that whoever read it reads the result. From other files the tensors keep
+ * their names, and config.json and tokenizer.json travel as metadata (strand.config, tokenizer.huggingface.json), from which
+ * Strand opens the result as it opened the source. What is known to be fragile stays F32: norms, biases, convolutions, and
+ * the parameters that a recurrence multiplies with itself (A, dt, decays). The result is opened before it appears. */
 #include "blocks.h"
 
 #include "commands.h"
@@ -53,13 +53,16 @@ static int has(const char *name, const char *const *parts) {
 
 /* Fragile, small, or used in ways that blocks do not allow (Hugging Face's GPT-2 keeps its matrices transposed). */
 static int stays_f32(const strand_tensor *t) {
-    static const char *const parts[] = {"norm", "conv", "A_log", "ssm_a", "ssm_dt", "ssm_x", "dt_proj", "x_proj", "time_", "attn.g_1", "ln_", "lora", ".D", "poles", "residues", "filter", "decay", "bias", "rotary", NULL};
+    static const char *const parts[] = {"norm",     "conv",   "A_log",    "ssm_a", "ssm_dt", "ssm_x", "dt_proj",
+                                        "x_proj",   "time_",  "attn.g_1", "ln_",   "lora",   ".D",    "poles",
+                                        "residues", "filter", "decay",    "bias",  "rotary", NULL};
     return t->rank != 2 || t->dims[0] < 32 || t->dims[1] < 32 || has(t->name, parts);
 }
 
 /* Those of RWKV that llama.cpp's converter names after their place in the time mixing, which are large and sturdy. */
 static int is_sturdy(const char *name) {
-    static const char *const parts[] = {"time_mix_key.weight", "time_mix_value.weight", "time_mix_receptance.weight", "time_mix_gate.weight", "time_mix_output.weight", NULL};
+    static const char *const parts[] = {"time_mix_key.weight",  "time_mix_value.weight",  "time_mix_receptance.weight",
+                                        "time_mix_gate.weight", "time_mix_output.weight", NULL};
     return has(name, parts);
 }
 
@@ -69,7 +72,8 @@ static int stays_f16(const char *name) {
 }
 
 static int is_outer(const char *name) { /* the first and the last matrix, where errors are seen most */
-    static const char *const parts[] = {"embed", "wte", "token_embd", "output.weight", "lm_head", "head.weight", "emb.weight", "unembed", NULL};
+    static const char *const parts[] = {"embed",      "wte",     "token_embd", "output.weight", "lm_head", "head.weight",
+                                        "emb.weight", "unembed", NULL};
     return has(name, parts) && !strstr(name, "attn") && !strstr(name, "time_mix") && !strstr(name, "layers");
 }
 
@@ -78,7 +82,8 @@ static int is_float(strand_dtype t) {
 }
 
 static strand_dtype choose(const strand_tensor *t, int quant) {
-    static const strand_dtype types[] = {STRAND_Q8_0, STRAND_Q4_0, STRAND_Q4_K, STRAND_Q6_K, STRAND_F16, STRAND_BF16, STRAND_F32};
+    static const strand_dtype types[] = {STRAND_Q8_0, STRAND_Q4_0, STRAND_Q4_K, STRAND_Q6_K,
+                                         STRAND_F16,  STRAND_BF16, STRAND_F32};
     strand_dtype want = types[quant];
     if (!is_float(t->dtype)) return t->dtype; /* whole numbers, and what is quantised already */
     if (want == STRAND_F32 || (stays_f32(t) && !is_sturdy(t->name))) return STRAND_F32;
@@ -97,7 +102,8 @@ static int64_t elements_of(const strand_tensor *t) {
 }
 
 static uint64_t bytes_of(strand_dtype type, int64_t n) {
-    return block_elements(type) ? (uint64_t)(n / block_elements(type) * block_bytes(type)) : (uint64_t)n * strand_dtype_size(type);
+    return block_elements(type) ? (uint64_t)(n / block_elements(type) * block_bytes(type))
+                                : (uint64_t)n * strand_dtype_size(type);
 }
 
 static int plan(job *j) {
@@ -110,7 +116,8 @@ static int plan(job *j) {
     for (int64_t i = 0; i < all; i++) {
         piece *p = &j->pieces[j->n];
         strand_file_get(j->file, i, &p->source);
-        if (p->source.dtype == STRAND_BOOL || p->source.dtype == STRAND_U8 || p->source.dtype == STRAND_U16 || p->source.dtype == STRAND_U32 || p->source.dtype == STRAND_U64) {
+        if (p->source.dtype == STRAND_BOOL || p->source.dtype == STRAND_U8 || p->source.dtype == STRAND_U16 ||
+            p->source.dtype == STRAND_U32 || p->source.dtype == STRAND_U64) {
             left_out++; /* masks and the like: GGUF has no type for them, and the result is tried without */
             continue;
         }
@@ -122,7 +129,10 @@ static int plan(job *j) {
         j->before += p->source.bytes;
         j->after += p->bytes;
         j->quantised += block_elements(p->to) > 0 && p->to != p->source.dtype;
-        if (p->source.rank > 4) return complain("%s: tensor %s has %d axes; GGUF has at most 4", j->rt.info.name, p->source.name, (int)p->source.rank), -1;
+        if (p->source.rank > 4)
+            return complain("%s: tensor %s has %d axes; GGUF has at most 4", j->rt.info.name, p->source.name,
+                            (int)p->source.rank),
+                   -1;
     }
     if (left_out) remark("%lld tensors of a type that GGUF has not were left out", (long long)left_out);
     return 0;
@@ -162,9 +172,15 @@ static float element(const strand_tensor *t, int64_t i) {
     uint32_t bits;
     uint16_t h;
     switch (t->dtype) {
-    case STRAND_F32: memcpy(&x, at + 4 * i, 4); return x;
-    case STRAND_F64: memcpy(&d, at + 8 * i, 8); return (float)d;
-    case STRAND_F16: memcpy(&h, at + 2 * i, 2); return half_to(h);
+    case STRAND_F32:
+        memcpy(&x, at + 4 * i, 4);
+        return x;
+    case STRAND_F64:
+        memcpy(&d, at + 8 * i, 8);
+        return (float)d;
+    case STRAND_F16:
+        memcpy(&h, at + 2 * i, 2);
+        return half_to(h);
     default:
         memcpy(&h, at + 2 * i, 2);
         bits = (uint32_t)h << 16;
@@ -208,7 +224,8 @@ static uint32_t gguf_number(strand_dtype t) {
     static const struct {
         strand_dtype type;
         uint32_t number;
-    } rows[] = {{STRAND_F32, 0}, {STRAND_F16, 1}, {STRAND_Q4_0, 2}, {STRAND_Q8_0, 8}, {STRAND_Q4_K, 12}, {STRAND_Q6_K, 14}, {STRAND_I8, 24}, {STRAND_I16, 25}, {STRAND_I32, 26}, {STRAND_I64, 27}, {STRAND_F64, 28}, {STRAND_BF16, 30}};
+    } rows[] = {{STRAND_F32, 0}, {STRAND_F16, 1},  {STRAND_Q4_0, 2}, {STRAND_Q8_0, 8}, {STRAND_Q4_K, 12}, {STRAND_Q6_K, 14},
+                {STRAND_I8, 24}, {STRAND_I16, 25}, {STRAND_I32, 26}, {STRAND_I64, 27}, {STRAND_F64, 28},  {STRAND_BF16, 30}};
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
         if (rows[i].type == t) return rows[i].number;
     return UINT32_MAX;
@@ -227,7 +244,8 @@ static int put_header(job *j) {
     for (int64_t i = 0; i < j->n; i++) {
         const piece *p = &j->pieces[i];
         uint32_t number = gguf_number(p->to);
-        if (number == UINT32_MAX) return complain("tensor %s: GGUF has no type for %s", p->source.name, strand_dtype_name(p->to)), -1;
+        if (number == UINT32_MAX)
+            return complain("tensor %s: GGUF has no type for %s", p->source.name, strand_dtype_name(p->to)), -1;
         if (put_text(j, p->source.name, strlen(p->source.name)) || put_number(j, (uint64_t)p->source.rank, 4)) return -1;
         for (int k = p->source.rank - 1; k >= 0; k--)
             if (put_number(j, (uint64_t)p->source.dims[k], 8)) return -1;
@@ -264,7 +282,8 @@ static int take_metadata(job *j) {
     j->mapping_bytes = (size_t)st.st_size;
     j->mapping = mmap(NULL, j->mapping_bytes, PROT_READ, MAP_PRIVATE, fd, 0);
     close(fd);
-    if (j->mapping == MAP_FAILED) return j->mapping = NULL, complain("%s: cannot be mapped: %s", j->rt.info.path, strerror(errno)), -1;
+    if (j->mapping == MAP_FAILED)
+        return j->mapping = NULL, complain("%s: cannot be mapped: %s", j->rt.info.path, strerror(errno)), -1;
     const unsigned char *at = j->mapping, *from = at + 24;
     j->n_values = number_at(at + 16, 8);
     at = from;
@@ -284,15 +303,21 @@ static int take_metadata(job *j) {
 static int take_beside(const job *j, const char *name, char **text, size_t *n) {
     char path[4096];
     const char *slash = strrchr(j->rt.info.path, '/');
-    if (snprintf(path, sizeof path, "%.*s%s", slash ? (int)(slash - j->rt.info.path + 1) : 0, j->rt.info.path, name) >= (int)sizeof path || access(path, R_OK)) return 0;
+    if (snprintf(path, sizeof path, "%.*s%s", slash ? (int)(slash - j->rt.info.path + 1) : 0, j->rt.info.path, name) >=
+            (int)sizeof path ||
+        access(path, R_OK))
+        return 0;
     return text_read(path, (size_t)64 << 20, text, n);
 }
 
 static int source(job *j) {
     const options *s = j->rt.settings;
-    if (strand_file_open(j->rt.context, j->rt.info.path, &j->file) != STRAND_OK) return complain("%s", strand_error(j->rt.context)), -1;
+    if (strand_file_open(j->rt.context, j->rt.info.path, &j->file) != STRAND_OK)
+        return complain("%s", strand_error(j->rt.context)), -1;
     if (!strcmp(strand_file_format(j->file), "gguf")) return take_metadata(j);
-    if (s->config ? text_read(s->config, (size_t)4 << 20, &j->config, &j->n_config) : take_beside(j, "config.json", &j->config, &j->n_config)) return -1;
+    if (s->config ? text_read(s->config, (size_t)4 << 20, &j->config, &j->n_config)
+                  : take_beside(j, "config.json", &j->config, &j->n_config))
+        return -1;
     return take_beside(j, "tokenizer.json", &j->tokenizer, &j->n_tokenizer);
 }
 
@@ -337,7 +362,8 @@ int run_quantize(const options *settings) {
     progress_begin("tensors");
     int bad = source(&j) || plan(&j) || write_file(&j);
     if (!bad)
-        remark("%lld of %lld tensors quantised: %.1f MB became %.1f MB", (long long)j.quantised, (long long)j.n, (double)j.before / 1e6, (double)j.after / 1e6);
+        remark("%lld of %lld tensors quantised: %.1f MB became %.1f MB", (long long)j.quantised, (long long)j.n,
+               (double)j.before / 1e6, (double)j.after / 1e6);
     free(j.pieces);
     free(j.config);
     free(j.tokenizer);

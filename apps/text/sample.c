@@ -1,6 +1,6 @@
-/* sample.c - draws of tokens. See sample.h. The random numbers are the program's own, so that a seed gives the same text on every
- * machine whose logits are the same. A rule (a grammar) is asked about the token that was drawn, and about all of them only when
- * that one is refused: most steps cost one question. */
+/* sample.c - draws of tokens. See sample.h. The random numbers are the program's own, so that a seed gives the same text on
+ * every machine whose logits are the same. A rule (a grammar) is asked about the token that was drawn, and about all of them
+ * only when that one is refused: most steps cost one question. */
 #include "sample.h"
 
 #include <math.h>
@@ -22,7 +22,8 @@ const char *sample_rule_wrong(const sample_rule *r) {
     if (!(r->top_p > 0 && r->top_p <= 1)) return "top-p must be above 0 and at most 1";
     if (!(r->min_p >= 0 && r->min_p <= 1)) return "min-p must be from 0 to 1";
     if (!(r->repeat > 0 && r->repeat <= 100)) return "the repetition penalty must be above 0 and at most 100";
-    if (!(fabs(r->presence) <= 100 && fabs(r->frequency) <= 100)) return "presence and frequency penalties must be from -100 to 100";
+    if (!(fabs(r->presence) <= 100 && fabs(r->frequency) <= 100))
+        return "presence and frequency penalties must be from -100 to 100";
     if (r->last < -1) return "the number of recent tokens must be -1 or more";
     return NULL;
 }
@@ -128,7 +129,8 @@ static int64_t draw(sampler *s, candidate *list, int64_t n) {
     return list[kept - 1].id;
 }
 
-static int64_t fill(sampler *s, const float *logits, int64_t n, const int64_t *recent, int64_t n_recent, sample_allow allow, void *user) {
+static int64_t fill(sampler *s, const float *logits, int64_t n, const int64_t *recent, int64_t n_recent, sample_allow allow,
+                    void *user) {
     int64_t kept = 0;
     for (int64_t i = 0; i < n; i++) s->list[i] = (candidate){i, logits[i] == logits[i] ? (double)logits[i] : -INFINITY, 0};
     if (penalise(&s->rule, s->list, n, recent, n_recent)) return -1;
@@ -137,7 +139,8 @@ static int64_t fill(sampler *s, const float *logits, int64_t n, const int64_t *r
     return kept;
 }
 
-int64_t sampler_next(sampler *s, const float *logits, int64_t n, const int64_t *recent, int64_t n_recent, sample_allow allow, void *user) {
+int64_t sampler_next(sampler *s, const float *logits, int64_t n, const int64_t *recent, int64_t n_recent, sample_allow allow,
+                     void *user) {
     if (n > s->room) {
         candidate *more = realloc(s->list, (size_t)n * sizeof *more);
         if (!more) return -1;

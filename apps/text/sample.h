@@ -5,13 +5,13 @@
 #include <stdint.h>
 
 typedef struct sample_rule {
-    double temperature; /* 0: the likeliest */
-    int64_t top_k;      /* 0: all */
-    double top_p;       /* 1: all */
-    double min_p;       /* 0: all */
-    double repeat;      /* logits of recent tokens are divided (multiplied where negative) by it; 1: not */
+    double temperature;         /* 0: the likeliest */
+    int64_t top_k;              /* 0: all */
+    double top_p;               /* 1: all */
+    double min_p;               /* 0: all */
+    double repeat;              /* logits of recent tokens are divided (multiplied where negative) by it; 1: not */
     double presence, frequency; /* taken from logits of recent tokens, once and for each time; 0: not */
-    int64_t last;       /* how many tokens are recent; -1: all */
+    int64_t last;               /* how many tokens are recent; -1: all */
     uint64_t seed;
 } sample_rule;
 
@@ -31,6 +31,7 @@ const char *sample_rule_wrong(const sample_rule *rule);
 void sampler_init(sampler *s, const sample_rule *rule);
 void sampler_free(sampler *s);
 /* The next id; -1: out of memory, -2: none is allowed. `recent` are the tokens so far. */
-int64_t sampler_next(sampler *s, const float *logits, int64_t n, const int64_t *recent, int64_t n_recent, sample_allow allow, void *user);
+int64_t sampler_next(sampler *s, const float *logits, int64_t n, const int64_t *recent, int64_t n_recent, sample_allow allow,
+                     void *user);
 
 #endif

@@ -1,5 +1,5 @@
-/* schema.c - JSON Schema to GBNF. See schema.h. Every schema becomes one expression; what is referred to becomes a rule of its own,
- * made once, so that recursive schemas work. Depth and the grammar's size are bounded. */
+/* schema.c - JSON Schema to GBNF. See schema.h. Every schema becomes one expression; what is referred to becomes a rule of
+ * its own, made once, so that recursive schemas work. Depth and the grammar's size are bounded. */
 #include "schema.h"
 
 #include "json_read.h"
@@ -9,10 +9,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MAX_DEPTH 48
-#define MAX_GRAMMAR ((size_t)1 << 20)
+#define MAX_DEPTH      48
+#define MAX_GRAMMAR    ((size_t)1 << 20)
 #define MAX_REFERENCES 256
-#define MAX_PARTS 4096
+#define MAX_PARTS      4096
 
 typedef struct maker {
     const value *root;
@@ -115,7 +115,8 @@ static int whole(maker *m, const value *s, const char *key, int64_t fallback, in
     const value *v = value_get(s, key);
     *out = fallback;
     if (!v) return 0;
-    if (v->type != VALUE_NUMBER || v->number < 0 || v->number > 2000 || v->number != (double)(int64_t)v->number) return fail(m, "not a whole number from 0 to 2000: ", key);
+    if (v->type != VALUE_NUMBER || v->number < 0 || v->number > 2000 || v->number != (double)(int64_t)v->number)
+        return fail(m, "not a whole number from 0 to 2000: ", key);
     *out = (int64_t)v->number;
     return 0;
 }
@@ -149,8 +150,9 @@ static int put_list(maker *m, text *t, const value *s, int depth) {
     text one = {0};
     int bad = items ? expression(m, &one, items, depth + 1) : put(m, &one, "value");
     if (!bad && most != 0) {
-        bad = (least == 0 && put(m, t, "(")) || put(m, t, "(") || put(m, t, one.at) || put(m, t, ") (\",\" space (") || put(m, t, one.at) || put(m, t, "))") ||
-              put_count(m, t, least > 0 ? least - 1 : 0, most < 0 ? -1 : most - 1) || (least == 0 && put(m, t, ")?"));
+        bad = (least == 0 && put(m, t, "(")) || put(m, t, "(") || put(m, t, one.at) || put(m, t, ") (\",\" space (") ||
+              put(m, t, one.at) || put(m, t, "))") || put_count(m, t, least > 0 ? least - 1 : 0, most < 0 ? -1 : most - 1) ||
+              (least == 0 && put(m, t, ")?"));
     }
     free(one.at);
     return bad ? -1 : put(m, t, " \"]\" space");
@@ -164,11 +166,12 @@ static int required(const value *s, const char *key) {
 }
 
 static int put_member(maker *m, text *t, const value *p, int depth) {
-    return put(m, t, "\"") || put_json_text(m, t, p->key, strlen(p->key)) || put(m, t, "\" space \":\" space ") || expression(m, t, p, depth + 1);
+    return put(m, t, "\"") || put_json_text(m, t, p->key, strlen(p->key)) || put(m, t, "\" space \":\" space ") ||
+           expression(m, t, p, depth + 1);
 }
 
-/* The members from `p` on, in order; `begun`: one stands before for sure. Those that may be left out fork: either this one and
- * then the others with a comma before them, or the others as they are. To keep that small each tail is a rule of its own. */
+/* The members from `p` on, in order; `begun`: one stands before for sure. Those that may be left out fork: either this one
+ * and then the others with a comma before them, or the others as they are. To keep that small each tail is a rule of its own. */
 static int put_tail(maker *m, text *t, const value *s, const value *p, const value *more, int begun, int depth) {
     char name[32];
     text rule = {0};
@@ -180,19 +183,25 @@ static int put_tail(maker *m, text *t, const value *s, const value *p, const val
     m->parts[m->n_parts++] = (struct part){s, p, begun};
     if (p) {
         int needed = required(s, p->key);
-        bad = put(m, &rule, begun ? "\",\" space " : "") || put_member(m, &rule, p, depth) || put(m, &rule, " ") || put_tail(m, &rule, s, p->next, more, 1, depth);
+        bad = put(m, &rule, begun ? "\",\" space " : "") || put_member(m, &rule, p, depth) || put(m, &rule, " ") ||
+              put_tail(m, &rule, s, p->next, more, 1, depth);
         if (!bad && !needed) bad = put(m, &rule, " | ") || put_tail(m, &rule, s, p->next, more, begun, depth);
     } else if (more) {
         text one = {0};
-        bad = put(m, &one, "string \":\" space ") || (more->type == VALUE_TRUE ? put(m, &one, "value") : expression(m, &one, more, depth + 1));
+        bad = put(m, &one, "string \":\" space ") ||
+              (more->type == VALUE_TRUE ? put(m, &one, "value") : expression(m, &one, more, depth + 1));
         if (!bad && begun) bad = put(m, &rule, "(\",\" space ") || put(m, &rule, one.at) || put(m, &rule, ")*");
-        if (!bad && !begun) bad = put(m, &rule, "(") || put(m, &rule, one.at) || put(m, &rule, " (\",\" space ") || put(m, &rule, one.at) || put(m, &rule, ")*)?");
+        if (!bad && !begun)
+            bad = put(m, &rule, "(") || put(m, &rule, one.at) || put(m, &rule, " (\",\" space ") || put(m, &rule, one.at) ||
+                  put(m, &rule, ")*)?");
         free(one.at);
     } else {
         bad = put(m, &rule, "\"\"");
     }
     text all = {m->text, m->n, m->room};
-    if (!bad) bad = put(m, &all, name) || put(m, &all, " ::= ") || put(m, &all, rule.at ? rule.at : "") || put(m, &all, "\n") || put(m, t, name);
+    if (!bad)
+        bad = put(m, &all, name) || put(m, &all, " ::= ") || put(m, &all, rule.at ? rule.at : "") || put(m, &all, "\n") ||
+              put(m, t, name);
     m->text = all.at;
     m->n = all.n;
     m->room = all.room;
@@ -204,13 +213,17 @@ static int put_object(maker *m, text *t, const value *s, int depth) {
     const value *members = value_get(s, "properties"), *more = value_get(s, "additionalProperties");
     if (!members && !more) return put(m, t, "object");
     if (members && members->type != VALUE_OBJECT) return fail(m, "properties is not an object", "");
-    if (more && more->type == VALUE_FALSE) more = NULL;
-    else if (!more && !members->first) return put(m, t, "object");
+    if (more && more->type == VALUE_FALSE)
+        more = NULL;
+    else if (!more && !members->first)
+        return put(m, t, "object");
     if (members && members->count > 64) return fail(m, "an object of more than 64 members", "");
     const value *list = value_get(s, "required");
     for (const value *v = list && list->type == VALUE_LIST ? list->first : NULL; v; v = v->next)
-        if (v->type != VALUE_TEXT || !members || !value_get(members, v->text)) return fail(m, "a required member is none of its properties", "");
-    return put(m, t, "\"{\" space ") || put_tail(m, t, s, members ? members->first : NULL, more, 0, depth) || put(m, t, " \"}\" space");
+        if (v->type != VALUE_TEXT || !members || !value_get(members, v->text))
+            return fail(m, "a required member is none of its properties", "");
+    return put(m, t, "\"{\" space ") || put_tail(m, t, s, members ? members->first : NULL, more, 0, depth) ||
+           put(m, t, " \"}\" space");
 }
 
 static int put_type(maker *m, text *t, const value *s, const char *type, int depth) {
@@ -224,9 +237,14 @@ static int put_type(maker *m, text *t, const value *s, const char *type, int dep
 }
 
 static int check_keywords(maker *m, const value *s) {
-    static const char *const known[] = {"type", "properties", "required", "additionalProperties", "items", "prefixItems", "minItems", "maxItems", "enum", "const",
-                                        "anyOf", "oneOf", "minLength", "maxLength", "$ref", "$defs", "definitions", "$schema", "$id", "$comment", "title",
-                                        "description", "default", "examples", "deprecated", "readOnly", "writeOnly", "strict", "name"};
+    static const char *const known[] = {"type",        "properties",  "required",  "additionalProperties",
+                                        "items",       "prefixItems", "minItems",  "maxItems",
+                                        "enum",        "const",       "anyOf",     "oneOf",
+                                        "minLength",   "maxLength",   "$ref",      "$defs",
+                                        "definitions", "$schema",     "$id",       "$comment",
+                                        "title",       "description", "default",   "examples",
+                                        "deprecated",  "readOnly",    "writeOnly", "strict",
+                                        "name"};
     for (const value *v = s->first; v; v = v->next) {
         int fine = 0;
         for (size_t i = 0; i < sizeof known / sizeof known[0] && !fine; i++) fine = !strcmp(v->key, known[i]);
@@ -287,12 +305,14 @@ static int expression(maker *m, text *t, const value *s, int depth) {
             if (put(m, t, x == v->first ? "(\"" : " | \"") || put_value(m, t, x, depth) || put(m, t, "\"")) return -1;
         return put(m, t, ") space");
     }
-    if (((v = value_get(s, "anyOf")) || (v = value_get(s, "oneOf"))) && v->type == VALUE_LIST) return put_choices(m, t, v, depth);
+    if (((v = value_get(s, "anyOf")) || (v = value_get(s, "oneOf"))) && v->type == VALUE_LIST)
+        return put_choices(m, t, v, depth);
     v = value_get(s, "type");
     if (v && v->type == VALUE_TEXT) return put_type(m, t, s, v->text, depth);
     if (v && v->type == VALUE_LIST && v->first) {
         for (const value *x = v->first; x; x = x->next)
-            if (x->type != VALUE_TEXT || put(m, t, x == v->first ? "(" : " | ") || put_type(m, t, s, x->text, depth)) return fail(m, "a type that is no text", "");
+            if (x->type != VALUE_TEXT || put(m, t, x == v->first ? "(" : " | ") || put_type(m, t, s, x->text, depth))
+                return fail(m, "a type that is no text", "");
         return put(m, t, ")");
     }
     if (v) return fail(m, "a type that is neither text nor list", "");
@@ -300,16 +320,17 @@ static int expression(maker *m, text *t, const value *s, int depth) {
     return value_get(s, "items") ? put_list(m, t, s, depth) : put(m, t, "value");
 }
 
-static const char base[] = "space ::= (\" \" | \"\\n\" \" \"{0,8})?\n"
-                           "char ::= [^\"\\\\\\x00-\\x1F\\x7F] | \"\\\\\" ([\"\\\\/bfnrt] | \"u\" [0-9a-fA-F]{4})\n"
-                           "string ::= \"\\\"\" char* \"\\\"\" space\n"
-                           "number ::= \"-\"? (\"0\" | [1-9] [0-9]{0,15}) (\".\" [0-9]{1,15})? ([eE] [-+]? [0-9]{1,2})? space\n"
-                           "integer ::= \"-\"? (\"0\" | [1-9] [0-9]{0,15}) space\n"
-                           "boolean ::= (\"true\" | \"false\") space\n"
-                           "null ::= \"null\" space\n"
-                           "array ::= \"[\" space (value (\",\" space value)*)? \"]\" space\n"
-                           "object ::= \"{\" space (string \":\" space value (\",\" space string \":\" space value)*)? \"}\" space\n"
-                           "value ::= object | array | string | number | boolean | null\n";
+static const char base[] =
+    "space ::= (\" \" | \"\\n\" \" \"{0,8})?\n"
+    "char ::= [^\"\\\\\\x00-\\x1F\\x7F] | \"\\\\\" ([\"\\\\/bfnrt] | \"u\" [0-9a-fA-F]{4})\n"
+    "string ::= \"\\\"\" char* \"\\\"\" space\n"
+    "number ::= \"-\"? (\"0\" | [1-9] [0-9]{0,15}) (\".\" [0-9]{1,15})? ([eE] [-+]? [0-9]{1,2})? space\n"
+    "integer ::= \"-\"? (\"0\" | [1-9] [0-9]{0,15}) space\n"
+    "boolean ::= (\"true\" | \"false\") space\n"
+    "null ::= \"null\" space\n"
+    "array ::= \"[\" space (value (\",\" space value)*)? \"]\" space\n"
+    "object ::= \"{\" space (string \":\" space value (\",\" space string \":\" space value)*)? \"}\" space\n"
+    "value ::= object | array | string | number | boolean | null\n";
 
 char *schema_to_grammar(const char *schema, size_t n, char *why, size_t why_size) {
     value *root = value_parse(schema, n, why, why_size);

@@ -1,9 +1,9 @@
 /* schema.h - JSON Schema to a grammar (grammar.h) that makes exactly such JSON.
  *
- * Understood: type (one or a list), properties with required and additionalProperties, items, prefixItems, minItems, maxItems,
- * enum, const, anyOf, oneOf, minLength, maxLength, $ref within the document. Notes (title, description, default, examples ...) are
- * passed over. A keyword that would restrict the JSON and is not understood is refused: a text that only seems to follow a
- * schema would be worse. Members come in the schema's order. */
+ * Understood: type (one or a list), properties with required and additionalProperties, items, prefixItems, minItems,
+ * maxItems, enum, const, anyOf, oneOf, minLength, maxLength, $ref within the document. Notes (title, description, default,
+ * examples ...) are passed over. A keyword that would restrict the JSON and is not understood is refused: a text that only
+ * seems to follow a schema would be worse. Members come in the schema's order. */
 #ifndef STRAND_APP_SCHEMA_H
 #define STRAND_APP_SCHEMA_H
 

@@ -1,5 +1,6 @@
-/* score.c - `strand text score`: how likely a text is under a model, as a whole or token by token; and `strand text embed`: its
- * vector. Texts of any length run in pieces with the state carried on; a model with a context of its own is run in windows. */
+/* score.c - `strand text score`: how likely a text is under a model, as a whole or token by token; and `strand text embed`:
+ * its vector. Texts of any length run in pieces with the state carried on; a model with a context of its own is run in
+ * windows. */
 #include "text.h"
 
 #include "commands.h"
@@ -12,7 +13,7 @@
 #include <string.h>
 
 #define MAX_TEXT_BYTES ((size_t)1 << 30)
-#define LN2 0.69314718055994530942
+#define LN2            0.69314718055994530942
 
 typedef struct scoring {
     runtime *rt;
@@ -80,7 +81,8 @@ static int score_file(runtime *rt, engine *g, output *out, const char *path) {
     if (!bad && !o->token_rows) {
         double mean = s.scored ? s.sum / (double)s.scored : NAN;
         write_cell(out, path);
-        bad = output_printf(out, "\t%zu\t%lld\t%lld\t%.6f\t%.6f\t%.6f\n", bytes, (long long)ids.n, (long long)s.scored, mean, exp(-mean), bytes ? -s.sum / LN2 / (double)bytes : NAN);
+        bad = output_printf(out, "\t%zu\t%lld\t%lld\t%.6f\t%.6f\t%.6f\n", bytes, (long long)ids.n, (long long)s.scored, mean,
+                            exp(-mean), bytes ? -s.sum / LN2 / (double)bytes : NAN);
     }
     free(s.last);
     text_ids_free(&ids);
@@ -104,7 +106,10 @@ int run_text_score(const options *settings) {
     runtime rt;
     int rc = text_open(&rt, settings);
     if (rc) return rc;
-    rc = with_engine(&rt, settings->token_rows ? "at\tid\tloglik\ttoken\n" : "file\tbytes\ttokens\tscored\tmean_loglik\tperplexity\tbits_per_byte\n", score_file);
+    rc = with_engine(&rt,
+                     settings->token_rows ? "at\tid\tloglik\ttoken\n"
+                                          : "file\tbytes\ttokens\tscored\tmean_loglik\tperplexity\tbits_per_byte\n",
+                     score_file);
     runtime_close(&rt);
     return rc;
 }
@@ -132,7 +137,10 @@ int text_embed(runtime *rt, engine *g, const int64_t *ids, int64_t n, int last, 
     pooling p = {.last = last};
     if (runtime_output(rt, "hidden", NULL) < 0) return complain("%s: the model has no output 'hidden'", rt->info.name), -1;
     int64_t context = text_context(rt);
-    if (n > context) return complain("a text of %lld tokens is longer than the %lld that the model has room for", (long long)n, (long long)context), -1;
+    if (n > context)
+        return complain("a text of %lld tokens is longer than the %lld that the model has room for", (long long)n,
+                        (long long)context),
+               -1;
     if (engine_run(g, ids, n, "hidden", pool, &p)) return free(p.sum), -1;
     for (int64_t k = 0; !last && k < p.width; k++) p.sum[k] /= (double)p.n;
     *vector = p.sum;
@@ -145,7 +153,8 @@ static int embed_file(runtime *rt, engine *g, output *out, const char *path) {
     size_t bytes;
     double *vector = NULL;
     int64_t width = 0;
-    int bad = read_ids(rt, rt->settings, path, &ids, &bytes) || text_embed(rt, g, ids.ids, ids.n, rt->settings->pool == POOL_LAST, &vector, &width);
+    int bad = read_ids(rt, rt->settings, path, &ids, &bytes) ||
+              text_embed(rt, g, ids.ids, ids.n, rt->settings->pool == POOL_LAST, &vector, &width);
     if (!bad) write_cell(out, path);
     for (int64_t k = 0; k < width && !bad; k++) bad = output_printf(out, "\t%.7g", vector[k]);
     if (!bad) bad = output_printf(out, "\n");

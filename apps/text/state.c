@@ -1,8 +1,8 @@
 /* state.c - states in files, and the store of prefixes. See text.h.
  *
  * A file: "STRANDT1", then little-endian u64: tokens seen, tokens pending, bytes of the state; the ids as u32; the state; the
- * FNV-1a hash of all that stands before it. The state itself is bound to the model's weights by the library. It is written under
- * a temporary name and renamed, so that a reader never sees half of one. */
+ * FNV-1a hash of all that stands before it. The state itself is bound to the model's weights by the library. It is written
+ * under a temporary name and renamed, so that a reader never sees half of one. */
 #include "text.h"
 
 #include "output.h"
@@ -18,9 +18,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#define MAGIC "STRANDT1"
+#define MAGIC      "STRANDT1"
 #define MAX_TOKENS ((uint64_t)1 << 31)
-#define MAX_FILE ((size_t)64 << 30)
+#define MAX_FILE   ((size_t)64 << 30)
 
 static uint64_t fnv(uint64_t h, const void *data, size_t n) {
     const unsigned char *at = data;
@@ -54,7 +54,8 @@ static int put(writer *w, const void *data, size_t n) {
 static int put_ids(writer *w, const int64_t *ids, int64_t n) {
     int bad = 0;
     for (int64_t i = 0; i < n && !bad; i++) {
-        unsigned char four[4] = {(unsigned char)ids[i], (unsigned char)(ids[i] >> 8), (unsigned char)(ids[i] >> 16), (unsigned char)(ids[i] >> 24)};
+        unsigned char four[4] = {(unsigned char)ids[i], (unsigned char)(ids[i] >> 8), (unsigned char)(ids[i] >> 16),
+                                 (unsigned char)(ids[i] >> 24)};
         bad = put(w, four, 4);
     }
     return bad;
@@ -72,7 +73,8 @@ int text_state_save(const char *path, engine *g, int64_t row, const int64_t *pen
     put64(head + 8, (uint64_t)n);
     put64(head + 16, (uint64_t)n_pending);
     put64(head + 24, bytes);
-    int bad = !w.out || put(&w, head, sizeof head) || put_ids(&w, ids, n) || put_ids(&w, pending, n_pending) || put(&w, state, bytes);
+    int bad =
+        !w.out || put(&w, head, sizeof head) || put_ids(&w, ids, n) || put_ids(&w, pending, n_pending) || put(&w, state, bytes);
     put64(head, w.hash);
     if (!bad) bad = output_write(w.out, head, 8);
     if (w.out && output_close(w.out, !bad)) bad = 1;
@@ -89,7 +91,8 @@ static int damaged(const char *path) {
 
 static int take_ids(const unsigned char *at, uint64_t n, text_ids *out) {
     for (uint64_t i = 0; i < n; i++) {
-        int64_t id = (int64_t)at[4 * i] | (int64_t)at[4 * i + 1] << 8 | (int64_t)at[4 * i + 2] << 16 | (int64_t)at[4 * i + 3] << 24;
+        int64_t id =
+            (int64_t)at[4 * i] | (int64_t)at[4 * i + 1] << 8 | (int64_t)at[4 * i + 2] << 16 | (int64_t)at[4 * i + 3] << 24;
         if (text_ids_add(out, &id, 1)) return -1;
     }
     return 0;
@@ -98,7 +101,8 @@ static int take_ids(const unsigned char *at, uint64_t n, text_ids *out) {
 static int load(const char *path, const unsigned char *data, size_t size, engine *g, int64_t row, text_ids *pending) {
     if (size < 40 || memcmp(data, MAGIC, 8)) return damaged(path);
     uint64_t seen = get64(data + 8), wait = get64(data + 16), bytes = get64(data + 24);
-    if (seen > MAX_TOKENS || wait > MAX_TOKENS || bytes > size - 40 || (seen + wait) * 4 != size - 40 - bytes) return damaged(path);
+    if (seen > MAX_TOKENS || wait > MAX_TOKENS || bytes > size - 40 || (seen + wait) * 4 != size - 40 - bytes)
+        return damaged(path);
     if (get64(data + size - 8) != fnv(FNV_START, data, size - 8)) return damaged(path);
     text_ids ids = {0};
     int bad = take_ids(data + 32, seen, &ids);
@@ -126,7 +130,8 @@ static uint64_t hash_id(uint64_t h, int64_t id) {
 static int parse_name(const char *name, const char *model, int64_t *n, uint64_t *hash) {
     size_t m = strlen(model);
     char end[8] = "";
-    return !strncmp(name, model, m) && sscanf(name + m, "-%" SCNd64 "-%16" SCNx64 "%7s", n, hash, end) == 3 && !strcmp(end, ".state") && *n > 0;
+    return !strncmp(name, model, m) && sscanf(name + m, "-%" SCNd64 "-%16" SCNx64 "%7s", n, hash, end) == 3 &&
+           !strcmp(end, ".state") && *n > 0;
 }
 
 /* The longest stored prefix that leaves a token to feed; 0: none. */
@@ -159,7 +164,9 @@ static void shrink(const char *store, const char *model, uint64_t limit) {
             struct stat st;
             int64_t n;
             uint64_t hash;
-            if (!parse_name(item->d_name, model, &n, &hash) || snprintf(path, sizeof path, "%s/%s", store, item->d_name) >= (int)sizeof path || stat(path, &st)) continue;
+            if (!parse_name(item->d_name, model, &n, &hash) ||
+                snprintf(path, sizeof path, "%s/%s", store, item->d_name) >= (int)sizeof path || stat(path, &st))
+                continue;
             total += (uint64_t)st.st_size;
             if (!*oldest || st.st_mtime < age) memcpy(oldest, path, sizeof oldest), age = st.st_mtime;
         }
@@ -174,7 +181,8 @@ static int save_prefix(engine *g, int64_t row, const char *store, const char *mo
     const int64_t *ids = engine_tokens(g, row, &n);
     uint64_t hash = FNV_START;
     for (int64_t i = 0; i < n; i++) hash = hash_id(hash, ids[i]);
-    if (snprintf(path, sizeof path, "%s/%s-%" PRId64 "-%016" PRIx64 ".state", store, model, n, hash) >= (int)sizeof path) return complain("%s: too long a path", store), -1;
+    if (snprintf(path, sizeof path, "%s/%s-%" PRId64 "-%016" PRIx64 ".state", store, model, n, hash) >= (int)sizeof path)
+        return complain("%s: too long a path", store), -1;
     if (!access(path, F_OK)) return 0;
     if (mkdir(store, 0777) && errno != EEXIST) return complain("%s: cannot be made: %s", store, strerror(errno)), -1;
     if (text_state_save(path, g, row, NULL, 0)) return -1;
@@ -205,6 +213,8 @@ int text_feed(engine *g, int64_t row, const text_ids *prompt, const char *store,
     }
     text_ids_free(&pending);
     int64_t last = prompt->n - 1;
-    if (last > *reused && (engine_feed(g, row, prompt->ids + *reused, last - *reused) || save_prefix(g, row, store, model, limit))) return -1;
+    if (last > *reused &&
+        (engine_feed(g, row, prompt->ids + *reused, last - *reused) || save_prefix(g, row, store, model, limit)))
+        return -1;
     return engine_feed(g, row, prompt->ids + last, 1);
 }

@@ -1,5 +1,5 @@
-/* template_calls.c - methods, functions, filters and tests of chat templates. See template_value.h. What is not here is an error that
- * names it. */
+/* template_calls.c - methods, functions, filters and tests of chat templates. See template_value.h. What is not here is an
+ * error that names it. */
 #include "template_value.h"
 
 #include <math.h>
@@ -53,7 +53,8 @@ static val cased(run *r, span s, const char *how) {
     if (r->pool.bad) return val_text("", 0);
     for (size_t i = 0; i < s.n; i++) {
         char c = s.at[i];
-        int up = *how == 'u' || (*how == 't' && begins) || (*how == 'c' && i == 0), word = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+        int up = *how == 'u' || (*how == 't' && begins) || (*how == 'c' && i == 0),
+            word = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
         out[i] = up && c >= 'a' && c <= 'z' ? (char)(c - 32) : !up && c >= 'A' && c <= 'Z' ? (char)(c + 32) : c;
         begins = !word && (unsigned char)c < 128;
     }
@@ -85,7 +86,8 @@ static val split(run *r, span s, val by, val most) {
     int64_t left = most.type == V_INTEGER && most.integer >= 0 ? most.integer : INT64_MAX;
     size_t at = 0;
     if (by.type == V_TEXT && by.text.n) {
-        for (size_t hit; left-- > 0 && (hit = find(s, at, by.text)) != SIZE_MAX && !r->pool.bad; at = hit + by.text.n) list_add(r, out.list, val_text(s.at + at, hit - at));
+        for (size_t hit; left-- > 0 && (hit = find(s, at, by.text)) != SIZE_MAX && !r->pool.bad; at = hit + by.text.n)
+            list_add(r, out.list, val_text(s.at + at, hit - at));
         list_add(r, out.list, val_text(s.at + at, s.n - at));
         return out;
     }
@@ -105,7 +107,8 @@ static int starts(span s, val with, int end) {
             if (starts(s, with.list->items[i], end)) return 1;
         return 0;
     }
-    return with.type == V_TEXT && with.text.n <= s.n && !memcmp(s.at + (end ? s.n - with.text.n : 0), with.text.at, with.text.n);
+    return with.type == V_TEXT && with.text.n <= s.n &&
+           !memcmp(s.at + (end ? s.n - with.text.n : 0), with.text.at, with.text.n);
 }
 
 static val text_method(run *r, span s, span name, const arguments *a) {
@@ -123,7 +126,9 @@ static val text_method(run *r, span s, span name, const arguments *a) {
     }
     if (is(name, "count")) {
         int64_t n = 0;
-        for (size_t at = 0, hit; one.type == V_TEXT && one.text.n && (hit = find(s, at, one.text)) != SIZE_MAX; at = hit + one.text.n) n++;
+        for (size_t at = 0, hit; one.type == V_TEXT && one.text.n && (hit = find(s, at, one.text)) != SIZE_MAX;
+             at = hit + one.text.n)
+            n++;
         return val_integer(n);
     }
     if (is(name, "isdigit")) {
@@ -162,7 +167,8 @@ val call_method(run *r, val object, span name, const arguments *a) {
         }
         if (is(name, "update")) {
             val more = argument(a, 0, "");
-            for (size_t i = 0; more.type == V_DICT && i < more.dict->n; i++) dict_put(r, object.dict, more.dict->keys[i], more.dict->values[i]);
+            for (size_t i = 0; more.type == V_DICT && i < more.dict->n; i++)
+                dict_put(r, object.dict, more.dict->keys[i], more.dict->values[i]);
             for (int k = 0; k < a->n_named; k++) dict_put(r, object.dict, val_text(a->names[k].at, a->names[k].n), a->named[k]);
             return (val){.type = V_NONE};
         }
@@ -191,8 +197,10 @@ val call_function(run *r, span name, const arguments *a) {
     }
     if (is(name, "range")) {
         val out = val_list(r), x = argument(a, 0, ""), y = argument(a, 1, ""), z = argument(a, 2, "");
-        int64_t from = y.type == V_INTEGER ? x.integer : 0, to = y.type == V_INTEGER ? y.integer : x.integer, step = z.type == V_INTEGER ? z.integer : 1;
-        if (x.type != V_INTEGER || step == 0 || llabs(to) > 1000000 || llabs(from) > 1000000) return fail(r, "a range of what is no number, or above 1000000");
+        int64_t from = y.type == V_INTEGER ? x.integer : 0, to = y.type == V_INTEGER ? y.integer : x.integer,
+                step = z.type == V_INTEGER ? z.integer : 1;
+        if (x.type != V_INTEGER || step == 0 || llabs(to) > 1000000 || llabs(from) > 1000000)
+            return fail(r, "a range of what is no number, or above 1000000");
         for (int64_t i = from; (step > 0 ? i < to : i > to) && !r->pool.bad; i += step) list_add(r, out.list, val_integer(i));
         return out;
     }
@@ -201,7 +209,8 @@ val call_function(run *r, span name, const arguments *a) {
         val f = argument(a, 0, "format");
         time_t now = time(NULL);
         struct tm parts;
-        if (f.type != V_TEXT || f.text.n >= sizeof format || !localtime_r(&now, &parts)) return fail(r, "strftime_now wants a format");
+        if (f.type != V_TEXT || f.text.n >= sizeof format || !localtime_r(&now, &parts))
+            return fail(r, "strftime_now wants a format");
         memcpy(format, f.text.at, f.text.n);
         format[f.text.n] = 0;
         size_t n = strftime(text, sizeof text, format, &parts);
@@ -242,12 +251,19 @@ static void to_json(run *r, output_text *out, val v, int64_t indent, int depth) 
         return;
     }
     switch (v.type) {
-    case V_TEXT: json_text(r, out, v.text); return;
+    case V_TEXT:
+        json_text(r, out, v.text);
+        return;
     case V_UNDEFINED:
-    case V_NONE: put(r, out, "null", 4); return;
-    case V_BOOL: put(r, out, v.integer ? "true" : "false", v.integer ? 4 : 5); return;
+    case V_NONE:
+        put(r, out, "null", 4);
+        return;
+    case V_BOOL:
+        put(r, out, v.integer ? "true" : "false", v.integer ? 4 : 5);
+        return;
     case V_LIST:
-    case V_DICT: break;
+    case V_DICT:
+        break;
     default:
         s = shown(r, v);
         put(r, out, s.at, s.n);
@@ -269,8 +285,6 @@ static void to_json(run *r, output_text *out, val v, int64_t indent, int depth) 
 }
 
 /* ---- filters ---- */
-
-
 
 static int compare_values(const void *a, const void *b) {
     const val *x = a, *y = b;
@@ -310,7 +324,8 @@ static val selected(run *r, span name, val v, const arguments *a) {
 }
 
 static val mapped(run *r, val v, const arguments *a) {
-    val all = as_list(r, v), out = val_list(r), member = argument(a, -1, "attribute"), other = argument(a, -1, "default"), name = argument(a, 0, "");
+    val all = as_list(r, v), out = val_list(r), member = argument(a, -1, "attribute"), other = argument(a, -1, "default"),
+        name = argument(a, 0, "");
     arguments rest = {.n = a->n > 1 ? a->n - 1 : 0};
     for (int i = 0; i < rest.n; i++) rest.at[i] = a->at[i + 1];
     for (size_t i = 0; !r->pool.bad && i < all.list->n; i++) {
@@ -374,7 +389,12 @@ static val to_number(val v) {
 static val escaped(run *r, span s) {
     output_text out = {0};
     for (size_t i = 0; i < s.n; i++) {
-        const char *code = s.at[i] == '<' ? "&lt;" : s.at[i] == '>' ? "&gt;" : s.at[i] == '&' ? "&amp;" : s.at[i] == '"' ? "&#34;" : s.at[i] == '\'' ? "&#39;" : NULL;
+        const char *code = s.at[i] == '<'    ? "&lt;"
+                           : s.at[i] == '>'  ? "&gt;"
+                           : s.at[i] == '&'  ? "&amp;"
+                           : s.at[i] == '"'  ? "&#34;"
+                           : s.at[i] == '\'' ? "&#39;"
+                                             : NULL;
         put(r, &out, code ? code : s.at + i, code ? strlen(code) : 1);
     }
     return val_text(out.at ? out.at : "", out.n);
@@ -388,14 +408,17 @@ static val list_filter(run *r, span name, val v) {
     if (is(name, "min") || is(name, "max")) {
         val best = n ? all.list->items[0] : (val){.type = V_UNDEFINED};
         for (size_t i = 1; i < n; i++)
-            if ((compare_values(&all.list->items[i], &best) < 0) == is(name, "min") && compare_values(&all.list->items[i], &best)) best = all.list->items[i];
+            if ((compare_values(&all.list->items[i], &best) < 0) == is(name, "min") &&
+                compare_values(&all.list->items[i], &best))
+                best = all.list->items[i];
         return best;
     }
     if (is(name, "sum")) {
         double sum = 0;
         int whole = 1;
         for (size_t i = 0; i < n; i++)
-            if (is_number(all.list->items[i])) sum += as_number(all.list->items[i]), whole = whole && all.list->items[i].type != V_NUMBER;
+            if (is_number(all.list->items[i]))
+                sum += as_number(all.list->items[i]), whole = whole && all.list->items[i].type != V_NUMBER;
         return whole && fabs(sum) < 9e15 ? val_integer((int64_t)sum) : val_number(sum);
     }
     for (size_t i = 0; i < n && !r->pool.bad; i++) {
@@ -404,13 +427,17 @@ static val list_filter(run *r, span name, val v) {
         if (!is(name, "unique") || !contains(r, out, item)) list_add(r, out.list, item);
     }
     if (r->steps > TEMPLATE_MAX_STEPS) return fail(r, "it takes too many steps");
-    return is(name, "reverse") && v.type == V_TEXT ? joined(r, out, (val){.type = V_UNDEFINED}, (val){.type = V_UNDEFINED}) : out;
+    return is(name, "reverse") && v.type == V_TEXT ? joined(r, out, (val){.type = V_UNDEFINED}, (val){.type = V_UNDEFINED})
+                                                   : out;
 }
 
 val filter(run *r, span name, val v, const arguments *a) {
     val one = argument(a, 0, "");
     if (is_any(name, "length|count"))
-        return val_integer(v.type == V_TEXT ? (int64_t)text_length(v.text) : v.type == V_LIST ? (int64_t)v.list->n : v.type == V_DICT ? (int64_t)v.dict->n : 0);
+        return val_integer(v.type == V_TEXT   ? (int64_t)text_length(v.text)
+                           : v.type == V_LIST ? (int64_t)v.list->n
+                           : v.type == V_DICT ? (int64_t)v.dict->n
+                                              : 0);
     if (is(name, "tojson")) {
         output_text out = {0};
         val indent = argument(a, 0, "indent");
@@ -437,7 +464,9 @@ val filter(run *r, span name, val v, const arguments *a) {
     }
     if (is(name, "int")) return to_integer(r, v);
     if (is(name, "float")) return to_number(v);
-    if (is(name, "abs")) return v.type == V_INTEGER ? val_integer(v.integer < 0 ? -v.integer : v.integer) : val_number(fabs(to_number(v).number));
+    if (is(name, "abs"))
+        return v.type == V_INTEGER ? val_integer(v.integer < 0 ? -v.integer : v.integer)
+                                   : val_number(fabs(to_number(v).number));
     if (is(name, "round")) return val_number(round(to_number(v).number));
     span s = shown(r, v);
     if (is(name, "trim")) return stripped(s, one, 1, 1);
@@ -468,7 +497,8 @@ int test(run *r, span name, val v, const arguments *a) {
     if (is(name, "callable")) return v.type == V_MACRO;
     if (is(name, "odd")) return v.type == V_INTEGER && v.integer % 2 != 0;
     if (is(name, "even")) return v.type == V_INTEGER && v.integer % 2 == 0;
-    if (is(name, "divisibleby")) return v.type == V_INTEGER && one.type == V_INTEGER && one.integer > 0 && v.integer % one.integer == 0;
+    if (is(name, "divisibleby"))
+        return v.type == V_INTEGER && one.type == V_INTEGER && one.integer > 0 && v.integer % one.integer == 0;
     if (is_any(name, "eq|equalto|sameas")) return equal(v, one, 0);
     if (is(name, "ne")) return !equal(v, one, 0);
     if (is(name, "in")) return contains(r, one, v);

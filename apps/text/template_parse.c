@@ -1,6 +1,6 @@
-/* template_parse.c - the parser of chat templates: text, {{ }}, {% %} and {# #} to a tree. Whitespace is controlled as Hugging Face's
- * tools set Jinja: a newline after a block goes (trim_blocks), blanks before one at the start of a line go (lstrip_blocks), and so
- * does the template's last newline. Recursion is bounded by `depth`. */
+/* template_parse.c - the parser of chat templates: text, {{ }}, {% %} and {# #} to a tree. Whitespace is controlled as
+ * Hugging Face's tools set Jinja: a newline after a block goes (trim_blocks), blanks before one at the start of a line go
+ * (lstrip_blocks), and so does the template's last newline. Recursion is bounded by `depth`. */
 #include "template_tree.h"
 
 #include <stdarg.h>
@@ -163,7 +163,9 @@ static expr *number_literal(parser *p) {
     char copy[40], *stop;
     size_t n = 0;
     int real = 0;
-    while (p->at < p->end && n + 1 < sizeof copy && ((*p->at >= '0' && *p->at <= '9') || *p->at == '_' || (*p->at == '.' && p->end - p->at > 1 && p->at[1] >= '0' && p->at[1] <= '9'))) {
+    while (p->at < p->end && n + 1 < sizeof copy &&
+           ((*p->at >= '0' && *p->at <= '9') || *p->at == '_' ||
+            (*p->at == '.' && p->end - p->at > 1 && p->at[1] >= '0' && p->at[1] <= '9'))) {
         real |= *p->at == '.';
         if (*p->at != '_') copy[n++] = *p->at;
         p->at++;
@@ -185,8 +187,10 @@ static expr *items(parser *p, const char *close, int pairs, int keywords) {
             key = peek_word(p);
             p->at += key.n;
             skip(p);
-            if (!key.n || p->at >= p->end || *p->at != '=' || (p->end - p->at > 1 && p->at[1] == '=')) p->at = before, key.n = 0;
-            else p->at++;
+            if (!key.n || p->at >= p->end || *p->at != '=' || (p->end - p->at > 1 && p->at[1] == '='))
+                p->at = before, key.n = 0;
+            else
+                p->at++;
         }
         expr *x = expression(p);
         if (key.n) { /* kept apart from the value, which may use `name` itself */
@@ -224,7 +228,8 @@ static expr *primary(parser *p) {
     char c = *p->at;
     if (c == '\'' || c == '"') {
         expr *x = text_literal(p);
-        for (skip(p); !p->pool->bad && p->at < p->end && (*p->at == '\'' || *p->at == '"'); skip(p)) { /* texts beside each other are one */
+        for (skip(p); !p->pool->bad && p->at < p->end && (*p->at == '\'' || *p->at == '"');
+             skip(p)) { /* texts beside each other are one */
             expr *more = new_expr(p, E_CONCAT);
             more->a = x;
             more->b = text_literal(p);
@@ -288,7 +293,7 @@ static expr *subscript(parser *p, expr *x) {
 static expr *postfix(parser *p, expr *x) {
     while (!p->pool->bad) {
         skip(p);
-        if (p->at < p->end && *p->at == '.' ) {
+        if (p->at < p->end && *p->at == '.') {
             p->at++;
             expr *y = new_expr(p, E_ATTRIBUTE);
             y->a = x;
@@ -314,7 +319,8 @@ static int test_argument(parser *p) {
     if (p->at >= p->end) return 0;
     if (*p->at == '\'' || *p->at == '"' || *p->at == '[' || (*p->at >= '0' && *p->at <= '9')) return 1;
     span s = peek_word(p);
-    return s.n && !is(s, "and") && !is(s, "or") && !is(s, "not") && !is(s, "if") && !is(s, "else") && !is(s, "is") && !is(s, "in");
+    return s.n && !is(s, "and") && !is(s, "or") && !is(s, "not") && !is(s, "if") && !is(s, "else") && !is(s, "is") &&
+           !is(s, "in");
 }
 
 static expr *filters(parser *p, expr *x) {
@@ -379,10 +385,14 @@ static int operator_here(parser *p, int level, expr_kind *kind) {
     char c = p->at[0], d = p->end - p->at > 1 ? p->at[1] : 0;
     int n = 1;
     if (level == 0) { /* comparisons */
-        if (c == '=' && d == '=') *kind = E_EQ, n = 2;
-        else if (c == '!' && d == '=') *kind = E_NE, n = 2;
-        else if (c == '<' || c == '>') *kind = c == '<' ? (d == '=' ? E_LE : E_LT) : d == '=' ? E_GE : E_GT, n = d == '=' ? 2 : 1;
-        else if (take_word(p, "in")) return *kind = E_IN, 1;
+        if (c == '=' && d == '=')
+            *kind = E_EQ, n = 2;
+        else if (c == '!' && d == '=')
+            *kind = E_NE, n = 2;
+        else if (c == '<' || c == '>')
+            *kind = c == '<' ? (d == '=' ? E_LE : E_LT) : d == '=' ? E_GE : E_GT, n = d == '=' ? 2 : 1;
+        else if (take_word(p, "in"))
+            return *kind = E_IN, 1;
         else {
             const char *before = p->at;
             if (take_word(p, "not") && take_word(p, "in")) return *kind = E_NOT_IN, 1;
@@ -470,7 +480,8 @@ static void close_tag(parser *p, const char *close) {
 
 static span text_before(parser *p) {
     const char *from = p->at, *stop = from;
-    if (p->trim == 2) while (from < p->end && blank(*from)) from++;
+    if (p->trim == 2)
+        while (from < p->end && blank(*from)) from++;
     if (p->trim == 1 && from < p->end && *from == '\r') from++;
     if (p->trim == 1 && from < p->end && *from == '\n') from++;
     p->trim = 0;

@@ -1,8 +1,8 @@
 /* template_run.c - runs a parsed chat template. See template.h.
  *
- * Values are small and point into the pool; nothing is freed before the end. Every evaluated node is a step, and steps, depth and
- * memory are bounded, so that a hostile template ends with one line. Names are looked up from the innermost scope outwards; a
- * `set` in a loop stays in the loop, as in Jinja. */
+ * Values are small and point into the pool; nothing is freed before the end. Every evaluated node is a step, and steps, depth
+ * and memory are bounded, so that a hostile template ends with one line. Names are looked up from the innermost scope
+ * outwards; a `set` in a loop stays in the loop, as in Jinja. */
 #include "template.h"
 
 #include "template_value.h"
@@ -17,7 +17,8 @@
 
 static val *lookup_in(dict *d, span name) {
     for (size_t i = 0; d && i < d->n; i++)
-        if (d->keys[i].type == V_TEXT && d->keys[i].text.n == name.n && !memcmp(d->keys[i].text.at, name.at, name.n)) return &d->values[i];
+        if (d->keys[i].type == V_TEXT && d->keys[i].text.n == name.n && !memcmp(d->keys[i].text.at, name.at, name.n))
+            return &d->values[i];
     return NULL;
 }
 
@@ -115,7 +116,10 @@ static val index_value(val a, val i) {
         return v ? *v : (val){.type = V_UNDEFINED};
     }
     if (i.type != V_INTEGER && i.type != V_BOOL) return (val){.type = V_UNDEFINED};
-    int64_t n = a.type == V_LIST ? (int64_t)a.list->n : a.type == V_TEXT ? (int64_t)text_length(a.text) : 0, at = i.integer < 0 ? i.integer + n : i.integer;
+    int64_t n = a.type == V_LIST   ? (int64_t)a.list->n
+                : a.type == V_TEXT ? (int64_t)text_length(a.text)
+                                   : 0,
+            at = i.integer < 0 ? i.integer + n : i.integer;
     if (at < 0 || at >= n) return (val){.type = V_UNDEFINED};
     if (a.type == V_LIST) return a.list->items[at];
     size_t from = text_offset(a.text, (size_t)at), to = text_offset(a.text, (size_t)at + 1);
@@ -174,21 +178,33 @@ static val arithmetic(run *r, expr_kind kind, val a, val b) {
     if (whole && fabs(x) < 1e9 && fabs(y) < 1e9) {
         int64_t i = a.integer, j = b.integer;
         switch (kind) {
-        case E_ADD: return val_integer(i + j);
-        case E_SUB: return val_integer(i - j);
-        case E_MUL: return val_integer(i * j);
-        case E_FLOOR: return val_integer((int64_t)floor(x / y));
-        case E_MOD: return val_integer(i - j * (int64_t)floor(x / y));
-        default: return fabs(x) < 9e15 && x == floor(x) ? val_integer((int64_t)x) : val_number(x);
+        case E_ADD:
+            return val_integer(i + j);
+        case E_SUB:
+            return val_integer(i - j);
+        case E_MUL:
+            return val_integer(i * j);
+        case E_FLOOR:
+            return val_integer((int64_t)floor(x / y));
+        case E_MOD:
+            return val_integer(i - j * (int64_t)floor(x / y));
+        default:
+            return fabs(x) < 9e15 && x == floor(x) ? val_integer((int64_t)x) : val_number(x);
         }
     }
     switch (kind) {
-    case E_ADD: return val_number(x + y);
-    case E_SUB: return val_number(x - y);
-    case E_MUL: return val_number(x * y);
-    case E_FLOOR: return val_number(floor(x / y));
-    case E_MOD: return val_number(x - y * floor(x / y));
-    default: return val_number(x);
+    case E_ADD:
+        return val_number(x + y);
+    case E_SUB:
+        return val_number(x - y);
+    case E_MUL:
+        return val_number(x * y);
+    case E_FLOOR:
+        return val_number(floor(x / y));
+    case E_MOD:
+        return val_number(x - y * floor(x / y));
+    default:
+        return val_number(x);
     }
 }
 
@@ -222,33 +238,57 @@ static val list_value(run *r, const expr *x) {
 static val eval_inner(run *r, const expr *x) {
     val a, b;
     switch (x->kind) {
-    case E_TEXT: return val_text(x->name.at, x->name.n);
-    case E_INTEGER: return val_integer(x->integer);
-    case E_NUMBER: return val_number(x->number);
-    case E_TRUE: return val_bool(1);
-    case E_FALSE: return val_bool(0);
-    case E_NONE: return (val){.type = V_NONE};
-    case E_NAME: return x->name.n ? lookup(r, x->name) : r->hole;
-    case E_LIST: return list_value(r, x);
-    case E_DICT: return dict_value(r, x);
-    case E_AND: return a = eval(r, x->a), truth(a) ? eval(r, x->b) : a;
-    case E_OR: return a = eval(r, x->a), truth(a) ? a : eval(r, x->b);
-    case E_NOT: return val_bool(!truth(eval(r, x->a)));
-    case E_CHOICE: return truth(eval(r, x->b)) ? eval(r, x->a) : x->c ? eval(r, x->c) : (val){.type = V_UNDEFINED};
+    case E_TEXT:
+        return val_text(x->name.at, x->name.n);
+    case E_INTEGER:
+        return val_integer(x->integer);
+    case E_NUMBER:
+        return val_number(x->number);
+    case E_TRUE:
+        return val_bool(1);
+    case E_FALSE:
+        return val_bool(0);
+    case E_NONE:
+        return (val){.type = V_NONE};
+    case E_NAME:
+        return x->name.n ? lookup(r, x->name) : r->hole;
+    case E_LIST:
+        return list_value(r, x);
+    case E_DICT:
+        return dict_value(r, x);
+    case E_AND:
+        return a = eval(r, x->a), truth(a) ? eval(r, x->b) : a;
+    case E_OR:
+        return a = eval(r, x->a), truth(a) ? a : eval(r, x->b);
+    case E_NOT:
+        return val_bool(!truth(eval(r, x->a)));
+    case E_CHOICE:
+        return truth(eval(r, x->b)) ? eval(r, x->a) : x->c ? eval(r, x->c) : (val){.type = V_UNDEFINED};
     case E_IN:
-    case E_NOT_IN: return a = eval(r, x->a), b = eval(r, x->b), val_bool(contains(r, b, a) == (x->kind == E_IN));
+    case E_NOT_IN:
+        return a = eval(r, x->a), b = eval(r, x->b), val_bool(contains(r, b, a) == (x->kind == E_IN));
     case E_EQ:
     case E_NE:
     case E_LT:
     case E_LE:
     case E_GT:
-    case E_GE: return a = eval(r, x->a), b = eval(r, x->b), compare(r, x->kind, a, b);
-    case E_CONCAT: return a = eval(r, x->a), b = eval(r, x->b), concat(r, shown(r, a), shown(r, b));
-    case E_MINUS: return a = eval(r, x->a), a.type == V_INTEGER ? val_integer(-a.integer) : is_number(a) ? val_number(-as_number(a)) : fail(r, "a minus before what is no number");
-    case E_ATTRIBUTE: return attribute(r, eval(r, x->a), x->name);
-    case E_INDEX: return a = eval(r, x->a), b = eval(r, x->b), a.type == V_DICT && b.type == V_TEXT ? attribute(r, a, b.text) : index_value(a, b);
-    case E_SLICE: return slice(r, x);
-    case E_CALL: return call(r, x);
+    case E_GE:
+        return a = eval(r, x->a), b = eval(r, x->b), compare(r, x->kind, a, b);
+    case E_CONCAT:
+        return a = eval(r, x->a), b = eval(r, x->b), concat(r, shown(r, a), shown(r, b));
+    case E_MINUS:
+        return a = eval(r, x->a), a.type == V_INTEGER ? val_integer(-a.integer)
+                                  : is_number(a)      ? val_number(-as_number(a))
+                                                      : fail(r, "a minus before what is no number");
+    case E_ATTRIBUTE:
+        return attribute(r, eval(r, x->a), x->name);
+    case E_INDEX:
+        return a = eval(r, x->a), b = eval(r, x->b),
+               a.type == V_DICT && b.type == V_TEXT ? attribute(r, a, b.text) : index_value(a, b);
+    case E_SLICE:
+        return slice(r, x);
+    case E_CALL:
+        return call(r, x);
     case E_FILTER:
     case E_TEST:
     case E_NOT_TEST: {
@@ -259,7 +299,8 @@ static val eval_inner(run *r, const expr *x) {
         if (x->kind == E_FILTER) return filter(r, x->name, a, &arguments);
         return val_bool(test(r, x->name, a, &arguments) == (x->kind == E_TEST));
     }
-    default: return a = eval(r, x->a), b = eval(r, x->b), arithmetic(r, x->kind, a, b);
+    default:
+        return a = eval(r, x->a), b = eval(r, x->b), arithmetic(r, x->kind, a, b);
     }
 }
 
@@ -294,10 +335,17 @@ static void for_each(run *r, const node *x) {
         const struct {
             const char *name;
             val v;
-        } facts[] = {{"index", val_integer((int64_t)i + 1)}, {"index0", val_integer((int64_t)i)}, {"revindex", val_integer((int64_t)(n - i))},
-                     {"revindex0", val_integer((int64_t)(n - i) - 1)}, {"first", val_bool(i == 0)}, {"last", val_bool(i + 1 == n)}, {"length", val_integer((int64_t)n)},
-                     {"previtem", i ? kept.list->items[i - 1] : (val){.type = V_UNDEFINED}}, {"nextitem", i + 1 < n ? kept.list->items[i + 1] : (val){.type = V_UNDEFINED}}};
-        for (size_t k = 0; k < sizeof facts / sizeof facts[0]; k++) dict_put(r, loop.dict, val_text(facts[k].name, strlen(facts[k].name)), facts[k].v);
+        } facts[] = {{"index", val_integer((int64_t)i + 1)},
+                     {"index0", val_integer((int64_t)i)},
+                     {"revindex", val_integer((int64_t)(n - i))},
+                     {"revindex0", val_integer((int64_t)(n - i) - 1)},
+                     {"first", val_bool(i == 0)},
+                     {"last", val_bool(i + 1 == n)},
+                     {"length", val_integer((int64_t)n)},
+                     {"previtem", i ? kept.list->items[i - 1] : (val){.type = V_UNDEFINED}},
+                     {"nextitem", i + 1 < n ? kept.list->items[i + 1] : (val){.type = V_UNDEFINED}}};
+        for (size_t k = 0; k < sizeof facts / sizeof facts[0]; k++)
+            dict_put(r, loop.dict, val_text(facts[k].name, strlen(facts[k].name)), facts[k].v);
         assign(r, (span){"loop", 4}, loop);
         unpack(r, x, kept.list->items[i]);
         run_nodes(r, x->body);
@@ -349,18 +397,32 @@ static void set(run *r, const node *x) {
 static void run_node(run *r, const node *x) {
     span s;
     switch (x->kind) {
-    case N_TEXT: put(r, r->out, x->text.at, x->text.n); return;
-    case N_OUT: s = shown(r, eval(r, x->value)), put(r, r->out, s.at, s.n); return;
-    case N_IF: run_nodes(r, truth(eval(r, x->value)) ? x->body : x->other); return;
-    case N_FOR: for_each(r, x); return;
-    case N_SET: set(r, x); return;
-    case N_MACRO: assign(r, x->text, (val){.type = V_MACRO, .macro = x}); return;
+    case N_TEXT:
+        put(r, r->out, x->text.at, x->text.n);
+        return;
+    case N_OUT:
+        s = shown(r, eval(r, x->value)), put(r, r->out, s.at, s.n);
+        return;
+    case N_IF:
+        run_nodes(r, truth(eval(r, x->value)) ? x->body : x->other);
+        return;
+    case N_FOR:
+        for_each(r, x);
+        return;
+    case N_SET:
+        set(r, x);
+        return;
+    case N_MACRO:
+        assign(r, x->text, (val){.type = V_MACRO, .macro = x});
+        return;
     case N_FILTER:
         r->hole = captured(r, x->body);
         s = x->value ? shown(r, eval(r, x->value)) : r->hole.text;
         put(r, r->out, s.at, s.n);
         return;
-    default: r->jump = x->kind; return;
+    default:
+        r->jump = x->kind;
+        return;
     }
 }
 
@@ -379,7 +441,8 @@ char *template_render(const char *source, size_t n, const value *context, size_t
     r->pool = (pool){.left = TEMPLATE_MAX_MEMORY, .why = why, .why_size = why_size};
     output_text out = {0};
     char *copy = NULL;
-    node *tree = n > ((size_t)1 << 20) ? (pool_fail(&r->pool, "chat template: longer than 1 MiB"), NULL) : template_parse(&r->pool, source, n);
+    node *tree = n > ((size_t)1 << 20) ? (pool_fail(&r->pool, "chat template: longer than 1 MiB"), NULL)
+                                       : template_parse(&r->pool, source, n);
     r->out = &out;
     r->globals = dict_new(r);
     for (const value *v = context && context->type == VALUE_OBJECT ? context->first : NULL; v && !r->pool.bad; v = v->next)

@@ -5,8 +5,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define TEMPLATE_MAX_DEPTH 64
-#define TEMPLATE_MAX_STEPS 2000000
+#define TEMPLATE_MAX_DEPTH  64
+#define TEMPLATE_MAX_STEPS  2000000
 #define TEMPLATE_MAX_MEMORY ((size_t)128 << 20)
 
 /* Memory that goes all at once; `left` bounds it. */
@@ -36,20 +36,55 @@ typedef struct span {
 } span;
 
 typedef enum expr_kind {
-    E_TEXT, E_INTEGER, E_NUMBER, E_TRUE, E_FALSE, E_NONE, E_NAME, E_LIST, E_DICT, E_AND, E_OR, E_NOT, E_CHOICE, E_EQ, E_NE, E_LT, E_LE, E_GT, E_GE, E_IN,
-    E_NOT_IN, E_ADD, E_SUB, E_MUL, E_DIV, E_FLOOR, E_MOD, E_POWER, E_CONCAT, E_MINUS, E_ATTRIBUTE, E_INDEX, E_SLICE, E_CALL, E_FILTER, E_TEST, E_NOT_TEST
+    E_TEXT,
+    E_INTEGER,
+    E_NUMBER,
+    E_TRUE,
+    E_FALSE,
+    E_NONE,
+    E_NAME,
+    E_LIST,
+    E_DICT,
+    E_AND,
+    E_OR,
+    E_NOT,
+    E_CHOICE,
+    E_EQ,
+    E_NE,
+    E_LT,
+    E_LE,
+    E_GT,
+    E_GE,
+    E_IN,
+    E_NOT_IN,
+    E_ADD,
+    E_SUB,
+    E_MUL,
+    E_DIV,
+    E_FLOOR,
+    E_MOD,
+    E_POWER,
+    E_CONCAT,
+    E_MINUS,
+    E_ATTRIBUTE,
+    E_INDEX,
+    E_SLICE,
+    E_CALL,
+    E_FILTER,
+    E_TEST,
+    E_NOT_TEST
 } expr_kind;
 
 typedef struct expr expr;
 struct expr {
     expr_kind kind;
-    span name;        /* text, name, attribute, filter, test; of an argument: its keyword */
+    span name; /* text, name, attribute, filter, test; of an argument: its keyword */
     int64_t integer;
     double number;
-    expr *a, *b, *c;  /* operands; E_CHOICE: a if b else c; E_SLICE: a[b:c:step] */
-    expr *items;      /* first of a list, dict (key, value, key ...) or of a call's arguments, by `next` */
+    expr *a, *b, *c; /* operands; E_CHOICE: a if b else c; E_SLICE: a[b:c:step] */
+    expr *items;     /* first of a list, dict (key, value, key ...) or of a call's arguments, by `next` */
     expr *next;
-    int keyword;      /* an argument NAME=... */
+    int keyword; /* an argument NAME=... */
 };
 
 typedef enum node_kind { N_TEXT, N_OUT, N_IF, N_FOR, N_SET, N_MACRO, N_BREAK, N_CONTINUE, N_FILTER } node_kind;
@@ -57,13 +92,13 @@ typedef enum node_kind { N_TEXT, N_OUT, N_IF, N_FOR, N_SET, N_MACRO, N_BREAK, N_
 typedef struct node node;
 struct node {
     node_kind kind;
-    span text;           /* N_TEXT; N_MACRO: its name; N_SET: the name */
-    span attribute;      /* N_SET: of a namespace */
-    span targets[4];     /* N_FOR */
+    span text;       /* N_TEXT; N_MACRO: its name; N_SET: the name */
+    span attribute;  /* N_SET: of a namespace */
+    span targets[4]; /* N_FOR */
     int n_targets;
-    expr *value, *filter;/* N_OUT, N_SET, N_IF: condition; N_FOR: what is walked through, and its 'if' */
-    expr *parameters;    /* N_MACRO: names, with defaults in `a` */
-    node *body, *other;  /* N_IF: otherwise (elif: an N_IF); N_FOR: when there was nothing; N_SET: a block */
+    expr *value, *filter; /* N_OUT, N_SET, N_IF: condition; N_FOR: what is walked through, and its 'if' */
+    expr *parameters;     /* N_MACRO: names, with defaults in `a` */
+    node *body, *other;   /* N_IF: otherwise (elif: an N_IF); N_FOR: when there was nothing; N_SET: a block */
     node *next;
 };
 

@@ -92,35 +92,48 @@ void put(run *r, output_text *out, const char *text, size_t n) {
 val from_json(run *r, const value *v) {
     val out;
     switch (v->type) {
-    case VALUE_NULL: return (val){.type = V_NONE};
+    case VALUE_NULL:
+        return (val){.type = V_NONE};
     case VALUE_FALSE:
-    case VALUE_TRUE: return val_bool(v->type == VALUE_TRUE);
+    case VALUE_TRUE:
+        return val_bool(v->type == VALUE_TRUE);
     case VALUE_NUMBER:
-        if (v->number == floor(v->number) && fabs(v->number) < 9e15 && !strpbrk(v->text, ".eE")) return val_integer((int64_t)v->number);
+        if (v->number == floor(v->number) && fabs(v->number) < 9e15 && !strpbrk(v->text, ".eE"))
+            return val_integer((int64_t)v->number);
         return val_number(v->number);
-    case VALUE_TEXT: return val_text(v->text, v->n);
+    case VALUE_TEXT:
+        return val_text(v->text, v->n);
     case VALUE_LIST:
         out = val_list(r);
         for (const value *x = v->first; x && !r->pool.bad; x = x->next) list_add(r, out.list, from_json(r, x));
         return out;
-    default: break;
+    default:
+        break;
     }
     out = (val){.type = V_DICT, .dict = dict_new(r)};
-    for (const value *x = v->first; x && !r->pool.bad; x = x->next) dict_put(r, out.dict, val_text(x->key, strlen(x->key)), from_json(r, x));
+    for (const value *x = v->first; x && !r->pool.bad; x = x->next)
+        dict_put(r, out.dict, val_text(x->key, strlen(x->key)), from_json(r, x));
     return out;
 }
 
 int truth(val v) {
     switch (v.type) {
     case V_UNDEFINED:
-    case V_NONE: return 0;
+    case V_NONE:
+        return 0;
     case V_BOOL:
-    case V_INTEGER: return v.integer != 0;
-    case V_NUMBER: return v.number != 0;
-    case V_TEXT: return v.text.n != 0;
-    case V_LIST: return v.list->n != 0;
-    case V_DICT: return v.dict->n != 0;
-    default: return 1;
+    case V_INTEGER:
+        return v.integer != 0;
+    case V_NUMBER:
+        return v.number != 0;
+    case V_TEXT:
+        return v.text.n != 0;
+    case V_LIST:
+        return v.list->n != 0;
+    case V_DICT:
+        return v.dict->n != 0;
+    default:
+        return 1;
     }
 }
 
@@ -142,7 +155,8 @@ int equal(val a, val b, int depth) {
     if (is_number(a) && is_number(b)) return as_number(a) == as_number(b);
     if (a.type != b.type || depth > 32) return 0;
     switch (a.type) {
-    case V_TEXT: return a.text.n == b.text.n && !compare_text(a.text, b.text);
+    case V_TEXT:
+        return a.text.n == b.text.n && !compare_text(a.text, b.text);
     case V_LIST:
         if (a.list->n != b.list->n) return 0;
         for (size_t i = 0; i < a.list->n; i++)
@@ -155,8 +169,10 @@ int equal(val a, val b, int depth) {
             if (!other || !equal(a.dict->values[i], *other, depth + 1)) return 0;
         }
         return 1;
-    case V_MACRO: return a.macro == b.macro;
-    default: return 1;
+    case V_MACRO:
+        return a.macro == b.macro;
+    default:
+        return 1;
     }
 }
 
@@ -205,14 +221,21 @@ static void display(run *r, output_text *out, val v, int inside, int depth) {
         return;
     }
     switch (v.type) {
-    case V_UNDEFINED: return;
-    case V_NONE: put_word(r, out, "None"); return;
-    case V_BOOL: put_word(r, out, v.integer ? "True" : "False"); return;
+    case V_UNDEFINED:
+        return;
+    case V_NONE:
+        put_word(r, out, "None");
+        return;
+    case V_BOOL:
+        put_word(r, out, v.integer ? "True" : "False");
+        return;
     case V_INTEGER:
         snprintf(text, sizeof text, "%lld", (long long)v.integer);
         put_word(r, out, text);
         return;
-    case V_NUMBER: put_number(r, out, v.number); return;
+    case V_NUMBER:
+        put_number(r, out, v.number);
+        return;
     case V_TEXT:
         if (inside) put_word(r, out, "'");
         put(r, out, v.text.at, v.text.n);
@@ -236,7 +259,9 @@ static void display(run *r, output_text *out, val v, int inside, int depth) {
         }
         put_word(r, out, "}");
         return;
-    default: fail(r, "a macro is shown and not called"); return;
+    default:
+        fail(r, "a macro is shown and not called");
+        return;
     }
 }
 

@@ -48,10 +48,10 @@ typedef struct run {
     dict *globals;
     scope *scope;
     output_text *out;
-    val hole;   /* what {% filter %} works on */
+    val hole; /* what {% filter %} works on */
     int64_t steps;
     int depth;
-    int jump;   /* N_BREAK or N_CONTINUE on the way to its loop */
+    int jump; /* N_BREAK or N_CONTINUE on the way to its loop */
 } run;
 
 typedef struct arguments {

@@ -101,8 +101,15 @@ int text_open(runtime *rt, const options *settings) {
 }
 
 int text_rule(const options *s, sample_rule *rule) {
-    *rule = (sample_rule){.temperature = s->temperature, .top_k = s->top_k, .top_p = s->top_p, .min_p = s->min_p, .repeat = s->repeat_penalty,
-                          .presence = s->presence_penalty, .frequency = s->frequency_penalty, .last = s->repeat_last, .seed = (uint64_t)s->seed};
+    *rule = (sample_rule){.temperature = s->temperature,
+                          .top_k = s->top_k,
+                          .top_p = s->top_p,
+                          .min_p = s->min_p,
+                          .repeat = s->repeat_penalty,
+                          .presence = s->presence_penalty,
+                          .frequency = s->frequency_penalty,
+                          .last = s->repeat_last,
+                          .seed = (uint64_t)s->seed};
     const char *wrong = sample_rule_wrong(rule);
     if (wrong) complain("%s", wrong);
     return wrong ? EXIT_USAGE : 0;

@@ -1,8 +1,8 @@
 /* text.h - what the text commands share: prompts as tokens, states in files, and the store of prefixes.
  *
- * A state file holds the tokens that a row has seen, those that are still to be fed, and the model's state; it is bound to the
- * model and checked when it is read. A store is a folder of such files named after the hash of their tokens, so that the longest
- * prefix of a prompt is found without reading any. Functions return 0, or -1 after a message. */
+ * A state file holds the tokens that a row has seen, those that are still to be fed, and the model's state; it is bound to
+ * the model and checked when it is read. A store is a folder of such files named after the hash of their tokens, so that the
+ * longest prefix of a prompt is found without reading any. Functions return 0, or -1 after a message. */
 #ifndef STRAND_APP_TEXT_H
 #define STRAND_APP_TEXT_H
 
@@ -34,8 +34,8 @@ int text_state_save(const char *path, engine *g, int64_t row, const int64_t *pen
 /* Loads into a row; the tokens that are still to be fed are appended to `pending`. */
 int text_state_load(const char *path, engine *g, int64_t row, text_ids *pending);
 
-/* Feeds `prompt` to an empty row, from the longest prefix in the store (NULL: none) on, and puts the prompt's own state there. *reused: how many
- * tokens were not run. */
+/* Feeds `prompt` to an empty row, from the longest prefix in the store (NULL: none) on, and puts the prompt's own state
+ * there. *reused: how many tokens were not run. */
 int text_feed(engine *g, int64_t row, const text_ids *prompt, const char *store, uint64_t limit, int64_t *reused);
 
 /* The mean of a text's vectors, or the last; free() *vector. */

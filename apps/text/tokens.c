@@ -38,7 +38,8 @@ static int tokenize(runtime *rt, output *out, const char *text, size_t n) {
             continue;
         }
         size_t length;
-        const char *bytes = strand_token_bytes(rt->model, ids.ids[i], &length), *name = strand_token_name(rt->model, ids.ids[i]);
+        const char *bytes = strand_token_bytes(rt->model, ids.ids[i], &length),
+                   *name = strand_token_name(rt->model, ids.ids[i]);
         output_printf(out, "%lld\t", (long long)ids.ids[i]);
         write_token(out, name ? name : bytes, name ? strlen(name) : length);
         bad = output_printf(out, "\n");
@@ -60,7 +61,9 @@ static int detokenize(runtime *rt, output *out, const char *text, size_t n) {
         size_t from = at;
         while (at < n && text[at] >= '0' && text[at] <= '9' && id < count) id = id * 10 + (text[at++] - '0');
         if (at == from || id >= count || (at < n && !strchr(" \t\r\n,", text[at])))
-            return complain("'%.*s' is none of the ids 0 to %lld", (int)(n - from < 20 ? n - from : 20), text + from, (long long)count - 1), -1;
+            return complain("'%.*s' is none of the ids 0 to %lld", (int)(n - from < 20 ? n - from : 20), text + from,
+                            (long long)count - 1),
+                   -1;
         size_t length;
         const char *bytes = strand_token_bytes(rt->model, id, &length);
         if (rt->settings->raw) {
@@ -88,7 +91,8 @@ static int run(const options *settings, int (*what)(runtime *rt, output *out, co
     if (settings->prompts.n || !text_read(settings->n_args ? settings->args[0] : "-", MAX_TEXT_BYTES, &text, &n)) {
         output *out = output_open(settings->output);
         int bad = !out;
-        for (int i = 0; i < settings->prompts.n && !bad; i++) bad = what(&rt, out, settings->prompts.items[i], strlen(settings->prompts.items[i]));
+        for (int i = 0; i < settings->prompts.n && !bad; i++)
+            bad = what(&rt, out, settings->prompts.items[i], strlen(settings->prompts.items[i]));
         if (!bad && text) bad = what(&rt, out, text, n);
         rc = out && !output_close(out, !bad) && !bad ? EXIT_DONE : EXIT_FAILED;
     }

@@ -1,6 +1,7 @@
-/* matmul_quant_expand.c - products with the quantised types that have no integer kernels (Q4_1, Q5_0, Q5_1, Q5_K): the weights stay
- * the blocks that they are, each row is made floats in pieces of PIECE elements as it is read, and multiplied with the activations as
- * they are. A sum's order depends on the row alone, so that its bytes do not depend on what is computed beside it. */
+/* matmul_quant_expand.c - products with the quantised types that have no integer kernels (Q4_1, Q5_0, Q5_1, Q5_K): the
+ * weights stay the blocks that they are, each row is made floats in pieces of PIECE elements as it is read, and multiplied
+ * with the activations as they are. A sum's order depends on the row alone, so that its bytes do not depend on what is
+ * computed beside it. */
 #include "matmul_quant.h"
 
 #include "rows.h"
@@ -26,7 +27,8 @@ static float dot(const float *x, const float *y, int64_t n) {
     return total;
 }
 
-static void columns(const cpu_quant_weights *w, int64_t column, int64_t width, const char *const *rounded, float *const *c, int64_t rows, void *panel) {
+static void columns(const cpu_quant_weights *w, int64_t column, int64_t width, const char *const *rounded, float *const *c,
+                    int64_t rows, void *panel) {
     float *y = panel;
     for (int64_t i = 0; i < width; i++) {
         for (int64_t r = 0; r < rows; r++) c[r][i] = 0;

@@ -81,7 +81,9 @@ static void run(work *w) {
     while (w->waiting) {
         candidate c = pop(w);
         symbol *a = &w->symbols[c.left], *b = &w->symbols[c.right];
-        if (!a->length || !b->length || a->after != c.right || a->length + b->length != c.length || a->id != c.left_id || b->id != c.right_id) continue;
+        if (!a->length || !b->length || a->after != c.right || a->length + b->length != c.length || a->id != c.left_id ||
+            b->id != c.right_id)
+            continue;
         a->length += b->length;
         a->id = c.id;
         a->after = b->after;

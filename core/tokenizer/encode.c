@@ -1,5 +1,5 @@
-/* encode.c - text into ids: added tokens are found first, what lies between them goes through the steps and the algorithm; and
- * ids into text, whole or as a stream that never gives half a character. */
+/* encode.c - text into ids: added tokens are found first, what lies between them goes through the steps and the algorithm;
+ * and ids into text, whole or as a stream that never gives half a character. */
 #include "text.h"
 
 #include <string.h>
@@ -21,12 +21,18 @@ void encode_unknown(const text_tokenizer *t, const char *text, size_t n, id_list
 
 static strand_status encode_piece(const text_tokenizer *t, arena *scratch, const char *text, size_t n, id_list *out, error *e) {
     switch (t->model) {
-    case TEXT_BPE: return bpe_encode(t, scratch, text, n, out, e);
-    case TEXT_PIECES: return pieces_encode(t, scratch, text, n, out, e);
-    case TEXT_UNIGRAM: return unigram_encode(t, scratch, text, n, out, e);
-    case TEXT_WORDPIECE: return wordpiece_encode(t, scratch, text, n, out, e);
-    case TEXT_GREEDY: return greedy_encode(t, text, n, out);
-    default: break;
+    case TEXT_BPE:
+        return bpe_encode(t, scratch, text, n, out, e);
+    case TEXT_PIECES:
+        return pieces_encode(t, scratch, text, n, out, e);
+    case TEXT_UNIGRAM:
+        return unigram_encode(t, scratch, text, n, out, e);
+    case TEXT_WORDPIECE:
+        return wordpiece_encode(t, scratch, text, n, out, e);
+    case TEXT_GREEDY:
+        return greedy_encode(t, text, n, out);
+    default:
+        break;
     }
     for (size_t i = 0; i < n; i++)
         if (t->byte_ids[(unsigned char)text[i]] != NO_TOKEN) id_add(out, t->byte_ids[(unsigned char)text[i]]);
@@ -34,14 +40,16 @@ static strand_status encode_piece(const text_tokenizer *t, arena *scratch, const
 }
 
 /* A stretch without added tokens. `first`: no token stands before it. */
-static strand_status encode_stretch(const text_tokenizer *t, const strand_allocator *allocator, const char *text, size_t n, bool first, id_list *out, error *e) {
+static strand_status encode_stretch(const text_tokenizer *t, const strand_allocator *allocator, const char *text, size_t n,
+                                    bool first, id_list *out, error *e) {
     if (!n) return STRAND_OK;
     arena scratch, small;
     arena_init(&scratch, allocator);
     arena_init(&small, allocator);
     pieces p = {.scratch = &scratch, .length = n};
     p.text = arena_string(&scratch, text, n);
-    strand_status status = p.text ? steps_run(t, &p, first, e) : error_set(e, STRAND_ERR_MEMORY, "out of memory while cutting %zu bytes into tokens", n);
+    strand_status status = p.text ? steps_run(t, &p, first, e)
+                                  : error_set(e, STRAND_ERR_MEMORY, "out of memory while cutting %zu bytes into tokens", n);
     if (!status && !p.list) status = encode_piece(t, &scratch, p.text, p.length, out, e);
     for (size_t i = 0; !status && p.list && i < p.n; i++) {
         status = encode_piece(t, &small, p.text + p.list[i].at, p.list[i].length, out, e);
@@ -67,7 +75,8 @@ static bool is_space(char c) {
     return c == ' ' || (c >= '\t' && c <= '\r');
 }
 
-static strand_status encode_text(const text_tokenizer *t, const strand_allocator *allocator, const char *text, size_t n, uint32_t flags, id_list *out, error *e) {
+static strand_status encode_text(const text_tokenizer *t, const strand_allocator *allocator, const char *text, size_t n,
+                                 uint32_t flags, id_list *out, error *e) {
     size_t from = 0;
     bool first = true;
     for (size_t at = 0; at < n;) {
@@ -78,8 +87,10 @@ static strand_status encode_text(const text_tokenizer *t, const strand_allocator
         }
         const token *x = &t->tokens[id];
         size_t end = at, next = at + x->length;
-        if (x->flags & TOKEN_LSTRIP) while (end > from && is_space(text[end - 1])) end--;
-        if (x->flags & TOKEN_RSTRIP) while (next < n && is_space(text[next])) next++;
+        if (x->flags & TOKEN_LSTRIP)
+            while (end > from && is_space(text[end - 1])) end--;
+        if (x->flags & TOKEN_RSTRIP)
+            while (next < n && is_space(text[next])) next++;
         strand_status status = encode_stretch(t, allocator, text + from, end - from, first, out, e);
         if (status) return status;
         id_add(out, id);
@@ -89,8 +100,8 @@ static strand_status encode_text(const text_tokenizer *t, const strand_allocator
     return encode_stretch(t, allocator, text + from, n - from, first, out, e);
 }
 
-strand_status tokenizer_encode(const tokenizer *t, const strand_allocator *allocator, const char *text, size_t bytes, uint32_t flags,
-                               int64_t *ids, size_t capacity, size_t *count, error *e) {
+strand_status tokenizer_encode(const tokenizer *t, const strand_allocator *allocator, const char *text, size_t bytes,
+                               uint32_t flags, int64_t *ids, size_t capacity, size_t *count, error *e) {
     id_list out = {ids, capacity, 0};
     const text_tokenizer *x = t->text;
     if (!x) {
@@ -113,7 +124,9 @@ static const token *token_at(const tokenizer *t, int64_t id) {
 
 const char *tokenizer_text(const tokenizer *t, int64_t id, size_t *length) {
     const token *x = token_at(t, id);
-    const char *text = x ? (x->flags & TOKEN_SPECIAL ? "" : x->text) : !t->text && t->text_of && id >= 0 && id < t->n_ids ? t->text_of[id] : "";
+    const char *text = x                                                    ? (x->flags & TOKEN_SPECIAL ? "" : x->text)
+                       : !t->text && t->text_of && id >= 0 && id < t->n_ids ? t->text_of[id]
+                                                                            : "";
     if (length) *length = x && text == x->text ? x->length : strlen(text);
     return text;
 }
@@ -128,7 +141,8 @@ const char *tokenizer_name(const tokenizer *t, int64_t id) {
 uint32_t tokenizer_flags(const tokenizer *t, int64_t id) {
     const token *x = token_at(t, id);
     if (!x) return tokenizer_name(t, id) ? STRAND_TOKEN_SPECIAL : 0;
-    return (x->flags & TOKEN_SPECIAL ? STRAND_TOKEN_SPECIAL : 0u) | (x->flags & TOKEN_END ? STRAND_TOKEN_END : 0u) | (x->flags & TOKEN_UNKNOWN ? STRAND_TOKEN_UNKNOWN : 0u);
+    return (x->flags & TOKEN_SPECIAL ? STRAND_TOKEN_SPECIAL : 0u) | (x->flags & TOKEN_END ? STRAND_TOKEN_END : 0u) |
+           (x->flags & TOKEN_UNKNOWN ? STRAND_TOKEN_UNKNOWN : 0u);
 }
 
 int64_t tokenizer_special_id(const tokenizer *t, const char *name) {
@@ -137,7 +151,8 @@ int64_t tokenizer_special_id(const tokenizer *t, const char *name) {
     const text_tokenizer *x = t->text;
     if (!x) return -1;
     uint32_t id = vocab_named(x, name);
-    if (id == NO_TOKEN) id = !strcmp(name, "bos") ? x->bos : !strcmp(name, "eos") ? x->eos : !strcmp(name, "unk") ? x->unknown : NO_TOKEN;
+    if (id == NO_TOKEN)
+        id = !strcmp(name, "bos") ? x->bos : !strcmp(name, "eos") ? x->eos : !strcmp(name, "unk") ? x->unknown : NO_TOKEN;
     return id == NO_TOKEN ? -1 : (int64_t)id;
 }
 
@@ -152,8 +167,8 @@ const char *tokenizer_fact(const tokenizer *t, const char *key) {
     return NULL;
 }
 
-/* Whole characters of d->pending go out; bytes that no character can begin with become U+FFFD, those that may still become one
- * wait, unless this is the `end`. */
+/* Whole characters of d->pending go out; bytes that no character can begin with become U+FFFD, those that may still become
+ * one wait, unless this is the `end`. */
 static size_t drain(strand_decoder *d, bool end, char *text, size_t capacity) {
     size_t n = 0, at = 0;
     while (at < d->n_pending && n + 4 <= capacity) {
@@ -163,7 +178,9 @@ static size_t drain(strand_decoder *d, bool end, char *text, size_t capacity) {
             size_t want = *c >= 0xF0 && *c <= 0xF4 ? 4 : *c >= 0xE0 ? 3 : 2;
             bool may = *c >= 0xC2 && *c <= 0xF4 && left < want;
             for (size_t i = 1; i < left && may; i++) may = (c[i] & 0xC0) == 0x80;
-            if (may && left > 1) may = !((*c == 0xE0 && c[1] < 0xA0) || (*c == 0xED && c[1] > 0x9F) || (*c == 0xF0 && c[1] < 0x90) || (*c == 0xF4 && c[1] > 0x8F));
+            if (may && left > 1)
+                may = !((*c == 0xE0 && c[1] < 0xA0) || (*c == 0xED && c[1] > 0x9F) || (*c == 0xF0 && c[1] < 0x90) ||
+                        (*c == 0xF4 && c[1] > 0x8F));
             if (may && !end) break;
             memcpy(text + n, "\xEF\xBF\xBD", 3);
             n += 3;

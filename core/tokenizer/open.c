@@ -1,5 +1,6 @@
-/* open.c - which tokenizer a model gets: the one that was asked for, the one in its GGUF file, the one beside its weights, or bytes.
- * A file is told by its contents; what stands beside it (tokenizer_config.json) gives the special tokens' parts and the template. */
+/* open.c - which tokenizer a model gets: the one that was asked for, the one in its GGUF file, the one beside its weights, or
+ * bytes. A file is told by its contents; what stands beside it (tokenizer_config.json) gives the special tokens' parts and
+ * the template. */
 #include "text.h"
 
 #include <dirent.h>
@@ -26,9 +27,12 @@ strand_status read_tokenizer_bytes_of_file(text_tokenizer *t, const uint8_t *dat
     if (is_json(data, n)) return read_tokenizer_json(t, (const char *)data, n, e);
     if (begins(data, n, "\n")) return read_tokenizer_model(t, data, n, e); /* field 1, bytes: the first piece */
     if (begins(data, n, "[PAD]")) return read_tokenizer_vocab(t, (const char *)data, n, e);
-    if (n > 2 && data[0] >= '0' && data[0] <= '9' && memchr(data, ' ', n < 16 ? n : 16)) return read_tokenizer_rwkv(t, (const char *)data, n, e);
+    if (n > 2 && data[0] >= '0' && data[0] <= '9' && memchr(data, ' ', n < 16 ? n : 16))
+        return read_tokenizer_rwkv(t, (const char *)data, n, e);
     if (n > 12 && !data[2] && !data[3]) return read_tokenizer_llama2c(t, data, n, vocabulary, e);
-    return error_set(e, STRAND_ERR_FORMAT, "%s: not a tokenizer of a known kind (tokenizer.json, tokenizer.model, RWKV vocabulary, vocab.txt, tok*.bin)", t->path);
+    return error_set(
+        e, STRAND_ERR_FORMAT,
+        "%s: not a tokenizer of a known kind (tokenizer.json, tokenizer.model, RWKV vocabulary, vocab.txt, tok*.bin)", t->path);
 }
 
 /* ---- tokenizer_config.json ---- */
@@ -61,8 +65,9 @@ static strand_status read_config(text_tokenizer *t, const char *path, error *e) 
     arena scratch;
     arena_init(&scratch, t->arena->allocator);
     const json *root;
-    strand_status status = m.size > TOKENIZER_MAX_FILE ? error_set(e, STRAND_ERR_LIMIT, "%s: larger than 256 MiB", path)
-                                                       : json_parse(&scratch, (const char *)m.data, (size_t)m.size, path, &root, e);
+    strand_status status = m.size > TOKENIZER_MAX_FILE
+                               ? error_set(e, STRAND_ERR_LIMIT, "%s: larger than 256 MiB", path)
+                               : json_parse(&scratch, (const char *)m.data, (size_t)m.size, path, &root, e);
     if (!status && root->type == JSON_OBJECT) {
         take_special(t, root, "bos_token", &t->bos);
         take_special(t, root, "eos_token", &t->eos);
@@ -88,7 +93,8 @@ static strand_status read_file(text_tokenizer *t, const char *path, int64_t voca
                                          : read_tokenizer_bytes_of_file(t, m.data, (size_t)m.size, vocabulary, e);
     map_close(&m);
     const char *slash = strrchr(path, '/');
-    const char *config = status ? NULL : arena_printf(t->arena, "%.*stokenizer_config.json", slash ? (int)(slash - path + 1) : 0, path);
+    const char *config =
+        status ? NULL : arena_printf(t->arena, "%.*stokenizer_config.json", slash ? (int)(slash - path + 1) : 0, path);
     return status ? status : !config ? tokenizer_no_memory(t, e) : read_config(t, config, e);
 }
 
@@ -99,14 +105,16 @@ static bool matches(const char *name, const char *begin, const char *end) {
 
 /* The best name of a folder, or NULL. Of several vocabularies the one that sorts first. */
 static const char *find_in(arena *a, const char *folder) {
-    static const char *const names[][2] = {{"tokenizer", ".json"}, {"tokenizer", ".model"}, {"rwkv_vocab_", ".txt"}, {"tok", ".bin"}, {"vocab", ".txt"}, {"", "_tokenizer.json"}};
+    static const char *const names[][2] = {{"tokenizer", ".json"}, {"tokenizer", ".model"}, {"rwkv_vocab_", ".txt"},
+                                           {"tok", ".bin"},        {"vocab", ".txt"},       {"", "_tokenizer.json"}};
     char best[256] = "";
     size_t rank = 6;
     DIR *dir = opendir(folder);
     if (!dir) return NULL;
     for (const struct dirent *item; (item = readdir(dir));) {
         for (size_t i = 0; i < 6 && i <= rank && strlen(item->d_name) < sizeof best; i++) {
-            bool fits = i < 2 || i == 4 ? strlen(item->d_name) == strlen(names[i][0]) + strlen(names[i][1]) && matches(item->d_name, names[i][0], names[i][1])
+            bool fits = i < 2 || i == 4 ? strlen(item->d_name) == strlen(names[i][0]) + strlen(names[i][1]) &&
+                                              matches(item->d_name, names[i][0], names[i][1])
                                         : matches(item->d_name, names[i][0], names[i][1]);
             if (!fits || (i == rank && strcmp(item->d_name, best) > 0)) continue;
             strcpy(best, item->d_name);
@@ -125,7 +133,8 @@ static const char *folder_of(arena *a, const char *path) {
     return slash ? arena_printf(a, "%.*s", (int)(slash - path), path) : arena_string(a, ".", 1);
 }
 
-static strand_status find(text_tokenizer *t, const weights *w, const char *path, bool files, int64_t vocabulary, bool *found, error *e) {
+static strand_status find(text_tokenizer *t, const weights *w, const char *path, bool files, int64_t vocabulary, bool *found,
+                          error *e) {
     struct stat st;
     *found = true;
     t->path = path ? path : weights_path(w);
@@ -145,7 +154,8 @@ static strand_status find(text_tokenizer *t, const weights *w, const char *path,
         strand_status status = read_tokenizer_gguf(t, w, found, e);
         if (status || *found) return status;
     }
-    const char *folder = files ? folder_of(t->arena, path ? path : weights_path(w)) : NULL, *file = folder ? find_in(t->arena, folder) : NULL;
+    const char *folder = files ? folder_of(t->arena, path ? path : weights_path(w)) : NULL,
+               *file = folder ? find_in(t->arena, folder) : NULL;
     *found = true;
     if (file) return read_file(t, file, vocabulary, e);
     if (path) return error_set(e, STRAND_ERR_IO, "%s: no tokenizer in this folder", path);
@@ -154,7 +164,8 @@ static strand_status find(text_tokenizer *t, const weights *w, const char *path,
     return STRAND_OK;
 }
 
-static strand_status open_any(tokenizer *t, arena *a, const weights *w, const char *path, bool files, int64_t vocabulary, error *e) {
+static strand_status open_any(tokenizer *t, arena *a, const weights *w, const char *path, bool files, int64_t vocabulary,
+                              error *e) {
     text_tokenizer *x = ARENA_NEW(a, text_tokenizer);
     if (!x) return error_set(e, STRAND_ERR_MEMORY, "out of memory while reading the tokenizer");
     x->arena = a;

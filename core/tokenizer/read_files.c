@@ -53,12 +53,17 @@ static bool next_field(const uint8_t **at, const uint8_t *end, field *f) {
     case 0:
         if (!varint(&from, end, &f->value)) return false;
         break;
-    case 1: n = 8; break;
+    case 1:
+        n = 8;
+        break;
     case 2:
         if (!varint(&from, end, &n)) return false;
         break;
-    case 5: n = 4; break;
-    default: return false;
+    case 5:
+        n = 4;
+        break;
+    default:
+        return false;
     }
     if (n > (uint64_t)(end - from)) return false;
     f->data = from;
@@ -100,7 +105,8 @@ static bool read_normalizer(const field *whole, spm *s) {
 }
 
 static strand_status read_piece(text_tokenizer *t, uint64_t id, const field *whole, error *e) {
-    static const uint32_t flags_of[] = {0, 0, TOKEN_UNKNOWN | TOKEN_SPECIAL, TOKEN_SPECIAL, TOKEN_ADDED, TOKEN_UNUSED, TOKEN_BYTE};
+    static const uint32_t flags_of[] = {0,         0, TOKEN_UNKNOWN | TOKEN_SPECIAL, TOKEN_SPECIAL, TOKEN_ADDED, TOKEN_UNUSED,
+                                        TOKEN_BYTE};
     const uint8_t *at = whole->data, *end = at + whole->length, *text = at;
     size_t n = 0;
     float score = 0;
@@ -128,7 +134,9 @@ static strand_status read_spm(const text_tokenizer *t, const uint8_t *data, size
         if (f.number == 3 && f.wire == 2) fine = read_normalizer(&f, s);
     }
     if (!fine || at != end || !s->n) return wrong(t, "the SentencePiece model is damaged or cut short", e);
-    if (s->kind != 1 && s->kind != 2) return error_set(e, STRAND_ERR_UNSUPPORTED, "%s: a SentencePiece model of words or characters; unigram and BPE are supported", t->path);
+    if (s->kind != 1 && s->kind != 2)
+        return error_set(e, STRAND_ERR_UNSUPPORTED,
+                         "%s: a SentencePiece model of words or characters; unigram and BPE are supported", t->path);
     return STRAND_OK;
 }
 
@@ -174,8 +182,10 @@ static int hex(char c) {
 static size_t put_utf8(uint32_t c, char *out) {
     if (c < 0x80) return out[0] = (char)c, 1;
     if (c < 0x800) return out[0] = (char)(0xC0 | c >> 6), out[1] = (char)(0x80 | (c & 63)), 2;
-    if (c < 0x10000) return out[0] = (char)(0xE0 | c >> 12), out[1] = (char)(0x80 | (c >> 6 & 63)), out[2] = (char)(0x80 | (c & 63)), 3;
-    return out[0] = (char)(0xF0 | c >> 18), out[1] = (char)(0x80 | (c >> 12 & 63)), out[2] = (char)(0x80 | (c >> 6 & 63)), out[3] = (char)(0x80 | (c & 63)), 4;
+    if (c < 0x10000)
+        return out[0] = (char)(0xE0 | c >> 12), out[1] = (char)(0x80 | (c >> 6 & 63)), out[2] = (char)(0x80 | (c & 63)), 3;
+    return out[0] = (char)(0xF0 | c >> 18), out[1] = (char)(0x80 | (c >> 12 & 63)), out[2] = (char)(0x80 | (c >> 6 & 63)),
+           out[3] = (char)(0x80 | (c & 63)), 4;
 }
 
 /* A Python literal of str or bytes; the bytes that it stands for are never more than its own. */
@@ -216,11 +226,13 @@ static bool literal(const char *text, size_t n, char *out, size_t *made) {
 
 static bool number(const char **at, const char *end, uint64_t *out) {
     const char *from = *at;
-    for (*out = 0; *at < end && **at >= '0' && **at <= '9' && *out < (uint64_t)1 << 40; ++*at) *out = *out * 10 + (uint64_t)(**at - '0');
+    for (*out = 0; *at < end && **at >= '0' && **at <= '9' && *out < (uint64_t)1 << 40; ++*at)
+        *out = *out * 10 + (uint64_t)(**at - '0');
     return *at > from;
 }
 
-static strand_status rwkv_line(text_tokenizer *t, const char *line, size_t n, char *scratch, uint64_t *id, size_t *made, error *e) {
+static strand_status rwkv_line(text_tokenizer *t, const char *line, size_t n, char *scratch, uint64_t *id, size_t *made,
+                               error *e) {
     const char *at = line, *end = line + n;
     uint64_t bytes = 0;
     while (end > at && (end[-1] == '\r' || end[-1] == ' ')) end--;
@@ -229,7 +241,8 @@ static strand_status rwkv_line(text_tokenizer *t, const char *line, size_t n, ch
     const char *count = last;
     if (!number(&at, end, id) || at == end || *at != ' ' || last <= at + 1 || !number(&count, end, &bytes) || count != end ||
         !literal(at + 1, (size_t)(last - 1 - (at + 1)), scratch, made) || *made != bytes) {
-        return error_set(e, STRAND_ERR_FORMAT, "%s: '%.*s' is not of the form: id, Python literal, number of bytes", t->path, (int)(n < 60 ? n : 60), line);
+        return error_set(e, STRAND_ERR_FORMAT, "%s: '%.*s' is not of the form: id, Python literal, number of bytes", t->path,
+                         (int)(n < 60 ? n : 60), line);
     }
     return STRAND_OK;
 }
@@ -249,7 +262,8 @@ strand_status read_tokenizer_rwkv(text_tokenizer *t, const char *text, size_t le
             lines += n > 0;
             at += n + 1;
         }
-        if (!status && !pass) status = most > 2 * lines + 1024 ? wrong(t, "its ids are far more than its lines", e) : vocab_begin(t, most + 1, e);
+        if (!status && !pass)
+            status = most > 2 * lines + 1024 ? wrong(t, "its ids are far more than its lines", e) : vocab_begin(t, most + 1, e);
     }
     if (status) return status;
     t->model = TEXT_GREEDY;
@@ -288,13 +302,18 @@ strand_status read_tokenizer_llama2c(text_tokenizer *t, const uint8_t *data, siz
     strand_status status = vocab_begin(t, (uint64_t)vocabulary, e);
     for (int64_t id = 0; id < vocabulary && !status; id++) {
         uint32_t n = length - at >= 8 ? read_u32(data + at + 4) : UINT32_MAX;
-        if (n > 65535 || n > length - at - 8) return wrong(t, "cut short, or not the tokenizer of a vocabulary of this size", e);
+        if (n > 65535 || n > length - at - 8)
+            return wrong(t, "cut short, or not the tokenizer of a vocabulary of this size", e);
         const char *text = (const char *)data + at + 8;
         int byte = byte_token(text, n);
         char one = (char)byte;
         if (byte >= 0) t->byte_ids[byte] = (uint32_t)id;
         status = vocab_set(t, (uint64_t)id, byte >= 0 ? &one : text, byte >= 0 ? 1 : n, bits_float(read_u32(data + at)),
-                           id == 0 ? TOKEN_UNKNOWN | TOKEN_SPECIAL : id < 3 ? TOKEN_SPECIAL : byte >= 0 ? TOKEN_BYTE : 0, e);
+                           id == 0     ? TOKEN_UNKNOWN | TOKEN_SPECIAL
+                           : id < 3    ? TOKEN_SPECIAL
+                           : byte >= 0 ? TOKEN_BYTE
+                                       : 0,
+                           e);
         at += 8 + n;
     }
     if (status) return status;
@@ -336,7 +355,9 @@ strand_status read_tokenizer_vocab(text_tokenizer *t, const char *text, size_t l
 /* ---- bytes ---- */
 
 strand_status read_tokenizer_bytes(text_tokenizer *t, int64_t vocabulary, error *e) {
-    if (vocabulary < 256) return error_set(e, STRAND_ERR_UNSUPPORTED, "%s: a vocabulary of %" PRId64 " is too small for bytes", t->path, vocabulary);
+    if (vocabulary < 256)
+        return error_set(e, STRAND_ERR_UNSUPPORTED, "%s: a vocabulary of %" PRId64 " is too small for bytes", t->path,
+                         vocabulary);
     strand_status status = vocab_begin(t, (uint64_t)vocabulary, e);
     for (int i = 0; i < 256 && !status; i++) {
         char byte = (char)i;

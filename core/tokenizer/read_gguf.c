@@ -1,6 +1,6 @@
-/* read_gguf.c - the tokenizer in a GGUF file's metadata (tokenizer.ggml.*): "gpt2" byte-level BPE, "llama" SentencePiece BPE, "t5"
- * unigram, "bert" WordPiece, "rwkv" the World vocabulary. How text is cut before BPE has only a name there (tokenizer.ggml.pre): a
- * name that is not in the table is refused, since any other cut gives other tokens without a word. */
+/* read_gguf.c - the tokenizer in a GGUF file's metadata (tokenizer.ggml.*): "gpt2" byte-level BPE, "llama" SentencePiece BPE,
+ * "t5" unigram, "bert" WordPiece, "rwkv" the World vocabulary. How text is cut before BPE has only a name there
+ * (tokenizer.ggml.pre): a name that is not in the table is refused, since any other cut gives other tokens without a word. */
 #include "text.h"
 
 #include <string.h>
@@ -8,9 +8,12 @@
 #include "../weights/gguf.h"
 
 #define GPT2 "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
-#define LLAMA3                                                                                                                         \
-    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
-#define QWEN2 "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
+#define LLAMA3                                                                                                                 \
+    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| "                                                 \
+    "?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
+#define QWEN2                                                                                                                  \
+    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| "                                                      \
+    "?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
 
 /* The cuts by their names, one after the other. */
 static const struct {
@@ -57,7 +60,8 @@ static size_t bert_text(const char *text, size_t n, bool special, char *out) {
 }
 
 static strand_status set_token(text_tokenizer *t, uint64_t id, const gguf_string *s, int64_t type, float score, error *e) {
-    static const uint32_t flags_of[] = {0, 0, TOKEN_UNKNOWN | TOKEN_SPECIAL, TOKEN_SPECIAL, TOKEN_ADDED, TOKEN_UNUSED, TOKEN_BYTE};
+    static const uint32_t flags_of[] = {0,         0, TOKEN_UNKNOWN | TOKEN_SPECIAL, TOKEN_SPECIAL, TOKEN_ADDED, TOKEN_UNUSED,
+                                        TOKEN_BYTE};
     uint32_t flags = type >= 0 && type < 7 ? flags_of[type] : 0;
     if (s->length > 65535) return wrong(t, "a token of more than 65535 bytes", e);
     char *copy = arena_alloc(t->arena, (size_t)s->length + 3, 1);
@@ -95,9 +99,13 @@ static strand_status read_tokens(text_tokenizer *t, const weights *w, error *e) 
         status = set_token(t, i, &tokens->strings[i], gguf_int_at(types, i, 1), (float)gguf_number_at(scores, i, 0), e);
     if (status) return status;
     t->unknown = read_id(t, w, "tokenizer.ggml.unknown_token_id");
-    t->bos = read_id(t, w, t->model == TEXT_WORDPIECE && !weights_gguf(w, "tokenizer.ggml.bos_token_id") ? "tokenizer.ggml.cls_token_id" : "tokenizer.ggml.bos_token_id");
+    t->bos =
+        read_id(t, w,
+                t->model == TEXT_WORDPIECE && !weights_gguf(w, "tokenizer.ggml.bos_token_id") ? "tokenizer.ggml.cls_token_id"
+                                                                                              : "tokenizer.ggml.bos_token_id");
     t->eos = read_id(t, w, "tokenizer.ggml.eos_token_id");
-    if (t->model == TEXT_WORDPIECE && t->eos == NO_TOKEN) t->eos = read_id(t, w, "tokenizer.ggml.seperator_token_id"); /* spelled so in files */
+    if (t->model == TEXT_WORDPIECE && t->eos == NO_TOKEN)
+        t->eos = read_id(t, w, "tokenizer.ggml.seperator_token_id"); /* spelled so in files */
     uint32_t turn = read_id(t, w, "tokenizer.ggml.eot_token_id");
     if (turn != NO_TOKEN) t->tokens[turn].flags |= TOKEN_END;
     bool pieces = t->model == TEXT_PIECES, word = t->model == TEXT_WORDPIECE;
@@ -128,19 +136,24 @@ static strand_status read_cut(text_tokenizer *t, const weights *w, error *e) {
         strand_status status = steps_add_split(t, pres[i].first, SPLIT_ISOLATED, false, e);
         return !status && pres[i].second ? steps_add_split(t, pres[i].second, SPLIT_ISOLATED, false, e) : status;
     }
-    return error_set(e, STRAND_ERR_UNSUPPORTED, "%s: tokenizer.ggml.pre '%.60s' is not known here; give the model's tokenizer.json with --tokenizer", t->path, name);
+    return error_set(e, STRAND_ERR_UNSUPPORTED,
+                     "%s: tokenizer.ggml.pre '%.60s' is not known here; give the model's tokenizer.json with --tokenizer",
+                     t->path, name);
 }
 
 static strand_status read_unigram(text_tokenizer *t, const weights *w, error *e) {
     const gguf_value *map = weights_gguf(w, "tokenizer.ggml.precompiled_charsmap");
     strand_status status = STRAND_OK;
-    if (map && map->array && (map->type == GGUF_U8 || map->type == GGUF_I8)) status = read_tokenizer_charsmap(t, map->data, (size_t)map->count, e);
-    if (!status && gguf_bool(w, "tokenizer.ggml.remove_extra_whitespaces", false) && !steps_add(t, STEP_SQUEEZE, e)) status = e->status;
+    if (map && map->array && (map->type == GGUF_U8 || map->type == GGUF_I8))
+        status = read_tokenizer_charsmap(t, map->data, (size_t)map->count, e);
+    if (!status && gguf_bool(w, "tokenizer.ggml.remove_extra_whitespaces", false) && !steps_add(t, STEP_SQUEEZE, e))
+        status = e->status;
     return status;
 }
 
 strand_status read_tokenizer_gguf(text_tokenizer *t, const weights *w, bool *found, error *e) {
-    const char *model = gguf_text(w, "tokenizer.ggml.model", "none"), *document = gguf_text(w, "tokenizer.huggingface.json", NULL);
+    const char *model = gguf_text(w, "tokenizer.ggml.model", "none"),
+               *document = gguf_text(w, "tokenizer.huggingface.json", NULL);
     *found = document != NULL;
     if (document && !strcmp(model, "none")) return read_tokenizer_json(t, document, strlen(document), e);
     *found = strcmp(model, "none") != 0 && strcmp(model, "no_vocab") != 0;

@@ -1,5 +1,6 @@
-/* read_json.c - Hugging Face's tokenizer.json: the model (BPE, WordPiece, Unigram), the added tokens, the normaliser, the cuts and
- * the decoder. A part that is not known is refused by its name: leaving one out would give other tokens without a word. */
+/* read_json.c - Hugging Face's tokenizer.json: the model (BPE, WordPiece, Unigram), the added tokens, the normaliser, the
+ * cuts and the decoder. A part that is not known is refused by its name: leaving one out would give other tokens without a
+ * word. */
 #include "text.h"
 
 #include <string.h>
@@ -49,7 +50,8 @@ static strand_status read_replace(text_tokenizer *t, const json *v, error *e) {
     if (!pattern || pattern->type != JSON_OBJECT) return wrong(t, "a Replace without pattern", e);
     step *s = steps_add(t, literal ? STEP_REPLACE : STEP_REPLACE_PATTERN, e);
     if (!s) return e->status;
-    if (!keep(t, json_get(v, "content"), &s->to, &s->n_to) || !keep(t, literal, &s->from, &s->n_from)) return tokenizer_no_memory(t, e);
+    if (!keep(t, json_get(v, "content"), &s->to, &s->n_to) || !keep(t, literal, &s->from, &s->n_from))
+        return tokenizer_no_memory(t, e);
     if (t->escape && !strcmp(s->to, "\xE2\x96\x81")) { /* kept as spaces here; what is U+2581 already becomes one */
         if (is_text(literal, " ")) s->from = s->to, s->n_from = s->n_to;
         s->to = " ", s->n_to = 1;
@@ -102,13 +104,15 @@ static strand_status read_normaliser(text_tokenizer *t, const json *v, error *e)
     static const struct {
         const char *type;
         step_kind kind;
-    } plain[] = {{"NFC", STEP_NFC}, {"NFD", STEP_NFD}, {"NFKC", STEP_NFKC}, {"NFKD", STEP_NFKD}, {"Lowercase", STEP_LOWER}, {"StripAccents", STEP_STRIP_ACCENTS}};
+    } plain[] = {{"NFC", STEP_NFC},   {"NFD", STEP_NFD},         {"NFKC", STEP_NFKC},
+                 {"NFKD", STEP_NFKD}, {"Lowercase", STEP_LOWER}, {"StripAccents", STEP_STRIP_ACCENTS}};
     if (!v || v->type == JSON_NULL) return STRAND_OK;
     const char *type = json_text(v, "type", "");
     strand_status status = STRAND_OK;
     if (!strcmp(type, "Sequence")) {
         const json *parts = json_get(v, "normalizers");
-        for (const json *x = parts && parts->type == JSON_ARRAY ? parts->first : NULL; x && !status; x = x->next) status = read_normaliser(t, x, e);
+        for (const json *x = parts && parts->type == JSON_ARRAY ? parts->first : NULL; x && !status; x = x->next)
+            status = read_normaliser(t, x, e);
         return status;
     }
     for (size_t i = 0; i < sizeof plain / sizeof plain[0]; i++)
@@ -145,7 +149,7 @@ static strand_status read_split(text_tokenizer *t, const json *v, error *e) {
 }
 
 #define GPT2_PATTERN "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
-#define PUNCTUATION "[\\p{P}$+<=>^`|~]"
+#define PUNCTUATION  "[\\p{P}$+<=>^`|~]"
 
 static strand_status read_byte_level(text_tokenizer *t, const json *v, error *e) {
     if (json_bool(v, "add_prefix_space", true)) {
@@ -163,7 +167,8 @@ static strand_status read_metaspace(text_tokenizer *t, const json *v, error *e) 
     s->prepend = strcmp(scheme, "never") != 0;
     s->first_only = !strcmp(scheme, "first");
     s->split = json_bool(v, "split", true);
-    if (strcmp(json_text(v, "replacement", "\xE2\x96\x81"), "\xE2\x96\x81")) return wrong(t, "a Metaspace with a replacement other than U+2581", e);
+    if (strcmp(json_text(v, "replacement", "\xE2\x96\x81"), "\xE2\x96\x81"))
+        return wrong(t, "a Metaspace with a replacement other than U+2581", e);
     return STRAND_OK;
 }
 
@@ -173,7 +178,8 @@ static strand_status read_cut(text_tokenizer *t, const json *v, error *e) {
     strand_status status = STRAND_OK;
     if (!strcmp(type, "Sequence")) {
         const json *parts = json_get(v, "pretokenizers");
-        for (const json *x = parts && parts->type == JSON_ARRAY ? parts->first : NULL; x && !status; x = x->next) status = read_cut(t, x, e);
+        for (const json *x = parts && parts->type == JSON_ARRAY ? parts->first : NULL; x && !status; x = x->next)
+            status = read_cut(t, x, e);
         return status;
     }
     if (!strcmp(type, "ByteLevel")) return read_byte_level(t, v, e);
@@ -182,7 +188,8 @@ static strand_status read_cut(text_tokenizer *t, const json *v, error *e) {
     if (!strcmp(type, "Whitespace")) return steps_add_split(t, "\\w+|[^\\w\\s]+", SPLIT_REMOVED, true, e);
     if (!strcmp(type, "WhitespaceSplit")) return steps_add_split(t, "\\s+", SPLIT_REMOVED, false, e);
     if (!strcmp(type, "Punctuation")) return steps_add_split(t, PUNCTUATION, SPLIT_ISOLATED, false, e);
-    if (!strcmp(type, "Digits")) return steps_add_split(t, json_bool(v, "individual_digits", false) ? "\\p{N}" : "\\p{N}+", SPLIT_ISOLATED, false, e);
+    if (!strcmp(type, "Digits"))
+        return steps_add_split(t, json_bool(v, "individual_digits", false) ? "\\p{N}" : "\\p{N}+", SPLIT_ISOLATED, false, e);
     if (strcmp(type, "BertPreTokenizer")) return refuse(t, "a pre_tokenizer", type, e);
     status = steps_add_split(t, "\\s+", SPLIT_REMOVED, false, e);
     return status ? status : steps_add_split(t, PUNCTUATION, SPLIT_ISOLATED, false, e);
@@ -226,7 +233,8 @@ static strand_status count_ids(text_tokenizer *t, const json *vocab, const json 
         if (id > most) most = id;
     }
     for (const json *x = added ? added->first : NULL; x; x = x->next) {
-        if (x->type != JSON_OBJECT || !plain_id(json_get(x, "id"), &id)) return wrong(t, "an added token's id is not a number from 0 to 16777215", e);
+        if (x->type != JSON_OBJECT || !plain_id(json_get(x, "id"), &id))
+            return wrong(t, "an added token's id is not a number from 0 to 16777215", e);
         if (id > most) most = id;
     }
     if (most < 0 || (uint64_t)most > 4 * tokens + 65536) return wrong(t, "its ids are none, or far more than its tokens", e);
@@ -243,7 +251,8 @@ static strand_status read_vocab(text_tokenizer *t, const json *vocab, error *e) 
             continue;
         }
         const json *score = x->type == JSON_ARRAY && x->count == 2 ? x->first->next : NULL;
-        if (!score || x->first->type != JSON_STRING || score->type != JSON_NUMBER) return wrong(t, "an entry of its vocab is not [text, score]", e);
+        if (!score || x->first->type != JSON_STRING || score->type != JSON_NUMBER)
+            return wrong(t, "an entry of its vocab is not [text, score]", e);
         status = set_token(t, (int64_t)i, x->first->text, x->first->length, (float)score->number, e);
     }
     return status;
@@ -260,7 +269,8 @@ static strand_status read_merges(text_tokenizer *t, const json *merges, error *e
             const char *space = x->length > 1 ? memchr(x->text + 1, ' ', x->length - 1) : NULL;
             if (!space) return wrong(t, "a merge is not two texts", e);
             left = x->text, n_left = (size_t)(space - left), right = space + 1, n_right = x->length - n_left - 1;
-        } else if (x->type == JSON_ARRAY && x->count == 2 && x->first->type == JSON_STRING && x->first->next->type == JSON_STRING) {
+        } else if (x->type == JSON_ARRAY && x->count == 2 && x->first->type == JSON_STRING &&
+                   x->first->next->type == JSON_STRING) {
             left = x->first->text, n_left = x->first->length, right = x->first->next->text, n_right = x->first->next->length;
         } else {
             return wrong(t, "a merge is not two texts", e);
@@ -285,7 +295,8 @@ static strand_status read_added(text_tokenizer *t, const json *added, error *e) 
 
 /* TemplateProcessing: which tokens stand around a text of its own. */
 static void read_template(text_tokenizer *t, const json *v) {
-    const json *single = v && v->type == JSON_OBJECT ? json_get(v, "single") : NULL, *parts = v && v->type == JSON_OBJECT ? json_get(v, "processors") : NULL;
+    const json *single = v && v->type == JSON_OBJECT ? json_get(v, "single") : NULL,
+               *parts = v && v->type == JSON_OBJECT ? json_get(v, "processors") : NULL;
     for (const json *x = parts && parts->type == JSON_ARRAY ? parts->first : NULL; x; x = x->next) read_template(t, x);
     bool before = true;
     for (const json *x = single && single->type == JSON_ARRAY ? single->first : NULL; x; x = x->next) {
@@ -303,7 +314,8 @@ static void read_template(text_tokenizer *t, const json *v) {
 
 static strand_status read_model(text_tokenizer *t, const json *root, const json *model, error *e) {
     const char *type = json_text(model, "type", json_get(model, "merges") ? "BPE" : "");
-    const json *vocab = json_get(model, "vocab"), *added = json_get(root, "added_tokens"), *unknown = json_get(model, "unk_token");
+    const json *vocab = json_get(model, "vocab"), *added = json_get(root, "added_tokens"),
+               *unknown = json_get(model, "unk_token");
     uint64_t n = 0;
     if (!strcmp(type, "BPE"))
         t->model = TEXT_BPE;
@@ -313,7 +325,8 @@ static strand_status read_model(text_tokenizer *t, const json *root, const json 
         t->model = TEXT_WORDPIECE;
     else
         return refuse(t, "a model", type, e);
-    if (!vocab || vocab->type != (t->model == TEXT_UNIGRAM ? JSON_ARRAY : JSON_OBJECT)) return wrong(t, "its model has no vocab", e);
+    if (!vocab || vocab->type != (t->model == TEXT_UNIGRAM ? JSON_ARRAY : JSON_OBJECT))
+        return wrong(t, "its model has no vocab", e);
     if (added && added->type != JSON_ARRAY) added = NULL;
     t->byte_fallback = json_bool(model, "byte_fallback", false);
     t->fuse_unknown = t->model == TEXT_UNIGRAM || json_bool(model, "fuse_unk", false);
@@ -321,7 +334,8 @@ static strand_status read_model(text_tokenizer *t, const json *root, const json 
     t->max_word = (uint32_t)json_int(model, "max_input_chars_per_word", 100);
     size_t unused;
     if (!keep(t, json_get(model, "continuing_subword_prefix"), &t->continuing, &unused)) return tokenizer_no_memory(t, e);
-    if (t->model == TEXT_BPE && (*t->continuing || *json_text(model, "end_of_word_suffix", ""))) return wrong(t, "BPE with marks on its parts is not supported", e);
+    if (t->model == TEXT_BPE && (*t->continuing || *json_text(model, "end_of_word_suffix", "")))
+        return wrong(t, "BPE with marks on its parts is not supported", e);
     strand_status status = count_ids(t, vocab, added, &n, e);
     if (!status) status = vocab_begin(t, n, e);
     if (!status) status = read_vocab(t, vocab, e);
@@ -345,7 +359,8 @@ strand_status read_tokenizer_json(text_tokenizer *t, const char *text, size_t le
     if (!status) {
         const json *decoder = json_get(root, "decoder"), *cuts = json_get(root, "pre_tokenizer");
         t->byte_level = holds(decoder, "ByteLevel", "decoders") || holds(cuts, "ByteLevel", "pretokenizers");
-        t->escape = !t->byte_level && (holds(decoder, "Metaspace", "decoders") || holds(decoder, "Replace", "decoders") || holds(cuts, "Metaspace", "pretokenizers"));
+        t->escape = !t->byte_level && (holds(decoder, "Metaspace", "decoders") || holds(decoder, "Replace", "decoders") ||
+                                       holds(cuts, "Metaspace", "pretokenizers"));
         t->strip_start = holds(decoder, "Metaspace", "decoders") || holds(decoder, "Strip", "decoders");
         status = read_model(t, root, model, e);
         if (!status) status = read_normaliser(t, json_get(root, "normalizer"), e);

@@ -1,5 +1,5 @@
-/* steps.c - what happens to a text before it is cut into tokens: normalisers, which replace it, then cuts, which divide it into
- * pieces. Steps make new text in a scratch arena. What needs patterns or Unicode's tables is in unicode.c. */
+/* steps.c - what happens to a text before it is cut into tokens: normalisers, which replace it, then cuts, which divide it
+ * into pieces. Steps make new text in a scratch arena. What needs patterns or Unicode's tables is in unicode.c. */
 #include "text.h"
 
 #include <string.h>
@@ -139,7 +139,8 @@ static void squeeze(pieces *p) {
  * bit 31 value, bits 10.. offset with bit 9 as scale, bit 8 has a leaf, bits 0-7 label). ---- */
 
 static uint32_t unit_at(const uint8_t *units, size_t i) {
-    return (uint32_t)units[4 * i] | (uint32_t)units[4 * i + 1] << 8 | (uint32_t)units[4 * i + 2] << 16 | (uint32_t)units[4 * i + 3] << 24;
+    return (uint32_t)units[4 * i] | (uint32_t)units[4 * i + 1] << 8 | (uint32_t)units[4 * i + 2] << 16 |
+           (uint32_t)units[4 * i + 3] << 24;
 }
 
 static uint32_t unit_offset(uint32_t unit) {
@@ -206,7 +207,8 @@ static bool cut_match(void *user, size_t from, size_t to) {
         c->begun = to;
         break;
     case SPLIT_REMOVED:
-        fine = c->s->invert ? pieces_add(c->out, c->at + from, to - from) : pieces_add(c->out, c->at + c->begun, from - c->begun);
+        fine =
+            c->s->invert ? pieces_add(c->out, c->at + from, to - from) : pieces_add(c->out, c->at + c->begun, from - c->begun);
         c->begun = to;
         break;
     case SPLIT_PREVIOUS:
@@ -293,15 +295,25 @@ static strand_status one(const text_tokenizer *t, const step *s, pieces *p, bool
         if (!replace_text(&g, p->text, p->length, s->from, s->n_from, s->to, s->n_to)) return no_memory(e);
         take(p, &g);
         return STRAND_OK;
-    case STEP_REPLACE_PATTERN: return replace_pattern(s, p, e);
+    case STEP_REPLACE_PATTERN:
+        return replace_pattern(s, p, e);
     case STEP_PREPEND:
-    case STEP_PREFIX_SPACE: return prepend(s, p, e);
-    case STEP_STRIP: strip(s, p); return STRAND_OK;
-    case STEP_SQUEEZE: squeeze(p); return STRAND_OK;
-    case STEP_CHARSMAP: return charsmap(t, p, e);
-    case STEP_SPLIT: return split(s, p, e);
-    case STEP_METASPACE: return metaspace(s, p, first, e);
-    default: return unicode_step(s, p, e);
+    case STEP_PREFIX_SPACE:
+        return prepend(s, p, e);
+    case STEP_STRIP:
+        strip(s, p);
+        return STRAND_OK;
+    case STEP_SQUEEZE:
+        squeeze(p);
+        return STRAND_OK;
+    case STEP_CHARSMAP:
+        return charsmap(t, p, e);
+    case STEP_SPLIT:
+        return split(s, p, e);
+    case STEP_METASPACE:
+        return metaspace(s, p, first, e);
+    default:
+        return unicode_step(s, p, e);
     }
 }
 

@@ -1,25 +1,25 @@
 /* text.h - a text tokenizer as its parts see it: the vocabulary, what is done to text before it is cut into tokens, and how.
  *
- * Readers (read_*.c) fill it in from the files; encode.c runs it; the algorithms are bpe.c, unigram.c and
- * wordpiece.c (with the greedy search of RWKV). Tokens hold plain bytes: the byte-level alphabet of GPT-2 is undone when a file is read. Vocabularies are limited by
- * what their file holds, steps by MAX_STEPS; patterns run under a match limit. */
+ * Readers (read_*.c) fill it in from the files; encode.c runs it; the algorithms are bpe.c, unigram.c and wordpiece.c (with
+ * the greedy search of RWKV). Tokens hold plain bytes: the byte-level alphabet of GPT-2 is undone when a file is read.
+ * Vocabularies are limited by what their file holds, steps by MAX_STEPS; patterns run under a match limit. */
 #ifndef STRAND_CORE_TOKENIZER_TEXT_H
 #define STRAND_CORE_TOKENIZER_TEXT_H
 
 #include "../json.h"
 #include "tokenizer.h"
 
-#define NO_TOKEN UINT32_MAX
-#define TOKENIZER_MAX_FILE ((uint64_t)256 << 20)
+#define NO_TOKEN            UINT32_MAX
+#define TOKENIZER_MAX_FILE  ((uint64_t)256 << 20)
 #define TOKENIZER_MAX_STEPS 32
-#define MERGE_MASK_EMPTY UINT32_MAX
+#define MERGE_MASK_EMPTY    UINT32_MAX
 
 typedef enum text_model { TEXT_BYTES, TEXT_BPE, TEXT_PIECES, TEXT_UNIGRAM, TEXT_WORDPIECE, TEXT_GREEDY } text_model;
 
-#define TOKEN_SPECIAL 1u  /* control: matched only where that is asked for, never printed */
+#define TOKEN_SPECIAL 1u /* control: matched only where that is asked for, never printed */
 #define TOKEN_UNKNOWN 2u
-#define TOKEN_BYTE    4u  /* stands for one byte, found by the fall-back alone */
-#define TOKEN_ADDED   8u  /* matched in the text before anything else */
+#define TOKEN_BYTE    4u /* stands for one byte, found by the fall-back alone */
+#define TOKEN_ADDED   8u /* matched in the text before anything else */
 #define TOKEN_UNUSED  16u
 #define TOKEN_END     32u /* a model that gives it has finished */
 #define TOKEN_LSTRIP  64u
@@ -38,10 +38,24 @@ typedef struct merge {
 
 typedef enum step_kind {
     /* on the whole text */
-    STEP_NFC, STEP_NFD, STEP_NFKC, STEP_NFKD, STEP_LOWER, STEP_STRIP_ACCENTS, STEP_CLEAN, STEP_SPACE_CJK, STEP_REPLACE, STEP_REPLACE_PATTERN,
-    STEP_PREPEND, STEP_STRIP, STEP_CHARSMAP, STEP_SQUEEZE,
+    STEP_NFC,
+    STEP_NFD,
+    STEP_NFKC,
+    STEP_NFKD,
+    STEP_LOWER,
+    STEP_STRIP_ACCENTS,
+    STEP_CLEAN,
+    STEP_SPACE_CJK,
+    STEP_REPLACE,
+    STEP_REPLACE_PATTERN,
+    STEP_PREPEND,
+    STEP_STRIP,
+    STEP_CHARSMAP,
+    STEP_SQUEEZE,
     /* cutting into pieces */
-    STEP_SPLIT, STEP_METASPACE, STEP_PREFIX_SPACE
+    STEP_SPLIT,
+    STEP_METASPACE,
+    STEP_PREFIX_SPACE
 } step_kind;
 
 /* What becomes of what a pattern matched. */
@@ -51,13 +65,13 @@ typedef struct step {
     step_kind kind;
     const char *from, *to;
     size_t n_from, n_to;
-    void *pattern;   /* compiled */
+    void *pattern; /* compiled */
     split_how how;
-    bool invert;     /* what does not match is cut out */
-    bool left, right;/* STEP_STRIP */
-    bool first_only; /* STEP_METASPACE: a space before the first piece of a text alone */
-    bool prepend;    /* STEP_METASPACE */
-    bool split;      /* STEP_METASPACE */
+    bool invert;      /* what does not match is cut out */
+    bool left, right; /* STEP_STRIP */
+    bool first_only;  /* STEP_METASPACE: a space before the first piece of a text alone */
+    bool prepend;     /* STEP_METASPACE */
+    bool split;       /* STEP_METASPACE */
 } step;
 
 struct text_tokenizer {
@@ -66,24 +80,24 @@ struct text_tokenizer {
     text_model model;
     token *tokens;
     uint32_t n;
-    uint32_t *index;  /* by text: ids or NO_TOKEN, open addressing; special, byte and unknown tokens are not in it */
+    uint32_t *index; /* by text: ids or NO_TOKEN, open addressing; special, byte and unknown tokens are not in it */
     uint32_t index_mask;
-    uint32_t *added;  /* ids of TOKEN_ADDED and TOKEN_SPECIAL tokens: by first byte, longest first */
+    uint32_t *added; /* ids of TOKEN_ADDED and TOKEN_SPECIAL tokens: by first byte, longest first */
     uint32_t added_at[257];
     uint8_t longest[65536]; /* TEXT_GREEDY: the longest token that begins with these two bytes */
-    merge *merges;    /* open addressing by (left, right); rank MERGE_MASK_EMPTY: empty */
+    merge *merges;          /* open addressing by (left, right); rank MERGE_MASK_EMPTY: empty */
     uint32_t merge_mask;
     uint32_t byte_ids[256]; /* NO_TOKEN where there is none */
     uint32_t unknown, bos, eos;
     bool add_bos, add_eos;
-    bool byte_level;  /* BPE on bytes; else on characters */
+    bool byte_level; /* BPE on bytes; else on characters */
     bool byte_fallback, fuse_unknown, ignore_merges;
-    bool space_prefix;/* TEXT_PIECES, TEXT_UNIGRAM from SentencePiece: a space before a text, and after a special token */
-    bool escape;      /* the file writes U+2581 for a space: turned into spaces when it is read, and in texts */
-    bool strip_start; /* a decoded text loses the space it begins with */
+    bool space_prefix;      /* TEXT_PIECES, TEXT_UNIGRAM from SentencePiece: a space before a text, and after a special token */
+    bool escape;            /* the file writes U+2581 for a space: turned into spaces when it is read, and in texts */
+    bool strip_start;       /* a decoded text loses the space it begins with */
     const char *continuing; /* WordPiece: "##" */
     uint32_t max_word;
-    size_t max_length;/* of a token's text, in bytes */
+    size_t max_length; /* of a token's text, in bytes */
     float least_score;
     step steps[TOKENIZER_MAX_STEPS]; /* normalisers, then those that cut */
     int n_steps;
@@ -120,7 +134,8 @@ uint32_t vocab_find(const text_tokenizer *t, const char *text, size_t length);
 uint32_t vocab_named(const text_tokenizer *t, const char *text);
 strand_status merges_begin(text_tokenizer *t, uint64_t n, error *e);
 /* Of two tokens by their texts (as in the file when byte_level); ignored when they or their sum are unknown. */
-strand_status merges_add(text_tokenizer *t, const char *left, size_t n_left, const char *right, size_t n_right, uint32_t rank, error *e);
+strand_status merges_add(text_tokenizer *t, const char *left, size_t n_left, const char *right, size_t n_right, uint32_t rank,
+                         error *e);
 const merge *merges_find(const text_tokenizer *t, uint32_t left, uint32_t right);
 strand_status tokenizer_no_memory(const text_tokenizer *t, error *e);
 
@@ -156,7 +171,8 @@ void step_close(step *s);
 strand_status unicode_step(const step *s, pieces *p, error *e);
 strand_status unicode_need(const text_tokenizer *t, const char *what, error *e);
 /* Calls `found` for every match of a compiled pattern in text[0, n), from left to right. */
-strand_status pattern_each(const step *s, const char *text, size_t n, bool (*found)(void *user, size_t from, size_t to), void *user, error *e);
+strand_status pattern_each(const step *s, const char *text, size_t n, bool (*found)(void *user, size_t from, size_t to),
+                           void *user, error *e);
 step *steps_add(text_tokenizer *t, step_kind kind, error *e);
 bool pieces_add(pieces *p, size_t at, size_t length);
 

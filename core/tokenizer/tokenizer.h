@@ -1,5 +1,5 @@
-/* tokenizer.h - text to token ids and back: characters by a table that a model family fills in, or a text tokenizer that was read
- * from the checkpoint's own files (text.h). */
+/* tokenizer.h - text to token ids and back: characters by a table that a model family fills in, or a text tokenizer that was
+ * read from the checkpoint's own files (text.h). */
 #ifndef STRAND_CORE_TOKENIZER_H
 #define STRAND_CORE_TOKENIZER_H
 
@@ -19,12 +19,12 @@ typedef struct tokenizer_special {
 typedef struct text_tokenizer text_tokenizer;
 
 typedef struct tokenizer {
-    int16_t id_of[256];           /* of each byte; the unknown id for bytes outside the alphabet */
-    const char *const *text_of;   /* text_of[id], "" for special ids */
-    int64_t n_ids;                /* 0: the model has no tokenizer */
+    int16_t id_of[256];         /* of each byte; the unknown id for bytes outside the alphabet */
+    const char *const *text_of; /* text_of[id], "" for special ids */
+    int64_t n_ids;              /* 0: the model has no tokenizer */
     const tokenizer_special *specials;
     int32_t n_specials;
-    text_tokenizer *text;         /* NULL: the table above */
+    text_tokenizer *text; /* NULL: the table above */
 } tokenizer;
 
 /* Reads a text tokenizer for a model of `vocabulary` ids. `path`: a file or folder that was asked for, "bytes", or NULL: GGUF
@@ -37,8 +37,8 @@ strand_status tokenizer_open_memory(tokenizer *t, arena *a, const weights *w, in
 void tokenizer_close(tokenizer *t);
 
 /* Ids of `text`; writes at most `capacity`, *count is how many there are. `flags`: STRAND_ENCODE_... of strand.h. */
-strand_status tokenizer_encode(const tokenizer *t, const strand_allocator *allocator, const char *text, size_t bytes, uint32_t flags,
-                               int64_t *ids, size_t capacity, size_t *count, error *e);
+strand_status tokenizer_encode(const tokenizer *t, const strand_allocator *allocator, const char *text, size_t bytes,
+                               uint32_t flags, int64_t *ids, size_t capacity, size_t *count, error *e);
 /* The bytes that an id stands for, zero-terminated; "" for special ids. */
 const char *tokenizer_text(const tokenizer *t, int64_t id, size_t *length);
 /* The name of a special id, or NULL. */

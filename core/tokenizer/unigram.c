@@ -1,5 +1,6 @@
-/* unigram.c - the most probable way to cut a text into the tokens of a unigram vocabulary (Viterbi; Kudo 2018). A character that
- * no token begins with costs 10 more than the least probable token, as in SentencePiece; neighbours among them are one unknown. */
+/* unigram.c - the most probable way to cut a text into the tokens of a unigram vocabulary (Viterbi; Kudo 2018). A character
+ * that no token begins with costs 10 more than the least probable token, as in SentencePiece; neighbours among them are one
+ * unknown. */
 #include "text.h"
 
 #include <math.h>

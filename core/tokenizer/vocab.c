@@ -32,7 +32,9 @@ static uint64_t table_size(uint64_t n) {
 }
 
 strand_status vocab_begin(text_tokenizer *t, uint64_t n, error *e) {
-    if (n == 0 || n > (uint64_t)1 << 24) return error_set(e, STRAND_ERR_FORMAT, "%s: a vocabulary of %llu tokens; 1 to 16777216 are supported", t->path, (unsigned long long)n);
+    if (n == 0 || n > (uint64_t)1 << 24)
+        return error_set(e, STRAND_ERR_FORMAT, "%s: a vocabulary of %llu tokens; 1 to 16777216 are supported", t->path,
+                         (unsigned long long)n);
     t->tokens = ARENA_ARRAY(t->arena, token, (size_t)n);
     if (!t->tokens) return tokenizer_no_memory(t, e);
     t->n = (uint32_t)n;
@@ -42,9 +44,13 @@ strand_status vocab_begin(text_tokenizer *t, uint64_t n, error *e) {
     return STRAND_OK;
 }
 
-strand_status vocab_set(text_tokenizer *t, uint64_t id, const char *text, size_t length, float score, uint32_t flags, error *e) {
-    if (id >= t->n) return error_set(e, STRAND_ERR_FORMAT, "%s: token %llu is beyond its vocabulary of %u", t->path, (unsigned long long)id, t->n);
-    if (length > 65535) return error_set(e, STRAND_ERR_FORMAT, "%s: token %llu is longer than 65535 bytes", t->path, (unsigned long long)id);
+strand_status vocab_set(text_tokenizer *t, uint64_t id, const char *text, size_t length, float score, uint32_t flags,
+                        error *e) {
+    if (id >= t->n)
+        return error_set(e, STRAND_ERR_FORMAT, "%s: token %llu is beyond its vocabulary of %u", t->path, (unsigned long long)id,
+                         t->n);
+    if (length > 65535)
+        return error_set(e, STRAND_ERR_FORMAT, "%s: token %llu is longer than 65535 bytes", t->path, (unsigned long long)id);
     const char *copy = arena_string(t->arena, text, length);
     if (!copy) return tokenizer_no_memory(t, e);
     t->tokens[id] = (token){copy, (uint32_t)length, score == score ? score : 0, flags};
@@ -87,7 +93,8 @@ size_t unescape_blocks(const char *text, size_t n, char *out) {
 int byte_token(const char *text, size_t length) {
     static const char digits[] = "0123456789ABCDEF";
     if (length != 6 || memcmp(text, "<0x", 3) || text[5] != '>') return -1;
-    const char *high = memchr(digits, text[3] >= 'a' ? text[3] - 32 : text[3], 16), *low = memchr(digits, text[4] >= 'a' ? text[4] - 32 : text[4], 16);
+    const char *high = memchr(digits, text[3] >= 'a' ? text[3] - 32 : text[3], 16),
+               *low = memchr(digits, text[4] >= 'a' ? text[4] - 32 : text[4], 16);
     return high && low ? (int)((high - digits) * 16 + (low - digits)) : -1;
 }
 
@@ -161,7 +168,8 @@ strand_status vocab_finish(text_tokenizer *t, error *e) {
         if (t->byte_ids[i] == NO_TOKEN && t->byte_level) t->byte_ids[i] = vocab_find(t, &byte, 1);
     }
     if (t->eos != NO_TOKEN && t->eos < t->n) t->tokens[t->eos].flags |= TOKEN_END;
-    static const char *const ends[] = {"<|im_end|>", "<|eot_id|>", "<|end|>", "<end_of_turn>", "<|endoftext|>", "<|eom_id|>", "</s>"};
+    static const char *const ends[] = {"<|im_end|>",    "<|eot_id|>", "<|end|>", "<end_of_turn>",
+                                       "<|endoftext|>", "<|eom_id|>", "</s>"};
     for (size_t i = 0; i < sizeof ends / sizeof ends[0]; i++) {
         uint32_t id = vocab_named(t, ends[i]);
         if (id != NO_TOKEN && (t->tokens[id].flags & TOKEN_SPECIAL)) t->tokens[id].flags |= TOKEN_END;
@@ -185,7 +193,9 @@ uint32_t vocab_named(const text_tokenizer *t, const char *text) {
 /* ---- merges ---- */
 
 strand_status merges_begin(text_tokenizer *t, uint64_t n, error *e) {
-    if (n > (uint64_t)1 << 24) return error_set(e, STRAND_ERR_FORMAT, "%s: %llu merges; at most 16777216 are supported", t->path, (unsigned long long)n);
+    if (n > (uint64_t)1 << 24)
+        return error_set(e, STRAND_ERR_FORMAT, "%s: %llu merges; at most 16777216 are supported", t->path,
+                         (unsigned long long)n);
     uint64_t size = table_size(n);
     t->merges = ARENA_ARRAY(t->arena, merge, (size_t)size);
     if (!t->merges) return tokenizer_no_memory(t, e);
@@ -196,17 +206,21 @@ strand_status merges_begin(text_tokenizer *t, uint64_t n, error *e) {
 
 static const merge *merge_slot(const text_tokenizer *t, uint32_t left, uint32_t right) {
     uint32_t slot = (uint32_t)hash_pair(left, right) & t->merge_mask;
-    while (t->merges[slot].rank != MERGE_MASK_EMPTY && (t->merges[slot].left != left || t->merges[slot].right != right)) slot = (slot + 1) & t->merge_mask;
+    while (t->merges[slot].rank != MERGE_MASK_EMPTY && (t->merges[slot].left != left || t->merges[slot].right != right))
+        slot = (slot + 1) & t->merge_mask;
     return &t->merges[slot];
 }
 
-strand_status merges_add(text_tokenizer *t, const char *left, size_t n_left, const char *right, size_t n_right, uint32_t rank, error *e) {
+strand_status merges_add(text_tokenizer *t, const char *left, size_t n_left, const char *right, size_t n_right, uint32_t rank,
+                         error *e) {
     char both[2048];
     size_t a = n_left, b = n_right;
-    if (n_left + n_right > sizeof both) return error_set(e, STRAND_ERR_FORMAT, "%s: merge %u is longer than 2048 bytes", t->path, rank);
+    if (n_left + n_right > sizeof both)
+        return error_set(e, STRAND_ERR_FORMAT, "%s: merge %u is longer than 2048 bytes", t->path, rank);
     memcpy(both, left, n_left);
     memcpy(both + n_left, right, n_right);
-    if (t->byte_level && (!byte_level_decode(left, n_left, both, &a) || !byte_level_decode(right, n_right, both + a, &b))) return STRAND_OK;
+    if (t->byte_level && (!byte_level_decode(left, n_left, both, &a) || !byte_level_decode(right, n_right, both + a, &b)))
+        return STRAND_OK;
     if (!t->byte_level && t->escape) {
         a = unescape_blocks(left, n_left, both);
         b = unescape_blocks(right, n_right, both + a);

@@ -1,5 +1,5 @@
-/* wordpiece.c - one word into its longest beginnings from the left (BERT), and any text into the longest tokens (RWKV). A word of
- * which a part has no token, or that is longer than max_word characters, is one unknown token. */
+/* wordpiece.c - one word into its longest beginnings from the left (BERT), and any text into the longest tokens (RWKV). A
+ * word of which a part has no token, or that is longer than max_word characters, is one unknown token. */
 #include "text.h"
 
 #include <string.h>

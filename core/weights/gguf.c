@@ -1,10 +1,10 @@
 /* gguf.c - the reader for GGUF files, versions 2 and 3, little-endian (github.com/ggml-org/ggml, docs/gguf.md).
  *
- * The file is: "GGUF", version, the counts of tensors and of metadata; the metadata; one record a tensor; padding; the data. What
- * is checked, and the reason that nothing after this needs to: every count is bounded by the bytes that its items take at the
- * least before anything is allocated; the alignment is a power of two; arrays hold no arrays; shapes are whole blocks and their
- * product fits; each tensor's bytes lie inside the file, at a multiple of the alignment, and overlap no other's. Axes stand
- * fastest first in the file and are turned round. Quantised tensors stay the blocks that they are. */
+ * The file is: "GGUF", version, the counts of tensors and of metadata; the metadata; one record a tensor; padding; the data.
+ * What is checked, and the reason that nothing after this needs to: every count is bounded by the bytes that its items take
+ * at the least before anything is allocated; the alignment is a power of two; arrays hold no arrays; shapes are whole blocks
+ * and their product fits; each tensor's bytes lie inside the file, at a multiple of the alignment, and overlap no other's.
+ * Axes stand fastest first in the file and are turned round. Quantised tensors stay the blocks that they are. */
 #include "gguf.h"
 
 #include <inttypes.h>
@@ -18,7 +18,7 @@
 #include "bytes.h"
 #include "reader.h"
 
-#define MAX_AXES 4 /* of ggml's tensors */
+#define MAX_AXES  4 /* of ggml's tensors */
 #define MAX_ALIGN ((int64_t)1 << 20)
 
 typedef struct type_row {
@@ -28,11 +28,11 @@ typedef struct type_row {
 } type_row;
 
 static const type_row types[] = {
-    {0, "F32", STRAND_F32},    {1, "F16", STRAND_F16},    {2, "Q4_0", STRAND_Q4_0},   {3, "Q4_1", STRAND_Q4_1},
-    {6, "Q5_0", STRAND_Q5_0},  {7, "Q5_1", STRAND_Q5_1},  {8, "Q8_0", STRAND_Q8_0},   {9, "Q8_1", STRAND_NONE},
-    {10, "Q2_K", STRAND_NONE}, {11, "Q3_K", STRAND_NONE}, {12, "Q4_K", STRAND_Q4_K},  {13, "Q5_K", STRAND_Q5_K},
-    {14, "Q6_K", STRAND_Q6_K}, {15, "Q8_K", STRAND_NONE}, {24, "I8", STRAND_I8},      {25, "I16", STRAND_I16},
-    {26, "I32", STRAND_I32},   {27, "I64", STRAND_I64},   {28, "F64", STRAND_F64},    {30, "BF16", STRAND_BF16},
+    {0, "F32", STRAND_F32},    {1, "F16", STRAND_F16},    {2, "Q4_0", STRAND_Q4_0},  {3, "Q4_1", STRAND_Q4_1},
+    {6, "Q5_0", STRAND_Q5_0},  {7, "Q5_1", STRAND_Q5_1},  {8, "Q8_0", STRAND_Q8_0},  {9, "Q8_1", STRAND_NONE},
+    {10, "Q2_K", STRAND_NONE}, {11, "Q3_K", STRAND_NONE}, {12, "Q4_K", STRAND_Q4_K}, {13, "Q5_K", STRAND_Q5_K},
+    {14, "Q6_K", STRAND_Q6_K}, {15, "Q8_K", STRAND_NONE}, {24, "I8", STRAND_I8},     {25, "I16", STRAND_I16},
+    {26, "I32", STRAND_I32},   {27, "I64", STRAND_I64},   {28, "F64", STRAND_F64},   {30, "BF16", STRAND_BF16},
 };
 #define SUPPORTED "F32, F16, BF16, F64, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K, Q6_K and integers"
 
@@ -213,8 +213,8 @@ static strand_status measure(const cursor *c, entry *x, error *e) {
     weights_tensor *t = &x->tensor;
     dtype_block block = dtype_block_of(t->dtype);
     uint64_t elements, unused;
-    if (!shape_bytes(t->dims, t->rank, 1, &elements, &unused) || !checked_mul(elements / (uint64_t)block.elements, block.bytes, &t->bytes) ||
-        t->bytes > INT64_MAX) {
+    if (!shape_bytes(t->dims, t->rank, 1, &elements, &unused) ||
+        !checked_mul(elements / (uint64_t)block.elements, block.bytes, &t->bytes) || t->bytes > INT64_MAX) {
         return bad(c, x, e, "its shape's product overflows");
     }
     if (block.elements > 1 && (t->rank == 0 || t->dims[t->rank - 1] % block.elements)) {
@@ -279,7 +279,8 @@ static strand_status read_tensors(cursor *c, arena *scratch, uint64_t count, err
     strand_status status = read_alignment(w, &align, e);
     if (status) return status;
     if (count > (uint64_t)WEIGHTS_MAX_TENSORS || count > left(c) / 25) /* a name of one byte, no axes, a type, an offset */
-        return error_set(e, STRAND_ERR_FORMAT, "%s: %" PRIu64 " tensors do not fit into the file, or are above 1048576", w->path, count);
+        return error_set(e, STRAND_ERR_FORMAT, "%s: %" PRIu64 " tensors do not fit into the file, or are above 1048576",
+                         w->path, count);
     entry *entries = ARENA_ARRAY(scratch, entry, (size_t)count);
     const void **sorted = ARENA_ARRAY(scratch, const void *, (size_t)count);
     if (!entries || !sorted) return weights_no_memory(w->path, e);
@@ -298,7 +299,8 @@ static strand_status read_version(const weights *w, cursor *c, error *e) {
     if (version == 2 || version == 3) return STRAND_OK;
     if (version && !(version & 0xffff))
         return error_set(e, STRAND_ERR_UNSUPPORTED, "%s: a big-endian GGUF file; convert it to little-endian", w->path);
-    return error_set(e, STRAND_ERR_UNSUPPORTED, "%s: GGUF version %" PRIu32 "; versions 2 and 3 are supported", w->path, version);
+    return error_set(e, STRAND_ERR_UNSUPPORTED, "%s: GGUF version %" PRIu32 "; versions 2 and 3 are supported", w->path,
+                     version);
 }
 
 strand_status gguf_read(weights *w, error *e) {
@@ -310,8 +312,9 @@ strand_status gguf_read(weights *w, error *e) {
     if (!take_u64(&c, &tensors) || !take_u64(&c, &values)) return cut_short(&c, "its header", e);
     status = read_metadata(&c, values, e);
     if (!status && gguf_int(w, "split.count", 1) > 1) {
-        return error_set(e, STRAND_ERR_UNSUPPORTED, "%s: part %" PRId64 " of %" PRId64 " of a model; merge the parts into one file first",
-                         w->path, gguf_int(w, "split.no", 0) + 1, gguf_int(w, "split.count", 1));
+        return error_set(e, STRAND_ERR_UNSUPPORTED,
+                         "%s: part %" PRId64 " of %" PRId64 " of a model; merge the parts into one file first", w->path,
+                         gguf_int(w, "split.no", 0) + 1, gguf_int(w, "split.count", 1));
     }
     if (status) return status;
     arena scratch;
@@ -343,15 +346,24 @@ int64_t gguf_int_at(const gguf_value *v, uint64_t index, int64_t fallback) {
     const uint8_t *at = v->data + index * item_bytes(v->type);
     switch (v->type) {
     case GGUF_U8:
-    case GGUF_BOOL: return at[0];
-    case GGUF_I8: return (int8_t)at[0];
-    case GGUF_U16: return read_u16(at);
-    case GGUF_I16: return (int16_t)read_u16(at);
-    case GGUF_U32: return read_u32(at);
-    case GGUF_I32: return (int32_t)read_u32(at);
-    case GGUF_I64: return (int64_t)read_u64(at);
-    case GGUF_U64: return read_u64(at) <= INT64_MAX ? (int64_t)read_u64(at) : fallback;
-    default: return fallback;
+    case GGUF_BOOL:
+        return at[0];
+    case GGUF_I8:
+        return (int8_t)at[0];
+    case GGUF_U16:
+        return read_u16(at);
+    case GGUF_I16:
+        return (int16_t)read_u16(at);
+    case GGUF_U32:
+        return read_u32(at);
+    case GGUF_I32:
+        return (int32_t)read_u32(at);
+    case GGUF_I64:
+        return (int64_t)read_u64(at);
+    case GGUF_U64:
+        return read_u64(at) <= INT64_MAX ? (int64_t)read_u64(at) : fallback;
+    default:
+        return fallback;
     }
 }
 
@@ -367,12 +379,19 @@ double gguf_number_at(const gguf_value *v, uint64_t index, double fallback) {
         double value;
     } d;
     switch (v->type) {
-    case GGUF_F32: f.bits = read_u32(at); return f.value;
-    case GGUF_F64: d.bits = read_u64(at); return d.value;
-    case GGUF_U64: return (double)read_u64(at);
+    case GGUF_F32:
+        f.bits = read_u32(at);
+        return f.value;
+    case GGUF_F64:
+        d.bits = read_u64(at);
+        return d.value;
+    case GGUF_U64:
+        return (double)read_u64(at);
     case GGUF_STRING:
-    case GGUF_ARRAY: return fallback;
-    default: return (double)gguf_int_at(v, index, 0);
+    case GGUF_ARRAY:
+        return fallback;
+    default:
+        return (double)gguf_int_at(v, index, 0);
     }
 }
 

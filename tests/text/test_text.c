@@ -1,5 +1,5 @@
-/* test_text.c - chat templates against what Jinja2 makes of them (templates/), grammars and schemas on texts that fit and that do
- * not, sampling by its rules, and the named ways in which strangers' templates, grammars and requests are bad. */
+/* test_text.c - chat templates against what Jinja2 makes of them (templates/), grammars and schemas on texts that fit and
+ * that do not, sampling by its rules, and the named ways in which strangers' templates, grammars and requests are bad. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -73,7 +73,8 @@ static void test_bad_templates(void **state) {
         {"{{ open('x') }}", "a function 'open' is not supported"},
         {"{{ raise_exception('no\nway') }}", "refuses these messages: no?way"},
         {"{% for i in range(1000000) %}{% for j in range(1000000) %}{% endfor %}{% endfor %}", "too "},
-        {"{% set ns = namespace(s='xxxxxxxxxxxxxxxx') %}{% for i in range(99) %}{% set ns.s = ns.s + ns.s %}{% endfor %}", "too much memory"},
+        {"{% set ns = namespace(s='xxxxxxxxxxxxxxxx') %}{% for i in range(99) %}{% set ns.s = ns.s + ns.s %}{% endfor %}",
+         "too much memory"},
         {"{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "nested too deep"},
         {"{{ 'x' * 9999999999 }}", "too much memory"},
         {"{{ 1 // 0 }}", "division by zero"},
@@ -92,7 +93,11 @@ static void test_bad_templates(void **state) {
         if (!strstr(why, rows[i].says) || strchr(why, '\n')) fail_msg("%s: %s", rows[i].source, why);
     }
     /* depth: brackets, minus signs, nots, elifs, additions */
-    static const char *const deep[][3] = {{"{{ ", "[", " }}"}, {"{{ ", "(", " }}"}, {"{{ ", "-", "1 }}"}, {"{{ ", "not ", "1 }}"}, {"", "{% if 1 %}", ""}, {"{% if 0 %}", "{% elif 0 %}", "{% endif %}"}, {"{{ 1", "+1", " }}"}, {"{{ x", ".x", " }}"}, {"{{ x", "|trim", " }}"}, {"{{ x", " if x else x", " }}"}};
+    static const char *const deep[][3] = {{"{{ ", "[", " }}"},      {"{{ ", "(", " }}"},
+                                          {"{{ ", "-", "1 }}"},     {"{{ ", "not ", "1 }}"},
+                                          {"", "{% if 1 %}", ""},   {"{% if 0 %}", "{% elif 0 %}", "{% endif %}"},
+                                          {"{{ 1", "+1", " }}"},    {"{{ x", ".x", " }}"},
+                                          {"{{ x", "|trim", " }}"}, {"{{ x", " if x else x", " }}"}};
     for (size_t i = 0; i < sizeof deep / sizeof deep[0]; i++) {
         size_t each = strlen(deep[i][1]), n = 0, made;
         char why[256], *source = malloc(100000 * each + 64);
@@ -130,10 +135,18 @@ static void test_grammars(void **state) {
         const char *grammar, *good[5], *bad[5];
     } rows[] = {
         {"root ::= \"a\" \"b\"* \"c\"?", {"a", "abbb", "abc", "ac"}, {"", "b", "abca", "cc"}},
-        {"root ::= item{2,3} (\"-\" item)+\nitem ::= [a-c] | [^a-z\\n]", {"ab-c", "abc-X-1", "\xC3\xA9" "a-b"}, {"a-b", "abcd-a", "ab-z", "ab"}},
-        {"# numbers\nroot ::= sum\nsum ::= term (\n  (\"+\" | \"-\") term )*\nterm ::= [0-9]+ | \"(\" sum \")\"", {"1", "1+22-(3+4)", "((7))"}, {"1+", "(1", "1)", "+"}},
+        {"root ::= item{2,3} (\"-\" item)+\nitem ::= [a-c] | [^a-z\\n]",
+         {"ab-c", "abc-X-1",
+          "\xC3\xA9"
+          "a-b"},
+         {"a-b", "abcd-a", "ab-z", "ab"}},
+        {"# numbers\nroot ::= sum\nsum ::= term (\n  (\"+\" | \"-\") term )*\nterm ::= [0-9]+ | \"(\" sum \")\"",
+         {"1", "1+22-(3+4)", "((7))"},
+         {"1+", "(1", "1)", "+"}},
         {"root ::= (\"ab\" | \"abc\") \"cd\"", {"abcd", "abccd"}, {"abd", "abcccd"}},
-        {"root ::= [\\u4e00-\\u9fff]+ .", {"\xE4\xB8\xAD!", "\xE4\xB8\xAD\xE6\x96\x87\xE4\xB8\xAD"}, {"a!", "\xE4\xB8\xAD", "\xE4\xB8"}},
+        {"root ::= [\\u4e00-\\u9fff]+ .",
+         {"\xE4\xB8\xAD!", "\xE4\xB8\xAD\xE6\x96\x87\xE4\xB8\xAD"},
+         {"a!", "\xE4\xB8\xAD", "\xE4\xB8"}},
         {"root ::= | \"x\" root", {"", "x", "xxxx"}, {"y", "xy"}},
         {"root ::= \"\\x41\\n\\\"\" [\\]\\-a]", {"A\n\"]", "A\n\"-"}, {"A\n\"b"}},
         {"root ::= a{0,2} b{3} c{1,}\na ::= \"a\"\nb ::= \"b\"\nc ::= \"c\"", {"bbbc", "aabbbccc"}, {"aaabbbc", "bbc", "bbb"}},
@@ -196,15 +209,25 @@ static void test_schemas(void **state) {
         const char *schema, *good[5], *bad[5];
     } rows[] = {
         {"{}", {"{\"a\": [1, -2.5e3, \"x\\n\", null, true]}", "[]", "{}", "0"}, {"{a}", "[1,]", "01", "\"\n\""}},
-        {"{\"type\":\"object\",\"properties\":{\"a\":{\"type\":\"integer\"},\"b\":{\"type\":\"string\",\"maxLength\":2},\"c\":{\"type\":\"boolean\"}},\"required\":[\"b\"]}",
-         {"{\"b\": \"x\"}", "{\"a\": 1, \"b\": \"\"}", "{\"a\":1,\"b\":\"xy\",\"c\":true}", "{\"b\":\"x\",\"c\":false}"}, {"{}", "{\"a\": 1}", "{\"b\":\"xyz\"}", "{\"b\":\"x\",}", "{,\"b\":\"x\"}"}},
-        {"{\"type\":\"array\",\"items\":{\"enum\":[\"x\",2,null]},\"minItems\":1,\"maxItems\":3}", {"[\"x\"]", "[2, null, \"x\"]"}, {"[]", "[1]", "[2,2,2,2]"}},
-        {"{\"$defs\":{\"t\":{\"type\":\"object\",\"properties\":{\"v\":{\"type\":\"number\"},\"next\":{\"$ref\":\"#/$defs/t\"}},\"required\":[\"v\"]}},\"$ref\":\"#/$defs/t\"}",
-         {"{\"v\": 1}", "{\"v\": 1, \"next\": {\"v\": 2.5}}"}, {"{\"next\": {}}"}},
+        {"{\"type\":\"object\",\"properties\":{\"a\":{\"type\":\"integer\"},\"b\":{\"type\":\"string\",\"maxLength\":2},\"c\":{"
+         "\"type\":\"boolean\"}},\"required\":[\"b\"]}",
+         {"{\"b\": \"x\"}", "{\"a\": 1, \"b\": \"\"}", "{\"a\":1,\"b\":\"xy\",\"c\":true}", "{\"b\":\"x\",\"c\":false}"},
+         {"{}", "{\"a\": 1}", "{\"b\":\"xyz\"}", "{\"b\":\"x\",}", "{,\"b\":\"x\"}"}},
+        {"{\"type\":\"array\",\"items\":{\"enum\":[\"x\",2,null]},\"minItems\":1,\"maxItems\":3}",
+         {"[\"x\"]", "[2, null, \"x\"]"},
+         {"[]", "[1]", "[2,2,2,2]"}},
+        {"{\"$defs\":{\"t\":{\"type\":\"object\",\"properties\":{\"v\":{\"type\":\"number\"},\"next\":{\"$ref\":\"#/$defs/"
+         "t\"}},\"required\":[\"v\"]}},\"$ref\":\"#/$defs/t\"}",
+         {"{\"v\": 1}", "{\"v\": 1, \"next\": {\"v\": 2.5}}"},
+         {"{\"next\": {}}"}},
         {"{\"anyOf\":[{\"type\":\"null\"},{\"const\":{\"k\":\"a\\\"b\"}}]}", {"null", "{\"k\": \"a\\\"b\"}"}, {"{}", "1"}},
         {"{\"type\":[\"string\",\"integer\"]}", {"\"a\"", "12"}, {"1.5", "true"}},
-        {"{\"type\":\"object\",\"properties\":{\"a\":{\"type\":\"null\"}},\"additionalProperties\":{\"type\":\"integer\"}}", {"{}", "{\"a\":null,\"z\":1}", "{\"z\":1,\"y\":2}"}, {"{\"z\":\"x\"}"}},
-        {"{\"type\":\"array\",\"prefixItems\":[{\"type\":\"integer\"},{\"type\":\"string\"}],\"items\":false}", {"[1, \"a\"]"}, {"[1]", "[\"a\",1]"}},
+        {"{\"type\":\"object\",\"properties\":{\"a\":{\"type\":\"null\"}},\"additionalProperties\":{\"type\":\"integer\"}}",
+         {"{}", "{\"a\":null,\"z\":1}", "{\"z\":1,\"y\":2}"},
+         {"{\"z\":\"x\"}"}},
+        {"{\"type\":\"array\",\"prefixItems\":[{\"type\":\"integer\"},{\"type\":\"string\"}],\"items\":false}",
+         {"[1, \"a\"]"},
+         {"[1]", "[\"a\",1]"}},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         for (int k = 0; k < 5 && rows[i].good[k]; k++)
@@ -212,8 +235,14 @@ static void test_schemas(void **state) {
         for (int k = 0; k < 5 && rows[i].bad[k]; k++)
             if (json_matches(rows[i].schema, rows[i].bad[k])) fail_msg("%s: takes %s", rows[i].schema, rows[i].bad[k]);
     }
-    static const char *const bad[][2] = {{"{\"type\":\"string\",\"pattern\":\"a\"}", "not understood: pattern"}, {"{\"type\":\"thing\"}", "an unknown type: thing"}, {"{\"$ref\":\"#/nowhere\"}", "not there"},
-                                         {"{\"$ref\":\"http://x\"}", "leaves the document"}, {"{\"type\":\"array\",\"minItems\":-1}", "not a whole number"}, {"{\"type\":\"array\",\"minItems\":3,\"maxItems\":2}", "less than"}, {"[", "JSON"}, {"{\"anyOf\":[]}", "empty"}};
+    static const char *const bad[][2] = {{"{\"type\":\"string\",\"pattern\":\"a\"}", "not understood: pattern"},
+                                         {"{\"type\":\"thing\"}", "an unknown type: thing"},
+                                         {"{\"$ref\":\"#/nowhere\"}", "not there"},
+                                         {"{\"$ref\":\"http://x\"}", "leaves the document"},
+                                         {"{\"type\":\"array\",\"minItems\":-1}", "not a whole number"},
+                                         {"{\"type\":\"array\",\"minItems\":3,\"maxItems\":2}", "less than"},
+                                         {"[", "JSON"},
+                                         {"{\"anyOf\":[]}", "empty"}};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         char why[256] = "";
         char *made = schema_to_grammar(bad[i][0], strlen(bad[i][0]), why, sizeof why);
@@ -238,7 +267,9 @@ static void test_json(void **state) {
     assert_int_equal(value_true(v, "y", 0), 1);
     assert_int_equal(value_true(v, "b", 7), 7);
     value_free(v);
-    static const char *const bad[] = {"", "{", "[1,]", "{\"a\"}", "{\"a\":1,}", "01", "1.5.2", "\"\\x\"", "\"\\ud800\"", "\"\n\"", "nul", "1 2", "{\"a\":1 \"b\":2}", "-", "1e999", "[\"a]"};
+    static const char *const bad[] = {
+        "",       "{",   "[1,]", "{\"a\"}",           "{\"a\":1,}", "01",    "1.5.2", "\"\\x\"", "\"\\ud800\"",
+        "\"\n\"", "nul", "1 2",  "{\"a\":1 \"b\":2}", "-",          "1e999", "[\"a]"};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         v = value_parse(bad[i], strlen(bad[i]), why, sizeof why);
         if (v) fail_msg("%s: is not refused", bad[i]);
@@ -337,7 +368,8 @@ static void test_blocks(void **state) {
     (void)state;
     static const struct {
         strand_dtype type;
-        double most; /* root mean square error of normal numbers, relative to theirs: what the format's steps allow, and a tenth */
+        double
+            most; /* root mean square error of normal numbers, relative to theirs: what the format's steps allow, and a tenth */
     } rows[] = {{STRAND_Q8_0, 0.006}, {STRAND_Q6_K, 0.019}, {STRAND_Q4_K, 0.075}, {STRAND_Q4_0, 0.092}};
     enum { N = 256 * 64 };
     static float x[N], y[N];
@@ -376,9 +408,9 @@ static void test_blocks(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_templates), cmocka_unit_test(test_bad_templates), cmocka_unit_test(test_grammars), cmocka_unit_test(test_bad_grammars),
-        cmocka_unit_test(test_schemas),   cmocka_unit_test(test_json),          cmocka_unit_test(test_sampling),
-        cmocka_unit_test(test_blocks),
+        cmocka_unit_test(test_templates),    cmocka_unit_test(test_bad_templates), cmocka_unit_test(test_grammars),
+        cmocka_unit_test(test_bad_grammars), cmocka_unit_test(test_schemas),       cmocka_unit_test(test_json),
+        cmocka_unit_test(test_sampling),     cmocka_unit_test(test_blocks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

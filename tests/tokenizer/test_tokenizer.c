@@ -1,5 +1,5 @@
-/* test_tokenizer.c - tokenizers: the published vectors (in $STRAND_SHARED, else skipped with a note), small vocabularies made here
- * for every kind, text that comes back, streams that never give half a character, and damaged files. */
+/* test_tokenizer.c - tokenizers: the published vectors (in $STRAND_SHARED, else skipped with a note), small vocabularies made
+ * here for every kind, text that comes back, streams that never give half a character, and damaged files. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -112,13 +112,24 @@ static void vectors(const char *vocab, const char *with, bool comes_back) {
     close_it(&o);
 }
 
-static void test_gpt2(void **state) { (void)state, vectors("gpt-2", NULL, true); }
-static void test_mpt(void **state) { (void)state, vectors("mpt", NULL, true); }
-static void test_spm(void **state) { (void)state, vectors("llama-spm", NULL, true); }
-static void test_bert(void **state) { (void)state, vectors("bert-bge", NULL, false); }
-static void test_neox_json(void **state) { (void)state, vectors("mpt", "tokenizers/20B_tokenizer.json", true); }
-static void test_spm_model(void **state) { (void)state, vectors("llama-spm", "tokenizers/tokenizer.model", true); }
-
+static void test_gpt2(void **state) {
+    (void)state, vectors("gpt-2", NULL, true);
+}
+static void test_mpt(void **state) {
+    (void)state, vectors("mpt", NULL, true);
+}
+static void test_spm(void **state) {
+    (void)state, vectors("llama-spm", NULL, true);
+}
+static void test_bert(void **state) {
+    (void)state, vectors("bert-bge", NULL, false);
+}
+static void test_neox_json(void **state) {
+    (void)state, vectors("mpt", "tokenizers/20B_tokenizer.json", true);
+}
+static void test_spm_model(void **state) {
+    (void)state, vectors("llama-spm", "tokenizers/tokenizer.model", true);
+}
 
 /* ---- kinds ---- */
 
@@ -162,14 +173,17 @@ static void test_rwkv(void **state) {
     snprintf(path, sizeof path, "%s/data/text/tokenizers/rwkv_vocab_v20230424.txt", shared);
     open_path(&o, path, 65536);
     assert_int_equal(o.t.n_ids, 65530);
-    static const char text[] = "The quick brown fox, \xE4\xBD\xA0\xE5\xA5\xBD\xEF\xBC\x8C \xF0\x9F\xA6\x99\r\n\r\n  if (x == 0) { return \"\\n\"; }\xFF 1234567";
+    static const char text[] = "The quick brown fox, \xE4\xBD\xA0\xE5\xA5\xBD\xEF\xBC\x8C \xF0\x9F\xA6\x99\r\n\r\n  if (x == "
+                               "0) { return \"\\n\"; }\xFF 1234567";
     int64_t ids[MANY];
     size_t n = encode(&o, text, sizeof text - 1, 0, ids), at = 0;
     for (size_t i = 0; i < n; i++) {
         uint32_t best = 0;
         for (uint32_t k = 1; k < o.t.text->n; k++) {
             const token *x = &o.t.text->tokens[k];
-            if (x->length && x->length > (best ? o.t.text->tokens[best].length : 0) && at + x->length < sizeof text && !memcmp(text + at, x->text, x->length)) best = k;
+            if (x->length && x->length > (best ? o.t.text->tokens[best].length : 0) && at + x->length < sizeof text &&
+                !memcmp(text + at, x->text, x->length))
+                best = k;
         }
         assert_int_equal(ids[i], best);
         at += o.t.text->tokens[best].length;
@@ -211,7 +225,13 @@ static void put_piece(char *b, size_t *n, const char *text, float score, int typ
 
 static size_t make_spm(char *b) {
     size_t n = 0;
-    static const char *const pieces[] = {"\xE2\x96\x81", "a", "b", "ab", "\xE2\x96\x81" "ab", "aba"};
+    static const char *const pieces[] = {"\xE2\x96\x81",
+                                         "a",
+                                         "b",
+                                         "ab",
+                                         "\xE2\x96\x81"
+                                         "ab",
+                                         "aba"};
     put_piece(b, &n, "<unk>", 0, 2);
     put_piece(b, &n, "<s>", 0, 3);
     put_piece(b, &n, "</s>", 0, 3);
@@ -364,10 +384,14 @@ static void test_refused(void **state) {
         {"{\"model\":{\"type\":\"WordLevel\",\"vocab\":{\"a\":0}}}", "a model of type 'WordLevel'"},
         {"{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":-1},\"merges\":[]}}", "an id of its vocab is not a number"},
         {"{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":16000000},\"merges\":[]}}", "far more than its tokens"},
-        {"{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":99999999999999999999},\"merges\":[]}}", "an id of its vocab is not a number"},
+        {"{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":99999999999999999999},\"merges\":[]}}",
+         "an id of its vocab is not a number"},
         {"{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[\"ab\"]}}", "a merge is not two texts"},
-        {"{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[]},\"normalizer\":{\"type\":\"Magic\"}}", "a normalizer of type 'Magic'"},
-        {"{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[]},\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"(a\"}}}", "is not understood"},
+        {"{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[]},\"normalizer\":{\"type\":\"Magic\"}}",
+         "a normalizer of type 'Magic'"},
+        {"{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[]},\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{"
+         "\"Regex\":\"(a\"}}}",
+         "is not understood"},
         {"{\"model\":{\"type\":\"Unigram\",\"vocab\":[[\"a\"]]}}", "is not [text, score]"},
         {"1 'a' 2\n", "is not of the form: id, Python literal, number of bytes"},
         {"4000000000 'a' 1\n", "far more than its lines"},
@@ -378,7 +402,8 @@ static void test_refused(void **state) {
         arena_init(&a, allocator_default());
         text_tokenizer *x = ARENA_NEW(&a, text_tokenizer);
         *x = (text_tokenizer){.arena = &a, .path = "f", .continuing = ""};
-        assert_int_not_equal(read_tokenizer_bytes_of_file(x, (const uint8_t *)rows[i].document, strlen(rows[i].document), 0, &e), STRAND_OK);
+        assert_int_not_equal(
+            read_tokenizer_bytes_of_file(x, (const uint8_t *)rows[i].document, strlen(rows[i].document), 0, &e), STRAND_OK);
         if (!strstr(e.text, rows[i].says)) fail_msg("%s: %s", rows[i].document, e.text);
         for (int k = 0; k < x->n_steps; k++) step_close(&x->steps[k]);
         arena_release(&a);
@@ -390,10 +415,11 @@ int main(void) {
     if (!shared || access(shared, R_OK)) shared = NULL;
     if (!shared) print_message("STRAND_SHARED is not there: the published vectors are skipped\n");
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_gpt2), cmocka_unit_test(test_mpt), cmocka_unit_test(test_spm), cmocka_unit_test(test_bert),
-        cmocka_unit_test(test_neox_json), cmocka_unit_test(test_spm_model), cmocka_unit_test(test_small), cmocka_unit_test(test_rwkv),
-        cmocka_unit_test(test_llama2c), cmocka_unit_test(test_spm_small), cmocka_unit_test(test_bytes), cmocka_unit_test(test_stream),
-        cmocka_unit_test(test_long), cmocka_unit_test(test_damaged), cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_gpt2),      cmocka_unit_test(test_mpt),       cmocka_unit_test(test_spm),
+        cmocka_unit_test(test_bert),      cmocka_unit_test(test_neox_json), cmocka_unit_test(test_spm_model),
+        cmocka_unit_test(test_small),     cmocka_unit_test(test_rwkv),      cmocka_unit_test(test_llama2c),
+        cmocka_unit_test(test_spm_small), cmocka_unit_test(test_bytes),     cmocka_unit_test(test_stream),
+        cmocka_unit_test(test_long),      cmocka_unit_test(test_damaged),   cmocka_unit_test(test_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
