@@ -116,7 +116,7 @@ def published(code, weights, lag, horizon):
 
 
 def rearranged(weights, lag, horizon):
-    import train
+    import train  # the recipe's
     train.LAG = lag
     net = train.Network(weights)
     maps = net.maps(horizon)
@@ -161,7 +161,7 @@ def row(args, peer_of, config, weights, lag, horizon, n, batch, peer_batch, mode
             a.append(mine), b.append(theirs), ratios.append(theirs / mine)
     ours.close()
     ratios.sort()
-    spread = "%.0f [%.0f, %.0f]" % (statistics.median(ratios), ratios[len(ratios) // 10], ratios[-1 - len(ratios) // 10])
+    spread = ("%.0f [%.0f, %.0f]" if ratios[0] >= 10 else "%.1f [%.1f, %.1f]") % (statistics.median(ratios), ratios[len(ratios) // 10], ratios[-1 - len(ratios) // 10])
     print("| %d | %d | %d | %s | %.2f ms | %.1f ms | %s | %.1e |" % (lag, horizon, n, mode, 1e3 * statistics.median(a), 1e3 * statistics.median(b), spread, worst), flush=True)
 
 
