@@ -1,9 +1,10 @@
-/* matmul_few.h - few rows times weights as they are stored, B dense along k. Part of the template of matmul_kernel.h, whose chains
- * are made so that a vector can take CHAINS units of a column as they lie, next to those of other columns: nothing is transposed.
+/* matmul_few.h - few rows times weights as they are stored, B dense along k. Part of the template of matmul_kernel.h, whose
+ * chains are made so that a vector can take CHAINS units of a column as they lie, next to those of other columns: nothing is
+ * transposed.
  *
  * A tile is up to FEW_ROWS rows by up to eight columns, whose sums stay in registers for a segment; columns are few enough for
- * their lines to stay in L1 whatever lies between them. Vectors are no longer than STRIP: 64 bytes would have to be put together
- * from four columns, which costs more than it saves. */
+ * their lines to stay in L1 whatever lies between them. Vectors are no longer than STRIP: 64 bytes would have to be put
+ * together from four columns, which costs more than it saves. */
 #if CPU_LANES == 16 || defined(__aarch64__)
 #define FEW_ROWS      8
 #define FEW_REGISTERS 16 /* sums of a tile, at most */
@@ -175,8 +176,8 @@ INLINE void few_tile(int rows, int vectors, uint32_t dtype, const float *a, cons
     for (int64_t k = 0; k < depth; k += BLOCK_K * UNIT_K) {
         int64_t soon = k * bytes + AHEAD;
         const char *next = b + (soon < row_bytes ? soon : vectors * ABREAST_OF * apart + soon - row_bytes);
-        few_segment(rows, vectors, dtype, a + k / UNIT_K * rows, b + k * bytes, outer, cpu_min(BLOCK_K * UNIT_K, depth - k), sum,
-                    fresh && k == 0, next, ahead);
+        few_segment(rows, vectors, dtype, a + k / UNIT_K * rows, b + k * bytes, outer, cpu_min(BLOCK_K * UNIT_K, depth - k),
+                    sum, fresh && k == 0, next, ahead);
     }
     for (int64_t r = 0; r < m; r++) memcpy(c + r * c_stride, &sum[r], (size_t)count * sizeof *c);
 }

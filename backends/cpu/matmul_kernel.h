@@ -12,8 +12,8 @@
  * Three ways lead through a product, by its number of rows and by how B lies:
  *   few rows, B dense along k: matmul_few.h;
  *   few rows, B dense along n: the result's rows stay in L1 while rows of B stream by;
- *   else: A and B are packed into panels, panel[place * width + i], and multiplied register block by register block. Where there
- *   are chains, a panel holds one after the other (panel_place).
+ *   else: A and B are packed into panels, panel[place * width + i], and multiplied register block by register block. Where
+ *   there are chains, a panel holds one after the other (panel_place).
  * Sums over k that do not fit one block wait in the result itself, exactly. */
 #ifndef UNIT_PAIRS
 #error "say what a unit is"
@@ -109,7 +109,8 @@ typedef void block_fn(const float *a, const float *b, int64_t units, float *c, i
     }
 #if PANEL_VECTORS == 3
 #define BLOCKS(rows) BLOCK(rows, 1) BLOCK(rows, 2) BLOCK(rows, 3)
-#define NAMES(rows)  {{block_##rows##_1, block_##rows##_2, block_##rows##_3}, {chains_##rows##_1, chains_##rows##_2, chains_##rows##_3}},
+#define NAMES(rows)                                                                                                            \
+    {{block_##rows##_1, block_##rows##_2, block_##rows##_3}, {chains_##rows##_1, chains_##rows##_2, chains_##rows##_3}},
 #else
 #define BLOCKS(rows) BLOCK(rows, 1) BLOCK(rows, 2)
 #define NAMES(rows)  {{block_##rows##_1, block_##rows##_2}, {chains_##rows##_1, chains_##rows##_2}},
@@ -174,7 +175,8 @@ TARGET static void inner_blocks(bool chains, const float *a, const float *b, int
             ahead soon = *next;
             soon.p += at * next->outer;
             soon.rows = cpu_max(0, cpu_min(each, next->rows - at));
-            one_block(chains, a + i * places, b + j * places, units, c + i * c_stride + j, c_stride, m - i, n - j, fresh, &soon);
+            one_block(chains, a + i * places, b + j * places, units, c + i * c_stride + j, c_stride, m - i, n - j, fresh,
+                      &soon);
         }
 }
 
@@ -199,8 +201,8 @@ CPU_INLINE int64_t places_of(const cpu_product *p, int64_t depth) {
     return in_chains(p) ? CHAINS * chain_apart(units_of(depth)) : units_of(depth);
 }
 
-/* Where the panels of B that begin at `column` stand for elements [k, k + depth) when all of B is packed: the blocks of k one after
- * the other, in each the panels of all columns. */
+/* Where the panels of B that begin at `column` stand for elements [k, k + depth) when all of B is packed: the blocks of k one
+ * after the other, in each the panels of all columns. */
 CPU_INLINE int64_t packed_at(const cpu_product *p, int64_t column, int64_t k, int64_t depth) {
     int64_t before = k / (BLOCK_K * UNIT_K) * places_of(p, BLOCK_K * UNIT_K);
     return before * round_up(p->n, CPU_PRODUCT_ALIGN) + column * places_of(p, depth);
@@ -337,7 +339,8 @@ INLINE void few_steps(uint32_t dtype, int steps, const float *a, int64_t rows, c
         few_step(dtype, steps, 2, a, rows, b + j * bytes, inner, odd, c + j, c_stride, m, CPU_LANES, fresh, ahead);
     }
     for (; j < n; j += CPU_LANES) {
-        few_step(dtype, steps, 1, a, rows, b + j * bytes, inner, odd, c + j, c_stride, m, cpu_min(CPU_LANES, n - j), fresh, ahead);
+        few_step(dtype, steps, 1, a, rows, b + j * bytes, inner, odd, c + j, c_stride, m, cpu_min(CPU_LANES, n - j), fresh,
+                 ahead);
     }
 }
 
@@ -346,7 +349,8 @@ INLINE void few_along_n(uint32_t dtype, const float *a, int64_t rows, const char
                         int64_t c_stride, int64_t m, int64_t n, bool fresh, bool ahead) {
     int64_t k = 0;
     for (; k + ABREAST * UNIT_K <= depth; k += ABREAST * UNIT_K) {
-        few_steps(dtype, ABREAST, a + k / UNIT_K * rows, rows, b + k * inner, inner, false, c, c_stride, m, n, fresh && k == 0, ahead);
+        few_steps(dtype, ABREAST, a + k / UNIT_K * rows, rows, b + k * inner, inner, false, c, c_stride, m, n, fresh && k == 0,
+                  ahead);
     }
     for (; k < depth; k += UNIT_K) {
         few_steps(dtype, 1, a + k / UNIT_K * rows, rows, b + k * inner, inner, k + 1 == depth, c, c_stride, m, n,
@@ -356,8 +360,8 @@ INLINE void few_along_n(uint32_t dtype, const float *a, int64_t rows, const char
 
 /* Any number of rows, and as many columns as have their sums in L1, where they stand together: rows of the result
  * may lie a power of two apart. */
-INLINE void few_streams(uint32_t dtype, bool ahead, const cpu_product *p, int64_t row, int64_t m, int64_t column, int64_t n, float *c,
-                        int64_t c_stride, float *a) {
+INLINE void few_streams(uint32_t dtype, bool ahead, const cpu_product *p, int64_t row, int64_t m, int64_t column, int64_t n,
+                        float *c, int64_t c_stride, float *a) {
     const int64_t bytes = cpu_element_bytes(dtype), inner = p->b.inner * bytes;
     int64_t wide = cpu_min(FEW_SUMS / m / (2 * CPU_LANES) * (2 * CPU_LANES), round_up(n, 2 * CPU_LANES));
     float *sum = a, *room = a + m * wide;

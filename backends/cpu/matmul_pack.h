@@ -216,8 +216,8 @@ CPU_INLINE int64_t chain_apart(int64_t units) {
     return (units + CHAINS - 1) / CHAINS + 1;
 }
 
-/* Where unit u of a block stands in a panel: in order, or one chain after the other (0, 2, 1, 3), `apart` places from one to the
- * next. */
+/* Where unit u of a block stands in a panel: in order, or one chain after the other (0, 2, 1, 3), `apart` places from one to
+ * the next. */
 CPU_INLINE int64_t panel_place(int64_t u, int64_t apart) {
     return apart ? (u % 2 * 2 + u / 2 % 2) * apart + u / 4 : u;
 }
@@ -230,9 +230,9 @@ INLINE void store_some(float *to, sv x, int64_t n) {
 #endif
 }
 
-/* `rows` (at most STRIP) rows that are dense along k, `step` floats from place to place. STRIP floats are stored each time; in a
- * narrower panel they cover what the next place gets, which comes later when places are in order. The last one needs STRIP floats
- * of slack. */
+/* `rows` (at most STRIP) rows that are dense along k, `step` floats from place to place. STRIP floats are stored each time; in
+ * a narrower panel they cover what the next place gets, which comes later when places are in order. The last one needs STRIP
+ * floats of slack. */
 INLINE void pack_strip(float *to, int64_t step, const char *p, int64_t outer, uint32_t dtype, int64_t rows, int64_t depth,
                        int64_t chain) {
     const int64_t bytes = cpu_element_bytes(dtype);
@@ -294,7 +294,8 @@ INLINE void pack_dense_outer(float *to, int64_t width, int64_t apart, const char
 
 /* Zeros for the units that the last chains lack. */
 INLINE void pack_zeros(float *to, int64_t width, int64_t units, int64_t chain) {
-    for (int64_t u = units; u < round_up(units, CHAINS); u++) memset(to + panel_place(u, chain) * width, 0, (size_t)width * sizeof *to);
+    for (int64_t u = units; u < round_up(units, CHAINS); u++)
+        memset(to + panel_place(u, chain) * width, 0, (size_t)width * sizeof *to);
 }
 
 /* Packs `count` rows or columns from `first` on, for elements [k, k + depth): panels of `width` one after the other, the last
@@ -315,10 +316,11 @@ INLINE void pack_typed(float *to, int64_t width, bool full, bool chains, const c
     }
     int64_t whole = full ? (count + width - 1) / width : count / width, rest = count - whole * width;
     if (whole > 0)
-        pack_dense_outer(to, width, apart, p, f->inner * bytes, dtype, whole, cpu_min(width, count - (whole - 1) * width), depth,
-                         chain);
+        pack_dense_outer(to, width, apart, p, f->inner * bytes, dtype, whole, cpu_min(width, count - (whole - 1) * width),
+                         depth, chain);
     if (rest > 0)
-        pack_dense_outer(to + whole * apart, rest, 0, p + whole * width * bytes, f->inner * bytes, dtype, 1, rest, depth, chain);
+        pack_dense_outer(to + whole * apart, rest, 0, p + whole * width * bytes, f->inner * bytes, dtype, 1, rest, depth,
+                         chain);
 }
 
 TARGET static void pack(float *to, int64_t width, bool full, bool chains, const cpu_factor *f, int64_t first, int64_t count,
