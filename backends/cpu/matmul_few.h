@@ -13,7 +13,6 @@
 #define FEW_REGISTERS 8
 #endif
 #define FEW_COLUMNS 8
-#define FEW_ROOM    4096             /* floats of A that are kept at a time */
 #define ABREAST_OF  (STRIP / CHAINS) /* columns in a vector */
 #define FEW_VECTORS (FEW_COLUMNS / ABREAST_OF)
 

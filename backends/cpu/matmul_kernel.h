@@ -272,6 +272,7 @@ TARGET static void by_panels(const cpu_product *p, int64_t row, int64_t m, int64
 #define FEW_STREAMS 16   /* of B dense along n */
 #define FEW_K       2048 /* units of A that are kept at a time */
 #define FEW_SUMS    4096 /* floats: half of L1 */
+#define FEW_ROOM    4096 /* floats of A beside B dense along k, kept at a time */
 
 typedef void few_fn(const cpu_product *p, int64_t row, int64_t m, int64_t column, int64_t n, float *c, int64_t c_stride,
                     float *a);

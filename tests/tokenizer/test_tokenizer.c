@@ -229,8 +229,8 @@ static size_t make_spm(char *b) {
                                          "a",
                                          "b",
                                          "ab",
-                                         "\xE2\x96\x81"
-                                         "ab",
+                                         ("\xE2\x96\x81"
+                                          "ab"),
                                          "aba"};
     put_piece(b, &n, "<unk>", 0, 2);
     put_piece(b, &n, "<s>", 0, 3);
