@@ -107,9 +107,24 @@ static int64_t likeliest(const candidate *list, int64_t n) {
     return list[best].id;
 }
 
+/* From all of them, in the order of their ids: nothing need be sorted, which with a large vocabulary takes longer than the model. */
+static int64_t draw_from_all(sampler *s, candidate *list, int64_t n) {
+    double most = list[0].logit, sum = 0;
+    for (int64_t i = 1; i < n; i++) most = list[i].logit > most ? list[i].logit : most;
+    for (int64_t i = 0; i < n; i++) sum += list[i].weight = exp((list[i].logit - most) / s->rule.temperature);
+    double at = uniform(&s->random) * sum;
+    int64_t last = 0; /* where rounding leaves a rest, the last that can come */
+    for (int64_t i = 0; i < n; i++) {
+        if (list[i].weight > 0) last = i;
+        if ((at -= list[i].weight) < 0) return list[i].id;
+    }
+    return list[last].id;
+}
+
 static int64_t draw(sampler *s, candidate *list, int64_t n) {
     const sample_rule *r = &s->rule;
     if (r->temperature == 0) return likeliest(list, n);
+    if ((!r->top_k || r->top_k >= n) && r->top_p >= 1 && !(r->min_p > 0)) return draw_from_all(s, list, n);
     int64_t k = r->top_k && r->top_k < n ? r->top_k : n;
     if (k < n) select_top(list, n, k);
     qsort(list, (size_t)k, sizeof *list, compare);

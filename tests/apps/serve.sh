@@ -56,7 +56,7 @@ ask POST /v1/completions "{\"prompt\":\"$prompt\",\"max_tokens\":12,\"seed\":5,\
 is "$status" 200 completion; has '"finish_reason":"length"' completion; has '"completion_tokens":12' completion; has '"cached_tokens":0' completion
 cp body first
 ask POST /v1/completions "{\"prompt\":\"$prompt\",\"max_tokens\":12,\"seed\":5,\"temperature\":0.7}"
-text_of() { sed 's/.*"text":\("[^}]*"\),"logprobs".*/\1/' "$1"; }
+text_of() { sed 's/.*"text":\("\([^"\\]\|\\.\)*"\),"logprobs".*/\1/' "$1"; }
 is "$(text_of body)" "$(text_of first)" "the same seed, the same text"
 grep -q '"cached_tokens":0' body && fault "the prompt's state was not kept" || pass
 
