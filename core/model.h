@@ -18,7 +18,7 @@ struct strand_model {
     arena arena;
     weights *weights;
     graph graph;
-    bool byte_level; /* where no tokenizer is found, ids are bytes (Evo's 512 ids) */
+    bool byte_level; /* set by a family: where no tokenizer is found, ids are bytes */
     tokenizer tokenizer;
     const char *no_tokenizer; /* why there is none, or NULL */
     const char *name, *family, *precision;
