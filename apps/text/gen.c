@@ -16,7 +16,6 @@ void gen_begin(gen *t) {
     t->next = -1;
     t->finish = NULL;
     t->failed = 0;
-    t->loglik = 0;
 }
 
 void gen_end(gen *t) {
@@ -118,7 +117,6 @@ int gen_pick(gen *t, engine *g) {
     if (id == -1) return complain("out of memory"), -1;
     if (id == -2 && t->grammar) return finish(t, "stop"); /* the grammar has no more to say */
     if (id < 0) return complain("%s: every logit is NaN or minus infinity", t->rt->info.name), -1;
-    t->loglik = engine_loglik(logits, engine_vocabulary(g), id);
     if (is_end(t, id) || (t->grammar && (strand_token_flags(t->rt->model, id) & STRAND_TOKEN_END))) {
         t->next = id;
         return finish(t, "stop");

@@ -30,7 +30,6 @@ typedef struct gen {
     int64_t made, next; /* next: chosen and not fed yet, -1: none */
     const char *finish; /* "stop", "length"; NULL: it goes on */
     int failed;
-    double loglik; /* of `next` */
 } gen;
 
 /* The fields above `decoder` are filled in by the caller. */
