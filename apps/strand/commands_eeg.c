@@ -28,9 +28,10 @@
      NULL,                                                                                                                     \
      AT(follow),                                                                                                               \
      0,                                                                                                                        \
-     "Go on as the recording grows: a file is waited on as tail -f does; '-' reads frames from the standard input, one "       \
-     "32-bit "                                                                                                                 \
-     "little-endian float a channel in microvolts, and needs --channels and --rate. Resampling is polyphase."},                \
+     "Go on as the recording grows: a file is looked at four times a second, as tail -f does; '-' reads frames from the "      \
+     "standard input, one 32-bit little-endian float a channel in microvolts, and needs --channels and --rate. Resampling is " \
+     "polyphase. Rows are on the standard output as soon as they are known (see above for when that is), a FILE of --output "  \
+     "appears at the end; memory stays what it was at the start."},                                                            \
     {                                                                                                                          \
         0, "idle", OPTION_REAL, "SECONDS", AT(idle), 0,                                                                        \
             "With --follow: end after so many seconds without new samples; default 0: never."                                  \
@@ -139,7 +140,11 @@ const option_row eeg_stage_rows[] = {
      "tsv, the default: a row an epoch; jsonl: an object a line."},
     {0, "edf", OPTION_FILE, "FILE.edf", AT(edf_annotations), 0,
      "Write an EDF+ file too: the channels as the model saw them, with the stages as annotations."},
+    {0, "wait", OPTION_INT, "EPOCHS", AT(stage_wait), 0,
+     "Epochs that must have come after one before its stage is settled, 0 to 20. 20, the default, takes all windows that hold it, "
+     "as the published evaluation does; fewer windows settle it sooner."},
     REPORT_ROW,
+    FOLLOW_ROWS,
     NO_VERSION_ROW,
     DATE_ROW,
     ROWS_END};
@@ -154,6 +159,7 @@ const option_row eeg_features_rows[] = {
      "auto, the default, goes by the name of the output: .npy, .safetensors, anything else is tsv."},
     {0, "memory", OPTION_SIZE, "SIZE", AT(memory), 0,
      "Memory that resampling by the Fourier method may take; it says so when that is too little."},
+    FOLLOW_ROWS,
     {'q', "quiet", OPTION_FLAG, NULL, AT(quiet), 0, "No progress and no remarks; errors only."},
     {'h', "help", OPTION_FLAG, NULL, AT(help), 0, "Show this help."},
     ROWS_END};
@@ -165,6 +171,7 @@ const option_row eeg_embed_rows[] = {
     {0, "per-node", OPTION_FLAG, NULL, AT(per_node), 0,
      "A vector for every channel of a window, one after the other, instead of their mean."},
     CLIP_ROWS,
+    FOLLOW_ROWS,
     BATCH_ROW,
     NO_VERSION_ROW,
     ROWS_END};
@@ -188,6 +195,10 @@ void eeg_detect_defaults(options *settings) {
     settings->threshold = -1;
     settings->min_duration = 10;
     settings->merge_gap = 10;
+}
+
+void eeg_stage_defaults(options *settings) {
+    settings->stage_wait = 20;
 }
 
 void eeg_score_defaults(options *settings) {
@@ -217,7 +228,8 @@ const char eeg_predict_text[] = "Predicts the log amplitudes (natural logarithm 
                                 "encoder-decoder, and compares them with what came: mean absolute error, beside those of the "
                                 "mean of the past and of a copy of it. "
                                 "The error over time shows where a recording is unlike what the model expects. Windows begin "
-                                "every 12 s and never reach over a gap.\n\n" FILES_TEXT RESEARCH_TEXT;
+                                "every 12 s and never reach over a gap.\n\n"
+                                "With --follow a window's row comes when the last second that it predicted is there.\n\n" FILES_TEXT RESEARCH_TEXT;
 const char eeg_detect_text[] =
     "Gives each second a probability of seizure activity (the mean of the windows that cover it), and makes events of the "
     "seconds that reach "
@@ -227,19 +239,26 @@ const char eeg_detect_text[] =
     "The model is a DCRNN or GraphS4mer checkpoint with a head of one class, or the published pretrained predictor, whose "
     "encoder then gets "
     "the small "
-    "head that comes with Strand (docs/eeg.md has its figures).\n\n" FILES_TEXT RESEARCH_TEXT;
+    "head that comes with Strand (docs/eeg.md has its figures).\n\n"
+    "With --follow a second is settled when no later window can cover it: at most the length of a window after it (12 s by default); "
+    "an event comes when it is over and --merge-gap has passed, --windows has every second. DCRNN with the graph of distances goes "
+    "second by second and keeps the state of each open window, other models run a window every --step seconds.\n\n" FILES_TEXT RESEARCH_TEXT;
 const char eeg_stage_text[] = "Gives each epoch of 30 s a sleep stage (W, N1, N2, N3, REM) with probabilities, by "
                               "SimpleSleepNet. Its 16 channels are derivations "
                               "such as C3-M2: a signal labelled so, or the difference of two signals. The signals are filtered "
                               "and brought to 100 Hz as in the "
-                              "published pipeline.\n\n" FILES_TEXT RESEARCH_TEXT;
+                              "published pipeline.\n\n"
+                              "With --follow an epoch's stage comes --wait epochs of 30 s after its end (default 20: 10 minutes); "
+                              "the first ones not before 11 epochs are there.\n\n" FILES_TEXT RESEARCH_TEXT;
 const char eeg_features_text[] =
     "Writes features of every second: log amplitudes as DCRNN takes them (before they are standardised), or band powers. A row "
     "of the table "
-    "is a second of a channel; npy and safetensors hold [seconds, channels, values].\n\n" FILES_TEXT;
+    "is a second of a channel; npy and safetensors hold [seconds, channels, values]. With --follow a second's rows come when its last "
+    "sample is there.\n\n" FILES_TEXT;
 const char eeg_embed_text[] = "Writes what the encoder of a DCRNN checkpoint remembers at the end of each window: the last "
                               "layer's state, the mean over the channels or "
-                              "with --per-node each channel's.\n\n" FILES_TEXT;
+                              "with --per-node each channel's. With --follow the encoder goes second by second (DCRNN with the graph "
+                              "of distances), and a window's vector comes when its last sample is there.\n\n" FILES_TEXT;
 const char eeg_score_text[] = "Compares two tables of events as SzCORE does, by events and by seconds: sensitivity, precision, "
                               "F1 and false alarms in 24 hours. "
                               "Types that begin with sz count. n/a stands where there is nothing to divide by.\n\n";

@@ -11,6 +11,7 @@ extern const option_row eeg_info_rows[], eeg_recording_rows[], eeg_predict_rows[
 extern const char eeg_info_text[], eeg_predict_text[], eeg_detect_text[], eeg_stage_text[], eeg_features_text[],
     eeg_embed_text[], eeg_score_text[];
 void eeg_detect_defaults(options *settings);
+void eeg_stage_defaults(options *settings);
 void eeg_score_defaults(options *settings);
 
 #define EEG_COMMANDS                                                                                                            \
@@ -43,7 +44,7 @@ void eeg_score_defaults(options *settings);
          eeg_detect_defaults,                                                                                                   \
          run_eeg_detect},                                                                                                       \
         {"eeg stage", "FILE -m MODEL", "sleep stages", eeg_stage_text, {eeg_stage_rows, eeg_recording_rows, common_rows}, 1, 1, \
-         NULL,        run_eeg_stage},                                                                                           \
+         eeg_stage_defaults, run_eeg_stage},                                                                                           \
         {"eeg features",                                                                                                        \
          "FILE",                                                                                                                \
          "log amplitudes or band powers of each second",                                                                        \

@@ -162,8 +162,6 @@ static int prepare(detector *d, const options *settings) {
         return complain("%s: the model wants the 19 referential electrodes; --montage may be as-is or average",
                         settings->command->name),
                EXIT_USAGE;
-    if (settings->follow && settings->edf_annotations)
-        return complain("%s: --edf needs a finished recording, not --follow", settings->command->name), EXIT_USAGE;
     const int64_t steps = d->net.steps, usual = steps >= 4 ? steps / 3 : 1;
     *w = (eeg_walk){.net = &d->net,
                     .need = steps,
@@ -184,7 +182,9 @@ static int prepare(detector *d, const options *settings) {
     snprintf(names, sizeof names, "%s%s", w->outputs[0].name, w->n_outputs > 1 ? ",adjacency" : "");
     rc = eeg_walk_open(w, &d->source, settings, settings->args[0], electrodes_tuh, 19, d->net.rate, d->net.bins, steps);
     if (!rc) rc = eeg_net_statistics(&d->net, &d->source);
-    if (!rc) rc = eeg_net_prepare(&d->net, eeg_batch(settings), names);
+    if (!rc)
+        rc = settings->follow ? eeg_net_prepare_steps(&d->net, w->step, names)
+                              : eeg_net_prepare(&d->net, eeg_batch(settings), names);
     if (rc) return rc;
     d->room = steps + 1;
     d->sums = calloc((size_t)d->room * (1 + NODES), sizeof *d->sums);

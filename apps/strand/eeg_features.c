@@ -46,6 +46,11 @@ static int take_features(void *user, int64_t span, int64_t second, const strand_
     return eeg_table_write(job->table, job->source.rec->spans[span].onset + (double)second, job->numbers);
 }
 
+static int flush(void *user) {
+    const feature_job *job = user;
+    return eeg_table_flush(job->table);
+}
+
 static int name_channels(feature_job *job) {
     for (int32_t c = 0; c < job->source.map.n; c++) job->names[c] = job->source.map.channels[c].name;
     return 0;
@@ -54,7 +59,7 @@ static int name_channels(feature_job *job) {
 static int features(feature_job *job, const options *settings) {
     static const char *const bands[BANDS] = {"delta_1_3", "theta_4_7", "alpha_8_12", "beta_13_29", "gamma_30_79"};
     const int bipolar = settings->montage == MONTAGE_BIPOLAR, by_bands = settings->features_kind == FEATURES_BANDS;
-    job->walk = (eeg_walk){.need = 1, .step = 1, .take = take_features, .user = job};
+    job->walk = (eeg_walk){.need = 1, .step = 1, .take = take_features, .idle = flush, .user = job};
     int rc = eeg_walk_open(&job->walk, &job->source, settings, settings->args[0], bipolar ? electrodes_bipolar : electrodes_tuh,
                            bipolar ? 18 : 19, 200, BINS, 1);
     if (rc) return rc;
@@ -70,7 +75,8 @@ static int features(feature_job *job, const options *settings) {
 }
 
 static int close_job(feature_job *job, int rc) {
-    if (eeg_table_close(job->table, !rc)) rc = EXIT_FAILED;
+    if (eeg_table_close(job->table, !rc || (job->source.settings && job->source.settings->follow)))
+        rc = EXIT_FAILED; /* of a stream, what came stays */
     eeg_walk_close(&job->walk);
     free(job->numbers);
     free(job);
@@ -111,12 +117,15 @@ static int embed(feature_job *job, const options *settings) {
                     .need = job->net.steps,
                     .step = settings->step ? settings->step : job->net.steps,
                     .take = take_vectors,
+                    .idle = flush,
                     .user = job,
                     .n_outputs = 1};
     w->outputs[0].name = "encoder_hidden";
     int rc = eeg_walk_open(w, &job->source, settings, settings->args[0], electrodes_tuh, 19, 2.0 * (double)job->net.bins,
                            job->net.bins, w->need);
-    if (!rc) rc = eeg_net_prepare(&job->net, eeg_batch(settings), "encoder_hidden");
+    if (!rc)
+        rc = settings->follow ? eeg_net_prepare_steps(&job->net, w->step, "encoder_hidden")
+                              : eeg_net_prepare(&job->net, eeg_batch(settings), "encoder_hidden");
     if (rc) return rc;
     name_channels(job);
     job->numbers = malloc((size_t)job->net.hidden * sizeof *job->numbers);

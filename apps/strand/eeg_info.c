@@ -165,7 +165,7 @@ static int inform(info_job *job, const options *settings) {
 
 int run_eeg_info(const options *settings) {
     info_job job = {0};
-    int rc = eeg_source_open(&job.source, settings, settings->args[0]);
+    int rc = eeg_source_open(&job.source, settings, settings->args[0], 0);
     if (!rc) rc = inform(&job, settings);
     eeg_source_close(&job.source);
     free(job.quality);

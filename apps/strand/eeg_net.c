@@ -83,11 +83,17 @@ const double *eeg_second(eeg_seconds *s, int64_t span, int64_t second) {
 
 /* ---- the model ---- */
 
-static int setting(const eeg_net *net, const char *wanted, double *value) {
+static const char *setting_text(const eeg_net *net, const char *wanted) {
     const char *key, *text;
     for (int32_t i = 0; strand_model_setting(net->rt.model, i, &key, &text) == STRAND_OK; i++)
-        if (!strcmp(key, wanted)) return *value = strtod(text, NULL), 1;
-    return 0;
+        if (!strcmp(key, wanted)) return text;
+    return NULL;
+}
+
+static int setting(const eeg_net *net, const char *wanted, double *value) {
+    const char *text = setting_text(net, wanted);
+    if (text) *value = strtod(text, NULL);
+    return text != NULL;
 }
 
 /* What the model's inputs say: log amplitudes, or signals of a fixed number of samples at 200 Hz. */
@@ -229,9 +235,9 @@ static int add_signals(eeg_net *net, eeg_source *source, int64_t span, int64_t s
     return 0;
 }
 
-int eeg_net_prepare(eeg_net *net, int64_t batch, const char *outputs) {
+static int open_session(eeg_net *net, int64_t batch, int64_t length, const char *outputs) {
     net->batch = batch;
-    if (runtime_plan(&net->rt, batch, net->samples ? net->rt.info.window : net->steps, outputs, &net->plan) != STRAND_OK)
+    if (runtime_plan(&net->rt, batch, length, outputs, &net->plan) != STRAND_OK)
         return complain("%s", strand_error(net->rt.context)), EXIT_FAILED;
     strand_session_params p;
     strand_session_params_init(&p);
@@ -239,10 +245,23 @@ int eeg_net_prepare(eeg_net *net, int64_t batch, const char *outputs) {
     p.progress = progress_callback;
     if (strand_session_open(net->plan, &p, &net->session) != STRAND_OK)
         return complain("%s", strand_error(net->rt.context)), EXIT_FAILED;
-    const int64_t each = net->nodes * (net->samples ? net->samples : net->steps * net->bins);
+    const int64_t each = net->nodes * (net->samples ? net->samples : length * net->bins);
     net->features = malloc((size_t)(batch * each) * sizeof *net->features);
     net->lengths = malloc((size_t)batch * sizeof *net->lengths);
     return net->features && net->lengths ? 0 : (complain("out of memory"), EXIT_FAILED);
+}
+
+int eeg_net_prepare(eeg_net *net, int64_t batch, const char *outputs) {
+    return open_session(net, batch, net->samples ? net->rt.info.window : net->steps, outputs);
+}
+
+/* The graph of correlations is that of a whole window; all others are there before its first second. */
+int eeg_net_prepare_steps(eeg_net *net, int64_t step, const char *outputs) {
+    const char *graph = setting_text(net, "graph");
+    if (net->samples || !net->rt.info.stateful || !graph || strcmp(graph, "distance"))
+        return eeg_net_prepare(net, 1, outputs);
+    net->stepwise = 1;
+    return open_session(net, (net->steps + step - 1) / step, 1, outputs);
 }
 
 void eeg_net_close(eeg_net *net) {
@@ -269,15 +288,15 @@ int eeg_net_add(eeg_net *net, eeg_seconds *seconds, int64_t span, int64_t second
     return 0;
 }
 
-int eeg_net_run(eeg_net *net, strand_tensor *outputs, int32_t n) {
+static int run(eeg_net *net, int64_t length, strand_tensor *outputs, int32_t n) {
     const int64_t b = net->filled;
     strand_tensor inputs[2] = {
         {.name = "features_in",
          .dtype = STRAND_F32,
          .rank = 4,
-         .dims = {b, net->steps, net->nodes, net->bins},
+         .dims = {b, length, net->nodes, net->bins},
          .data = net->features,
-         .bytes = (uint64_t)(b * net->steps * net->nodes * net->bins) * 4},
+         .bytes = (uint64_t)(b * length * net->nodes * net->bins) * 4},
         {.name = "seq_lengths", .dtype = STRAND_I64, .rank = 1, .dims = {b}, .data = net->lengths, .bytes = (uint64_t)b * 8}};
     if (net->samples) {
         inputs[0].name = "x";
@@ -288,9 +307,26 @@ int eeg_net_run(eeg_net *net, strand_tensor *outputs, int32_t n) {
     }
     for (int32_t i = 0; i < n; i++) outputs[i].data = NULL;
     net->filled = 0;
-    if (net->rt.info.stateful) strand_session_reset(net->session, -1); /* every window begins anew */
     const strand_status status = strand_session_run(net->session, inputs, net->wants_lengths ? 2 : 1, outputs, n);
     if (status == STRAND_OK) return 0;
     if (status != STRAND_ERR_CANCELLED) complain("%s", strand_session_error(net->session));
     return -1;
+}
+
+int eeg_net_run(eeg_net *net, strand_tensor *outputs, int32_t n) {
+    if (net->rt.info.stateful) strand_session_reset(net->session, -1); /* every window begins anew */
+    return run(net, net->steps, outputs, n);
+}
+
+int eeg_net_step(eeg_net *net, eeg_seconds *seconds, int64_t span, int64_t second, int64_t step, strand_tensor *outputs,
+                 int32_t n) {
+    const int64_t wide = net->nodes * net->bins;
+    const double *values = eeg_second(seconds, span, second);
+    if (!values) return -1;
+    for (int64_t i = 0; i < wide; i++) net->features[i] = (float)((values[i] - net->mean) / net->std);
+    for (int64_t b = 1; b < net->batch; b++) memcpy(net->features + b * wide, net->features, (size_t)wide * sizeof *net->features);
+    for (int64_t b = 0; b < net->batch; b++) net->lengths[b] = 1;
+    if (second % step == 0) strand_session_reset(net->session, second / step % net->batch);
+    net->filled = net->batch;
+    return run(net, 1, outputs, n);
 }

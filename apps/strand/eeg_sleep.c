@@ -49,19 +49,27 @@ void sleep_close(sleep_reader *r) {
     for (int c = 0; c < SLEEP_CHANNELS; c++) free(r->signals[c].filtered);
 }
 
-int64_t sleep_begin(sleep_reader *r, int64_t span) {
-    int64_t epochs = INT64_MAX;
+void sleep_begin(sleep_reader *r, int64_t span) {
     r->span = span;
     for (int c = 0; c < SLEEP_CHANNELS; c++) {
         sleep_signal *s = &r->signals[c];
         if (!s->filtered) continue;
         iir_reset(&s->filter);
         s->base = s->count = 0;
-        s->samples = recording_samples(r->source->rec, r->source->map.channels[c].plus, span);
-        const int64_t n = (int64_t)floor((double)s->samples / s->rate / 30 + 1e-9);
+    }
+}
+
+/* The last sample of an epoch lies before the one that begins the next, and that is looked at too unless there will be none. */
+int64_t sleep_epochs(sleep_reader *r, int final) {
+    int64_t epochs = INT64_MAX;
+    for (int c = 0; c < SLEEP_CHANNELS; c++) {
+        sleep_signal *s = &r->signals[c];
+        if (!s->filtered) continue;
+        s->samples = recording_samples(r->source->rec, r->source->map.channels[c].plus, r->span);
+        const int64_t n = (int64_t)floor((double)(s->samples - !final) / s->rate / 30 + 1e-9);
         if (n < epochs) epochs = n;
     }
-    return r->epochs = epochs == INT64_MAX ? 0 : epochs;
+    return epochs == INT64_MAX || epochs < 0 ? 0 : epochs;
 }
 
 /* Makes samples up to `last` (or the end) filtered, and forgets those before `first`. */

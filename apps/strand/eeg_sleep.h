@@ -24,14 +24,15 @@ typedef struct sleep_signal {
 typedef struct sleep_reader {
     eeg_source *source;
     sleep_signal signals[SLEEP_CHANNELS];
-    int64_t span, epochs;
+    int64_t span;
 } sleep_reader;
 
 /* 0 or an exit code, after a message. */
 int sleep_open(sleep_reader *r, eeg_source *source);
 void sleep_close(sleep_reader *r);
-/* Begins a span; returns how many whole epochs it has. */
-int64_t sleep_begin(sleep_reader *r, int64_t span);
+void sleep_begin(sleep_reader *r, int64_t span);
+/* Whole epochs of the span that can be had now; `final`: no more of it will come. */
+int64_t sleep_epochs(sleep_reader *r, int final);
 /* Epoch e of the span; they are asked for in order. to [channels][samples]. 0 or -1. */
 int sleep_epoch(sleep_reader *r, int64_t e, float *to);
 

@@ -7,6 +7,7 @@
 
 #include "memory.h"
 #include "progress.h"
+#include "stream.h"
 
 #include <errno.h>
 #include <math.h>
@@ -25,15 +26,36 @@ static const char *row_names(const char *given) {
     return given;
 }
 
-int eeg_source_open(eeg_source *s, const options *settings, const char *path) {
+/* Frames from the standard input. */
+static int open_stream(eeg_source *s, int64_t seconds) {
+    char error[REC_ERROR_BYTES];
+    const options *settings = s->settings;
+    if (!settings->follow)
+        return complain("%s: the standard input is read with --follow only, as float frames", settings->command->name),
+               EXIT_USAGE;
+    s->path = "standard input";
+    s->rec = stream_open(STDIN_FILENO, row_names(settings->channels), settings->rate, (double)seconds + 30, error);
+    return s->rec ? 0 : (complain("%s: %s", settings->command->name, error), EXIT_USAGE);
+}
+
+int eeg_source_open(eeg_source *s, const options *settings, const char *path, int64_t seconds) {
     char error[REC_ERROR_BYTES];
     memset(s, 0, sizeof *s);
     s->spool = -1;
     s->settings = settings;
     s->path = path;
+    if (settings->follow && settings->report)
+        return complain("%s: --report needs a finished recording, not --follow", settings->command->name), EXIT_USAGE;
+    if (settings->follow && settings->edf_annotations)
+        return complain("%s: --edf needs a finished recording, not --follow", settings->command->name), EXIT_USAGE;
+    if (!strcmp(path, "-")) return open_stream(s, seconds);
     const rec_options o = {settings->rate, settings->variable, row_names(settings->channels), settings->memory};
     s->rec = recording_open(path, &o, error);
     if (!s->rec) return complain("%s: %s", path, error), EXIT_FAILED;
+    if (settings->follow && !s->rec->refresh)
+        return complain("%s: a %s file is not followed; EDF and BDF files are, and frames from the standard input", path,
+                        s->rec->format),
+               EXIT_USAGE;
     return 0;
 }
 
@@ -252,7 +274,7 @@ int eeg_source_refresh(eeg_source *s) {
     char error[REC_ERROR_BYTES];
     const int grown = recording_refresh(s->rec, error);
     if (grown < 0) return complain("%s: %s", s->path, error), -1;
-    if (grown && size_spans(s)) return -1;
+    if (grown && s->rate > 0 && size_spans(s)) return -1;
     return grown;
 }
 

@@ -29,8 +29,9 @@ typedef struct eeg_source {
     int64_t scratch_room;
 } eeg_source;
 
-/* Opens FILE and says what was odd about it. 0 or an exit code, after a message. */
-int eeg_source_open(eeg_source *s, const options *settings, const char *path);
+/* Opens FILE, or with --follow '-': frames from the standard input, of which the newest `seconds` are kept. 0 or an exit code,
+ * after a message. */
+int eeg_source_open(eeg_source *s, const options *settings, const char *path, int64_t seconds);
 /* Finds the channels (NULL: all signals) and gets ready to read them at `rate`. `montage` 0: --montage may only be as-is. */
 int eeg_source_prepare(eeg_source *s, const char *const *wanted, int32_t n, double rate);
 /* The recording has grown (--follow): takes the new samples in. 1: it has; 0: not; -1 after a message. */

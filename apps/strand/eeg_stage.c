@@ -3,7 +3,8 @@
  * As the published evaluation does it, the sequence part sees 21 epochs around each epoch, zeros standing before and behind the
  * recording, and an epoch's stage comes from the sum of the log probabilities of all such windows that hold it. The epoch
  * encoder's work does not depend on the window, so it runs once an epoch (output "reduced"), and the sequence part alone over
- * the windows (setting input=reduced).
+ * the windows (setting input=reduced). The night goes by in a ring of epochs, so memory does not depend on its length, and a
+ * recording that is coming in (--follow) gives what it gives when it is whole.
  */
 #include "commands.h"
 #include "eeg_report.h"
@@ -15,7 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { CONTEXT = 21, HALF = CONTEXT / 2, STAGES = REPORT_STAGES, CYCLES = 5, BATCH = 8 };
+enum { CONTEXT = 21, HALF = CONTEXT / 2, STAGES = REPORT_STAGES, CYCLES = 5, BATCH = 8, RING = 32, MOST_WIDTH = 4096 };
 
 static const char *const stage_names[STAGES] = {"W", "N1", "N2", "N3", "REM"};
 
@@ -30,9 +31,10 @@ typedef struct stager {
     eeg_source source;
     sleep_reader reader;
     part encoder, sequence;
-    int64_t width;  /* of an epoch's vector */
-    float *reduced; /* [HALF + epochs + HALF][width] of the span */
-    double *sums;   /* [epochs][STAGES] log probabilities */
+    int64_t width;                          /* of an epoch's vector */
+    float *reduced, *nothing;               /* [RING][width], epoch e of the span at e mod RING; an epoch of zeros */
+    double sums[RING][STAGES + 1];          /* log probabilities, and of how many windows */
+    int64_t span, encoded, centred, written; /* where it stands: epochs encoded, windows run around, epochs written */
     float *signals, *windows, *index, *cycles;
     output *out;
     eeg_report report;
@@ -85,9 +87,8 @@ static int run_part(part *p, const strand_tensor *inputs, int32_t n, const char 
 
 /* Features of epochs from .. from + n of the night: i / 1200, and cos(pi i / c). Before the begin the index stays 0, behind the
  * end last. */
-static void night_features(stager *s, int64_t from, int64_t n, int64_t last, float *index, float *cycles) {
+static void night_features(int64_t from, int64_t n, int64_t last, float *index, float *cycles) {
     static const double lengths[CYCLES] = {10, 30, 60, 90, 120};
-    (void)s;
     for (int64_t i = 0; i < n; i++) {
         const double e = from + i < 0 ? 0 : from + i > last ? (double)last : (double)(from + i);
         index[i] = (float)(e / 1200);
@@ -105,7 +106,7 @@ static strand_tensor tensor(const char *name, void *data, int32_t rank, int64_t 
 /* n epochs at `signals` -> their vectors. */
 static int encode(stager *s, int64_t n, float *to) {
     const float *result;
-    night_features(s, 0, n, n, s->index, s->cycles); /* not looked at by the encoder, but named inputs of the model */
+    night_features(0, n, n, s->index, s->cycles); /* not looked at by the encoder, but named inputs of the model */
     const strand_tensor inputs[3] = {tensor("signals", s->signals, 4, 1, n, SLEEP_CHANNELS, SLEEP_SAMPLES),
                                      tensor("epoch_index", s->index, 3, 1, n, 1, 0),
                                      tensor("epoch_cycle_index", s->cycles, 3, 1, n, CYCLES, 0)};
@@ -114,44 +115,56 @@ static int encode(stager *s, int64_t n, float *to) {
     return 0;
 }
 
-static int encode_span(stager *s, int64_t n) {
-    memset(s->signals, 0, SLEEP_CHANNELS * SLEEP_SAMPLES * sizeof *s->signals);
-    if (encode(s, 1, s->reduced)) return -1; /* an epoch of nothing, for the padding */
-    for (int64_t i = 1; i < n + 2 * HALF; i++)
-        if (i < HALF || i >= HALF + n) memcpy(s->reduced + i * s->width, s->reduced, (size_t)s->width * sizeof *s->reduced);
-    for (int64_t e = 0; e < n; e += BATCH) {
-        const int64_t now = n - e < BATCH ? n - e : BATCH;
-        for (int64_t i = 0; i < now; i++)
-            if (sleep_epoch(&s->reader, e + i, s->signals + i * SLEEP_CHANNELS * SLEEP_SAMPLES)) return -1;
-        if (encode(s, now, s->reduced + (HALF + e) * s->width) || interrupted()) return -1;
-        progress_add("epochs", (double)now);
-    }
+/* The next n epochs of the span. */
+static int encode_epochs(stager *s, int64_t n) {
+    float vectors[BATCH * MOST_WIDTH];
+    for (int64_t i = 0; i < n; i++)
+        if (sleep_epoch(&s->reader, s->encoded + i, s->signals + i * SLEEP_CHANNELS * SLEEP_SAMPLES)) return -1;
+    if (encode(s, n, vectors) || interrupted()) return -1;
+    for (int64_t i = 0; i < n; i++, s->encoded++)
+        memcpy(s->reduced + s->encoded % RING * s->width, vectors + i * s->width, (size_t)s->width * sizeof *vectors);
+    progress_add("epochs", (double)n);
     return 0;
 }
 
-/* Windows around epochs e .. e + n. */
-static int run_windows(stager *s, int64_t e, int64_t n, int64_t epochs, int64_t first) {
+/* Whether epoch e takes the window around epoch c in: those that are complete when --wait epochs after it are there. */
+static int counts(const stager *s, int64_t e, int64_t c) {
+    const int64_t last = e + s->source.settings->stage_wait - HALF;
+    return c <= (last > 0 ? last : 0);
+}
+
+static void add_window(stager *s, int64_t c, const float *logits) {
+    for (int64_t i = 0; i < CONTEXT; i++) {
+        const int64_t epoch = c + i - HALF;
+        if (epoch < 0 || epoch >= s->encoded || !counts(s, epoch, c)) continue;
+        const float *z = logits + i * STAGES;
+        double *sums = s->sums[epoch % RING], most = z[0], sum = 0;
+        for (int k = 1; k < STAGES; k++) most = fmax(most, z[k]);
+        for (int k = 0; k < STAGES; k++) sum += exp(z[k] - most);
+        for (int k = 0; k < STAGES; k++) sums[k] += z[k] - most - log(sum);
+        sums[STAGES]++;
+    }
+}
+
+/* The next n windows of the span. */
+static int run_windows(stager *s, int64_t n) {
     const float *logits;
+    const int64_t first = (int64_t)(s->source.rec->spans[s->span].onset / 30);
     for (int64_t i = 0; i < n; i++) {
-        memcpy(s->windows + i * CONTEXT * s->width, s->reduced + (e + i) * s->width,
-               (size_t)(CONTEXT * s->width) * sizeof *s->windows);
-        night_features(s, first + e + i - HALF, CONTEXT, first + epochs - 1, s->index + i * CONTEXT,
+        for (int64_t k = 0; k < CONTEXT; k++) {
+            const int64_t e = s->centred + i + k - HALF;
+            memcpy(s->windows + (i * CONTEXT + k) * s->width,
+                   e < 0 || e >= s->encoded ? s->nothing : s->reduced + e % RING * s->width,
+                   (size_t)s->width * sizeof *s->windows);
+        }
+        night_features(first + s->centred + i - HALF, CONTEXT, first + s->encoded - 1, s->index + i * CONTEXT,
                        s->cycles + i * CONTEXT * CYCLES);
     }
     const strand_tensor inputs[3] = {tensor("reduced", s->windows, 3, n, CONTEXT, s->width, 0),
                                      tensor("epoch_index", s->index, 3, n, CONTEXT, 1, 0),
                                      tensor("epoch_cycle_index", s->cycles, 3, n, CONTEXT, CYCLES, 0)};
     if (run_part(&s->sequence, inputs, 3, "logits", &logits)) return -1;
-    for (int64_t i = 0; i < n * CONTEXT; i++) {
-        const int64_t epoch = e + i / CONTEXT + i % CONTEXT - HALF;
-        if (epoch < 0 || epoch >= epochs) continue;
-        const float *z = logits + i * STAGES;
-        double most = z[0], sum = 0;
-        for (int k = 1; k < STAGES; k++) most = fmax(most, z[k]);
-        for (int k = 0; k < STAGES; k++) sum += exp(z[k] - most);
-        for (int k = 0; k < STAGES; k++) s->sums[epoch * (STAGES + 1) + k] += z[k] - most - log(sum);
-        s->sums[epoch * (STAGES + 1) + STAGES]++;
-    }
+    for (int64_t i = 0; i < n; i++, s->centred++) add_window(s, s->centred, logits + i * CONTEXT * STAGES);
     return 0;
 }
 
@@ -182,31 +195,58 @@ static int write_epoch(stager *s, double onset, const double *sums) {
     return output_printf(s->out, "\n");
 }
 
-static int stage_span(stager *s, int64_t span) {
-    const int64_t n = sleep_begin(&s->reader, span);
-    const double onset = s->source.rec->spans[span].onset;
-    if (n < 1) return 0;
-    free(s->reduced);
-    free(s->sums);
-    s->reduced = malloc((size_t)((n + 2 * HALF) * s->width) * sizeof *s->reduced);
-    s->sums = calloc((size_t)n * (STAGES + 1), sizeof *s->sums);
-    if (!s->reduced || !s->sums) return complain("out of memory: %lld epochs", (long long)n), -1;
-    if (encode_span(s, n)) return -1;
-    for (int64_t e = 0; e < n; e += BATCH)
-        if (run_windows(s, e, n - e < BATCH ? n - e : BATCH, n, (int64_t)(onset / 30)) || interrupted()) return -1;
-    for (int64_t e = 0; e < n; e++)
-        if (write_epoch(s, onset + 30.0 * (double)e, s->sums + e * (STAGES + 1))) return -1;
-    s->epochs += n;
+/* Epochs that take no more windows in. */
+static int write_ready(stager *s, int over) {
+    for (; s->written < s->encoded && (over || !counts(s, s->written, s->centred)); s->written++, s->epochs++) {
+        double *sums = s->sums[s->written % RING];
+        if (write_epoch(s, s->source.rec->spans[s->span].onset + 30.0 * (double)s->written, sums)) return -1;
+        memset(sums, 0, sizeof s->sums[0]);
+    }
     return 0;
 }
 
-static int stage_all(stager *s) {
+/* All of the current span that can be had; `final`: no more of it will come. */
+static int stage_span(stager *s, int final) {
+    const int64_t there = sleep_epochs(&s->reader, final);
+    while (s->encoded < there || (final && s->centred < there)) {
+        const int64_t n = there - s->encoded < BATCH ? there - s->encoded : BATCH;
+        if (n && encode_epochs(s, n)) return -1;
+        for (int64_t end = final && s->encoded == there ? there : s->encoded - HALF; s->centred < end;)
+            if (run_windows(s, end - s->centred < BATCH ? end - s->centred : BATCH) || write_ready(s, 0) || interrupted())
+                return -1;
+    }
+    return final ? write_ready(s, 1) : 0;
+}
+
+static void begin_span(stager *s, int64_t span) {
+    s->span = span;
+    s->encoded = s->centred = s->written = 0;
+    sleep_begin(&s->reader, span);
+}
+
+static int stage_all(void *user, int final) {
+    stager *s = user;
+    for (;;) {
+        const int last = s->span + 1 >= s->source.rec->n_spans;
+        if (stage_span(s, final || !last)) return -1;
+        if (last) return 0;
+        begin_span(s, s->span + 1);
+    }
+}
+
+static int flush(void *user) {
+    const stager *s = user;
+    return output_flush(s->out);
+}
+
+static int stage(stager *s) {
     const options *settings = s->source.settings;
     if (!settings->no_version && settings->eeg_format == EEG_TSV) eeg_write_header(s->out, &s->encoder.rt, &s->source);
     if (settings->eeg_format == EEG_TSV) output_printf(s->out, "onset\tduration\tstage\tW\tN1\tN2\tN3\tREM\n");
     progress_begin("epochs");
-    for (int64_t k = 0; k < s->source.rec->n_spans; k++)
-        if (stage_span(s, k)) return EXIT_FAILED;
+    if (encode(s, 1, s->nothing)) return EXIT_FAILED; /* an epoch of zeros, which stands before and behind each span */
+    begin_span(s, 0);
+    if (settings->follow ? eeg_follow(&s->source, stage_all, flush, s) : stage_all(s, 1)) return EXIT_FAILED;
     if (!s->epochs) return complain("%s: no stretch without a gap lasts the 30 s of an epoch", s->source.path), EXIT_FAILED;
     if (settings->edf_annotations && eeg_events_edf(settings->edf_annotations, &s->source, &s->events)) return EXIT_FAILED;
     return settings->report ? eeg_report_write(&s->report, &s->source, &s->encoder.rt) : 0;
@@ -214,6 +254,9 @@ static int stage_all(stager *s) {
 
 static int prepare(stager *s, const options *settings) {
     strand_tensor t;
+    if (settings->stage_wait > 2 * HALF)
+        return complain("%s: --wait may be 0 to %d epochs: no window reaches further", settings->command->name, 2 * HALF),
+               EXIT_USAGE;
     if (settings->montage != MONTAGE_AS_IS)
         return complain("%s: the model's channels are derivations; --montage may only be as-is", settings->command->name),
                EXIT_USAGE;
@@ -228,16 +271,22 @@ static int prepare(stager *s, const options *settings) {
                EXIT_FAILED;
     runtime_output(&s->encoder.rt, "reduced", &t);
     s->width = t.dims[2];
-    s->signals = malloc((size_t)BATCH * SLEEP_CHANNELS * SLEEP_SAMPLES * sizeof *s->signals);
+    if (s->width > MOST_WIDTH)
+        return complain("%s: its epochs' vectors have %lld numbers; %d at most", s->encoder.rt.info.name, (long long)s->width,
+                        MOST_WIDTH),
+               EXIT_FAILED;
+    s->reduced = malloc((size_t)(RING * s->width) * sizeof *s->reduced);
+    s->nothing = malloc((size_t)s->width * sizeof *s->nothing);
+    s->signals = calloc((size_t)BATCH * SLEEP_CHANNELS * SLEEP_SAMPLES, sizeof *s->signals);
     s->windows = malloc((size_t)(BATCH * CONTEXT * s->width) * sizeof *s->windows);
     s->index = malloc((size_t)BATCH * CONTEXT * sizeof *s->index);
     s->cycles = malloc((size_t)BATCH * CONTEXT * CYCLES * sizeof *s->cycles);
-    if (!s->signals || !s->windows || !s->index || !s->cycles) return complain("out of memory"), EXIT_FAILED;
-    rc = eeg_source_open(&s->source, settings, settings->args[0]);
+    if (!s->reduced || !s->nothing || !s->signals || !s->windows || !s->index || !s->cycles) return complain("out of memory"), EXIT_FAILED;
+    rc = eeg_source_open(&s->source, settings, settings->args[0], 60);
     if (!rc)
         rc = eeg_source_prepare(&s->source, sleep_channels, SLEEP_CHANNELS,
                                 settings->report || settings->edf_annotations ? 100 : 0);
-    if (!rc) eeg_source_say_map(&s->source);
+    if (!rc && !settings->quiet) eeg_source_say_map(&s->source);
     if (!rc) rc = sleep_open(&s->reader, &s->source);
     return rc;
 }
@@ -256,8 +305,8 @@ int run_eeg_stage(const options *settings) {
     s->source.spool = -1;
     if (!rc) rc = prepare(s, settings);
     if (!rc && (s->out = output_open(settings->output)) == NULL) rc = EXIT_FAILED;
-    if (!rc) rc = stage_all(s);
-    if (output_close(s->out, !rc)) rc = EXIT_FAILED;
+    if (!rc) rc = stage(s);
+    if (output_close(s->out, !rc || settings->follow)) rc = EXIT_FAILED;
     sleep_close(&s->reader);
     eeg_source_close(&s->source);
     close_part(&s->sequence);
@@ -265,7 +314,7 @@ int run_eeg_stage(const options *settings) {
     eeg_report_close(&s->report);
     eeg_events_free(&s->events);
     free(s->reduced);
-    free(s->sums);
+    free(s->nothing);
     free(s->signals);
     free(s->windows);
     free(s->index);

@@ -73,6 +73,10 @@ int eeg_table_write(eeg_table *t, double onset, const float *numbers) {
     return 0;
 }
 
+int eeg_table_flush(eeg_table *t) {
+    return output_flush(t->out);
+}
+
 int eeg_table_close(eeg_table *t, int keep) {
     if (!t) return 0;
     int bad = 0;

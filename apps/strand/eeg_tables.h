@@ -13,6 +13,8 @@ eeg_table *eeg_table_open(const options *settings, const char *name, int64_t row
                           const char *const *row_names);
 /* A window of rows * values numbers, which begins at `onset` seconds. */
 int eeg_table_write(eeg_table *t, double onset, const float *numbers);
+/* What was written goes out now (--follow). 0 or -1. */
+int eeg_table_flush(eeg_table *t);
 /* Lets the file appear if `keep`. 0 or -1. NULL is allowed. */
 int eeg_table_close(eeg_table *t, int keep);
 

@@ -2,6 +2,10 @@
  *
  * With --follow a file is asked four times a second whether it has grown, a stream is read as it comes; the walk goes on where
  * it stood, so memory stays what it was. It ends by a signal, by the end of the stream, or after --idle seconds without news.
+ *
+ * A model that keeps a state goes second by second then: windows that overlap are rows of one session, each begun anew where its
+ * window begins, so that a window costs one step when its last second is there. Window i is row i mod `open`; a row is free again
+ * before its next window begins, because `open` windows together last at least as long as one.
  */
 #include "eeg_windows.h"
 
@@ -31,27 +35,10 @@ int eeg_write_header(output *out, const runtime *rt, const eeg_source *source) {
                                                  : "");
 }
 
-static int open_stream(eeg_walk *w, eeg_source *s, const options *settings, int64_t seconds) {
-    char error[REC_ERROR_BYTES];
-    memset(s, 0, sizeof *s);
-    s->spool = -1;
-    s->settings = settings;
-    s->path = "standard input";
-    s->rec = stream_open(STDIN_FILENO, settings->channels, settings->rate, (double)seconds + 30, error);
-    (void)w;
-    return s->rec ? 0 : (complain("%s: %s", settings->command->name, error), EXIT_USAGE);
-}
-
 int eeg_walk_open(eeg_walk *w, eeg_source *source, const options *settings, const char *path, const char *const *channels,
                   int32_t n, double rate, int64_t bins, int64_t seconds) {
-    const int is_stream = !strcmp(path, "-");
     w->source = source;
-    if (is_stream && !settings->follow)
-        return complain("%s: the standard input is read with --follow only, as float frames", settings->command->name),
-               EXIT_USAGE;
-    if (settings->follow && settings->report)
-        return complain("%s: --report needs a finished recording, not --follow", settings->command->name), EXIT_USAGE;
-    int rc = is_stream ? open_stream(w, source, settings, seconds) : eeg_source_open(source, settings, path);
+    int rc = eeg_source_open(source, settings, path, seconds);
     if (!rc) rc = eeg_source_prepare(source, channels, n, rate);
     if (!rc) source->average = settings->montage == MONTAGE_AVERAGE;
     if (!rc) rc = eeg_seconds_open(&w->seconds, source, bins, seconds + EEG_MOST_BATCH * w->step + 2);
@@ -73,9 +60,25 @@ static int hand_on(eeg_walk *w, int64_t first, int64_t n) {
     return 0;
 }
 
+/* The same second by second: what ends with a second is handed on at once. */
+static int step_span(eeg_walk *w, int64_t there) {
+    for (; w->second < there; w->second++) {
+        const int64_t first = w->second + 1 - w->need, window = first / w->step;
+        if (eeg_net_step(w->net, &w->seconds, w->span, w->second, w->step, w->outputs, w->n_outputs)) return -1;
+        if (first < 0 || first % w->step) continue;
+        if (w->take(w->user, w->span, first, w->outputs, window % w->net->batch)) return -1;
+        w->next = first + w->step;
+        w->windows++;
+        progress_add("windows", 1);
+        if (interrupted()) return -1;
+    }
+    return 0;
+}
+
 /* All windows of the current span that can be had. */
 static int walk_span(eeg_walk *w, int final) {
     const int64_t there = eeg_seconds_count(&w->seconds, w->span, final), batch = w->net ? w->net->batch : 1;
+    if (w->net && w->net->stepwise) return step_span(w, there);
     while (w->next + w->need <= there) {
         const int64_t first = w->next;
         int64_t n = 0;
@@ -95,33 +98,42 @@ static int walk_all(eeg_walk *w, int final) {
         if (w->span_done && w->span_done(w->user, w->span)) return -1;
         if (last) return 0;
         w->span++;
-        w->next = 0;
+        w->next = w->second = 0;
     }
 }
 
-static void pause_for(const eeg_walk *w) {
+static void pause_for(const eeg_source *source) {
     struct pollfd wait = {STDIN_FILENO, POLLIN, 0};
-    const int is_stream = w->source->rec->refresh && w->source->rec->in.fd < 0;
+    const int is_stream = source->rec->refresh && source->rec->in.fd < 0;
     poll(&wait, is_stream ? 1 : 0, 250);
 }
 
-static int follow(eeg_walk *w) {
+int eeg_follow(eeg_source *source, int (*all)(void *user, int final), int (*idle)(void *user), void *user) {
     time_t news = time(NULL);
-    const double idle = w->source->settings->idle;
+    const double patience = source->settings->idle;
     for (;;) {
-        const int grown = eeg_source_refresh(w->source);
+        const int grown = eeg_source_refresh(source);
         if (grown < 0) return -1;
         if (grown) news = time(NULL);
-        if (walk_all(w, 0) || (grown && w->idle && w->idle(w->user))) return -1;
-        const int over = stream_ended(w->source->rec) || (idle > 0 && difftime(time(NULL), news) >= idle);
-        if (over) return walk_all(w, 1);
+        if (all(user, 0) || (grown && idle && idle(user))) return -1;
+        const int over = stream_ended(source->rec) || (patience > 0 && difftime(time(NULL), news) >= patience);
+        if (over) return all(user, 1);
         if (interrupted()) return -1;
-        if (!grown) pause_for(w);
+        if (!grown) pause_for(source);
     }
+}
+
+static int all_of(void *user, int final) {
+    return walk_all(user, final);
+}
+
+static int idle_of(void *user) {
+    const eeg_walk *w = user;
+    return w->idle ? w->idle(w->user) : 0;
 }
 
 int eeg_walk_run(eeg_walk *w) {
     progress_begin("windows");
-    if (w->source->settings->follow) return follow(w);
+    if (w->source->settings->follow) return eeg_follow(w->source, all_of, idle_of, w);
     return walk_all(w, 1);
 }

@@ -25,6 +25,7 @@ typedef struct eeg_walk {
     void *user;
     int64_t windows;    /* how many there were */
     int64_t span, next; /* where the walk stands */
+    int64_t second;     /* of the span that a stepwise model takes next */
 } eeg_walk;
 
 /* Opens FILE (or '-' with --follow), finds the channels, opens the seconds. 0 or an exit code, after a message. `seconds`: that
@@ -33,6 +34,10 @@ int eeg_walk_open(eeg_walk *w, eeg_source *source, const options *settings, cons
                   int32_t n, double rate, int64_t bins, int64_t seconds);
 int eeg_walk_run(eeg_walk *w);
 void eeg_walk_close(eeg_walk *w);
+
+/* What --follow does: calls `all` whenever there may be news, and for the last time with `final`; `idle` (may be NULL) after what has
+ * come was handed on. 0 or -1. */
+int eeg_follow(eeg_source *source, int (*all)(void *user, int final), int (*idle)(void *user), void *user);
 
 /* Windows that run together: --batch, bounded. */
 int64_t eeg_batch(const options *settings);

@@ -103,7 +103,7 @@ typedef struct options {
     const char *map_file, *variable, *channels, *report, *edf_annotations, *jsonl, *predictions, *head, *windows_file, *statistics;
     int32_t info_format, annotations, missing_channel, montage, resample, no_date, eeg_format, score_format, features_kind, per_node;
     double rate, threshold, min_duration, merge_gap, idle, tolerance_start, tolerance_end, min_overlap, max_event, min_between;
-    int64_t clip;
+    int64_t clip, stage_wait;
 } options;
 
 typedef enum option_kind {

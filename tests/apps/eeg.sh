@@ -227,6 +227,89 @@ wait $!
 is $? 143 'SIGTERM while following'
 same whole.tsv stopped.tsv 'what came before the signal'
 
+# Every command that follows: frames from a stream give the bytes that a file of the same samples gives, and memory stays what it
+# was. `frames CHANNELS RATE SECONDS` makes sines and noise, `recording NAME INTERVAL NAMES` the header of a file of them.
+if have perl; then
+    frames() {
+        perl -e 'binmode STDOUT; my ($n, $rate, $seconds) = @ARGV; my $r = 1; for my $t (0 .. $rate * $seconds - 1) { my @f;
+            for my $c (0 .. $n - 1) { $r = ($r * 1103515245 + 12345) % 2147483648;
+                push @f, 30 * sin(6.2831853 * $t / $rate * (1 + $c % 7 + int($t / $rate / 30) % 5)) + 40 * ($r / 2147483648 - 0.5) }
+            print pack "f<*", @f }' "$@"
+    }
+    recording() {
+        local i=0 name list
+        IFS=, read -ra list <<<"$3"
+        printf 'Brain Vision\n[Common Infos]\nDataFile=%s.eeg\nNumberOfChannels=%d\nSamplingInterval=%s\n[Binary Infos]\nBinaryFormat=IEEE_FLOAT_32\n[Channel Infos]\n' "$1" ${#list[@]} "$2"
+        for name in "${list[@]}"; do
+            i=$((i + 1))
+            printf 'Ch%d=%s,,,µV\n' $i "$name"
+        done
+    }
+    night=C3-M2,F4-M1,F3-F4,F3-M2,F4-O2,F3-O1,FP1-F3,FP1-M2,FP1-O1,FP2-F4,FP2-M1,FP2-O2,EMG,ECG,EOG1,EOG2
+    frames 19 200 100 >day.eeg
+    recording day 5000 $names >day.vhdr
+    frames 16 100 765 >night.eeg
+    recording night 10000 $night >night.vhdr
+    streams() { # WHAT COMMAND...: the recording `day` or, for stage, `night`
+        local what=$1 from=day stream="--follow --rate 200 --channels $names"
+        shift
+        [ "$1" != stage ] || from=night stream="--follow --rate 100 --channels $night"
+        expect 0 "$what" "$STRAND" eeg "$@" $from.vhdr -q
+        mv out whole
+        "$STRAND" eeg "$@" - -q $stream <$from.eeg >followed 2>err && [ -s whole ] && pass || fault "$what, a stream: $(cat err)"
+        same whole followed "$what: a stream gives what the file gives"
+    }
+    correlation=$ssl/pretrained_correlation_graph_12s.pth.tar
+    own=$STRAND_SHARED/golden/eeg/dcrnn-detection-sz1
+    sleepnet=$data/simple_sleep_net-dodh/best_model.gz
+    streams 'features' features
+    streams 'bands of the bipolar montage' features -k bands --montage bipolar
+    streams 'embed, window after window' embed -m "$distance" --no-version
+    streams 'embed, windows that overlap' embed -m "$distance" --no-version --step 5 --per-node
+    streams 'embed, windows with gaps between' embed -m "$distance" --no-version --step 20
+    streams 'embed, correlation graph' embed -m "$correlation" --no-version --step 5
+    streams 'detect' detect -m "$distance" -t 0.3 --min-duration 1
+    streams 'detect, every second' detect -m "$distance" -t 0.02 --step 1 -f jsonl --min-duration 1
+    streams 'detect, its own head' detect -m "$own" -t 0.3
+    streams 'predict' predict -m "$distance" --no-version
+    streams 'predict, correlation graph' predict -m "$correlation" --no-version
+    for wait in 20 7 0; do streams "stage, --wait $wait" stage -m "$sleepnet" --no-version --wait $wait; done
+    is "$(wc -l <whole)" 26 'stages of 25 epochs'
+    expect 2 'stage waits too long' "$STRAND" eeg stage -q -m "$sleepnet" night.vhdr --wait 21
+    expect 2 'a file that does not grow' "$STRAND" eeg features -q day.vhdr --follow
+    expect 2 'features of a stream without --follow' "$STRAND" eeg features -q -
+    expect 2 'a report of a stream' "$STRAND" eeg stage -q -m "$sleepnet" - --follow --rate 100 --channels $night --report r.html
+    "$STRAND" eeg embed -q -m "$distance" - --follow --rate 200 --channels $names -o e.npy <day.eeg
+    is "$(wc -c <e.npy)" $((128 + 8 * 64 * 4)) 'embeddings of a stream [8, 64]'
+    # kB that the command has held at most, after the frames went by TIMES times
+    steady() { # WHAT FRAMES COMMAND...
+        local what=$1 from=$2 pid early late i
+        shift 2
+        rm -f pipe
+        mkfifo pipe
+        "$STRAND" eeg "$@" - -q --follow <pipe >followed 2>err &
+        pid=$!
+        exec 9>pipe
+        for i in 1 2; do cat $from >&9; done
+        sleep 0.5
+        early=$(sed -n 's/VmHWM:[^0-9]*\([0-9]*\) kB/\1/p' /proc/$pid/status 2>/dev/null)
+        for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do cat $from >&9; done
+        sleep 0.5
+        late=$(sed -n 's/VmHWM:[^0-9]*\([0-9]*\) kB/\1/p' /proc/$pid/status 2>/dev/null)
+        exec 9>&-
+        wait $pid && pass || fault "$what: $(cat err)"
+        [ -n "$early" ] && [ "$late" -le $((early + 256)) ] && pass || fault "$what: memory grew from $early kB to $late kB"
+    }
+    if [ -r /proc/self/status ]; then
+        steady 'detect holds its memory' day.eeg detect -m "$distance" --rate 200 --channels $names
+        steady 'predict holds its memory' day.eeg predict -m "$correlation" --rate 200 --channels $names
+        steady 'features hold their memory' day.eeg features --rate 200 --channels $names
+        steady 'stage holds its memory' night.eeg stage -m "$sleepnet" --rate 100 --channels $night
+    fi
+else
+    note "no perl: streams of every command are skipped"
+fi
+
 # ---- NaN, a full disk ----
 printf 'Brain Vision\n[Common Infos]\nDataFile=nan.eeg\nNumberOfChannels=1\nSamplingInterval=5000\n[Binary Infos]\nBinaryFormat=IEEE_FLOAT_32\n[Channel Infos]\nCh1=Fp1,,,µV\n' >nan.vhdr
 {
