@@ -141,6 +141,16 @@ strand_status strand_backend_get(const strand_context *c, int32_t index, strand_
     return STRAND_OK;
 }
 
+strand_status strand_backend_feature(const strand_context *c, int32_t index, int32_t feature, const char **name, const char **value) {
+    if (c) wake_all(c);
+    if (!c || !name || !value || index < 0 || index >= c->registry.n_devices) return STRAND_ERR_ARGUMENT;
+    const registry_device *d = &c->registry.devices[index];
+    if (feature < 0 || feature >= d->n_features) return STRAND_ERR_ARGUMENT;
+    *name = d->features[feature].name;
+    *value = d->features[feature].value;
+    return STRAND_OK;
+}
+
 int32_t strand_refused_count(const strand_context *c) {
     if (c) wake_all(c);
     return c ? c->registry.n_refusals : 0;

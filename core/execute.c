@@ -1,6 +1,6 @@
 /* execute.c - runs a schedule: binds each launch's tensors to memory for this run's extents and the current tile, and calls the
  * backends. Nothing is allocated. Devices with own queues run ahead; the host waits for them only before it reads or reuses
- * memory that a copy touches. */
+ * memory that a copy touches, and at the end of a run. */
 #include "session.h"
 
 #include <stdio.h>
@@ -11,7 +11,7 @@ typedef struct tile_range {
     int64_t begin, end; /* of the region's axis */
 } tile_range;
 
-static strand_status device_fail(strand_session *s, const registry_device *d, strand_plugin_status status, const char *what) {
+strand_status execute_fail(strand_session *s, const registry_device *d, strand_plugin_status status, const char *what) {
     char text[256];
     context_take_fail(s->plan->context, text, sizeof text);
     strand_status st = status >= STRAND_ERR_ARGUMENT && status <= STRAND_ERR_NUMERIC ? (strand_status)status : STRAND_ERR_BACKEND;
@@ -24,12 +24,32 @@ static strand_status wait_for(strand_session *s, const registry_device *d) {
     if (!api->submit) return STRAND_OK;
     strand_plugin_status status = api->submit(d->device, &point);
     if (!status) status = api->wait(d->device, point);
-    return status ? device_fail(s, d, status, "its queue") : STRAND_OK;
+    return status ? execute_fail(s, d, status, "its queue") : STRAND_OK;
+}
+
+/* Waits for the devices in the mask that have something under way. */
+static strand_status settle(strand_session *s, uint32_t mask) {
+    for (uint32_t d = 0; d < s->plan->place.n_devices; d++) {
+        uint32_t bit = 1u << d;
+        if (!(mask & s->busy & bit)) continue;
+        s->busy &= ~bit;
+        s->uploading &= ~bit;
+        s->downloading &= ~bit;
+        if (wait_for(s, s->plan->place.devices[d])) return s->error.status;
+    }
+    return STRAND_OK;
+}
+
+strand_status execute_settle(strand_session *s) {
+    return settle(s, UINT32_MAX);
 }
 
 void execute_drain(strand_session *s) {
+    error e = s->error; /* draining may add to it */
+    s->busy = s->uploading = s->downloading = 0;
     for (uint32_t d = 0; d < s->plan->place.n_devices; d++)
         if (s->plan->place.space[d] && s->buffers[s->plan->place.space[d]]) wait_for(s, s->plan->place.devices[d]);
+    s->error = e;
 }
 
 static strand_plugin_memory block_memory(const strand_session *s, uint32_t block) {
@@ -122,47 +142,99 @@ static void describe(strand_session *s, const step *st, const tile_range *r) {
     }
 }
 
-static strand_status launch(strand_session *s, const step *st, const tile_range *r) {
+static strand_status launch(strand_session *s, const step *st, const tile_range *r, strand_plugin_segment *segment) {
     const registry_device *d = s->plan->place.devices[st->device];
     const strand_plugin_api *api = d->plugin->table.api;
     strand_plugin_memory scratch = {0};
+    if (s->plan->place.space[st->device])
+        s->busy |= 1u << st->device;
+    else if (settle(s, s->uploading | s->downloading)) /* the host's memory is about to be read and written */
+        return s->error.status;
     describe(s, st, r);
     if (st->scratch != NONE) scratch = block_memory(s, st->scratch);
-    strand_plugin_status status = st->kind == STEP_PREPARE ? api->prepare(d->device, s->nodes, &scratch) : api->launch(d->device, s->nodes, st->n, &scratch);
-    return status ? device_fail(s, d, status, s->nodes[0].name) : STRAND_OK;
+    strand_plugin_status status = segment                    ? api->segment_launch(d->device, segment, s->nodes, st->n, &scratch)
+                                  : st->kind == STEP_PREPARE ? api->prepare(d->device, s->nodes, &scratch)
+                                                             : api->launch(d->device, s->nodes, st->n, &scratch);
+    return status ? execute_fail(s, d, status, s->nodes[0].name) : STRAND_OK;
 }
 
-/* Moves a whole tensor between the host and a device, and waits: the host's side may be reused by the next step. */
-static strand_status copy(strand_session *s, const registry_device *d, uint32_t from, uint32_t to) {
-    const instance *a = &s->plan->schedule.instances[from], *b = &s->plan->schedule.instances[to];
+strand_status execute_step(strand_session *s, const step *st, strand_plugin_segment *segment) {
+    const tile_range whole = {0};
+    return launch(s, st, &whole, segment);
+}
+
+static uint64_t whole_bytes(const strand_session *s, tensor_id t) {
+    strand_plugin_tensor v;
+    uint64_t bytes = 0;
+    view_whole(&v, tensor_of(s, t), s->batch, s->length);
+    view_bytes(&v, &bytes);
+    return bytes;
+}
+
+/* Moves a whole tensor between the host and a device, later than the call. An upload reads what no download may still be about to
+ * write; a download writes what other devices' copies may still be about to read. */
+static strand_status copy(strand_session *s, const step *st) {
+    const instance *a = &s->plan->schedule.instances[st->from], *b = &s->plan->schedule.instances[st->to];
+    const registry_device *d = s->plan->place.devices[st->device];
     const strand_plugin_api *api = d->plugin->table.api;
     strand_plugin_memory x = instance_memory(s, a), y = instance_memory(s, b);
-    strand_plugin_tensor v;
-    uint64_t bytes;
-    view_whole(&v, tensor_of(s, a->tensor), s->batch, s->length);
-    view_bytes(&v, &bytes);
+    uint64_t bytes = whole_bytes(s, a->tensor);
+    uint32_t bit = 1u << st->device;
+    if (settle(s, a->space == 0 ? s->downloading : (s->uploading | s->downloading) & ~bit)) return s->error.status;
+    s->busy |= bit;
+    *(a->space == 0 ? &s->uploading : &s->downloading) |= bit;
     strand_plugin_status status = a->space == 0 ? api->upload(d->device, y.buffer, y.offset, x.data, bytes) : api->download(d->device, x.buffer, x.offset, y.data, bytes);
-    if (status) return device_fail(s, d, status, "a copy");
-    return wait_for(s, d);
+    return status ? execute_fail(s, d, status, "a copy") : STRAND_OK;
 }
 
+static uint32_t device_of(const strand_session *s, uint32_t space) {
+    uint32_t d = 0;
+    while (s->plan->place.space[d] != space) d++;
+    return d;
+}
+
+strand_status execute_put(strand_session *s, uint32_t index, uint64_t at, const void *from, uint64_t bytes) {
+    const instance *x = &s->plan->schedule.instances[index];
+    strand_plugin_memory m = instance_memory(s, x);
+    if (x->space == 0) {
+        memcpy((unsigned char *)m.data + at, from, (size_t)bytes);
+        return STRAND_OK;
+    }
+    uint32_t d = device_of(s, x->space);
+    const registry_device *r = s->plan->place.devices[d];
+    s->busy |= 1u << d;
+    s->uploading |= 1u << d;
+    strand_plugin_status status = r->plugin->table.api->upload(r->device, m.buffer, m.offset + at, from, bytes);
+    return status ? execute_fail(s, r, status, "an upload") : STRAND_OK;
+}
+
+strand_status execute_get(strand_session *s, uint32_t index, uint64_t at, void *to, uint64_t bytes) {
+    const instance *x = &s->plan->schedule.instances[index];
+    strand_plugin_memory m = instance_memory(s, x);
+    if (x->space == 0) {
+        memcpy(to, (unsigned char *)m.data + at, (size_t)bytes);
+        return STRAND_OK;
+    }
+    uint32_t d = device_of(s, x->space);
+    const registry_device *r = s->plan->place.devices[d];
+    s->busy |= 1u << d;
+    s->downloading |= 1u << d;
+    strand_plugin_status status = r->plugin->table.api->download(r->device, m.buffer, m.offset + at, to, bytes);
+    return status ? execute_fail(s, r, status, "a download") : STRAND_OK;
+}
+
+/* Weights stay where they are until the end, so that the copies of all of them may overlap. */
 strand_status execute_load(strand_session *s) {
     const schedule *sc = &s->plan->schedule;
     for (uint32_t i = 0; i < sc->n_weights; i++) {
-        const instance *x = &sc->instances[sc->weights[i]];
-        strand_plugin_memory to = instance_memory(s, x);
+        tensor_id t = sc->instances[sc->weights[i]].tensor;
         strand_plugin_tensor v;
         uint64_t bytes;
-        uint32_t d = 0;
-        while (s->plan->place.space[d] != x->space) d++;
-        const registry_device *r = s->plan->place.devices[d];
-        view_whole(&v, tensor_of(s, x->tensor), 1, 1);
+        view_whole(&v, tensor_of(s, t), 1, 1);
         view_bytes(&v, &bytes);
-        strand_plugin_status status = r->plugin->table.api->upload(r->device, to.buffer, to.offset, tensor_of(s, x->tensor)->data, bytes);
-        if (status) return device_fail(s, r, status, "the upload of weights");
-        if (wait_for(s, r)) return s->error.status;
+        if (execute_put(s, sc->weights[i], 0, tensor_of(s, t)->data, bytes)) return s->error.status;
     }
-    return STRAND_OK;
+    return execute_settle(s);
 }
 
 /* Where the tokens of this run stand in their sequences. */
@@ -177,12 +249,20 @@ static void make_clock(const strand_session *s, graph_clock clock, int64_t most,
     }
 }
 
-static void turn_state(strand_session *s, const step *st) {
-    strand_plugin_tensor v;
-    uint64_t bytes;
-    view_whole(&v, tensor_of(s, s->plan->schedule.instances[st->to].tensor), s->batch, s->length);
-    view_bytes(&v, &bytes);
-    memcpy(execute_host_address(s, st->to), execute_host_address(s, st->from), (size_t)bytes);
+/* A state becomes its next value, in the space where both are. */
+static strand_status turn_state(strand_session *s, const step *st) {
+    const instance *to = &s->plan->schedule.instances[st->to];
+    uint64_t bytes = whole_bytes(s, to->tensor);
+    strand_plugin_memory x = instance_memory(s, &s->plan->schedule.instances[st->from]), y = instance_memory(s, to);
+    if (to->space == 0) {
+        if (settle(s, s->uploading | s->downloading)) return s->error.status;
+        memcpy(y.data, x.data, (size_t)bytes);
+        return STRAND_OK;
+    }
+    const registry_device *d = s->plan->place.devices[st->device];
+    s->busy |= 1u << st->device;
+    strand_plugin_status status = d->plugin->table.api->copy(d->device, x.buffer, x.offset, y.buffer, y.offset, bytes);
+    return status ? execute_fail(s, d, status, "a copy") : STRAND_OK;
 }
 
 /* Integer inputs may come in any width; floating-point ones come as they are. */
@@ -190,6 +270,7 @@ static strand_status take_input(strand_session *s, const step *st, const strand_
     const graph *g = &s->plan->model->graph;
     tensor_id t = s->plan->schedule.instances[st->to].tensor;
     uint32_t index = 0;
+    if (settle(s, s->uploading | s->downloading)) return s->error.status;
     if (g->tensors[t].kind == TENSOR_CLOCK) {
         make_clock(s, g->tensors[t].clock, g->tensors[t].most, execute_host_address(s, st->to));
         return STRAND_OK;
@@ -232,14 +313,12 @@ static strand_status report(strand_session *s, double work) {
 /* One step, timed when somebody wants to know: then what was given to a queue is waited for. */
 static strand_status one_step(strand_session *s, const step *st, const tile_range *r, const trace_tile *tile, const strand_tensor *const *inputs) {
     double begin = s->trace ? trace_now() : 0;
-    strand_status status = STRAND_OK;
-    if (st->kind == STEP_STATE) turn_state(s, st);
-    else
-        status = st->kind == STEP_INPUT  ? take_input(s, st, inputs)
-                 : st->kind == STEP_COPY ? copy(s, s->plan->place.devices[st->device], st->from, st->to)
-                                         : launch(s, st, r);
+    strand_status status = st->kind == STEP_STATE   ? turn_state(s, st)
+                           : st->kind == STEP_INPUT ? take_input(s, st, inputs)
+                           : st->kind == STEP_COPY  ? copy(s, st)
+                                                    : launch(s, st, r, NULL);
     if (status || !s->trace) return status;
-    if (st->kind != STEP_INPUT && st->kind != STEP_STATE && wait_for(s, s->plan->place.devices[st->device])) return s->error.status;
+    if (execute_settle(s)) return s->error.status;
     trace_step(s, st, tile, begin);
     return STRAND_OK;
 }
@@ -262,12 +341,29 @@ static strand_status run_region(strand_session *s, uint32_t first, uint32_t *nex
     return STRAND_OK;
 }
 
+/* The segment that begins at step i, which is the next one (*next) of a run, if it is run as one. */
+static strand_status run_segment(strand_session *s, uint32_t *next, uint32_t *i, bool *ran) {
+    const schedule *sc = &s->plan->schedule;
+    const schedule_segment *g = &sc->segments[*next];
+    double work = 0;
+    *ran = false;
+    if (*next >= sc->n_segments || g->first != *i) return STRAND_OK;
+    if (segments_run(s, (*next)++, ran) || !*ran) return s->error.status;
+    for (uint32_t k = 0; k < g->n; k++) work += sc->steps[g->first + k].work;
+    *i += g->n;
+    return report(s, work);
+}
+
 static strand_status run_steps(strand_session *s, uint32_t from, uint32_t to, const strand_tensor *const *inputs) {
     const schedule *sc = &s->plan->schedule;
     const tile_range whole = {0};
     const trace_tile all = {0, 1, 1};
+    uint32_t segment = 0;
     for (uint32_t i = from; i < to;) {
         const step *st = &sc->steps[i];
+        bool ran;
+        if (run_segment(s, &segment, &i, &ran)) return s->error.status;
+        if (ran) continue;
         if (st->region != NONE) {
             if (run_region(s, i, &i)) return s->error.status;
             continue;
@@ -280,20 +376,19 @@ static strand_status run_steps(strand_session *s, uint32_t from, uint32_t to, co
 
 strand_status execute_run(strand_session *s, const strand_tensor *const *inputs) {
     const schedule *sc = &s->plan->schedule;
+    bool prologue = s->prologue_length != s->length;
     s->done = 0;
     if (s->trace) s->began = trace_now();
-    if (s->prologue_length != s->length) {
-        s->prologue_length = 0; /* a prologue that fails half-way is run again */
+    segments_begin(s);
+    if (prologue) {
+        s->prologue_length = 0; /* a prologue that fails half-way is run again, also one that fails after its launches */
         if (run_steps(s, 0, sc->first_main, inputs)) goto failed;
-        s->prologue_length = s->length;
         s->done = 0;
     }
-    if (run_steps(s, sc->first_main, sc->n_steps, inputs)) goto failed;
+    if (run_steps(s, sc->first_main, sc->n_steps, inputs) || execute_settle(s)) goto failed;
+    s->prologue_length = s->length;
     return STRAND_OK;
-failed: {
-    error e = s->error; /* draining may add to it */
+failed:
     execute_drain(s);
-    s->error = e;
-    return e.status;
-}
+    return s->error.status;
 }

@@ -292,6 +292,40 @@ static void search(registry *r, const char *plugin_path) {
 }
 #endif
 
+/* Cuts the lines "name=value" of a text, which is changed; returns how many there are, and keeps up to `room` of them. */
+static int32_t cut_features(char *text, registry_feature *out, int32_t room) {
+    int32_t n = 0;
+    for (char *line = text; *line;) {
+        char *end = line + strcspn(line, "\n"), *next = *end ? end + 1 : end;
+        *end = 0;
+        char *equals = strchr(line, '=');
+        if (equals && equals != line && n < room) {
+            *equals = 0;
+            out[n++] = (registry_feature){line, equals + 1};
+        }
+        line = next;
+    }
+    return n;
+}
+
+/* What the plugin says of its device, if anything. Like all text of a plugin it may hold anything: control characters go. */
+static void take_features(registry *r, registry_device *d, uint32_t index) {
+    char text[2048] = "";
+    registry_feature found[32];
+    if (!REGISTRY_HAS(d, device_features) || d->plugin->table.api->device_features(d->plugin->instance, index, text, sizeof text)) return;
+    text[sizeof text - 1] = 0;
+    for (char *at = text; *at; at++)
+        if (((unsigned char)*at < 32 && *at != '\n') || *at == 127) *at = ' ';
+    char *kept = arena_string(&r->arena, text, strlen(text));
+    int32_t n = kept ? cut_features(kept, found, (int32_t)(sizeof found / sizeof found[0])) : 0;
+    d->features = arena_array(&r->arena, (size_t)n + 1, sizeof *d->features, _Alignof(registry_feature));
+    if (!kept || !d->features)
+        r->exhausted = true;
+    else if (n)
+        memcpy(d->features, found, (size_t)n * sizeof *found);
+    d->n_features = d->features ? n : 0;
+}
+
 /* Opens one device of a plugin and checks what only a device can tell. */
 static bool add_device(registry *r, registry_plugin *p, uint32_t index, char *why, size_t bytes) {
     const strand_plugin_api *api = p->table.api;
@@ -314,6 +348,7 @@ static bool add_device(registry *r, registry_plugin *p, uint32_t index, char *wh
         snprintf(why, bytes, "its device %u did not open, status %d%s", index, status, reason);
         return false;
     }
+    take_features(r, &d, index);
     r->devices[r->n_devices++] = d;
     return true;
 }

@@ -21,12 +21,19 @@ typedef struct registry_plugin {
     bool started;
 } registry_plugin;
 
+/* "timeline semaphores" = "yes": what a plugin says of its device. */
+typedef struct registry_feature {
+    const char *name, *value;
+} registry_feature;
+
 typedef struct registry_device {
     const char *name; /* "cpu", "vulkan:0" */
     registry_plugin *plugin;
     strand_plugin_device *device;
     strand_plugin_device_info info;
     uint32_t api_size; /* smaller of the plugin's table and ours */
+    registry_feature *features;
+    int32_t n_features;
 } registry_device;
 
 typedef struct registry_refusal {

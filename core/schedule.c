@@ -590,14 +590,23 @@ static strand_status emit_phase(builder *b, int ph) {
 
 /* ---- the whole ---- */
 
+/* The space in which a state lives: that of its next value, if the device can move what does not lie over it; else the host's. */
+static uint32_t home_of(const builder *b, tensor_id state) {
+    const graph_tensor *next = &b->g->tensors[b->g->tensors[state].next];
+    if (next->kind != TENSOR_RESULT || next->constant) return 0;
+    uint32_t device = b->p->nodes[next->node].device;
+    return REGISTRY_HAS(b->p->devices[device], copy) ? b->p->space[device] : 0;
+}
+
 /* Inputs and clocks come first; states are there already. */
 static strand_status load_inputs(builder *b) {
     for (tensor_id t = 1; t < b->g->n_tensors; t++) {
-        uint32_t at, unused;
+        uint32_t at, unused, space;
         tensor_kind kind = b->g->tensors[t].kind;
         if (kind == TENSOR_WEIGHT || kind == TENSOR_RESULT || (kind != TENSOR_STATE && !b->p->uses[t])) continue;
-        if (add_instance(b, t, 0, NONE, NULL, b->s->n_steps, &at)) return b->e->status;
-        *whole_at(b, MAIN, 0, t) = at;
+        space = kind == TENSOR_STATE ? home_of(b, t) : 0;
+        if (add_instance(b, t, space, NONE, NULL, b->s->n_steps, &at)) return b->e->status;
+        *whole_at(b, MAIN, space, t) = at;
         if (kind == TENSOR_STATE) {
             PUSH(b, states, n_states, state_room, at, &unused);
             b->s->state_bytes += b->s->blocks[b->s->instances[at].block].life.bytes;
@@ -611,17 +620,18 @@ static strand_status load_inputs(builder *b) {
 /* States take their next values last of all. */
 static strand_status turn_states(builder *b) {
     for (uint32_t i = 0; i < b->s->n_states; i++) {
-        uint32_t at = b->s->states[i], next, unused;
-        if (need_whole(b, MAIN, 0, b->g->tensors[b->s->instances[at].tensor].next, &next)) return b->e->status;
+        uint32_t at = b->s->states[i], space = b->s->instances[at].space, next, device = 0, unused;
+        if (need_whole(b, MAIN, space, b->g->tensors[b->s->instances[at].tensor].next, &next)) return b->e->status;
         if (b->s->instances[next].block == b->s->instances[at].block) continue;
-        if (add_step(b, (step){STEP_STATE, MAIN, 0, NONE, 0, 0, next, at, NONE, 0}, &unused)) return b->e->status;
+        while (space && b->p->space[device] != space) device++;
+        if (add_step(b, (step){STEP_STATE, MAIN, device, NONE, 0, 0, next, at, NONE, 0}, &unused)) return b->e->status;
     }
     uint32_t end = b->s->n_steps ? b->s->n_steps - 1 : 0;
     for (uint32_t i = 0; i < b->s->n_states; i++) {
         uint32_t at = b->s->states[i];
         use_block(b, b->s->instances[at].block, 0);
         use_block(b, b->s->instances[at].block, end);
-        use_block(b, b->s->instances[*whole_at(b, MAIN, 0, b->g->tensors[b->s->instances[at].tensor].next)].block, end);
+        use_block(b, b->s->instances[*whole_at(b, MAIN, b->s->instances[at].space, b->g->tensors[b->s->instances[at].tensor].next)].block, end);
     }
     return STRAND_OK;
 }
@@ -652,6 +662,25 @@ static strand_status finish(builder *b) {
     }
     if (s->first_main) s->kept_bytes -= s->state_bytes;
     for (uint32_t i = s->first_main; i < s->n_steps; i++) s->work += s->steps[i].work;
+    return STRAND_OK;
+}
+
+/* Is this step a launch that a device could have recorded? */
+static bool recordable(const builder *b, const step *st) {
+    return st->kind == STEP_LAUNCH && st->phase == MAIN && st->region == NONE && b->p->space[st->device] && REGISTRY_HAS(b->p->devices[st->device], segment_create) &&
+           REGISTRY_HAS(b->p->devices[st->device], segment_destroy);
+}
+
+static strand_status find_segments(builder *b) {
+    schedule *s = b->s;
+    s->segments = ARENA_ARRAY(b->a, schedule_segment, s->n_steps / 2 + 1);
+    if (!s->segments) return no_memory(b->e);
+    for (uint32_t i = s->first_main; i < s->n_steps;) {
+        uint32_t n = 0;
+        while (i + n < s->n_steps && recordable(b, &s->steps[i + n]) && s->steps[i + n].device == s->steps[i].device) n++;
+        if (n > 1) s->segments[s->n_segments++] = (schedule_segment){i, n};
+        i += n ? n : 1;
+    }
     return STRAND_OK;
 }
 
@@ -713,6 +742,6 @@ strand_status schedule_make(schedule *s, arena *a, const placement *p, const uin
     mark_phase(&b);
     if (emit_phase(&b, PROLOGUE)) return e->status;
     s->first_main = s->n_steps;
-    if (load_inputs(&b) || emit_phase(&b, MAIN) || finish(&b)) return e->status;
+    if (load_inputs(&b) || emit_phase(&b, MAIN) || finish(&b) || find_segments(&b)) return e->status;
     return place_blocks(&b);
 }

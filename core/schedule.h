@@ -75,7 +75,8 @@ typedef struct scheduled_node {
     uint32_t prepared; /* block, or NONE */
 } scheduled_node;
 
-/* INPUT also makes the clocks. STATE: a state becomes its next one, where that does not lie over it. */
+/* INPUT also makes the clocks. STATE: a state becomes its next one, where that does not lie over it; `device` as for COPY where they
+ * are not in the host's space. */
 typedef enum step_kind { STEP_INPUT, STEP_COPY, STEP_PREPARE, STEP_LAUNCH, STEP_STATE } step_kind;
 
 typedef struct step {
@@ -95,6 +96,11 @@ typedef struct schedule_block {
     plan_block life;
 } schedule_block;
 
+/* Launches in a row on one device of its own memory: the same in every run of the same extents. */
+typedef struct schedule_segment {
+    uint32_t first, n; /* steps */
+} schedule_segment;
+
 #define KEPT_ITSELF 1   /* the tensor stays from run to run */
 #define KEPT_PREPARED 2 /* what a backend prepared of it does */
 
@@ -110,8 +116,10 @@ typedef struct schedule {
     uint32_t first_main; /* steps before it are the prologue */
     uint32_t *weights;   /* instances of weights that are uploaded when a session opens */
     uint32_t n_weights;
-    uint32_t *states;    /* instances of the states, in the host's space, in graph order */
+    uint32_t *states;    /* instances of the states, where what they become is made, in graph order */
     uint32_t n_states;
+    schedule_segment *segments; /* of the main phase, in order */
+    uint32_t n_segments;
     uint64_t state_bytes;
     uint32_t *outputs;   /* instance of each graph output in the host's space, or NONE when not wanted */
     uint8_t *kept;       /* for each tensor: KEPT_... bits */

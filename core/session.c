@@ -1,5 +1,6 @@
 /* session.c - a session's memory in one block, and the checks around a run: which tensors were given, how large the run is, and
- * where the results go. The block holds, in this order: the session, the launch descriptions, the positions, and the arena. */
+ * where the results go. The block holds, in this order: the session, the launch descriptions, the positions, the recordings'
+ * handles, and the arena. */
 #include "session.h"
 
 #include <math.h>
@@ -29,7 +30,9 @@ uint64_t session_layout(const strand_plan *p, unsigned char *base, strand_sessio
     uint64_t views = at;
     at = place(base, at + group * NODE_VIEWS * sizeof(strand_plugin_tensor), 16);
     uint64_t positions = at;
-    at = place(base, at + (p->schedule.n_states ? (uint64_t)p->place.batch * sizeof(int64_t) : 0), host_alignment(p));
+    at = place(base, at + (p->schedule.n_states ? (uint64_t)p->place.batch * sizeof(int64_t) : 0), 16);
+    uint64_t segments = at, recordings = (uint64_t)p->schedule.n_segments * SEGMENT_SHAPES * sizeof(strand_plugin_segment *);
+    at = place(base, at + recordings, host_alignment(p));
     uint64_t data = at;
     at += p->schedule.bytes[0];
     if (base) {
@@ -38,6 +41,8 @@ uint64_t session_layout(const strand_plan *p, unsigned char *base, strand_sessio
         s->nodes = (strand_plugin_node *)(void *)(base + nodes);
         s->views = (strand_plugin_tensor *)(void *)(base + views);
         s->positions = (int64_t *)(void *)(base + positions);
+        s->segments = (strand_plugin_segment **)(void *)(base + segments);
+        memset(s->segments, 0, (size_t)recordings);
         s->arena = base + data;
         *session = s;
     }
@@ -65,6 +70,7 @@ static strand_status open_devices(strand_session *s) {
 static void close_devices(strand_session *s) {
     const placement *p = &s->plan->place;
     execute_drain(s);
+    segments_forget(s);
     for (uint32_t d = 0; d < p->n_devices; d++) {
         uint32_t space = p->space[d];
         if (space && s->buffers[space]) p->devices[d]->plugin->table.api->buffer_destroy(p->devices[d]->device, s->buffers[space]);
@@ -103,8 +109,7 @@ strand_status strand_session_open(strand_plan *p, const strand_session_params *g
     s->trace = params.trace;
     s->trace_user = params.trace_user;
     s->check_finite = params.check_finite != 0;
-    state_reset(s, 0, p->place.batch);
-    if (open_devices(s)) {
+    if (open_devices(s) || state_reset(s, 0, p->place.batch)) {
         e = s->error;
         strand_session_close(s);
         return context_fail(c, &e);

@@ -1,6 +1,7 @@
 /* state.c - what a session keeps from run to run: begin again, save, load.
  *
- * A state stands in the host's arena, [batch, ...], its row r the state of the r-th sequence. The saved form of a row is
+ * A state stands in the memory of the device that makes its next value, [batch, ...], its row r the state of the r-th sequence: in one
+ * place at any time, so nothing has to be kept equal. The saved form of a row is
  * little-endian: the header below, then for each state its own header and its bytes, everything padded to 8, and at last a
  * 64-bit FNV-1a checksum of all that, word by word. Of a cache only the rows in use are there. It is bound to the model by the SHA-256 of the
  * weights, and to nothing else: not to the backend, the batch or the plan. */
@@ -67,23 +68,33 @@ static uint64_t row_bytes(const graph_tensor *t, uint64_t *step) {
     return bytes;
 }
 
-static unsigned char *row_at(const strand_session *s, uint32_t i, int64_t row) {
-    uint64_t step;
-    return (unsigned char *)execute_host_address(s, s->plan->schedule.states[i]) + (uint64_t)row * row_bytes(state_tensor(s, i), &step);
+/* Sets a row to zeros. The source lives for ever, so that a device may take it late. */
+static strand_status clear_row(strand_session *s, uint32_t i, uint64_t at, uint64_t bytes) {
+    static const unsigned char zeros[1 << 16];
+    for (uint64_t done = 0; done < bytes;) {
+        uint64_t n = bytes - done < sizeof zeros ? bytes - done : sizeof zeros;
+        if (execute_put(s, s->plan->schedule.states[i], at + done, zeros, n)) return s->error.status;
+        done += n;
+    }
+    return STRAND_OK;
 }
 
-void state_reset(strand_session *s, int64_t first, int64_t n) {
+static strand_status reset_rows(strand_session *s, int64_t first, int64_t n) {
     for (uint32_t i = 0; i < s->plan->schedule.n_states; i++)
         for (int64_t r = first; r < first + n; r++) {
             const graph_tensor *t = state_tensor(s, i);
-            uint64_t step, bytes = row_bytes(t, &step);
-            if (t->data)
-                memcpy(row_at(s, i, r), t->data, (size_t)bytes);
-            else
-                memset(row_at(s, i, r), 0, (size_t)bytes);
+            uint64_t step, bytes = row_bytes(t, &step), at = (uint64_t)r * bytes;
+            if (t->data ? execute_put(s, s->plan->schedule.states[i], at, t->data, bytes) : clear_row(s, i, at, bytes)) return s->error.status;
         }
-    if (!s->plan->schedule.n_states) return;
-    for (int64_t r = first; r < first + n; r++) s->positions[r] = 0;
+    return execute_settle(s);
+}
+
+strand_status state_reset(strand_session *s, int64_t first, int64_t n) {
+    if (!s->plan->schedule.n_states) return STRAND_OK;
+    strand_status status = reset_rows(s, first, n);
+    if (status) execute_drain(s);
+    for (int64_t r = first; r < first + n; r++) s->positions[r] = status ? STATE_LOST : 0;
+    return status;
 }
 
 strand_status state_check(strand_session *s) {
@@ -102,11 +113,7 @@ strand_status state_check(strand_session *s) {
 strand_status strand_session_reset(strand_session *s, int64_t row) {
     if (!s) return STRAND_ERR_ARGUMENT;
     if (row < -1 || row >= s->plan->place.batch) return error_set(&s->error, STRAND_ERR_ARGUMENT, "there is no sequence %lld: the session has %lld", (long long)row, (long long)s->plan->place.batch);
-    if (row < 0)
-        state_reset(s, 0, s->plan->place.batch);
-    else
-        state_reset(s, row, 1);
-    return STRAND_OK;
+    return row < 0 ? state_reset(s, 0, s->plan->place.batch) : state_reset(s, row, 1);
 }
 
 int64_t strand_session_position(const strand_session *s, int64_t row) {
@@ -144,7 +151,7 @@ static uint64_t saved_bytes(const strand_session *s, int64_t position) {
     return n + sizeof(uint64_t);
 }
 
-static void write_row(const strand_session *s, int64_t row, unsigned char *out, uint64_t bytes) {
+static strand_status write_row(strand_session *s, int64_t row, unsigned char *out, uint64_t bytes) {
     saved_header h = {.version = SAVED_VERSION, .n_states = s->plan->schedule.n_states, .position = s->positions[row], .bytes = bytes};
     memcpy(h.magic, saved_magic, sizeof h.magic);
     memcpy(h.weights, weights_sha256(s->plan->model->weights), sizeof h.weights);
@@ -155,12 +162,15 @@ static void write_row(const strand_session *s, int64_t row, unsigned char *out, 
         saved_state d = describe_state(state_tensor(s, i), h.position);
         memcpy(at, &d, sizeof d);
         at += sizeof d;
-        memcpy(at, row_at(s, i, row), (size_t)d.bytes);
+        uint64_t step;
+        if (execute_get(s, s->plan->schedule.states[i], (uint64_t)row * row_bytes(state_tensor(s, i), &step), at, d.bytes)) return s->error.status;
         memset(at + d.bytes, 0, (size_t)(padded(d.bytes) - d.bytes));
         at += padded(d.bytes);
     }
+    if (execute_settle(s)) return s->error.status;
     uint64_t sum = checksum(out, (size_t)(at - out));
     memcpy(at, &sum, sizeof sum);
+    return STRAND_OK;
 }
 
 strand_status strand_session_save(strand_session *s, int64_t row, void *data, size_t capacity, size_t *bytes) {
@@ -171,8 +181,9 @@ strand_status strand_session_save(strand_session *s, int64_t row, void *data, si
     *bytes = (size_t)n;
     if (!data) return STRAND_OK;
     if (capacity < n) return error_set(&s->error, STRAND_ERR_MEMORY, "the state takes %llu bytes, the buffer has %zu", (unsigned long long)n, capacity);
-    write_row(s, row, data, n);
-    return STRAND_OK;
+    strand_status status = write_row(s, row, data, n);
+    if (status) execute_drain(s);
+    return status;
 }
 
 /* Everything about saved data is checked before a byte of the session changes. */
@@ -205,17 +216,23 @@ static strand_status check_saved(strand_session *s, const unsigned char *data, s
     return at == bytes - sizeof sum ? STRAND_OK : error_set(e, STRAND_ERR_FORMAT, "the saved state is longer than its states");
 }
 
+static strand_status read_row(strand_session *s, int64_t row, const unsigned char *at) {
+    for (uint32_t i = 0; i < s->plan->schedule.n_states; i++) {
+        saved_state d;
+        uint64_t step;
+        memcpy(&d, at, sizeof d);
+        if (execute_put(s, s->plan->schedule.states[i], (uint64_t)row * row_bytes(state_tensor(s, i), &step), at + sizeof d, d.bytes)) return s->error.status;
+        at += sizeof d + padded(d.bytes);
+    }
+    return execute_settle(s);
+}
+
 strand_status strand_session_load(strand_session *s, int64_t row, const void *data, size_t bytes) {
     saved_header h;
     if (!s || !data) return STRAND_ERR_ARGUMENT;
     if (has_states(s, row) || check_saved(s, data, bytes, &h)) return s->error.status;
-    const unsigned char *at = (const unsigned char *)data + sizeof h;
-    for (uint32_t i = 0; i < h.n_states; i++) {
-        saved_state d;
-        memcpy(&d, at, sizeof d);
-        memcpy(row_at(s, i, row), at + sizeof d, (size_t)d.bytes);
-        at += sizeof d + padded(d.bytes);
-    }
-    s->positions[row] = h.position;
-    return STRAND_OK;
+    strand_status status = read_row(s, row, (const unsigned char *)data + sizeof h);
+    if (status) execute_drain(s);
+    s->positions[row] = status ? STATE_LOST : h.position;
+    return status;
 }

@@ -169,7 +169,7 @@ typedef struct strand_backend_info {
     const char *name;        /* "cpu", "vulkan:0": what --backend and plan params take */
     const char *plugin;      /* file, or "built-in" */
     const char *version;
-    const char *description; /* device, driver, features in use */
+    const char *description; /* the device; more of it from strand_backend_feature */
     uint64_t memory;         /* bytes of device memory, 0 when it is the host's */
     int32_t host_memory;     /* nonzero: computes in host memory */
     int32_t score;           /* among plugins of one name the highest score was taken */
@@ -178,6 +178,9 @@ typedef struct strand_backend_info {
 /* Listing starts the plugins that otherwise wait to be named (software devices), which takes a moment. */
 STRAND_API int32_t strand_backend_count(const strand_context *context);
 STRAND_API strand_status strand_backend_get(const strand_context *context, int32_t index, strand_backend_info *info);
+/* What a device is and what its plugin uses of it, as pairs: feature 0, 1 ... until STRAND_ERR_ARGUMENT. "type" ("discrete GPU",
+ * "software device") and "driver" come first where the plugin says them. Strings live as long as the context. */
+STRAND_API strand_status strand_backend_feature(const strand_context *context, int32_t index, int32_t feature, const char **name, const char **value);
 /* Plugin files that were found and refused, each with one line that says why. */
 STRAND_API int32_t strand_refused_count(const strand_context *context);
 STRAND_API strand_status strand_refused_get(const strand_context *context, int32_t index, const char **file, const char **why);
@@ -392,7 +395,8 @@ STRAND_API int64_t strand_session_position(const strand_session *session, int64_
  * the same model (a fork), or into the same one (a roll-back). It is bound to the model's weights and does not depend on the
  * backend, the batch or the plan. */
 STRAND_API strand_status strand_session_save(strand_session *session, int64_t row, void *data, size_t capacity, size_t *bytes);
-/* Refuses, changing nothing, what is damaged or of another model. */
+/* Refuses, changing nothing, what is damaged or of another model. Where a device fails meanwhile (here or in reset) the row's
+ * states are lost. */
 STRAND_API strand_status strand_session_load(strand_session *session, int64_t row, const void *data, size_t bytes);
 /* The text of the last failure of the session; "" when there was none. */
 STRAND_API const char *strand_session_error(const strand_session *session);

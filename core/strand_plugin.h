@@ -37,7 +37,7 @@ extern "C" {
 #define STRAND_PLUGIN_MAGIC 0x444e415254530001ull /* "STRAND", form 1 */
 #define STRAND_PLUGIN_ABI_MAJOR 1
 #ifndef STRAND_PLUGIN_ABI_MINOR
-#define STRAND_PLUGIN_ABI_MINOR 1 /* 1.1 added claim */
+#define STRAND_PLUGIN_ABI_MINOR 2 /* 1.1 added claim; 1.2 device_features, copy and the segments */
 #endif
 #define STRAND_PLUGIN_RANK 4
 #define STRAND_PLUGIN_MAX_INPUTS 10
@@ -58,6 +58,7 @@ typedef int32_t strand_plugin_status;
 typedef struct strand_plugin_instance strand_plugin_instance; /* the plugin's own */
 typedef struct strand_plugin_device strand_plugin_device;     /* the plugin's own */
 typedef struct strand_plugin_buffer strand_plugin_buffer;     /* the plugin's own; host-memory devices have none */
+typedef struct strand_plugin_segment strand_plugin_segment;   /* the plugin's own: launches that were recorded */
 
 /* Memory of a device: an address on host-memory devices, else a place in a buffer. */
 typedef struct strand_plugin_memory {
@@ -167,6 +168,28 @@ typedef struct strand_plugin_api {
      * after the group would end; the group may have such an output only at its last node. Results must have the bytes that the
      * nodes have one by one. Tiles are cut along the same axis for all nodes of a group. */
     uint32_t (*claim)(strand_plugin_device *device, const strand_plugin_node *nodes, uint32_t n, const uint8_t *needed);
+#endif
+#if STRAND_PLUGIN_ABI_MINOR >= 2
+    /* Since 1.2; may be NULL, as all that follows. What the device is and what the plugin uses of it, one "name=value" a line
+     * ('\n' between them): "type" and "driver" where there are such, then the features. Like device_info, on any device. */
+    strand_plugin_status (*device_features)(strand_plugin_instance *instance, uint32_t index, char *text, size_t bytes);
+
+    /* Copies inside the device's memory, in the order of the queue; the ranges do not overlap. Devices that have it keep the
+     * states of a session: without it those go to the host and back in every run. */
+    strand_plugin_status (*copy)(strand_plugin_device *device, strand_plugin_buffer *from, uint64_t from_offset, strand_plugin_buffer *to,
+                                 uint64_t to_offset, uint64_t bytes);
+
+    /* Segments: launches that are recorded once and then run again and again with the same nodes, extents and memory (all four
+     * slots or none). `create` begins an empty one, or returns UNSUPPORTED where the device has no use for them; `launch`
+     * describes the next launch like the slot of that name, and runs nothing; `run` does all of them, in the order of the queue.
+     * What was described before the first run stays as it is: the buffers live, and nothing is added after it. Other work may be
+     * given to the device between any two of these calls, from any thread, and is no part of the segment. `destroy` may come
+     * while a run is under way, and before the buffers are destroyed. */
+    strand_plugin_status (*segment_create)(strand_plugin_device *device, strand_plugin_segment **segment);
+    strand_plugin_status (*segment_launch)(strand_plugin_device *device, strand_plugin_segment *segment, const strand_plugin_node *nodes, uint32_t n,
+                                           const strand_plugin_memory *scratch);
+    strand_plugin_status (*segment_run)(strand_plugin_device *device, strand_plugin_segment *segment);
+    void (*segment_destroy)(strand_plugin_device *device, strand_plugin_segment *segment);
 #endif
 } strand_plugin_api;
 

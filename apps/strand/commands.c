@@ -227,6 +227,7 @@ static const option_row bench_rows[] = {
     ROWS_END};
 
 static const option_row backends_rows[] = {
+    {'f', "format", OPTION_CHOICE, "text|json", AT(backends_format), 0, "text, the default, is for people; json holds the same, memory in bytes."},
     {0, "devices", OPTION_FLAG, NULL, AT(devices), 0, "Only the names that --backend takes, one a line."}, ROWS_END};
 
 static const option_row no_rows[] = {ROWS_END};
@@ -388,7 +389,8 @@ const command command_table[] = {
     {"backends",
      "",
      "devices that can compute here, and plugins that were refused",
-     "One paragraph a device; plugins that were found and not taken follow, each with the reason.\n\n",
+     "One paragraph a device: what it is, its driver, its memory, and what the plugin uses of it; plugins that were found and not "
+     "taken follow, each with the reason.\n\n",
      {backends_rows, common_rows},
      0,
      0,

@@ -75,7 +75,7 @@ typedef struct options {
     /* run, plan, inspect, backends */
     const char *input, *outputs;
     int64_t length;
-    int32_t tsv, devices;
+    int32_t tsv, devices, backends_format;
 
     /* forecast */
     const char *id_column, *time_column, *target, *frequency, *until, *levels, *plot, *unit;

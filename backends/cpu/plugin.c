@@ -78,6 +78,14 @@ static strand_plugin_status plugin_device_info(strand_plugin_instance *instance,
     return STRAND_PLUGIN_OK;
 }
 
+static strand_plugin_status plugin_device_features(strand_plugin_instance *instance, uint32_t index, char *text, size_t bytes) {
+    if (index != 0 || !bytes) return STRAND_PLUGIN_ERR_ARGUMENT;
+    int32_t n = instance->host->workers ? instance->host->workers(instance->host->context) : 1;
+    snprintf(text, bytes, "type=processor\ninstruction set=%s\ninteger dot products=%s\nbfloat16 dot products=%s\nthreads=%d\n", cpu_isa,
+             instance->features & CPU_AVX512_VNNI ? "AVX512-VNNI" : "no", instance->features & CPU_AVX512_BF16 ? "AVX512-BF16" : "no", (int)n);
+    return STRAND_PLUGIN_OK;
+}
+
 static strand_plugin_status plugin_device_open(strand_plugin_instance *instance, uint32_t index,
                                                strand_plugin_device **device) {
     if (index != 0) return STRAND_PLUGIN_ERR_ARGUMENT;
@@ -223,4 +231,5 @@ const strand_plugin_api cpu_api = {
     .prepare = plugin_prepare,
     .launch = plugin_launch,
     .claim = plugin_claim,
+    .device_features = plugin_device_features,
 };

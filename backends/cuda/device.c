@@ -54,19 +54,32 @@ strand_plugin_status driver_device_info(strand_plugin_instance *instance, uint32
     const cuda_instance *x = (const cuda_instance *)(const void *)instance;
     char name[128] = "";
     size_t bytes = 0;
-    int driver = 0;
     if (index >= x->n_devices) return STRAND_PLUGIN_ERR_ARGUMENT;
     CUdevice id = x->devices[index];
     cuDeviceGetName(name, sizeof name, id);
     cuDeviceTotalMem(&bytes, id);
-    cuDriverGetVersion(&driver);
     strand_plugin_device_info mine = {.flags = STRAND_DEVICE_ASYNC, .memory = bytes, .alignment = 256};
     snprintf(mine.name, sizeof mine.name, "%u", index);
-    snprintf(mine.description, sizeof mine.description, "%.100s; compute capability %d.%d; driver for CUDA %d.%d", name,
-             attribute(id, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR), attribute(id, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR), driver / 1000,
-             driver % 1000 / 10);
+    snprintf(mine.description, sizeof mine.description, "%.100s", name);
     mine.size = info->size;
     memcpy(info, &mine, info->size < sizeof mine ? info->size : sizeof mine);
+    return STRAND_PLUGIN_OK;
+}
+
+strand_plugin_status driver_device_features(strand_plugin_instance *instance, uint32_t index, gpu_text *text) {
+    const cuda_instance *x = (const cuda_instance *)(const void *)instance;
+    int driver = 0;
+    if (index >= x->n_devices) return STRAND_PLUGIN_ERR_ARGUMENT;
+    CUdevice id = x->devices[index];
+    cuDriverGetVersion(&driver);
+    gpu_say(text, "type", "%s", attribute(id, CU_DEVICE_ATTRIBUTE_INTEGRATED) ? "integrated GPU" : "discrete GPU");
+    gpu_say(text, "driver", "for CUDA %d.%d", driver / 1000, driver % 1000 / 10);
+    gpu_say(text, "compute capability", "%d.%d", attribute(id, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR), attribute(id, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR));
+    gpu_say(text, "multiprocessors", "%d", attribute(id, CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT));
+    gpu_say(text, "unified memory", "%s", attribute(id, CU_DEVICE_ATTRIBUTE_INTEGRATED) ? "yes" : "no");
+    gpu_say(text, "shared memory", "%.0f KiB a group", (double)attribute(id, CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK) / 1024);
+    gpu_say(text, "states on the device", "yes");
+    gpu_say(text, "recorded segments", "no");
     return STRAND_PLUGIN_OK;
 }
 
@@ -228,6 +241,13 @@ strand_plugin_status driver_download(strand_plugin_device *device, strand_plugin
         if (!status) h->reads[h->n_reads++] = (cuda_read){at, got, (char *)to + done};
     }
     return status;
+}
+
+strand_plugin_status driver_copy(strand_plugin_device *device, strand_plugin_buffer *from, uint64_t from_offset, strand_plugin_buffer *to, uint64_t to_offset,
+                                 uint64_t bytes) {
+    cuda_device *d = cuda_of(device);
+    strand_plugin_status status = current(d);
+    return status ? status : cuda_check(device->host, cuMemcpyDtoDAsync(to->memory + to_offset, from->memory + from_offset, bytes, d->stream), "a copy");
 }
 
 /* ---- the queue ---- */

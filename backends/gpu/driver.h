@@ -48,6 +48,7 @@ struct strand_plugin_device {
     gpu_limits limits;
     pthread_mutex_t lock;
     bool lost;              /* after a device error everything fails */
+    strand_plugin_segment *segment; /* dispatches are recorded there instead of being made; NULL: they are made */
     uint64_t private_bytes; /* of the device structure, for freeing it */
 };
 
@@ -69,6 +70,13 @@ typedef struct gpu_dispatch {
 strand_plugin_status gpu_fail(const strand_host *host, strand_plugin_status status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
+/* Lines "name=value" in a buffer that may be too short: what does not fit is left out. */
+typedef struct gpu_text {
+    char *at;
+    size_t room;
+} gpu_text;
+void gpu_say(gpu_text *text, const char *name, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
 extern const char gpu_name[], gpu_description[];
 extern const int32_t gpu_score_value;
 
@@ -76,6 +84,8 @@ strand_plugin_status driver_open(const strand_host *host, strand_plugin_instance
 void driver_close(strand_plugin_instance *instance);
 uint32_t driver_device_count(strand_plugin_instance *instance);
 strand_plugin_status driver_device_info(strand_plugin_instance *instance, uint32_t index, strand_plugin_device_info *info);
+/* Pushes what the device is and what is used of it, with gpu_say. */
+strand_plugin_status driver_device_features(strand_plugin_instance *instance, uint32_t index, gpu_text *text);
 /* Fills everything but `lock`. */
 strand_plugin_status driver_device_open(strand_plugin_instance *instance, uint32_t index, strand_plugin_device **device);
 void driver_device_close(strand_plugin_device *device);
@@ -84,7 +94,18 @@ strand_plugin_status driver_buffer_create(strand_plugin_device *device, uint64_t
 void driver_buffer_destroy(strand_plugin_device *device, strand_plugin_buffer *buffer);
 strand_plugin_status driver_upload(strand_plugin_device *device, strand_plugin_buffer *buffer, uint64_t offset, const void *from, uint64_t bytes);
 strand_plugin_status driver_download(strand_plugin_device *device, strand_plugin_buffer *buffer, uint64_t offset, void *to, uint64_t bytes);
+strand_plugin_status driver_copy(strand_plugin_device *device, strand_plugin_buffer *from, uint64_t from_offset, strand_plugin_buffer *to, uint64_t to_offset,
+                                 uint64_t bytes);
 strand_plugin_status driver_dispatch(strand_plugin_device *device, const gpu_dispatch *dispatch);
+
+/* Recordings of dispatches that are run again and again (segment_... of strand_plugin.h): the same kernels, buffers and
+ * parameters in the same order. A driver without them links segments_none.c, which refuses to make one. Buffers outlive the
+ * recordings that name them. */
+strand_plugin_status driver_segment_create(strand_plugin_device *device, strand_plugin_segment **segment);
+strand_plugin_status driver_segment_dispatch(strand_plugin_device *device, strand_plugin_segment *segment, const gpu_dispatch *dispatch);
+strand_plugin_status driver_segment_run(strand_plugin_device *device, strand_plugin_segment *segment);
+void driver_segment_destroy(strand_plugin_device *device, strand_plugin_segment *segment);
+
 strand_plugin_status driver_submit(strand_plugin_device *device, uint64_t *point);
 strand_plugin_status driver_wait(strand_plugin_device *device, uint64_t point);
 

@@ -91,7 +91,7 @@ strand_plugin_status gpu_groups(strand_plugin_device *device, gpu_dispatch *d, i
     d->groups[0] = (uint32_t)x;
     d->groups[1] = (uint32_t)y;
     d->groups[2] = (uint32_t)z;
-    return driver_dispatch(device, d);
+    return device->segment ? driver_segment_dispatch(device, device->segment, d) : driver_dispatch(device, d);
 }
 
 strand_plugin_status gpu_over(strand_plugin_device *device, gpu_dispatch *d, int64_t n) {

@@ -24,6 +24,21 @@ strand_plugin_status gpu_fail(const strand_host *host, strand_plugin_status stat
     return status;
 }
 
+void gpu_say(gpu_text *text, const char *name, const char *format, ...) {
+    char value[512];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(value, sizeof value, format, args);
+    va_end(args);
+    for (char *at = value; *at; at++)
+        if ((unsigned char)*at < 32) *at = ' '; /* a driver's own text may hold anything */
+    size_t need = strlen(name) + strlen(value) + 2;
+    if (need >= text->room) return;
+    snprintf(text->at, text->room, "%s=%s\n", name, value);
+    text->at += need;
+    text->room -= need;
+}
+
 bool cpu_no(char *why, size_t why_bytes, const char *format, ...) {
     if (!why || !why_bytes) return false;
     va_list args;
@@ -56,6 +71,13 @@ static strand_plugin_status leave(strand_plugin_device *d, strand_plugin_status 
     kept(d, status);
     pthread_mutex_unlock(&d->lock);
     return status;
+}
+
+static strand_plugin_status device_features(strand_plugin_instance *instance, uint32_t index, char *text, size_t bytes) {
+    gpu_text t = {text, bytes};
+    if (!bytes) return STRAND_PLUGIN_ERR_ARGUMENT;
+    text[0] = 0;
+    return driver_device_features(instance, index, &t);
 }
 
 static strand_plugin_status device_open(strand_plugin_instance *instance, uint32_t index, strand_plugin_device **device) {
@@ -91,6 +113,13 @@ static strand_plugin_status download(strand_plugin_device *d, strand_plugin_buff
     strand_plugin_status status = enter(d);
     if (status) return status;
     return leave(d, bytes ? driver_download(d, buffer, offset, to, bytes) : STRAND_PLUGIN_OK);
+}
+
+static strand_plugin_status copy(strand_plugin_device *d, strand_plugin_buffer *from, uint64_t from_offset, strand_plugin_buffer *to, uint64_t to_offset,
+                                 uint64_t bytes) {
+    strand_plugin_status status = enter(d);
+    if (status) return status;
+    return leave(d, bytes ? driver_copy(d, from, from_offset, to, to_offset, bytes) : STRAND_PLUGIN_OK);
 }
 
 static strand_plugin_status submit(strand_plugin_device *d, uint64_t *point) {
@@ -179,6 +208,34 @@ static strand_plugin_status launch(strand_plugin_device *d, const strand_plugin_
     return leave(d, status);
 }
 
+static strand_plugin_status segment_create(strand_plugin_device *d, strand_plugin_segment **segment) {
+    strand_plugin_status status = enter(d);
+    return status ? status : leave(d, driver_segment_create(d, segment));
+}
+
+/* The lock keeps other threads' dispatches out of the recording. */
+static strand_plugin_status segment_launch(strand_plugin_device *d, strand_plugin_segment *segment, const strand_plugin_node *nodes, uint32_t n,
+                                           const strand_plugin_memory *scratch) {
+    strand_plugin_status status = enter(d);
+    if (status) return status;
+    d->segment = segment;
+    for (uint32_t i = 0; i < n && !status; i++) status = run_one(d, &nodes[i], scratch);
+    d->segment = NULL;
+    return leave(d, status);
+}
+
+static strand_plugin_status segment_run(strand_plugin_device *d, strand_plugin_segment *segment) {
+    strand_plugin_status status = enter(d);
+    return status ? status : leave(d, driver_segment_run(d, segment));
+}
+
+static void segment_destroy(strand_plugin_device *d, strand_plugin_segment *segment) {
+    if (!segment) return;
+    pthread_mutex_lock(&d->lock);
+    driver_segment_destroy(d, segment);
+    pthread_mutex_unlock(&d->lock);
+}
+
 static const strand_plugin_api api = {
     .size = sizeof api,
     .open = driver_open,
@@ -198,6 +255,12 @@ static const strand_plugin_api api = {
     .prepare_size = prepare_size,
     .prepare = prepare,
     .launch = launch,
+    .device_features = device_features,
+    .copy = copy,
+    .segment_create = segment_create,
+    .segment_launch = segment_launch,
+    .segment_run = segment_run,
+    .segment_destroy = segment_destroy,
 };
 
 /* Is there a processor of that kind, judged by its device file? Opening a driver to find out would cost every start a tenth of a

@@ -45,14 +45,36 @@ static void say(ocl_device *d, const char *path, const char *what) {
     d->cache_told = true;
 }
 
+/* The folder's path and its length, cut to the room; 0 or less: there is none. */
+static int folder_path(char *path, size_t room) {
+    const char *given = secure_getenv("STRAND_CACHE_DIR"), *xdg = secure_getenv("XDG_CACHE_HOME"), *home = secure_getenv("HOME");
+    return given         ? snprintf(path, room, "%s", given)
+           : xdg && *xdg ? snprintf(path, room, "%s/strand", xdg)
+           : home        ? snprintf(path, room, "%s/.cache/strand", home)
+                         : 0;
+}
+
+static bool trusted(const struct stat *s) {
+    return s->st_uid == geteuid() && !(s->st_mode & 022);
+}
+
+void ocl_cache_state(char *text, size_t room) {
+    char path[600];
+    struct stat s;
+    int n = folder_path(path, sizeof path);
+    bool usable = n > 0 && n < (int)sizeof path && path[0] == '/';
+    if (n <= 0)
+        snprintf(text, room, "off");
+    else if (usable && stat(path, &s) && errno == ENOENT)
+        snprintf(text, room, "%s (not made yet)", path);
+    else
+        snprintf(text, room, "%s%s", path, usable && !stat(path, &s) && S_ISDIR(s.st_mode) && trusted(&s) ? "" : " (cannot be used)");
+}
+
 /* Opens the folder, making it if need be; -1 when there is none that can be trusted. */
 static int open_folder(ocl_device *d) {
-    const char *given = secure_getenv("STRAND_CACHE_DIR"), *xdg = secure_getenv("XDG_CACHE_HOME"), *home = secure_getenv("HOME");
     char path[600];
-    int n = given         ? snprintf(path, sizeof path, "%s", given)
-            : xdg && *xdg ? snprintf(path, sizeof path, "%s/strand", xdg)
-            : home        ? snprintf(path, sizeof path, "%s/.cache/strand", home)
-                          : 0;
+    int n = folder_path(path, sizeof path);
     if (n <= 0) return -1;
     if (n >= (int)sizeof path || path[0] != '/') {
         say(d, path, n >= (int)sizeof path ? "its name is too long" : "it is not an absolute path");
@@ -70,7 +92,7 @@ static int open_folder(ocl_device *d) {
         say(d, path, strerror(errno));
         return -1;
     }
-    if (fstat(folder, &s) || s.st_uid != geteuid() || (s.st_mode & 022)) {
+    if (fstat(folder, &s) || !trusted(&s)) {
         say(d, path, "it belongs to someone else, or others may write it");
         close(folder);
         return -1;

@@ -76,25 +76,52 @@ static void text_info(cl_device_id id, cl_device_info what, char *text, size_t r
     text[room - 1] = 0;
 }
 
+static cl_ulong number(cl_device_id id, cl_device_info what) {
+    cl_ulong n = 0; /* of 4 or 8 bytes, little-endian where it matters */
+    clGetDeviceInfo(id, what, sizeof n, &n, NULL);
+    return n;
+}
+
+static const char *type_name(cl_device_type type) {
+    return type & CL_DEVICE_TYPE_GPU ? "GPU" : type & CL_DEVICE_TYPE_CPU ? "software device" : "accelerator";
+}
+
 strand_plugin_status driver_device_info(strand_plugin_instance *instance, uint32_t index, strand_plugin_device_info *info) {
     const ocl_instance *x = (const ocl_instance *)(const void *)instance;
     if (index >= x->n_devices) return STRAND_PLUGIN_ERR_ARGUMENT;
     cl_device_id id = x->devices[index];
-    cl_device_type type = 0;
-    cl_ulong memory = 0;
-    char name[128], version[128], driver[128];
-    clGetDeviceInfo(id, CL_DEVICE_TYPE, sizeof type, &type, NULL);
-    clGetDeviceInfo(id, CL_DEVICE_GLOBAL_MEM_SIZE, sizeof memory, &memory, NULL);
+    char name[128], platform[96] = "";
     text_info(id, CL_DEVICE_NAME, name, sizeof name);
-    text_info(id, CL_DEVICE_VERSION, version, sizeof version);
-    text_info(id, CL_DRIVER_VERSION, driver, sizeof driver);
-    strand_plugin_device_info mine = {.flags = STRAND_DEVICE_ASYNC, .memory = memory, .alignment = 64};
-    if (type & CL_DEVICE_TYPE_CPU) mine.flags |= STRAND_DEVICE_SOFTWARE;
+    clGetPlatformInfo(x->platforms[index], CL_PLATFORM_NAME, sizeof platform - 1, platform, NULL);
+    strand_plugin_device_info mine = {.flags = STRAND_DEVICE_ASYNC, .memory = number(id, CL_DEVICE_GLOBAL_MEM_SIZE), .alignment = 64};
+    if (number(id, CL_DEVICE_TYPE) & CL_DEVICE_TYPE_CPU) mine.flags |= STRAND_DEVICE_SOFTWARE;
     snprintf(mine.name, sizeof mine.name, "%u", index);
-    snprintf(mine.description, sizeof mine.description, "%.80s; %s; %.60s; driver %.40s", name,
-             type & CL_DEVICE_TYPE_GPU ? "GPU" : type & CL_DEVICE_TYPE_CPU ? "software device" : "accelerator", version, driver);
+    snprintf(mine.description, sizeof mine.description, "%.120s (%.90s)", name, platform);
     mine.size = info->size;
     memcpy(info, &mine, info->size < sizeof mine ? info->size : sizeof mine);
+    return STRAND_PLUGIN_OK;
+}
+
+strand_plugin_status driver_device_features(strand_plugin_instance *instance, uint32_t index, gpu_text *text) {
+    const ocl_instance *x = (const ocl_instance *)(const void *)instance;
+    if (index >= x->n_devices) return STRAND_PLUGIN_ERR_ARGUMENT;
+    cl_device_id id = x->devices[index];
+    char version[128], driver[128], cache[640];
+    ocl_cache_state(cache, sizeof cache);
+    text_info(id, CL_DEVICE_VERSION, version, sizeof version);
+    text_info(id, CL_DRIVER_VERSION, driver, sizeof driver);
+    gpu_say(text, "type", "%s", type_name(number(id, CL_DEVICE_TYPE)));
+    gpu_say(text, "driver", "%s", driver);
+    gpu_say(text, "version", "%s", version);
+    gpu_say(text, "compute units", "%u", (unsigned)number(id, CL_DEVICE_MAX_COMPUTE_UNITS));
+    gpu_say(text, "unified memory", "%s", number(id, CL_DEVICE_HOST_UNIFIED_MEMORY) ? "yes" : "no");
+    gpu_say(text, "largest allocation", "%.0f MiB", (double)number(id, CL_DEVICE_MAX_MEM_ALLOC_SIZE) / 1048576);
+    gpu_say(text, "shared memory", "%.0f KiB a group%s", (double)number(id, CL_DEVICE_LOCAL_MEM_SIZE) / 1024,
+            number(id, CL_DEVICE_LOCAL_MEM_TYPE) == CL_LOCAL ? "" : " (emulated)");
+    gpu_say(text, "work group", "%u items at most", (unsigned)number(id, CL_DEVICE_MAX_WORK_GROUP_SIZE));
+    gpu_say(text, "states on the device", "yes");
+    gpu_say(text, "recorded segments", "no");
+    gpu_say(text, "kernel cache", "%s", cache);
     return STRAND_PLUGIN_OK;
 }
 
@@ -194,6 +221,11 @@ strand_plugin_status driver_upload(strand_plugin_device *device, strand_plugin_b
 strand_plugin_status driver_download(strand_plugin_device *device, strand_plugin_buffer *buffer, uint64_t offset, void *to, uint64_t bytes) {
     ocl_device *d = ocl_of(device);
     return ocl_check(device->host, clEnqueueReadBuffer(d->queue, buffer->memory, CL_FALSE, offset, bytes, to, 0, NULL, NULL), "a download");
+}
+
+strand_plugin_status driver_copy(strand_plugin_device *device, strand_plugin_buffer *from, uint64_t from_offset, strand_plugin_buffer *to, uint64_t to_offset,
+                                 uint64_t bytes) {
+    return ocl_check(device->host, clEnqueueCopyBuffer(ocl_of(device)->queue, from->memory, to->memory, from_offset, to_offset, bytes, 0, NULL, NULL), "a copy");
 }
 
 /* ---- the queue ---- */

@@ -56,4 +56,7 @@ void ocl_source_of(gpu_kernel kernel, ocl_source *source);
 unsigned char *ocl_cache_load(ocl_device *d, const char *key, size_t *bytes);
 void ocl_cache_store(ocl_device *d, const char *key, const unsigned char *binary, size_t bytes);
 
+/* The folder and whether it can be used, or "off"; makes nothing. */
+void ocl_cache_state(char *text, size_t room);
+
 #endif

@@ -148,6 +148,29 @@ static uint64_t alignment(const VkPhysicalDeviceLimits *l) {
 }
 
 strand_plugin_status driver_device_info(strand_plugin_instance *instance, uint32_t index, strand_plugin_device_info *info) {
+    const vk_instance *x = (const vk_instance *)(const void *)instance;
+    if (index >= x->n_devices) return STRAND_PLUGIN_ERR_ARGUMENT;
+    VkPhysicalDeviceProperties p;
+    vkGetPhysicalDeviceProperties(x->devices[index], &p);
+    strand_plugin_device_info mine = {.flags = STRAND_DEVICE_ASYNC, .memory = local_memory(x->devices[index]), .alignment = alignment(&p.limits)};
+    if (p.deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU) mine.flags |= STRAND_DEVICE_SOFTWARE;
+    snprintf(mine.name, sizeof mine.name, "%u", index);
+    snprintf(mine.description, sizeof mine.description, "%.200s", p.deviceName);
+    mine.size = info->size;
+    memcpy(info, &mine, info->size < sizeof mine ? info->size : sizeof mine);
+    return STRAND_PLUGIN_OK;
+}
+
+/* Can the host reach all of the device's own memory? */
+static bool unified(VkPhysicalDevice device) {
+    VkPhysicalDeviceMemoryProperties m;
+    vkGetPhysicalDeviceMemoryProperties(device, &m);
+    for (uint32_t i = 0; i < m.memoryHeapCount; i++)
+        if (!(m.memoryHeaps[i].flags & VK_MEMORY_HEAP_DEVICE_LOCAL_BIT)) return false;
+    return true;
+}
+
+strand_plugin_status driver_device_features(strand_plugin_instance *instance, uint32_t index, gpu_text *text) {
     static const char *const types[] = {"other", "integrated GPU", "discrete GPU", "virtual GPU", "software device"};
     const vk_instance *x = (const vk_instance *)(const void *)instance;
     if (index >= x->n_devices) return STRAND_PLUGIN_ERR_ARGUMENT;
@@ -156,13 +179,20 @@ strand_plugin_status driver_device_info(strand_plugin_instance *instance, uint32
     vkGetPhysicalDeviceProperties(x->devices[index], &p.properties);
     if (p.properties.apiVersion >= VK_API_VERSION_1_2) p.pNext = &driver;
     vkGetPhysicalDeviceProperties2(x->devices[index], &p);
-    strand_plugin_device_info mine = {.flags = STRAND_DEVICE_ASYNC, .memory = local_memory(x->devices[index]), .alignment = alignment(&p.properties.limits)};
-    if (p.properties.deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU) mine.flags |= STRAND_DEVICE_SOFTWARE;
-    snprintf(mine.name, sizeof mine.name, "%u", index);
-    snprintf(mine.description, sizeof mine.description, "%.120s; %s; %.40s %.60s", p.properties.deviceName,
-             types[(unsigned)p.properties.deviceType <= 4 ? p.properties.deviceType : 0], driver.driverName, driver.driverInfo);
-    mine.size = info->size;
-    memcpy(info, &mine, info->size < sizeof mine ? info->size : sizeof mine);
+    const VkPhysicalDeviceLimits *l = &p.properties.limits;
+    uint32_t v = p.properties.apiVersion, dv = p.properties.driverVersion;
+    gpu_say(text, "type", "%s", types[(unsigned)p.properties.deviceType <= 4 ? p.properties.deviceType : 0]);
+    if (p.pNext)
+        gpu_say(text, "driver", "%s %s", driver.driverName, driver.driverInfo);
+    else
+        gpu_say(text, "driver", "version %u.%u.%u", VK_API_VERSION_MAJOR(dv), VK_API_VERSION_MINOR(dv), VK_API_VERSION_PATCH(dv));
+    gpu_say(text, "Vulkan", "%u.%u.%u", VK_API_VERSION_MAJOR(v), VK_API_VERSION_MINOR(v), VK_API_VERSION_PATCH(v));
+    gpu_say(text, "unified memory", "%s", unified(x->devices[index]) ? "yes" : "no");
+    gpu_say(text, "largest binding", "%.0f MiB", (double)l->maxStorageBufferRange / 1048576);
+    gpu_say(text, "shared memory", "%.0f KiB a group", (double)l->maxComputeSharedMemorySize / 1024);
+    gpu_say(text, "work group", "%u items at most", l->maxComputeWorkGroupInvocations);
+    gpu_say(text, "states on the device", "yes");
+    gpu_say(text, "validation", "%s", x->messenger ? "yes" : "no");
     return STRAND_PLUGIN_OK;
 }
 

@@ -157,6 +157,17 @@ strand_plugin_status driver_download(strand_plugin_device *device, strand_plugin
     return STRAND_PLUGIN_OK;
 }
 
+strand_plugin_status driver_copy(strand_plugin_device *device, strand_plugin_buffer *from, uint64_t from_offset, strand_plugin_buffer *to, uint64_t to_offset,
+                                 uint64_t bytes) {
+    vk_batch *b;
+    strand_plugin_status status = vk_recording(vk_of(device), &b);
+    const VkBufferCopy copy = {from_offset, to_offset, bytes};
+    if (status) return status;
+    vk_barrier(b);
+    vkCmdCopyBuffer(b->commands, from->buffer, to->buffer, 1, &copy);
+    return STRAND_PLUGIN_OK;
+}
+
 static void write_set(vk_device *d, vk_batch *b, VkDescriptorSet set, const gpu_dispatch *g) {
     VkDescriptorBufferInfo infos[GPU_MOST_BINDINGS + 1];
     VkWriteDescriptorSet writes[GPU_MOST_BINDINGS + 1];

@@ -65,7 +65,7 @@ expect 2 "embed to npy on stdout" "$STRAND" dna embed -f npy /dev/null
 
 # -- writes that fail
 if [ -w /dev/full ]; then
-    for c in "--version" "help" "help dna score" "--generate man" "backends"; do
+    for c in "--version" "help" "help dna score" "--generate man" "backends" "backends -f json"; do
         # shellcheck disable=SC2086
         "$STRAND" $c >/dev/full 2>err
         is $? 1 "$c > /dev/full"
@@ -101,6 +101,16 @@ expect 0 "output through a link" "$STRAND" dna score -m "$model" --no-version -o
 [ -L link.tsv ] && pass || fault "an output that is a link was replaced"
 expect 0 backends "$STRAND" backends
 grep -q '^cpu' out && pass || fault "backends: no cpu"
+grep -q '^  type *processor$' out && grep -q 'instruction set: ' out && pass || fault "backends: no type or features"
+expect 0 "backends as JSON" "$STRAND" backends -f json
+if command -v python3 >/dev/null; then
+    python3 -c 'import json, sys
+d = json.load(open("out"))
+c = [b for b in d["backends"] if b["name"] == "cpu"][0]
+assert c["host_memory"] and c["features"]["type"] == "processor" and "refused" in d' 2>err && pass || fault "backends -f json: $(cat err)"
+else
+    note "no python3: the JSON of backends is not parsed"
+fi
 expect 0 devices "$STRAND" backends --devices
 expect 0 inspect "$STRAND" inspect -m "$model"
 grep -q '^sha256 *[0-9a-f]\{64\}$' out && pass || fault "inspect: no SHA-256"

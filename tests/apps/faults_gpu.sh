@@ -57,7 +57,7 @@ done
 # ---- a device that is too small: more tokens than its memory has room for (PoCL can be told to have little) ----
 long=$STRAND_SHARED/golden/text/mamba1/orig-d32-n2-l64
 n=4000000
-if [ -d "$long" ] && built opencl && "$STRAND" backends 2>/dev/null | grep -A1 '^opencl:0' | grep -q 'PoCL'; then
+if [ -d "$long" ] && built opencl && "$STRAND" backends 2>/dev/null | grep -A1 '^opencl:0' | grep -q 'Portable Computing Language'; then
     h="{\"input_ids\":{\"dtype\":\"U8\",\"shape\":[1,$n],\"data_offsets\":[0,$n]}}"
     { printf "\\x$(printf %x ${#h})\\0\\0\\0\\0\\0\\0\\0%s" "$h"; head -c $n /dev/zero; } >long.safetensors
     refused "a model larger than the device" "MiB" env POCL_MEMORY_LIMIT=1 "$STRAND" run "$long" -i long.safetensors -o none.safetensors --backend opencl

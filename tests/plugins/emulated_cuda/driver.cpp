@@ -272,6 +272,13 @@ API CUresult cuMemcpyDtoHAsync(void *to, CUdeviceptr from, size_t bytes, CUstrea
         memcpy(to, reinterpret_cast<void *>(from), bytes);
     return CUDA_SUCCESS;
 }
+API CUresult cuMemcpyDtoDAsync(CUdeviceptr to, CUdeviceptr from, size_t bytes, CUstream) {
+    ENTER(true)
+    if (!inside(from, bytes) || !inside(to, bytes)) fault("a copy outside an allocation");
+    else
+        memcpy(reinterpret_cast<void *>(to), reinterpret_cast<void *>(from), bytes);
+    return CUDA_SUCCESS;
+}
 API CUresult cuModuleLoadData(CUmodule *m, const void *image) {
     ENTER(true)
     unsigned magic;

@@ -9,10 +9,10 @@
  *   STRAND_FARAWAY_QUEUE    "deferred" (default): work runs inside wait; "thread": a worker runs it, late
  *   STRAND_FARAWAY_DELAY_US how long the worker sleeps before each command (default 20)
  *   STRAND_FARAWAY_SUBSET   a number: every node is taken or not by a hash of it and the node's name
- *   STRAND_FARAWAY_PREPARE  0: prepares nothing;  STRAND_FARAWAY_CLAIM  0: claims nothing
+ *   STRAND_FARAWAY_PREPARE  0: prepares nothing;  STRAND_FARAWAY_CLAIM  0: claims nothing;  STRAND_FARAWAY_RECORD  0: no segments
  *   STRAND_FARAWAY_FAIL     "kind:n:status" or "kind:n:status:lost": the n-th call of that kind fails (open, device, buffer,
- *                           upload, download, prepare, launch, late, wait; late: a launch that fails when it runs); with
- *                           lost every later call fails too */
+ *                           upload, download, prepare, launch, late, wait, copy, record, replay; late: a launch that fails when
+ *                           it runs; record: segment_create and segment_launch); with lost every later call fails too */
 #ifndef STRAND_TEST_FARAWAY_H
 #define STRAND_TEST_FARAWAY_H
 
@@ -35,11 +35,14 @@ typedef enum far_call {
     FAR_LAUNCH,
     FAR_LATE,
     FAR_WAIT,
+    FAR_COPY,
+    FAR_RECORD,
+    FAR_REPLAY,
     FAR_CALLS
 } far_call;
 
 typedef struct far_settings {
-    bool thread, prepare, claim, subset, lost_after;
+    bool thread, prepare, claim, record, subset, lost_after;
     uint64_t seed;
     long delay_us;
     far_call fail_call;
@@ -70,7 +73,7 @@ typedef struct far_node {
     char name[96];
 } far_node;
 
-typedef enum far_kind { FAR_RUN, FAR_MAKE, FAR_TAKE, FAR_GIVE } far_kind; /* launch, prepare, upload, download */
+typedef enum far_kind { FAR_RUN, FAR_MAKE, FAR_TAKE, FAR_GIVE, FAR_MOVE } far_kind; /* launch, prepare, upload, download, copy */
 
 typedef struct far_command far_command;
 struct far_command {
@@ -88,8 +91,15 @@ struct far_command {
     far_node nodes[];
 };
 
+/* What was recorded: commands that are copied into the queue by each run. */
+struct strand_plugin_segment {
+    far_command *first, *last;
+    bool closed; /* has been run */
+};
+
 struct strand_plugin_device {
     strand_plugin_instance *instance;
+    int segments; /* live */
     far_buffer *buffers;
     pthread_mutex_t memory; /* guards the list */
     /* The queue: commands in order; `done` of them have run and wait to be freed by the host's thread. */
@@ -116,6 +126,8 @@ void far_buffer_destroy(strand_plugin_device *d, strand_plugin_buffer *buffer);
 strand_plugin_status far_upload(strand_plugin_device *d, strand_plugin_buffer *b, uint64_t offset, const void *from,
                                 uint64_t bytes);
 strand_plugin_status far_download(strand_plugin_device *d, strand_plugin_buffer *b, uint64_t offset, void *to, uint64_t bytes);
+strand_plugin_status far_copy(strand_plugin_device *d, strand_plugin_buffer *from, uint64_t from_offset, strand_plugin_buffer *to,
+                              uint64_t to_offset, uint64_t bytes);
 /* The bytes behind a range, or NULL when it is not inside a live buffer. */
 unsigned char *far_bytes(strand_plugin_device *d, const strand_plugin_buffer *buffer, uint64_t offset, uint64_t bytes);
 
@@ -124,6 +136,7 @@ strand_plugin_status far_queue_open(strand_plugin_device *d);
 void far_queue_close(strand_plugin_device *d);
 far_command *far_command_new(strand_plugin_device *d, far_kind kind, uint32_t n);
 void far_push(strand_plugin_device *d, far_command *c);
+void far_free_commands(strand_plugin_device *d, far_command *first);
 bool far_idle(strand_plugin_device *d);
 strand_plugin_status far_submit(strand_plugin_device *d, uint64_t *point);
 strand_plugin_status far_wait(strand_plugin_device *d, uint64_t point);

@@ -88,3 +88,19 @@ strand_plugin_status far_upload(strand_plugin_device *d, strand_plugin_buffer *b
 strand_plugin_status far_download(strand_plugin_device *d, strand_plugin_buffer *b, uint64_t offset, void *to, uint64_t bytes) {
     return queue_copy(d, FAR_DOWNLOAD, b, offset, NULL, to, bytes);
 }
+
+strand_plugin_status far_copy(strand_plugin_device *d, strand_plugin_buffer *from, uint64_t from_offset, strand_plugin_buffer *to,
+                              uint64_t to_offset, uint64_t bytes) {
+    strand_plugin_status status = far_turn(d, FAR_COPY);
+    if (status) return status;
+    unsigned char *a = far_bytes(d, from, from_offset, bytes), *b = far_bytes(d, to, to_offset, bytes);
+    if (!a || !b) return far_fail(d, STRAND_PLUGIN_ERR_ARGUMENT, "ABI violation: a copy outside its buffers");
+    if (a < b + bytes && b < a + bytes) return far_fail(d, STRAND_PLUGIN_ERR_ARGUMENT, "ABI violation: a copy onto itself");
+    far_command *c = far_command_new(d, FAR_MOVE, 0);
+    if (!c) return far_fail(d, STRAND_PLUGIN_ERR_MEMORY, "no memory for a command");
+    c->from = a;
+    c->device_bytes = b;
+    c->length = bytes;
+    far_push(d, c);
+    return STRAND_PLUGIN_OK;
+}

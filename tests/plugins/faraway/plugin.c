@@ -7,7 +7,8 @@
 #include <string.h>
 
 static const char *const call_names[FAR_CALLS] = {"open",    "device", "buffer", "upload", "download",
-                                                  "prepare", "launch", "late",   "wait"};
+                                                  "prepare", "launch", "late",   "wait",   "copy",
+                                                  "record",  "replay"};
 
 strand_plugin_status far_fail(strand_plugin_device *d, strand_plugin_status status, const char *format, ...) {
     char text[FAR_TEXT];
@@ -59,7 +60,8 @@ static far_settings read_settings(void) {
                *delay = getenv("STRAND_FARAWAY_DELAY_US");
     far_settings s = {.thread = queue && !strcmp(queue, "thread"),
                       .prepare = on("STRAND_FARAWAY_PREPARE"),
-                      .claim = on("STRAND_FARAWAY_CLAIM")};
+                      .claim = on("STRAND_FARAWAY_CLAIM"),
+                      .record = on("STRAND_FARAWAY_RECORD")};
     s.subset = seed && *seed;
     s.seed = s.subset ? strtoull(seed, NULL, 10) : 0;
     s.delay_us = delay && *delay ? strtol(delay, NULL, 10) : 20;
@@ -119,6 +121,7 @@ static strand_plugin_status device_open(strand_plugin_instance *x, uint32_t inde
 
 static void device_close(strand_plugin_device *d) {
     const strand_host *host = d->instance->host;
+    if (d->segments) host->log(host->context, 0, "faraway: ABI violation: the device was closed before its segments");
     if (d->buffers) host->log(host->context, 0, "faraway: ABI violation: the device was closed before its buffers");
     while (d->buffers) far_buffer_destroy(d, (strand_plugin_buffer *)(void *)d->buffers->reserved);
     far_queue_close(d);
@@ -158,12 +161,18 @@ static void keep_node(far_node *to, const strand_plugin_node *from) {
     to->node.name = to->name;
 }
 
+static far_command *node_command(strand_plugin_device *d, far_kind kind, const strand_plugin_node *nodes, uint32_t n,
+                                 const strand_plugin_memory *scratch) {
+    far_command *c = far_command_new(d, kind, n);
+    for (uint32_t i = 0; c && i < n; i++) keep_node(&c->nodes[i], &nodes[i]);
+    if (c && scratch) c->scratch = *scratch;
+    return c;
+}
+
 static strand_plugin_status queue_nodes(strand_plugin_device *d, far_kind kind, const strand_plugin_node *nodes, uint32_t n,
                                         const strand_plugin_memory *scratch, bool fails) {
-    far_command *c = far_command_new(d, kind, n);
+    far_command *c = node_command(d, kind, nodes, n, scratch);
     if (!c) return far_fail(d, STRAND_PLUGIN_ERR_MEMORY, "no memory for a command");
-    for (uint32_t i = 0; i < n; i++) keep_node(&c->nodes[i], &nodes[i]);
-    if (scratch) c->scratch = *scratch;
     c->fails = fails;
     far_push(d, c);
     return STRAND_PLUGIN_OK;
@@ -189,6 +198,66 @@ static strand_plugin_status launch(strand_plugin_device *d, const strand_plugin_
     return queue_nodes(d, FAR_RUN, nodes, n, scratch, turn(d->instance, FAR_LATE) != STRAND_PLUGIN_OK);
 }
 
+/* ---- segments ---- */
+
+static strand_plugin_status segment_create(strand_plugin_device *d, strand_plugin_segment **out) {
+    const strand_host *host = d->instance->host;
+    if (!d->instance->set.record) return STRAND_PLUGIN_ERR_UNSUPPORTED;
+    strand_plugin_status status = far_turn(d, FAR_RECORD);
+    if (status) return status;
+    strand_plugin_segment *s = host->alloc(host->context, sizeof *s, 16);
+    if (!s) return far_fail(d, STRAND_PLUGIN_ERR_MEMORY, "no memory for a segment");
+    *s = (strand_plugin_segment){0};
+    d->segments++;
+    *out = s;
+    return STRAND_PLUGIN_OK;
+}
+
+static strand_plugin_status segment_launch(strand_plugin_device *d, strand_plugin_segment *s, const strand_plugin_node *nodes,
+                                           uint32_t n, const strand_plugin_memory *scratch) {
+    char why[FAR_TEXT];
+    strand_plugin_status status = far_turn(d, FAR_RECORD);
+    if (status) return status;
+    if (s->closed) return far_fail(d, STRAND_PLUGIN_ERR_ARGUMENT, "ABI violation: a launch for a segment that has been run");
+    if (!far_check_launch(d, nodes, n, scratch, why, sizeof why))
+        return far_fail(d, STRAND_PLUGIN_ERR_ARGUMENT, "ABI violation: %s", why);
+    far_command *c = node_command(d, FAR_RUN, nodes, n, scratch);
+    if (!c) return far_fail(d, STRAND_PLUGIN_ERR_MEMORY, "no memory for a command");
+    if (s->last)
+        s->last->next = c;
+    else
+        s->first = c;
+    s->last = c;
+    return STRAND_PLUGIN_OK;
+}
+
+/* Are the nodes still what they were: does the memory that they name live? The host must have kept it. */
+static strand_plugin_status segment_run(strand_plugin_device *d, strand_plugin_segment *s) {
+    char why[FAR_TEXT];
+    strand_plugin_status status = far_turn(d, FAR_REPLAY);
+    s->closed = true;
+    for (far_command *c = s->first; c && !status; c = c->next) {
+        strand_plugin_node nodes[FAR_MAX_GROUP];
+        for (uint32_t i = 0; i < c->n; i++) nodes[i] = c->nodes[i].node;
+        if (!far_check_launch(d, nodes, c->n, &c->scratch, why, sizeof why))
+            return far_fail(d, STRAND_PLUGIN_ERR_ARGUMENT, "ABI violation: %s", why);
+        status = queue_nodes(d, FAR_RUN, nodes, c->n, &c->scratch, turn(d->instance, FAR_LATE) != STRAND_PLUGIN_OK);
+    }
+    return status;
+}
+
+static void segment_destroy(strand_plugin_device *d, strand_plugin_segment *s) {
+    far_free_commands(d, s->first);
+    d->segments--;
+    d->instance->host->free(d->instance->host->context, s, sizeof *s);
+}
+
+static strand_plugin_status device_features(strand_plugin_instance *x, uint32_t index, char *text, size_t bytes) {
+    if (index) return STRAND_PLUGIN_ERR_ARGUMENT;
+    snprintf(text, bytes, "type=device for tests\nqueue=%s\nno value\n=no name\nodd text=a=b\tc\n", x->set.thread ? "late" : "deferred");
+    return STRAND_PLUGIN_OK;
+}
+
 static const strand_plugin_api api = {
     .size = sizeof api,
     .open = instance_open,
@@ -209,6 +278,12 @@ static const strand_plugin_api api = {
     .prepare = prepare,
     .launch = launch,
     .claim = far_claim,
+    .device_features = device_features,
+    .copy = far_copy,
+    .segment_create = segment_create,
+    .segment_launch = segment_launch,
+    .segment_run = segment_run,
+    .segment_destroy = segment_destroy,
 };
 
 static int32_t score(const strand_host *host, char *why, size_t why_bytes) {

@@ -20,7 +20,7 @@ far_command *far_command_new(strand_plugin_device *d, far_kind kind, uint32_t n)
     return c;
 }
 
-static void free_list(strand_plugin_device *d, far_command *c) {
+void far_free_commands(strand_plugin_device *d, far_command *c) {
     const strand_host *host = d->instance->host;
     while (c) {
         far_command *next = c->next;
@@ -38,6 +38,8 @@ static void run_first(strand_plugin_device *d) {
             memcpy(c->device_bytes, c->from, c->length);
         else if (c->kind == FAR_GIVE)
             memcpy(c->to, c->device_bytes, c->length);
+        else if (c->kind == FAR_MOVE)
+            memcpy(c->device_bytes, c->from, c->length);
         else if (!c->fails)
             far_run(d, c);
         pthread_mutex_lock(&d->lock);
@@ -87,8 +89,8 @@ void far_queue_close(strand_plugin_device *d) {
         pthread_mutex_unlock(&d->lock);
         pthread_join(d->worker, NULL);
     }
-    free_list(d, d->first);
-    free_list(d, d->ran);
+    far_free_commands(d, d->first);
+    far_free_commands(d, d->ran);
     d->first = d->ran = NULL;
     pthread_cond_destroy(&d->finished);
     pthread_cond_destroy(&d->more);
@@ -135,7 +137,7 @@ strand_plugin_status far_wait(strand_plugin_device *d, uint64_t point) {
     d->failure = STRAND_PLUGIN_OK;
     bool beyond = point > d->given;
     pthread_mutex_unlock(&d->lock);
-    free_list(d, ran);
+    far_free_commands(d, ran);
     if (status) return far_fail(d, status, "%s", d->text);
     if (beyond) return far_fail(d, STRAND_PLUGIN_ERR_ARGUMENT, "ABI violation: a wait for a point that was never given");
     return far_turn(d, FAR_WAIT);
