@@ -116,11 +116,16 @@ const option_row eeg_detect_rows[] = {
     {0, "head", OPTION_FILE, "HEAD", AT(head), 0,
      "Detection head for an encoder that has none: a safetensors file; default: the built-in eeg-seizure-head, made for "
      "pretrained_distance_graph_12s. Not used with checkpoints that have a head of their own."},
+    {0, "kinds", OPTION_FILE, "MODEL", AT(kinds), 0,
+     "A DCRNN classifier of several classes, which names the type of each event: the likeliest by the mean over the event."},
+    {0, "types", OPTION_TEXT, "A,B,...", AT(types), 0,
+     "eventType of each class of a classifier; default for four: sz_foc,sz_gen,sz_gen_nm,sz_gen_m, the order of the published code "
+     "(focal, generalised, absence, tonic). 'bckg' stands for a class that is no event."},
     {0, "statistics", OPTION_FILE, "FILE", AT(statistics), 0,
      "For models that take signals (GraphS4mer): lines CHANNEL MEAN DEVIATION of the training set; default: those of the "
      "recording."},
     {'t', "threshold", OPTION_REAL, "P", AT(threshold), 0,
-     "Probability from which a second counts; default: the head's own, else 0.5."},
+     "Probability from which a second counts; default: the head's own, else 0.5; 0 where -m is a classifier of several classes."},
     {0, "min-duration", OPTION_REAL, "SECONDS", AT(min_duration), 0, "Shorter events are dropped; default 10."},
     {0, "merge-gap", OPTION_REAL, "SECONDS", AT(merge_gap), 0,
      "Events with less than this between them become one; default 10."},
@@ -231,15 +236,15 @@ const char eeg_predict_text[] = "Predicts the log amplitudes (natural logarithm 
                                 "every 12 s and never reach over a gap.\n\n"
                                 "With --follow a window's row comes when the last second that it predicted is there.\n\n" FILES_TEXT RESEARCH_TEXT;
 const char eeg_detect_text[] =
-    "Gives each second a probability of seizure activity (the mean of the windows that cover it), and makes events of the "
+    "Gives each second that a window covers a probability of seizure activity (the mean of those windows), and makes events of the "
     "seconds that reach "
     "the threshold. The table has the columns onset, duration, eventType, confidence, channels, dateTime, recordingDuration of "
     "SzCORE and "
     "BIDS, and one row 'bckg' when nothing was found. --edf writes the events over the traces for EDFbrowser.\n\n"
     "The model is a DCRNN or GraphS4mer checkpoint with a head of one class, or the published pretrained predictor, whose "
-    "encoder then gets "
-    "the small "
-    "head that comes with Strand (docs/eeg.md has its figures).\n\n"
+    "encoder then gets the small head that comes with Strand (docs/eeg.md has its figures). A DCRNN classifier of several classes tells "
+    "kinds of seizures apart: with --kinds it names the events of another model; as -m alone it takes every second for a seizure, and "
+    "an event ends where the likeliest kind changes.\n\n"
     "With --follow a second is settled when no later window can cover it: at most the length of a window after it (12 s by default); "
     "an event comes when it is over and --merge-gap has passed, --windows has every second. DCRNN with the graph of distances goes "
     "second by second and keeps the state of each open window, other models run a window every --step seconds.\n\n" FILES_TEXT RESEARCH_TEXT;

@@ -39,22 +39,31 @@ static void name_channels(const eeg_event_maker *m, eeg_event *e) {
     if (!used) snprintf(e->channels, sizeof e->channels, "n/a");
 }
 
+int32_t eeg_events_likeliest(const double *kinds, int32_t n) {
+    int32_t best = 0;
+    for (int32_t k = 1; k < n; k++)
+        if (kinds[k] > kinds[best]) best = k;
+    return best;
+}
+
 int eeg_events_break(eeg_event_maker *m) {
     if (!m->open) return 0;
     m->open = 0;
     if (m->to - m->from < m->least) return 0;
     eeg_event e = {.onset = m->from, .duration = m->to - m->from, .type = "sz", .confidence = m->peak};
+    if (m->n_kinds) snprintf(e.type, sizeof e.type, "%s", m->kinds[eeg_events_likeliest(m->kind_sums, m->n_kinds)]);
     name_channels(m, &e);
     return m->give(m->user, &e);
 }
 
-int eeg_events_second(eeg_event_maker *m, double at, double probability, const double *channels) {
+int eeg_events_second(eeg_event_maker *m, double at, double probability, const double *channels, const double *kinds) {
+    const int32_t kind = kinds ? eeg_events_likeliest(kinds, m->n_kinds) : 0;
     if (m->open && at - m->to >= m->gap && probability < m->threshold) {
         const int rc = eeg_events_break(m);
         if (rc) return rc;
     }
     if (!(probability >= m->threshold)) return 0;
-    if (m->open && at - m->to >= m->gap && at > m->to) {
+    if (m->open && ((at - m->to >= m->gap && at > m->to) || (m->split && kind != m->kind))) {
         const int rc = eeg_events_break(m);
         if (rc) return rc;
     }
@@ -64,11 +73,14 @@ int eeg_events_second(eeg_event_maker *m, double at, double probability, const d
         m->peak = 0;
         m->seconds = 0;
         memset(m->sums, 0, sizeof m->sums);
+        memset(m->kind_sums, 0, sizeof m->kind_sums);
     }
+    m->kind = kind;
     m->to = at + 1;
     m->seconds++;
     if (probability > m->peak) m->peak = probability;
     for (int32_t c = 0; channels && c < m->n_channels && c < EVENT_CHANNELS; c++) m->sums[c] += channels[c];
+    for (int32_t k = 0; kinds && k < m->n_kinds; k++) m->kind_sums[k] += kinds[k];
     return 0;
 }
 

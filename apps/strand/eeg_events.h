@@ -6,7 +6,7 @@
 #include "eeg_source.h"
 #include "output.h"
 
-enum { EVENT_CHANNELS = 64 };
+enum { EVENT_CHANNELS = 64, EVENT_KINDS = 16 };
 
 typedef struct eeg_event {
     double onset, duration; /* seconds */
@@ -26,21 +26,27 @@ void eeg_events_free(eeg_event_list *list);
 
 /* Takes a probability for each second, in order, and gives events out as soon as nothing can be merged to them any more: runs
  * of at least `threshold`, joined where less than `gap` seconds lie between them, dropped when they are shorter than `least`.
- * The confidence is the largest probability of the event; its channels are those whose own mean is at least the threshold. */
+ * The confidence is the largest probability of the event; its channels are those whose own mean is at least the threshold. Its type
+ * is "sz", or the likeliest of the kinds by their mean over the event; with `split` an event ends where the likeliest kind changes. */
 typedef struct eeg_event_maker {
     double threshold, gap, least;
+    int32_t n_kinds, split;
+    char kinds[EVENT_KINDS][48];
     int32_t n_channels;
     const channel_source *channels; /* for their names; NULL: "n/a" */
     int (*give)(void *user, const eeg_event *event);
     void *user;
     int open;
     double from, to, peak;
-    double sums[EVENT_CHANNELS];
+    double sums[EVENT_CHANNELS], kind_sums[EVENT_KINDS];
     int64_t seconds;
+    int32_t kind; /* of the last second */
 } eeg_event_maker;
 
-/* `channels`: a probability a channel, or NULL. 0, or what `give` returned. */
-int eeg_events_second(eeg_event_maker *m, double at, double probability, const double *channels);
+/* `channels`: a probability a channel, or NULL; `kinds`: one a kind, or NULL. 0, or what `give` returned. */
+int eeg_events_second(eeg_event_maker *m, double at, double probability, const double *channels, const double *kinds);
+/* The place of the largest. */
+int32_t eeg_events_likeliest(const double *kinds, int32_t n);
 /* A gap, or the end. */
 int eeg_events_break(eeg_event_maker *m);
 

@@ -120,6 +120,28 @@ expect 0 'JSON Lines' "$STRAND" eeg detect -q -m "$distance" "$clips/SZ_sample1.
 grep -q '^{"onset": [0-9.]*, "duration": [0-9.]*, "eventType": "sz", "confidence": 0\.[0-9]*, "channels": \["' out && pass || fault "JSON Lines: $(cat out)"
 golden=$STRAND_SHARED/golden/eeg/dcrnn-detection-sz1
 expect 0 'a checkpoint with its own head' "$STRAND" eeg detect -q -m "$golden" "$clips/SZ_sample1.edf"
+
+# A classifier of four kinds: alone it calls every second one of them, with --kinds it names the events of a detector.
+"$STRAND_EEG_ADAPT" classes "$golden/best.pth.tar" 4 kinds.safetensors && pass || fault 'a head of four classes'
+expect 0 'four kinds' "$STRAND" eeg detect -q -m kinds.safetensors "$clips/SZ_sample1.edf" --windows kinds.tsv
+awk -F'\t' 'NR == 1 { exit $0 != "onset\tprobability\tsz_foc\tsz_gen\tsz_gen_nm\tsz_gen_m" }' kinds.tsv && pass || fault "kinds: $(head -1 kinds.tsv)"
+awk -F'\t' 'NR > 1 { d = $3 + $4 + $5 + $6 - 1; m = $3; for (i = 4; i < 7; i++) if ($i > m) m = $i; if (d * d > 1e-10 || $2 != m) bad = 1 } END { exit bad || NR != 49 }' kinds.tsv && pass || fault "kinds: $(head -3 kinds.tsv)"
+is "$(sed 1d out | cut -f1-3,7 | tr '\t' ' ')" '0.00 48.00 sz_gen 50.00' 'four kinds'
+"$STRAND_EEG_ADAPT" classes "$golden/best.pth.tar" 6 six.safetensors && pass || fault 'a head of six classes'
+expect 0 'kinds that change' "$STRAND" eeg detect -q -m six.safetensors "$clips/SZ_sample1.edf" --types k1,k2,k3,k4,k5,k6 --clip 3 --step 1 --min-duration 1 --windows kinds.tsv
+awk -F'\t' 'FNR == 1 { for (i = 3; i <= NF; i++) name[i] = $i; next } FILENAME == "kinds.tsv" { best = 3; for (i = 4; i <= NF; i++) if ($i > $best) best = i; type[int($1)] = name[best]; next }
+    { for (t = int($1); t < $1 + $2; t++) { if (type[t] != $3) bad = 1; n++ } rows++ } END { exit bad || n != 50 || rows < 3 }' kinds.tsv out && pass || fault "events of kinds: $(cat out)"
+expect 0 'kinds with a background' "$STRAND" eeg detect -q -m kinds.safetensors "$clips/SZ_sample1.edf" --types a,bckg,b,c --min-duration 1
+is "$(sed 1d out | cut -f1-3)" "0.00	50.00	bckg" 'kinds with a background'
+expect 2 'types of too many classes' "$STRAND" eeg detect -q -m kinds.safetensors "$clips/SZ_sample1.edf" --types a,b
+says 'has 4 classes, --types names 2' 'too few types'
+expect 2 'types with blanks' "$STRAND" eeg detect -q -m kinds.safetensors "$clips/SZ_sample1.edf" --types 'a,b c,d,e'
+"$STRAND_EEG_ADAPT" classes "$golden/best.pth.tar" 3 three.safetensors
+expect 2 'three classes without names' "$STRAND" eeg detect -q -m three.safetensors "$clips/SZ_sample1.edf"
+expect 0 'kinds of events' "$STRAND" eeg detect -q -m "$distance" --kinds kinds.safetensors "$clips/SZ_sample1.edf" --report kinds.html
+is "$(cut -f1,2,4,5 out)" "$(cut -f1,2,4,5 events.tsv)" 'kinds change nothing but the type'
+awk -F'\t' 'NR > 1 && $3 !~ /^sz_/ { exit 1 } END { exit NR < 2 }' out && pass || fault "kinds of events: $(cat out)"
+expect 1 'kinds of a detector' "$STRAND" eeg detect -q -m "$distance" --kinds "$golden" "$clips/SZ_sample1.edf"
 expect 1 'the built-in head on another encoder' "$STRAND" eeg detect -q -m "$ssl/pretrained_distance_graph_60s.pth.tar" --clip 12 "$clips/SZ_sample1.edf"
 says '--head' 'another encoder'
 

@@ -3,6 +3,7 @@
  *     eeg_adapt frames IN.safetensors NAME SAMPLES OUT.safetensors   [channels, T] -> "frames" [1, T / SAMPLES, channels,
  *        SAMPLES]
  *     eeg_adapt join   OUT.safetensors FILE NAME [FILE NAME]...   those tensors in one file
+ *     eeg_adapt classes IN N OUT.safetensors   a checkpoint whose head has N classes: its row, turned by k places for class k
  *     eeg_adapt mean   A.safetensors NAME_A B.safetensors NAME_B TOLERANCE   the mean difference, where single elements hang
  *        on rounding
  *     eeg_adapt head   A.safetensors NAME_A B.safetensors NAME_B TOLERANCE   all of A against as many first elements of B */
@@ -12,6 +13,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+enum { MOST = 32 };
 
 static strand_context *ctx;
 
@@ -29,9 +32,9 @@ static int floats_of(const char *path, const char *name, strand_tensor *tensor) 
     return fail(path, name);
 }
 
-/* n <= 8 tensors, as a safetensors file. */
+/* n <= MOST tensors, as a safetensors file. */
 static int write_tensors(const char *path, const strand_tensor *t, int n) {
-    char header[2048] = "{";
+    char header[160 * MOST] = "{";
     uint64_t at = 0;
     for (int k = 0; k < n; k++) {
         size_t used = strlen(header);
@@ -52,9 +55,9 @@ static int write_tensors(const char *path, const strand_tensor *t, int n) {
 }
 
 static int join(char **v, int n) {
-    strand_tensor t[8];
+    strand_tensor t[MOST];
     int count = 0;
-    for (int i = 1; i + 1 < n && count < 8; i += 2)
+    for (int i = 1; i + 1 < n && count < MOST; i += 2)
         if (floats_of(v[i], v[i + 1], &t[count++])) return 1;
     return write_tensors(v[0], t, count);
 }
@@ -75,6 +78,28 @@ static int frames(const char *in, const char *name, int64_t samples, const char 
     const int bad = write_tensors(out, &made, 1);
     free(data);
     return bad;
+}
+
+static int classes(const char *in, int64_t n, const char *out) {
+    strand_file *file;
+    strand_tensor t[MOST];
+    int count = 0;
+    if (n < 1 || n > 100) return fail("classes", "1 to 100");
+    if (strand_file_open(ctx, in, &file) != STRAND_OK) return fail(in, strand_error(ctx));
+    for (int64_t i = 0; i < strand_file_count(file) && count < MOST; i++) {
+        strand_tensor *x = &t[count];
+        if (strand_file_get(file, i, x) != STRAND_OK || x->dtype != STRAND_F32) continue;
+        count++;
+        if (strncmp(x->name, "fc.", 3)) continue;
+        const int64_t wide = (int64_t)(x->bytes / 4);
+        float *made = malloc((size_t)(n * wide) * sizeof *made); /* lives until exit, as the file does */
+        if (!made) return fail(in, "no memory");
+        for (int64_t k = 0; k < n * wide; k++) made[k] = ((const float *)x->data)[(k / wide + k % wide) % wide];
+        x->dims[0] = n;
+        x->data = made;
+        x->bytes *= (uint64_t)n;
+    }
+    return write_tensors(out, t, count);
 }
 
 static int mean(char **v) {
@@ -104,6 +129,7 @@ static int head(char **v) {
 int main(int argc, char **argv) {
     if (strand_context_open(NULL, &ctx) != STRAND_OK) return fail("context", "cannot be opened");
     if (argc == 6 && !strcmp(argv[1], "frames")) return frames(argv[2], argv[3], atoll(argv[4]), argv[5]);
+    if (argc == 5 && !strcmp(argv[1], "classes")) return classes(argv[2], atoll(argv[3]), argv[4]);
     if (argc == 7 && !strcmp(argv[1], "head")) return head(argv + 2);
     if (argc == 7 && !strcmp(argv[1], "mean")) return mean(argv + 2);
     if (argc >= 5 && !strcmp(argv[1], "join")) return join(argv + 2, argc - 2);
