@@ -20,11 +20,10 @@ typedef struct ssm {
     bool stack;      /* several layers: results beside the output come on request */
     bool recurrent;  /* mode=recurrence */
     bool one_way;    /* no layer so far looks ahead: states can be carried on */
-    bool liquid;     /* liquid terms wanted */
+    bool liquid;     /* liquid terms wanted; they look ahead */
     int64_t d;       /* channels of a layer's input */
     int64_t l_max;   /* of the config or given; 0: none */
     int64_t longest; /* that all layers so far can take; 0: no limit */
-    tensor_id filter; /* of the system that was last applied by convolution, [systems, L] */
     op_dim length;   /* DIM_L, or fixed where a layer needs its length known */
     ssm_result *results;
     uint32_t n_results, result_room;
@@ -78,13 +77,36 @@ typedef struct ssm_system {
     tensor_id folded;       /* coefficients for recurrences where normalised ones depend on a length */
     bool nplr;
     tensor_id p, b, c, dt; /* then poles is A */
-    int64_t length;
+    int64_t length;        /* for which C is stored; 0: C is C */
+    tensor_id matrix;      /* in place of all that, the discrete system in real numbers (ssm_dense): [systems, 2 states, 2 states], */
+    tensor_id drive, read; /* [systems, 2 states], [systems, 1, 2 states] */
     tensor_id skip; /* [channels * h] or 0 */
     int64_t taps;   /* 0: as many as positions */
 } ssm_system;
 
 /* u [B, L, h] -> [B, L, channels h]; offers the filter as `kernel` and the last state as `final_state`. */
 tensor_id ssm_apply(ssm *s, const ssm_system *k, tensor_id u);
+/* The filters of all systems, [systems, L or taps]. */
+tensor_id ssm_filters(ssm *s, const ssm_system *k);
+
+/* ---- systems whose low-rank part has rank 2 and more ---- */
+
+enum { SSM_EXP, SSM_NONE, SSM_RELU, SSM_SIGMOID, SSM_SOFTPLUS }; /* transforms of parameters */
+
+/* A = diag(-f(re) + i sign f(im)) - sum over the rank of P P^*, B, C~ and dt as they are stored: [trained, n], [rank, trained, n, 2],
+ * [trained, n, 2], [channels, h, n, 2], [h]. */
+typedef struct ssm_nplr {
+    const weights_tensor *re, *im, *p, *b, *c, *dt;
+    int64_t trained, rank;
+    int re_kind, im_kind, dt_kind;
+    double re_floor, im_sign; /* re_floor: what relu adds to re */
+} ssm_nplr;
+
+/* Sets matrix, drive and read of k, whose channels, h, states, length and direction are known. */
+void ssm_dense(ssm *s, const ssm_nplr *given, ssm_system *k);
+/* The filters and the steps of such systems; as scan and ssm_filters. u [B, L, C] -> [B, L, C]; drive .. are those of the C systems. */
+tensor_id ssm_dense_filters(ssm *s, const ssm_system *k);
+tensor_id ssm_dense_scan(ssm *s, tensor_id u, tensor_id matrix, tensor_id drive, tensor_id read, tensor_id skip, tensor_id state, tensor_id *after);
 
 /* ---- the layers: 0 and an error where the file's tensors do not fit ---- */
 
@@ -95,7 +117,7 @@ tensor_id ssm_ema(ssm *s, tensor_id x);        /* Mega */
 tensor_id ssm_s5(ssm *s, tensor_id x);
 tensor_id ssm_lru(ssm *s, tensor_id x);
 tensor_id ssm_lmu(ssm *s, tensor_id x);
-/* y and the terms of higher degree in u [B, L, h] */
-tensor_id ssm_liquid(ssm *s, tensor_id u, tensor_id y, int64_t h);
+/* y and the terms of higher degree in u [B, L, h], of a system k */
+tensor_id ssm_liquid(ssm *s, const ssm_system *k, tensor_id u, tensor_id y);
 
 #endif

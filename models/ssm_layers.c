@@ -16,14 +16,19 @@
 
 /* ---- S4 and S4D ---- */
 
-/* A parameter under the transform that the config names for it. `floor` is added to relu, as published. */
-static tensor_id transformed(ssm *s, const char *key, const char *fallback, double floor, tensor_id x) {
+/* The transform that the config names for a parameter, SSM_EXP ...; -1 after an error. */
+static int transform_of(ssm *s, const char *key, const char *fallback) {
     static const char *const names[] = {"exp", "none", "relu", "sigmoid", "softplus", NULL};
+    return arrange_choice(&s->b, key, ssm_config_text(s, key, fallback), names);
+}
+
+/* A parameter under it. `floor` is added to relu, as published. */
+static tensor_id transformed(ssm *s, const char *key, const char *fallback, double floor, tensor_id x) {
     static const uint32_t kinds[] = {STRAND_UNARY_EXP, STRAND_UNARY_IDENTITY, STRAND_UNARY_RELU, STRAND_UNARY_SIGMOID, STRAND_UNARY_SOFTPLUS};
-    int i = arrange_choice(&s->b, key, ssm_config_text(s, key, fallback), names);
-    if (i < 0 || i == 1) return x;
+    int i = transform_of(s, key, fallback);
+    if (i < 0 || i == SSM_NONE) return x;
     x = build_unary(&s->b, key, kinds[i], x, 0, 0);
-    return i == 2 && floor > 0 ? build_unary(&s->b, key, STRAND_UNARY_AFFINE, x, 1, (float)floor) : x;
+    return i == SSM_RELU && floor > 0 ? build_unary(&s->b, key, STRAND_UNARY_AFFINE, x, 1, (float)floor) : x;
 }
 
 /* A whole number that a file holds as a tensor, or -1. */
@@ -92,10 +97,26 @@ static void s4_diagonal(ssm *s, const s4_names *n, ssm_system *k, tensor_id a, t
     k->coefficients = ssm_pair_mul(s, "coefficients", k->coefficients, ssm_pair_reciprocal(s, "A", a, 1e-30f));
 }
 
+/* A low-rank part of rank 2 and more (measures fout, legt): the system as a full matrix. */
+static void s4_dense(ssm *s, const s4_names *n, ssm_system *k, int64_t trained, int64_t rank) {
+    builder *b = &s->b;
+    ssm_nplr g = {.trained = trained, .rank = rank, .im_sign = n->im_sign, .re_floor = n == &version_3_nplr ? 0 : 1e-4};
+    g.re_kind = transform_of(s, n->re_key, "exp");
+    g.im_kind = *n->im_key ? transform_of(s, n->im_key, "none") : SSM_NONE;
+    g.dt_kind = transform_of(s, "dt_transform", "exp");
+    build_f32(b, ssm_key(s, part(s, n, "P")), 4, (int64_t[]){rank, trained, k->states, 2}, false);
+    g.re = build_find(b, ssm_key(s, part(s, n, n->re))), g.im = build_find(b, ssm_key(s, part(s, n, n->im)));
+    g.p = build_find(b, ssm_key(s, part(s, n, "P"))), g.b = build_find(b, ssm_key(s, part(s, n, "B")));
+    g.c = build_find(b, ssm_key(s, part(s, n, "C"))), g.dt = build_find(b, ssm_key(s, part(s, n, n->dt)));
+    ssm_dense(s, &g, k);
+}
+
 static void s4_nplr(ssm *s, const s4_names *n, ssm_system *k, int64_t trained, int64_t systems) {
     builder *b = &s->b;
+    const weights_tensor *low = build_find(b, ssm_key(s, part(s, n, "P")));
+    int64_t rank = low && low->rank == 4 ? low->dims[0] : 1;
     k->nplr = true;
-    k->p = for_all(s, build_f32(b, ssm_key(s, part(s, n, "P")), 3, (int64_t[]){trained, k->states, 2}, false), trained, systems);
+    if (rank == 1) k->p = for_all(s, build_f32(b, ssm_key(s, part(s, n, "P")), 3, (int64_t[]){trained, k->states, 2}, false), trained, systems);
     int64_t length = stored_number(s, part(s, n, n->length));
     if (length > (int64_t)1 << 24) build_refuse(b, "layer %lld: its filter is %lld long; at most 2^24 is supported", (long long)b->layer, (long long)length);
     if (length < 0) length = s->l_max;
@@ -103,6 +124,7 @@ static void s4_nplr(ssm *s, const s4_names *n, ssm_system *k, int64_t trained, i
         build_refuse(b, "layer %lld: the length for which C is stored is 0: it was never run in its own code, so only --set mode=recurrence can run it", (long long)b->layer);
     k->length = length > 0 ? length : 0;
     if (!s->recurrent && (!s->longest || length < s->longest)) s->longest = length;
+    if (rank != 1) s4_dense(s, n, k, trained, rank);
 }
 
 static bool s4_system(ssm *s, const s4_names *n, ssm_system *k) {
@@ -173,7 +195,7 @@ static tensor_id s4_third(ssm *s, tensor_id x) {
     if (ssm_config_text(s, "liquid_kernel", NULL)) {
         tensor_id plain = ssm_activate(s, "activation", act, y);
         ssm_offer(s, "output_without_liquid", linear_out(s, "output_linear", plain, k.channels * k.h, gate ? wide : s->d, "postact"));
-        if (s->liquid) y = ssm_liquid(s, u, y, k.h);
+        if (s->liquid) y = ssm_liquid(s, &k, u, y);
     }
     y = ssm_activate(s, "activation", act, y);
     y = linear_out(s, "output_linear", y, k.channels * k.h, gate ? wide : s->d, "postact");

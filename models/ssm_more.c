@@ -111,15 +111,18 @@ static tensor_id transform(ssm *s, uint32_t kind, int64_t n, tensor_id x) {
     return build_failed(&s->b) ? 0 : graph_op(s->b.g, build_name(&s->b, ssm_key(s, "liquid")), STRAND_OP_FFT, &p, &x, 1, NULL);
 }
 
-/* "kb": the products, backwards in time, times the filter by S^(p - 1), bin by bin: as published the products' transform is of 2 L points, of
+/* "kb": the products, backwards in time, times the filter of k by S^(p - 1), bin by bin: as published the products' transform is of 2 L points, of
  * which L + 1 are independent, and the filter's of L + 1. */
-static tensor_id by_filter(ssm *s, const liquid *q, tensor_id u, tensor_id y) {
+static tensor_id by_filter(ssm *s, const liquid *q, const ssm_system *k, tensor_id u, tensor_id y) {
     builder *b = &s->b;
     const char *name = ssm_key(s, "liquid");
     int64_t l = s->length.size, h = q->h;
-    tensor_id sum = sum_of(s, q->db), us = u, terms = 0, spectrum = 0, filter = s->filter;
+    tensor_id sum = sum_of(s, q->db), us = u, terms = 0, spectrum = 0;
+    if (k->nplr && !k->length) build_refuse(b, "liquid_kernel kb needs the filter, and so the length for which C is stored, which is 0");
+    if (k->channels != 1) build_refuse(b, "liquid_kernel kb is for one channel");
     if (q->both) build_refuse(b, "liquid_kernel kb is not for bidirectional layers");
     sum = arrange_reshape(b, name, sum, 2, (op_dim[]){DIM(h), DIM(1)});
+    tensor_id filter = ssm_filters(s, k);
     for (int64_t i = 2; i <= q->degree && !build_failed(b); i++) {
         us = upgraded(s, q, u, us, i, &terms);
         filter = build_mul(b, name, filter, sum);
@@ -134,15 +137,17 @@ static tensor_id by_filter(ssm *s, const liquid *q, tensor_id u, tensor_id y) {
     return build_add(b, name, y, arrange_turn(b, name, more));
 }
 
-/* B, C, w and log_dt of the terms are those that the published code keeps beside its parameters: they are in no checkpoint of its own, so
- * the file must have them as liquid.*. */
-tensor_id ssm_liquid(ssm *s, tensor_id u, tensor_id y, int64_t h) {
+/* The terms at position t are of the samples around L - 1 - t: as published their products are turned backwards in time. So they look ahead,
+ * and no recurrence over t can make them as samples come; by recurrence the system itself runs step by step, and the terms, which are
+ * not of its state, are of the whole sequence as by convolution. B, C, w and log_dt of the terms are those that the published code keeps
+ * beside its parameters: they are in no checkpoint of its own, so the file must have them as liquid.*. */
+tensor_id ssm_liquid(ssm *s, const ssm_system *k, tensor_id u, tensor_id y) {
     const char *kind = ssm_config_text(s, "liquid_kernel", "");
     bool filter = !strcmp(kind, "kb");
     liquid q;
     if (!filter && strcmp(kind, "polyb") != 0) build_refuse(&s->b, "liquid_kernel '%.40s' is neither polyb nor kb; --set liquid=0 leaves the liquid terms out", kind);
-    if (build_failed(&s->b) || !liquid_of(s, h, !filter, &q)) return 0;
-    return filter ? by_filter(s, &q, u, y) : by_polynomial(s, &q, u, y);
+    if (build_failed(&s->b) || !liquid_of(s, k->h, !filter, &q)) return 0;
+    return filter ? by_filter(s, &q, k, u, y) : by_polynomial(s, &q, u, y);
 }
 
 /* ---- LMU ---- */

@@ -155,11 +155,13 @@ static tensor_id rows(ssm *s, tensor_id x, int64_t first, int64_t n, int64_t all
     return !x || n == all ? x : arrange_slice(&s->b, "rows", x, 0, first, n);
 }
 
-static tensor_id all_filters(ssm *s, const ssm_system *k, int64_t systems) {
+tensor_id ssm_filters(ssm *s, const ssm_system *k) {
     builder *b = &s->b;
+    int64_t systems = k->channels * k->h * (k->bidirectional ? 2 : 1);
     const char *name = build_name(b, ssm_key(s, "filter"));
     op_shape shape = {STRAND_F32, 2, {DIM(systems), k->taps ? DIM(k->taps) : s->length}};
     if (build_failed(b)) return 0;
+    if (k->matrix) return ssm_dense_filters(s, k);
     if (k->nplr) {
         strand_op_ssm_kernel_nplr p = {.length = k->length};
         return graph_op(b->g, name, STRAND_OP_SSM_KERNEL_NPLR, &p, (tensor_id[]){k->poles, k->p, k->b, k->c, k->dt}, 5, &shape);
@@ -171,9 +173,8 @@ static tensor_id all_filters(ssm *s, const ssm_system *k, int64_t systems) {
 static tensor_id by_convolution(ssm *s, const ssm_system *k, tensor_id u) {
     builder *b = &s->b;
     int64_t one_way = k->channels * k->h, systems = one_way * (k->bidirectional ? 2 : 1);
-    tensor_id filters = all_filters(s, k, systems), back = 0;
+    tensor_id filters = ssm_filters(s, k), back = 0;
     op_dim taps = k->taps ? DIM(k->taps) : s->length;
-    s->filter = filters;
     int64_t of_kernel = systems / k->h;
     ssm_offer(s, "kernel", k->from_zero || k->real ? filters : arrange_reshape(b, ssm_key(s, "kernel"), filters, 3, (op_dim[]){DIM(of_kernel), DIM(k->h), taps}));
     if (k->bidirectional) back = rows(s, filters, one_way, one_way, systems);
@@ -186,11 +187,12 @@ static tensor_id by_convolution(ssm *s, const ssm_system *k, tensor_id u) {
 }
 
 typedef struct scan_inputs {
-    tensor_id poles, p, q, in, out;
+    tensor_id poles, p, q, in, out; /* poles: the matrix of a dense system */
 } scan_inputs;
 
 /* One direction. */
 static tensor_id scan(ssm *s, const ssm_system *k, const scan_inputs *f, tensor_id u, tensor_id skip, tensor_id state, tensor_id *after) {
+    if (k->matrix) return ssm_dense_scan(s, u, f->poles, f->in, f->out, skip, state, after);
     if (k->nplr) {
         strand_op_dplr_scan p = {.scale = k->scale};
         return ssm_with_state(s, "scan", STRAND_OP_DPLR_SCAN, &p, (tensor_id[]){u, f->poles, f->p, f->q, f->in, f->out, skip, state}, 8, after);
@@ -206,6 +208,7 @@ static tensor_id nplr_part(ssm *s, tensor_id all, int64_t i, int64_t systems, in
 
 static scan_inputs scan_of(ssm *s, const ssm_system *k, int64_t systems) {
     builder *b = &s->b;
+    if (k->matrix) return (scan_inputs){.poles = k->matrix, .in = k->drive, .out = k->read};
     if (!k->nplr) {
         tensor_id out = k->out ? k->out : k->folded ? k->folded : k->coefficients;
         if (k->normalise && !k->folded)
@@ -233,9 +236,11 @@ static tensor_id by_recurrence(ssm *s, const ssm_system *k, tensor_id u) {
     scan_inputs all = scan_of(s, k, systems), f = part_of(s, &all, 0, one_way, systems);
     tensor_id last = 0, state = 0;
     u = arrange_repeat(b, ssm_key(s, "input"), u, 2, k->channels, false);
-    if (!k->bidirectional) state = ssm_state(s, "scan", k->real ? 3 : 4, (op_dim[]){DIM_B, DIM(one_way), DIM(k->states), DIM(2)});
+    op_dim dims[4] = {DIM_B, DIM(one_way), DIM(k->matrix ? 2 * k->states : k->states), DIM(2)};
+    if (!k->bidirectional) state = ssm_state(s, "scan", k->real || k->matrix ? 3 : 4, dims);
     tensor_id y = scan(s, k, &f, u, k->skip, state, &last);
     if (!k->bidirectional) {
+        if (k->matrix) last = arrange_reshape(b, ssm_key(s, "last"), last, 4, (op_dim[]){DIM_B, DIM(one_way), DIM(k->states), DIM(2)});
         ssm_offer(s, "final_state", last);
         return y;
     }

@@ -151,7 +151,7 @@ static tensor_id layer(ssm *s, tensor_id x) {
 /* Does a layer look ahead? Then no layer can carry states on. */
 static bool looks_ahead(ssm *s) {
     int64_t d = ssm_extent(s, "omega", 0);
-    return ssm_config_bool(s, "bidirectional", false) || ssm_has(s, "C1") || ssm_has(s, "seq.C1") || (d > 0 && ssm_extent(s, "delta", 0) == 2 * d);
+    return ssm_config_bool(s, "bidirectional", false) || (s->liquid && ssm_config_text(s, "liquid_kernel", NULL)) || ssm_has(s, "C1") || ssm_has(s, "seq.C1") || (d > 0 && ssm_extent(s, "delta", 0) == 2 * d);
 }
 
 /* ---- the stack ---- */
@@ -194,6 +194,7 @@ static strand_status configure(ssm *s, const kind **first, int64_t *layers) {
     static const char *const modes[] = {"conv", "recurrence", NULL};
     builder *b = &s->b;
     const char *mode = config_given(b->config, "mode"), *liquid = config_given(b->config, "liquid");
+    s->liquid = !(liquid && !strcmp(liquid, "0"));
     s->prefix = "layers.*.";
     *first = kind_of(s);
     s->stack = *first != NULL;
@@ -208,7 +209,6 @@ static strand_status configure(ssm *s, const kind **first, int64_t *layers) {
     if (!*first) return build_refuse(b, "no layer that is known");
     s->recurrent = arrange_choice(b, "mode", mode ? mode : "conv", modes) == 1; /* the config's "mode" is a kind of kernel */
     s->l_max = arrange_int(b, "l_max", 0, 0, (int64_t)1 << 24);
-    s->liquid = !s->recurrent && !(liquid && !strcmp(liquid, "0"));
     bool fixed = ssm_config_bool(s, "allcombs", true) || !strcmp(ssm_config_text(s, "liquid_kernel", ""), "kb");
     if (s->liquid && ssm_config_text(s, "liquid_kernel", NULL) && fixed && s->l_max) s->length = DIM(s->l_max);
     s->d = width_of(s, *first);

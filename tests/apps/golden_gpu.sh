@@ -88,6 +88,8 @@ on_gpu ci "text/stripedhyena/hf-d48-n3-l101" input_ids "logits:8e-4"
 # Time series: layers of the S4 family, by convolution and by recurrence
 on_gpu ci "series/s4-dplr-bidirectional" x "output:5e-4"
 on_gpu ci "series/lru" x "output:1e-4" --set mode=recurrence
+on_gpu ci "series/s4-legt-rank2" x "output:5e-4 kernel:5e-4"
+on_gpu ci "series/s4-legt-rank2" x "output:1e-4" --set mode=recurrence
 on_gpu full "series/s4-dplr-bidirectional" x "output:1e-4" --set mode=recurrence
 
 if [ -d "$golden" ]; then # their weights, or they themselves, are not beside the tests

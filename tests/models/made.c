@@ -119,6 +119,56 @@ void made_judge(made *m, const char *config, const char *family, const int64_t *
 
 /* ---- arithmetic ---- */
 
+/* ---- sessions ---- */
+
+made_session made_open(strand_context *c, const made *m, const char *config, const char *setting, int64_t batch, int64_t length, const char *outputs) {
+    made_session s;
+    strand_model_params mp;
+    strand_plan_params pp;
+    strand_model_params_init(&mp);
+    mp.settings = &setting, mp.n_settings = setting != NULL;
+    assert_ok(c, strand_model_open_memory(c, m->file, m->bytes, config, &mp, &s.model));
+    strand_plan_params_init(&pp);
+    pp.max_batch = batch, pp.max_length = length, pp.backends = "cpu", pp.outputs = outputs;
+    assert_ok(c, strand_plan_open(s.model, &pp, &s.plan));
+    assert_ok(c, strand_session_open(s.plan, NULL, &s.session));
+    return s;
+}
+
+void made_close(made_session *s) {
+    strand_session_close(s->session);
+    strand_plan_close(s->plan);
+    strand_model_close(s->model);
+}
+
+const float *made_run(strand_session *s, const char *input, const float *x, int64_t batch, int64_t length, int64_t width, int64_t first, int64_t n, const char *output,
+                      int64_t bytes) {
+    size_t row = (size_t)(n * width);
+    float *part = malloc((size_t)batch * row * sizeof *part);
+    assert_non_null(part);
+    for (int64_t b = 0; b < batch; b++) memcpy(part + (size_t)b * row, x + (b * length + first) * width, row * sizeof *part);
+    strand_tensor in = {input, STRAND_F32, 3, {batch, n, width}, part, (uint64_t)batch * row * sizeof *part}, out = {.name = output};
+    if (strand_session_run(s, &in, 1, &out, 1)) fail_msg("run: %s", strand_session_error(s));
+    assert_int_equal(out.bytes, bytes);
+    free(part);
+    return out.data;
+}
+
+strand_session *made_fork(strand_context *c, const made_session *s, int64_t batch) {
+    strand_session *other;
+    assert_ok(c, strand_session_open(s->plan, NULL, &other));
+    for (int32_t b = 0; b < batch; b++) {
+        size_t bytes = 0;
+        assert_int_equal(strand_session_save(s->session, b, NULL, 0, &bytes), STRAND_OK);
+        void *saved = malloc(bytes);
+        assert_non_null(saved);
+        assert_int_equal(strand_session_save(s->session, b, saved, bytes, &bytes), STRAND_OK);
+        assert_int_equal(strand_session_load(other, b, saved, bytes), STRAND_OK);
+        free(saved);
+    }
+    return other;
+}
+
 void d_linear(double *y, const float *w, const float *b, const double *x, int64_t rows, int64_t columns) {
     for (int64_t i = 0; i < rows; i++) {
         y[i] = b ? (double)b[i] : 0;

@@ -34,6 +34,23 @@ void made_free(made *m);
 void made_judge(made *m, const char *config, const char *family, const int64_t *ids, int64_t length, int64_t vocabulary,
                 const double *want, double relative);
 
+/* A session of a checkpoint on the CPU, and what it was made of. */
+typedef struct made_session {
+    strand_model *model;
+    strand_plan *plan;
+    strand_session *session;
+} made_session;
+
+/* `config` is the text of a config.json; `setting`: "mode=conv", or NULL; `outputs`: names, or NULL. Fails the test where it does not open. */
+made_session made_open(strand_context *c, const made *m, const char *config, const char *setting, int64_t batch, int64_t length, const char *outputs);
+void made_close(made_session *s);
+/* One run on tokens [first, first + n) of each sequence of x [batch, length, width] as `input`. Output `output` of it, valid until the next
+ * run; its bytes must be `bytes`. */
+const float *made_run(strand_session *s, const char *input, const float *x, int64_t batch, int64_t length, int64_t width, int64_t first, int64_t n, const char *output,
+                      int64_t bytes);
+/* A new session of the same plan with the states of all sequences of `s`, saved and restored one by one. */
+strand_session *made_fork(strand_context *c, const made_session *s, int64_t batch);
+
 /* y[rows] = W x + b */
 void d_linear(double *y, const float *w, const float *b, const double *x, int64_t rows, int64_t columns);
 void d_layer_norm(double *y, const float *w, const float *b, const double *x, int64_t n, double eps);

@@ -217,45 +217,18 @@ static void forecast(const made *m, const form *f, int way, const float *window,
 
 /* ---- the model ---- */
 
-typedef struct runner {
-    strand_model *model;
-    strand_plan *plan;
-    strand_session *session;
-} runner;
-
-static runner open_runner(strand_context *c, const made *m, const form *f, int mode) {
+static made_session open_form(strand_context *c, const made *m, const form *f, int mode) {
     char config[600], setting[32];
-    const char *settings[1] = {setting};
     snprintf(config, sizeof config,
              "{\"lag\":%d,\"horizon\":%d,\"input_dim\":%d,\"data_transform\":\"%s\",\"args\":{\"norm_order\":%d}}", LAG, HORIZON, f->inputs, transforms[f->transform], f->order);
     snprintf(setting, sizeof setting, "mode=%s", modes[mode]);
-    strand_model_params mp;
-    strand_plan_params pp;
-    strand_model_params_init(&mp);
-    mp.settings = settings, mp.n_settings = 1;
-    runner r;
-    assert_ok(c, strand_model_open_memory(c, m->file, m->bytes, config, &mp, &r.model));
-    strand_plan_params_init(&pp);
-    pp.max_length = LAG, pp.max_batch = BATCH, pp.backends = "cpu", pp.outputs = "forecast";
-    assert_ok(c, strand_plan_open(r.model, &pp, &r.plan));
-    assert_ok(c, strand_session_open(r.plan, NULL, &r.session));
-    return r;
-}
-
-static void close_runner(runner *r) {
-    strand_session_close(r->session);
-    strand_plan_close(r->plan);
-    strand_model_close(r->model);
+    return made_open(c, m, config, setting, BATCH, LAG, "forecast");
 }
 
 /* Samples [first, first + n) of each row; the forecast is [BATCH, HORIZON, outputs]. */
 static void run(strand_session *s, const form *f, const float *windows, int first, int n, float *y) {
-    static float part[BATCH * MOST];
-    for (int b = 0; b < BATCH; b++) memcpy(part + b * n * f->inputs, windows + (b * LAG + first) * f->inputs, (size_t)(n * f->inputs) * sizeof *part);
-    strand_tensor in = {"window", STRAND_F32, 3, {BATCH, n, f->inputs}, part, (uint64_t)(BATCH * n * f->inputs) * 4}, out = {.name = "forecast"};
-    if (strand_session_run(s, &in, 1, &out, 1)) fail_msg("run: %s", strand_session_error(s));
-    assert_int_equal(out.bytes, BATCH * HORIZON * f->outputs * 4);
-    memcpy(y, out.data, out.bytes);
+    int64_t bytes = BATCH * HORIZON * f->outputs * 4;
+    memcpy(y, made_run(s, "window", windows, BATCH, LAG, f->inputs, first, n, "forecast", bytes), (size_t)bytes);
 }
 
 static double distance(const float *a, const double *b, int n) {
@@ -270,7 +243,7 @@ static void near(const form *f, const char *what, const float *y, const double *
 }
 
 /* A first run of `first` samples, then pieces of up to `most`; every run's forecast is that of a whole pass over all samples so far. */
-static void judge_stream(const made *m, const form *f, runner *r, randoms *rand, const float *windows, int most) {
+static void judge_stream(const made *m, const form *f, made_session *r, randoms *rand, const float *windows, int most) {
     float y[BATCH * HORIZON * 4];
     double want[BATCH * HORIZON * 4];
     int first = 12;
@@ -285,21 +258,11 @@ static void judge_stream(const made *m, const form *f, runner *r, randoms *rand,
 }
 
 /* Saved in the middle of the stream and restored into another session: the same bytes. */
-static void judge_saved(strand_context *c, const form *f, runner *r, const float *windows) {
+static void judge_saved(strand_context *c, const form *f, made_session *r, const float *windows) {
     float whole[BATCH * HORIZON * 4], again[BATCH * HORIZON * 4];
-    strand_session *other;
-    assert_ok(c, strand_session_open(r->plan, NULL, &other));
     assert_int_equal(strand_session_reset(r->session, -1), STRAND_OK);
     run(r->session, f, windows, 0, 21, whole);
-    for (int b = 0; b < BATCH; b++) {
-        size_t bytes = 0;
-        assert_int_equal(strand_session_save(r->session, b, NULL, 0, &bytes), STRAND_OK);
-        void *saved = malloc(bytes);
-        assert_non_null(saved);
-        assert_int_equal(strand_session_save(r->session, b, saved, bytes, &bytes), STRAND_OK);
-        assert_int_equal(strand_session_load(other, b, saved, bytes), STRAND_OK);
-        free(saved);
-    }
+    strand_session *other = made_fork(c, r, BATCH);
     run(r->session, f, windows, 21, LAG - 21, whole);
     run(other, f, windows, 21, LAG - 21, again);
     assert_memory_equal(whole, again, (size_t)(BATCH * HORIZON * f->outputs) * sizeof *whole);
@@ -322,7 +285,7 @@ static void judge(strand_context *c, const form *f, randoms *rand) {
     }
     if (!(worst <= 1e-10 * largest)) fail_msg("form %d: the three ways differ by %.3g of %.3g in double precision", (int)(f - forms), worst, largest);
     for (int mode = 0; mode < WAYS; mode++) {
-        runner r = open_runner(c, &m, f, mode);
+        made_session r = open_form(c, &m, f, mode);
         run(r.session, f, windows, 0, LAG, y);
         near(f, modes[mode], y, want[0]);
         print_message("  form %d, %-10s relative difference %.1e; the three ways in double precision %.1e\n", (int)(f - forms), modes[mode],
@@ -332,7 +295,7 @@ static void judge(strand_context *c, const form *f, randoms *rand) {
             judge_stream(&m, f, &r, rand, windows, 1);
             judge_saved(c, f, &r, windows);
         }
-        close_runner(&r);
+        made_close(&r);
     }
     made_free(&m);
 }

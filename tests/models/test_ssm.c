@@ -25,38 +25,58 @@ static void linear(made *m, const char *at, const char *name, int rows, int colu
 }
 
 /* Step sizes of e^-3 to e^-1; poles to the left of -e^-1 with angles up to 5. */
-static void s4_kernel(made *m, const char *at, const char *dt, const char *re, const char *im, int channels, int h, double im_sign, bool nplr) {
+static void s4_kernel(made *m, const char *at, const char *dt, const char *re, const char *im, int channels, int h, double im_sign, int rank) {
     made_add(m, -2, 0.55, DIMS(h), "%s%s", at, dt);
     made_add(m, -0.5, 0.3, DIMS(h, N), "%s%s", at, re);
     made_add(m, 2.5 * im_sign, 1.4, DIMS(h, N), "%s%s", at, im);
     made_add(m, 0, 0.6, DIMS(1, h, N, 2), "%sB", at);
     made_add(m, 0, 0.4, DIMS(channels, h, N, 2), "%sC", at);
-    if (nplr) made_add(m, 0, 0.4, DIMS(1, h, N, 2), "%sP", at);
+    if (rank) made_add(m, 0, 0.4, DIMS(rank, h, N, 2), "%sP", at);
 }
 
-static void make_s4_block(made *m, const char *at, bool nplr, int channels) {
+static void make_s4_block(made *m, const char *at, int rank, int channels) {
     char base[64];
     snprintf(base, sizeof base, "%slayer.kernel.", at);
-    s4_kernel(m, base, "inv_dt", "A_real", "A_imag", channels, D, 1, nplr);
+    s4_kernel(m, base, "inv_dt", "A_real", "A_imag", channels, D, 1, rank);
     made_add(m, 0, 0.5, DIMS(1, D), "%slayer.D", at);
     linear(m, at, "output_linear.0", 2 * D, D);
 }
 
 static void make_s4(made *m, const char *at) {
-    make_s4_block(m, at, true, 1);
+    make_s4_block(m, at, 1, 1);
 }
 static void make_s4d(made *m, const char *at) {
-    make_s4_block(m, at, false, 1);
+    make_s4_block(m, at, 0, 1);
 }
 static void make_s4_both(made *m, const char *at) {
-    make_s4_block(m, at, true, 2);
+    make_s4_block(m, at, 1, 2);
+}
+
+static void make_rank_2(made *m, const char *at) {
+    make_s4_block(m, at, 2, 1);
+}
+static void make_rank_3_both(made *m, const char *at) {
+    make_s4_block(m, at, 3, 2);
+}
+
+/* Version 3 with what Liquid-S4's terms are made of. */
+static void make_liquid(made *m, const char *at) {
+    char base[64];
+    snprintf(base, sizeof base, "%skernel.kernel.", at);
+    s4_kernel(m, base, "log_dt", "inv_w_real", "w_imag", 1, D, 1, 1);
+    made_add(m, 0, 0.5, DIMS(1, D), "%sD", at);
+    linear(m, at, "output_linear.0", 2 * D, D);
+    made_add(m, -1, 0.5, DIMS(D), "%sliquid.log_dt", at);
+    made_add(m, -0.5, 0.3, DIMS(D, N, 2), "%sliquid.w", at);
+    made_add(m, 0, 0.9, DIMS(D, N, 2), "%sliquid.B", at);
+    made_add(m, 0, 0.9, DIMS(D, N, 2), "%sliquid.C", at);
 }
 
 /* Version 3 with a bottleneck and a gate: GSS. */
 static void make_gss(made *m, const char *at) {
     char base[64];
     snprintf(base, sizeof base, "%skernel.kernel.", at);
-    s4_kernel(m, base, "log_dt", "inv_A_real", "A_imag", 1, D / 2, 1, false);
+    s4_kernel(m, base, "log_dt", "inv_A_real", "A_imag", 1, D / 2, 1, 0);
     made_add(m, 0, 0.5, DIMS(1, D / 2), "%sD", at);
     linear(m, at, "input_gate.0", 2 * D, D);
     linear(m, at, "input_linear.0", D / 2, D);
@@ -160,7 +180,12 @@ static const layer layers[] = {{"s4", "", make_s4, false},
                                {"lru", "", make_lru, false},
                                {"ema", "", make_ema, false},
                                {"ema both ways", "", make_ema_both, true},
-                               {"lmu", "\"theta\":20", make_lmu, false}};
+                               {"lmu", "\"theta\":20", make_lmu, false},
+                               {"s4 of rank 2", "", make_rank_2, false},
+                               {"s4 of rank 3 both ways", "\"bidirectional\":true", make_rank_3_both, true},
+                               {"liquid shift", "\"liquid_kernel\":\"polyb\",\"allcombs\":false,\"liquid_degree\":3", make_liquid, true},
+                               {"liquid all", "\"liquid_kernel\":\"polyb\",\"lcontract\":\"tanh\"", make_liquid, true},
+                               {"liquid kb", "\"liquid_kernel\":\"kb\",\"allcombs\":false", make_liquid, true}};
 
 static void make_stack(made *m, const layer *k) {
     char at[64];
@@ -178,44 +203,17 @@ static void make_stack(made *m, const layer *k) {
 
 /* ---- runs ---- */
 
-typedef struct runner {
-    strand_model *model;
-    strand_plan *plan;
-    strand_session *session;
-} runner;
-
-static runner open_runner(strand_context *c, const made *m, const char *config, const char *mode) {
-    char setting[32], text[200];
-    const char *settings[1] = {setting};
+static made_session open_stack(strand_context *c, const made *m, const char *config, const char *mode) {
+    char setting[32], text[300];
     snprintf(setting, sizeof setting, "mode=%s", mode);
     snprintf(text, sizeof text, "{%s}", config);
-    strand_model_params mp;
-    strand_plan_params pp;
-    runner r;
-    strand_model_params_init(&mp);
-    mp.settings = settings, mp.n_settings = 1;
-    assert_ok(c, strand_model_open_memory(c, m->file, m->bytes, text, &mp, &r.model));
-    strand_plan_params_init(&pp);
-    pp.max_length = L, pp.max_batch = BATCH, pp.backends = "cpu";
-    assert_ok(c, strand_plan_open(r.model, &pp, &r.plan));
-    assert_ok(c, strand_session_open(r.plan, NULL, &r.session));
-    return r;
-}
-
-static void close_runner(runner *r) {
-    strand_session_close(r->session);
-    strand_plan_close(r->plan);
-    strand_model_close(r->model);
+    return made_open(c, m, text, setting, BATCH, L, NULL);
 }
 
 /* Tokens [first, first + n) of x [BATCH, L, width]; output [BATCH, L, out]. */
 static void run(strand_session *s, const float *x, int width, int first, int n, float *y, int out) {
-    float part[BATCH * L * D];
-    for (int b = 0; b < BATCH; b++) memcpy(part + b * n * width, x + (b * L + first) * width, (size_t)(n * width) * sizeof *part);
-    strand_tensor in = {"x", STRAND_F32, 3, {BATCH, n, width}, part, (uint64_t)(BATCH * n * width) * 4}, result = {.name = "output"};
-    if (strand_session_run(s, &in, 1, &result, 1)) fail_msg("run: %s", strand_session_error(s));
-    assert_int_equal(result.bytes, BATCH * n * out * 4);
-    for (int b = 0; b < BATCH; b++) memcpy(y + (b * L + first) * out, (const float *)result.data + b * n * out, (size_t)(n * out) * sizeof *y);
+    const float *result = made_run(s, "x", x, BATCH, L, width, first, n, "output", BATCH * n * out * 4);
+    for (int b = 0; b < BATCH; b++) memcpy(y + (b * L + first) * out, result + b * n * out, (size_t)(n * out) * sizeof *y);
 }
 
 static double relative(const float *a, const float *b, int n) {
@@ -224,7 +222,7 @@ static double relative(const float *a, const float *b, int n) {
     return sqrt(d / s);
 }
 
-static void judge_stream(const layer *k, runner *r, randoms *rand, const float *x, const float *whole) {
+static void judge_stream(const layer *k, made_session *r, randoms *rand, const float *x, const float *whole) {
     float y[BATCH * L * OUT];
     for (int most = 1; most < 30; most += 12) {
         assert_int_equal(strand_session_reset(r->session, -1), STRAND_OK);
@@ -238,21 +236,11 @@ static void judge_stream(const layer *k, runner *r, randoms *rand, const float *
     }
 }
 
-static void judge_saved(strand_context *c, const layer *k, runner *r, const float *x) {
+static void judge_saved(strand_context *c, const layer *k, made_session *r, const float *x) {
     float y[BATCH * L * OUT] = {0}, again[BATCH * L * OUT] = {0};
-    strand_session *other;
-    assert_ok(c, strand_session_open(r->plan, NULL, &other));
     assert_int_equal(strand_session_reset(r->session, -1), STRAND_OK);
     run(r->session, x, IN, 0, 31, y, OUT);
-    for (int b = 0; b < BATCH; b++) {
-        size_t bytes = 0;
-        assert_int_equal(strand_session_save(r->session, b, NULL, 0, &bytes), STRAND_OK);
-        void *saved = malloc(bytes);
-        assert_non_null(saved);
-        assert_int_equal(strand_session_save(r->session, b, saved, bytes, &bytes), STRAND_OK);
-        assert_int_equal(strand_session_load(other, b, saved, bytes), STRAND_OK);
-        free(saved);
-    }
+    strand_session *other = made_fork(c, r, BATCH);
     run(r->session, x, IN, 31, L - 31, y, OUT);
     run(other, x, IN, 31, L - 31, again, OUT);
     for (int b = 0; b < BATCH; b++)
@@ -274,17 +262,17 @@ static void both_ways(void **state) {
         make_stack(&m, k);
         random_fill(&m.r, x, BATCH * L * IN, 1);
         for (int mode = 0; mode < 2; mode++) {
-            runner r = open_runner(c, &m, config, mode ? "recurrence" : "conv");
+            made_session r = open_stack(c, &m, config, mode ? "recurrence" : "conv");
             run(r.session, x, IN, 0, L, y[mode], OUT);
             strand_model_info info;
             assert_int_equal(strand_model_get(r.model, &info), STRAND_OK);
             assert_string_equal(info.family, "ssm_stack");
             assert_int_equal(info.stateful != 0, mode && !k->ahead);
             if (mode && !k->ahead) judge_stream(k, &r, &m.r, x, y[1]), judge_saved(c, k, &r, x);
-            close_runner(&r);
+            made_close(&r);
         }
         double d = relative(y[0], y[1], BATCH * L * OUT);
-        print_message("  %-14s convolution and recurrence differ by %.1e\n", k->name, d);
+        print_message("  %-22s convolution and recurrence differ by %.1e\n", k->name, d);
         if (!(d < 5e-6)) fail_msg("%s: convolution and recurrence differ by %.3g", k->name, d);
         made_free(&m);
     }
@@ -382,13 +370,87 @@ static void d_ema(const made *m, const char *at, memory *s, const double *x, dou
     }
 }
 
+/* x of a x = x, both [n, n] and [n, columns], by elimination. */
+static void eliminate(double complex *a, double complex *x, int n, int columns) {
+    for (int k = 0; k < n; k++) {
+        int best = k;
+        for (int i = k; i < n; i++)
+            if (cabs(a[i * n + k]) > cabs(a[best * n + k])) best = i;
+        for (int j = 0; j < n + columns; j++) {
+            double complex *one = j < n ? &a[k * n + j] : &x[k * columns + j - n], *other = j < n ? &a[best * n + j] : &x[best * columns + j - n], swap = *one;
+            *one = *other, *other = swap;
+        }
+        double complex pivot = a[k * n + k];
+        for (int j = 0; j < n; j++) a[k * n + j] /= pivot;
+        for (int j = 0; j < columns; j++) x[k * columns + j] /= pivot;
+        for (int i = 0; i < n; i++) {
+            double complex f = i == k ? 0 : a[i * n + k];
+            for (int j = 0; j < n; j++) a[i * n + j] -= f * a[k * n + j];
+            for (int j = 0; j < columns; j++) x[i * columns + j] -= f * x[k * columns + j];
+        }
+    }
+}
+
+/* One step of S4 with a low-rank part of rank 2 by its definition: the whole complex matrix of both of each conjugate pair, bilinear, and
+ * C (I - step^L) = C~. h [2 N]. */
+static double whole_matrix(double complex *h, const float *re, const float *im, const float *p, double dt, const float *b, const float *c, double u) {
+    enum { E = 2 * N };
+    double complex down[E * E], up[E * E], drive[E], copy[E * E], power[E * E], read[E], next[E], y = 0;
+    for (int i = 0; i < E; i++) {
+        drive[i] = dt * (i < N ? pair(b, i) : conj(pair(b, i - N)));
+        read[i] = i < N ? pair(c, i) : conj(pair(c, i - N));
+        for (int k = 0; k < E; k++) {
+            double complex a = i == k ? -exp((double)re[i % N]) - (i < N ? I : -I) * (double)im[i % N] : 0;
+            for (int r = 0; r < 2; r++) {
+                const float *row = p + r * D * N * 2;
+                double complex left = i < N ? pair(row, i) : conj(pair(row, i - N)), right = k < N ? conj(pair(row, k)) : pair(row, k - N);
+                a -= left * right;
+            }
+            down[i * E + k] = (i == k) - dt / 2 * a, up[i * E + k] = (i == k) + dt / 2 * a;
+        }
+    }
+    memcpy(copy, down, sizeof copy);
+    eliminate(copy, drive, E, 1);
+    eliminate(down, up, E, E); /* `up` is the step */
+    memcpy(power, up, sizeof power);
+    for (int t = 1; t < L; t++) {
+        memset(copy, 0, sizeof copy);
+        for (int i = 0; i < E; i++)
+            for (int k = 0; k < E; k++)
+                for (int j = 0; j < E; j++) copy[i * E + j] += power[i * E + k] * up[k * E + j];
+        memcpy(power, copy, sizeof power);
+    }
+    for (int i = 0; i < E; i++)
+        for (int k = 0; k < E; k++) copy[k * E + i] = (i == k) - power[i * E + k];
+    eliminate(copy, read, E, 1);
+    for (int i = 0; i < E; i++) {
+        next[i] = drive[i] * u;
+        for (int k = 0; k < E; k++) next[i] += up[i * E + k] * h[k];
+    }
+    for (int i = 0; i < E; i++) h[i] = next[i], y += read[i] * next[i];
+    return creal(y);
+}
+
+static void d_rank_2(const made *m, const char *at, memory *s, const double *x, double *y) {
+    double g[D], both[2 * D];
+    for (int c = 0; c < D; c++) {
+        int n = c * N;
+        g[c] = d_gelu(whole_matrix(s->h[c], made_find(m, "%slayer.kernel.A_real", at) + n, made_find(m, "%slayer.kernel.A_imag", at) + n,
+                                   made_find(m, "%slayer.kernel.P", at) + 2 * n, exp((double)made_find(m, "%slayer.kernel.inv_dt", at)[c]),
+                                   made_find(m, "%slayer.kernel.B", at) + 2 * n, made_find(m, "%slayer.kernel.C", at) + 2 * n, x[c]) +
+                      (double)made_find(m, "%slayer.D", at)[c] * x[c]);
+    }
+    dense_of(m, at, "output_linear.0", g, both, 2 * D, D);
+    glu_of(y, both, D);
+}
+
 typedef struct double_form {
     const layer *layer;
     void (*step)(const made *m, const char *at, memory *s, const double *x, double *y);
     bool first; /* norms before the layers */
 } double_form;
 
-static const double_form double_forms[] = {{&layers[4], d_minimal, false}, {&layers[4], d_minimal, true}, {&layers[3], d_gss, true}, {&layers[8], d_s5, false}, {&layers[11], d_ema, true}};
+static const double_form double_forms[] = {{&layers[4], d_minimal, false}, {&layers[4], d_minimal, true}, {&layers[3], d_gss, true}, {&layers[8], d_s5, false}, {&layers[11], d_ema, true}, {&layers[14], d_rank_2, true}};
 
 static void stack_step(const made *m, const double_form *f, memory *s, const float *in, double *out) {
     double x[D], u[D], y[D], given[IN];
@@ -423,11 +485,11 @@ static void double_precision(void **state) {
         const double_form *f = &double_forms[i];
         float x[BATCH * L * IN], y[BATCH * L * OUT];
         char config[160];
-        snprintf(config, sizeof config, "%s%s\"prenorm\":%s", f->layer->config, *f->layer->config ? "," : "", f->first ? "true" : "false");
+        snprintf(config, sizeof config, "%s%s\"l_max\":%d,\"prenorm\":%s", f->layer->config, *f->layer->config ? "," : "", L, f->first ? "true" : "false");
         make_stack(&m, f->layer);
         random_fill(&m.r, x, BATCH * L * IN, 1);
         for (int mode = 0; mode < 2; mode++) {
-            runner r = open_runner(c, &m, config, mode ? "recurrence" : "conv");
+            made_session r = open_stack(c, &m, config, mode ? "recurrence" : "conv");
             double off = 0, size = 0, want[OUT];
             run(r.session, x, IN, 0, L, y, OUT);
             for (int b = 0; b < BATCH; b++) {
@@ -439,7 +501,7 @@ static void double_precision(void **state) {
                 }
             }
             if (!(sqrt(off / size) < 2e-6)) fail_msg("%s, form %d: differs from double precision by %.3g", f->layer->name, (int)i, sqrt(off / size));
-            close_runner(&r);
+            made_close(&r);
         }
         made_free(&m);
     }
@@ -459,12 +521,12 @@ static void lmu_remembers(void **state) {
     for (int mode = 0; mode < 2; mode++) {
         float x[BATCH * L], y[BATCH * L];
         for (int i = 0; i < BATCH * L; i++) x[i] = sinf(0.06f * (float)(i % L)) * (i < L ? 1 : -1);
-        runner r = open_runner(c, &m, "\"theta\":20,\"activation\":\"none\"", mode ? "recurrence" : "conv");
+        made_session r = open_stack(c, &m, "\"theta\":20,\"activation\":\"none\"", mode ? "recurrence" : "conv");
         run(r.session, x, 1, 0, L, y, 1);
         for (int b = 0; b < BATCH; b++)
             for (int t = 2 * THETA; t < L; t++)
                 if (!(fabsf(y[b * L + t] - x[b * L + t - THETA + 1]) < 0.05f)) fail_msg("after %d samples it remembers %g, not %g", t, (double)y[b * L + t], (double)x[b * L + t - THETA + 1]);
-        close_runner(&r);
+        made_close(&r);
     }
     made_free(&m);
     strand_context_close(c);
