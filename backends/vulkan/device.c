@@ -1,6 +1,7 @@
 /* device.c - the Vulkan instance and its devices: every physical device with a compute queue, in the loader's order.
  *
- * STRAND_VULKAN_VALIDATE=1 asks for the Khronos validation layer; its messages go to the host's log as errors. */
+ * STRAND_VULKAN_VALIDATE=1 asks for the Khronos validation layer; its messages go to the host's log as errors.
+ * STRAND_VULKAN_FENCES=1 leaves timeline semaphores alone. */
 #include "vulkan.h"
 
 #include <stdio.h>
@@ -47,7 +48,7 @@ static bool has_layer(const char *name) {
 static VkResult make_instance(vk_instance *x, bool validate) {
     static const char *const layer = "VK_LAYER_KHRONOS_validation", *const extension = VK_EXT_DEBUG_UTILS_EXTENSION_NAME;
     static const VkValidationFeatureEnableEXT extra[] = {VK_VALIDATION_FEATURE_ENABLE_SYNCHRONIZATION_VALIDATION_EXT};
-    const VkApplicationInfo app = {.sType = VK_STRUCTURE_TYPE_APPLICATION_INFO, .pApplicationName = "strand", .apiVersion = VK_API_VERSION_1_1};
+    const VkApplicationInfo app = {.sType = VK_STRUCTURE_TYPE_APPLICATION_INFO, .pApplicationName = "strand", .apiVersion = x->version};
     const VkDebugUtilsMessengerCreateInfoEXT debug = {
         .sType = VK_STRUCTURE_TYPE_DEBUG_UTILS_MESSENGER_CREATE_INFO_EXT,
         .messageSeverity = VK_DEBUG_UTILS_MESSAGE_SEVERITY_WARNING_BIT_EXT | VK_DEBUG_UTILS_MESSAGE_SEVERITY_ERROR_BIT_EXT,
@@ -69,6 +70,39 @@ static VkResult make_instance(vk_instance *x, bool validate) {
     PFN_vkCreateDebugUtilsMessengerEXT create =
         (PFN_vkCreateDebugUtilsMessengerEXT)vkGetInstanceProcAddr(x->instance, "vkCreateDebugUtilsMessengerEXT");
     return create ? create(x->instance, &debug, NULL, &x->messenger) : VK_SUCCESS;
+}
+
+static bool switched_on(const char *name) {
+    const char *text = getenv(name);
+    return text && !strcmp(text, "1");
+}
+
+static uint32_t instance_version(void) {
+    uint32_t v = 0;
+    return vkEnumerateInstanceVersion(&v) == VK_SUCCESS && v >= VK_API_VERSION_1_2 ? VK_API_VERSION_1_2 : VK_API_VERSION_1_1;
+}
+
+static bool has_extension(VkPhysicalDevice device, const char *name) {
+    VkExtensionProperties all[512];
+    uint32_t n = 512;
+    VkResult r = vkEnumerateDeviceExtensionProperties(device, NULL, &n, all);
+    if (r != VK_SUCCESS && r != VK_INCOMPLETE) return false;
+    for (uint32_t i = 0; i < n; i++)
+        if (!strcmp(all[i].extensionName, name)) return true;
+    return false;
+}
+
+/* How the device has timeline semaphores, if it has them. */
+static vk_timeline timeline_of(const vk_instance *x, VkPhysicalDevice device) {
+    VkPhysicalDeviceProperties p;
+    VkPhysicalDeviceTimelineSemaphoreFeatures timeline = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_TIMELINE_SEMAPHORE_FEATURES};
+    VkPhysicalDeviceFeatures2 features = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, .pNext = &timeline};
+    if (switched_on("STRAND_VULKAN_FENCES")) return VK_TIMELINE_NONE;
+    vkGetPhysicalDeviceProperties(device, &p);
+    bool core = x->version >= VK_API_VERSION_1_2 && p.apiVersion >= VK_API_VERSION_1_2;
+    if (!core && !has_extension(device, VK_KHR_TIMELINE_SEMAPHORE_EXTENSION_NAME)) return VK_TIMELINE_NONE;
+    vkGetPhysicalDeviceFeatures2(device, &features);
+    return !timeline.timelineSemaphore ? VK_TIMELINE_NONE : core ? VK_TIMELINE_CORE : VK_TIMELINE_EXTENSION;
 }
 
 /* A queue family that computes; one that does nothing else is left to others. */
@@ -98,12 +132,12 @@ static void find_devices(vk_instance *x) {
 }
 
 strand_plugin_status driver_open(const strand_host *host, strand_plugin_instance **instance) {
-    const char *validate = getenv("STRAND_VULKAN_VALIDATE");
-    bool wanted = validate && !strcmp(validate, "1");
+    bool wanted = switched_on("STRAND_VULKAN_VALIDATE");
     vk_instance *x = host->alloc(host->context, sizeof *x, 64);
     if (!x) return STRAND_PLUGIN_ERR_MEMORY;
     memset(x, 0, sizeof *x);
     x->base.host = host;
+    x->version = instance_version();
     if (wanted && !has_layer("VK_LAYER_KHRONOS_validation")) {
         host->free(host->context, x, sizeof *x);
         return gpu_fail(host, STRAND_PLUGIN_ERR_UNSUPPORTED, "STRAND_VULKAN_VALIDATE is set, but the validation layer is not installed");
@@ -187,6 +221,9 @@ strand_plugin_status driver_device_features(strand_plugin_instance *instance, ui
     else
         gpu_say(text, "driver", "version %u.%u.%u", VK_API_VERSION_MAJOR(dv), VK_API_VERSION_MINOR(dv), VK_API_VERSION_PATCH(dv));
     gpu_say(text, "Vulkan", "%u.%u.%u", VK_API_VERSION_MAJOR(v), VK_API_VERSION_MINOR(v), VK_API_VERSION_PATCH(v));
+    vk_timeline timeline = timeline_of(x, x->devices[index]);
+    gpu_say(text, "waiting", "%s", timeline == VK_TIMELINE_NONE ? "fences" : timeline == VK_TIMELINE_CORE ? "timeline semaphore" : "timeline semaphore (VK_KHR_timeline_semaphore)");
+    gpu_say(text, "recorded segments", "yes");
     gpu_say(text, "unified memory", "%s", unified(x->devices[index]) ? "yes" : "no");
     gpu_say(text, "largest binding", "%.0f MiB", (double)l->maxStorageBufferRange / 1048576);
     gpu_say(text, "shared memory", "%.0f KiB a group", (double)l->maxComputeSharedMemorySize / 1024);
@@ -213,11 +250,26 @@ static void read_limits(vk_device *d) {
     vkGetPhysicalDeviceMemoryProperties(d->physical, &d->memory);
 }
 
-static strand_plugin_status make_device(vk_device *d, uint32_t family) {
+/* The semaphore that counts, and the function that waits for it: the loader may be older than either. */
+static strand_plugin_status make_timeline(vk_device *d, vk_timeline how) {
+    const VkSemaphoreTypeCreateInfo type = {.sType = VK_STRUCTURE_TYPE_SEMAPHORE_TYPE_CREATE_INFO, .semaphoreType = VK_SEMAPHORE_TYPE_TIMELINE};
+    const VkSemaphoreCreateInfo info = {.sType = VK_STRUCTURE_TYPE_SEMAPHORE_CREATE_INFO, .pNext = &type};
+    d->wait = (PFN_vkWaitSemaphores)vkGetDeviceProcAddr(d->device, how == VK_TIMELINE_CORE ? "vkWaitSemaphores" : "vkWaitSemaphoresKHR");
+    return d->wait ? vk_check(d->base.host, vkCreateSemaphore(d->device, &info, NULL, &d->timeline), "making a semaphore") : STRAND_PLUGIN_OK;
+}
+
+static strand_plugin_status make_device(vk_device *d, uint32_t family, vk_timeline how) {
+    static const char *const extension = VK_KHR_TIMELINE_SEMAPHORE_EXTENSION_NAME;
     const float priority = 1;
     const VkDeviceQueueCreateInfo queue = {
         .sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO, .queueFamilyIndex = family, .queueCount = 1, .pQueuePriorities = &priority};
-    const VkDeviceCreateInfo info = {.sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO, .queueCreateInfoCount = 1, .pQueueCreateInfos = &queue};
+    const VkPhysicalDeviceTimelineSemaphoreFeatures timeline = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_TIMELINE_SEMAPHORE_FEATURES, .timelineSemaphore = VK_TRUE};
+    const VkDeviceCreateInfo info = {.sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO,
+                                     .pNext = how ? &timeline : NULL,
+                                     .queueCreateInfoCount = 1,
+                                     .pQueueCreateInfos = &queue,
+                                     .enabledExtensionCount = how == VK_TIMELINE_EXTENSION ? 1 : 0,
+                                     .ppEnabledExtensionNames = &extension};
     const VkCommandPoolCreateInfo pool = {
         .sType = VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO, .flags = VK_COMMAND_POOL_CREATE_RESET_COMMAND_BUFFER_BIT, .queueFamilyIndex = family};
     const strand_host *host = d->base.host;
@@ -225,6 +277,7 @@ static strand_plugin_status make_device(vk_device *d, uint32_t family) {
     if (status) return status;
     vkGetDeviceQueue(d->device, family, 0, &d->queue);
     status = vk_check(host, vkCreateCommandPool(d->device, &pool, NULL, &d->pool), "making a command pool");
+    if (!status && how) status = make_timeline(d, how);
     if (!status) status = vk_layouts_open(d);
     if (!status) status = vk_queue_open(d);
     if (!status) status = vk_buffer_make(d, 16, true, &d->fault);
@@ -243,7 +296,7 @@ strand_plugin_status driver_device_open(strand_plugin_instance *instance, uint32
     d->base.host = host;
     d->physical = x->devices[index];
     read_limits(d);
-    strand_plugin_status status = make_device(d, x->families[index]);
+    strand_plugin_status status = make_device(d, x->families[index], timeline_of(x, d->physical));
     if (status)
         driver_device_close(&d->base);
     else

@@ -8,18 +8,28 @@
 
 #define FOREVER UINT64_MAX
 
+strand_plugin_status vk_page_open(vk_device *d, vk_page *page, uint32_t room) {
+    const VkDescriptorPoolSize size = {VK_DESCRIPTOR_TYPE_STORAGE_BUFFER, room * (GPU_MOST_BINDINGS + 1)};
+    const VkDescriptorPoolCreateInfo pool = {
+        .sType = VK_STRUCTURE_TYPE_DESCRIPTOR_POOL_CREATE_INFO, .maxSets = room, .poolSizeCount = 1, .pPoolSizes = &size};
+    page->room = room;
+    strand_plugin_status status = vk_check(d->base.host, vkCreateDescriptorPool(d->device, &pool, NULL, &page->descriptors), "making a descriptor pool");
+    return status ? status : vk_buffer_make(d, (uint64_t)room * VK_PARAM_BYTES, true, &page->params);
+}
+
+void vk_page_close(vk_device *d, vk_page *page) {
+    if (page->descriptors) vkDestroyDescriptorPool(d->device, page->descriptors, NULL);
+    vk_buffer_drop(d, &page->params);
+}
+
 static strand_plugin_status batch_open(vk_device *d, vk_batch *b) {
     const strand_host *host = d->base.host;
     const VkCommandBufferAllocateInfo commands = {
         .sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO, .commandPool = d->pool, .level = VK_COMMAND_BUFFER_LEVEL_PRIMARY, .commandBufferCount = 1};
     const VkFenceCreateInfo fence = {.sType = VK_STRUCTURE_TYPE_FENCE_CREATE_INFO};
-    const VkDescriptorPoolSize size = {VK_DESCRIPTOR_TYPE_STORAGE_BUFFER, VK_DISPATCHES * (GPU_MOST_BINDINGS + 1)};
-    const VkDescriptorPoolCreateInfo pool = {
-        .sType = VK_STRUCTURE_TYPE_DESCRIPTOR_POOL_CREATE_INFO, .maxSets = VK_DISPATCHES, .poolSizeCount = 1, .pPoolSizes = &size};
     strand_plugin_status status = vk_check(host, vkAllocateCommandBuffers(d->device, &commands, &b->commands), "making a command buffer");
-    if (!status) status = vk_check(host, vkCreateFence(d->device, &fence, NULL, &b->fence), "making a fence");
-    if (!status) status = vk_check(host, vkCreateDescriptorPool(d->device, &pool, NULL, &b->descriptors), "making a descriptor pool");
-    if (!status) status = vk_buffer_make(d, (uint64_t)VK_DISPATCHES * VK_PARAM_BYTES, true, &b->params);
+    if (!status && !d->timeline) status = vk_check(host, vkCreateFence(d->device, &fence, NULL, &b->fence), "making a fence");
+    if (!status) status = vk_page_open(d, &b->page, VK_DISPATCHES);
     if (!status) status = vk_buffer_make(d, VK_STAGING, true, &b->staging);
     return status;
 }
@@ -34,19 +44,24 @@ void vk_queue_close(vk_device *d) {
     for (int i = 0; i < VK_BATCHES; i++) {
         vk_batch *b = &d->batches[i];
         if (b->fence) vkDestroyFence(d->device, b->fence, NULL);
-        if (b->descriptors) vkDestroyDescriptorPool(d->device, b->descriptors, NULL);
-        vk_buffer_drop(d, &b->params);
+        vk_page_close(d, &b->page);
         vk_buffer_drop(d, &b->staging);
     }
+    if (d->timeline) vkDestroySemaphore(d->device, d->timeline, NULL);
+}
+
+static VkResult batch_wait(vk_device *d, const vk_batch *b) {
+    const VkSemaphoreWaitInfo info = {.sType = VK_STRUCTURE_TYPE_SEMAPHORE_WAIT_INFO, .semaphoreCount = 1, .pSemaphores = &d->timeline, .pValues = &b->point};
+    return d->timeline ? d->wait(d->device, &info, FOREVER) : vkWaitForFences(d->device, 1, &b->fence, VK_TRUE, FOREVER);
 }
 
 /* Waits for a submitted batch and makes it empty: its downloads reach their places. */
 static strand_plugin_status batch_finish(vk_device *d, vk_batch *b) {
     if (!b->point) return STRAND_PLUGIN_OK;
-    strand_plugin_status status = vk_check(d->base.host, vkWaitForFences(d->device, 1, &b->fence, VK_TRUE, FOREVER), "waiting");
+    strand_plugin_status status = vk_check(d->base.host, batch_wait(d, b), "waiting");
     for (uint32_t i = 0; i < b->n_reads && !status; i++) memcpy(b->reads[i].to, b->staging.mapped + b->reads[i].at, (size_t)b->reads[i].bytes);
     b->point = 0;
-    b->n_reads = b->n_dispatches = 0;
+    b->n_reads = b->page.used = 0;
     b->staged = 0;
     return status;
 }
@@ -58,21 +73,21 @@ strand_plugin_status vk_recording(vk_device *d, vk_batch **batch) {
     strand_plugin_status status = batch_finish(d, b);
     if (status) return status;
     const VkCommandBufferBeginInfo begin = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO, .flags = VK_COMMAND_BUFFER_USAGE_ONE_TIME_SUBMIT_BIT};
-    status = vk_check(d->base.host, vkResetFences(d->device, 1, &b->fence), "resetting a fence");
-    if (!status) status = vk_check(d->base.host, vkResetDescriptorPool(d->device, b->descriptors, 0), "resetting descriptors");
+    if (b->fence) status = vk_check(d->base.host, vkResetFences(d->device, 1, &b->fence), "resetting a fence");
+    if (!status) status = vk_check(d->base.host, vkResetDescriptorPool(d->device, b->page.descriptors, 0), "resetting descriptors");
     if (!status) status = vk_check(d->base.host, vkBeginCommandBuffer(b->commands, &begin), "recording");
     b->recording = !status;
     return status;
 }
 
-static void memory_barrier(vk_batch *b, VkPipelineStageFlags from, VkAccessFlags wrote, VkPipelineStageFlags to, VkAccessFlags reads) {
+static void memory_barrier(VkCommandBuffer commands, VkPipelineStageFlags from, VkAccessFlags wrote, VkPipelineStageFlags to, VkAccessFlags reads) {
     const VkMemoryBarrier barrier = {.sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER, .srcAccessMask = wrote, .dstAccessMask = reads};
-    vkCmdPipelineBarrier(b->commands, from, to, 0, 1, &barrier, 0, NULL, 0, NULL);
+    vkCmdPipelineBarrier(commands, from, to, 0, 1, &barrier, 0, NULL, 0, NULL);
 }
 
-void vk_barrier(vk_batch *b) {
+void vk_barrier(VkCommandBuffer commands) {
     const VkPipelineStageFlags work = VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | VK_PIPELINE_STAGE_TRANSFER_BIT;
-    memory_barrier(b, work, VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_TRANSFER_WRITE_BIT, work,
+    memory_barrier(commands, work, VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_TRANSFER_WRITE_BIT, work,
                    VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_TRANSFER_READ_BIT | VK_ACCESS_TRANSFER_WRITE_BIT);
 }
 
@@ -80,18 +95,26 @@ strand_plugin_status vk_flush(vk_device *d) {
     vk_batch *b = &d->batches[d->current];
     const strand_host *host = d->base.host;
     if (!b->recording) return STRAND_PLUGIN_OK;
-    memory_barrier(b, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | VK_PIPELINE_STAGE_TRANSFER_BIT, VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_TRANSFER_WRITE_BIT,
+    memory_barrier(b->commands, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | VK_PIPELINE_STAGE_TRANSFER_BIT, VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_TRANSFER_WRITE_BIT,
                    VK_PIPELINE_STAGE_HOST_BIT, VK_ACCESS_HOST_READ_BIT);
     b->recording = false;
     strand_plugin_status status = vk_check(host, vkEndCommandBuffer(b->commands), "recording");
-    const VkSubmitInfo submit = {.sType = VK_STRUCTURE_TYPE_SUBMIT_INFO, .commandBufferCount = 1, .pCommandBuffers = &b->commands};
+    const uint64_t point = d->last_point + 1;
+    const VkTimelineSemaphoreSubmitInfo value = {
+        .sType = VK_STRUCTURE_TYPE_TIMELINE_SEMAPHORE_SUBMIT_INFO, .signalSemaphoreValueCount = 1, .pSignalSemaphoreValues = &point};
+    const VkSubmitInfo submit = {.sType = VK_STRUCTURE_TYPE_SUBMIT_INFO,
+                                 .pNext = d->timeline ? &value : NULL,
+                                 .commandBufferCount = 1,
+                                 .pCommandBuffers = &b->commands,
+                                 .signalSemaphoreCount = d->timeline ? 1 : 0,
+                                 .pSignalSemaphores = &d->timeline};
     if (!status) status = vk_check(host, vkQueueSubmit(d->queue, 1, &submit, b->fence), "submitting");
     if (status) { /* what it held is lost; its downloads must not be taken for made */
-        b->n_reads = b->n_dispatches = 0;
+        b->n_reads = b->page.used = 0;
         b->staged = 0;
         return status;
     }
-    b->point = ++d->last_point;
+    b->point = d->last_point = point;
     d->current = (d->current + 1) % VK_BATCHES;
     return STRAND_PLUGIN_OK;
 }
@@ -137,7 +160,7 @@ strand_plugin_status driver_upload(strand_plugin_device *device, strand_plugin_b
         if (status) return status;
         memcpy(b->staging.mapped + at, (const char *)from + done, (size_t)got);
         const VkBufferCopy copy = {at, offset + done, got};
-        vk_barrier(b);
+        vk_barrier(b->commands);
         vkCmdCopyBuffer(b->commands, b->staging.buffer, buffer->buffer, 1, &copy);
     }
     return STRAND_PLUGIN_OK;
@@ -150,7 +173,7 @@ strand_plugin_status driver_download(strand_plugin_device *device, strand_plugin
         strand_plugin_status status = stage(d, bytes - done, &b, &at, &got);
         if (status) return status;
         const VkBufferCopy copy = {offset + done, at, got};
-        vk_barrier(b);
+        vk_barrier(b->commands);
         vkCmdCopyBuffer(b->commands, buffer->buffer, b->staging.buffer, 1, &copy);
         b->reads[b->n_reads++] = (vk_read){at, got, (char *)to + done};
     }
@@ -163,12 +186,12 @@ strand_plugin_status driver_copy(strand_plugin_device *device, strand_plugin_buf
     strand_plugin_status status = vk_recording(vk_of(device), &b);
     const VkBufferCopy copy = {from_offset, to_offset, bytes};
     if (status) return status;
-    vk_barrier(b);
+    vk_barrier(b->commands);
     vkCmdCopyBuffer(b->commands, from->buffer, to->buffer, 1, &copy);
     return STRAND_PLUGIN_OK;
 }
 
-static void write_set(vk_device *d, vk_batch *b, VkDescriptorSet set, const gpu_dispatch *g) {
+static void write_set(vk_device *d, const vk_page *page, VkDescriptorSet set, const gpu_dispatch *g) {
     VkDescriptorBufferInfo infos[GPU_MOST_BINDINGS + 1];
     VkWriteDescriptorSet writes[GPU_MOST_BINDINGS + 1];
     for (uint32_t i = 0; i <= g->n_bindings; i++) {
@@ -177,7 +200,7 @@ static void write_set(vk_device *d, vk_batch *b, VkDescriptorSet set, const gpu_
             uint64_t room = from->buffer->bytes - from->offset;
             infos[i] = (VkDescriptorBufferInfo){from->buffer->buffer, from->offset, from->bytes < 4 ? 4 : from->bytes < room ? from->bytes : room};
         } else {
-            infos[i] = (VkDescriptorBufferInfo){b->params.buffer, (uint64_t)b->n_dispatches * VK_PARAM_BYTES, VK_PARAM_BYTES};
+            infos[i] = (VkDescriptorBufferInfo){page->params.buffer, (uint64_t)page->used * VK_PARAM_BYTES, VK_PARAM_BYTES};
         }
         writes[i] = (VkWriteDescriptorSet){.sType = VK_STRUCTURE_TYPE_WRITE_DESCRIPTOR_SET,
                                            .dstSet = set,
@@ -189,30 +212,33 @@ static void write_set(vk_device *d, vk_batch *b, VkDescriptorSet set, const gpu_
     vkUpdateDescriptorSets(d->device, g->n_bindings + 1, writes, 0, NULL);
 }
 
+strand_plugin_status vk_record(vk_device *d, VkCommandBuffer commands, vk_page *page, const gpu_dispatch *g) {
+    VkPipeline pipeline;
+    VkDescriptorSet set;
+    const VkDescriptorSetAllocateInfo allocate = {.sType = VK_STRUCTURE_TYPE_DESCRIPTOR_SET_ALLOCATE_INFO,
+                                                  .descriptorPool = page->descriptors,
+                                                  .descriptorSetCount = 1,
+                                                  .pSetLayouts = &d->set_layouts[g->n_bindings + 1]};
+    strand_plugin_status status = vk_pipeline(d, g->kernel, &pipeline);
+    if (!status) status = vk_check(d->base.host, vkAllocateDescriptorSets(d->device, &allocate, &set), "making a descriptor set");
+    if (status) return status;
+    memcpy(page->params.mapped + (size_t)page->used * VK_PARAM_BYTES, g->params, g->n_params * sizeof g->params[0]);
+    write_set(d, page, set, g);
+    page->used++;
+    vk_barrier(commands);
+    vkCmdBindPipeline(commands, VK_PIPELINE_BIND_POINT_COMPUTE, pipeline);
+    vkCmdBindDescriptorSets(commands, VK_PIPELINE_BIND_POINT_COMPUTE, d->layouts[g->n_bindings + 1], 0, 1, &set, 0, NULL);
+    vkCmdDispatch(commands, g->groups[0], g->groups[1], g->groups[2]);
+    return STRAND_PLUGIN_OK;
+}
+
 strand_plugin_status driver_dispatch(strand_plugin_device *device, const gpu_dispatch *g) {
     vk_device *d = vk_of(device);
     vk_batch *b;
-    VkPipeline pipeline;
-    VkDescriptorSet set;
-    strand_plugin_status status = vk_pipeline(d, g->kernel, &pipeline);
-    if (!status) status = vk_recording(d, &b);
-    if (!status && b->n_dispatches == VK_DISPATCHES) {
+    strand_plugin_status status = vk_recording(d, &b);
+    if (!status && b->page.used == b->page.room) {
         status = vk_flush(d);
         if (!status) status = vk_recording(d, &b);
     }
-    if (status) return status;
-    const VkDescriptorSetAllocateInfo allocate = {.sType = VK_STRUCTURE_TYPE_DESCRIPTOR_SET_ALLOCATE_INFO,
-                                                  .descriptorPool = b->descriptors,
-                                                  .descriptorSetCount = 1,
-                                                  .pSetLayouts = &d->set_layouts[g->n_bindings + 1]};
-    status = vk_check(device->host, vkAllocateDescriptorSets(d->device, &allocate, &set), "making a descriptor set");
-    if (status) return status;
-    memcpy(b->params.mapped + (size_t)b->n_dispatches * VK_PARAM_BYTES, g->params, g->n_params * sizeof g->params[0]);
-    write_set(d, b, set, g);
-    b->n_dispatches++;
-    vk_barrier(b);
-    vkCmdBindPipeline(b->commands, VK_PIPELINE_BIND_POINT_COMPUTE, pipeline);
-    vkCmdBindDescriptorSets(b->commands, VK_PIPELINE_BIND_POINT_COMPUTE, d->layouts[g->n_bindings + 1], 0, 1, &set, 0, NULL);
-    vkCmdDispatch(b->commands, g->groups[0], g->groups[1], g->groups[2]);
-    return STRAND_PLUGIN_OK;
+    return status ? status : vk_record(d, b->commands, &b->page, g);
 }

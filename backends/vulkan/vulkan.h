@@ -1,8 +1,9 @@
 /* vulkan.h - what the files of the Vulkan driver share. Vulkan 1.1 core; nothing beyond it is required.
  *
  * Work is recorded into batches: a command buffer with its descriptor sets, its parameters and its share of host-visible staging
- * memory. A batch is submitted when the host asks, or when it is full, and used again when its fence has passed. A barrier
- * stands before every command, so everything happens in the order given. */
+ * memory. A batch is submitted when the host asks, or when it is full, and used again when it has passed: its number has come up
+ * on the timeline semaphore, or, on devices without one, its fence has. A barrier stands before every command, so everything
+ * happens in the order given. Segments are secondary command buffers that batches execute (segment.c). */
 #ifndef STRAND_VULKAN_H
 #define STRAND_VULKAN_H
 
@@ -16,15 +17,19 @@
 #define VK_PARAM_BYTES 256                  /* of a dispatch */
 #define VK_STAGING     ((uint64_t)16 << 20) /* bytes of a batch */
 #define VK_READS       256                  /* downloads of a batch */
+#define VK_PAGE        128                  /* dispatches of one page of a segment */
 
 typedef struct vk_instance {
     strand_plugin_instance base;
     VkInstance instance;
     VkDebugUtilsMessengerEXT messenger; /* with STRAND_VULKAN_VALIDATE */
+    uint32_t version;                   /* that the instance speaks: 1.1 or 1.2 */
     uint32_t n_devices;
     VkPhysicalDevice devices[VK_DEVICES];
     uint32_t families[VK_DEVICES];
 } vk_instance;
+
+typedef enum vk_timeline { VK_TIMELINE_NONE, VK_TIMELINE_CORE, VK_TIMELINE_EXTENSION } vk_timeline;
 
 struct strand_plugin_buffer {
     VkBuffer buffer;
@@ -39,12 +44,20 @@ typedef struct vk_read {
     void *to;
 } vk_read;
 
+/* Descriptor sets and parameters of some dispatches. */
+typedef struct vk_page {
+    VkDescriptorPool descriptors;
+    strand_plugin_buffer params;
+    uint32_t used, room; /* dispatches */
+    struct vk_page *next;
+} vk_page;
+
 typedef struct vk_batch {
     VkCommandBuffer commands;
-    VkFence fence;
-    VkDescriptorPool descriptors;
-    strand_plugin_buffer params, staging;
-    uint32_t n_dispatches, n_reads;
+    VkFence fence; /* where there is no timeline */
+    vk_page page;
+    strand_plugin_buffer staging;
+    uint32_t n_reads;
     uint64_t staged; /* bytes in use */
     vk_read reads[VK_READS];
     uint64_t point; /* of its submission; 0: not submitted */
@@ -61,6 +74,8 @@ typedef struct vk_device {
     VkDescriptorSetLayout set_layouts[GPU_MOST_BINDINGS + 2]; /* by number of buffers, parameters included */
     VkPipelineLayout layouts[GPU_MOST_BINDINGS + 2];
     VkPipeline pipelines[GPU_N_KERNELS]; /* made when first used */
+    VkSemaphore timeline; /* counts the batches that have passed; NULL: fences do */
+    PFN_vkWaitSemaphores wait;
     vk_batch batches[VK_BATCHES];
     uint32_t current;
     uint64_t last_point;
@@ -86,7 +101,11 @@ void vk_queue_close(vk_device *d);
 strand_plugin_status vk_recording(vk_device *d, vk_batch **batch);
 /* Submits the batch at hand, if it holds anything, and turns to the next one, which is waited for. */
 strand_plugin_status vk_flush(vk_device *d);
-void vk_barrier(vk_batch *b);
+void vk_barrier(VkCommandBuffer commands);
+strand_plugin_status vk_page_open(vk_device *d, vk_page *page, uint32_t room);
+void vk_page_close(vk_device *d, vk_page *page);
+/* Records a dispatch, whose descriptors and parameters the page has room for. */
+strand_plugin_status vk_record(vk_device *d, VkCommandBuffer commands, vk_page *page, const gpu_dispatch *g);
 
 /* pipeline.c */
 strand_plugin_status vk_pipeline(vk_device *d, gpu_kernel kernel, VkPipeline *pipeline);

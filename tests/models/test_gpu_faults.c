@@ -57,7 +57,7 @@ static void one_line(const char *text) {
     assert_null(strchr(text, '\n'));
 }
 
-/* A whole run on the GPU, in any state of the driver. True when it went well; else the error's text is in `text`. */
+/* Runs on the GPU, launched, recorded and from the recording, in any state of the driver. True when it went well; else the error's text is in `text`. */
 static bool attempt(strand_context *c, char *text, size_t room) {
     strand_model *m;
     strand_plan *p = NULL;
@@ -71,7 +71,8 @@ static bool attempt(strand_context *c, char *text, size_t room) {
     strand_tensor in = {"input_ids", STRAND_I64, 2, {2, LENGTH}, ids, sizeof ids}, out = {.name = "logits"};
     bool good = !strand_plan_open(m, &pp, &p) && !strand_session_open(p, NULL, &s);
     if (!good) snprintf(text, room, "%s", strand_error(c));
-    if (good) {
+    for (int i = 0; i < 3 && good; i++) {
+        out.data = NULL;
         good = !strand_session_run(s, &in, 1, &out, 1);
         if (!good) snprintf(text, room, "%s", strand_session_error(s));
         if (good) as_wanted(out.data, "on the GPU");

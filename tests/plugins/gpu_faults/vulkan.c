@@ -6,6 +6,8 @@
 
 #include "faults.h"
 
+#include <string.h>
+
 #define LOADER "libvulkan.so.1"
 
 #define REAL(name)                                          \
@@ -53,6 +55,7 @@ MAKES(vkCreateCommandPool, VkCommandPoolCreateInfo, VkCommandPool)
 MAKES(vkCreateDescriptorPool, VkDescriptorPoolCreateInfo, VkDescriptorPool)
 MAKES(vkCreateDescriptorSetLayout, VkDescriptorSetLayoutCreateInfo, VkDescriptorSetLayout)
 MAKES(vkCreateFence, VkFenceCreateInfo, VkFence)
+MAKES(vkCreateSemaphore, VkSemaphoreCreateInfo, VkSemaphore)
 MAKES(vkCreatePipelineLayout, VkPipelineLayoutCreateInfo, VkPipelineLayout)
 MAKES(vkCreateShaderModule, VkShaderModuleCreateInfo, VkShaderModule)
 MAY_FAIL(vkCreateComputePipelines, 1,
@@ -69,6 +72,24 @@ MAY_FAIL(vkResetFences, 0, (VkDevice d, uint32_t n, const VkFence *f), (d, n, f)
 WAITS(vkWaitForFences, (VkDevice d, uint32_t n, const VkFence *f, VkBool32 all, uint64_t t), (d, n, f, all, t))
 WAITS(vkDeviceWaitIdle, (VkDevice d), (d))
 
+/* The plugin asks for this function by its name. */
+static PFN_vkWaitSemaphores real_wait;
+
+static VKAPI_ATTR VkResult VKAPI_CALL wait_semaphores(VkDevice d, const VkSemaphoreWaitInfo *i, uint64_t t) {
+    int code;
+    bool fails = fault_now("vkWaitSemaphores", &code);
+    VkResult result = real_wait(d, i, t);
+    return fails ? (VkResult)code : result;
+}
+
+VKAPI_ATTR PFN_vkVoidFunction VKAPI_CALL vkGetDeviceProcAddr(VkDevice d, const char *name) {
+    REAL(vkGetDeviceProcAddr);
+    PFN_vkVoidFunction found = real(d, name);
+    if (!found || strncmp(name, "vkWaitSemaphores", 16) != 0) return found;
+    real_wait = (PFN_vkWaitSemaphores)found;
+    return (PFN_vkVoidFunction)wait_semaphores;
+}
+
 DESTROYS(vkDestroyInstance, x, (VkInstance x, const VkAllocationCallbacks *a), (x, a))
 DESTROYS(vkDestroyDevice, x, (VkDevice x, const VkAllocationCallbacks *a), (x, a))
 DROPS(vkFreeMemory, VkDeviceMemory)
@@ -77,6 +98,7 @@ DROPS(vkDestroyCommandPool, VkCommandPool)
 DROPS(vkDestroyDescriptorPool, VkDescriptorPool)
 DROPS(vkDestroyDescriptorSetLayout, VkDescriptorSetLayout)
 DROPS(vkDestroyFence, VkFence)
+DROPS(vkDestroySemaphore, VkSemaphore)
 DROPS(vkDestroyPipelineLayout, VkPipelineLayout)
 DROPS(vkDestroyShaderModule, VkShaderModule)
 DROPS(vkDestroyPipeline, VkPipeline)
