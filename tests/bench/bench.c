@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "arena.h"
 #include "peers.h"
 #include "threads.h"
 
@@ -120,7 +121,8 @@ void *bench_memory(bench *b, uint64_t bytes) {
         b->blocks = realloc(b->blocks, (size_t)b->room * sizeof *b->blocks);
     }
     size_t all = (size_t)(bytes + 127) / 64 * 64;
-    void *block = b->blocks ? aligned_alloc(64, all) : NULL;
+    const strand_allocator *allocator = allocator_default(); /* as a session's memory is allocated */
+    void *block = b->blocks ? allocator->alloc(NULL, all, 64) : NULL;
     if (!block) {
         fprintf(stderr, "out of memory: %llu bytes\n", (unsigned long long)bytes);
         exit(1);

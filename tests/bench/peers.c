@@ -146,7 +146,8 @@ static bool open_fftw(void) {
     fftw.there = bench_symbol(library, "fftwf_plan_dft_r2c_1d", &fftw.forward) && bench_symbol(library, "fftwf_plan_dft_c2r_1d", &fftw.backward) &&
                  bench_symbol(library, "fftwf_execute", &fftw.execute) && bench_symbol(library, "fftwf_destroy_plan", &fftw.destroy) &&
                  bench_symbol(library, "fftwf_set_timelimit", &fftw.limit);
-    if (fftw.there) fftw.limit(4); /* seconds of measuring a plan; then the best so far */
+    const char *seconds = getenv("STRAND_BENCH_FFTW_SECONDS");
+    if (fftw.there) fftw.limit(seconds ? atof(seconds) : 4); /* of measuring a plan; then the best so far */
     return fftw.there;
 }
 

@@ -33,6 +33,25 @@ static void arena_aligns_and_zeroes(void **state) {
     assert_int_equal(memory.live, 0);
 }
 
+/* The default allocator at the sizes where it turns to large pages: aligned, of the whole size, and zeroed by the arena. */
+static void arena_takes_large_blocks(void **state) {
+    (void)state;
+    static const size_t sizes[] = {((size_t)4 << 20) - 200, (size_t)4 << 20, ((size_t)6 << 20) + 12345};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        arena a;
+        arena_init(&a, allocator_default());
+        for (int twice = 0; twice < 2; twice++) {
+            unsigned char *p = arena_alloc(&a, sizes[i], 4096);
+            assert_non_null(p);
+            assert_int_equal((uintptr_t)p & 4095, 0);
+            for (size_t k = 0; k < sizes[i]; k++)
+                if (p[k]) fail_msg("byte %zu of %zu is not zero", k, sizes[i]);
+            memset(p, 0xcc, sizes[i]);
+        }
+        arena_release(&a);
+    }
+}
+
 static void arena_reports_exhaustion(void **state) {
     (void)state;
     for (long n = 1; n < 6; n++) {
@@ -131,7 +150,8 @@ static void checked_arithmetic(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(arena_aligns_and_zeroes),  cmocka_unit_test(arena_reports_exhaustion),
+        cmocka_unit_test(arena_aligns_and_zeroes),  cmocka_unit_test(arena_takes_large_blocks),
+        cmocka_unit_test(arena_reports_exhaustion),
         cmocka_unit_test(arena_fixed_never_grows),  cmocka_unit_test(arena_checks_products),
         cmocka_unit_test(default_allocator_aligns), cmocka_unit_test(errors_are_one_line),
         cmocka_unit_test(checked_arithmetic),
