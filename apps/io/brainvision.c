@@ -132,7 +132,8 @@ static int parse_header(recording *r, vision *v, char *text, char *error) {
     }
     if (bad) return -1;
     if (!r->n_signals) return rec_fail(error, "does not say its number of channels");
-    if (!(v->interval > 0) || !isfinite(v->interval)) return rec_fail(error, "does not say its sampling interval");
+    if (!(v->interval >= 0.1 && v->interval <= 1e9)) /* 10 MHz to a sample in 17 minutes */
+        return rec_fail(error, "does not say its sampling interval in microseconds");
     if (!v->width) return rec_fail(error, "does not say its binary format");
     if (!*v->data) return rec_fail(error, "does not name its data file");
     for (int32_t i = 0; i < r->n_signals; i++) {
@@ -171,8 +172,12 @@ static int beside(const char *header, const char *name, char *path, char *error)
 static double parse_date(recording *r, const char *text, int first) {
     int s[6];
     long micro;
-    if (sscanf(text, "%4d%2d%2d%2d%2d%2d%6ld", &s[0], &s[1], &s[2], &s[3], &s[4], &s[5], &micro) != 7 || s[0] < 1900)
+    static const int least[6] = {1900, 1, 1, 0, 0, 0}, most[6] = {9999, 12, 31, 23, 59, 60};
+    if (strspn(text, "0123456789") != 20 ||
+        sscanf(text, "%4d%2d%2d%2d%2d%2d%6ld", &s[0], &s[1], &s[2], &s[3], &s[4], &s[5], &micro) != 7)
         return NAN;
+    for (int i = 0; i < 6; i++)
+        if (s[i] < least[i] || s[i] > most[i]) return NAN;
     struct tm tm = {
         .tm_year = s[0] - 1900, .tm_mon = s[1] - 1, .tm_mday = s[2], .tm_hour = s[3], .tm_min = s[4], .tm_sec = s[5]};
     const time_t seconds = timegm(&tm);
