@@ -22,6 +22,7 @@ enum { NODES = 19, KINDS = 1 + NODES, WIDE = KINDS + EVENT_KINDS };
 
 typedef struct detector {
     eeg_net net, kinds; /* kinds: of --kinds, else without a session */
+    options kinds_settings;
     eeg_source source;
     eeg_walk walk;
     eeg_head head;
@@ -156,10 +157,10 @@ static int name_kinds(detector *d, const eeg_net *net, const options *settings) 
 
 /* The second model, which sees the same windows. */
 static int open_kinds(detector *d, const options *settings) {
-    options own = *settings;
-    own.model = settings->kinds;
-    own.clip = d->net.steps;
-    const int rc = eeg_net_open(&d->kinds, &own, 0);
+    d->kinds_settings = *settings;
+    d->kinds_settings.model = settings->kinds;
+    d->kinds_settings.clip = d->net.steps;
+    const int rc = eeg_net_open(&d->kinds, &d->kinds_settings, 0);
     if (rc) return rc;
     if (d->kinds.classes < 2)
         return complain("%s: tells no kinds apart; --kinds wants a DCRNN classifier of several classes", d->kinds.rt.info.name),

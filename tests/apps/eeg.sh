@@ -138,7 +138,7 @@ says 'has 4 classes, --types names 2' 'too few types'
 expect 2 'types with blanks' "$STRAND" eeg detect -q -m kinds.safetensors "$clips/SZ_sample1.edf" --types 'a,b c,d,e'
 "$STRAND_EEG_ADAPT" classes "$golden/best.pth.tar" 3 three.safetensors
 expect 2 'three classes without names' "$STRAND" eeg detect -q -m three.safetensors "$clips/SZ_sample1.edf"
-expect 0 'kinds of events' "$STRAND" eeg detect -q -m "$distance" --kinds kinds.safetensors "$clips/SZ_sample1.edf" --report kinds.html
+expect 0 'kinds of events' "$STRAND" eeg detect -q -m "$distance" --kinds kinds.safetensors "$clips/SZ_sample1.edf" --report kinds.html --edf kinds.edf
 is "$(cut -f1,2,4,5 out)" "$(cut -f1,2,4,5 events.tsv)" 'kinds change nothing but the type'
 awk -F'\t' 'NR > 1 && $3 !~ /^sz_/ { exit 1 } END { exit NR < 2 }' out && pass || fault "kinds of events: $(cat out)"
 expect 1 'kinds of a detector' "$STRAND" eeg detect -q -m "$distance" --kinds "$golden" "$clips/SZ_sample1.edf"
@@ -303,6 +303,13 @@ if have perl; then
     expect 2 'a report of a stream' "$STRAND" eeg stage -q -m "$sleepnet" - --follow --rate 100 --channels $night --report r.html
     "$STRAND" eeg embed -q -m "$distance" - --follow --rate 200 --channels $names -o e.npy <day.eeg
     is "$(wc -c <e.npy)" $((128 + 8 * 64 * 4)) 'embeddings of a stream [8, 64]'
+    # Gaps in an EDF+ file of events: zeros and an annotation, for viewers open continuous files only.
+    printf 'Brain Vision\n[Marker Infos]\nMk1=New Segment,,1,1,0,20200101120000000000\nMk2=New Segment,,8001,1,0,20200101120050300000\n' >gap.vmrk
+    sed 's/^DataFile=.*/&\nMarkerFile=gap.vmrk/' day.vhdr >gap.vhdr
+    expect 0 'a recording with a gap' "$STRAND" eeg detect -q -m "$distance" gap.vhdr -t 0 --edf gap.edf
+    holds 'format      EDF+C' 'events of a recording with a gap' gap.edf
+    is "$(info --annotations gap.edf | cut -f1-3 | tr '\t\n' ' ;' | sed 's/sz [0-9.]*/sz/g')" 'onset duration text;0.000 40.000 sz;40.000 10.300 gap;50.300 60.000 sz;' 'the gap is named'
+
     # kB that the command has held at most, after the frames went by TIMES times
     steady() { # WHAT FRAMES COMMAND...
         local what=$1 from=$2 pid early late i
