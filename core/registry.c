@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #ifndef STRAND_STATIC_PLUGINS
 #include <dirent.h>
@@ -420,11 +421,24 @@ void registry_wake(registry *r, const char *name, size_t length) {
     pthread_mutex_unlock(&r->lock);
 }
 
+/* Does `text` hold the `length` letters of `part`, whatever their case? */
+static bool mentions(const char *text, const char *part, size_t length) {
+    for (; length && *text; text++)
+        if (!strncasecmp(text, part, length)) return true;
+    return false;
+}
+
 registry_device *registry_find(registry *r, const char *name, size_t length) {
     registry_wake(r, name, length);
     for (int32_t i = 0; i < r->n_devices; i++) {
         const char *have = r->devices[i].name;
         if (!strncmp(have, name, length) && (have[length] == 0 || have[length] == ':')) return &r->devices[i];
+    }
+    const char *colon = memchr(name, ':', length); /* "vulkan:radeon": a part of what the device is called */
+    size_t n = colon ? (size_t)(colon - name) : length;
+    for (int32_t i = 0; colon && i < r->n_devices; i++) {
+        const registry_device *d = &r->devices[i];
+        if (!strncmp(d->plugin->table.name, name, n) && !d->plugin->table.name[n] && mentions(d->info.description, colon + 1, length - n - 1)) return &r->devices[i];
     }
     return NULL;
 }

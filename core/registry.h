@@ -71,7 +71,8 @@ void registry_close(registry *r);
 bool registry_check(const strand_plugin *table, char *why, size_t why_bytes);
 /* Starts the plugins that wait to be named: those called `name` (up to ':' or its end), or all with NULL. */
 void registry_wake(registry *r, const char *name, size_t length);
-/* The device of that name, or NULL; starts a plugin of that name if it waits. "vulkan" finds "vulkan:0". */
+/* The device of that name, or NULL; starts a plugin of that name if it waits. "vulkan" finds "vulkan:0", "vulkan:radeon" the first
+ * whose description mentions that. */
 registry_device *registry_find(registry *r, const char *name, size_t length);
 /* Why a plugin in a file of that name (strand-NAME.so) was refused, or NULL when none was. */
 const char *registry_refused(const registry *r, const char *name, size_t length);

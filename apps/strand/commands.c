@@ -17,7 +17,8 @@ const option_row common_rows[] = {
     {0, "set", OPTION_LIST, "KEY=VALUE", AT(settings), 0,
      "Override one setting of the model, for example shift=0.0; may be given several times."},
     {0, "backend", OPTION_TEXT, "LIST", AT(backend), 0,
-     "Backends in order of preference, ',' between them (see 'strand backends'); cpu is always last."},
+     "Backends in order of preference, ',' between them (see 'strand backends'); cpu is always last. vulkan:1 is a device by its "
+     "index, vulkan:radeon the first whose name has that in it."},
     {'@', "threads", OPTION_INT, "N", AT(threads), 0,
      "Threads to compute with; 0, the default, takes as many as the process may use. Results do not depend on it."},
     {0, "memory", OPTION_SIZE, "SIZE", AT(memory), 0,

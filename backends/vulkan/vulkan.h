@@ -12,10 +12,10 @@
 #include "driver.h"
 
 #define VK_DEVICES     16
-#define VK_BATCHES     4
+#define VK_BATCHES     8
 #define VK_DISPATCHES  256                  /* of a batch */
 #define VK_PARAM_BYTES 256                  /* of a dispatch */
-#define VK_STAGING     ((uint64_t)16 << 20) /* bytes of a batch */
+#define VK_STAGING     ((uint64_t)8 << 20)  /* bytes of a batch */
 #define VK_READS       256                  /* downloads of a batch */
 #define VK_PAGE        128                  /* dispatches of one page of a segment */
 

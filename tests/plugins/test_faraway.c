@@ -294,6 +294,11 @@ static void its_features_are_listed(void **state) {
         found++;
     }
     assert_int_equal(found, 1);
+    registry *r = &c->registry;
+    assert_ptr_equal(registry_find(r, "faraway:For Tests,cpu", 17), device_of(c)); /* by a part of its description */
+    assert_null(registry_find(r, "faraway:for guests", 18));
+    assert_null(registry_find(r, "faraway:", 8));
+    assert_null(registry_find(r, "cpu:for tests", 13));
     strand_context_close(c);
 }
 
