@@ -23,7 +23,8 @@ typedef struct gpu_fft_ends {
     int64_t channel, channels, entry, entries, inner, length;
 } gpu_fft_ends;
 
-strand_plugin_status gpu_fft_forward(strand_plugin_device *device, const strand_plugin_memory *m, uint64_t at, int64_t rows, int64_t n);
+/* spectra: in the order in which gpu_fft_convolve takes them, bit-reversed else. */
+strand_plugin_status gpu_fft_forward(strand_plugin_device *device, const strand_plugin_memory *m, uint64_t at, int64_t rows, int64_t n, bool spectra);
 /* Forward, times the spectra, and backward, in natural order again: with ends their convolution, without n times too large. */
 strand_plugin_status gpu_fft_convolve(strand_plugin_device *device, const strand_plugin_memory *m, uint64_t at, int64_t rows, int64_t n, const gpu_fft_spectra *h,
                                       const gpu_fft_ends *ends);

@@ -2,13 +2,19 @@
  * the engine, any other number as a convolution with a chirp (Bluestein 1970). */
 #include "fft.h"
 
-#define LEAF    2048 /* points that a work group holds */
+#define LEAF    2048 /* points that a work group holds, and of a block at most */
 #define COLUMN  512  /* points of a column at most: four columns, 32 bytes, side by side */
 #define DIRECT  256  /* transforms up to here, if not of 2^k points, are sums */
 
 /* ---- the engine ---- */
 
-enum { FORWARD = 1, PRODUCT = 2, INVERSE = 4, FROM_INPUTS = 8, TO_RESULTS = 16 };
+enum { FORWARD = 1, PRODUCT = 2, INVERSE = 4, FROM_INPUTS = 8, TO_RESULTS = 16, SPECTRA = 32 };
+
+static int log2_of(int64_t n) {
+    int bits = 0;
+    while ((int64_t)2 << bits <= n) bits++;
+    return bits;
+}
 
 typedef struct rows {
     const strand_plugin_memory *memory;
@@ -37,13 +43,23 @@ static void bind_or_points(strand_plugin_device *device, gpu_dispatch *d, const 
         gpu_bind_memory(device, d, r->memory, r->at, (uint64_t)r->total * 8, 4);
 }
 
+/* The kernel for blocks or columns of `whole` points: in levels of eight, of which what is left over is one more. */
+static gpu_kernel kernel_of(int64_t whole, bool columns, int what) {
+    static const gpu_kernel forward[] = {GPU_K_fft_forward1, GPU_K_fft_forward2, GPU_K_fft_forward3, GPU_K_fft_forward4};
+    static const gpu_kernel inverse[] = {GPU_K_fft_inverse1, GPU_K_fft_inverse2, GPU_K_fft_inverse3};
+    static const gpu_kernel across[] = {GPU_K_fft_columns1, GPU_K_fft_columns2, GPU_K_fft_columns3};
+    int levels = (int)cpu_max(1, (log2_of(whole) + 2) / 3);
+    if (what & FORWARD && what & INVERSE) return levels == 4 ? GPU_K_fft_convolve4 : GPU_K_fft_convolve3;
+    return !(what & FORWARD) ? inverse[levels - 1] : columns ? across[levels - 1] : forward[levels - 1];
+}
+
 /* One step: blocks of `whole` points, or `whole` rows of columns of blocks of m points. */
 static strand_plugin_status step(strand_plugin_device *device, const rows *r, int64_t whole, int64_t m, int what) {
     const gpu_fft_spectra *h = what & PRODUCT ? r->h : NULL;
     const gpu_fft_ends none = {.channels = 1, .inner = 1}, *e = what & (FROM_INPUTS | TO_RESULTS) ? r->ends : &none;
     const strand_plugin_tensor *skip = h ? h->skip : NULL;
     gpu_dispatch d;
-    gpu_begin(&d, GPU_K_fft_step);
+    gpu_begin(&d, kernel_of(whole, m != 0, what));
     gpu_bind_memory(device, &d, r->memory, r->at, (uint64_t)r->total * 8, 4);
     if (h)
         gpu_bind_memory(device, &d, h->memory, h->at, (uint64_t)(h->rows * r->n) * 8, 4);
@@ -56,11 +72,11 @@ static strand_plugin_status step(strand_plugin_device *device, const rows *r, in
     bind_or_points(device, &d, r, e->y);
     if (skip) d.params[2] += (int32_t)(h->skip_first * skip->strides[0]);
     gpu_int(&d, r->total);
-    gpu_int(&d, whole);
-    gpu_int(&d, m ? LEAF / whole : 1);
-    gpu_int(&d, m);
+    gpu_int(&d, log2_of(whole));
+    gpu_int(&d, m ? log2_of(LEAF / whole) : 0);
+    gpu_int(&d, m ? log2_of(m) : 0);
     gpu_int(&d, what);
-    gpu_int(&d, r->n);
+    gpu_int(&d, log2_of(r->n));
     gpu_int(&d, h ? h->rows : 1);
     gpu_int(&d, skip != NULL);
     gpu_int(&d, skip ? skip->strides[0] : 0);
@@ -78,13 +94,15 @@ static strand_plugin_status step(strand_plugin_device *device, const rows *r, in
 }
 
 static strand_plugin_status transform(strand_plugin_device *device, const rows *r, int what) {
-    int64_t blocks[2], columns[2], leaf = cpu_min(r->n, LEAF), left = r->n / leaf;
-    int count = left > COLUMN ? 2 : left > 1, first = r->ends ? FROM_INPUTS : 0, last = r->ends ? TO_RESULTS : 0;
+    int64_t blocks[2], columns[2], leaf = cpu_min(r->n, LEAF), left;
+    int first = r->ends ? FROM_INPUTS : 0, last = r->ends ? TO_RESULTS : 0;
     strand_plugin_status status = STRAND_PLUGIN_OK;
+    columns[0] = r->n <= LEAF ? 1 : r->n <= 8 * LEAF ? 8 : r->n <= 64 * LEAF ? 64 : COLUMN; /* columns of powers of eight cost least */
+    if (r->n > LEAF && r->n <= COLUMN * LEAF) leaf = r->n / columns[0];
+    left = r->n / leaf;
+    int count = left > COLUMN ? 2 : left > 1;
     if (count == 2)
         for (columns[0] = 1; columns[0] * columns[0] < left;) columns[0] *= 2;
-    else
-        columns[0] = left;
     blocks[0] = r->n;
     blocks[1] = r->n / columns[0];
     columns[1] = left / columns[0];
@@ -94,9 +112,9 @@ static strand_plugin_status transform(strand_plugin_device *device, const rows *
     return status;
 }
 
-strand_plugin_status gpu_fft_forward(strand_plugin_device *device, const strand_plugin_memory *m, uint64_t at, int64_t count, int64_t n) {
+strand_plugin_status gpu_fft_forward(strand_plugin_device *device, const strand_plugin_memory *m, uint64_t at, int64_t count, int64_t n, bool spectra) {
     rows r = {.memory = m, .at = at, .n = n, .total = count * n};
-    return transform(device, &r, FORWARD);
+    return transform(device, &r, FORWARD | (spectra ? SPECTRA : 0));
 }
 
 strand_plugin_status gpu_fft_convolve(strand_plugin_device *device, const strand_plugin_memory *m, uint64_t at, int64_t count, int64_t n, const gpu_fft_spectra *h,
@@ -203,13 +221,11 @@ static strand_plugin_status chirp(strand_plugin_device *device, const job *j, co
     gpu_int(&d, j->points);
     gpu_int(&d, j->n);
     strand_plugin_status status = gpu_over(device, &d, j->points);
-    return status ? status : gpu_fft_forward(device, m, 0, 1, j->points);
+    return status ? status : gpu_fft_forward(device, m, 0, 1, j->points, true);
 }
 
 static strand_plugin_status store(strand_plugin_device *device, const job *j, const strand_plugin_memory *m, uint64_t at, int64_t first, int64_t rows) {
     gpu_dispatch d;
-    int bits = 0;
-    while ((int64_t)1 << bits < j->points) bits++;
     gpu_begin(&d, GPU_K_fft_store);
     gpu_bind_memory(device, &d, m, at, (uint64_t)(rows * j->points) * 8, 4);
     gpu_bind(device, &d, j->out);
@@ -221,7 +237,7 @@ static strand_plugin_status store(strand_plugin_device *device, const job *j, co
     gpu_int(&d, j->p->form);
     gpu_float(&d, j->p->scale);
     gpu_float(&d, j->p->floor);
-    gpu_int(&d, bits);
+    gpu_int(&d, log2_of(j->points));
     gpu_int(&d, j->out->strides[j->axis]);
     gpu_int(&d, first);
     push_rows(&d, j, j->out_strides);
@@ -239,7 +255,7 @@ GPU_RUN(fft) {
     for (int64_t first = 0; first < j.rows && !status; first += most) {
         int64_t rows = cpu_min(most, j.rows - first);
         status = load(device, &j, scratch, at, first, rows);
-        if (!status) status = chirped ? gpu_fft_convolve(device, scratch, at, rows, j.points, &h, NULL) : gpu_fft_forward(device, scratch, at, rows, j.points);
+        if (!status) status = chirped ? gpu_fft_convolve(device, scratch, at, rows, j.points, &h, NULL) : gpu_fft_forward(device, scratch, at, rows, j.points, false);
         if (!status) status = store(device, &j, scratch, at, first, rows);
     }
     return status;

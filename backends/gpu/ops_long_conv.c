@@ -127,7 +127,7 @@ static strand_plugin_status spectra(strand_plugin_device *device, const strand_p
     gpu_int(&d, filter->strides[0]);
     gpu_int(&d, back ? back->strides[0] : 0);
     strand_plugin_status status = gpu_over(device, &d, channels * s->n);
-    return status ? status : gpu_fft_forward(device, m, at, channels, s->n);
+    return status ? status : gpu_fft_forward(device, m, at, channels, s->n, true);
 }
 
 /* Channels whose points are worked on at a time. */
