@@ -231,7 +231,7 @@ static strand_plugin_status chain_run(const cpu_device *device, const strand_plu
     cpu_extents(out, j.dims);
     cpu_place(out, out, false, &j.out);
     j.scratch = pack_weights(device, &nodes[0], &j.product, scratch);
-    j.cut = cpu_product_pieces(&j.product, j.dims[0] * j.dims[1], CHAIN_HEIGHT, cpu_workers(device));
+    j.cut = cpu_product_pieces(&j.product, CHAIN_HEIGHT, cpu_workers(device));
     cpu_parallel(device, j.cut.count, chain_body, &j);
     return STRAND_PLUGIN_OK;
 }
@@ -286,7 +286,7 @@ static strand_plugin_status mlp_run(const cpu_device *device, const strand_plugi
     j.scratch = pack_weights(device, &nodes[0], &j.first, scratch);
     j.scratch = pack_weights(device, &nodes[1], &j.second, j.scratch);
     j.down = (j.first.m + MLP_HEIGHT - 1) / MLP_HEIGHT;
-    cpu_parallel(device, j.dims[0] * j.dims[1] * j.down, mlp_body, &j);
+    cpu_parallel(device, j.first.entries * j.down, mlp_body, &j);
     return STRAND_PLUGIN_OK;
 }
 

@@ -58,14 +58,14 @@ static double piece_work(const cpu_product *p, const cpu_product_cut *cut) {
     return ((double)cpu_min(cut->height, p->m) + 8) * (double)cpu_min(cut->width, p->n) * (double)cpu_max(1, p->k);
 }
 
-cpu_product_cut cpu_product_pieces(const cpu_product *p, int64_t batch, int64_t most_height, int32_t workers) {
+cpu_product_cut cpu_product_pieces(const cpu_product *p, int64_t most_height, int32_t workers) {
     int64_t m = p->m, n = p->n;
     cpu_product_cut cut = {.height = most_height, .width = CPU_PRODUCT_WIDTH};
-    if (batch < 1 || m < 1 || n < 1) return cut;
+    if (p->entries < 1 || m < 1 || n < 1) return cut;
     for (;;) {
         cut.down = (m + cut.height - 1) / cut.height;
         cut.across = (n + cut.width - 1) / cut.width;
-        cut.count = batch * cut.down * cut.across;
+        cut.count = p->entries * cut.down * cut.across;
         bool small = piece_work(p, &cut) < 2.0 * LEAST_WORK;
         if (workers < 2 || cut.count >= 4 * (int64_t)workers || small) return cut;
         if (cut.height >= 2 * CUT_ROWS && m > CUT_ROWS)
@@ -84,6 +84,27 @@ static bool in_bf16(const cpu_device *device, const strand_plugin_node *node) {
     const strand_op_matmul *o = node->params;
     bool are = node->inputs[0].dtype == STRAND_PLUGIN_BF16 && node->inputs[1].dtype == STRAND_PLUGIN_BF16;
     return (device->features & CPU_AVX512_BF16) && (are || o->precision == STRAND_PRECISION_BF16);
+}
+
+/* Makes one product of the batch entries where that is the same. */
+static void join_entries(const strand_plugin_node *node, cpu_product *p) {
+    const strand_op_matmul *o = node->params;
+    const strand_plugin_tensor *a = &node->inputs[0], *out = &node->outputs[0];
+    int64_t rows = p->m, step = p->a.outer, out_step = out->strides[out->rank - 2];
+    p->c_stride = out_step;
+    p->entries = 1;
+    for (uint32_t axis = 0; axis + 2 < out->rank; axis++) p->entries *= out->dims[axis];
+    if (p->entries < 2 || node->inputs[1].rank != 2 || a->rank != out->rank || o->transpose_a || o->bias == STRAND_BIAS_ROWS) return;
+    for (uint32_t axis = out->rank - 2; axis-- > 0;) {
+        if (out->dims[axis] == 1) continue;
+        if (rows == 1) step = a->strides[axis], out_step = out->strides[axis];
+        if (a->strides[axis] != rows * step || out->strides[axis] != rows * out_step) return;
+        rows *= out->dims[axis];
+    }
+    p->m = rows;
+    p->a.outer = step;
+    p->c_stride = out_step;
+    p->entries = 1;
 }
 
 void cpu_product_of(const cpu_device *device, const strand_plugin_node *node, cpu_product *p) {
@@ -111,6 +132,7 @@ void cpu_product_of(const cpu_device *device, const strand_plugin_node *node, cp
         p->bias_stride = bias->dims[0] > 1 ? bias->strides[0] : 1;
         p->bias = bias->memory.data ? cpu_f32(bias) + cpu_lead(bias, 0, out, axis) * p->bias_stride : NULL;
     }
+    join_entries(node, p);
 }
 
 /* Where batch entry `entry` of matrix input i begins, at the output's first row or column (axis oa). */
@@ -153,7 +175,7 @@ static void piece(const job *j, int64_t i, int32_t worker) {
     cpu_product_batch(j->node, entry, &p);
     float *c = (float *)(void *)cpu_row(&j->out, j->dims, entry * p.m + row) + column;
     cpu_product_block(&p, row, cpu_min(j->cut.height, p.m - row), column, cpu_min(j->cut.width, p.n - column), c,
-                      j->out.strides[STRAND_PLUGIN_RANK - 2], j->scratch + worker * j->each);
+                      p.c_stride, j->scratch + worker * j->each);
 }
 
 static void body(void *arg, int64_t i, int32_t worker) {
@@ -180,7 +202,7 @@ CPU_KERNEL(cpu_matmul) {
     cpu_extents(out, j.dims);
     cpu_place(out, out, false, &j.out);
     j.each = worker_floats(&j.product);
-    j.cut = cpu_product_pieces(&j.product, j.dims[0] * j.dims[1], 8 * CUT_ROWS, cpu_workers(device));
+    j.cut = cpu_product_pieces(&j.product, 8 * CUT_ROWS, cpu_workers(device));
     double work = piece_work(&j.product, &j.cut);
     j.together = work < LEAST_WORK && work > 0 ? (int64_t)(LEAST_WORK / work) : 1;
     cpu_parallel(device, (j.cut.count + j.together - 1) / j.together, body, &j);

@@ -15,6 +15,7 @@ typedef struct cpu_factor {
 typedef struct cpu_product {
     cpu_factor a, b;
     int64_t m, n, k;
+    int64_t entries, c_stride; /* products of this size that the node is; floats from row to row of its result */
     uint32_t bias_kind, activation;
     float alpha, beta; /* of the activation */
     const float *bias; /* of row 0 or column 0 */
@@ -23,7 +24,8 @@ typedef struct cpu_product {
     bool bf16;           /* factors are rounded to BF16 */
 } cpu_product;
 
-/* The product of one node without its batch axes, and where batch entry i begins. */
+/* The product of one node without its batch axes, and where batch entry i begins. Entries that share their second factor, and whose rows
+ * follow each other evenly (one token of each of several texts), are one product of all their rows: weights are then read once. */
 void cpu_product_of(const cpu_device *device, const strand_plugin_node *node, cpu_product *p);
 void cpu_product_batch(const strand_plugin_node *node, int64_t entry, cpu_product *p);
 
@@ -59,6 +61,6 @@ typedef struct cpu_product_cut {
     int64_t height, width, down, across, count; /* count: of all batch entries */
 } cpu_product_cut;
 
-cpu_product_cut cpu_product_pieces(const cpu_product *p, int64_t batch, int64_t most_height, int32_t workers);
+cpu_product_cut cpu_product_pieces(const cpu_product *p, int64_t most_height, int32_t workers);
 
 #endif
