@@ -109,7 +109,7 @@ strand_status strand_session_open(strand_plan *p, const strand_session_params *g
     s->trace = params.trace;
     s->trace_user = params.trace_user;
     s->check_finite = params.check_finite != 0;
-    if (open_devices(s) || state_reset(s, 0, p->place.batch)) {
+    if (open_devices(s) || state_reset(s, 0, p->place.batch, true)) {
         e = s->error;
         strand_session_close(s);
         return context_fail(c, &e);

@@ -92,7 +92,7 @@ void trace_step(strand_session *s, const step *st, const trace_tile *tile, doubl
 #define STATE_LOST (-1)
 /* n sequences begin again; those whose states could not be set are lost. Refuses the run that is described by batch and length if states are lost or a cache is full
  * (state.c). */
-strand_status state_reset(strand_session *s, int64_t first, int64_t n);
+strand_status state_reset(strand_session *s, int64_t first, int64_t n, bool fresh);
 strand_status state_check(strand_session *s);
 
 /* Bytes of a session of this plan in one block, and the parts' places when `base` is not NULL (session.c). */

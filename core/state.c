@@ -79,19 +79,21 @@ static strand_status clear_row(strand_session *s, uint32_t i, uint64_t at, uint6
     return STRAND_OK;
 }
 
-static strand_status reset_rows(strand_session *s, int64_t first, int64_t n) {
+/* The rows of a cache that are not in use are never read, so that only a new session's are cleared. */
+static strand_status reset_rows(strand_session *s, int64_t first, int64_t n, bool fresh) {
     for (uint32_t i = 0; i < s->plan->schedule.n_states; i++)
         for (int64_t r = first; r < first + n; r++) {
             const graph_tensor *t = state_tensor(s, i);
             uint64_t step, bytes = row_bytes(t, &step), at = (uint64_t)r * bytes;
+            if (t->cache && !fresh) continue;
             if (t->data ? execute_put(s, s->plan->schedule.states[i], at, t->data, bytes) : clear_row(s, i, at, bytes)) return s->error.status;
         }
     return execute_settle(s);
 }
 
-strand_status state_reset(strand_session *s, int64_t first, int64_t n) {
+strand_status state_reset(strand_session *s, int64_t first, int64_t n, bool fresh) {
     if (!s->plan->schedule.n_states) return STRAND_OK;
-    strand_status status = reset_rows(s, first, n);
+    strand_status status = reset_rows(s, first, n, fresh);
     if (status) execute_drain(s);
     for (int64_t r = first; r < first + n; r++) s->positions[r] = status ? STATE_LOST : 0;
     return status;
@@ -113,7 +115,7 @@ strand_status state_check(strand_session *s) {
 strand_status strand_session_reset(strand_session *s, int64_t row) {
     if (!s) return STRAND_ERR_ARGUMENT;
     if (row < -1 || row >= s->plan->place.batch) return error_set(&s->error, STRAND_ERR_ARGUMENT, "there is no sequence %lld: the session has %lld", (long long)row, (long long)s->plan->place.batch);
-    return row < 0 ? state_reset(s, 0, s->plan->place.batch) : state_reset(s, row, 1);
+    return row < 0 ? state_reset(s, 0, s->plan->place.batch, false) : state_reset(s, row, 1, false);
 }
 
 int64_t strand_session_position(const strand_session *s, int64_t row) {

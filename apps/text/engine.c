@@ -1,8 +1,8 @@
 /* engine.c - rows of tokens over one or two sessions of a model. See engine.h.
  *
- * Steps run in a session with a row for each text. Prompts run in one of their own, row 0, in pieces, for which no logits are
- * made but the last token's; the state then moves over. Invariant: a row's logits belong to the last of its tokens, and its
- * state in `step` (or, without states, nothing) to all of them. */
+ * Steps run in a session with a row for each text. Prompts run in pieces, for which no logits are made but the last token's: of a
+ * single row in the same session, of several in one of their own, row 0, from which the state then moves over. Invariant: a
+ * row's logits belong to the last of its tokens, and its state in `step` (or, without states, nothing) to all of them. */
 #include "engine.h"
 
 #include "progress.h"
@@ -20,6 +20,7 @@ struct engine {
     strand_plan *step_plan, *piece_plan;
     strand_session *step, *piece;
     int64_t rows, piece_length, width;
+    const char *output; /* that has the last token's logits */
     int stateful;
     row_state *row;
     float *logits;
@@ -57,6 +58,7 @@ static int start(engine *g, int64_t rows, int64_t piece) {
     int64_t most = g->rt->info.max_length > 0 ? g->rt->info.max_length : 1;
     g->stateful = g->rt->info.stateful;
     g->width = logits.dims[2];
+    g->output = runtime_output(g->rt, "last_logits", NULL) >= 0 ? "last_logits" : "logits";
     g->rows = rows;
     g->piece_length = piece ? piece : g->stateful ? 256 : most;
     if (g->piece_length > most) g->piece_length = most;
@@ -64,7 +66,7 @@ static int start(engine *g, int64_t rows, int64_t piece) {
     g->logits = calloc((size_t)rows * (size_t)g->width, sizeof *g->logits);
     if (!g->row || !g->logits) return no_memory();
     if (!g->stateful) return 0; /* its session is opened for the length at hand */
-    return open_session(g, rows, 1, "logits", &g->step_plan, &g->step);
+    return open_session(g, rows, rows == 1 ? g->piece_length : 1, g->output, &g->step_plan, &g->step);
 }
 
 engine *engine_open(runtime *rt, int64_t rows, int64_t piece) {
@@ -202,6 +204,14 @@ int engine_copy(engine *g, int64_t from, int64_t to) {
 
 /* ---- running ---- */
 
+/* The logits of the last token of each of the rows [first, first + n) that have been run. */
+static void take_logits(engine *g, const strand_tensor *out, int64_t first, int64_t n) {
+    int64_t length = out->rank == 3 ? out->dims[1] : 1;
+    for (int64_t i = 0; i < n; i++)
+        memcpy(g->logits + (first + i) * g->width, (const float *)out->data + ((i + 1) * length - 1) * g->width,
+               (size_t)g->width * sizeof *g->logits);
+}
+
 /* A model without states: the whole row again, its end where it is longer than the model takes. */
 static int whole(engine *g, int64_t row) {
     row_state *r = &g->row[row];
@@ -216,48 +226,28 @@ static int whole(engine *g, int64_t row) {
         strand_plan_close(g->piece_plan);
         g->piece = NULL;
         g->piece_plan = NULL;
-        if (open_session(g, 1, length, "logits", &g->piece_plan, &g->piece)) return -1;
+        if (open_session(g, 1, length, g->output, &g->piece_plan, &g->piece)) return -1;
     }
-    if (run(g, g->piece, ids, 1, n, "logits", &out)) return -1;
-    memcpy(g->logits + row * g->width, (const float *)out.data + (n - 1) * g->width, (size_t)g->width * sizeof *g->logits);
+    if (run(g, g->piece, ids, 1, n, g->output, &out)) return -1;
+    take_logits(g, &out, row, 1);
     return 0;
 }
 
-/* All of a prompt but its last token, in pieces for which no logits are made. */
+/* Tokens of one row in pieces. Rows of a session run from its first one on, so of several rows each has its prompts run apart. */
 static int feed_pieces(engine *g, int64_t row, const int64_t *ids, int64_t n) {
-    const char *name = runtime_output(g->rt, "hidden", NULL) >= 0 ? "hidden" : "logits";
+    int apart = g->rows > 1;
+    strand_session *s = g->step;
     strand_tensor out;
-    if (!g->piece && open_session(g, 1, g->piece_length, name, &g->piece_plan, &g->piece)) return -1;
-    if (g->row[row].n == 0) {
-        if (strand_session_reset(g->piece, 0) != STRAND_OK) return say(g, g->piece);
-    } else if (move_state(g, g->step, row, g->piece, 0)) {
-        return -1;
+    if (apart) {
+        if (!g->piece && open_session(g, 1, g->piece_length, g->output, &g->piece_plan, &g->piece)) return -1;
+        s = g->piece;
+        if (g->row[row].n == 0 && strand_session_reset(s, 0) != STRAND_OK) return say(g, s);
+        if (g->row[row].n && move_state(g, g->step, row, s, 0)) return -1;
     }
-    for (int64_t at = 0; at < n; at += g->piece_length) {
-        int64_t length = n - at < g->piece_length ? n - at : g->piece_length;
-        if (run(g, g->piece, ids + at, 1, length, name, &out)) return -1;
-    }
-    return move_state(g, g->piece, 0, g->step, row) || remember(&g->row[row], ids, n);
-}
-
-/* One token of a row that need not be the first: rows below it must not move, so it goes to row 0 of a session of its own. */
-static int single(engine *g, int64_t row, int64_t id) {
-    strand_tensor out;
-    if (row == 0) {
-        if (run(g, g->step, &id, 1, 1, "logits", &out)) return -1;
-        memcpy(g->logits, out.data, (size_t)g->width * sizeof *g->logits);
-        return remember(&g->row[0], &id, 1);
-    }
-    size_t bytes;
-    void *kept = engine_save(g, 0, &bytes);
-    int bad = !kept || move_state(g, g->step, row, g->step, 0) || run(g, g->step, &id, 1, 1, "logits", &out);
-    if (!bad) {
-        memcpy(g->logits + row * g->width, out.data, (size_t)g->width * sizeof *g->logits);
-        bad = move_state(g, g->step, 0, g->step, row);
-    }
-    if (kept && strand_session_load(g->step, 0, kept, bytes) != STRAND_OK && !bad) bad = say(g, g->step);
-    free(kept);
-    return bad ? -1 : remember(&g->row[row], &id, 1);
+    for (int64_t at = 0; at < n; at += g->piece_length)
+        if (run(g, s, ids + at, 1, n - at < g->piece_length ? n - at : g->piece_length, g->output, &out)) return -1;
+    take_logits(g, &out, row, 1);
+    return (apart && move_state(g, s, 0, g->step, row)) || remember(&g->row[row], ids, n) ? -1 : 0;
 }
 
 int engine_feed(engine *g, int64_t row, const int64_t *ids, int64_t n) {
@@ -266,14 +256,7 @@ int engine_feed(engine *g, int64_t row, const int64_t *ids, int64_t n) {
         if (ids[i] < 0 || ids[i] >= g->width)
             return complain("token %lld is none of the model's %lld", (long long)ids[i], (long long)g->width), -1;
     if (!g->stateful) return remember(&g->row[row], ids, n) || whole(g, row) ? -1 : 0;
-    if (n > 4) {
-        if (feed_pieces(g, row, ids, n - 1)) return -1;
-        ids += n - 1;
-        n = 1;
-    }
-    for (int64_t i = 0; i < n; i++)
-        if (single(g, row, ids[i])) return -1;
-    return 0;
+    return row == 0 && n == 1 ? engine_step(g, ids, 1) : feed_pieces(g, row, ids, n);
 }
 
 int engine_step(engine *g, const int64_t *ids, int64_t n) {
@@ -283,8 +266,8 @@ int engine_step(engine *g, const int64_t *ids, int64_t n) {
             if (engine_feed(g, i, ids + i, 1)) return -1;
         return 0;
     }
-    if (run(g, g->step, ids, n, 1, "logits", &out)) return -1;
-    memcpy(g->logits, out.data, (size_t)(n * g->width) * sizeof *g->logits);
+    if (run(g, g->step, ids, n, 1, g->output, &out)) return -1;
+    take_logits(g, &out, 0, n);
     for (int64_t i = 0; i < n; i++)
         if (remember(&g->row[i], ids + i, 1)) return -1;
     return 0;

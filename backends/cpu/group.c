@@ -242,6 +242,7 @@ typedef struct mlp_job {
     const strand_plugin_node *nodes;
     element_node add;
     cpu_product first, second;
+    cpu_product_cut cut; /* of the columns of one product, where there are fewer blocks of rows than workers */
     cpu_operand out;
     int64_t dims[STRAND_PLUGIN_RANK], down;
     float *scratch;
@@ -265,6 +266,35 @@ static void mlp_body(void *arg, int64_t i, int32_t worker) {
     }
 }
 
+/* Of few rows each product is shared among the workers column by column: first the hidden rows, which all of them read then and
+ * which stand where the first worker's would. */
+static void mlp_hidden_columns(void *arg, int64_t i, int32_t worker) {
+    const mlp_job *j = arg;
+    int64_t column = i * j->cut.width, width = cpu_min(j->cut.width, j->first.n - column);
+    float *packs = j->scratch + worker * j->each + j->hidden + j->result;
+    cpu_product_block(&j->first, 0, j->first.m, column, width, j->scratch + column, j->first.n, packs);
+}
+
+static void mlp_result_columns(void *arg, int64_t i, int32_t worker) {
+    const mlp_job *j = arg;
+    int64_t column = i * j->cut.width, width = cpu_min(j->cut.width, j->second.n - column);
+    float *result = j->scratch + worker * j->each + j->hidden;
+    cpu_product_block(&j->second, 0, j->second.m, column, width, result, width, result + j->result);
+    for (int64_t r = 0; r < j->second.m; r++)
+        element_row(&j->add, (float *)(void *)cpu_row(&j->out, j->dims, r) + column, result + r * width, j->dims, r, column, width);
+}
+
+static void mlp_few_rows(const cpu_device *device, mlp_job *j) {
+    int32_t workers = cpu_workers(device);
+    cpu_product_batch(&j->nodes[0], 0, &j->first);
+    j->second.b.data = cpu_product_shared(&j->nodes[1]);
+    j->second.a = (cpu_factor){.data = (const char *)j->scratch, .dtype = STRAND_PLUGIN_F32, .outer = j->first.n, .inner = 1};
+    j->cut = cpu_product_pieces(&j->first, MLP_HEIGHT, workers);
+    cpu_parallel(device, j->cut.across, mlp_hidden_columns, j);
+    j->cut = cpu_product_pieces(&j->second, MLP_HEIGHT, workers);
+    cpu_parallel(device, j->cut.across, mlp_result_columns, j);
+}
+
 static void mlp_sizes(const cpu_device *device, mlp_job *j, const strand_plugin_node *nodes) {
     cpu_product_of(device, &nodes[0], &j->first);
     cpu_product_of(device, &nodes[1], &j->second);
@@ -286,7 +316,10 @@ static strand_plugin_status mlp_run(const cpu_device *device, const strand_plugi
     j.scratch = pack_weights(device, &nodes[0], &j.first, scratch);
     j.scratch = pack_weights(device, &nodes[1], &j.second, j.scratch);
     j.down = (j.first.m + MLP_HEIGHT - 1) / MLP_HEIGHT;
-    cpu_parallel(device, j.first.entries * j.down, mlp_body, &j);
+    if (j.first.entries == 1 && j.down == 1 && cpu_workers(device) > 1)
+        mlp_few_rows(device, &j);
+    else
+        cpu_parallel(device, j.first.entries * j.down, mlp_body, &j);
     return STRAND_PLUGIN_OK;
 }
 
