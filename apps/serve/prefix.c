@@ -1,4 +1,5 @@
-/* prefix.c - states of texts that have been run, newest first, found by the tokens that they stand for. A list: there are as many as
+/* prefix.c - states of texts that have been run, with the logits that follow them, newest first, found by the tokens that they stand
+ * for. A list: there are as many as
  * fit the limit, tens to hundreds, and a comparison ends at the first token that differs. */
 #include "server.h"
 
@@ -9,6 +10,7 @@ struct prefix_entry {
     prefix_entry *next;
     int64_t *ids, n;
     void *state;
+    float *logits;
     uint64_t bytes; /* of all of it */
     size_t state_bytes;
 };
@@ -16,20 +18,25 @@ struct prefix_entry {
 /* Shorter texts are as quickly run as loaded. */
 #define LEAST_TOKENS 16
 
+static void discard(prefix_entry *e) {
+    free(e->ids);
+    free(e->state);
+    free(e->logits);
+    free(e);
+}
+
 static void drop(prefixes *p, prefix_entry **at) {
     prefix_entry *e = *at;
     *at = e->next;
     p->bytes -= e->bytes;
-    free(e->ids);
-    free(e->state);
-    free(e);
+    discard(e);
 }
 
 static prefix_entry **find(prefixes *p, const int64_t *ids, int64_t n, int exact) {
     prefix_entry **best = NULL;
     for (prefix_entry **at = &p->first; *at; at = &(*at)->next) {
         const prefix_entry *e = *at;
-        if (exact ? e->n != n : e->n >= n || (best && e->n <= (*best)->n)) continue;
+        if (exact ? e->n != n : e->n > n || (best && e->n <= (*best)->n)) continue;
         if (!memcmp(e->ids, ids, (size_t)e->n * sizeof *ids)) best = at;
     }
     return best;
@@ -47,7 +54,9 @@ int64_t prefix_load(prefixes *p, engine *g, int64_t row, const int64_t *ids, int
     if (!at) return 0;
     to_front(p, at);
     const prefix_entry *e = p->first;
-    return engine_load(g, row, e->state, e->state_bytes, e->ids, e->n) ? -1 : e->n;
+    if (engine_load(g, row, e->state, e->state_bytes, e->ids, e->n)) return -1;
+    engine_give(g, row, e->logits);
+    return e->n;
 }
 
 void prefix_keep(prefixes *p, engine *g, int64_t row) {
@@ -64,13 +73,14 @@ void prefix_keep(prefixes *p, engine *g, int64_t row) {
     e->n = n;
     e->ids = malloc((size_t)n * sizeof *ids);
     e->state = e->ids ? engine_save(g, row, &e->state_bytes) : NULL;
-    e->bytes = e->state_bytes + (uint64_t)n * sizeof *ids + sizeof *e;
-    if (!e->state || e->bytes > p->limit) {
-        free(e->ids);
-        free(e->state);
-        free(e);
+    size_t width = (size_t)engine_vocabulary(g) * sizeof *e->logits;
+    e->logits = e->state ? malloc(width) : NULL;
+    e->bytes = e->state_bytes + width + (uint64_t)n * sizeof *ids + sizeof *e;
+    if (!e->logits || e->bytes > p->limit) {
+        discard(e);
         return;
     }
+    memcpy(e->logits, engine_logits(g, row), width);
     memcpy(e->ids, ids, (size_t)n * sizeof *ids);
     e->next = p->first;
     p->first = e;

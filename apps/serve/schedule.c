@@ -140,7 +140,7 @@ static int embed(server *s, job *j) {
 static int begin(server *s, job *j) {
     j->row = s->n_active;
     if (engine_reset(s->engine, j->row)) return -1;
-    j->fed = j->prompt.n > 1 ? prefix_load(&s->prefixes, s->engine, j->row, j->prompt.ids, j->prompt.n) : 0;
+    j->fed = prefix_load(&s->prefixes, s->engine, j->row, j->prompt.ids, j->prompt.n);
     if (j->fed < 0) return -1;
     j->reused = j->fed;
     j->gen = (gen){.rt = &s->rt, .row = j->row, .stops = (const char *const *)j->stops, .n_stops = j->n_stops, .most = j->most, .context = s->context, .goes_on = 1, .ignore_end = j->ignore_end, .emit = emit, .user = j};
@@ -157,23 +157,14 @@ static int begin(server *s, job *j) {
     return 0;
 }
 
-/* A piece of the prompt; 1 when that was the last of it. The state before the last token is kept: with it the same prompt, and one
- * that goes on from it, can begin. */
+/* A piece of the prompt; 1 when that was the last of it. Its state is kept: the same prompt, and one that goes on from it, begin there. */
 static int feed(server *s, job *j) {
-    int64_t n = j->prompt.n, left = n - 1 - j->fed;
+    int64_t n = j->prompt.n, left = n - j->fed, now = left < PIECE ? left : PIECE;
     double begun = server_now();
-    if (left > 0) {
-        int64_t now = left < PIECE ? left : PIECE;
-        if (engine_feed(s->engine, j->row, j->prompt.ids + j->fed, now)) return -1;
-        j->fed += now;
-    }
-    int last = j->fed >= n - 1;
-    if (last && !j->kept) {
-        j->kept = 1;
-        if (left > 0) prefix_keep(&s->prefixes, s->engine, j->row);
-        if (engine_feed(s->engine, j->row, j->prompt.ids + n - 1, 1)) return -1;
-        j->fed = n;
-    }
+    if (now && engine_feed(s->engine, j->row, j->prompt.ids + j->fed, now)) return -1;
+    j->fed += now;
+    int last = j->fed == n;
+    if (last && now) prefix_keep(&s->prefixes, s->engine, j->row);
     pthread_mutex_lock(&s->lock);
     s->count.prompt_seconds += server_now() - begun;
     if (last) s->count.prompt_tokens += n - j->reused, s->count.reused_tokens += j->reused;

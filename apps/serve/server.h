@@ -40,7 +40,8 @@ typedef struct prefixes {
     uint64_t bytes, limit;
 } prefixes;
 
-/* Loads the longest kept beginning of ids into a row; how many tokens it has (fewer than n), 0: none, -1 after a message. */
+/* Loads the longest kept beginning of ids into a row, with the logits that follow it; how many tokens it has, 0: none, -1 after a
+ * message. */
 int64_t prefix_load(prefixes *p, engine *g, int64_t row, const int64_t *ids, int64_t n);
 /* Keeps a row's state and tokens; what was used longest ago goes. Without room or memory nothing is kept. */
 void prefix_keep(prefixes *p, engine *g, int64_t row);
@@ -64,7 +65,6 @@ typedef struct job {
     /* the scheduler's */
     gen gen;
     int64_t row, fed;
-    int kept;
     /* shared */
     buffer text;       /* made so far */
     size_t sent;       /* of it, to a client that streams */

@@ -194,6 +194,10 @@ int engine_load(engine *g, int64_t row, const void *state, size_t bytes, const i
     return remember(&g->row[row], ids, n);
 }
 
+void engine_give(engine *g, int64_t row, const float *logits) {
+    memcpy(g->logits + row * g->width, logits, (size_t)g->width * sizeof *logits);
+}
+
 int engine_copy(engine *g, int64_t from, int64_t to) {
     if (from == to) return 0;
     if (g->stateful && move_state(g, g->step, from, g->step, to)) return -1;

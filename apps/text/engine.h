@@ -29,8 +29,10 @@ const int64_t *engine_tokens(const engine *g, int64_t row, int64_t *n);
 int engine_reset(engine *g, int64_t row);
 /* What the row needs to go on elsewhere; free() it. NULL after a message. */
 void *engine_save(engine *g, int64_t row, size_t *bytes);
-/* `ids`: the tokens that the state has seen. Refuses what is not of this model. */
+/* `ids`: the tokens that the state has seen. Refuses what is not of this model. The row's logits are those from before, until
+ * engine_give says which they are or a token is run. */
 int engine_load(engine *g, int64_t row, const void *state, size_t bytes, const int64_t *ids, int64_t n);
+void engine_give(engine *g, int64_t row, const float *logits);
 /* Row `from` becomes row `to` too, logits included. */
 int engine_copy(engine *g, int64_t from, int64_t to);
 
