@@ -291,6 +291,7 @@ static int prepare(detector *d, const options *settings) {
 }
 
 static int detect(detector *d, const options *settings) {
+    char about_kinds[200];
     int rc = prepare(d, settings);
     if (!rc) rc = open_outputs(d, settings);
     if (!rc) {
@@ -298,6 +299,10 @@ static int detect(detector *d, const options *settings) {
                                                       : "eeg-seizure-head: 65 numbers, trained on 24 clips of 50 s (4 with "
                                                         "seizures); see its model card for how little that shows"
                                      : "part of the checkpoint";
+        if (d->kinds.session) {
+            snprintf(about_kinds, sizeof about_kinds, "%.100s, SHA-256 %.64s", d->kinds.rt.info.name, d->kinds.rt.info.sha256);
+            d->report.kinds = about_kinds;
+        }
         rc = eeg_walk_run(&d->walk) ? EXIT_FAILED : finish(d);
     }
     const int keep = !rc || (settings->follow && d->out);

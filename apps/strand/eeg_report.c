@@ -77,6 +77,7 @@ int eeg_report_graph(eeg_report *r, const float *adjacency) {
 
 /* ---- document ---- */
 
+/* On a telephone figures keep a size at which their text can be read, and are pushed aside within their own frame. */
 static const char style[] =
     ":root{color-scheme:light "
     "dark;--bg:#fff;--ink:#1b1f24;--soft:#5b6570;--line:#d8dde3;--accent:#0b5cad;--event:#d6452b;--card:#f5f7f9;--warn:#fff4e0;"
@@ -86,6 +87,8 @@ static const char style[] =
     "@media "
     "print{:root{--bg:#fff;--ink:#000;--soft:#444;--line:#ccc;--accent:#0b5cad;--event:#d6452b;--card:#fff;--warn:#fff}figure,"
     "table{break-inside:avoid}}"
+    "@media screen and (max-width:760px){figure{overflow-x:auto}figure>svg{width:760px}figcaption{position:sticky;left:0}.scroll "
+    "table{min-width:620px}}"
     "*{box-sizing:border-box}body{margin:0 auto;max-width:1060px;padding:24px 20px "
     "60px;background:var(--bg);color:var(--ink);font:15px/1.5 system-ui,'Segoe UI','DejaVu Sans',sans-serif}"
     "h1{font-size:24px;margin:0 0 4px}h2{font-size:18px;margin:34px 0 6px;padding-top:10px;border-top:1px solid "
@@ -99,7 +102,7 @@ static const char style[] =
     "table{border-collapse:collapse;width:100%;font-size:13.5px}th,td{text-align:left;padding:4px 10px 4px 0;border-bottom:1px "
     "solid "
     "var(--line);vertical-align:top}th{font-weight:600;color:var(--soft)}td.n,th.n{text-align:right;font-variant-numeric:"
-    "tabular-nums}.scroll{overflow-x:auto}.bad{color:var(--event);font-weight:600}"
+    "tabular-nums}.made td{overflow-wrap:anywhere}.scroll{overflow-x:auto}.bad{color:var(--event);font-weight:600}"
     "code{font:12.5px ui-monospace,'DejaVu Sans Mono',monospace;overflow-wrap:anywhere}"
     "svg "
     "text{font-family:inherit;fill:var(--ink)}.tick{font-size:12px;fill:var(--soft)!important}.label{font-size:12.5px}.over{"
@@ -291,7 +294,7 @@ static void row(output *out, const char *name, const char *value) {
 
 static void model_card(output *out, const eeg_report *r, const eeg_source *s, const runtime *rt) {
     char text[600];
-    output_printf(out, "<h2>How this was made</h2>\n<table>\n");
+    output_printf(out, "<h2>How this was made</h2>\n<table class=\"made\">\n");
     row(out, "Program", "strand " STRAND_VERSION_STRING);
     snprintf(text, sizeof text, "%s (family %s, %lld parameters, %s)", rt->info.name, rt->info.family,
              (long long)rt->info.parameters, rt->info.precision);
@@ -301,6 +304,7 @@ static void model_card(output *out, const eeg_report *r, const eeg_source *s, co
     row(out, "Settings", text);
     row(out, "Backend", rt->backends[0] ? rt->backends : "none");
     if (r->head) row(out, "Detection head", r->head);
+    if (r->kinds) row(out, "Types of events", r->kinds);
     snprintf(text, sizeof text, "%s, %lld span%s; read at %g Hz%s, montage %s", s->rec->format, (long long)s->rec->n_spans,
              s->rec->n_spans == 1 ? "" : "s", s->rate,
              s->fourier                       ? " (resampled by the Fourier method over each whole span)"

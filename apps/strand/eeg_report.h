@@ -26,7 +26,7 @@ typedef struct eeg_report {
     int64_t node_n;
     double graph[REPORT_NODES * REPORT_NODES]; /* sum of the learned or given graph's weights */
     int64_t graph_n;
-    const char *head; /* text about the detection head, or NULL */
+    const char *head, *kinds; /* text about the detection head and about what names types, or NULL */
 } eeg_report;
 
 void eeg_report_open(eeg_report *r, const options *settings, const char *kind);
