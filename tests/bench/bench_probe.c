@@ -94,8 +94,23 @@ static double multiply_adds(int isa) {
 /* ---- memory ---- */
 
 typedef float line __attribute__((vector_size(64)));
+typedef float loose_line __attribute__((vector_size(64), aligned(2), may_alias));
+
+#define STREAMS 16
 
 #define MEMORY(name, isa)                                                                                                      \
+    isa __attribute__((noinline)) static void rows_##name(const char *p, int64_t rows, int64_t bytes) {                        \
+        line s[STREAMS] = {{0}};                                                                                               \
+        for (int64_t r = 0; r + STREAMS <= rows; r += STREAMS, p += STREAMS * bytes)                                           \
+            for (int64_t k = 0; k + 64 <= bytes; k += 64) {                                                                    \
+                _Pragma("GCC unroll 16") for (int i = 0; i < STREAMS; i++) {                                                   \
+                    s[i] += *(const loose_line *)(const void *)(p + i * bytes + k);                                            \
+                    __builtin_prefetch(p + STREAMS * (bytes + k) + 64 * i, 0, 2);                                              \
+                }                                                                                                              \
+            }                                                                                                                  \
+        for (int i = 1; i < STREAMS; i++) s[0] += s[i];                                                                        \
+        __asm__ volatile("" : : "m"(s[0]));                                                                                    \
+    }                                                                                                                          \
     isa __attribute__((noinline)) static void read_##name(const line *p, int64_t n) {                                          \
         line s0 = {0}, s1 = s0, s2 = s0, s3 = s0;                                                                              \
         for (int64_t i = 0; i < n; i += 4) {                                                                                   \
@@ -125,6 +140,16 @@ static void read_bytes(int isa, const void *p, int64_t bytes) {
 #endif
     (void)isa;
     read_4(p, bytes / 64);
+}
+
+void bench_read_rows(int isa, const void *p, int64_t rows, int64_t bytes) {
+#if defined(__x86_64__)
+    if (isa == 16) rows_16(p, rows, bytes);
+    if (isa == 8) rows_8(p, rows, bytes);
+    if (isa > 4) return;
+#endif
+    (void)isa;
+    rows_4(p, rows, bytes);
 }
 
 static void copy_bytes(int isa, void *to, const void *from, int64_t bytes) {

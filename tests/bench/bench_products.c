@@ -13,6 +13,18 @@ static const struct {
     uint32_t dtype;
 } types[] = {{"matmul Q8_0", STRAND_PLUGIN_Q8_0}, {"matmul Q4_0", STRAND_PLUGIN_Q4_0}, {"matmul Q4_K", STRAND_PLUGIN_Q4_K}, {"matmul Q6_K", STRAND_PLUGIN_Q6_K}};
 
+/* What one row of a product cannot be faster than: reading the same weights. */
+typedef struct reading {
+    int isa;
+    const void *data;
+    int64_t rows, bytes;
+} reading;
+
+static void read_weights(void *arg) {
+    const reading *r = arg;
+    bench_read_rows(r->isa, r->data, r->rows, r->bytes);
+}
+
 static void quantised(bench *b, int type, int64_t m, int64_t n, int64_t k) {
     const strand_op_matmul params = {.transpose_b = 1};
     bench_case c;
@@ -21,6 +33,8 @@ static void quantised(bench *b, int type, int64_t m, int64_t n, int64_t k) {
     bench_input(&c, bench_random(b, types[type].dtype, 2, (int64_t[]){n, k}, -1, 1));
     bench_output(&c, bench_zeros(b, F32, 2, (int64_t[]){m, n}));
     c.flops = m > 1 ? 2.0 * (double)m * (double)n * (double)k : 0;
+    reading r = {b->probes.isa, c.inputs[1].memory.data, n, (int64_t)bench_bytes(&c.inputs[1]) / n};
+    if (m == 1 && b->threads == 1 && !b->device) c.floor = (bench_contestant){"reading", read_weights, &r, NULL};
     bench_run(b, &c);
 }
 

@@ -1,6 +1,7 @@
 /* peers_ggml.c - ggml's CPU kernels on the same data, by the public functions of its library that are called, declared here.
  *
- * A strand tensor's axes are ggml's in reverse. Data is copied into the context's own memory before the rounds; a run is one call of
+ * A strand tensor's axes are ggml's in reverse. Data is copied into the context's own memory before the rounds, but for matrices of
+ * weights, which are read where they lie: how fast memory is read depends on where its pages happen to be. A run is one call of
  * the graph's computation. What ggml does in several operators (biases, gates) is a graph of them, as its users write it. */
 #define _GNU_SOURCE
 #include "peers.h"
@@ -27,6 +28,9 @@ static struct api {
     ggml_any *(*backend)(void);
     void (*threads)(ggml_any *backend, int n);
     int (*compute)(ggml_any *backend, ggml_any *graph);
+    ggml_any *(*buffer)(void *memory, size_t bytes);
+    int (*place)(ggml_any *buffer, ggml_any *t, void *at);
+    void (*free_buffer)(ggml_any *buffer);
     ggml_any *(*permute)(ggml_any *ctx, ggml_any *a, int, int, int, int);
     ggml_any *(*view_1d)(ggml_any *ctx, ggml_any *a, int64_t n, size_t offset);
     ggml_any *(*reshape_2d)(ggml_any *ctx, ggml_any *a, int64_t, int64_t);
@@ -66,6 +70,9 @@ static bool open_api(void) {
                 {"ggml_backend_cpu_init", &api.backend},
                 {"ggml_backend_cpu_set_n_threads", &api.threads},
                 {"ggml_backend_graph_compute", &api.compute},
+                {"ggml_backend_cpu_buffer_from_ptr", &api.buffer},
+                {"ggml_backend_tensor_alloc", &api.place},
+                {"ggml_backend_buffer_free", &api.free_buffer},
                 {"ggml_permute", &api.permute},
                 {"ggml_view_1d", &api.view_1d},
                 {"ggml_reshape_2d", &api.reshape_2d},
@@ -104,6 +111,9 @@ static void run_graph(void *arg) {
 
 static void free_context(void *ctx) {
     api.free(ctx);
+}
+static void free_buffer(void *buffer) {
+    api.free_buffer(buffer);
 }
 
 /* A context with room for the case's tensors several times over. */
@@ -156,6 +166,17 @@ static ggml_any *put(job *j, const strand_plugin_tensor *t, int64_t a, int64_t b
     return g;
 }
 
+/* A matrix where it lies, its fastest axis first. */
+static ggml_any *in_place(bench *b, const strand_plugin_tensor *t, int64_t a, int64_t n) {
+    ggml_any *ctx = api.init((ggml_memory){1 << 16, NULL, true}), *buffer = api.buffer(t->memory.data, (bench_bytes(t) + 63) / 64 * 64);
+    const int64_t ne[2] = {a, n};
+    ggml_any *g = api.tensor(ctx, type_of(t->dtype), 2, ne);
+    api.place(buffer, g, t->memory.data);
+    bench_later(b, free_context, ctx);
+    bench_later(b, free_buffer, buffer);
+    return g;
+}
+
 /* The state that comes in, or zeros. */
 static ggml_any *state_of(job *j, const strand_plugin_tensor *given, int64_t a, int64_t b, int64_t c, int64_t d) {
     return given ? put(j, given, a, b, c, d) : zeros(j, GG_F32, a, b, c, d);
@@ -181,7 +202,7 @@ static void matmul(bench *b, bench_case *c) {
     if (p->transpose_a || !p->transpose_b || p->activation || input(c, 2) || w->rank != 2 || x->dtype != STRAND_PLUGIN_F32 || type_of(w->dtype) < 0) return;
     int64_t k = w->dims[1], n = w->dims[0], m = bench_count(x) / k;
     job *j = begin(b, c, 0);
-    if (j) end(c, j, "ggml", api.mul_mat(j->ctx, put(j, w, k, n, 1, 1), put(j, x, k, m, 1, 1)), true);
+    if (j) end(c, j, "ggml", api.mul_mat(j->ctx, in_place(b, w, k, n), put(j, x, k, m, 1, 1)), true);
 }
 
 /* 0 where query t (the last of them sees all keys) may look, minus infinity elsewhere. */
