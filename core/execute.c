@@ -47,15 +47,21 @@ strand_status execute_settle(strand_session *s) {
 void execute_drain(strand_session *s) {
     error e = s->error; /* draining may add to it */
     s->busy = s->uploading = s->downloading = 0;
-    for (uint32_t d = 0; d < s->plan->place.n_devices; d++)
-        if (s->plan->place.space[d] && s->buffers[s->plan->place.space[d]]) wait_for(s, s->plan->place.devices[d]);
+    for (uint32_t d = 0; d < s->plan->place.n_devices; d++) {
+        uint32_t space = s->plan->place.space[d];
+        bool open = space && s->plan->schedule.bytes[space] && s->buffers[s->plan->schedule.first_buffer[space]];
+        if (open) wait_for(s, s->plan->place.devices[d]);
+    }
     s->error = e;
 }
 
 static strand_plugin_memory block_memory(const strand_session *s, uint32_t block) {
     const schedule_block *b = &s->plan->schedule.blocks[block];
     if (b->space == 0) return (strand_plugin_memory){s->arena + b->offset, NULL, 0, b->life.bytes};
-    return (strand_plugin_memory){NULL, s->buffers[b->space], b->offset, b->life.bytes};
+    uint64_t page = s->plan->place.page[b->space];
+    uint32_t first = s->plan->schedule.first_buffer[b->space];
+    if (page) return (strand_plugin_memory){NULL, s->buffers[first + b->offset / page], b->offset % page, b->life.bytes};
+    return (strand_plugin_memory){NULL, s->buffers[first], b->offset, b->life.bytes};
 }
 
 static const graph_tensor *tensor_of(const strand_session *s, tensor_id t) {

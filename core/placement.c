@@ -125,6 +125,7 @@ static strand_status add_device(placement *p, registry_device *d, error *e) {
         if (p->devices[i] == d) return STRAND_OK;
     if (p->n_devices == SCHEDULE_MAX_DEVICES) return error_set(e, STRAND_ERR_ARGUMENT, "at most %d backends can be used together", SCHEDULE_MAX_DEVICES);
     p->space[p->n_devices] = d->info.flags & STRAND_DEVICE_HOST_MEMORY ? 0 : p->n_spaces++;
+    if (p->space[p->n_devices] && REGISTRY_HAS(d, buffer_limit)) p->page[p->space[p->n_devices]] = d->plugin->table.api->buffer_limit(d->device) / 4096 * 4096;
     p->devices[p->n_devices++] = d;
     return STRAND_OK;
 }

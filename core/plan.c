@@ -48,8 +48,14 @@ static bool together(const plan_block *a, const plan_block *b) {
     return a->first <= b->last && b->first <= a->last;
 }
 
+/* Moves a block that would lie across the end of a page to the next one. */
+static bool within_page(uint64_t bytes, uint64_t page, uint64_t *offset) {
+    if (!page || !bytes || *offset / page == (*offset + bytes - 1) / page) return true;
+    return checked_mul(*offset / page + 1, page, offset);
+}
+
 /* The lowest aligned offset at which block `i` fits between its neighbours, the first `placed` of w->order. */
-static bool lowest_gap(const plan_block *blocks, const work *w, size_t placed, uint32_t i, uint64_t *at) {
+static bool lowest_gap(const plan_block *blocks, const work *w, size_t placed, uint32_t i, uint64_t page, uint64_t *at) {
     size_t m = 0;
     for (size_t k = 0; k < placed; k++) {
         uint32_t other = w->order[k];
@@ -64,17 +70,18 @@ static bool lowest_gap(const plan_block *blocks, const work *w, size_t placed, u
         if (!checked_add(offset, blocks[i].bytes, &end)) return false;
         if (end <= w->trial[other]) break;
         uint64_t after = w->trial[other] + blocks[other].bytes;
-        if (after > offset && !checked_align(after, blocks[i].align, &offset)) return false;
+        if (after > offset && (!checked_align(after, blocks[i].align, &offset) || !checked_add(offset, blocks[i].bytes, &end))) return false;
+        if (!within_page(blocks[i].bytes, page, &offset)) return false;
     }
     *at = offset;
     return checked_add(offset, blocks[i].bytes, &end);
 }
 
-static bool place_all(const plan_block *blocks, size_t n, work *w, uint64_t *peak) {
+static bool place_all(const plan_block *blocks, size_t n, uint64_t page, work *w, uint64_t *peak) {
     *peak = 0;
     for (size_t k = 0; k < n; k++) {
         uint32_t i = w->order[k];
-        if (!lowest_gap(blocks, w, k, i, &w->trial[i])) return false;
+        if (!lowest_gap(blocks, w, k, i, page, &w->trial[i])) return false;
         uint64_t end = w->trial[i] + blocks[i].bytes;
         if (end > *peak) *peak = end;
     }
@@ -96,7 +103,7 @@ static bool count_alive(const plan_block *blocks, size_t n, uint32_t steps, work
     return true;
 }
 
-bool plan_offsets(const plan_block *blocks, size_t n, uint32_t steps, void *memory, uint64_t *offsets, plan_result *result) {
+bool plan_offsets(const plan_block *blocks, size_t n, uint32_t steps, uint64_t page, void *memory, uint64_t *offsets, plan_result *result) {
     work w;
     carve(&w, memory, n, steps);
     if (!count_alive(blocks, n, steps, &w, result)) return false;
@@ -104,7 +111,7 @@ bool plan_offsets(const plan_block *blocks, size_t n, uint32_t steps, void *memo
     for (int key = 0; key < 3; key++) {
         uint64_t peak;
         sort_order(blocks, n, key, w.order);
-        if (!place_all(blocks, n, &w, &peak)) return false;
+        if (!place_all(blocks, n, page, &w, &peak)) return false;
         if (peak < result->peak) {
             result->peak = peak;
             if (n) memcpy(offsets, w.trial, n * sizeof *offsets);
@@ -113,9 +120,10 @@ bool plan_offsets(const plan_block *blocks, size_t n, uint32_t steps, void *memo
     return true;
 }
 
-bool plan_verify(const plan_block *blocks, size_t n, const uint64_t *offsets, uint64_t peak, size_t *a, size_t *b) {
+bool plan_verify(const plan_block *blocks, size_t n, uint64_t page, const uint64_t *offsets, uint64_t peak, size_t *a, size_t *b) {
     for (size_t i = 0; i < n; i++) {
         *a = *b = i;
+        if (page && blocks[i].bytes && offsets[i] / page != (offsets[i] + blocks[i].bytes - 1) / page) return false;
         if ((offsets[i] & (blocks[i].align - 1)) || !checked_range(offsets[i], blocks[i].bytes, peak)) return false;
         for (size_t j = 0; j < i; j++) {
             if (!blocks[i].bytes || !blocks[j].bytes || !together(&blocks[i], &blocks[j])) continue;

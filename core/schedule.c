@@ -684,6 +684,25 @@ static strand_status find_segments(builder *b) {
     return STRAND_OK;
 }
 
+/* Does every block of a space fit its largest buffer? */
+static strand_status check_page(builder *b, uint32_t space) {
+    uint64_t page = b->p->page[space];
+    for (uint32_t i = 0, d = 0; page && i < b->s->n_blocks; i++) {
+        if (b->s->blocks[i].space != space || b->s->blocks[i].life.bytes <= page) continue;
+        while (b->p->space[d] != space) d++;
+        return error_set(b->e, STRAND_ERR_LIMIT, "backend '%s' gives %.1f MiB in one piece at most; this plan needs one of %.1f MiB", b->p->devices[d]->name,
+                         (double)page / 1048576, (double)b->s->blocks[i].life.bytes / 1048576);
+    }
+    return STRAND_OK;
+}
+
+static void count_buffers(builder *b, uint32_t space) {
+    schedule *s = b->s;
+    uint64_t page = b->p->page[space];
+    s->first_buffer[space] = s->n_buffers;
+    if (space && s->bytes[space]) s->n_buffers += page ? (uint32_t)((s->bytes[space] + page - 1) / page) : 1;
+}
+
 /* Offsets of every space, each on its own. */
 static strand_status place_blocks(builder *b) {
     schedule *s = b->s;
@@ -698,11 +717,13 @@ static strand_status place_blocks(builder *b) {
         size_t x, y;
         for (uint32_t i = 0; i < s->n_blocks; i++)
             if (s->blocks[i].space == space) blocks[n++] = s->blocks[i].life;
-        if (!plan_offsets(blocks, n, steps, work, offsets, &result)) return error_set(b->e, STRAND_ERR_LIMIT, "the plan does not fit 64 bits");
-        if (!plan_verify(blocks, n, offsets, result.peak, &x, &y)) return error_set(b->e, STRAND_ERR_BACKEND, "the memory plan failed its own proof (blocks %zu and %zu)", x, y);
+        if (check_page(b, space)) return b->e->status;
+        if (!plan_offsets(blocks, n, steps, b->p->page[space], work, offsets, &result)) return error_set(b->e, STRAND_ERR_LIMIT, "the plan does not fit 64 bits");
+        if (!plan_verify(blocks, n, b->p->page[space], offsets, result.peak, &x, &y)) return error_set(b->e, STRAND_ERR_BACKEND, "the memory plan failed its own proof (blocks %zu and %zu)", x, y);
         for (uint32_t i = s->n_blocks; i-- > 0;)
             if (s->blocks[i].space == space) s->blocks[i].offset = offsets[--n];
         s->bytes[space] = result.peak;
+        count_buffers(b, space);
         s->lower_bound += result.lower_bound;
         s->peak_steps[space] = result.peak_step;
         if (space == 0) s->peak_step = result.peak_step;

@@ -50,6 +50,7 @@ typedef struct placement {
     int64_t batch, length; /* the maximum */
     registry_device *devices[SCHEDULE_MAX_DEVICES];
     uint32_t space[SCHEDULE_MAX_DEVICES]; /* 0: host */
+    uint64_t page[SCHEDULE_MAX_DEVICES + 1]; /* a space: bytes of its largest buffer, whole pages of 4096; 0: no limit */
     uint32_t n_devices, n_spaces;
     placed_node *nodes; /* one a graph node */
     uint32_t *uses;     /* for each tensor, how many live nodes and wanted outputs use it */
@@ -124,6 +125,7 @@ typedef struct schedule {
     uint32_t *outputs;   /* instance of each graph output in the host's space, or NONE when not wanted */
     uint8_t *kept;       /* for each tensor: KEPT_... bits */
     uint64_t bytes[SCHEDULE_MAX_DEVICES + 1]; /* planned, a space */
+    uint32_t first_buffer[SCHEDULE_MAX_DEVICES + 1], n_buffers; /* a device's space is one buffer, or several of a page's size */
     uint64_t lower_bound, kept_bytes;
     uint32_t peak_step;  /* of the host's space */
     uint32_t peak_steps[SCHEDULE_MAX_DEVICES + 1]; /* of each */

@@ -1,6 +1,6 @@
 /* session.c - a session's memory in one block, and the checks around a run: which tensors were given, how large the run is, and
- * where the results go. The block holds, in this order: the session, the launch descriptions, the positions, the recordings'
- * handles, and the arena. */
+ * where the results go. The block holds, in this order: the session, the launch descriptions, the positions, the handles of
+ * buffers and recordings, and the arena. */
 #include "session.h"
 
 #include <math.h>
@@ -31,6 +31,8 @@ uint64_t session_layout(const strand_plan *p, unsigned char *base, strand_sessio
     at = place(base, at + group * NODE_VIEWS * sizeof(strand_plugin_tensor), 16);
     uint64_t positions = at;
     at = place(base, at + (p->schedule.n_states ? (uint64_t)p->place.batch * sizeof(int64_t) : 0), 16);
+    uint64_t buffers = at, handles = (uint64_t)p->schedule.n_buffers * sizeof(strand_plugin_buffer *);
+    at = place(base, at + handles, 16);
     uint64_t segments = at, recordings = (uint64_t)p->schedule.n_segments * SEGMENT_SHAPES * sizeof(strand_plugin_segment *);
     at = place(base, at + recordings, host_alignment(p));
     uint64_t data = at;
@@ -41,6 +43,8 @@ uint64_t session_layout(const strand_plan *p, unsigned char *base, strand_sessio
         s->nodes = (strand_plugin_node *)(void *)(base + nodes);
         s->views = (strand_plugin_tensor *)(void *)(base + views);
         s->positions = (int64_t *)(void *)(base + positions);
+        s->buffers = (strand_plugin_buffer **)(void *)(base + buffers);
+        memset(s->buffers, 0, (size_t)handles);
         s->segments = (strand_plugin_segment **)(void *)(base + segments);
         memset(s->segments, 0, (size_t)recordings);
         s->arena = base + data;
@@ -53,29 +57,45 @@ void strand_session_params_init(strand_session_params *params) {
     if (params) *params = (strand_session_params){.size = sizeof *params};
 }
 
+/* The buffers of a device's space: one, or several of which none is larger than the device allows. */
+static strand_status open_space(strand_session *s, const registry_device *r, uint32_t space) {
+    const schedule *sc = &s->plan->schedule;
+    uint64_t page = s->plan->place.page[space];
+    uint32_t k = sc->first_buffer[space];
+    for (uint64_t left = sc->bytes[space]; left; k++) {
+        uint64_t bytes = page && left > page ? page : left;
+        if (r->plugin->table.api->buffer_create(r->device, bytes, &s->buffers[k]))
+            return error_set(&s->error, STRAND_ERR_BACKEND, "backend '%s' has not the %.1f MiB that the plan needs", r->name, (double)sc->bytes[space] / 1048576);
+        left -= bytes;
+    }
+    return STRAND_OK;
+}
+
 /* Buffers of devices that have their own memory, and the weights in them. */
 static strand_status open_devices(strand_session *s) {
     const placement *p = &s->plan->place;
-    for (uint32_t d = 0; d < p->n_devices; d++) {
-        uint32_t space = p->space[d];
-        if (space == 0 || !s->plan->schedule.bytes[space]) continue;
-        const registry_device *r = p->devices[d];
-        strand_plugin_status status = r->plugin->table.api->buffer_create(r->device, s->plan->schedule.bytes[space], &s->buffers[space]);
-        if (status)
-            return error_set(&s->error, STRAND_ERR_BACKEND, "backend '%s' has not the %.1f MiB that the plan needs", r->name, (double)s->plan->schedule.bytes[space] / 1048576);
-    }
+    for (uint32_t d = 0; d < p->n_devices; d++)
+        if (p->space[d] && open_space(s, p->devices[d], p->space[d])) return s->error.status;
     return execute_load(s);
+}
+
+static void close_space(strand_session *s, const registry_device *r, uint32_t space) {
+    const schedule *sc = &s->plan->schedule;
+    uint64_t page = s->plan->place.page[space];
+    uint32_t k = sc->first_buffer[space];
+    for (uint64_t left = sc->bytes[space]; left; k++) {
+        if (s->buffers[k]) r->plugin->table.api->buffer_destroy(r->device, s->buffers[k]);
+        s->buffers[k] = NULL;
+        left -= page && left > page ? page : left;
+    }
 }
 
 static void close_devices(strand_session *s) {
     const placement *p = &s->plan->place;
     execute_drain(s);
     segments_forget(s);
-    for (uint32_t d = 0; d < p->n_devices; d++) {
-        uint32_t space = p->space[d];
-        if (space && s->buffers[space]) p->devices[d]->plugin->table.api->buffer_destroy(p->devices[d]->device, s->buffers[space]);
-        s->buffers[space] = NULL;
-    }
+    for (uint32_t d = 0; d < p->n_devices; d++)
+        if (p->space[d]) close_space(s, p->devices[d], p->space[d]);
 }
 
 strand_status strand_session_open(strand_plan *p, const strand_session_params *given, strand_session **out) {

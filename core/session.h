@@ -32,7 +32,7 @@ struct strand_session {
     strand_allocator allocator; /* alloc NULL: lives in the caller's block */
     size_t block_bytes;
     unsigned char *arena;       /* of space 0 */
-    strand_plugin_buffer *buffers[SCHEDULE_MAX_DEVICES + 1];
+    strand_plugin_buffer **buffers; /* [schedule.n_buffers] */
     strand_plugin_node *nodes;  /* for one launch */
     strand_plugin_tensor *views;
     strand_progress_fn progress;

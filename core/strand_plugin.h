@@ -37,7 +37,7 @@ extern "C" {
 #define STRAND_PLUGIN_MAGIC 0x444e415254530001ull /* "STRAND", form 1 */
 #define STRAND_PLUGIN_ABI_MAJOR 1
 #ifndef STRAND_PLUGIN_ABI_MINOR
-#define STRAND_PLUGIN_ABI_MINOR 2 /* 1.1 added claim; 1.2 device_features, copy and the segments */
+#define STRAND_PLUGIN_ABI_MINOR 2 /* 1.1 added claim; 1.2 device_features, copy, the segments and buffer_limit */
 #endif
 #define STRAND_PLUGIN_RANK 4
 #define STRAND_PLUGIN_MAX_INPUTS 10
@@ -190,6 +190,10 @@ typedef struct strand_plugin_api {
                                            const strand_plugin_memory *scratch);
     strand_plugin_status (*segment_run)(strand_plugin_device *device, strand_plugin_segment *segment);
     void (*segment_destroy)(strand_plugin_device *device, strand_plugin_segment *segment);
+
+    /* Bytes of the largest buffer that the device gives, or 0: as large as its memory. A session that needs more gets several,
+     * each tensor whole in one of them. */
+    uint64_t (*buffer_limit)(strand_plugin_device *device);
 #endif
 } strand_plugin_api;
 

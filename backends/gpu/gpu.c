@@ -112,6 +112,9 @@ bool gpu_fits(strand_plugin_device *device, const strand_plugin_node *node, char
         if (!t) continue;
         uint64_t bytes = span_bytes(t);
         n++;
+        if (device->limits.buffer_bytes && bytes > device->limits.buffer_bytes)
+            return cpu_no(why, why_bytes, "a tensor of %.0f MiB is larger than the %.0f MiB that the device gives in one piece", (double)bytes / 1048576,
+                          (double)device->limits.buffer_bytes / 1048576);
         if (bytes > device->limits.binding_bytes - device->limits.offset_alignment)
             return cpu_no(why, why_bytes, "a tensor of %.0f MiB is larger than the %.0f MiB that a kernel sees here", (double)bytes / 1048576,
                           (double)device->limits.binding_bytes / 1048576);

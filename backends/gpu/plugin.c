@@ -236,6 +236,10 @@ static void segment_destroy(strand_plugin_device *d, strand_plugin_segment *segm
     pthread_mutex_unlock(&d->lock);
 }
 
+static uint64_t buffer_limit(strand_plugin_device *d) {
+    return d->limits.buffer_bytes;
+}
+
 static const strand_plugin_api api = {
     .size = sizeof api,
     .open = driver_open,
@@ -261,6 +265,7 @@ static const strand_plugin_api api = {
     .segment_launch = segment_launch,
     .segment_run = segment_run,
     .segment_destroy = segment_destroy,
+    .buffer_limit = buffer_limit,
 };
 
 /* Is there a processor of that kind, judged by its device file? Opening a driver to find out would cost every start a tenth of a

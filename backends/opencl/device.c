@@ -139,8 +139,8 @@ static void read_limits(ocl_device *d) {
                                   .groups_y = 65535,
                                   .group = (uint32_t)group,
                                   .binding_bytes = UINT64_MAX,
+                                  .buffer_bytes = most,
                                   .offset_alignment = (uint64_t)1 << 62};
-    d->fault.bytes = most; /* kept here until the fault buffer is made */
 }
 
 strand_plugin_status driver_device_open(strand_plugin_instance *instance, uint32_t index, strand_plugin_device **device) {
@@ -192,8 +192,8 @@ strand_plugin_status driver_buffer_create(strand_plugin_device *device, uint64_t
     ocl_device *d = ocl_of(device);
     const strand_host *host = device->host;
     cl_int e;
-    if (bytes > d->fault.bytes)
-        return gpu_fail(host, STRAND_PLUGIN_ERR_MEMORY, "the device gives %.0f MiB at once, %.0f are needed", (double)d->fault.bytes / 1048576, (double)bytes / 1048576);
+    if (bytes > device->limits.buffer_bytes)
+        return gpu_fail(host, STRAND_PLUGIN_ERR_MEMORY, "the device gives %.0f MiB at once, %.0f are needed", (double)device->limits.buffer_bytes / 1048576, (double)bytes / 1048576);
     strand_plugin_buffer *b = host->alloc(host->context, sizeof *b, 64);
     if (!b) return STRAND_PLUGIN_ERR_MEMORY;
     b->bytes = (bytes + 63) / 64 * 64;

@@ -245,8 +245,8 @@ static void read_limits(vk_device *d) {
                                   .groups_y = l->maxComputeWorkGroupCount[1],
                                   .group = l->maxComputeWorkGroupInvocations,
                                   .binding_bytes = l->maxStorageBufferRange,
+                                  .buffer_bytes = m.maxMemoryAllocationSize,
                                   .offset_alignment = alignment(l)};
-    d->largest_allocation = m.maxMemoryAllocationSize;
     vkGetPhysicalDeviceMemoryProperties(d->physical, &d->memory);
 }
 

@@ -26,8 +26,8 @@ strand_plugin_status vk_buffer_make(vk_device *d, uint64_t bytes, bool host_visi
                                      .usage = VK_BUFFER_USAGE_STORAGE_BUFFER_BIT | VK_BUFFER_USAGE_TRANSFER_SRC_BIT | VK_BUFFER_USAGE_TRANSFER_DST_BIT};
     VkMemoryRequirements need;
     uint32_t type = 0;
-    if (b->bytes > d->largest_allocation)
-        return gpu_fail(host, STRAND_PLUGIN_ERR_MEMORY, "the device gives %.0f MiB at once, %.0f are needed", (double)d->largest_allocation / 1048576,
+    if (b->bytes > d->base.limits.buffer_bytes)
+        return gpu_fail(host, STRAND_PLUGIN_ERR_MEMORY, "the device gives %.0f MiB at once, %.0f are needed", (double)d->base.limits.buffer_bytes / 1048576,
                         (double)b->bytes / 1048576);
     strand_plugin_status status = vk_check(host, vkCreateBuffer(d->device, &info, NULL, &b->buffer), "making a buffer");
     if (status) return status;

@@ -80,7 +80,6 @@ typedef struct vk_device {
     uint32_t current;
     uint64_t last_point;
     strand_plugin_buffer fault;
-    uint64_t largest_allocation;
 } vk_device;
 
 static inline vk_device *vk_of(strand_plugin_device *d) {

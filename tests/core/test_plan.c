@@ -11,12 +11,14 @@ typedef struct set {
     plan_block blocks[MOST];
     size_t n;
     uint32_t steps;
+    uint64_t page; /* 0: none */
 } set;
 
 static void make(randoms *r, set *s) {
     s->steps = 1 + (uint32_t)random_below(r, STEPS);
     s->n = (size_t)random_below(r, MOST + 1);
     int shape = (int)random_below(r, 4);
+    uint64_t most = 1;
     for (size_t i = 0; i < s->n; i++) {
         plan_block *b = &s->blocks[i];
         b->bytes = (uint64_t)(shape == 0   ? random_below(r, 10)
@@ -24,9 +26,11 @@ static void make(randoms *r, set *s) {
                               : shape == 2 ? (int64_t)1 << random_below(r, 40)
                                            : 1000);
         b->align = (uint64_t)1 << random_below(r, shape == 3 ? 1 : 8);
+        if (b->bytes > most) most = b->bytes;
         b->first = (uint32_t)random_below(r, s->steps);
         b->last = b->first + (uint32_t)random_below(r, s->steps - b->first);
     }
+    s->page = (uint64_t)random_below(r, 3) * ((most + 127) / 128 * 128 + 128 * (uint64_t)random_below(r, 9));
 }
 
 /* The bound from its definition, not from the planner. */
@@ -49,7 +53,7 @@ static bool plan(const set *s, uint64_t *offsets, plan_result *result) {
     size_t bytes = plan_work_bytes(s->n, s->steps);
     unsigned char *work = malloc(bytes + 16);
     memset(work, 0xcd, bytes + 16);
-    bool good = plan_offsets(s->blocks, s->n, s->steps, work, offsets, result);
+    bool good = plan_offsets(s->blocks, s->n, s->steps, s->page, work, offsets, result);
     for (int i = 0; i < 16; i++) assert_int_equal(work[bytes + (size_t)i], 0xcd); /* it needs no more than it said */
     free(work);
     return good;
@@ -61,11 +65,13 @@ static void check(const set *s, uint64_t seed, int round) {
     size_t a, b;
     uint32_t step;
     if (!plan(s, offsets, &r)) fail_msg("seed %llu round %d: no plan", (unsigned long long)seed, round);
-    if (!plan_verify(s->blocks, s->n, offsets, r.peak, &a, &b))
+    if (!plan_verify(s->blocks, s->n, s->page, offsets, r.peak, &a, &b))
         fail_msg("seed %llu round %d: blocks %zu and %zu overlap", (unsigned long long)seed, round, a, b);
+    for (size_t i = 0; i < s->n && s->page; i++) /* in one page, from its definition */
+        assert_true(!s->blocks[i].bytes || offsets[i] % s->page + s->blocks[i].bytes <= s->page);
     for (size_t i = 0; i < s->n; i++) sum += s->blocks[i].bytes + s->blocks[i].align - 1;
     uint64_t bound = most_alive(s, &step);
-    if (r.lower_bound != bound || r.peak_step != step || r.peak < bound || r.peak > sum)
+    if (r.lower_bound != bound || r.peak_step != step || r.peak < bound || (!s->page && r.peak > sum))
         fail_msg("seed %llu round %d: peak %llu, bound %llu (%llu), sum %llu", (unsigned long long)seed, round,
                  (unsigned long long)r.peak, (unsigned long long)r.lower_bound, (unsigned long long)bound,
                  (unsigned long long)sum);
@@ -108,7 +114,7 @@ static void verifier_agrees_with_paint(void **state) {
                 for (uint64_t k = 0; s.blocks[i].first <= t && t <= s.blocks[i].last && k < s.blocks[i].bytes; k++)
                     painted_twice = paint[offsets[i] + k]++ || painted_twice;
         }
-        if (plan_verify(s.blocks, s.n, offsets, peak, &a, &b) == painted_twice)
+        if (plan_verify(s.blocks, s.n, s.page, offsets, peak, &a, &b) == painted_twice)
             fail_msg("seed %llu round %d: the proof is wrong", (unsigned long long)seed, round);
         painted_twice ? overlaps++ : clean++;
     }
@@ -133,13 +139,13 @@ static void verifier_catches_injected_faults(void **state) {
                 if (x->first > y->last || y->first > x->last || !x->bytes || !y->bytes) continue;
                 uint64_t keep = offsets[i];
                 offsets[i] = offsets[j] + y->bytes - 1; /* its first byte over the other's last */
-                assert_false(plan_verify(s.blocks, s.n, offsets, UINT64_MAX, &a, &b));
+                assert_false(plan_verify(s.blocks, s.n, s.page, offsets, UINT64_MAX, &a, &b));
                 offsets[i] = keep;
                 moved++;
             }
         for (size_t i = 0; i < s.n; i++) {
             if (!s.blocks[i].bytes || offsets[i] + s.blocks[i].bytes != result.peak) continue;
-            assert_false(plan_verify(s.blocks, s.n, offsets, result.peak - 1, &a, &b)); /* sticks out of the arena */
+            assert_false(plan_verify(s.blocks, s.n, s.page, offsets, result.peak - 1, &a, &b)); /* sticks out of the arena */
             break;
         }
     }
@@ -147,7 +153,7 @@ static void verifier_catches_injected_faults(void **state) {
     uint64_t odd[] = {8, 0};
     plan_block aligned[] = {{4, 16, 0, 0}, {4, 4, 0, 0}};
     size_t a, b;
-    assert_false(plan_verify(aligned, 2, odd, 100, &a, &b));
+    assert_false(plan_verify(aligned, 2, 0, odd, 100, &a, &b));
     assert_int_equal(a, 0);
 }
 

@@ -152,8 +152,33 @@ static void device_lost(void **state) {
     in_the_middle(WORK, 2, LOST, false, DEVICE);
 }
 
+/* A device that gives little at once: the plan is larger, and runs in several buffers. */
+static void in_several_buffers(void **state) {
+    (void)state;
+    fault_largest = (uint64_t)24 << 20;
+    strand_context *c = open_with_gpu();
+    strand_tensor t;
+    opened o = {0};
+    for (int64_t batch = 64; batch <= 4096; batch *= 2) {
+        o = open_all(c, model_path(), &(run_how){.backends = DEVICE, .max_batch = batch, .max_length = LENGTH}, 2, LENGTH);
+        if (o.info.device_bytes > fault_largest) break;
+        close_all(&o);
+    }
+    assert_true(o.info.device_bytes > fault_largest);
+    print_message("  %.1f MiB in buffers of %.1f\n", (double)o.info.device_bytes / 1048576, (double)fault_largest / 1048576);
+    for (int i = 0; i < 3; i++) {
+        float *got = run_output(&o, ids, 2, LENGTH, "logits", &t);
+        as_wanted(got, "in several buffers");
+        free(got);
+    }
+    close_all(&o);
+    strand_context_close(c);
+    fault_largest = 0;
+    assert_int_equal(fault_live(), 0);
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(each_call_fails), cmocka_unit_test(memory_refused), cmocka_unit_test(kernel_refused), cmocka_unit_test(device_lost)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(in_several_buffers), cmocka_unit_test(each_call_fails), cmocka_unit_test(memory_refused), cmocka_unit_test(kernel_refused), cmocka_unit_test(device_lost)};
     setenv("STRAND_CACHE_DIR", "", 1); /* without a cache every kernel is compiled */
     strand_context *c = open_with_gpu();
     if (!has_backend(c, DEVICE)) {

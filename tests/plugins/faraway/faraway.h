@@ -10,6 +10,7 @@
  *   STRAND_FARAWAY_DELAY_US how long the worker sleeps before each command (default 20)
  *   STRAND_FARAWAY_SUBSET   a number: every node is taken or not by a hash of it and the node's name
  *   STRAND_FARAWAY_PREPARE  0: prepares nothing;  STRAND_FARAWAY_CLAIM  0: claims nothing;  STRAND_FARAWAY_RECORD  0: no segments
+ *   STRAND_FARAWAY_BUFFER   bytes of the largest buffer; without it there is no limit
  *   STRAND_FARAWAY_FAIL     "kind:n:status" or "kind:n:status:lost": the n-th call of that kind fails (open, device, buffer,
  *                           upload, download, prepare, launch, late, wait, copy, record, replay; late: a launch that fails when
  *                           it runs; record: segment_create and segment_launch); with lost every later call fails too */
@@ -45,6 +46,7 @@ typedef struct far_settings {
     bool thread, prepare, claim, record, subset, lost_after;
     uint64_t seed;
     long delay_us;
+    uint64_t buffer; /* largest; 0: any */
     far_call fail_call;
     long fail_at; /* 0: never */
     strand_plugin_status fail_status;

@@ -11,7 +11,7 @@ strand_plugin_status far_buffer_create(strand_plugin_device *d, uint64_t bytes, 
     const strand_host *host = d->instance->host;
     strand_plugin_status status = far_turn(d, FAR_BUFFER);
     if (status) return status;
-    if (!bytes || bytes > (uint64_t)1 << 32)
+    if (!bytes || bytes > (uint64_t)1 << 32 || (d->instance->set.buffer && bytes > d->instance->set.buffer))
         return far_fail(d, STRAND_PLUGIN_ERR_MEMORY, "no such buffer: %llu bytes", (unsigned long long)bytes);
     far_buffer *b = host->alloc(host->context, sizeof *b, 16);
     if (!b) return STRAND_PLUGIN_ERR_MEMORY;

@@ -64,6 +64,8 @@ static far_settings read_settings(void) {
                       .record = on("STRAND_FARAWAY_RECORD")};
     s.subset = seed && *seed;
     s.seed = s.subset ? strtoull(seed, NULL, 10) : 0;
+    const char *buffer = getenv("STRAND_FARAWAY_BUFFER");
+    s.buffer = buffer && *buffer ? strtoull(buffer, NULL, 10) : 0;
     s.delay_us = delay && *delay ? strtol(delay, NULL, 10) : 20;
     read_fail(&s, getenv("STRAND_FARAWAY_FAIL"));
     return s;
@@ -258,6 +260,10 @@ static strand_plugin_status device_features(strand_plugin_instance *x, uint32_t 
     return STRAND_PLUGIN_OK;
 }
 
+static uint64_t buffer_limit(strand_plugin_device *d) {
+    return d->instance->set.buffer;
+}
+
 static const strand_plugin_api api = {
     .size = sizeof api,
     .open = instance_open,
@@ -284,6 +290,7 @@ static const strand_plugin_api api = {
     .segment_launch = segment_launch,
     .segment_run = segment_run,
     .segment_destroy = segment_destroy,
+    .buffer_limit = buffer_limit,
 };
 
 static int32_t score(const strand_host *host, char *why, size_t why_bytes) {

@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+uint64_t fault_largest;
+
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct {
     const char *name;

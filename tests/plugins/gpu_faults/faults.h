@@ -4,6 +4,7 @@
 #define STRAND_TESTS_GPU_FAULTS_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 /* The nth call from now on (1: the next) whose name is `name`, or any when that is "*", fails with `code`; with `on` every later one
  * fails too, whatever its name. NULL: none. */
@@ -18,5 +19,8 @@ bool fault_now(const char *name, int *code);
 void fault_count(long objects);
 /* The function of that name in the loader, or the process ends: there is no way to go on. */
 void *fault_real(const char *library, const char *name);
+
+/* The largest allocation that the device says it gives; 0: what it truly says. */
+extern uint64_t fault_largest;
 
 #endif

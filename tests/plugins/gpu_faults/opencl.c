@@ -71,6 +71,15 @@ MAY_FAIL(clEnqueueReadBuffer, (cl_command_queue q, cl_mem m, cl_bool b, size_t o
          (q, m, b, o, n, p, w, ws, e))
 MAY_FAIL(clEnqueueWriteBuffer, (cl_command_queue q, cl_mem m, cl_bool b, size_t o, size_t n, const void *p, cl_uint w, const cl_event *ws, cl_event *e),
          (q, m, b, o, n, p, w, ws, e))
+MAY_FAIL(clEnqueueCopyBuffer, (cl_command_queue q, cl_mem a, cl_mem b, size_t x, size_t y, size_t n, cl_uint w, const cl_event *ws, cl_event *e), (q, a, b, x, y, n, w, ws, e))
+
+CL_API_ENTRY cl_int CL_API_CALL clGetDeviceInfo(cl_device_id d, cl_device_info what, size_t n, void *value, size_t *have) {
+    REAL(clGetDeviceInfo, cl_int, (cl_device_id, cl_device_info, size_t, void *, size_t *));
+    cl_int e = real(d, what, n, value, have);
+    if (fault_largest && what == CL_DEVICE_MAX_MEM_ALLOC_SIZE && value && n == sizeof(cl_ulong)) *(cl_ulong *)value = fault_largest;
+    return e;
+}
+
 WAITS(clFlush, (cl_command_queue q), (q))
 WAITS(clFinish, (cl_command_queue q), (q))
 

@@ -90,6 +90,14 @@ VKAPI_ATTR PFN_vkVoidFunction VKAPI_CALL vkGetDeviceProcAddr(VkDevice d, const c
     return (PFN_vkVoidFunction)wait_semaphores;
 }
 
+VKAPI_ATTR void VKAPI_CALL vkGetPhysicalDeviceProperties2(VkPhysicalDevice p, VkPhysicalDeviceProperties2 *out) {
+    REAL(vkGetPhysicalDeviceProperties2);
+    real(p, out);
+    for (VkBaseOutStructure *s = out->pNext; s && fault_largest; s = s->pNext)
+        if (s->sType == VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MAINTENANCE_3_PROPERTIES)
+            ((VkPhysicalDeviceMaintenance3Properties *)(void *)s)->maxMemoryAllocationSize = fault_largest;
+}
+
 DESTROYS(vkDestroyInstance, x, (VkInstance x, const VkAllocationCallbacks *a), (x, a))
 DESTROYS(vkDestroyDevice, x, (VkDevice x, const VkAllocationCallbacks *a), (x, a))
 DROPS(vkFreeMemory, VkDeviceMemory)
