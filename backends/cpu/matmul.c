@@ -53,14 +53,19 @@ static int64_t round_up(int64_t n, int64_t to) {
     return (n + to - 1) / to * to;
 }
 
+/* Few rows read B once, row after row of it: in pieces that are narrower they would come to every page several times. */
+static bool reads_along_n(const cpu_product *p) {
+    return p->b.inner != 1 && p->m <= 16;
+}
+
 /* Reading a number of B takes as long as eight multiply-adds. */
 static double piece_work(const cpu_product *p, const cpu_product_cut *cut) {
     return ((double)cpu_min(cut->height, p->m) + 8) * (double)cpu_min(cut->width, p->n) * (double)cpu_max(1, p->k);
 }
 
-cpu_product_cut cpu_product_pieces(const cpu_product *p, int64_t most_height, int32_t workers) {
+static cpu_product_cut pieces(const cpu_product *p, int64_t most_height, int64_t most_width, int32_t workers) {
     int64_t m = p->m, n = p->n;
-    cpu_product_cut cut = {.height = most_height, .width = CPU_PRODUCT_WIDTH};
+    cpu_product_cut cut = {.height = most_height, .width = most_width};
     if (p->entries < 1 || m < 1 || n < 1) return cut;
     for (;;) {
         cut.down = (m + cut.height - 1) / cut.height;
@@ -75,6 +80,10 @@ cpu_product_cut cpu_product_pieces(const cpu_product *p, int64_t most_height, in
         else
             return cut;
     }
+}
+
+cpu_product_cut cpu_product_pieces(const cpu_product *p, int64_t most_height, int32_t workers) {
+    return pieces(p, most_height, CPU_PRODUCT_WIDTH, workers);
 }
 
 /* ---- the operator ---- */
@@ -202,7 +211,8 @@ CPU_KERNEL(cpu_matmul) {
     cpu_extents(out, j.dims);
     cpu_place(out, out, false, &j.out);
     j.each = worker_floats(&j.product);
-    j.cut = cpu_product_pieces(&j.product, 8 * CUT_ROWS, cpu_workers(device));
+    int64_t width = reads_along_n(&j.product) ? round_up(cpu_max(j.product.n, 1), CUT_COLUMNS) : CPU_PRODUCT_WIDTH;
+    j.cut = pieces(&j.product, 8 * CUT_ROWS, width, cpu_workers(device));
     double work = piece_work(&j.product, &j.cut);
     j.together = work < LEAST_WORK && work > 0 ? (int64_t)(LEAST_WORK / work) : 1;
     cpu_parallel(device, (j.cut.count + j.together - 1) / j.together, body, &j);

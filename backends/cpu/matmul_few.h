@@ -49,15 +49,12 @@ INLINE sv few_fma(sv a, sv b, sv c) {
 }
 /* (0 + 2) + (1 + 3) of each column. */
 INLINE few_sums few_fold(const sv *sum, int vectors) {
-    __m256 x[4];
+    __m256d x[4];
 #pragma GCC unroll 4
-    for (int v = 0; v < 4; v++) {
-        x[v] = (__m256)sum[v < vectors ? v : 0];
-        x[v] = _mm256_add_ps(x[v], _mm256_permute_ps(x[v], 0x4e));
-        x[v] = _mm256_add_ps(x[v], _mm256_permute_ps(x[v], 0xb1));
-    } /* both halves of x[v] hold their column's sum in all four places */
-    x[0] = _mm256_unpacklo_ps(x[0], x[1]), x[2] = _mm256_unpacklo_ps(x[2], x[3]);
-    __m256 evens = _mm256_shuffle_ps(x[0], x[2], 0x44); /* columns 0, 2, 4, 6 and 1, 3, 5, 7 */
+    for (int v = 0; v < 4; v++) x[v] = (__m256d)sum[v < vectors ? v : 0];
+    __m256 a = _mm256_add_ps((__m256)_mm256_unpacklo_pd(x[0], x[1]), (__m256)_mm256_unpackhi_pd(x[0], x[1])); /* 0 + 2, 1 + 3 of both */
+    __m256 b = _mm256_add_ps((__m256)_mm256_unpacklo_pd(x[2], x[3]), (__m256)_mm256_unpackhi_pd(x[2], x[3]));
+    __m256 evens = _mm256_add_ps(_mm256_shuffle_ps(a, b, 0x88), _mm256_shuffle_ps(a, b, 0xdd)); /* columns 0, 2, 4, 6 and 1, 3, 5, 7 */
     return (few_sums)_mm256_permutevar8x32_ps(evens, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
 }
 #else
@@ -106,7 +103,16 @@ INLINE void few_of_row(float *to, const cpu_factor *f, int64_t row, int64_t k, i
 
 /* m rows of A as units, CHAINS of each of `rows` rows after those of the row before; rows that are not there are zeros. */
 INLINE void few_pack(float *room, int rows, const cpu_factor *f, int64_t row, int64_t m, int64_t k, int64_t depth) {
-    for (int64_t at = 0; at < depth; at += CHAINS * UNIT_K)
+    int64_t at = 0;
+#if !UNIT_PAIRS
+    if (f->inner == 1 && f->dtype == STRAND_PLUGIN_F32 && m >= rows) { /* as they lie */
+        const float *p = (const float *)(const void *)f->data + row * f->outer + k;
+        for (; at + CHAINS <= depth; at += CHAINS)
+#pragma GCC unroll 8
+            for (int r = 0; r < rows; r++, room += CHAINS) memcpy(room, p + r * f->outer + at, CHAINS * sizeof *room);
+    }
+#endif
+    for (; at < depth; at += CHAINS * UNIT_K)
         for (int r = 0; r < rows; r++, room += CHAINS) {
             if (r < m)
                 few_of_row(room, f, row + r, k + at, cpu_min(CHAINS * UNIT_K, depth - at));
@@ -166,19 +172,31 @@ INLINE void few_segment(int rows, int vectors, uint32_t dtype, const float *a, c
     }
 }
 
+/* Sums of a tile, most of which are whole: a call to copy them would take longer than the copy. */
+INLINE void few_copy(void *to, const void *from, int64_t count) {
+    if (count == FEW_COLUMNS)
+        memcpy(to, from, FEW_COLUMNS * sizeof(float));
+    else if (count == FEW_COLUMNS / 2)
+        memcpy(to, from, FEW_COLUMNS / 2 * sizeof(float));
+    else
+        memcpy(to, from, (size_t)count * sizeof(float));
+}
+
 /* m rows and `count` columns of the result; with fewer than vectors * ABREAST_OF of them `outer` is 0. */
 INLINE void few_tile(int rows, int vectors, uint32_t dtype, const float *a, const char *b, int64_t outer, int64_t apart,
                      int64_t depth, float *c, int64_t c_stride, int64_t m, int64_t count, bool fresh, bool ahead) {
     const int64_t bytes = cpu_element_bytes(dtype), row_bytes = depth * bytes;
     few_sums sum[FEW_ROWS];
-    for (int64_t r = 0; r < m && !fresh; r++) memcpy(&sum[r], c + r * c_stride, (size_t)count * sizeof *c);
+#pragma GCC unroll 1
+    for (int64_t r = 0; r < m && !fresh; r++) few_copy(&sum[r], c + r * c_stride, count);
     for (int64_t k = 0; k < depth; k += BLOCK_K * UNIT_K) {
         int64_t soon = k * bytes + AHEAD;
         const char *next = b + (soon < row_bytes ? soon : vectors * ABREAST_OF * apart + soon - row_bytes);
         few_segment(rows, vectors, dtype, a + k / UNIT_K * rows, b + k * bytes, outer, cpu_min(BLOCK_K * UNIT_K, depth - k),
                     sum, fresh && k == 0, next, ahead);
     }
-    for (int64_t r = 0; r < m; r++) memcpy(c + r * c_stride, &sum[r], (size_t)count * sizeof *c);
+#pragma GCC unroll 1
+    for (int64_t r = 0; r < m; r++) few_copy(c + r * c_stride, &sum[r], count);
 }
 
 /* Any number of rows, `rows` at a time. */
