@@ -1,8 +1,8 @@
 /* matmul_quant.h - products with quantised weights [N, K]: rows of activations are rounded to Q8 blocks of 32 once, then multiplied
  * with the packed weights in integers, block by block. For MATMUL and GROUPED_MATMUL.
  *
- * One element of the result is a sum over its blocks in order, each block one exact integer dot product and one fused
- * multiply-add with the product of the two scales. So its bytes depend on its row and its column alone, however many rows and
+ * One element of the result is a sum over its blocks in order, each block one exact integer dot product (of Q6_K with the whole
+ * scales of its halves in it) and one fused multiply-add with the product of the two scales. So its bytes depend on its row and its column alone, however many rows and
  * columns are computed together. */
 #ifndef STRAND_CPU_MATMUL_QUANT_H
 #define STRAND_CPU_MATMUL_QUANT_H
