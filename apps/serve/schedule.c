@@ -1,5 +1,5 @@
-/* schedule.c - which row does what next. One thread owns the engine: each turn it feeds a piece of one prompt, then steps all texts that
- * are being made as one batch, so that a long prompt holds nobody up for longer than a piece takes.
+/* schedule.c - which row does what next. One thread owns the engine: each turn it feeds a piece of one prompt (or several short ones),
+ * then steps all texts that are being made as one batch, so that a long prompt holds nobody up for longer than a piece takes.
  *
  * Rows: texts being made have rows 0 to n_active-1, the prompt that is being fed has the next one. A text that ends gives its row to
  * the last of them, and that one's to the prompt. Of the jobs that wait, the next is the oldest of the client with the fewest rows. */
@@ -157,8 +157,9 @@ static int begin(server *s, job *j) {
     return 0;
 }
 
-/* A piece of the prompt; 1 when that was the last of it. Its state is kept: the same prompt, and one that goes on from it, begin there. */
-static int feed(server *s, job *j) {
+/* A piece of the prompt; how many tokens, or -1. The state of a whole one is kept: the same prompt, and one that goes on from it, begin
+ * there. */
+static int64_t feed(server *s, job *j) {
     int64_t n = j->prompt.n, left = n - j->fed, now = left < PIECE ? left : PIECE;
     double begun = server_now();
     if (now && engine_feed(s->engine, j->row, j->prompt.ids + j->fed, now)) return -1;
@@ -170,7 +171,7 @@ static int feed(server *s, job *j) {
     if (last) s->count.prompt_tokens += n - j->reused, s->count.reused_tokens += j->reused;
     s->count.kept_bytes = (int64_t)s->prefixes.bytes;
     pthread_mutex_unlock(&s->lock);
-    return last;
+    return now;
 }
 
 /* Ends the texts that are done and closes the gaps in the rows. */
@@ -230,8 +231,8 @@ static int activate(server *s, job *j) {
     return settle(s);
 }
 
-/* One turn; 0 when there was nothing to do. */
-static int turn(server *s) {
+/* The job that waits the longest, if there is a row for it; a prompt that nobody waits for any more is dropped. */
+static job *choose(server *s) {
     pthread_mutex_lock(&s->lock);
     job *fresh = !s->filling && s->n_active < s->rows ? next_job(s) : NULL;
     if (s->filling && (s->filling->request->cancelled || s->filling->request->deadline < server_now())) {
@@ -247,17 +248,36 @@ static int turn(server *s) {
     s->count.active = s->n_active + (s->filling || fresh);
     s->count.waiting = s->queued;
     pthread_mutex_unlock(&s->lock);
-    if (fresh && fresh->request->kind == JOB_EMBEDDING) return embed(s, fresh), 1;
+    return fresh;
+}
+
+/* Work on prompts: a piece of one. The tokens of it, 0: nothing to do, -1: the engine failed. */
+static int64_t fill(server *s) {
+    job *fresh = choose(s);
+    if (fresh && fresh->request->kind == JOB_EMBEDDING) {
+        int64_t n = fresh->prompt.n;
+        embed(s, fresh);
+        return n ? n : 1;
+    }
     if (fresh) {
         s->filling = fresh;
         int bad = begin(s, fresh);
-        if (bad) s->filling = bad > 0 ? NULL : fresh;
-        if (bad < 0) return fail_all(s), 1;
+        if (bad < 0) return -1;
+        if (bad) return s->filling = NULL, 1;
     }
-    if (!s->filling && !s->n_active) return fresh != NULL;
-    int done = s->filling ? feed(s, s->filling) : 0;
-    if (done < 0 || (done && activate(s, s->filling)) || (s->n_active && step(s))) fail_all(s);
-    return 1;
+    if (!s->filling) return 0;
+    int64_t n = feed(s, s->filling);
+    if (n < 0 || (s->filling->fed == s->filling->prompt.n && activate(s, s->filling))) return -1;
+    return n ? n : 1;
+}
+
+/* One turn: prompts until a piece's tokens are done, of several where they are short, then a step. 0 when there was nothing to do. */
+static int turn(server *s) {
+    int64_t fed = 0, n = 1;
+    while (fed < PIECE && (n = fill(s)) > 0) fed += n;
+    int worked = fed || s->n_active;
+    if (n < 0 || (s->n_active && step(s))) return fail_all(s), 1;
+    return worked;
 }
 
 void *schedule_main(void *server_) {

@@ -34,7 +34,9 @@ void sampler_init(sampler *s, const sample_rule *rule) {
 
 void sampler_free(sampler *s) {
     free(s->list);
+    free(s->weights);
     s->list = NULL;
+    s->weights = NULL;
     s->room = 0;
 }
 
@@ -107,24 +109,24 @@ static int64_t likeliest(const candidate *list, int64_t n) {
     return list[best].id;
 }
 
-/* From all of them, in the order of their ids: nothing need be sorted, which with a large vocabulary takes longer than the model. */
-static int64_t draw_from_all(sampler *s, candidate *list, int64_t n) {
-    double most = list[0].logit, sum = 0;
-    for (int64_t i = 1; i < n; i++) most = list[i].logit > most ? list[i].logit : most;
+/* Weights and a draw in the order of the list, of which `most` is the highest logit. */
+static int64_t draw_in_order(sampler *s, candidate *list, int64_t n, double most) {
+    double sum = 0;
     for (int64_t i = 0; i < n; i++) sum += list[i].weight = exp((list[i].logit - most) / s->rule.temperature);
     double at = uniform(&s->random) * sum;
-    int64_t last = 0; /* where rounding leaves a rest, the last that can come */
-    for (int64_t i = 0; i < n; i++) {
-        if (list[i].weight > 0) last = i;
+    for (int64_t i = 0; i < n - 1; i++)
         if ((at -= list[i].weight) < 0) return list[i].id;
-    }
-    return list[last].id;
+    return list[n - 1].id;
 }
 
 static int64_t draw(sampler *s, candidate *list, int64_t n) {
     const sample_rule *r = &s->rule;
     if (r->temperature == 0) return likeliest(list, n);
-    if ((!r->top_k || r->top_k >= n) && r->top_p >= 1 && !(r->min_p > 0)) return draw_from_all(s, list, n);
+    if ((!r->top_k || r->top_k >= n) && r->top_p >= 1 && !(r->min_p > 0)) { /* nothing is cut off, nothing need be sorted */
+        double most = list[0].logit;
+        for (int64_t i = 1; i < n; i++) most = list[i].logit > most ? list[i].logit : most;
+        return draw_in_order(s, list, n, most);
+    }
     int64_t k = r->top_k && r->top_k < n ? r->top_k : n;
     if (k < n) select_top(list, n, k);
     qsort(list, (size_t)k, sizeof *list, compare);
@@ -136,12 +138,7 @@ static int64_t draw(sampler *s, candidate *list, int64_t n) {
         if ((seen += list[i].weight) >= r->top_p * sum && r->top_p < 1) kept = i + 1;
     for (int64_t i = 1; i < kept; i++)
         if (list[i].weight < r->min_p) kept = i; /* the first has weight 1 */
-    sum = 0;
-    for (int64_t i = 0; i < kept; i++) sum += list[i].weight = exp((list[i].logit - list[0].logit) / r->temperature);
-    double at = uniform(&s->random) * sum;
-    for (int64_t i = 0; i < kept - 1; i++)
-        if ((at -= list[i].weight) < 0) return list[i].id;
-    return list[kept - 1].id;
+    return draw_in_order(s, list, kept, list[0].logit);
 }
 
 static int64_t fill(sampler *s, const float *logits, int64_t n, const int64_t *recent, int64_t n_recent, sample_allow allow,
@@ -154,21 +151,83 @@ static int64_t fill(sampler *s, const float *logits, int64_t n, const int64_t *r
     return kept;
 }
 
+/* ---- without penalties: straight from the logits, for with a large vocabulary a list of all takes longer than the model ---- */
+
+static int plain(const sample_rule *r) {
+    return r->repeat == 1 && r->presence == 0 && r->frequency == 0;
+}
+
+/* Nothing is cut off: one draw in the order of the ids. -2: every logit is NaN or minus infinity. */
+static int64_t draw_from_all(sampler *s, const float *logits, int64_t n) {
+    float most = -INFINITY, scale = (float)(1 / s->rule.temperature);
+    for (int64_t i = 0; i < n; i++) most = logits[i] > most ? logits[i] : most;
+    if (most == -INFINITY) return -2;
+    double sum = 0;
+    for (int64_t i = 0; i < n; i++) {
+        float x = (logits[i] - most) * scale;
+        sum += (double)(s->weights[i] = x > -80 ? expf(x) : logits[i] == most ? 1 : 0); /* NaN compares with nothing */
+    }
+    double at = uniform(&s->random) * sum;
+    int64_t last = 0; /* where rounding leaves a rest, the last that can come */
+    for (int64_t i = 0; i < n; i++) {
+        if (s->weights[i] > 0) last = i;
+        if ((at -= (double)s->weights[i]) < 0) return i;
+    }
+    return last;
+}
+
+/* Puts a candidate at the root of a heap whose root comes last in the order. */
+static void sift(candidate *heap, int64_t n, candidate c) {
+    int64_t at = 0;
+    for (int64_t child; (child = 2 * at + 1) < n; at = child) {
+        if (child + 1 < n && compare(&heap[child + 1], &heap[child]) > 0) child++;
+        if (compare(&c, &heap[child]) > 0) break;
+        heap[at] = heap[child];
+    }
+    heap[at] = c;
+}
+
+/* The k first of the order into the list; how many there are. */
+static int64_t shortlist(sampler *s, const float *logits, int64_t n, int64_t k) {
+    int64_t i = 0, kept = 0;
+    for (; i < n && kept < k; i++)
+        if (logits[i] > -INFINITY) s->list[kept++] = (candidate){i, (double)logits[i], 0};
+    if (kept < k) return kept;
+    qsort(s->list, (size_t)k, sizeof *s->list, compare);
+    for (int64_t j = 0; j < k / 2; j++) {
+        candidate swap = s->list[j];
+        s->list[j] = s->list[k - 1 - j];
+        s->list[k - 1 - j] = swap;
+    }
+    for (; i < n; i++)
+        if ((double)logits[i] > s->list[0].logit) sift(s->list, k, (candidate){i, (double)logits[i], 0});
+    return k;
+}
+
+/* The draw before a rule was asked. */
+static int64_t first_draw(sampler *s, const float *logits, int64_t n, const int64_t *recent, int64_t n_recent) {
+    const sample_rule *r = &s->rule;
+    int64_t k = r->temperature == 0 ? 1 : r->top_k && r->top_k < n ? r->top_k : n, kept;
+    if (plain(r) && k == n && r->top_p >= 1 && !(r->min_p > 0)) return draw_from_all(s, logits, n);
+    kept = plain(r) && k < n ? shortlist(s, logits, n, k) : fill(s, logits, n, recent, n_recent, NULL, NULL);
+    return kept > 0 ? draw(s, s->list, kept) : kept ? -1 : -2;
+}
+
 int64_t sampler_next(sampler *s, const float *logits, int64_t n, const int64_t *recent, int64_t n_recent, sample_allow allow,
                      void *user) {
     if (n > s->room) {
         candidate *more = realloc(s->list, (size_t)n * sizeof *more);
-        if (!more) return -1;
-        s->list = more;
+        if (more) s->list = more;
+        float *weights = realloc(s->weights, (size_t)n * sizeof *weights);
+        if (weights) s->weights = weights;
+        if (!more || !weights) return -1;
         s->room = n;
     }
     uint64_t before = s->random;
-    int64_t kept = fill(s, logits, n, recent, n_recent, NULL, NULL);
-    if (kept <= 0) return kept ? -1 : -2;
-    int64_t id = draw(s, s->list, kept);
-    if (!allow || allow(user, id)) return id;
+    int64_t id = first_draw(s, logits, n, recent, n_recent);
+    if (id < 0 || !allow || allow(user, id)) return id;
     s->random = before; /* one draw a token, whatever the rule refused */
-    kept = fill(s, logits, n, recent, n_recent, allow, user);
+    int64_t kept = fill(s, logits, n, recent, n_recent, allow, user);
     if (kept <= 0) return kept ? -1 : -2;
     return draw(s, s->list, kept);
 }

@@ -22,6 +22,7 @@ typedef struct sampler {
     sample_rule rule;
     uint64_t random;
     struct candidate *list;
+    float *weights;
     int64_t room;
 } sampler;
 
