@@ -167,6 +167,8 @@ static const option_row forecast_rows[] = {
     {0, "level", OPTION_TEXT, "LIST", AT(levels), 0, "Bands to give, percent, ',' between them; default 90."},
     {0, "windows", OPTION_INT, "N", AT(windows), 0,
      "Most past windows of each series that its bands are made of; default 100, 0 gives no bands."},
+    {0, "window-step", OPTION_INT, "S", AT(window_step), 1,
+     "Samples from one of these windows to the next, counted back from the end: bands of the recent past. Default: evenly over the history."},
     {0, "cv-windows", OPTION_INT, "N", AT(cv_windows), 1,
      "Back-test instead: forecast N past windows, the last ending with the series. The table of errors goes to the standard output, the rows "
      "to -o if that is given."},

@@ -294,6 +294,11 @@ static int wrong_together(const options *s) {
     return EXIT_USAGE;
 }
 
+/* Enough of them that the matrix of the whole horizon repays its making: below, the default mode is as fast. --set has the last word. */
+static int many_windows(const options *settings) {
+    return settings->split || settings->cv_windows >= 200;
+}
+
 int run_forecast(const options *settings) {
     forecaster f;
     series_options o;
@@ -308,7 +313,7 @@ int run_forecast(const options *settings) {
     if (!rc && settings->forecast_format == FORECAST_NPY && (!settings->output || !strcmp(settings->output, "-")))
         rc = (complain("forecast: -f npy needs -o FILE; see 'strand help forecast'"), EXIT_USAGE);
     if (rc) return rc;
-    rc = forecaster_open(&f, settings, settings->horizon, settings->expanding ? "mode=recurrence" : NULL);
+    rc = forecaster_open(&f, settings, settings->horizon, settings->expanding ? "mode=recurrence" : many_windows(settings) ? "mode=matrix" : NULL);
     if (!rc) rc = reading_options(&f, settings, &o, &freq);
     if (!rc) {
         bytes *in = bytes_open(file, settings->follow);

@@ -72,11 +72,11 @@ int bands_parse(const char *text, band_levels *levels);
 int bands_width(const double *residuals, int64_t windows, int64_t stride, int64_t n, double level, double *width);
 /* How many windows a level needs. */
 int64_t bands_needed(double level);
-/* Past windows for bands: cutoffs `last` - j * step, j < n. At most `most` windows of the cutoffs [first, last], evenly apart. */
+/* Past windows for bands: cutoffs `last` - j * step, j < n. At most `most` windows of the cutoffs [first, last], `step` apart, 0: evenly. */
 typedef struct band_grid {
     int64_t last, step, n;
 } band_grid;
-band_grid bands_grid(int64_t first, int64_t last, int64_t most);
+band_grid bands_grid(int64_t first, int64_t last, int64_t most, int64_t step);
 
 /* A forecast at the end of a series with its past windows. */
 typedef struct banded {

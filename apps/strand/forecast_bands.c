@@ -37,10 +37,10 @@ int64_t bands_needed(double level) {
     return n;
 }
 
-band_grid bands_grid(int64_t first, int64_t last, int64_t most) {
-    const int64_t room = last - first + 1;
-    band_grid grid = {last, 1, room < 0 ? 0 : room < most ? room : most};
-    if (grid.n > 1) grid.step = (room - 1) / (grid.n - 1);
+band_grid bands_grid(int64_t first, int64_t last, int64_t most, int64_t step) {
+    const int64_t room = last - first + 1, fit = room < 1 ? 0 : (room - 1) / (step ? step : 1) + 1;
+    band_grid grid = {last, step ? step : 1, fit < most ? fit : most};
+    if (!step && grid.n > 1) grid.step = (room - 1) / (grid.n - 1);
     return grid;
 }
 
@@ -70,7 +70,7 @@ int banded_start(forecaster *f, banded *b, series *s, const options *settings, c
     const size_t size = (size_t)(f->horizon * f->outputs);
     memset(b, 0, sizeof *b);
     b->s = s;
-    if (levels->n) b->grid = bands_grid(f->lag, s->n - f->horizon, settings->windows);
+    if (levels->n) b->grid = bands_grid(f->lag, s->n - f->horizon, settings->windows, settings->window_step);
     b->forecast = malloc(size * sizeof *b->forecast);
     b->past = malloc((size * (size_t)b->grid.n + 1) * sizeof *b->past);
     b->scale = malloc(2 * (size_t)f->inputs * sizeof *b->scale);

@@ -3,7 +3,8 @@
  * Windows: the last of N ends with the series, each `step` samples after the one before (--cv-windows N --step S); or all windows of a
  * part of the data that the model's config names, one sample apart, measured in the model's scaled units (--split).
  * Nothing after a cutoff is looked at for its forecast, its band or its scale. A window's band comes from past windows that had ended
- * by its cutoff: at most --windows of them, from a fixed row of past cutoffs.
+ * by its cutoff: at most --windows of them, from a fixed row of past cutoffs, evenly over the history or the latest ones
+ * (--window-step).
  *
  * MASE: mean absolute error over that of the seasonal naive forecast within the history before the cutoff (Hyndman and Koehler 2006).
  * sMAPE: mean of 200 |y - f| / (|y| + |f|), 0 where both are 0.
@@ -43,7 +44,7 @@ typedef struct test {
     back_test *b;
     series *s;
     int64_t n, first; /* samples that may be seen; first cutoff */
-    int64_t grid_step, grid_n;
+    int64_t grid_first, grid_step, grid_n; /* cutoffs that bands are made of */
     double *past;     /* |residuals| [outputs, grid_n, horizon] */
     double *seasonal; /* [outputs, n + 1]: sums of |y_i - y_(i - season)| */
     double *width;    /* [outputs, levels, horizon] for `used` past windows */
@@ -82,16 +83,26 @@ static void add_error(score *s, double truth, double forecast, double scale) {
 /* ---- bands ---- */
 
 static int64_t grid_cutoff(const test *t, int64_t j) {
-    return t->b->f->lag + j * t->grid_step;
+    return t->grid_first + j * t->grid_step;
 }
 
+/* Without --window-step a row over the whole history with four times as many cutoffs as a band takes, so that each window of the test can
+ * take its own evenly from what had ended by then, as a forecast from there would. Else the row that ends with the first window's
+ * past, as far back as that one looks. */
 static int make_grid(test *t) {
     back_test *b = t->b;
     const int64_t lag = b->f->lag, h = b->f->horizon, most = b->settings->windows;
-    const int64_t last = t->first + (b->windows - 1) * b->step;
-    const int64_t room = t->first - h >= lag ? t->first - h - lag : last - h - lag; /* of the first window, if it has any */
-    t->grid_step = most > 1 && room / (most - 1) > 1 ? room / (most - 1) : 1;
-    t->grid_n = b->levels->n && last - h >= lag ? (last - h - lag) / t->grid_step + 1 : 0;
+    const int64_t last = t->first + (b->windows - 1) * b->step, room = t->first - h - lag;
+    t->grid_first = lag;
+    t->grid_step = b->settings->window_step;
+    if (!t->grid_step) {
+        const int64_t apart = most ? (last - h - lag) / most / 4 : 1;
+        t->grid_step = apart > 1 ? apart : 1;
+    } else if (room >= 0 && most > 0) {
+        const int64_t steps = room / t->grid_step;
+        t->grid_first = t->first - h - (steps < most - 1 ? steps : most - 1) * t->grid_step;
+    }
+    t->grid_n = b->levels->n && last - h >= t->grid_first ? (last - h - t->grid_first) / t->grid_step + 1 : 0;
     t->past = malloc((size_t)(t->grid_n * h * b->f->outputs + 1) * sizeof *t->past);
     t->width = malloc((size_t)(h * b->f->outputs * MOST_LEVELS) * sizeof *t->width);
     t->used = -1;
@@ -134,14 +145,16 @@ static int run_grid(test *t) {
 /* The widths for a cutoff, by the past windows that had ended then. */
 static void find_widths(test *t, int64_t cutoff) {
     const back_test *b = t->b;
-    const int64_t h = b->f->horizon, room = cutoff - h - b->f->lag, ended = room < 0 ? 0 : room / t->grid_step + 1;
+    const int64_t h = b->f->horizon, room = cutoff - h - t->grid_first, ended = room < 0 ? 0 : room / t->grid_step + 1;
     const int64_t end = ended < t->grid_n ? ended : t->grid_n;
     if (end == t->used) return;
     t->used = end;
-    const int64_t n = end < b->settings->windows ? end : b->settings->windows;
+    const int64_t most = b->settings->windows, recent = b->settings->window_step > 0;
+    const int64_t apart = recent || end <= most ? 1 : (end + most - 1) / most, fit = end > 0 ? (end - 1) / apart + 1 : 0;
+    const int64_t n = fit < most ? fit : most, begin = end - 1 - (n - 1) * apart;
     for (int v = 0; v < b->f->outputs; v++)
         for (int i = 0; i < b->levels->n; i++)
-            bands_width(t->past + (v * t->grid_n + end - n) * h, n, h, h, b->levels->level[i],
+            bands_width(t->past + (v * t->grid_n + (n ? begin : 0)) * h, n, apart * h, h, b->levels->level[i],
                         t->width + (v * b->levels->n + i) * h);
 }
 

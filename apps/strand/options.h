@@ -79,7 +79,7 @@ typedef struct options {
 
     /* forecast */
     const char *id_column, *time_column, *target, *frequency, *until, *levels, *plot, *unit;
-    int64_t horizon, windows, cv_windows, step, season;
+    int64_t horizon, windows, window_step, cv_windows, step, season;
     int32_t missing, decimal, scale, split, forecast_format, any_frequency, follow, expanding;
 
     /* text */

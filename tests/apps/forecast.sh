@@ -210,6 +210,18 @@ sed '$s/,.*/,1000/' base.csv >spoilt.csv
 cut -d, -f1-3,5- cv.csv >a.out
 cut -d, -f1-3,5- cv2.csv >b.out
 same a.out b.out "the future changes nothing but the truth"
+# a band is the k-th smallest error of the past windows at its step, k = ceil((n + 1) level): those of a back-test with the same cutoffs
+expect 0 "errors of nine windows" "$STRAND" forecast -q -H 12 --cv-windows 9 --step 6 --windows 0 -o nine.csv base.csv
+awk -F, 'NR > 1 { t = (NR - 2) % 12 + 1; e = $4 - $5; print t, (e < 0 ? -e : e) }' nine.csv | sort -k1,1n -k2,2g | awk '{ n[$1]++; if (n[$1] == 5) print $2 }' >a.out
+expect 0 "recent windows" "$STRAND" forecast -q -H 12 --windows 9 --window-step 6 --level 50 base.csv
+tail -n +2 out | awk -F, '{ print ($5 - $4) / 2 }' >b.out
+paste -d' ' a.out b.out | awk '{ d = $1 - $2; if (d > 2e-4 || d < -2e-4) exit 1 } END { exit NR != 12 }' && pass || fault "bands of recent windows: $(paste -d' ' a.out b.out)"
+head -n -12 base.csv >before.csv
+"$STRAND" forecast -q -H 12 --windows 9 --window-step 6 --level 50 before.csv | tail -n +2 | cut -d, -f4,5 >a.out
+"$STRAND" forecast -q -H 12 --windows 9 --window-step 6 --level 50 --cv-windows 3 --step 6 -o cv3.csv base.csv >/dev/null
+tail -12 cv3.csv | cut -d, -f6,7 >b.out
+same a.out b.out "bands of a back-test with recent windows and of a forecast from its cutoff"
+expect 2 "window-step 0" "$STRAND" forecast --window-step 0 base.csv
 expect 1 "back-test of too short a series" "$STRAND" forecast -H 12 --cv-windows 50 --step 12 base.csv
 expect 1 "a split that is not there" "$STRAND" forecast --split test base.csv
 says "but the split ends at sample 14400" "a split that is not there"

@@ -2,10 +2,11 @@
 """Times one forecast and many of a SpaceTime model: Strand beside PyTorch running the published code, in one process and in turns.
 
     python3 tests/bench/spacetime.py --library build/libstrand.so.0 --code REPOSITORY [--data ETTh1.csv] [--model FOLDER]
+    python3 tests/bench/spacetime.py --library build/libstrand.so.0 --onnx [--data ETTh1.csv]
 
 REPOSITORY is a copy of github.com/HazyResearch/spacetime; its model needs torch, einops and opt_einsum. Without --code a PyTorch model
 written from the paper stands in, whose maps (state and horizon) are made once and not in every run: the fastest that PyTorch can do
-here. Both get one thread and the thread's own CPU time counts (STRAND_BACKEND_PATH as for the command, OPENBLAS_CORETYPE as wanted).
+here. With --onnx that one is exported and run by ONNX Runtime (onnx and onnxruntime must be there); the published code does not export. Both get one thread and the thread's own CPU time counts (STRAND_BACKEND_PATH as for the command, OPENBLAS_CORETYPE as wanted).
 Results are compared. With --data the windows are those of the test part, scaled as the model's config says; otherwise random walks.
 
 Columns: lag, horizon, windows in a run; the median time of a run; PyTorch / Strand, median of the rounds' own ratios [p10, p90].
@@ -129,6 +130,38 @@ def rearranged(weights, lag, horizon):
     return run
 
 
+def exported(weights, lag, horizon):
+    """The network with its maps made once, by ONNX Runtime."""
+    import io
+
+    import onnxruntime
+    import train
+    train.LAG = lag
+    net = train.Network(weights)
+    pre, g, state, future = (x.contiguous() for x in net.maps(horizon))
+    t = torch.arange(lag)
+    past_of = t[:, None] - t[None, :] + lag - 1  # [t, s] = u[t - s] of what lag - 1 zeros stand before
+
+    class Whole(torch.nn.Module):
+        def forward(self, window):
+            mean = window.mean(1, keepdim=True)
+            past = torch.nn.functional.pad(window - mean, (lag - 1, 0))[:, past_of]
+            y, gelu = past @ g, torch.nn.functional.gelu
+            mixed = torch.nn.functional.linear(gelu(y), weights["encoder.blocks.0.mlp.layers.2.weight"], weights["encoder.blocks.0.mlp.layers.2.bias"])
+            x = torch.matmul((mixed + y + past[..., :train.TAPS] @ pre).permute(2, 0, 1), state)
+            o = weights["output.layers.2.weight"][0][:, None, None] * gelu(torch.matmul(x, future))
+            return o.sum(0) + weights["output.layers.2.bias"] + mean
+
+    file = io.BytesIO()
+    more = {"dynamo": False} if "dynamo" in torch.onnx.export.__code__.co_varnames else {}
+    torch.onnx.export(Whole().eval(), (torch.randn(2, lag),), file, input_names=["window"], output_names=["forecast"], opset_version=17,
+                      dynamic_axes={"window": {0: "n"}, "forecast": {0: "n"}}, **more)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    session = onnxruntime.InferenceSession(file.getvalue(), options, providers=["CPUExecutionProvider"])
+    return lambda windows: session.run(None, {"window": windows})[0]
+
+
 def windows_of(path, config, lag, n):
     """n windows of the test part, evenly apart; random walks without a file."""
     if not path:
@@ -170,6 +203,7 @@ def main():
     a.add_argument("--library", default="libstrand.so.0")
     a.add_argument("--model", default=os.path.join(ROOT, "models", "weights", "spacetime-etth1-strand"))
     a.add_argument("--code", help="copy of the published repository")
+    a.add_argument("--onnx", action="store_true", help="ONNX Runtime in PyTorch's place")
     a.add_argument("--data", help="ETTh1.csv")
     a.add_argument("--rounds", type=int, default=7)
     a.add_argument("--all", action="store_true", help="all 2,161 test windows too, once")
@@ -180,17 +214,19 @@ def main():
     with open(os.path.join(args.model, "config.json")) as f:
         config = json.load(f)
     weights = torch.load(os.path.join(args.model, config["weights"]))["state_dict"]
-    peer_of = (lambda w, lag, horizon: published(args.code, w, lag, horizon)) if args.code else rearranged
+    peer_of = exported if args.onnx else (lambda w, lag, horizon: published(args.code, w, lag, horizon)) if args.code else rearranged
     lag, horizon = config["lag"], config["horizon"]
-    print("torch %s, %s" % (torch.__version__, "published code" if args.code else "rearranged (maps made once)"))
+    what = "rearranged, by ONNX Runtime" if args.onnx else "published code" if args.code else "rearranged (maps made once)"
+    print("torch %s, %s" % (torch.__version__, what))
     print("| lag | horizon | windows | mode | Strand | PyTorch | PyTorch / Strand | worst difference |\n|--:|--:|--:|---|--:|--:|--:|--:|")
-    row(args, peer_of, config, weights, lag, horizon, 1, 1, 1, "conv", args.rounds)
+    for least in (lag, 192, 96):
+        row(args, peer_of, config, weights, least, horizon, 1, 1, 1, "conv", args.rounds)
     for mode in ("conv", "matrix"):
         row(args, peer_of, config, weights, lag, horizon, 32, 32, 32, mode, max(3, args.rounds // 2))
     if args.all:  # takes PyTorch with the published code some minutes
         row(args, peer_of, config, weights, lag, horizon, 2161, 32, 32, "matrix", 1)
     if args.growth:
-        for l, h in ((96, 720), (192, 720), (672, 720), (1344, 720), (336, 96), (336, 192), (336, 1440), (336, 2880)):
+        for l, h in ((672, 720), (1344, 720), (336, 96), (336, 192), (336, 1440), (336, 2880)):
             row(args, peer_of, config, weights, l, h, 1, 1, 1, "conv", 3)
 
 
