@@ -420,7 +420,7 @@ INLINE void held_strip(int rows, int vectors, held a, const float *b, int64_t in
             const float *from = c + (r < m ? r : 0) * c_stride + v * CPU_LANES;
             sum[r][v] = fresh ? vf_zero() : whole ? vf_load(from) : vf_load_part(from, n);
         }
-#pragma GCC unroll 1
+#pragma GCC unroll 2
     for (int64_t k = 0; k < depth; k++, a.p += a.step, b += inner) {
         vf right[8];
 #pragma GCC unroll 8
