@@ -194,8 +194,14 @@ static void gate(const job *j, const float *d, const float *w, int parts, float 
     multiply(&p, j->n);
 }
 
-static void step(const job *j, const float *supports, float *d, float *h) {
-    float *ru = h + j->n * j->pitch, *c = ru + 2 * j->n * j->pitch;
+static bool is_zero(const float *h, int64_t n) {
+    int64_t i = 0;
+    while (i < n && h[i] == 0) i++;
+    return i == n;
+}
+
+/* What the state, which is not zero, adds to the gates and to the candidate. */
+static void add_state(const job *j, const float *supports, float *d, const float *h, float *ru, float *c) {
     int64_t d_pitch = j->all * j->pitch;
     for (int64_t i = 0; i < j->n; i++) memcpy(d + i * d_pitch, h + i * j->pitch, (size_t)j->pitch * sizeof(float));
     diffuse(j, supports, d);
@@ -205,6 +211,11 @@ static void step(const job *j, const float *supports, float *d, float *h) {
             vf_store(d + i * d_pitch + k, vf_sigmoid(vf_load(ru + 2 * i * j->pitch + k)) * vf_load(h + i * j->pitch + k));
     diffuse(j, supports, d);
     gate(j, d, j->candidate, 1, c);
+}
+
+static void step(const job *j, const float *supports, float *d, float *h) {
+    float *ru = h + j->n * j->pitch, *c = ru + 2 * j->n * j->pitch;
+    if (!is_zero(h, j->n * j->pitch)) add_state(j, supports, d, h, ru, c);
     for (int64_t i = 0; i < j->n; i++)
         for (int64_t k = 0; k < j->pitch; k += CPU_LANES) {
             vf u = vf_sigmoid(vf_load(ru + (2 * i + 1) * j->pitch + k)), now = vf_tanh(vf_load(c + i * j->pitch + k)),

@@ -41,6 +41,19 @@ static void steps(const job *j, const float *s, float *x, int64_t pitch) {
     }
 }
 
+/* y[f all + m] = x_m[f]. The numbers that the published models have are constants, which lets compilers shuffle whole vectors. */
+static void lay_side_by_side(const float *x, int64_t stride, int64_t all, int64_t width, float *restrict y) {
+    const float *a = x, *b = x + stride, *c = b + stride, *d = c + stride, *e = d + stride;
+    if (all == 3)
+        for (int64_t f = 0; f < width; f++) y[3 * f] = a[f], y[3 * f + 1] = b[f], y[3 * f + 2] = c[f];
+    else if (all == 5)
+        for (int64_t f = 0; f < width; f++)
+            y[5 * f] = a[f], y[5 * f + 1] = b[f], y[5 * f + 2] = c[f], y[5 * f + 3] = d[f], y[5 * f + 4] = e[f];
+    else
+        for (int64_t f = 0; f < width; f++)
+            for (int64_t m = 0; m < all; m++) y[f * all + m] = x[m * stride + f];
+}
+
 static void body(void *arg, int64_t i, int32_t worker) {
     const job *j = arg;
     const strand_plugin_tensor *x = &j->node->inputs[0], *s = &j->node->inputs[1], *out = &j->node->outputs[0];
@@ -58,10 +71,7 @@ static void body(void *arg, int64_t i, int32_t worker) {
     steps(j, cpu_f32(s) + supports, room, pitch);
     for (int64_t node = 0; node < j->n; node++) {
         float *y = cpu_f32(out) + to + node * out->strides[rank - 2];
-        for (int64_t m = 0; m < j->all; m++) {
-            const float *row = room + (m * j->n + node) * pitch;
-            for (int64_t f = 0; f < width; f++) y[f * j->all + m] = row[f];
-        }
+        lay_side_by_side(room + node * pitch, j->n * pitch, j->all, width, y);
     }
 }
 

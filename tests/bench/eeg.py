@@ -3,10 +3,12 @@
 
     python3 tests/bench/eeg.py --library build/libstrand.so.0.1.0 --dcrnn REPOSITORY --pretrained FOLDER
     python3 tests/bench/eeg.py --library build/libstrand.so.0.1.0 --graphs4mer REPOSITORY --checkpoint last.ckpt
+    python3 tests/bench/eeg.py --library build/libstrand.so.0.1.0 --dreem REPOSITORY --archive best_model.gz
 
 The first REPOSITORY is a copy of github.com/tsy935/eeg-gnn-ssl, FOLDER holds its pretrained checkpoints; the second is a copy of
-github.com/tsy935/graphs4mer, whose model also needs einops, opt_einsum and scipy. Parts of the repositories that only training and
-files need (torch_geometric, pytorch_lightning, EDF readers) are stood in for here; of the published CPU Cauchy kernel the missing
+github.com/tsy935/graphs4mer, whose model also needs einops, opt_einsum and scipy; the third one of
+github.com/Dreem-Organization/dreem-learning-open. Parts of the repositories that only training and
+files need (torch_geometric, pytorch_lightning, EDF readers, datasets) are stood in for here; of the published CPU Cauchy kernel the missing
 conjugates are put in, as without a GPU it is wrong otherwise. Both sides get one thread, and the thread's own CPU time counts.
 
 The published GraphS4mer makes its convolution kernels anew in every run; "kernels kept" is PyTorch with them made once, which Strand
@@ -14,10 +16,14 @@ does too. Columns: seconds of signal in a run; the median time of a run of each;
 of the rounds' own ratios [p10, p90].
 """
 import argparse
+import contextlib
 import ctypes as c
+import io
+import json
 import os
 import statistics
 import sys
+import tarfile
 import tempfile
 import time
 import types
@@ -55,11 +61,12 @@ class Strand:
         if status:
             sys.exit(text().decode())
 
-    def run(self, name, x):
+    def run(self, *names_and_arrays):
         self.lib.strand_session_reset(self.session, c.c_int64(-1))
-        given = Tensor(name.encode(), 1, x.ndim, (c.c_int64 * 8)(*x.shape), x.ctypes.data, x.nbytes)
+        pairs = list(zip(names_and_arrays[::2], names_and_arrays[1::2]))
+        given = (Tensor * len(pairs))(*[Tensor(n.encode(), 1, x.ndim, (c.c_int64 * 8)(*x.shape), x.ctypes.data, x.nbytes) for n, x in pairs])
         got = Tensor(self.output)
-        self.check(self.lib.strand_session_run(self.session, c.byref(given), 1, c.byref(got), 1), lambda: self.lib.strand_session_error(self.session))
+        self.check(self.lib.strand_session_run(self.session, given, len(pairs), c.byref(got), 1), lambda: self.lib.strand_session_error(self.session))
         return np.ctypeslib.as_array(c.cast(got.data, c.POINTER(c.c_float)), (got.bytes // 4,))
 
 
@@ -193,6 +200,44 @@ def graphs4mer_rows(o):
                 yield "GraphS4mer%s" % (", kernels kept" if kept else ""), length / 200, lambda: strand.run("x", x), lambda: peer(x).ravel(), 5e-3
 
 
+# ---- SimpleSleepNet
+
+def sleepnet(code, archive):
+    """The published network: signals [1, epochs, 16, 3000], index [1, epochs, 1], cycles [1, epochs, 5] -> logits [epochs, 5]."""
+    sys.path.insert(0, code)
+    for name, members in (("tqdm", {}), ("dreem_learning_open.datasets", {"__path__": []}), ("dreem_learning_open.datasets.dataset", {"DreemDataset": None})):
+        stand_in(name, **members)
+    stft = torch.stft
+    torch.stft = lambda *a, **k: torch.view_as_real(stft(*a, return_complex=True, **k))  # what it gave when the code was written
+    from dreem_learning_open.models.modulo_net.net import ModuloNet
+    with tarfile.open(archive) as tar:
+        parts = {n: tar.extractfile(n).read() for n in tar.getnames()}
+    parameters = json.loads(parts["normalization_parameters.json"])
+    for kind in ("signals", "features"):
+        for group in parameters[kind]:
+            for operation in group["normalization"]:
+                operation["args"] = {k: torch.tensor(v) if isinstance(v, list) else v for k, v in operation["args"].items()}
+    with contextlib.redirect_stdout(io.StringIO()):
+        net = ModuloNet(json.loads(parts["groups.json"]), json.loads(parts["features.json"]), parameters, json.loads(parts["net_params.json"])).eval()
+    net.load_state_dict(torch.load(io.BytesIO(parts["state.torch"]), map_location="cpu", weights_only=False))
+
+    def run(x, index, cycles):
+        return net({"signals": {"eeg": torch.from_numpy(x)}, "features": {"epoch_index": torch.from_numpy(index), "epoch_cycle_index": torch.from_numpy(cycles)}})[0].numpy()
+
+    return run
+
+
+def sleepnet_rows(o):
+    epochs = 21
+    e = 240 + np.arange(epochs)
+    x = np.random.default_rng(7).normal(scale=40, size=(1, epochs, 16, 3000)).astype(np.float32)
+    index = (e / 1200).astype(np.float32).reshape(1, epochs, 1)
+    cycles = np.cos(np.pi * e[:, None] / np.array([10, 30, 60, 90, 120])).astype(np.float32)[None]
+    strand = Strand(o.library, o.archive, [], None, 1, epochs, "logits")
+    peer = sleepnet(o.dreem, o.archive)
+    yield "SimpleSleepNet, 21 epochs", 30 * epochs, lambda: strand.run("signals", x, "epoch_index", index, "epoch_cycle_index", cycles), lambda: peer(x, index, cycles).ravel(), 2e-3
+
+
 # ---- both in turns
 
 def clocked(run):
@@ -203,13 +248,13 @@ def clocked(run):
 
 def main():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    for name in ("library", "dcrnn", "pretrained", "graphs4mer", "checkpoint"):
+    for name in ("library", "dcrnn", "pretrained", "graphs4mer", "checkpoint", "dreem", "archive"):
         p.add_argument("--" + name)
     p.add_argument("--rounds", type=int, default=9)
     o = p.parse_args()
     torch.set_num_threads(1)
     torch.set_grad_enabled(False)
-    rows = (dcrnn_rows(o) if o.dcrnn else graphs4mer_rows(o))
+    rows = (dcrnn_rows if o.dcrnn else graphs4mer_rows if o.graphs4mer else sleepnet_rows)(o)
     print("| model | signal | Strand | PyTorch %s | signal / time, Strand | PyTorch / Strand |\n|---|--:|--:|--:|--:|--:|" % torch.__version__)
     for what, signal, strand, peer, tolerance in rows:
         a, b = strand().copy(), peer()
