@@ -1,8 +1,9 @@
 /* llama2c.c - the files of llama2.c (github.com/karpathy/llama2.c, export.py): a header and F32 tensors in a fixed order, all
  * layers of a kind together. Version 0 has no mark: it is told by its size, which seven plausible numbers determine to the
  * byte. Version 1 begins with "24ka" (0x616b3432) and a header of 256 bytes. Tensors get the names of Meta's checkpoints, for
- * which the program stands in; what the header says of heads and context becomes metadata. Version 2 (int8) is refused with a
- * line. */
+ * which the program stands in; what the header says of heads and context becomes metadata. In version 2 the norms are
+ * F32 and each matrix is bytes, then an F32 scale for each group of them: these are laid out anew as Q8_0 (whose scale is half
+ * precision), or in F32 where a group or a row is not whole blocks of that. */
 #include "reader.h"
 
 #include <inttypes.h>
@@ -19,6 +20,7 @@
 
 typedef struct header {
     int64_t dim, hidden, layers, heads, kv_heads, vocabulary, context;
+    int64_t group; /* version 2: elements that have one scale */
     bool shared; /* the output matrix is the embedding */
     int version;
 } header;
@@ -31,6 +33,7 @@ static bool plausible(const header *h) {
     const int64_t all[] = {h->dim, h->hidden, h->layers, h->heads, h->kv_heads, h->vocabulary, h->context};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
         if (all[i] < 1 || all[i] > MOST) return false;
+    if (h->version == 2 && (h->group < 1 || h->dim % h->group)) return false;
     return h->dim >= 4 && h->layers <= 1024 && h->dim % h->heads == 0 && h->heads % h->kv_heads == 0;
 }
 
@@ -42,6 +45,7 @@ static void read_header(const uint8_t *data, int first, header *h) {
                   int_at(data, first + 4),
                   int_at(data, first + 5),
                   int_at(data, first + 6),
+                  1,
                   true,
                   0};
 }
@@ -89,13 +93,20 @@ static uint64_t elements_of(const piece *p) {
     return (uint64_t)p->rows * (uint64_t)(p->columns ? p->columns : p->name ? 1 : 0);
 }
 
+/* Bytes of one tensor. */
+static uint64_t bytes_of(const header *h, const piece *p) {
+    uint64_t n = elements_of(p);
+    return h->version == 2 && p->columns ? n + n / (uint64_t)h->group * 4 : 4 * n;
+}
+
 /* Bytes of a whole file with this header; 0 when they do not fit. */
 static uint64_t file_bytes(const header *h) {
     piece p[N_PIECES];
     uint64_t total = h->version ? V1_HEADER : V0_HEADER, n;
     int count = pieces_of(h, p);
     for (int i = 0; i < count; i++)
-        if (!checked_mul(elements_of(&p[i]) * 4, p[i].each_layer ? (uint64_t)h->layers : 1, &n) ||
+        if ((h->version == 2 && p[i].columns && elements_of(&p[i]) % (uint64_t)h->group) ||
+            !checked_mul(bytes_of(h, &p[i]), p[i].each_layer ? (uint64_t)h->layers : 1, &n) ||
             !checked_add(total, n, &total))
             return 0;
     return total;
@@ -108,6 +119,7 @@ static bool read_any(const uint8_t *data, uint64_t size, header *h) {
         read_header(data, 2, h);
         h->version = (int)int_at(data, 1);
         h->shared = data[36] != 0;
+        if (h->version == 2) h->group = (int32_t)read_u32(data + 37);
         return true;
     }
     read_header(data, 0, h);
@@ -121,9 +133,56 @@ bool llama2c_is(const uint8_t *data, uint64_t size) {
     return read_any(data, size, &h);
 }
 
+/* To the nearest half, ties to even. */
+static uint16_t half_of(float x) {
+    uint32_t u;
+    memcpy(&u, &x, sizeof u);
+    uint32_t sign = u >> 16 & 0x8000, e = u >> 23 & 255;
+    u &= 0x7fffffff;
+    if (u >= 0x47800000) return (uint16_t)(sign | (u > 0x7f800000 ? 0x7e00 : 0x7c00));
+    if (e < 102) return (uint16_t)sign;
+    uint32_t shift = e < 113 ? 126 - e : 13, m = e < 113 ? (u & 0x7fffff) | 0x800000 : u - (112u << 23);
+    uint32_t half = m >> shift, rest = m & ((1u << shift) - 1), middle = 1u << (shift - 1);
+    return (uint16_t)(sign | (half + (rest > middle || (rest == middle && (half & 1)))));
+}
+
+static float float_at(const uint8_t *at) {
+    uint32_t u = read_u32(at);
+    float x;
+    memcpy(&x, &u, sizeof x);
+    return x;
+}
+
+#define BLOCK       32
+#define BLOCK_BYTES 34
+
+/* A matrix of bytes and scales as Q8_0 or F32. */
+static strand_status expand(weights *w, const header *h, const piece *p, const uint8_t *from, weights_tensor *t, error *e) {
+    uint64_t n = elements_of(p), group = (uint64_t)h->group;
+    const uint8_t *scales = from + n;
+    bool blocks = p->columns % BLOCK == 0 && group % BLOCK == 0;
+    for (uint64_t i = 0; i < n / group && blocks; i++) blocks = float_at(scales + 4 * i) < 65504;
+    t->dtype = blocks ? STRAND_Q8_0 : STRAND_F32;
+    t->bytes = blocks ? n / BLOCK * BLOCK_BYTES : 4 * n;
+    uint8_t *to = t->bytes <= SIZE_MAX ? arena_array(&w->arena, (size_t)t->bytes, 1, 64) : NULL;
+    t->data = to;
+    if (!to) return weights_no_memory(w->path, e);
+    for (uint64_t i = 0; i < n && blocks; i += BLOCK, to += BLOCK_BYTES) {
+        uint16_t d = half_of(float_at(scales + i / group * 4));
+        to[0] = (uint8_t)d;
+        to[1] = (uint8_t)(d >> 8);
+        memcpy(to + 2, from + i, BLOCK);
+    }
+    for (uint64_t i = 0; i < n && !blocks; i++) {
+        float x = (float)(int8_t)from[i] * float_at(scales + i / group * 4);
+        memcpy(to + 4 * i, &x, sizeof x);
+    }
+    return STRAND_OK;
+}
+
 static strand_status add(weights *w, const header *h, const piece *p, uint64_t *at, error *e) {
     for (int64_t layer = 0; layer < (p->each_layer ? h->layers : 1); layer++) {
-        uint64_t bytes = elements_of(p) * 4;
+        uint64_t bytes = bytes_of(h, p);
         const uint8_t *data = w->data + *at;
         *at += bytes;
         if (!p->name) continue;
@@ -136,7 +195,11 @@ static strand_status add(weights *w, const header *h, const piece *p, uint64_t *
         }
         weights_tensor t = {.dtype = STRAND_F32, .rank = p->columns ? 2 : 1, .dims = {p->rows, p->columns}, .bytes = bytes};
         t.name = arena_string(&w->arena, name, strlen(name));
-        t.data = weights_aligned(w, data, bytes, 4);
+        if (h->version == 2 && p->columns) {
+            if (expand(w, h, p, data, &t, e)) return e->status;
+        } else {
+            t.data = weights_aligned(w, data, bytes, 4);
+        }
         if (!t.name || !t.data) return weights_no_memory(w->path, e);
         strand_status status = weights_add(w, &t, e);
         if (status) return status;
@@ -162,9 +225,9 @@ strand_status llama2c_read(weights *w, error *e) {
     header h;
     piece p[N_PIECES];
     if (!read_any(w->data, w->size, &h)) return error_set(e, STRAND_ERR_FORMAT, "%s: cut short within its header", w->path);
-    if (h.version > 1)
-        return error_set(e, STRAND_ERR_UNSUPPORTED, "%s: a llama2.c file of version %d (int8); export it as version 0 or 1",
-                         w->path, h.version);
+    if (h.version > 2)
+        return error_set(e, STRAND_ERR_UNSUPPORTED, "%s: a llama2.c file of version %d; there are 0, 1 and 2", w->path,
+                         h.version);
     if (h.version < 0 || !plausible(&h))
         return error_set(e, STRAND_ERR_FORMAT, "%s: the header of this llama2.c file makes no sense", w->path);
     uint64_t want = file_bytes(&h), at = h.version ? V1_HEADER : V0_HEADER;

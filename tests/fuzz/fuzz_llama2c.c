@@ -13,13 +13,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     int64_t kv = dim / heads * (data[4] % 2 ? heads : 1), shared = data[7] % 2;
     const int64_t numbers[] = {
         dim, hidden, layers, heads, data[4] % 2 ? heads : 1, shared || data[8] % 2 ? vocabulary : -vocabulary, context};
-    if (data[8] % 2) put_int(&b, 0x616b3432u, 4), put_int(&b, 1 + data[8] / 2 % 3, 4);
+    int64_t version = data[8] % 2 ? 1 + data[8] / 2 % 3 : 0, group = data[8] & 8 ? dim : 1;
+    if (data[8] % 2) put_int(&b, 0x616b3432u, 4), put_int(&b, (uint64_t)version, 4);
     for (int i = 0; i < 7; i++) put_int(&b, (uint64_t)numbers[i], 4);
-    if (data[8] % 2) put_int(&b, (uint64_t)shared, 1), put_fill(&b, 0, 256 - b.size);
+    if (data[8] % 2) put_int(&b, (uint64_t)shared, 1), put_int(&b, (uint64_t)group, 4), put_fill(&b, 0, 256 - b.size);
     int64_t floats = vocabulary * dim + layers * (2 * dim + 2 * dim * dim + 2 * kv * dim + 3 * hidden * dim) + dim;
     if (!(data[8] % 2)) floats += context * (dim / heads / 2) * 2;
     if (!shared) floats += vocabulary * dim;
-    put_fill(&b, data[size - 1], (size_t)floats * 4);
+    int64_t norms = (2 * layers + 1) * dim, matrices = floats - norms;
+    put_fill(&b, data[size - 1], (size_t)(4 * norms + (version == 2 ? matrices + matrices / group * 4 : 4 * matrices)));
     fuzz_open(b.data, b.size - data[size - 1] % 3);
     buffer_free(&b);
     return 0;

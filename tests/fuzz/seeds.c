@@ -96,9 +96,10 @@ static void rwkvcpp_seeds(void) {
 }
 
 static void llama2c_seeds(void) {
-    static const char *const bytes[] = {"\3\4\1\1\0\7\3\1\0", "\3\4\1\1\1\7\3\0\0", "\7\3\2\3\0\5\2\0\1", "\1\1\1\0\0\1\1\1\3"};
-    static const char *const names[] = {"shared", "apart", "version-1", "version-2"};
-    for (size_t i = 0; i < 4; i++) {
+    static const char *const bytes[] = {"\3\4\1\1\0\7\3\1\0", "\3\4\1\1\1\7\3\0\0", "\7\3\2\3\0\5\2\0\1", "\1\1\1\0\0\1\1\1\3",
+                                        "\17\4\1\1\0\7\3\1\11"};
+    static const char *const names[] = {"shared", "apart", "version-1", "version-2", "int8"};
+    for (size_t i = 0; i < 5; i++) {
         buffer b = {0};
         put_bytes(&b, bytes[i], 9);
         save_buffer("llama2c", names[i], &b);

@@ -1,6 +1,8 @@
 /* test_language_files.c - the files of rwkv.cpp and llama2.c: what is read, and what is refused. */
 #include "check.h"
 
+#include <math.h>
+
 static void test_rwkvcpp(void **state) {
     (void)state;
     buffer b = {0};
@@ -96,6 +98,67 @@ static float first_of(const weights *w, const char *name) {
     return *(const float *)t->data;
 }
 
+/* The same with `width` and `hidden`, matrices in bytes: element i of each is i % 200 - 100, the scale of its group g (g + 1) / 1024. */
+static void put_int8(buffer *b, int64_t width, int64_t hidden, int64_t group) {
+    const int64_t numbers[] = {width, hidden, 2, 4, 2, 5, 3}, square = width * width, tall = hidden * width;
+    put_int(b, 0x616b3432u, 4), put_int(b, 2, 4);
+    for (int i = 0; i < 7; i++) put_int(b, (uint64_t)numbers[i], 4);
+    put_int(b, 1, 1), put_int(b, (uint64_t)group, 4), put_fill(b, 0, 256 - b->size);
+    for (int64_t i = 0; i < 5 * width; i++) put_bytes(b, &(float){(float)i}, 4);
+    const int64_t sizes[] = {5 * width,  square, square, square / 2, square / 2, square / 2, square / 2, square, square,
+                             tall, tall, tall, tall, tall, tall};
+    for (size_t k = 0; k < sizeof sizes / sizeof sizes[0]; k++) {
+        for (int64_t i = 0; i < sizes[k]; i++) put_int(b, (uint64_t)(i % 200 - 100) & 255, 1);
+        for (int64_t g = 0; g < sizes[k] / group; g++) put_bytes(b, &(float){(float)(g + 1) / 1024}, 4);
+    }
+}
+
+/* Version 2: whole groups of blocks stay bytes, under the same scales; others become numbers. */
+static void test_llama2c_int8(void **state) {
+    (void)state;
+    for (int blocks = 0; blocks < 2; blocks++) {
+        const int64_t width = blocks ? 64 : 8, hidden = blocks ? 96 : 6, group = blocks ? 32 : 4;
+        buffer b = {0};
+        weights *w = NULL;
+        error e = {0};
+        put_int8(&b, width, hidden, group);
+        if (weights_open_bytes(NULL, b.data, b.size, "f", &w, &e)) fail_msg("%s", e.text);
+        assert_int_equal(weights_count(w), 2 + 2 * 9);
+        assert_true(first_of(w, "layers.1.ffn_norm.weight") == (float)(3 * width));
+        const weights_tensor *t = weights_find(w, "layers.1.feed_forward.w2.weight");
+        assert_int_equal(t->dtype, blocks ? STRAND_Q8_0 : STRAND_F32);
+        assert_int_equal(t->dims[0], width);
+        assert_int_equal(t->dims[1], hidden);
+        const unsigned char *data = t->data;
+        for (int64_t i = 0; i < width * hidden; i++) {
+            float want = (float)(i % 200 - 100) * ((float)(i / group + 1) / 1024), have;
+            if (blocks) { /* such scales are halves exactly */
+                const unsigned char *block = data + i / 32 * 34;
+                unsigned bits = block[0] | (unsigned)block[1] << 8;
+                have = (float)(signed char)block[2 + i % 32] * ldexpf((float)(1024 + (bits & 1023)), (int)(bits >> 10) - 25);
+            } else {
+                memcpy(&have, data + 4 * i, 4);
+            }
+            if (have != want) fail_msg("element %d is %g, not %g", (int)i, (double)have, (double)want);
+        }
+        weights_close(w);
+        for (size_t n = 8; n < b.size; n += 61) {
+            void *copy;
+            w = NULL;
+            assert_int_not_equal(open_exact(NULL, b.data, n, &copy, &w, &e), STRAND_OK);
+            assert_null(w);
+            free(copy);
+        }
+        poke_int(&b, 37, 0, 4);
+        check_refused("a group of nothing", b.data, b.size, STRAND_ERR_FORMAT, "makes no sense");
+        poke_int(&b, 37, 0xffffffffu, 4);
+        check_refused("a negative group", b.data, b.size, STRAND_ERR_FORMAT, "makes no sense");
+        poke_int(&b, 37, (uint64_t)group * 2, 4);
+        check_refused("another group", b.data, b.size, STRAND_ERR_FORMAT, "where its header needs");
+        buffer_free(&b);
+    }
+}
+
 static void test_llama2c(void **state) {
     (void)state;
     for (int version = 0; version < 2; version++)
@@ -131,8 +194,8 @@ static void test_llama2c(void **state) {
             buffer_free(&b);
         }
     buffer b = {0};
-    put_llama2c(&b, 2, true);
-    check_refused("version 2", b.data, b.size, STRAND_ERR_UNSUPPORTED, "version 2 (int8)");
+    put_llama2c(&b, 3, true);
+    check_refused("version 3", b.data, b.size, STRAND_ERR_UNSUPPORTED, "version 3");
     poke_int(&b, 4, 1, 4);
     poke_int(&b, 8, 0x7fffffff, 4);
     check_refused("a dim that is too large", b.data, b.size, STRAND_ERR_FORMAT, "makes no sense");
@@ -145,6 +208,6 @@ static void test_llama2c(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_rwkvcpp), cmocka_unit_test(test_rwkvcpp_bad),
-                                       cmocka_unit_test(test_llama2c)};
+                                       cmocka_unit_test(test_llama2c), cmocka_unit_test(test_llama2c_int8)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
