@@ -43,14 +43,16 @@ static void bind_or_points(strand_plugin_device *device, gpu_dispatch *d, const 
         gpu_bind_memory(device, d, r->memory, r->at, (uint64_t)r->total * 8, 4);
 }
 
-/* The kernel for blocks or columns of `whole` points: in levels of eight, of which what is left over is one more. */
+/* The kernel for blocks or columns (8, 64 or 512) of `whole` points. */
 static gpu_kernel kernel_of(int64_t whole, bool columns, int what) {
-    static const gpu_kernel forward[] = {GPU_K_fft_forward1, GPU_K_fft_forward2, GPU_K_fft_forward3, GPU_K_fft_forward4};
-    static const gpu_kernel inverse[] = {GPU_K_fft_inverse1, GPU_K_fft_inverse2, GPU_K_fft_inverse3};
-    static const gpu_kernel across[] = {GPU_K_fft_columns1, GPU_K_fft_columns2, GPU_K_fft_columns3};
-    int levels = (int)cpu_max(1, (log2_of(whole) + 2) / 3);
-    if (what & FORWARD && what & INVERSE) return levels == 4 ? GPU_K_fft_convolve4 : GPU_K_fft_convolve3;
-    return !(what & FORWARD) ? inverse[levels - 1] : columns ? across[levels - 1] : forward[levels - 1];
+    static const gpu_kernel forward[] = {GPU_K_fft_forward0, GPU_K_fft_forward1, GPU_K_fft_forward2, GPU_K_fft_forward3, GPU_K_fft_forward4,  GPU_K_fft_forward5,
+                                         GPU_K_fft_forward6, GPU_K_fft_forward7, GPU_K_fft_forward8, GPU_K_fft_forward9, GPU_K_fft_forward10, GPU_K_fft_forward11};
+    static const gpu_kernel convolve[] = {GPU_K_fft_convolve7, GPU_K_fft_convolve8, GPU_K_fft_convolve9, GPU_K_fft_convolve10, GPU_K_fft_convolve11};
+    static const gpu_kernel across[] = {GPU_K_fft_columns3, GPU_K_fft_columns6, GPU_K_fft_columns9};
+    static const gpu_kernel back[] = {GPU_K_fft_inverse3, GPU_K_fft_inverse6, GPU_K_fft_inverse9};
+    int bits = log2_of(whole);
+    if (columns) return (what & FORWARD ? across : back)[bits / 3 - 1];
+    return what & INVERSE ? convolve[bits - 7] : forward[bits];
 }
 
 /* One step: blocks of `whole` points, or `whole` rows of columns of blocks of m points. */
@@ -72,8 +74,6 @@ static strand_plugin_status step(strand_plugin_device *device, const rows *r, in
     bind_or_points(device, &d, r, e->y);
     if (skip) d.params[2] += (int32_t)(h->skip_first * skip->strides[0]);
     gpu_int(&d, r->total);
-    gpu_int(&d, log2_of(whole));
-    gpu_int(&d, m ? log2_of(LEAF / whole) : 0);
     gpu_int(&d, m ? log2_of(m) : 0);
     gpu_int(&d, what);
     gpu_int(&d, log2_of(r->n));
@@ -94,18 +94,13 @@ static strand_plugin_status step(strand_plugin_device *device, const rows *r, in
 }
 
 static strand_plugin_status transform(strand_plugin_device *device, const rows *r, int what) {
-    int64_t blocks[2], columns[2], leaf = cpu_min(r->n, LEAF), left;
-    int first = r->ends ? FROM_INPUTS : 0, last = r->ends ? TO_RESULTS : 0;
+    int64_t blocks[2] = {r->n, 0}, columns[2] = {1, 1}, leaf = r->n;
+    int first = r->ends ? FROM_INPUTS : 0, last = r->ends ? TO_RESULTS : 0, count = 0;
     strand_plugin_status status = STRAND_PLUGIN_OK;
-    columns[0] = r->n <= LEAF ? 1 : r->n <= 8 * LEAF ? 8 : r->n <= 64 * LEAF ? 64 : COLUMN; /* columns of powers of eight cost least */
-    if (r->n > LEAF && r->n <= COLUMN * LEAF) leaf = r->n / columns[0];
-    left = r->n / leaf;
-    int count = left > COLUMN ? 2 : left > 1;
-    if (count == 2)
-        for (columns[0] = 1; columns[0] * columns[0] < left;) columns[0] *= 2;
-    blocks[0] = r->n;
-    blocks[1] = r->n / columns[0];
-    columns[1] = left / columns[0];
+    for (; leaf > LEAF; leaf /= columns[count++]) {
+        blocks[count] = leaf;
+        columns[count] = leaf <= 8 * LEAF ? 8 : leaf <= 64 * LEAF || (leaf > COLUMN * LEAF && leaf <= 64 * COLUMN * 512) ? 64 : COLUMN;
+    }
     for (int i = 0; i < count && !status; i++) status = step(device, r, columns[i], blocks[i], FORWARD | (i ? 0 : first));
     if (!status) status = step(device, r, leaf, 0, what | (count ? 0 : first | last));
     for (int i = count - 1; i >= 0 && (what & INVERSE) && !status; i--) status = step(device, r, columns[i], blocks[i], INVERSE | (i ? 0 : last));

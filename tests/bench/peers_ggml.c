@@ -1,4 +1,4 @@
-/* peers_ggml.c - ggml's CPU kernels on the same data, by the public functions of its library that are called, declared here.
+/* peers_ggml.c - ggml's kernels, the CPU's or Vulkan's, on the same data, by the public functions of its library that are called, declared here.
  *
  * A strand tensor's axes are ggml's in reverse. Data is copied into the context's own memory before the rounds, but for matrices of
  * weights, which are read where they lie: how fast memory is read depends on where its pages happen to be. A run is one call of
@@ -27,6 +27,16 @@ static struct api {
     void (*expand)(ggml_any *graph, ggml_any *t);
     ggml_any *(*backend)(void);
     void (*threads)(ggml_any *backend, int n);
+    /* of the Vulkan library alone: its first device */
+    bool device;
+    ggml_any *(*device_backend)(size_t device);
+    ggml_any *(*allocate)(ggml_any *ctx, ggml_any *backend);
+    void (*buffer_free)(ggml_any *buffer);
+    void (*set)(ggml_any *t, const void *data, size_t offset, size_t bytes);
+    void (*get)(const ggml_any *t, void *data, size_t offset, size_t bytes);
+    bool (*supports)(ggml_any *backend, const ggml_any *op);
+    int (*nodes)(ggml_any *graph);
+    ggml_any *(*node)(ggml_any *graph, int i);
     int (*compute)(ggml_any *backend, ggml_any *graph);
     ggml_any *(*buffer)(void *memory, size_t bytes);
     int (*place)(ggml_any *buffer, ggml_any *t, void *at);
@@ -67,8 +77,6 @@ static bool open_api(void) {
                 {"ggml_get_data", &api.data},
                 {"ggml_new_graph", &api.graph},
                 {"ggml_build_forward_expand", &api.expand},
-                {"ggml_backend_cpu_init", &api.backend},
-                {"ggml_backend_cpu_set_n_threads", &api.threads},
                 {"ggml_backend_graph_compute", &api.compute},
                 {"ggml_backend_cpu_buffer_from_ptr", &api.buffer},
                 {"ggml_backend_tensor_alloc", &api.place},
@@ -91,15 +99,31 @@ static bool open_api(void) {
                 {"ggml_rwkv_wkv6", &api.wkv6},
                 {"ggml_rwkv_wkv7", &api.wkv7},
                 {"ggml_gated_linear_attn", &api.gla}};
-    api.there = l;
+    api.device = bench_symbol(l, "ggml_backend_vk_init", &api.device_backend);
+    if (api.device)
+        api.there = bench_symbol(l, "ggml_backend_alloc_ctx_tensors", &api.allocate) && bench_symbol(l, "ggml_backend_buffer_free", &api.buffer_free) &&
+                    bench_symbol(l, "ggml_backend_tensor_set", &api.set) && bench_symbol(l, "ggml_backend_tensor_get", &api.get) &&
+                    bench_symbol(l, "ggml_backend_supports_op", &api.supports) && bench_symbol(l, "ggml_graph_n_nodes", &api.nodes) &&
+                    bench_symbol(l, "ggml_graph_node", &api.node);
+    else
+        api.there = bench_symbol(l, "ggml_backend_cpu_init", &api.backend) && bench_symbol(l, "ggml_backend_cpu_set_n_threads", &api.threads);
     for (size_t i = 0; i < sizeof need / sizeof *need && api.there; i++) api.there = bench_symbol(l, need[i].name, need[i].pointer);
     return api.there;
 }
 
 /* ---- one graph ---- */
 
+#define MOST_INPUTS 12
+
 typedef struct job {
+    bench *b;
     ggml_any *ctx, *graph;
+    struct {
+        ggml_any *t;
+        void *data;
+        size_t bytes;
+    } inputs[MOST_INPUTS]; /* what goes to the device when there is room for it */
+    int n_inputs;
 } job;
 
 static ggml_any *backend;
@@ -122,20 +146,50 @@ static job *begin(bench *b, const bench_case *c, double more) {
     for (uint32_t i = 0; i < c->node.n_inputs; i++) bytes += 3 * (double)bench_bytes(&c->inputs[i]);
     for (uint32_t i = 0; i < c->node.n_outputs; i++) bytes += 6 * (double)bench_bytes(&c->outputs[i]);
     job *j = bench_memory(b, sizeof *j);
-    j->ctx = api.init((ggml_memory){(size_t)bytes, NULL, false});
+    *j = (job){.b = b, .ctx = api.init((ggml_memory){(size_t)(api.device ? 4e6 : bytes), NULL, api.device})};
     if (!j->ctx) return NULL;
     bench_later(b, free_context, j->ctx);
-    if (!backend) backend = api.backend();
-    api.threads(backend, b->threads);
-    return j;
+    if (!backend) backend = api.device ? api.device_backend(0) : api.backend();
+    if (!api.device) api.threads(backend, b->threads);
+    return backend ? j : NULL;
+}
+
+/* Where to put an input's data. */
+static void *room(job *j, ggml_any *t, size_t bytes) {
+    if (!api.device) return api.data(t);
+    void *data = bench_memory(j->b, bytes);
+    j->inputs[j->n_inputs].t = t;
+    j->inputs[j->n_inputs].data = data;
+    j->inputs[j->n_inputs++].bytes = bytes;
+    return data;
+}
+
+static void free_buffer(void *buffer) {
+    api.buffer_free(buffer);
+}
+
+/* The graph on the device, and its first result; false when the device does not have one of its operators. */
+static bool move(bench_case *c, job *j, ggml_any *y, float **result) {
+    for (int i = 0; i < api.nodes(j->graph); i++)
+        if (!api.supports(backend, api.node(j->graph, i))) return false;
+    ggml_any *buffer = api.allocate(j->ctx, backend);
+    if (!buffer) return false;
+    bench_later(j->b, free_buffer, buffer);
+    for (int i = 0; i < j->n_inputs; i++) api.set(j->inputs[i].t, j->inputs[i].data, 0, j->inputs[i].bytes);
+    *result = bench_memory(j->b, bench_bytes(&c->outputs[0]));
+    if (api.compute(backend, j->graph)) return false;
+    api.get(y, *result, 0, bench_bytes(&c->outputs[0]));
+    return true;
 }
 
 /* Ends with `y`, whose first elements are the result; in_order: they stand as ours do. */
 static void end(bench_case *c, job *j, const char *name, ggml_any *y, bool in_order) {
     j->graph = api.graph(j->ctx);
     api.expand(j->graph, y);
-    bench_peer(c, name, run_graph, j);
-    if (in_order) bench_peer_result(c, api.data(y));
+    float *result = NULL;
+    if (api.device && !move(c, j, y, &result)) return;
+    bench_peer(c, api.device ? "ggml-vulkan" : name, run_graph, j);
+    if (in_order) bench_peer_result(c, api.device ? result : api.data(y));
 }
 
 static int type_of(uint32_t dtype) {
@@ -154,7 +208,8 @@ static int type_of(uint32_t dtype) {
 static ggml_any *zeros(job *j, int type, int64_t a, int64_t b, int64_t c, int64_t d) {
     const int64_t ne[4] = {a, b, c, d};
     ggml_any *t = api.tensor(j->ctx, type, 4, ne);
-    memset(api.data(t), 0, (size_t)(a * b * c * d) * (type == GG_F16 ? 2 : 4));
+    size_t bytes = (size_t)(a * b * c * d) * (type == GG_F16 ? 2 : 4);
+    memset(room(j, t, bytes), 0, bytes);
     return t;
 }
 
@@ -162,7 +217,7 @@ static ggml_any *zeros(job *j, int type, int64_t a, int64_t b, int64_t c, int64_
 static ggml_any *put(job *j, const strand_plugin_tensor *t, int64_t a, int64_t b, int64_t c, int64_t d) {
     const int64_t ne[4] = {a, b, c, d};
     ggml_any *g = api.tensor(j->ctx, type_of(t->dtype), d > 1 ? 4 : c > 1 ? 3 : 2, ne);
-    memcpy(api.data(g), t->memory.data, bench_bytes(t));
+    memcpy(room(j, g, bench_bytes(t)), t->memory.data, bench_bytes(t));
     return g;
 }
 
@@ -184,8 +239,10 @@ static ggml_any *state_of(job *j, const strand_plugin_tensor *given, int64_t a, 
 
 /* e to the power of what the tensor holds: ggml takes decays, not their logarithms. */
 static ggml_any *put_decay(job *j, const strand_plugin_tensor *t, bool log, int64_t a, int64_t b, int64_t c) {
-    ggml_any *g = put(j, t, a, b, c, 1);
-    float *p = api.data(g);
+    const int64_t ne[3] = {a, b, c};
+    ggml_any *g = api.tensor(j->ctx, GG_F32, 3, ne);
+    float *p = room(j, g, bench_bytes(t));
+    memcpy(p, t->memory.data, bench_bytes(t));
     for (int64_t i = 0; log && i < a * b * c; i++) p[i] = expf(p[i]);
     return g;
 }
@@ -207,8 +264,9 @@ static void matmul(bench *b, bench_case *c) {
 
 /* 0 where query t (the last of them sees all keys) may look, minus infinity elsewhere. */
 static ggml_any *causal_mask(job *j, int64_t length, int64_t keys) {
-    ggml_any *mask = zeros(j, GG_F16, keys, length, 1, 1);
-    uint16_t *to = api.data(mask);
+    const int64_t ne[2] = {keys, length};
+    ggml_any *mask = api.tensor(j->ctx, GG_F16, 2, ne);
+    uint16_t *to = room(j, mask, (size_t)(keys * length) * 2);
     for (int64_t t = 0; t < length; t++)
         for (int64_t s = 0; s < keys; s++) to[t * keys + s] = s > keys - length + t ? 0xfc00 : 0;
     return mask;
@@ -230,7 +288,8 @@ static void attention(bench *b, bench_case *c) {
 
 static ggml_any *sequence_ids(job *j, int64_t n) {
     ggml_any *ids = api.tensor(j->ctx, GG_I32, 1, &n);
-    for (int64_t i = 0; i < n; i++) ((int32_t *)api.data(ids))[i] = (int32_t)i;
+    int32_t *to = room(j, ids, (size_t)n * sizeof *to);
+    for (int64_t i = 0; i < n; i++) to[i] = (int32_t)i;
     return ids;
 }
 
@@ -307,7 +366,7 @@ static void short_conv(bench *b, bench_case *c) {
     if (!j) return;
     const int64_t ne[3] = {L + K - 1, C, B};
     ggml_any *padded = api.tensor(j->ctx, GG_F32, 3, ne);
-    float *to = api.data(padded);
+    float *to = room(j, padded, (size_t)((L + K - 1) * C * B) * sizeof *to);
     const float *from = x->memory.data;
     memset(to, 0, (size_t)((L + K - 1) * C * B) * sizeof *to);
     for (int64_t i = 0; i < B * C; i++)
