@@ -51,9 +51,9 @@
 #define GPU_MATRIX_STATE(X)                                                                              \
     X(STRAND_OP_SSD, ssd, gpu_ssd_scratch, NULL, NULL)                                                              \
     X(STRAND_OP_GATED_LINEAR_ATTENTION, gated_linear_attention, gpu_gated_linear_attention_scratch, NULL, NULL)                        \
-    X(STRAND_OP_DELTA_RULE, delta_rule, NULL, NULL, NULL)                                                \
+    X(STRAND_OP_DELTA_RULE, delta_rule, gpu_delta_rule_scratch, NULL, NULL)                                                \
     X(STRAND_OP_LINEAR_ATTENTION, linear_attention, gpu_linear_attention_scratch, NULL, NULL)            \
-    X(STRAND_OP_WKV4, wkv4, NULL, NULL, NULL)                                                            \
+    X(STRAND_OP_WKV4, wkv4, gpu_wkv4_scratch, NULL, NULL)                                                            \
     X(STRAND_OP_TOKEN_SHIFT, token_shift, NULL, NULL, NULL)
 
 #define GPU_SHAPES(X)                               \
@@ -120,6 +120,8 @@ uint64_t gpu_ssm_kernel_nplr_scratch(strand_plugin_device *device, const strand_
 uint64_t gpu_ssm_kernel_diagonal_scratch(strand_plugin_device *device, const strand_plugin_node *node);
 uint64_t gpu_ssd_scratch(strand_plugin_device *device, const strand_plugin_node *node);
 uint64_t gpu_gated_linear_attention_scratch(strand_plugin_device *device, const strand_plugin_node *node);
+uint64_t gpu_delta_rule_scratch(strand_plugin_device *device, const strand_plugin_node *node);
+uint64_t gpu_wkv4_scratch(strand_plugin_device *device, const strand_plugin_node *node);
 uint64_t gpu_linear_attention_scratch(strand_plugin_device *device, const strand_plugin_node *node);
 uint64_t gpu_fft_scratch(strand_plugin_device *device, const strand_plugin_node *node);
 uint64_t gpu_long_conv_scratch(strand_plugin_device *device, const strand_plugin_node *node);
@@ -160,6 +162,12 @@ void gpu_place(gpu_dispatch *d, uint32_t binding, const strand_plugin_tensor *ou
 /* Runs over n items, in groups of the kernel's size, in x and y as needed; nothing for n = 0. */
 strand_plugin_status gpu_over(strand_plugin_device *device, gpu_dispatch *d, int64_t n);
 strand_plugin_status gpu_groups(strand_plugin_device *device, gpu_dispatch *d, int64_t x, int64_t y, int64_t z);
+
+/* An operator whose dispatches have batch entries on an axis of limited extent: over slices of the outputs' first axis. */
+typedef strand_plugin_status gpu_entries(strand_plugin_device *device, const strand_plugin_node *node, const strand_plugin_memory *scratch);
+#define GPU_ENTRIES(name) strand_plugin_status name##_entries(strand_plugin_device *device, const strand_plugin_node *node, const strand_plugin_memory *scratch)
+#define GPU_MOST_ENTRIES 65535
+strand_plugin_status gpu_batches(strand_plugin_device *device, const strand_plugin_node *node, const strand_plugin_memory *scratch, gpu_entries *run);
 
 /* One group a row, in x and y as needed. */
 strand_plugin_status gpu_rows(strand_plugin_device *device, gpu_dispatch *d, int64_t rows);

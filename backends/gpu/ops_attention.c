@@ -80,7 +80,7 @@ bool gpu_supports_attention(strand_plugin_device *device, const strand_plugin_no
     const strand_plugin_tensor *y = &node->outputs[0];
     if (p->window > INT32_MAX || p->sinks > INT32_MAX || p->block > INT32_MAX || node->inputs[1].dims[1] > 1 << 30 || y->whole[1] > 1 << 30)
         return cpu_no(why, why_bytes, "more than 2^30 queries or keys, or a window or block of as many");
-    if (p->heads > device->limits.groups_y || y->dims[0] > 65535) return cpu_no(why, why_bytes, "more heads or batch entries than one dispatch has");
+    if (p->heads > device->limits.groups_y) return cpu_no(why, why_bytes, "more heads than one dispatch has");
     if (gpu_attention_scratch(device, node) > device->limits.binding_bytes / 2) return cpu_no(why, why_bytes, "partial sums are larger than a kernel sees");
     return true;
 }
@@ -139,7 +139,7 @@ static strand_plugin_status merge(strand_plugin_device *device, const strand_plu
     return gpu_over(device, &d, items);
 }
 
-GPU_RUN(attention) {
+static GPU_ENTRIES(attention) {
     const strand_op_attention *p = node->params;
     const strand_plugin_tensor *q = &node->inputs[0], *k = &node->inputs[1], *v = &node->inputs[2], *y = &node->outputs[0];
     const strand_plugin_tensor *n = cpu_input(node, 3), *bias = cpu_input(node, 4), *mask = cpu_input(node, 5);
@@ -169,6 +169,10 @@ GPU_RUN(attention) {
         status = gpu_groups(device, &d, (y->dims[1] + 15) / 16 * splits, p->heads, y->dims[0]);
     }
     return status || splits < 2 ? status : merge(device, node, scratch, splits);
+}
+
+GPU_RUN(attention) {
+    return gpu_batches(device, node, scratch, attention_entries);
 }
 
 /* ---- the cache ---- */

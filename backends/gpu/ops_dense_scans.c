@@ -15,7 +15,6 @@ static int32_t lead(const strand_plugin_tensor *in, uint32_t ia, const strand_pl
 }
 
 static bool groups_fit(strand_plugin_device *device, const strand_plugin_tensor *y, char *why, size_t why_bytes) {
-    if (y->dims[0] > device->limits.groups_y) return cpu_no(why, why_bytes, "more batch entries than one dispatch has");
     if (y->dims[2] > device->limits.groups_x) return cpu_no(why, why_bytes, "more channels than one dispatch has");
     return true;
 }
@@ -25,7 +24,7 @@ bool gpu_supports_dplr_scan(strand_plugin_device *device, const strand_plugin_no
     return groups_fit(device, &node->outputs[0], why, why_bytes);
 }
 
-GPU_RUN(dplr_scan) {
+static GPU_ENTRIES(dplr_scan) {
     const strand_op_dplr_scan *p = node->params;
     const strand_plugin_tensor *y = &node->outputs[0], *after = node->n_outputs > 1 ? &node->outputs[1] : NULL, *in[8];
     gpu_dispatch d;
@@ -57,12 +56,16 @@ GPU_RUN(dplr_scan) {
     return gpu_groups(device, &d, (y->dims[2] + 15) / 16, y->dims[0], 1);
 }
 
+GPU_RUN(dplr_scan) {
+    return gpu_batches(device, node, scratch, dplr_scan_entries);
+}
+
 bool gpu_supports_dense_scan(strand_plugin_device *device, const strand_plugin_node *node, char *why, size_t why_bytes) {
     if (node->inputs[0].dims[1] > MOST_WIDTH) return cpu_no(why, why_bytes, "a state of more than %d numbers", MOST_WIDTH);
     return groups_fit(device, &node->outputs[0], why, why_bytes);
 }
 
-GPU_RUN(dense_scan) {
+static GPU_ENTRIES(dense_scan) {
     const strand_plugin_tensor *a = &node->inputs[0], *b = cpu_input(node, 1), *u = cpu_input(node, 2), *state = cpu_input(node, 3);
     const strand_plugin_tensor *y = &node->outputs[0], *after = node->n_outputs > 1 ? &node->outputs[1] : NULL;
     int64_t width = a->dims[1], channels = y->dims[2] / width;
@@ -81,4 +84,8 @@ GPU_RUN(dense_scan) {
                              state != NULL,    stride(state, 0), stride(state, 1),      y->strides[0], y->strides[1],     after != NULL,    stride(after, 0), stride(after, 1)};
     for (int i = 0; i < 17; i++) gpu_int(&d, sizes[i]);
     return gpu_groups(device, &d, channels, y->dims[0], 1);
+}
+
+GPU_RUN(dense_scan) {
+    return gpu_batches(device, node, scratch, dense_scan_entries);
 }

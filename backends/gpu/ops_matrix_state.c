@@ -1,4 +1,4 @@
-/* ops_matrix_state.c - recurrences with a matrix state, WKV4 and the token shift on the GPU plugins (kernels/matrix_state.k).
+/* ops_matrix_state.c - recurrences with a matrix state on the GPU plugins (kernels/matrix_state.k).
  *
  * y may be a tile of batch entries and channels; `values` is cut with it, everything else is whole. */
 #include "gpu.h"
@@ -14,7 +14,6 @@ static int32_t lead(const strand_plugin_tensor *t, const strand_plugin_tensor *y
 static bool runs(strand_plugin_device *device, const strand_plugin_node *node, int64_t rows, char *why, size_t why_bytes) {
     const strand_plugin_tensor *y = &node->outputs[0];
     if (rows > MOST_ROWS) return cpu_no(why, why_bytes, "a head's matrix has more than %d rows", MOST_ROWS);
-    if (y->dims[0] > device->limits.groups_y) return cpu_no(why, why_bytes, "more batch entries than one dispatch has");
     if (y->dims[2] / 16 + y->whole[2] > device->limits.groups_x) return cpu_no(why, why_bytes, "more channels than one dispatch has");
     return true;
 }
@@ -53,11 +52,6 @@ static void push_common(gpu_dispatch *d, const strand_plugin_node *node, int64_t
     }
 }
 
-static strand_plugin_status dispatch(strand_plugin_device *device, gpu_dispatch *d, const strand_plugin_node *node, int64_t width) {
-    const strand_plugin_tensor *y = &node->outputs[0];
-    return gpu_groups(device, d, heads_of(y, width).groups, y->dims[0], 1);
-}
-
 /* ---- long sequences in parts ---- */
 
 /* As in ops_scans_parts.c: every part runs from zero for its end, the ends become beginnings, every part runs again. The matrices of
@@ -76,10 +70,11 @@ typedef struct matrix_parts {
 
 enum { WHOLE, ENDS, OUTPUTS };
 
-static bool in_parts(const strand_plugin_node *node, int64_t rows, int64_t columns, int64_t decays, matrix_parts *p) {
+/* Heads of `width` channels of y, whose matrices have `columns`. */
+static bool in_parts_of(const strand_plugin_node *node, int64_t rows, int64_t width, int64_t columns, int64_t decays, matrix_parts *p) {
     const strand_plugin_tensor *y = &node->outputs[0];
-    head_range r = heads_of(y, columns);
-    int64_t length = y->dims[1], whole = y->whole[2] * rows * PARTS_MOST; /* floats of an entry, of all heads */
+    head_range r = heads_of(y, width);
+    int64_t length = y->dims[1], whole = y->whole[2] / width * columns * rows * PARTS_MOST; /* floats of an entry, of all heads */
     if (length < PARTS_FROM || !r.groups || rows < 1 || whole > PARTS_FLOATS) return false;
     *p = (matrix_parts){.length = (length + PARTS_MOST - 1) / PARTS_MOST, .rows = rows, .columns = columns, .heads = r.groups / r.blocks, .first = r.first, .decays = decays};
     if (p->length < PARTS_LENGTH) p->length = PARTS_LENGTH;
@@ -90,6 +85,10 @@ static bool in_parts(const strand_plugin_node *node, int64_t rows, int64_t colum
     p->sums = (uint64_t)(p->batch * p->entry) * sizeof(float);
     p->bytes = p->sums + (uint64_t)(p->batch * PARTS_MOST * p->heads * decays) * sizeof(float);
     return true;
+}
+
+static bool in_parts(const strand_plugin_node *node, int64_t rows, int64_t columns, int64_t decays, matrix_parts *p) {
+    return in_parts_of(node, rows, columns, columns, decays, p);
 }
 
 static void bind_ends(strand_plugin_device *device, gpu_dispatch *d, const strand_plugin_memory *scratch, const matrix_parts *p) {
@@ -178,6 +177,28 @@ static strand_plugin_status last_ends(strand_plugin_device *device, const strand
     return gpu_over(device, &d, n * p->part);
 }
 
+/* The same where the ends' carry leaves the new states itself. */
+static void push_carry(gpu_dispatch *d, const strand_plugin_node *node, const matrix_parts *p, const strand_plugin_tensor *state, bool rows_first) {
+    const strand_plugin_tensor *after = node->n_outputs > 1 ? &node->outputs[1] : NULL;
+    gpu_int(d, state != NULL);
+    for (uint32_t i = 0; i < 4; i++) gpu_int(d, state ? state->strides[i < 2 ? i : rows_first ? i : 5 - i] : 0);
+    gpu_int(d, p->entry);
+    gpu_int(d, p->part);
+    gpu_int(d, p->rows * p->columns);
+    gpu_int(d, after != NULL);
+    for (uint32_t i = 0; i < 4; i++) gpu_int(d, after ? after->strides[i < 2 ? i : rows_first ? i : 5 - i] : 0);
+}
+
+static void bind_carry(strand_plugin_device *device, gpu_dispatch *d, const strand_plugin_node *node, const strand_plugin_memory *scratch, const matrix_parts *p,
+                       const strand_plugin_tensor *state, int64_t begin) {
+    const strand_plugin_tensor *after = node->n_outputs > 1 ? &node->outputs[1] : NULL;
+    gpu_bind_or(device, d, state, &node->inputs[0]);
+    bind_ends(device, d, scratch, p);
+    gpu_bind_or(device, d, after, &node->outputs[0]);
+    if (state) d->params[0] += lead(state, &node->outputs[0]) + (int32_t)(begin * state->strides[0] + p->first * state->strides[1]);
+    if (after) d->params[2] += (int32_t)(begin * after->strides[0]);
+}
+
 typedef strand_plugin_status pass_run(strand_plugin_device *device, const strand_plugin_node *node, const strand_plugin_memory *scratch, const matrix_parts *p, int pass,
                                       int64_t begin, int64_t n);
 
@@ -255,10 +276,14 @@ static strand_plugin_status ssd_pass(strand_plugin_device *device, const strand_
     return dispatch_pass(device, &d, node, parts, pass, width, n);
 }
 
-GPU_RUN(ssd) {
+static GPU_ENTRIES(ssd) {
     matrix_parts parts;
     if (!in_parts(node, ssd_rows(node), ssd_width(node), 1, &parts)) return ssd_pass(device, node, scratch, NULL, WHOLE, 0, node->outputs[0].dims[0]);
     return run_parts(device, node, scratch, &parts, ssd_pass, GPU_K_ssd_carry, cpu_input(node, 7), false);
+}
+
+GPU_RUN(ssd) {
+    return gpu_batches(device, node, scratch, ssd_entries);
 }
 
 /* ---- gated linear attention ---- */
@@ -314,10 +339,14 @@ static strand_plugin_status gated_pass(strand_plugin_device *device, const stran
     return dispatch_pass(device, &d, node, parts, pass, width, n);
 }
 
-GPU_RUN(gated_linear_attention) {
+static GPU_ENTRIES(gated_linear_attention) {
     matrix_parts parts;
     if (!in_parts(node, gated_rows(node), gated_width(node), gated_rows(node), &parts)) return gated_pass(device, node, scratch, NULL, WHOLE, 0, node->outputs[0].dims[0]);
     return run_parts(device, node, scratch, &parts, gated_pass, GPU_K_gated_carry, cpu_input(node, 5), true);
+}
+
+GPU_RUN(gated_linear_attention) {
+    return gpu_batches(device, node, scratch, gated_linear_attention_entries);
 }
 
 /* ---- delta rule ---- */
@@ -327,22 +356,48 @@ bool gpu_supports_delta_rule(strand_plugin_device *device, const strand_plugin_n
     return runs(device, node, node->inputs[0].dims[2] / p->heads, why, why_bytes);
 }
 
-GPU_RUN(delta_rule) {
+#define DELTA_GROUPS 512 /* with more, heads and columns fill a device, and parts cost more than they give */
+
+/* Parts need the matrix that each of them multiplies a state with: K columns more. */
+static bool delta_in_parts(const strand_plugin_node *node, matrix_parts *p) {
+    const strand_op_delta_rule *rule = node->params;
+    int64_t rows = node->inputs[0].dims[2] / rule->heads, width = node->outputs[0].whole[2] / rule->heads;
+    return rule->heads * ((width + 15) / 16) <= DELTA_GROUPS && in_parts_of(node, rows, width, width + rows, 0, p);
+}
+
+uint64_t gpu_delta_rule_scratch(strand_plugin_device *device, const strand_plugin_node *node) {
+    matrix_parts parts;
+    (void)device;
+    return delta_in_parts(node, &parts) ? parts.bytes : 0;
+}
+
+static strand_plugin_status delta_pass(strand_plugin_device *device, const strand_plugin_node *node, const strand_plugin_memory *scratch, const matrix_parts *parts, int pass,
+                                       int64_t begin, int64_t n) {
     const strand_op_delta_rule *p = node->params;
     const strand_plugin_tensor *r = &node->inputs[0], *w = &node->inputs[1], *k = &node->inputs[2], *v = &node->inputs[3], *a = &node->inputs[4], *b = &node->inputs[5];
     const strand_plugin_tensor *state = cpu_input(node, 6), *y = &node->outputs[0];
-    int64_t rows = r->dims[2] / p->heads, width = y->whole[2] / p->heads;
+    int64_t rows = r->dims[2] / p->heads, width = y->whole[2] / p->heads, blocks = (width + (pass == ENDS ? rows : 0) + 15) / 16;
     gpu_dispatch d;
-    (void)scratch;
     gpu_begin(&d, GPU_K_delta_rule);
     const strand_plugin_tensor *const all[] = {r, w, k, v, a, b, state};
-    for (int i = 0; i < 7; i++) gpu_bind_or(device, &d, all[i], r);
+    for (int i = 0; i < 6; i++) gpu_bind(device, &d, all[i]);
+    if (pass == OUTPUTS)
+        bind_ends(device, &d, scratch, parts);
+    else
+        gpu_bind_or(device, &d, state, r);
     gpu_bind(device, &d, y);
-    gpu_bind(device, &d, &node->outputs[node->n_outputs - 1]);
+    if (pass == WHOLE)
+        gpu_bind(device, &d, &node->outputs[node->n_outputs - 1]);
+    else
+        bind_ends(device, &d, scratch, parts);
     for (int i = 0; i < 7; i++)
-        if (all[i]) d.params[i] += lead(all[i], y);
+        if (all[i] && (i < 6 || pass == WHOLE)) d.params[i] += lead(all[i], y) + (int32_t)(begin * all[i]->strides[0]);
     d.params[3] += (int32_t)cpu_lead(v, 2, y, 2);
+    d.params[7] += (int32_t)(begin * y->strides[0]);
     push_common(&d, node, rows, width, p->heads, r, k, v, state, false);
+    d.params[9 + 5] = (int32_t)blocks;
+    place_pass(&d, parts, pass, 9, 6);
+    if (pass == OUTPUTS) d.params[9 + 21] = 0;
     const strand_plugin_tensor *const three[] = {w, a, b};
     for (int i = 0; i < 3; i++) {
         gpu_int(&d, three[i]->strides[0]);
@@ -350,7 +405,38 @@ GPU_RUN(delta_rule) {
     }
     gpu_int(&d, p->log_w != 0);
     gpu_float(&d, p->scale);
-    return dispatch(device, &d, node, width);
+    push_parts(&d, parts, pass);
+    return gpu_groups(device, &d, heads_of(y, width).groups / ((width + 15) / 16) * blocks, n, pass == WHOLE ? 1 : parts->count);
+}
+
+static strand_plugin_status delta_carry(strand_plugin_device *device, const strand_plugin_node *node, const strand_plugin_memory *scratch, const matrix_parts *p, int64_t begin,
+                                        int64_t n) {
+    int64_t width = p->columns - p->rows, blocks = (width + 15) / 16;
+    gpu_dispatch d;
+    gpu_begin(&d, GPU_K_delta_carry);
+    bind_carry(device, &d, node, scratch, p, cpu_input(node, 6), begin);
+    const int64_t sizes[] = {p->rows, width, p->columns, p->count, blocks};
+    for (int i = 0; i < 5; i++) gpu_int(&d, sizes[i]);
+    push_carry(&d, node, p, cpu_input(node, 6), false);
+    return gpu_groups(device, &d, p->heads * blocks, n, 1);
+}
+
+static GPU_ENTRIES(delta_rule) {
+    matrix_parts parts;
+    int64_t batch = node->outputs[0].dims[0];
+    strand_plugin_status status = STRAND_PLUGIN_OK;
+    if (!delta_in_parts(node, &parts)) return delta_pass(device, node, scratch, NULL, WHOLE, 0, batch);
+    for (int64_t begin = 0; begin < batch && !status; begin += parts.batch) {
+        int64_t n = cpu_min(batch - begin, parts.batch);
+        status = delta_pass(device, node, scratch, &parts, ENDS, begin, n);
+        if (!status) status = delta_carry(device, node, scratch, &parts, begin, n);
+        if (!status) status = delta_pass(device, node, scratch, &parts, OUTPUTS, begin, n);
+    }
+    return status;
+}
+
+GPU_RUN(delta_rule) {
+    return gpu_batches(device, node, scratch, delta_rule_entries);
 }
 
 /* ---- linear attention ---- */
@@ -364,9 +450,17 @@ bool gpu_supports_linear_attention(strand_plugin_device *device, const strand_pl
     return runs(device, node, features(p, node->inputs[0].dims[2] / p->heads), why, why_bytes);
 }
 
+static bool linear_in_parts(const strand_plugin_node *node, matrix_parts *p) {
+    const strand_op_linear_attention *op = node->params;
+    int64_t width = node->outputs[0].whole[2] / op->heads;
+    return in_parts_of(node, features(op, node->inputs[0].dims[2] / op->heads), width, width + 1, 0, p);
+}
+
 uint64_t gpu_linear_attention_scratch(strand_plugin_device *device, const strand_plugin_node *node) {
     const strand_op_linear_attention *p = node->params;
+    matrix_parts parts;
     (void)device;
+    if (linear_in_parts(node, &parts)) return parts.bytes;
     return node->n_outputs < 2 ? 0 : (uint64_t)(node->outputs[0].dims[0] * p->heads * features(p, node->inputs[0].dims[2] / p->heads)) * sizeof(float);
 }
 
@@ -403,100 +497,75 @@ static strand_plugin_status last_column(strand_plugin_device *device, const stra
     return gpu_over(device, &d, items);
 }
 
-GPU_RUN(linear_attention) {
+static strand_plugin_status linear_pass(strand_plugin_device *device, const strand_plugin_node *node, const strand_plugin_memory *scratch, const matrix_parts *parts, int pass,
+                                        int64_t begin, int64_t n) {
     const strand_op_linear_attention *p = node->params;
     const strand_plugin_tensor *q = &node->inputs[0], *k = &node->inputs[1], *v = &node->inputs[2], *state = cpu_input(node, 3), *y = &node->outputs[0];
     int64_t each = q->dims[2] / p->heads, width = y->whole[2] / p->heads;
-    float pair = (float)(1 / (sqrt(2.0) * sqrt((double)each))), one = (float)pow((double)each, -0.25);
     gpu_dispatch d;
-    if (node->n_outputs > 1) {
-        strand_plugin_status status = sums(device, node, scratch, width, pair, one);
-        if (status) return status;
-    }
     gpu_begin(&d, GPU_K_linear_attention);
     const strand_plugin_tensor *const all[] = {q, k, v, state};
-    for (int i = 0; i < 4; i++) gpu_bind_or(device, &d, all[i], q);
+    for (int i = 0; i < 3; i++) gpu_bind(device, &d, all[i]);
+    if (pass == OUTPUTS)
+        bind_ends(device, &d, scratch, parts);
+    else
+        gpu_bind_or(device, &d, state, q);
     gpu_bind(device, &d, y);
-    gpu_bind(device, &d, &node->outputs[node->n_outputs - 1]);
+    if (pass == WHOLE)
+        gpu_bind(device, &d, &node->outputs[node->n_outputs - 1]);
+    else
+        bind_ends(device, &d, scratch, parts);
     for (int i = 0; i < 4; i++)
-        if (all[i]) d.params[i] += lead(all[i], y);
+        if (all[i] && (i < 3 || pass == WHOLE)) d.params[i] += lead(all[i], y) + (int32_t)(begin * all[i]->strides[0]);
     d.params[2] += (int32_t)cpu_lead(v, 2, y, 2);
+    d.params[4] += (int32_t)(begin * y->strides[0]);
     push_common(&d, node, features(p, each), width, p->heads, q, k, v, state, true);
+    place_pass(&d, parts, pass, 6, 3);
+    if (pass == OUTPUTS) d.params[6 + 21] = 0;
     gpu_int(&d, p->normalise != 0);
     gpu_int(&d, each);
     gpu_int(&d, p->feature);
-    gpu_float(&d, pair);
-    gpu_float(&d, one);
+    gpu_float(&d, (float)(1 / (sqrt(2.0) * sqrt((double)each))));
+    gpu_float(&d, (float)pow((double)each, -0.25));
     gpu_float(&d, p->eps);
-    strand_plugin_status status = dispatch(device, &d, node, width);
+    push_parts(&d, parts, pass);
+    return dispatch_pass(device, &d, node, parts, pass, width, n);
+}
+
+static strand_plugin_status linear_carry(strand_plugin_device *device, const strand_plugin_node *node, const strand_plugin_memory *scratch, const matrix_parts *p, int64_t begin,
+                                         int64_t n) {
+    gpu_dispatch d;
+    gpu_begin(&d, GPU_K_linear_carry);
+    bind_carry(device, &d, node, scratch, p, cpu_input(node, 3), begin);
+    const int64_t sizes[] = {n * p->part, p->rows, p->columns, p->heads, p->count};
+    for (int i = 0; i < 5; i++) gpu_int(&d, sizes[i]);
+    push_carry(&d, node, p, cpu_input(node, 3), true);
+    return gpu_over(device, &d, n * p->part);
+}
+
+static strand_plugin_status linear_whole(strand_plugin_device *device, const strand_plugin_node *node, const strand_plugin_memory *scratch) {
+    const strand_op_linear_attention *p = node->params;
+    int64_t each = node->inputs[0].dims[2] / p->heads, width = node->outputs[0].whole[2] / p->heads;
+    strand_plugin_status status = STRAND_PLUGIN_OK;
+    if (node->n_outputs > 1) status = sums(device, node, scratch, width, (float)(1 / (sqrt(2.0) * sqrt((double)each))), (float)pow((double)each, -0.25));
+    if (!status) status = linear_pass(device, node, scratch, NULL, WHOLE, 0, node->outputs[0].dims[0]);
     return status || node->n_outputs < 2 ? status : last_column(device, node, scratch, width);
 }
 
-/* ---- WKV4, token shift ---- */
-
-bool gpu_supports_wkv4(strand_plugin_device *device, const strand_plugin_node *node, char *why, size_t why_bytes) {
-    (void)device, (void)node, (void)why, (void)why_bytes;
-    return true;
+static GPU_ENTRIES(linear_attention) {
+    matrix_parts parts;
+    int64_t batch = node->outputs[0].dims[0];
+    strand_plugin_status status = STRAND_PLUGIN_OK;
+    if (!linear_in_parts(node, &parts)) return linear_whole(device, node, scratch);
+    for (int64_t begin = 0; begin < batch && !status; begin += parts.batch) {
+        int64_t n = cpu_min(batch - begin, parts.batch);
+        status = linear_pass(device, node, scratch, &parts, ENDS, begin, n);
+        if (!status) status = linear_carry(device, node, scratch, &parts, begin, n);
+        if (!status) status = linear_pass(device, node, scratch, &parts, OUTPUTS, begin, n);
+    }
+    return status;
 }
 
-GPU_RUN(wkv4) {
-    const strand_plugin_tensor *k = &node->inputs[0], *v = &node->inputs[1], *w = &node->inputs[2], *u = &node->inputs[3], *state = cpu_input(node, 4);
-    const strand_plugin_tensor *y = &node->outputs[0], *after = node->n_outputs > 1 ? &node->outputs[1] : NULL;
-    int64_t items = y->dims[0] * y->dims[2];
-    gpu_dispatch d;
-    (void)scratch;
-    gpu_begin(&d, GPU_K_wkv4);
-    const strand_plugin_tensor *const all[] = {k, v, w, u, state};
-    for (int i = 0; i < 5; i++) gpu_bind_or(device, &d, all[i], k);
-    gpu_bind(device, &d, y);
-    gpu_bind(device, &d, after ? after : y);
-    d.params[0] += lead(k, y) + (int32_t)cpu_lead(k, 2, y, 2);
-    d.params[1] += lead(v, y) + (int32_t)cpu_lead(v, 2, y, 2);
-    d.params[2] += (int32_t)(cpu_lead(w, 0, y, 2) * w->strides[0]);
-    d.params[3] += (int32_t)(cpu_lead(u, 0, y, 2) * u->strides[0]);
-    if (state) d.params[4] += lead(state, y) + (int32_t)cpu_lead(state, 2, y, 2);
-    const int64_t sizes[] = {items,         y->dims[2],    y->dims[1],    k->strides[0], k->strides[1], v->strides[0],  v->strides[1],                y->strides[0], y->strides[1],
-                             w->strides[0], u->strides[0], state != NULL, state ? state->strides[0] : 0, state ? state->strides[1] : 0, after != NULL,
-                             after ? after->strides[0] : 0, after ? after->strides[1] : 0};
-    for (int i = 0; i < 17; i++) gpu_int(&d, sizes[i]);
-    return gpu_over(device, &d, items);
-}
-
-bool gpu_supports_token_shift(strand_plugin_device *device, const strand_plugin_node *node, char *why, size_t why_bytes) {
-    (void)device, (void)node, (void)why, (void)why_bytes;
-    return true;
-}
-
-static strand_plugin_status shift_state(strand_plugin_device *device, const strand_plugin_node *node) {
-    const strand_plugin_tensor *x = &node->inputs[0], *after = &node->outputs[1];
-    int64_t items = gpu_count(after);
-    gpu_dispatch d;
-    gpu_begin(&d, GPU_K_token_shift_state);
-    gpu_bind(device, &d, x);
-    gpu_bind(device, &d, after);
-    d.params[0] += lead(x, after) + (int32_t)(cpu_lead(x, 2, after, 1));
-    const int64_t sizes[] = {items, after->dims[1], x->strides[0], (x->dims[1] - 1) * x->strides[1], after->strides[0]};
-    for (int i = 0; i < 5; i++) gpu_int(&d, sizes[i]);
-    return gpu_over(device, &d, items);
-}
-
-GPU_RUN(token_shift) {
-    const strand_op_token_shift *p = node->params;
-    const strand_plugin_tensor *x = &node->inputs[0], *mix = cpu_input(node, 1), *state = cpu_input(node, 2), *y = &node->outputs[0];
-    int64_t items = gpu_count(y);
-    gpu_dispatch d;
-    (void)scratch;
-    gpu_begin(&d, GPU_K_token_shift);
-    gpu_bind(device, &d, x);
-    gpu_bind_or(device, &d, mix, x);
-    gpu_bind_or(device, &d, state, x);
-    gpu_bind(device, &d, y);
-    for (uint32_t i = 0; i < 3; i++) d.params[0] += (int32_t)((y->origin[i] - x->origin[i]) * x->strides[i]);
-    if (mix) d.params[1] += (int32_t)(cpu_lead(mix, 0, y, 2) * mix->strides[0]);
-    if (state) d.params[2] += lead(state, y) + (int32_t)cpu_lead(state, 1, y, 2);
-    const int64_t sizes[] = {items,         y->dims[2],    y->dims[1],  y->origin[1],               x->strides[0], x->strides[1], y->strides[0],
-                             y->strides[1], mix != NULL,   mix ? mix->strides[0] : 0, p->form, state != NULL, state ? state->strides[0] : 0};
-    for (int i = 0; i < 13; i++) gpu_int(&d, sizes[i]);
-    strand_plugin_status status = gpu_over(device, &d, items);
-    return status || node->n_outputs < 2 ? status : shift_state(device, node);
+GPU_RUN(linear_attention) {
+    return gpu_batches(device, node, scratch, linear_attention_entries);
 }

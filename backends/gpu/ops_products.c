@@ -1,6 +1,9 @@
 /* ops_products.c - look-ups and matrix products on the GPU plugins (kernels/products.k). */
 #include "gpu.h"
 
+#define FEW_ROWS     16
+#define MOST_ENTRIES 65535 /* of one dispatch */
+
 bool gpu_supports_gather(strand_plugin_device *device, const strand_plugin_node *node, char *why, size_t why_bytes) {
     (void)device, (void)node, (void)why, (void)why_bytes;
     return true;
@@ -36,10 +39,8 @@ GPU_RUN(gather) {
 
 bool gpu_supports_matmul(strand_plugin_device *device, const strand_plugin_node *node, char *why, size_t why_bytes) {
     const strand_plugin_tensor *y = &node->outputs[0];
-    int64_t batch = 1;
-    for (uint32_t i = 0; i + 2 < y->rank; i++) batch *= y->dims[i];
-    if (batch > 65535 || (y->dims[y->rank - 2] + 63) / 64 > device->limits.groups_x || (y->dims[y->rank - 1] + 63) / 64 > device->limits.groups_y)
-        return cpu_no(why, why_bytes, "more tiles or batch entries than one dispatch has");
+    if ((y->dims[y->rank - 2] + 63) / 64 > device->limits.groups_x || (y->dims[y->rank - 1] + 63) / 64 > device->limits.groups_y)
+        return cpu_no(why, why_bytes, "more tiles than one dispatch has");
     return true;
 }
 
@@ -54,6 +55,17 @@ static int64_t batch_strides(const strand_plugin_tensor *t, const strand_plugin_
     return first;
 }
 
+/* By the types, and by the rows of the whole result: few are not worth a tile. *rows: of a group then, else 0. */
+static gpu_kernel product_of(strand_plugin_device *device, const strand_plugin_tensor *a, const strand_plugin_tensor *b, const strand_plugin_tensor *y, int *rows) {
+    bool plain = a->dtype == STRAND_PLUGIN_F32 && b->dtype == STRAND_PLUGIN_F32, half = b->dtype == STRAND_PLUGIN_F16 || b->dtype == STRAND_PLUGIN_BF16;
+    int64_t m = y->whole[y->rank - 2];
+    *rows = m > FEW_ROWS || (y->whole[y->rank - 1] + 3) / 4 > device->limits.groups_x ? 0 : m > 1 ? 4 : 1;
+    if (!*rows) return plain ? GPU_K_matmul_f32 : GPU_K_matmul;
+    if (plain) return *rows == 1 ? GPU_K_matvec1_f32 : GPU_K_matvec4_f32;
+    if (half && a->dtype == STRAND_PLUGIN_F32) return *rows == 1 ? GPU_K_matvec1_half : GPU_K_matvec4_half;
+    return *rows == 1 ? GPU_K_matvec1 : GPU_K_matvec4;
+}
+
 GPU_RUN(matmul) {
     const strand_op_matmul *p = node->params;
     const strand_plugin_tensor *a = &node->inputs[0], *b = &node->inputs[1], *y = &node->outputs[0];
@@ -63,9 +75,10 @@ GPU_RUN(matmul) {
     uint32_t bn = b->rank - (p->transpose_b ? 2 : 1), bk = b->rank - (p->transpose_b ? 1 : 2);
     int64_t sa[2], sb[2], sy[2], inner = y->rank > 2 ? y->dims[y->rank - 3] : 1, batch = 1;
     gpu_dispatch d;
+    int rows;
     (void)scratch;
     for (uint32_t i = 0; i + 2 < y->rank; i++) batch *= y->dims[i];
-    gpu_begin(&d, GPU_K_matmul);
+    gpu_begin(&d, product_of(device, a, b, y, &rows));
     gpu_bind(device, &d, a);
     gpu_bind(device, &d, b);
     gpu_bind_or(device, &d, bias, y);
@@ -86,5 +99,13 @@ GPU_RUN(matmul) {
     gpu_int(&d, inner);
     const int64_t steps[] = {sa[0], sa[1], sb[0], sb[1], sy[0], sy[1]};
     for (int i = 0; i < 6; i++) gpu_int(&d, steps[i]);
-    return gpu_groups(device, &d, (y->dims[mo] + 63) / 64, (y->dims[no] + 63) / 64, batch);
+    gpu_int(&d, 0);
+    int64_t across = b->strides[bk] == 1 ? 4 : 32;
+    int64_t x = rows ? (y->dims[no] + across - 1) / across : (y->dims[mo] + 63) / 64, down = rows ? (y->dims[mo] + rows - 1) / rows : (y->dims[no] + 63) / 64;
+    strand_plugin_status status = STRAND_PLUGIN_OK;
+    for (int64_t first = 0; first < batch && !status; first += MOST_ENTRIES) {
+        d.params[26] = (int32_t)first;
+        status = gpu_groups(device, &d, x, down, cpu_min(batch - first, MOST_ENTRIES));
+    }
+    return status;
 }

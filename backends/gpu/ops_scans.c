@@ -64,7 +64,7 @@ bool gpu_supports_companion_scan(strand_plugin_device *device, const strand_plug
     return scan_runs(device, node, 1, why, why_bytes) && companion_runs(node->inputs[0].dims[1], why, why_bytes);
 }
 
-GPU_RUN(companion_scan) {
+static GPU_ENTRIES(companion_scan) {
     const strand_op_companion_scan *p = node->params;
     const strand_plugin_tensor *y = &node->outputs[0], *after = node->n_outputs > 1 ? &node->outputs[1] : NULL;
     const strand_plugin_tensor *in[] = {cpu_input(node, 0), cpu_input(node, 1), cpu_input(node, 2), cpu_input(node, 4), cpu_input(node, 3), cpu_input(node, 5), cpu_input(node, 6)};
@@ -91,6 +91,10 @@ GPU_RUN(companion_scan) {
     gpu_int(&d, after != NULL);
     push_strides(&d, after, 0, 1);
     return gpu_groups(device, &d, y->dims[2], y->dims[0], 1);
+}
+
+GPU_RUN(companion_scan) {
+    return gpu_batches(device, node, scratch, companion_scan_entries);
 }
 
 bool gpu_supports_ssm_kernel_companion(strand_plugin_device *device, const strand_plugin_node *node, char *why, size_t why_bytes) {
@@ -220,13 +224,13 @@ GPU_RUN(ssm_kernel_diagonal) {
 bool gpu_supports_gru(strand_plugin_device *device, const strand_plugin_node *node, char *why, size_t why_bytes) {
     const strand_plugin_tensor *y = &node->outputs[0];
     if (y->dims[y->rank - 1] > MOST_HIDDEN) return cpu_no(why, why_bytes, "a state of more than %d numbers", MOST_HIDDEN);
-    if (y->dims[y->rank - 3] > device->limits.groups_x || (y->rank == 4 && y->dims[0] > device->limits.groups_y))
+    if (y->rank == 4 && y->dims[1] > device->limits.groups_x)
         return cpu_no(why, why_bytes, "more batch entries than one dispatch has");
     return true;
 }
 
 /* The last batch axis is the group's x, the one before it its y. */
-GPU_RUN(gru) {
+static GPU_ENTRIES(gru) {
     const strand_op_gru *p = node->params;
     const strand_plugin_tensor *x = &node->inputs[0], *w = &node->inputs[1], *bias = cpu_input(node, 2), *state = cpu_input(node, 3);
     const strand_plugin_tensor *y = &node->outputs[0], *after = node->n_outputs > 1 ? &node->outputs[1] : NULL;
@@ -249,6 +253,10 @@ GPU_RUN(gru) {
                              p->reverse != 0,       x->strides[0],       stride(state, 0),  y->strides[0],    stride(after, 0)};
     for (int i = 0; i < 17; i++) gpu_int(&d, sizes[i]);
     return gpu_groups(device, &d, y->dims[batch], batch ? y->dims[0] : 1, 1);
+}
+
+GPU_RUN(gru) {
+    return gpu_batches(device, node, scratch, gru_entries);
 }
 
 /* ---- filters of diagonal systems plus a matrix of low rank: spectra, and their transforms by FFT ---- */

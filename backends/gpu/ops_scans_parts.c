@@ -182,7 +182,7 @@ static strand_plugin_status selective_carry(strand_plugin_device *device, const 
     return gpu_over(device, &d, n * parts->part);
 }
 
-GPU_RUN(selective_scan) {
+static GPU_ENTRIES(selective_scan) {
     const strand_plugin_tensor *y = &node->outputs[0];
     scan_parts parts;
     strand_plugin_status status = STRAND_PLUGIN_OK;
@@ -195,6 +195,10 @@ GPU_RUN(selective_scan) {
         if (!status) status = last_ends(device, node, scratch, &parts, begin, n);
     }
     return status;
+}
+
+GPU_RUN(selective_scan) {
+    return gpu_batches(device, node, scratch, selective_scan_entries);
 }
 
 /* ---- LTI scan ---- */
@@ -285,7 +289,7 @@ static strand_plugin_status lti_carry(strand_plugin_device *device, const strand
     return gpu_over(device, &d, items);
 }
 
-GPU_RUN(lti_scan) {
+static GPU_ENTRIES(lti_scan) {
     const strand_plugin_tensor *y = &node->outputs[0];
     scan_parts parts;
     strand_plugin_status status = STRAND_PLUGIN_OK;
@@ -298,4 +302,8 @@ GPU_RUN(lti_scan) {
         if (!status) status = last_ends(device, node, scratch, &parts, begin, n);
     }
     return status;
+}
+
+GPU_RUN(lti_scan) {
+    return gpu_batches(device, node, scratch, lti_scan_entries);
 }

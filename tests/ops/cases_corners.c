@@ -70,6 +70,14 @@ static void lti_of(ops_program *g, int64_t b, int64_t rows, int64_t width) {
     ops_add_node(g, STRAND_OP_LTI_SCAN, &p, sizeof p, 6, in, ops_add(g, F32, 3, dims, OPS_OUTPUT));
 }
 
+/* One head of few channels: what may be many is the batch. */
+static void ssd_of(ops_program *g, int64_t b, int64_t rows, int64_t width) {
+    int64_t channels = rows < 4 ? rows : 4, x[3] = {b, width, channels}, n[3] = {b, width, 2}, a[1] = {1};
+    strand_op_ssd p = {.heads = 1, .groups = 1, .dt_max = 1e30f};
+    int in[4] = {ops_add(g, F32, 3, x, OPS_NORMAL), ops_add(g, F32, 1, a, OPS_NORMAL), ops_add(g, F32, 3, n, OPS_NORMAL), ops_add(g, F32, 3, n, OPS_NORMAL)};
+    ops_add_node(g, STRAND_OP_SSD, &p, sizeof p, 4, in, ops_add(g, F32, 3, x, OPS_OUTPUT));
+}
+
 static void attention_of(ops_program *g, int64_t b, int64_t rows, int64_t width) {
     int64_t dims[3] = {b, width, rows};
     strand_op_attention p = {.heads = 1, .kv_heads = 1, .scale = 0.1f, .causal = 1};
@@ -89,7 +97,7 @@ static const struct {
     const char *name;
     void (*make)(ops_program *g, int64_t b, int64_t rows, int64_t width);
 } kinds[] = {{"unary", unary_of}, {"norm", norm_of}, {"softmax", softmax_of}, {"matmul", matmul_of}, {"gather", gather_of}, {"short_conv", short_conv_of},
-             {"long_conv", long_conv_of}, {"linear_recurrence", recurrence_of}, {"lti_scan", lti_of}, {"concat of 10", concat_of}, {"attention", attention_of}};
+             {"long_conv", long_conv_of}, {"linear_recurrence", recurrence_of}, {"lti_scan", lti_of}, {"ssd", ssd_of}, {"concat of 10", concat_of}, {"attention", attention_of}};
 #define N_KINDS (int)(sizeof kinds / sizeof *kinds)
 
 static void make_empty(ops_program *g, int index) {
