@@ -1,6 +1,7 @@
 /* device.c - the Vulkan instance and its devices: every physical device with a compute queue, in the loader's order.
  *
- * STRAND_VULKAN_VALIDATE=1 asks for the Khronos validation layer; its messages go to the host's log as errors.
+ * STRAND_VULKAN_VALIDATE=1 asks for the Khronos validation layer, with synchronisation; "gpu" for it with checks inside the kernels
+ * instead (slow); its messages go to the host's log as errors.
  * STRAND_VULKAN_FENCES=1 leaves timeline semaphores alone. */
 #include "vulkan.h"
 
@@ -45,9 +46,12 @@ static bool has_layer(const char *name) {
     return false;
 }
 
-static VkResult make_instance(vk_instance *x, bool validate) {
+typedef enum validation { VALIDATE_NOTHING, VALIDATE_CALLS, VALIDATE_KERNELS } validation;
+
+static VkResult make_instance(vk_instance *x, validation validate) {
     static const char *const layer = "VK_LAYER_KHRONOS_validation", *const extension = VK_EXT_DEBUG_UTILS_EXTENSION_NAME;
-    static const VkValidationFeatureEnableEXT extra[] = {VK_VALIDATION_FEATURE_ENABLE_SYNCHRONIZATION_VALIDATION_EXT};
+    static const VkValidationFeatureEnableEXT calls[] = {VK_VALIDATION_FEATURE_ENABLE_SYNCHRONIZATION_VALIDATION_EXT},
+                                              kernels[] = {VK_VALIDATION_FEATURE_ENABLE_GPU_ASSISTED_EXT};
     const VkApplicationInfo app = {.sType = VK_STRUCTURE_TYPE_APPLICATION_INFO, .pApplicationName = "strand", .apiVersion = x->version};
     const VkDebugUtilsMessengerCreateInfoEXT debug = {
         .sType = VK_STRUCTURE_TYPE_DEBUG_UTILS_MESSENGER_CREATE_INFO_EXT,
@@ -56,7 +60,7 @@ static VkResult make_instance(vk_instance *x, bool validate) {
         .pfnUserCallback = message,
         .pUserData = (void *)(uintptr_t)x->base.host};
     const VkValidationFeaturesEXT features = {
-        .sType = VK_STRUCTURE_TYPE_VALIDATION_FEATURES_EXT, .pNext = &debug, .enabledValidationFeatureCount = 1, .pEnabledValidationFeatures = extra};
+        .sType = VK_STRUCTURE_TYPE_VALIDATION_FEATURES_EXT, .pNext = &debug, .enabledValidationFeatureCount = 1, .pEnabledValidationFeatures = validate == VALIDATE_KERNELS ? kernels : calls};
     VkInstanceCreateInfo info = {.sType = VK_STRUCTURE_TYPE_INSTANCE_CREATE_INFO, .pApplicationInfo = &app};
     if (validate) {
         info.pNext = &features;
@@ -70,6 +74,11 @@ static VkResult make_instance(vk_instance *x, bool validate) {
     PFN_vkCreateDebugUtilsMessengerEXT create =
         (PFN_vkCreateDebugUtilsMessengerEXT)vkGetInstanceProcAddr(x->instance, "vkCreateDebugUtilsMessengerEXT");
     return create ? create(x->instance, &debug, NULL, &x->messenger) : VK_SUCCESS;
+}
+
+static validation wanted_validation(void) {
+    const char *text = getenv("STRAND_VULKAN_VALIDATE");
+    return !text ? VALIDATE_NOTHING : !strcmp(text, "1") ? VALIDATE_CALLS : !strcmp(text, "gpu") ? VALIDATE_KERNELS : VALIDATE_NOTHING;
 }
 
 static bool switched_on(const char *name) {
@@ -132,7 +141,7 @@ static void find_devices(vk_instance *x) {
 }
 
 strand_plugin_status driver_open(const strand_host *host, strand_plugin_instance **instance) {
-    bool wanted = switched_on("STRAND_VULKAN_VALIDATE");
+    validation wanted = wanted_validation();
     vk_instance *x = host->alloc(host->context, sizeof *x, 64);
     if (!x) return STRAND_PLUGIN_ERR_MEMORY;
     memset(x, 0, sizeof *x);

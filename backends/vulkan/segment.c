@@ -75,8 +75,8 @@ void driver_segment_destroy(strand_plugin_device *device, strand_plugin_segment 
     vk_device *d = vk_of(device);
     const strand_host *host = device->host;
     uint64_t point;
-    if (s->point && !driver_submit(device, &point)) driver_wait(device, s->point);
-    if (s->point && device->lost) vkDeviceWaitIdle(d->device);
+    bool passed = !s->point || (!driver_submit(device, &point) && !driver_wait(device, s->point));
+    if (!passed) vkDeviceWaitIdle(d->device);
     for (vk_page *page = s->pages, *next; page; page = next) {
         next = page->next;
         vk_page_close(d, page);
