@@ -219,8 +219,9 @@ static void chain_body(void *arg, int64_t i, int32_t worker) {
 
 static void chain_sizes(const cpu_device *device, chain_job *j, const strand_plugin_node *nodes) {
     cpu_product_of(device, &nodes[0], &j->product);
-    j->tile = (cpu_min(CHAIN_HEIGHT, j->product.m) * cpu_min(CPU_PRODUCT_WIDTH, j->product.n) + 15) / 16 * 16;
-    j->each = j->tile + cpu_product_scratch(cpu_min(CHAIN_HEIGHT, j->product.m), j->product.n, j->product.k);
+    int64_t height = cpu_min(CHAIN_HEIGHT, cpu_product_rows(&j->product));
+    j->tile = (height * cpu_min(CPU_PRODUCT_WIDTH, j->product.n) + 15) / 16 * 16;
+    j->each = j->tile + cpu_product_scratch(height, j->product.n, j->product.k);
 }
 
 static strand_plugin_status chain_run(const cpu_device *device, const strand_plugin_node *nodes, uint32_t n, void *scratch) {
@@ -298,7 +299,7 @@ static void mlp_few_rows(const cpu_device *device, mlp_job *j) {
 static void mlp_sizes(const cpu_device *device, mlp_job *j, const strand_plugin_node *nodes) {
     cpu_product_of(device, &nodes[0], &j->first);
     cpu_product_of(device, &nodes[1], &j->second);
-    int64_t height = cpu_min(MLP_HEIGHT, j->first.m);
+    int64_t height = cpu_min(MLP_HEIGHT, cpu_product_rows(&j->first));
     j->hidden = (height * j->first.n + 15) / 16 * 16;
     j->result = (height * j->second.n + 15) / 16 * 16;
     j->each =

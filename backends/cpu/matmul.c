@@ -192,8 +192,12 @@ static void body(void *arg, int64_t i, int32_t worker) {
     for (int64_t at = i * j->together; at < cpu_min(j->cut.count, (i + 1) * j->together); at++) piece(j, at, worker);
 }
 
+int64_t cpu_product_rows(const cpu_product *p) {
+    return p->m * cpu_max(1, p->entries);
+}
+
 static int64_t worker_floats(const cpu_product *p) {
-    return cpu_product_scratch(p->m, p->n, p->k);
+    return cpu_product_scratch(cpu_product_rows(p), p->n, p->k);
 }
 
 uint64_t cpu_matmul_scratch(const cpu_device *device, const strand_plugin_node *node) {

@@ -32,6 +32,10 @@ void cpu_product_batch(const strand_plugin_node *node, int64_t entry, cpu_produc
 /* Where the second factor begins when it is shared by all batch entries. */
 const char *cpu_product_shared(const strand_plugin_node *node);
 
+/* Rows of all batch entries, by which working memory is counted: the entries of a piece of a node may be one product where those of
+ * the whole are not, and a piece has no more memory than the whole. */
+int64_t cpu_product_rows(const cpu_product *p);
+
 /* Floats of working memory that cpu_product_block needs for blocks of at most m x n. Grows with every argument. */
 int64_t cpu_product_scratch(int64_t m, int64_t n, int64_t k);
 

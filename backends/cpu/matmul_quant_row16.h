@@ -1,9 +1,10 @@
-/* matmul_quant_row16.h - one row times quantised weights with vectors of 16 numbers; part of the template of matmul_quant_kernel.h,
- * whose sums it forms bit by bit.
+/* matmul_quant_row16.h - one row times quantised weights with vectors of 16 numbers; part of the template of
+ * matmul_quant_kernel.h, whose sums it forms bit by bit.
  *
- * Sixteen rows of weights at a time, one a lane. What counts is that memory never waits: rows are found by what an instruction can
- * add up (four addresses, two distances), so that no register is spilled for them, and of the rows that lie 32 rows ahead as many
- * bytes are asked for as are used up, a line here and a line there: in a heap they would keep this block's own loads waiting. */
+ * Sixteen rows of weights at a time, one a lane. What counts is that memory never waits: rows are found by what an
+ * instruction can add up (four addresses, two distances), so that no register is spilled for them, and of the rows that lie
+ * 32 rows ahead as many bytes are asked for as are used up, a line here and a line there: in a heap they would keep this
+ * block's own loads waiting. */
 
 typedef struct lines {
     const uint8_t *quarter[4]; /* row 4i, at the block that comes next */
@@ -15,17 +16,21 @@ typedef struct lines {
 
 QUANT_FN lines lines_at(const cpu_quant_weights *w, int64_t column) {
     const uint8_t *p = w->data + column * w->stride;
-    lines t = {.stride = w->stride, .thrice = 3 * w->stride, .ahead = (const uint8_t *)((uintptr_t)p + (uintptr_t)(LINES_AHEAD * w->stride))};
+    lines t = {.stride = w->stride,
+               .thrice = 3 * w->stride,
+               .ahead = (const uint8_t *)((uintptr_t)p + (uintptr_t)(LINES_AHEAD * w->stride))};
     for (int i = 0; i < 4; i++) t.quarter[i] = p + 4 * i * w->stride;
     return t;
 }
 
-/* On to the block that comes next, `bytes` further. The compiler is not to find out how the addresses depend on each other: it would
- * keep all sixteen. */
+/* On to the block that comes next, `bytes` further. The compiler is not to find out how the addresses depend on each other:
+ * it would keep all sixteen. */
 QUANT_FN void next_block(lines *t, int64_t bytes) {
     for (int i = 0; i < 4; i++) t->quarter[i] += bytes;
     t->ahead = (const uint8_t *)((uintptr_t)t->ahead + (uintptr_t)(CPU_LANES * bytes));
-    __asm__("" : "+r"(t->quarter[0]), "+r"(t->quarter[1]), "+r"(t->quarter[2]), "+r"(t->quarter[3]), "+r"(t->stride), "+r"(t->thrice));
+    __asm__(""
+            : "+r"(t->quarter[0]), "+r"(t->quarter[1]), "+r"(t->quarter[2]), "+r"(t->quarter[3]), "+r"(t->stride),
+              "+r"(t->thrice));
 }
 
 QUANT_FN const uint8_t *line(const lines *t, int i) {
@@ -36,7 +41,8 @@ QUANT_FN const uint8_t *line(const lines *t, int i) {
 /* Cache lines [first, first + count) of what this block's turn asks for, here and not somewhere else. */
 QUANT_FN void ask(const lines *t, int first, int count) {
 #pragma GCC unroll 8
-    for (int i = 0; i < count; i++) __builtin_prefetch((const void *)((uintptr_t)t->ahead + (uintptr_t)(64 * (first + i))), 0, 2);
+    for (int i = 0; i < count; i++)
+        __builtin_prefetch((const void *)((uintptr_t)t->ahead + (uintptr_t)(64 * (first + i))), 0, 2);
     __asm__ volatile("");
 }
 
@@ -78,7 +84,8 @@ QUANT_FN vf lines_halves(const lines *t, int at) {
     uint64_t four[4];
 #pragma GCC unroll 4
     for (int i = 0; i < 4; i++)
-        __asm__("movzwl %c4(%1,%3), %k0\n\tshl $16, %0\n\tmovw %c4(%1,%2,2), %w0\n\tshl $16, %0\n\tmovw %c4(%1,%2), %w0\n\tshl $16, %0\n\t"
+        __asm__("movzwl %c4(%1,%3), %k0\n\tshl $16, %0\n\tmovw %c4(%1,%2,2), %w0\n\tshl $16, %0\n\tmovw %c4(%1,%2), %w0\n\tshl "
+                "$16, %0\n\t"
                 "movw %c4(%1), %w0"
                 : "=&r"(four[i])
                 : "r"(t->quarter[i]), "r"(t->stride), "r"(t->thrice), "i"(at)
@@ -155,16 +162,21 @@ QUANT_FN __m512i bytes_dot(__m512i sum, __m512i w, __m512i a) {
 
 QUANT_FN __m512i even_and_odd(__m512i a, __m512i b) {
     __m512 x = _mm512_castsi512_ps(a), y = _mm512_castsi512_ps(b);
-    return _mm512_add_epi32(_mm512_castps_si512(_mm512_shuffle_ps(x, y, 0x88)), _mm512_castps_si512(_mm512_shuffle_ps(x, y, 0xdd)));
+    return _mm512_add_epi32(_mm512_castps_si512(_mm512_shuffle_ps(x, y, 0x88)),
+                            _mm512_castps_si512(_mm512_shuffle_ps(x, y, 0xdd)));
 }
 
 /* 128 weights of a row by the activations: lane l of 128 bits holds two sums of the places of scale l and two of scale l + 4. */
-QUANT_FN __m512i half_q6_k(const uint8_t *low, const uint8_t *high, __m512i scales, const __m512i a[2], const __m512i start[2]) {
+QUANT_FN __m512i half_q6_k(const uint8_t *low, const uint8_t *high, __m512i scales, const __m512i a[2],
+                           const __m512i start[2]) {
     const __m512i nibble = _mm512_set1_epi8(0x0f), mask = _mm512_set1_epi8(0x30), zero = _mm512_setzero_si512(),
-                  left = _mm512_inserti64x4(_mm512_set1_epi16(4), _mm256_set1_epi16(2), 1), right = _mm512_inserti64x4(zero, _mm256_set1_epi16(2), 1);
+                  left = _mm512_inserti64x4(_mm512_set1_epi16(4), _mm256_set1_epi16(2), 1),
+                  right = _mm512_inserti64x4(zero, _mm256_set1_epi16(2), 1);
     __m512i x = _mm512_loadu_si512(low), h = _mm512_broadcast_i64x4(_mm256_loadu_si256((const __m256i *)(const void *)high));
-    __m512i first = _mm512_ternarylogic_epi32(_mm512_and_si512(x, nibble), _mm512_sllv_epi16(h, left), mask, 0xf8); /* a | b & c */
-    __m512i second = _mm512_ternarylogic_epi32(_mm512_and_si512(_mm512_srli_epi16(x, 4), nibble), _mm512_srlv_epi16(h, right), mask, 0xf8);
+    __m512i first =
+        _mm512_ternarylogic_epi32(_mm512_and_si512(x, nibble), _mm512_sllv_epi16(h, left), mask, 0xf8); /* a | b & c */
+    __m512i second =
+        _mm512_ternarylogic_epi32(_mm512_and_si512(_mm512_srli_epi16(x, 4), nibble), _mm512_srlv_epi16(h, right), mask, 0xf8);
     return _mm512_madd_epi16(_mm512_packs_epi32(bytes_dot(start[0], first, a[0]), bytes_dot(start[1], second, a[1])), scales);
 }
 
@@ -174,7 +186,8 @@ QUANT_FN void rows_to_lanes(const __m512i quads[4], __m512i whole[4]) {
 #pragma GCC unroll 2
     for (int b = 0; b < 2; b++) {
         __m512i from = _mm512_add_epi32(at, _mm512_set1_epi32(b));
-        __m512i x = _mm512_permutex2var_epi32(quads[0], from, quads[1]), y = _mm512_permutex2var_epi32(quads[2], from, quads[3]);
+        __m512i x = _mm512_permutex2var_epi32(quads[0], from, quads[1]),
+                y = _mm512_permutex2var_epi32(quads[2], from, quads[3]);
         whole[2 * b] = _mm512_shuffle_i64x2(x, y, 0x44);
         whole[2 * b + 1] = _mm512_shuffle_i64x2(x, y, 0xee);
     }
@@ -202,12 +215,14 @@ QUANT_FN vf lines_q6_k(vf sum, lines *t, const rounded_block *a) {
         for (int r = 0; r < 4; r++) {
             const uint8_t *p = line(t, 4 * q + r);
             ask(t, 13 * q + 3 * r + (r > 0), 3 + (r == 0) + (r == 3 && q == 3));
-            for (int i = 0; i < 3 + r % 2; i++) __builtin_prefetch((const void *)((uintptr_t)p + (uintptr_t)(420 + 64 * i)), 0, 3); /* to L1 */
-            __m512i scales = _mm512_castsi256_si512(_mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(const void *)(p + 192))));
+            for (int i = 0; i < 3 + r % 2; i++)
+                __builtin_prefetch((const void *)((uintptr_t)p + (uintptr_t)(420 + 64 * i)), 0, 3); /* to L1 */
+            __m512i scales =
+                _mm512_castsi256_si512(_mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(const void *)(p + 192))));
 #pragma GCC unroll 2
             for (int half = 0; half < 2; half++) {
-                m[half][r] = half_q6_k(p + 64 * half, p + 128 + 32 * half, _mm512_permutexvar_epi16(spreads[half], scales), x + 2 * half,
-                                       start + 2 * half);
+                m[half][r] = half_q6_k(p + 64 * half, p + 128 + 32 * half, _mm512_permutexvar_epi16(spreads[half], scales),
+                                       x + 2 * half, start + 2 * half);
             }
         }
 #pragma GCC unroll 2
