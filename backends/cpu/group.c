@@ -219,6 +219,7 @@ static void chain_body(void *arg, int64_t i, int32_t worker) {
 
 static void chain_sizes(const cpu_device *device, chain_job *j, const strand_plugin_node *nodes) {
     cpu_product_of(device, &nodes[0], &j->product);
+    cpu_product_join(&nodes[0], &j->product);
     int64_t height = cpu_min(CHAIN_HEIGHT, cpu_product_rows(&j->product));
     j->tile = (height * cpu_min(CPU_PRODUCT_WIDTH, j->product.n) + 15) / 16 * 16;
     j->each = j->tile + cpu_product_scratch(height, j->product.n, j->product.k);
@@ -299,6 +300,8 @@ static void mlp_few_rows(const cpu_device *device, mlp_job *j) {
 static void mlp_sizes(const cpu_device *device, mlp_job *j, const strand_plugin_node *nodes) {
     cpu_product_of(device, &nodes[0], &j->first);
     cpu_product_of(device, &nodes[1], &j->second);
+    cpu_product first = j->first, second = j->second;
+    if (cpu_product_join(&nodes[0], &first) && cpu_product_join(&nodes[1], &second)) j->first = first, j->second = second; /* both or none: they share rows */
     int64_t height = cpu_min(MLP_HEIGHT, cpu_product_rows(&j->first));
     j->hidden = (height * j->first.n + 15) / 16 * 16;
     j->result = (height * j->second.n + 15) / 16 * 16;

@@ -95,27 +95,6 @@ static bool in_bf16(const cpu_device *device, const strand_plugin_node *node) {
     return (device->features & CPU_AVX512_BF16) && (are || o->precision == STRAND_PRECISION_BF16);
 }
 
-/* Makes one product of the batch entries where that is the same. */
-static void join_entries(const strand_plugin_node *node, cpu_product *p) {
-    const strand_op_matmul *o = node->params;
-    const strand_plugin_tensor *a = &node->inputs[0], *out = &node->outputs[0];
-    int64_t rows = p->m, step = p->a.outer, out_step = out->strides[out->rank - 2];
-    p->c_stride = out_step;
-    p->entries = 1;
-    for (uint32_t axis = 0; axis + 2 < out->rank; axis++) p->entries *= out->dims[axis];
-    if (p->entries < 2 || node->inputs[1].rank != 2 || a->rank != out->rank || o->transpose_a || o->bias == STRAND_BIAS_ROWS) return;
-    for (uint32_t axis = out->rank - 2; axis-- > 0;) {
-        if (out->dims[axis] == 1) continue;
-        if (rows == 1) step = a->strides[axis], out_step = out->strides[axis];
-        if (a->strides[axis] != rows * step || out->strides[axis] != rows * out_step) return;
-        rows *= out->dims[axis];
-    }
-    p->m = rows;
-    p->a.outer = step;
-    p->c_stride = out_step;
-    p->entries = 1;
-}
-
 void cpu_product_of(const cpu_device *device, const strand_plugin_node *node, cpu_product *p) {
     const strand_op_matmul *o = node->params;
     const strand_plugin_tensor *a = &node->inputs[0], *b = &node->inputs[1], *out = &node->outputs[0];
@@ -141,7 +120,28 @@ void cpu_product_of(const cpu_device *device, const strand_plugin_node *node, cp
         p->bias_stride = bias->dims[0] > 1 ? bias->strides[0] : 1;
         p->bias = bias->memory.data ? cpu_f32(bias) + cpu_lead(bias, 0, out, axis) * p->bias_stride : NULL;
     }
-    join_entries(node, p);
+    p->c_stride = out->strides[out->rank - 2];
+    p->entries = 1;
+    for (uint32_t axis = 0; axis + 2 < out->rank; axis++) p->entries *= out->dims[axis];
+}
+
+bool cpu_product_join(const strand_plugin_node *node, cpu_product *p) {
+    const strand_op_matmul *o = node->params;
+    const strand_plugin_tensor *a = &node->inputs[0], *out = &node->outputs[0];
+    int64_t rows = p->m, step = p->a.outer, out_step = p->c_stride;
+    if (p->entries < 2) return true;
+    if (node->inputs[1].rank != 2 || a->rank != out->rank || o->transpose_a || o->bias == STRAND_BIAS_ROWS) return false;
+    for (uint32_t axis = out->rank - 2; axis-- > 0;) {
+        if (out->dims[axis] == 1) continue;
+        if (rows == 1) step = a->strides[axis], out_step = out->strides[axis];
+        if (a->strides[axis] != rows * step || out->strides[axis] != rows * out_step) return false;
+        rows *= out->dims[axis];
+    }
+    p->m = rows;
+    p->a.outer = step;
+    p->c_stride = out_step;
+    p->entries = 1;
+    return true;
 }
 
 /* Where batch entry `entry` of matrix input i begins, at the output's first row or column (axis oa). */
@@ -204,6 +204,7 @@ uint64_t cpu_matmul_scratch(const cpu_device *device, const strand_plugin_node *
     if (cpu_is_quantised(node->inputs[1].dtype)) return cpu_matmul_quant_scratch(device, node);
     cpu_product p;
     cpu_product_of(device, node, &p);
+    cpu_product_join(node, &p);
     return (uint64_t)worker_floats(&p) * sizeof(float) * (uint64_t)cpu_workers(device);
 }
 
@@ -212,6 +213,7 @@ CPU_KERNEL(cpu_matmul) {
     const strand_plugin_tensor *out = &node->outputs[0];
     job j = {.node = node, .scratch = scratch};
     cpu_product_of(device, node, &j.product);
+    cpu_product_join(node, &j.product);
     cpu_extents(out, j.dims);
     cpu_place(out, out, false, &j.out);
     j.each = worker_floats(&j.product);

@@ -24,9 +24,11 @@ typedef struct cpu_product {
     bool bf16;           /* factors are rounded to BF16 */
 } cpu_product;
 
-/* The product of one node without its batch axes, and where batch entry i begins. Entries that share their second factor, and whose rows
- * follow each other evenly (one token of each of several texts), are one product of all their rows: weights are then read once. */
+/* The product of one node without its batch axes, and where batch entry i begins. */
 void cpu_product_of(const cpu_device *device, const strand_plugin_node *node, cpu_product *p);
+/* Makes one product of all entries: those that share their second factor, and whose rows follow each other evenly (one token of each
+ * of several texts). Weights are then read once. False, changing nothing: they are several. */
+bool cpu_product_join(const strand_plugin_node *node, cpu_product *p);
 void cpu_product_batch(const strand_plugin_node *node, int64_t entry, cpu_product *p);
 
 /* Where the second factor begins when it is shared by all batch entries. */
