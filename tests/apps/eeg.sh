@@ -310,6 +310,29 @@ if have perl; then
     holds 'format      EDF+C' 'events of a recording with a gap' gap.edf
     is "$(info --annotations gap.edf | cut -f1-3 | tr '\t\n' ' ;' | sed 's/sz [0-9.]*/sz/g')" 'onset duration text;0.000 40.000 sz;40.000 10.300 gap;50.300 60.000 sz;' 'the gap is named'
 
+    # The same from an EDF file that grows, in pieces that end anywhere.
+    grows() { # WHAT FILE.edf COMMAND...
+        local what=$1 from=$2 size i
+        shift 2
+        size=$(wc -c <$from)
+        cp $from grown.edf
+        expect 0 "$what" "$STRAND" eeg "$@" -q grown.edf
+        mv out whole
+        head -c $((size / 3)) $from >grown.edf
+        "$STRAND" eeg "$@" -q grown.edf --follow --idle 2 >followed 2>err &
+        sleep 0.4
+        tail -c +$((size / 3 + 1)) $from | head -c $((size / 3)) >>grown.edf
+        sleep 0.4
+        tail -c +$((2 * (size / 3) + 1)) $from >>grown.edf
+        wait $! && [ -s whole ] && pass || fault "$what, a file that grows: $(cat err)"
+        same whole followed "$what: a file that grows gives what the whole file gives"
+    }
+    "$STRAND" eeg stage -q -m "$sleepnet" night.vhdr --edf night.edf >out 2>err && pass || fault "stages as annotations: $(cat err)"
+    grows 'detect' gap.edf detect -m "$distance" -t 0.02 --min-duration 1 --no-date
+    grows 'embed' gap.edf embed -m "$distance" --step 4 --no-version
+    grows 'features' gap.edf features -k bands
+    grows 'stage' night.edf stage -m "$sleepnet" --no-version
+
     # kB that the command has held at most, after the frames went by TIMES times
     steady() { # WHAT FRAMES COMMAND...
         local what=$1 from=$2 pid early late i
