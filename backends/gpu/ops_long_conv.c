@@ -4,7 +4,7 @@
  * The spectra of constant filters are prepared: n pairs a channel. Others are made in working memory, to the same bytes. */
 #include "fft.h"
 
-#define DIRECT 64 /* the longest sequence that is summed as it stands */
+#define DIRECT 64 /* the longest sequence that is summed as it stands, where the filter is not prepared */
 
 typedef struct shape {
     int64_t batch, inner, channels, length, n;
@@ -15,7 +15,7 @@ static shape shape_of(const strand_plugin_node *node) {
     int64_t dims[STRAND_PLUGIN_RANK];
     const strand_plugin_tensor *back = cpu_input(node, 5);
     cpu_extents(&node->outputs[0], dims);
-    shape s = {.batch = dims[0] * dims[1], .inner = cpu_max(1, dims[1]), .channels = dims[2], .length = dims[3], .n = 1};
+    shape s = {.batch = dims[0] * dims[1], .inner = cpu_max(1, dims[1]), .channels = dims[2], .length = dims[3], .n = 2 * DIRECT};
     s.taps = cpu_min(node->inputs[1].dims[1], s.length);
     s.from = ((const strand_op_long_conv *)node->params)->flags & STRAND_LONG_CONV_BACK_FROM_ZERO ? 0 : 1;
     if (back) s.ahead = cpu_max(0, cpu_min(back->dims[1], s.length - s.from));
@@ -35,6 +35,11 @@ static bool prepares(const strand_plugin_node *node) {
     return (node->inputs[1].flags & STRAND_TENSOR_CONSTANT) && (!back || (back->flags & STRAND_TENSOR_CONSTANT));
 }
 
+/* A filter that the host may have prepared, for this length or for a longer one, has no memory to sum from. */
+static bool sums(const strand_plugin_node *node, const shape *s) {
+    return s->length <= DIRECT && !prepares(node);
+}
+
 /* Working memory: points, then spectra (the host need not keep what is prepared). */
 static int64_t points_bytes(const shape *s) {
     return gpu_fft_bytes(cpu_max(1, s->batch * s->channels), s->n);
@@ -43,14 +48,14 @@ static int64_t points_bytes(const shape *s) {
 uint64_t gpu_long_conv_scratch(strand_plugin_device *device, const strand_plugin_node *node) {
     shape s = shape_of(node);
     (void)device;
-    if (s.length <= DIRECT) return 0;
+    if (sums(node, &s)) return 0;
     return (uint64_t)(points_bytes(&s) + gpu_fft_bytes(cpu_max(1, s.channels), s.n));
 }
 
 uint64_t gpu_long_conv_prepare_size(strand_plugin_device *device, const strand_plugin_node *node) {
     shape s = shape_of(node);
     (void)device;
-    return prepares(node) && s.length > DIRECT ? (uint64_t)(s.channels * s.n * 8) : 0;
+    return prepares(node) ? (uint64_t)(s.channels * s.n * 8) : 0;
 }
 
 /* Strides of a tensor under the output: two batch axes and the channels; moves the offset to the output's first element, and to
@@ -149,7 +154,7 @@ strand_plugin_status gpu_long_conv_prepare(strand_plugin_device *device, const s
 
 GPU_RUN(long_conv) {
     shape s = shape_of(node);
-    if (s.length <= DIRECT) return direct(device, node, &s);
+    if (sums(node, &s)) return direct(device, node, &s);
     int64_t each = channels_at_a_time(&s), entries = cpu_max(1, GPU_FFT_BUDGET / (8 * s.n * each));
     bool ready = prepares(node) && node->prepared.buffer;
     const strand_plugin_tensor *skip = cpu_input(node, 2);
