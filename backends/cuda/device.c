@@ -79,12 +79,12 @@ strand_plugin_status driver_device_features(strand_plugin_instance *instance, ui
     gpu_say(text, "unified memory", "%s", attribute(id, CU_DEVICE_ATTRIBUTE_INTEGRATED) ? "yes" : "no");
     gpu_say(text, "shared memory", "%.0f KiB a group", (double)attribute(id, CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK) / 1024);
     gpu_say(text, "states on the device", "yes");
-    gpu_say(text, "recorded segments", "no");
+    gpu_say(text, "tensor cores", "%s", cuda_tensor_wanted(id) ? "yes" : "no");
+    gpu_say(text, "recorded segments", "yes, as graphs");
     return STRAND_PLUGIN_OK;
 }
 
-/* Every entry may come on another thread: the context is made current each time. */
-static strand_plugin_status current(cuda_device *d) {
+strand_plugin_status cuda_current(cuda_device *d) {
     return cuda_check(d->base.host, cuCtxSetCurrent(d->context), "the context");
 }
 
@@ -116,6 +116,7 @@ strand_plugin_status driver_device_open(strand_plugin_instance *instance, uint32
     d->base.instance = instance;
     d->base.host = host;
     d->id = x->devices[index];
+    d->base.own = &cuda_own;
     d->base.limits = (gpu_limits){.shared_bytes = (uint32_t)attribute(d->id, CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK),
                                   .bindings = GPU_MOST_BINDINGS,
                                   .groups_x = 1u << 20,
@@ -125,9 +126,11 @@ strand_plugin_status driver_device_open(strand_plugin_instance *instance, uint32
                                   .offset_alignment = 16};
     /* The primary context is shared with the rest of the process, as the runtime API and frameworks do. */
     strand_plugin_status status = cuda_check(host, cuDevicePrimaryCtxRetain(&d->context, d->id), "opening the device");
-    if (!status) status = current(d);
+    if (!status) status = cuda_current(d);
     if (!status) status = cuda_check(host, cuStreamCreate(&d->stream, CU_STREAM_NON_BLOCKING), "making a stream");
     if (!status) status = open_memory(d);
+    if (!status) cuda_blas_open(d);
+    d->tensor_cores = cuda_tensor_wanted(d->id);
     if (status)
         driver_device_close(&d->base);
     else
@@ -139,6 +142,8 @@ void driver_device_close(strand_plugin_device *device) {
     cuda_device *d = cuda_of(device);
     if (d->context && cuCtxSetCurrent(d->context) == CUDA_SUCCESS) {
         if (d->stream) cuStreamSynchronize(d->stream);
+        cuda_blas_close(d);
+        cuda_tensor_close(d);
         for (int i = 0; i < GPU_N_KERNELS; i++)
             if (d->modules[i]) cuModuleUnload(d->modules[i]);
         for (int i = 0; i < 2; i++) {
@@ -146,8 +151,10 @@ void driver_device_close(strand_plugin_device *device) {
             if (d->halves[i].pinned) cuMemFreeHost(d->halves[i].pinned);
         }
         if (d->fault_words) cuMemFreeHost(d->fault_words);
+        if (d->side) cuStreamDestroy(d->side);
         if (d->stream) cuStreamDestroy(d->stream);
     }
+    cuda_blas_close(d); /* where the context was lost */
     if (d->context) cuDevicePrimaryCtxRelease(d->id);
     device->host->free(device->host->context, d, sizeof *d);
 }
@@ -157,7 +164,7 @@ void driver_device_close(strand_plugin_device *device) {
 strand_plugin_status driver_buffer_create(strand_plugin_device *device, uint64_t bytes, strand_plugin_buffer **buffer) {
     cuda_device *d = cuda_of(device);
     const strand_host *host = device->host;
-    strand_plugin_status status = current(d);
+    strand_plugin_status status = cuda_current(d);
     if (status) return status;
     strand_plugin_buffer *b = host->alloc(host->context, sizeof *b, 64);
     if (!b) return STRAND_PLUGIN_ERR_MEMORY;
@@ -173,7 +180,7 @@ strand_plugin_status driver_buffer_create(strand_plugin_device *device, uint64_t
 void driver_buffer_destroy(strand_plugin_device *device, strand_plugin_buffer *buffer) {
     cuda_device *d = cuda_of(device);
     if (!buffer) return;
-    if (!current(d)) {
+    if (!cuda_current(d)) {
         cuStreamSynchronize(d->stream);
         cuMemFree(buffer->memory);
     }
@@ -219,7 +226,7 @@ static strand_plugin_status stage(cuda_device *d, uint64_t bytes, cuda_half **ha
 
 strand_plugin_status driver_upload(strand_plugin_device *device, strand_plugin_buffer *buffer, uint64_t offset, const void *from, uint64_t bytes) {
     cuda_device *d = cuda_of(device);
-    strand_plugin_status status = current(d);
+    strand_plugin_status status = cuda_current(d);
     for (uint64_t done = 0, at, got; done < bytes && !status; done += got) {
         cuda_half *h;
         status = stage(d, bytes - done, &h, &at, &got);
@@ -232,7 +239,7 @@ strand_plugin_status driver_upload(strand_plugin_device *device, strand_plugin_b
 
 strand_plugin_status driver_download(strand_plugin_device *device, strand_plugin_buffer *buffer, uint64_t offset, void *to, uint64_t bytes) {
     cuda_device *d = cuda_of(device);
-    strand_plugin_status status = current(d);
+    strand_plugin_status status = cuda_current(d);
     for (uint64_t done = 0, at, got; done < bytes && !status; done += got) {
         cuda_half *h;
         status = stage(d, bytes - done, &h, &at, &got);
@@ -246,7 +253,7 @@ strand_plugin_status driver_download(strand_plugin_device *device, strand_plugin
 strand_plugin_status driver_copy(strand_plugin_device *device, strand_plugin_buffer *from, uint64_t from_offset, strand_plugin_buffer *to, uint64_t to_offset,
                                  uint64_t bytes) {
     cuda_device *d = cuda_of(device);
-    strand_plugin_status status = current(d);
+    strand_plugin_status status = cuda_current(d);
     return status ? status : cuda_check(device->host, cuMemcpyDtoDAsync(to->memory + to_offset, from->memory + from_offset, bytes, d->stream), "a copy");
 }
 
@@ -265,7 +272,13 @@ static strand_plugin_status find_kernel(cuda_device *d, gpu_kernel kernel, CUfun
     return STRAND_PLUGIN_OK;
 }
 
-strand_plugin_status driver_dispatch(strand_plugin_device *device, const gpu_dispatch *g) {
+strand_plugin_status cuda_launch(cuda_device *d, strand_plugin_segment *segment, CUfunction function, const uint32_t groups[3], uint32_t group, void **arguments,
+                                 const char *name) {
+    if (segment) return cuda_segment_launch(d, segment, function, groups, group, arguments, name);
+    return cuda_check(d->base.host, cuLaunchKernel(function, groups[0], groups[1], groups[2], group, 1, 1, 0, d->stream, arguments, NULL), name);
+}
+
+strand_plugin_status driver_segment_dispatch(strand_plugin_device *device, strand_plugin_segment *segment, const gpu_dispatch *g) {
     cuda_device *d = cuda_of(device);
     CUfunction function;
     CUdeviceptr pointers[GPU_MOST_BINDINGS];
@@ -274,7 +287,7 @@ strand_plugin_status driver_dispatch(strand_plugin_device *device, const gpu_dis
         const int32_t *read;
         void *any;
     } params = {g->params};
-    strand_plugin_status status = current(d);
+    strand_plugin_status status = cuda_current(d);
     if (!status) status = find_kernel(d, g->kernel, &function);
     if (status) return status;
     for (uint32_t i = 0; i < g->n_bindings; i++) {
@@ -282,9 +295,11 @@ strand_plugin_status driver_dispatch(strand_plugin_device *device, const gpu_dis
         arguments[i] = &pointers[i];
     }
     arguments[g->n_bindings] = params.any;
-    return cuda_check(device->host,
-                      cuLaunchKernel(function, g->groups[0], g->groups[1], g->groups[2], gpu_kernels[g->kernel].group, 1, 1, 0, d->stream, arguments, NULL),
-                      gpu_kernels[g->kernel].name);
+    return cuda_launch(d, segment, function, g->groups, gpu_kernels[g->kernel].group, arguments, gpu_kernels[g->kernel].name);
+}
+
+strand_plugin_status driver_dispatch(strand_plugin_device *device, const gpu_dispatch *g) {
+    return driver_segment_dispatch(device, NULL, g);
 }
 
 strand_plugin_status driver_submit(strand_plugin_device *device, uint64_t *point) {
@@ -295,7 +310,7 @@ strand_plugin_status driver_submit(strand_plugin_device *device, uint64_t *point
 strand_plugin_status driver_wait(strand_plugin_device *device, uint64_t point) {
     cuda_device *d = cuda_of(device);
     (void)point;
-    strand_plugin_status status = current(d);
+    strand_plugin_status status = cuda_current(d);
     if (!status) status = cuda_check(device->host, cuStreamSynchronize(d->stream), "waiting");
     for (int i = 0; i < 2 && !status; i++) status = finish_half(d, &d->halves[i]);
     return status;

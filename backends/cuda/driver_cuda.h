@@ -4,7 +4,7 @@
 
 #include <cuda.h>
 
-#include "driver.h"
+#include "gpu.h"
 
 #define CUDA_DEVICES 16
 #define CUDA_STAGING ((uint64_t)16 << 20) /* bytes of each half of the pinned memory through which copies go */
@@ -37,11 +37,26 @@ typedef struct cuda_half {
     uint32_t n_reads;
 } cuda_half;
 
+typedef struct cuda_blas cuda_blas;
+
+/* Kernels that this plugin alone has (kernels/): X(name, image). */
+#define CUDA_OWN_KERNELS(X)                                                                                                  \
+    X(attention_bf16_64, 0) X(attention_bf16_128, 0) X(attention_bf16x3_64, 0) X(attention_bf16x3_128, 0) X(attention_f16x2_64, 0) \
+    X(attention_f16x2_128, 0) X(product_bf16, 1) X(product_bf16x3, 1) X(product_f16, 1)
+#define CUDA_OWN_IMAGES 2
+typedef enum cuda_own_kernel {
+#define CUDA_OWN(name, image) CUDA_OWN_##name,
+    CUDA_OWN_KERNELS(CUDA_OWN)
+#undef CUDA_OWN
+    CUDA_N_OWN
+} cuda_own_kernel;
+
 typedef struct cuda_device {
     strand_plugin_device base;
     CUdevice id;
     CUcontext context;
     CUstream stream;
+    CUstream side; /* what libraries do is captured there for a recording; NULL until then */
     CUmodule modules[GPU_N_KERNELS]; /* one image holds a family; those that are loaded, by the first kernel that asked */
     CUfunction kernels[GPU_N_KERNELS];
     cuda_half halves[2];
@@ -49,6 +64,10 @@ typedef struct cuda_device {
     strand_plugin_buffer fault;
     int32_t *fault_words; /* the same memory, seen by the host */
     uint64_t point;
+    cuda_blas *blas; /* cuBLASLt, or NULL */
+    bool tensor_cores, own_missing; /* own_missing: there is no code of our own kernels for this device */
+    CUmodule own_modules[CUDA_OWN_IMAGES];
+    CUfunction own_kernels[CUDA_N_OWN];
 } cuda_device;
 
 static inline cuda_device *cuda_of(strand_plugin_device *d) {
@@ -58,7 +77,40 @@ static inline cuda_device *cuda_of(strand_plugin_device *d) {
 /* Turns a CUDA error into a status with a line. */
 strand_plugin_status cuda_check(const strand_host *host, CUresult error, const char *what);
 
+/* The address of a tensor's first element, `elements` further on. */
+static inline CUdeviceptr cuda_address(const strand_plugin_tensor *t, int64_t elements) {
+    return t->memory.buffer->memory + t->memory.offset + (uint64_t)(elements * cpu_element_bytes(t->dtype));
+}
+
+/* device.c. Every entry may come on another thread: the context is made current each time. */
+strand_plugin_status cuda_current(cuda_device *d);
+/* Launches a kernel, or adds it to the segment (not NULL). */
+strand_plugin_status cuda_launch(cuda_device *d, strand_plugin_segment *segment, CUfunction function, const uint32_t groups[3], uint32_t group, void **arguments,
+                                 const char *name);
+
+/* segments.c: one more link of a recording; and what is given to d->side between begin and end (keep: it becomes a link). */
+strand_plugin_status cuda_segment_launch(cuda_device *d, strand_plugin_segment *segment, CUfunction function, const uint32_t groups[3], uint32_t group,
+                                         void **arguments, const char *name);
+strand_plugin_status cuda_capture_begin(cuda_device *d);
+strand_plugin_status cuda_capture_end(cuda_device *d, strand_plugin_segment *segment, bool keep);
+
+/* own.c: what this driver does in its own way. */
+extern const gpu_own cuda_own;
+
+/* blas.c: large products by cuBLASLt. Opening it finds no library: d->blas stays NULL, which is no error. */
+void cuda_blas_open(cuda_device *d);
+void cuda_blas_close(cuda_device *d);
+uint64_t cuda_blas_scratch(cuda_device *d, const strand_plugin_node *node);
+strand_plugin_status cuda_blas_run(cuda_device *d, const strand_plugin_node *node, const strand_plugin_memory *scratch, bool *done);
+
+/* tensor.c: attention and products on tensor cores. */
+bool cuda_tensor_wanted(CUdevice id); /* STRAND_CUDA_TENSOR_CORES=0: never */
+void cuda_tensor_close(cuda_device *d);
+bool cuda_tensor_takes(const cuda_device *d, const strand_plugin_node *node);
+strand_plugin_status cuda_tensor_run(cuda_device *d, const strand_plugin_node *node, bool *done);
+
 /* images.c: the compiled code (a fat binary) of the family that a kernel belongs to, and the family's number. */
 const void *cuda_image_of(gpu_kernel kernel, uint32_t *family);
+const void *cuda_own_image_of(cuda_own_kernel kernel, uint32_t *image, const char **name);
 
 #endif

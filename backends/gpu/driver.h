@@ -42,10 +42,18 @@ struct strand_plugin_instance {
     const strand_host *host;
 };
 
+/* What a driver does in its own way. It is asked before the common kernels: run says in *done whether it did the node. Both may be
+ * asked about any accepted node; scratch says what run may need, and grows with the extents. */
+typedef struct gpu_own {
+    uint64_t (*scratch)(strand_plugin_device *device, const strand_plugin_node *node);
+    strand_plugin_status (*run)(strand_plugin_device *device, const strand_plugin_node *node, const strand_plugin_memory *scratch, bool *done);
+} gpu_own;
+
 /* Drivers put their own fields after this one. */
 struct strand_plugin_device {
     strand_plugin_instance *instance;
     const strand_host *host;
+    const gpu_own *own; /* or NULL */
     gpu_limits limits;
     pthread_mutex_t lock;
     bool lost;              /* after a device error everything fails */

@@ -130,6 +130,9 @@ strand_plugin_status gpu_long_conv_prepare(strand_plugin_device *device, const s
 uint64_t gpu_cache_write_scratch(strand_plugin_device *device, const strand_plugin_node *node);
 uint64_t gpu_attention_scratch(strand_plugin_device *device, const strand_plugin_node *node);
 
+/* Counts (kv_length) beyond `most` become the error of the next wait. */
+strand_plugin_status gpu_check_counts(strand_plugin_device *device, const strand_plugin_tensor *counts, int64_t most);
+
 typedef struct gpu_op {
     uint32_t op, version;
     bool (*shapes)(const strand_plugin_node *node, char *why, size_t why_bytes);

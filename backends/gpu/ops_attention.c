@@ -85,7 +85,7 @@ bool gpu_supports_attention(strand_plugin_device *device, const strand_plugin_no
     return true;
 }
 
-static strand_plugin_status check_counts(strand_plugin_device *device, const strand_plugin_tensor *counts, int64_t most) {
+strand_plugin_status gpu_check_counts(strand_plugin_device *device, const strand_plugin_tensor *counts, int64_t most) {
     gpu_dispatch d;
     gpu_begin(&d, GPU_K_check_counts);
     gpu_bind(device, &d, counts);
@@ -144,7 +144,7 @@ static GPU_ENTRIES(attention) {
     const strand_plugin_tensor *q = &node->inputs[0], *k = &node->inputs[1], *v = &node->inputs[2], *y = &node->outputs[0];
     const strand_plugin_tensor *n = cpu_input(node, 3), *bias = cpu_input(node, 4), *mask = cpu_input(node, 5);
     int64_t keys = k->dims[1], dv = y->dims[2] / p->heads, splits = splits_of(y->whole[1], keys), each = ((keys + splits - 1) / splits + 31) / 32 * 32;
-    strand_plugin_status status = n ? check_counts(device, n, keys) : STRAND_PLUGIN_OK;
+    strand_plugin_status status = n ? gpu_check_counts(device, n, keys) : STRAND_PLUGIN_OK;
     for (int64_t column = 0; column < dv && !status; column += 64) {
         gpu_dispatch d;
         gpu_begin(&d, GPU_K_attention);

@@ -154,11 +154,16 @@ static strand_plugin_status supports(strand_plugin_device *d, const strand_plugi
     return accepted(d, op, node, why, why_bytes) ? STRAND_PLUGIN_OK : STRAND_PLUGIN_ERR_UNSUPPORTED;
 }
 
+/* Working memory of one node: of the common kernels, or of the driver's own way where that needs more. */
+static uint64_t scratch_of(strand_plugin_device *d, const gpu_op *op, const strand_plugin_node *node) {
+    uint64_t common = op && op->scratch ? op->scratch(d, node) : 0, own = op && d->own ? d->own->scratch(d, node) : 0;
+    return own > common ? own : common;
+}
+
 static uint64_t scratch_size(strand_plugin_device *d, const strand_plugin_node *nodes, uint32_t n) {
     uint64_t most = 0;
     for (uint32_t i = 0; i < n; i++) {
-        const gpu_op *op = find(&nodes[i]);
-        uint64_t one = op && op->scratch ? op->scratch(d, &nodes[i]) : 0;
+        uint64_t one = scratch_of(d, find(&nodes[i]), &nodes[i]);
         if (one > most) most = one;
     }
     return most;
@@ -189,7 +194,7 @@ static strand_plugin_status run_one(strand_plugin_device *d, const strand_plugin
     char why[200] = "unknown operator";
     const gpu_op *op = find(node);
     if (!op || !accepted(d, op, node, why, sizeof why)) return gpu_fail(d->host, STRAND_PLUGIN_ERR_UNSUPPORTED, "%s: %s", named(node), why);
-    uint64_t need = op->scratch ? op->scratch(d, node) : 0;
+    uint64_t need = scratch_of(d, op, node);
     if (need && (!scratch || !scratch->buffer || scratch->bytes < need))
         return gpu_fail(d->host, STRAND_PLUGIN_ERR_ARGUMENT, "%s: too little working memory given to launch", named(node));
     for (uint32_t i = 0; i < node->n_inputs; i++)
@@ -198,7 +203,9 @@ static strand_plugin_status run_one(strand_plugin_device *d, const strand_plugin
     for (uint32_t i = 0; i < node->n_outputs; i++)
         if (!node->outputs[i].memory.buffer) return gpu_fail(d->host, STRAND_PLUGIN_ERR_ARGUMENT, "%s: output %u has no memory", named(node), i);
     if (gpu_count(&node->outputs[0]) == 0 && node->n_outputs == 1) return STRAND_PLUGIN_OK;
-    return op->run(d, node, scratch);
+    bool done = false;
+    strand_plugin_status status = d->own ? d->own->run(d, node, scratch, &done) : STRAND_PLUGIN_OK;
+    return status || done ? status : op->run(d, node, scratch);
 }
 
 static strand_plugin_status launch(strand_plugin_device *d, const strand_plugin_node *nodes, uint32_t n, const strand_plugin_memory *scratch) {

@@ -1,6 +1,6 @@
 /* test_cuda.c - the CUDA plugin's host side, and its kernels, on the emulated driver of tests/plugins/emulated_cuda (which must be the
- * libcuda.so.1 that the loader finds): a whole model without a fall-back, on either of two devices, from eight threads; failures of every
- * call of the driver, once and for good; a device that is too small. Nothing may stay allocated, nothing be touched outside. */
+ * libcuda.so.1 that the loader finds): a whole model without a fall-back, on either of two devices, from eight threads; launches recorded
+ * as graphs; failures of every call of the driver, once and for good; a device that is too small. Nothing may stay allocated, nothing be touched outside. */
 #define _GNU_SOURCE
 #include "runs.h"
 
@@ -16,6 +16,9 @@ static struct {
     long (*live)(void);
     const char *(*wrong)(void);
     long (*launches)(void);
+    long (*launches_of)(const char *prefix);
+    long (*graph_launches)(void);
+    const char *(*failed)(void);
 } cuda;
 
 static const char *model_path(void) {
@@ -79,6 +82,53 @@ static void either_device(void **state) {
     nothing_left();
 }
 
+/* From the second run of the same extents on the launches are a graph's, and it is made once; other extents have their own. The bytes are
+ * those of the first run. */
+static void recorded(void **state) {
+    (void)state;
+    static const int64_t lengths[] = {LENGTH, LENGTH, LENGTH, LENGTH / 2, LENGTH / 2, LENGTH, LENGTH / 2};
+    static const bool graphs[] = {false, true, true, false, true, true, true};
+    float *first[2] = {NULL, NULL};
+    strand_context *c = open_with_cuda();
+    opened o = open_all(c, model_path(), &(run_how){.backends = "cuda:0"}, 2, LENGTH);
+    for (size_t i = 0; i < sizeof lengths / sizeof lengths[0]; i++) {
+        strand_tensor t;
+        long before = cuda.graph_launches();
+        float *got = run_output(&o, ids, 2, lengths[i], "logits", &t), **same = &first[lengths[i] != LENGTH];
+        assert_int_equal(cuda.graph_launches() > before, graphs[i]);
+        if (*same) {
+            assert_same_bytes(got, *same, (size_t)t.bytes, "a recorded run");
+            free(got);
+        } else {
+            *same = got;
+        }
+    }
+    as_wanted(first[0], "the first run");
+    free(first[0]);
+    free(first[1]);
+    close_all(&o);
+    strand_context_close(c);
+    nothing_left();
+}
+
+/* Products that may be in BF16 run on tensor cores, unless the setting says no. */
+static void tensor_cores(void **state) {
+    (void)state;
+    for (int off = 0; off < 2; off++) {
+        strand_tensor t;
+        setenv("STRAND_CUDA_TENSOR_CORES", off ? "0" : "1", 1);
+        long before = cuda.launches_of("product_bf16");
+        strand_context *c = open_with_cuda();
+        float *got = run_once(c, model_path(), &(run_how){.backends = "cuda:0", .settings = {"precision=bf16"}, .n_settings = 1}, ids, 2, LENGTH, "logits", &t);
+        assert_int_equal(cuda.launches_of("product_bf16") > before, !off);
+        assert_true(largest_difference(got, want, n_want) < 0.5);
+        free(got);
+        strand_context_close(c);
+        nothing_left();
+    }
+    unsetenv("STRAND_CUDA_TENSOR_CORES");
+}
+
 /* One try with whatever is set to fail; true when everything went well. */
 static bool attempt(strand_context *c) {
     strand_model *m;
@@ -97,7 +147,7 @@ static bool attempt(strand_context *c) {
         good = !strand_session_open(p, NULL, &s);
         if (!good) assert_true(strlen(strand_error(c)) > 10);
     }
-    if (good) {
+    for (int i = 0; i < 3 && good; i++) { /* the second run records its launches */
         good = !strand_session_run(s, &in, 1, &out, 1);
         if (!good) assert_true(strlen(strand_session_error(s)) > 10);
         if (good) as_wanted(out.data, "after failures");
@@ -113,16 +163,18 @@ static void each_call_fails(void **state) {
     (void)state;
     static const int codes[2] = {2 /* out of memory */, 719 /* launch failure, sticky */};
     for (int sticky = 0; sticky < 2; sticky++) {
-        int failed = 0;
+        int failed = 0, graphs = 0;
         bool done = false;
         /* the first calls one by one, then with growing steps: the later ones repeat themselves */
-        for (long nth = 1; !done; nth += nth < 60 ? 1 : nth / 6) {
+        for (long nth = 1; !done; nth += nth < 60 ? 1 : nth / 12) {
             cuda.fail_call("*", nth, codes[sticky]);
             strand_context *c = open_with_cuda();
             if (has_backend(c, "cuda:0")) {
-                done = attempt(c);
-                failed += !done;
-                if (sticky && !done) assert_false(attempt(c)); /* a lost device stays lost */
+                bool good = attempt(c);
+                failed += !good;
+                if (sticky && !good) assert_false(attempt(c)); /* a lost device stays lost */
+                done = !cuda.failed()[0]; /* so many calls there are not */
+                graphs += strstr(cuda.failed(), "Graph") != NULL;
             } else {
                 assert_true(strand_refused_count(c) > 0);
                 failed++;
@@ -135,8 +187,8 @@ static void each_call_fails(void **state) {
             cuda.fail_call(NULL, 0, 0);
             nothing_left();
         }
-        print_message("%s: %d calls failed\n", sticky ? "for good" : "once", failed);
-        assert_true(failed > 60);
+        print_message("%s: %d calls failed, %d of graphs tried\n", sticky ? "for good" : "once", failed, graphs);
+        assert_true(failed > 60 && graphs > 2);
     }
 }
 
@@ -219,14 +271,17 @@ static void without_a_driver(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(either_device), cmocka_unit_test(each_call_fails), cmocka_unit_test(too_small), cmocka_unit_test(many_threads),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(either_device), cmocka_unit_test(recorded), cmocka_unit_test(tensor_cores), cmocka_unit_test(each_call_fails), cmocka_unit_test(too_small), cmocka_unit_test(many_threads),
                                        cmocka_unit_test(without_a_driver)};
     void *driver = dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
     *(void **)&cuda.fail_call = driver ? dlsym(driver, "emulated_cuda_fail") : NULL;
     *(void **)&cuda.live = driver ? dlsym(driver, "emulated_cuda_live") : NULL;
     *(void **)&cuda.wrong = driver ? dlsym(driver, "emulated_cuda_wrong") : NULL;
     *(void **)&cuda.launches = driver ? dlsym(driver, "emulated_cuda_launches") : NULL;
-    if (!cuda.fail_call || !cuda.live || !cuda.wrong || !cuda.launches) {
+    *(void **)&cuda.launches_of = driver ? dlsym(driver, "emulated_cuda_launches_of") : NULL;
+    *(void **)&cuda.graph_launches = driver ? dlsym(driver, "emulated_cuda_graph_launches") : NULL;
+    *(void **)&cuda.failed = driver ? dlsym(driver, "emulated_cuda_failed") : NULL;
+    if (!cuda.failed || !cuda.fail_call || !cuda.live || !cuda.wrong || !cuda.launches || !cuda.launches_of || !cuda.graph_launches) {
         fprintf(stderr, "the emulated driver is not the libcuda.so.1 that the loader finds: set LD_LIBRARY_PATH to its folder\n");
         return 1;
     }

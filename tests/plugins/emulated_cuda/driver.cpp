@@ -7,13 +7,17 @@
  * never given, damaged canaries, calls without a context. Error 700 and above stay, as sticky errors do. */
 #include <cuda.h>
 
+#include <unistd.h>
+
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <functional>
 #include <map>
 #include <mutex>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "run.h"
 
@@ -21,6 +25,21 @@ namespace {
 std::recursive_mutex lock;
 std::map<CUdeviceptr, size_t> memory; /* device and pinned memory alike: one address space */
 std::set<void *> streams, events, modules;
+
+/* A link of a graph, and what must have been done before it. */
+struct graph_link {
+    std::function<CUresult()> work;
+    std::vector<CUgraphNode> after;
+};
+struct graph {
+    std::map<CUgraphNode, graph_link> links;
+};
+std::map<void *, graph> graphs, ready_graphs;
+std::map<CUstream, graph *> captures; /* streams whose work is recorded */
+size_t handles;
+long graph_launches;
+std::map<std::string, long> &launched = *new std::map<std::string, long>; /* lives until the very end */
+
 std::string fail_name, failed, wrong; /* failed: the call that did, as asked for */
 long fail_at, calls, retained, launches;
 CUresult fail_with, sticky = CUDA_SUCCESS;
@@ -135,10 +154,20 @@ API void emulated_cuda_fail(const char *name, long nth, int code) {
     calls = 0;
     failed.clear();
 }
+/* The call that failed as asked for, or "". */
+API const char *emulated_cuda_failed(void) { return failed.c_str(); }
 API long emulated_cuda_live(void) {
-    return static_cast<long>(memory.size() + streams.size() + events.size() + modules.size()) + retained;
+    return static_cast<long>(memory.size() + streams.size() + events.size() + modules.size() + graphs.size() + ready_graphs.size()) + retained;
 }
 API const char *emulated_cuda_wrong(void) { return wrong.c_str(); }
+API void emulated_cuda_fault(const char *what) {
+    std::lock_guard<std::recursive_mutex> g(lock);
+    fault(what);
+}
+API int emulated_cuda_inside(CUdeviceptr p, size_t bytes) {
+    std::lock_guard<std::recursive_mutex> g(lock);
+    return inside(p, bytes);
+}
 API long emulated_cuda_launches(void) { return launches; }
 
 API CUresult cuInit(unsigned) {
@@ -190,6 +219,8 @@ API CUresult cuDevicePrimaryCtxRelease(CUdevice) {
     if (--retained) return CUDA_SUCCESS;
     if (emulated_cuda_live() && sticky == CUDA_SUCCESS && failed != "cuCtxSetCurrent") fault("a context that was left with something in it");
     while (!memory.empty()) release(memory.begin()->first);
+    graphs.clear();
+    ready_graphs.clear();
     for (auto *all : {&streams, &events, &modules})
         while (!all->empty()) end(*all, *all->begin());
     used = 0;
@@ -297,20 +328,165 @@ API CUresult cuModuleGetFunction(CUfunction *f, CUmodule m, const char *name) {
     ENTER(true)
     static std::map<std::string, function> all;
     if (!modules.count(reinterpret_cast<void *>(m))) fault("a module that is not loaded");
-    if (!emulated_known(name)) return CUDA_ERROR_NOT_FOUND;
+    if (!emulated_arguments(name)) return CUDA_ERROR_NOT_FOUND;
     function &x = all[name];
     snprintf(x.name, sizeof x.name, "%s", name);
     *f = reinterpret_cast<CUfunction>(&x);
     return CUDA_SUCCESS;
 }
-API CUresult cuLaunchKernel(CUfunction f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz, unsigned shared, CUstream s,
-                            void **arguments, void **) {
-    ENTER(true)
-    if (!gx || !gy || !gz || gx > 0x7fffffffu || gy > 65535 || gz > 65535 || !bx || bx > 1024 || by != 1 || bz != 1 || shared) return CUDA_ERROR_INVALID_VALUE;
-    if (!streams.count(reinterpret_cast<void *>(s))) fault("a launch without a stream");
-    const unsigned grid[3] = {gx, gy, gz};
+/* One launch, checked as far as a real driver does. */
+static CUresult launch(CUfunction f, const unsigned grid[3], unsigned bx, void **arguments) {
     launches++;
+    launched[reinterpret_cast<function *>(f)->name]++;
     if (emulated_run(reinterpret_cast<function *>(f)->name, grid, bx, arguments, &order)) return CUDA_SUCCESS;
     fault("a kernel whose items part at a barrier");
     return sticky = CUDA_ERROR_LAUNCH_FAILED;
+}
+static bool possible(unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz, unsigned shared) {
+    return gx && gy && gz && gx <= 0x7fffffffu && gy <= 65535 && gz <= 65535 && bx && bx <= 1024 && by == 1 && bz == 1 && !shared;
+}
+/* The launch for later, with a copy of its arguments. */
+static std::function<CUresult()> later(CUfunction f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, void **arguments) {
+    std::vector<std::vector<unsigned char>> copies;
+    const size_t *sizes = emulated_arguments(reinterpret_cast<function *>(f)->name);
+    for (size_t i = 0; sizes && sizes[i]; i++) {
+        const unsigned char *from = static_cast<unsigned char *>(arguments[i]);
+        copies.emplace_back(from, from + sizes[i]);
+    }
+    return [=]() mutable {
+        const unsigned grid[3] = {gx, gy, gz};
+        std::vector<void *> at;
+        for (auto &c : copies) at.push_back(c.data());
+        return launch(f, grid, bx, at.data());
+    };
+}
+static CUresult add(graph &g, std::function<CUresult()> work, const CUgraphNode *after, size_t n, CUgraphNode *node) {
+    graph_link l = {work, {}};
+    for (size_t i = 0; i < n; i++) {
+        if (!g.links.count(after[i])) return CUDA_ERROR_INVALID_VALUE;
+        l.after.push_back(after[i]);
+    }
+    *node = reinterpret_cast<CUgraphNode>(++handles);
+    g.links[*node] = l;
+    return CUDA_SUCCESS;
+}
+/* Captured work follows on all that the stream has done before. */
+static CUresult add_captured(graph &g, std::function<CUresult()> work) {
+    CUgraphNode node, last = g.links.empty() ? nullptr : g.links.rbegin()->first;
+    return add(g, work, &last, last ? 1 : 0, &node);
+}
+/* Whatever may run runs, the youngest first: a missing dependency gives another result. */
+static CUresult run(const graph &g) {
+    std::set<CUgraphNode> done;
+    while (done.size() < g.links.size()) {
+        for (auto i = g.links.rbegin();; ++i) {
+            if (i == g.links.rend()) return CUDA_ERROR_INVALID_VALUE;
+            bool free = !done.count(i->first);
+            for (CUgraphNode n : i->second.after) free = free && done.count(n);
+            if (!free) continue;
+            CUresult e = i->second.work();
+            if (e != CUDA_SUCCESS) return e;
+            done.insert(i->first);
+            break;
+        }
+    }
+    return CUDA_SUCCESS;
+}
+/* For libraries: 1 when the work was recorded in place of being done. */
+API int emulated_cuda_capture(CUstream s, std::function<CUresult()> *work) {
+    std::lock_guard<std::recursive_mutex> g(lock);
+    if (!captures.count(s)) return 0;
+    add_captured(*captures[s], *work);
+    return 1;
+}
+/* Launches of the kernels whose names begin so. */
+API long emulated_cuda_launches_of(const char *prefix) {
+    std::lock_guard<std::recursive_mutex> g(lock);
+    long n = 0;
+    for (auto &one : launched)
+        if (!one.first.compare(0, strlen(prefix), prefix)) n += one.second;
+    return n;
+}
+/* EMULATED_CUDA_EXPECT=NAME,NAME: these kernels must have run when the process ends. */
+__attribute__((destructor)) static void expect() {
+    const char *names = getenv("EMULATED_CUDA_EXPECT");
+    int missing = 0;
+    for (std::string left = names ? names : ""; !left.empty();) {
+        size_t comma = left.find(',');
+        std::string name = left.substr(0, comma);
+        left = comma == std::string::npos ? "" : left.substr(comma + 1);
+        if (!launched.count(name)) missing = fprintf(stderr, "kernel %s did not run\n", name.c_str());
+    }
+    if (missing) _exit(9);
+}
+API long emulated_cuda_graph_launches(void) { return graph_launches; }
+
+API CUresult cuGraphCreate(CUgraph *g, unsigned) {
+    ENTER(true)
+    *g = reinterpret_cast<CUgraph>(++handles);
+    graphs[*g];
+    return CUDA_SUCCESS;
+}
+API CUresult cuGraphDestroy(CUgraph g) {
+    std::lock_guard<std::recursive_mutex> guard_(lock);
+    if (!graphs.erase(g)) fault("a graph that is not alive");
+    return CUDA_SUCCESS;
+}
+API CUresult cuGraphExecDestroy(CUgraphExec g) {
+    std::lock_guard<std::recursive_mutex> guard_(lock);
+    if (!ready_graphs.erase(g)) fault("a ready graph that is not alive");
+    return CUDA_SUCCESS;
+}
+API CUresult cuGraphAddKernelNode(CUgraphNode *node, CUgraph g, const CUgraphNode *after, size_t n, const CUDA_KERNEL_NODE_PARAMS *p) {
+    ENTER(true)
+    if (!graphs.count(g)) fault("a graph that is not alive");
+    if (!graphs.count(g) || !possible(p->gridDimX, p->gridDimY, p->gridDimZ, p->blockDimX, p->blockDimY, p->blockDimZ, p->sharedMemBytes)) return CUDA_ERROR_INVALID_VALUE;
+    return add(graphs[g], later(p->func, p->gridDimX, p->gridDimY, p->gridDimZ, p->blockDimX, p->kernelParams), after, n, node);
+}
+API CUresult cuGraphAddChildGraphNode(CUgraphNode *node, CUgraph g, const CUgraphNode *after, size_t n, CUgraph child) {
+    ENTER(true)
+    if (!graphs.count(g) || !graphs.count(child)) fault("a graph that is not alive");
+    graph copy = graphs[child];
+    return add(graphs[g], [copy]() { return run(copy); }, after, n, node);
+}
+API CUresult cuGraphInstantiate(CUgraphExec *ready, CUgraph g, unsigned long long) {
+    ENTER(true)
+    if (!graphs.count(g)) fault("a graph that is not alive");
+    *ready = reinterpret_cast<CUgraphExec>(++handles);
+    ready_graphs[*ready] = graphs[g];
+    return CUDA_SUCCESS;
+}
+API CUresult cuGraphLaunch(CUgraphExec g, CUstream s) {
+    ENTER(true)
+    if (!ready_graphs.count(g) || !streams.count(reinterpret_cast<void *>(s))) fault("a graph or stream that is not alive");
+    graph_launches++;
+    return run(ready_graphs[g]);
+}
+API CUresult cuStreamBeginCapture(CUstream s, CUstreamCaptureMode) {
+    ENTER(true)
+    if (!streams.count(reinterpret_cast<void *>(s)) || captures.count(s)) return CUDA_ERROR_ILLEGAL_STATE;
+    captures[s] = new graph;
+    return CUDA_SUCCESS;
+}
+API CUresult cuStreamEndCapture(CUstream s, CUgraph *g) {
+    std::lock_guard<std::recursive_mutex> guard_(lock);
+    if (!captures.count(s)) return CUDA_ERROR_ILLEGAL_STATE;
+    graph *made = captures[s];
+    captures.erase(s); /* a failing end ends it too */
+    CUresult e = enter(__func__, true);
+    if (e == CUDA_SUCCESS) {
+        *g = reinterpret_cast<CUgraph>(++handles);
+        graphs[*g] = *made;
+    }
+    delete made;
+    return e;
+}
+API CUresult cuLaunchKernel(CUfunction f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz, unsigned shared, CUstream s,
+                            void **arguments, void **) {
+    ENTER(true)
+    if (!possible(gx, gy, gz, bx, by, bz, shared)) return CUDA_ERROR_INVALID_VALUE;
+    if (!streams.count(reinterpret_cast<void *>(s))) fault("a launch without a stream");
+    if (captures.count(s)) return add_captured(*captures[s], later(f, gx, gy, gz, bx, arguments));
+    const unsigned grid[3] = {gx, gy, gz};
+    return launch(f, grid, bx, arguments);
 }

@@ -1,8 +1,8 @@
 /* run.cpp - runs a kernel's grid: groups one after another, the items of a group as coroutines that yield at barriers.
  *
- * Between two barriers the items run to the barrier one at a time, in an order that changes from phase to phase (a fixed
- * pseudo-random sequence): a missing barrier gives another result than the reference. Items that do not all come to the same barrier
- * are an error, as on a device. */
+ * Between two barriers the items run to the barrier one at a time, warp after warp, in an order that changes from phase to phase (a
+ * fixed pseudo-random sequence): a missing barrier gives another result than the reference. Items that do not all come to the same
+ * barrier are an error, as on a device; so are lanes of a warp of which some alone come to what warps do together. */
 #include "run.h"
 
 #include <setjmp.h>
@@ -10,11 +10,14 @@
 #include <ucontext.h>
 
 #include "shim.h"
+#include "warp_emulated.h"
+
+#include <vector>
 
 emulated_index threadIdx, blockIdx, gridDim;
 emulated_kernel *emulated_kernels;
 
-emulated_kernel::emulated_kernel(const char *n, emulated_entry e) : name(n), entry(e), next(emulated_kernels) { emulated_kernels = this; }
+emulated_kernel::emulated_kernel(const char *n, emulated_entry e, const size_t *s) : name(n), entry(e), sizes(s), next(emulated_kernels) { emulated_kernels = this; }
 
 namespace {
 constexpr size_t stack_bytes = 256 << 10;
@@ -24,10 +27,19 @@ constexpr unsigned most_items = 1024;
 struct item {
     ucontext_t context;
     jmp_buf at;
-    bool begun, done;
+    bool begun, done, at_warp; /* at_warp: waits for the other lanes, not for the group */
+    unsigned turn;
+};
+
+/* A copy of 16 bytes that is under way. */
+struct copy {
+    void *to;
+    const void *from;
+    bool there;
 };
 
 item items[most_items];
+std::vector<std::vector<copy>> copies[most_items]; /* by item: committed groups, and the one that is open */
 char *stacks;
 jmp_buf scheduler;
 unsigned running;
@@ -59,27 +71,80 @@ void resume() {
     setcontext(&x.context);
 }
 
-/* All items up to their end; false when some wait at a barrier that others never reach. */
-bool run_group(unsigned n, unsigned long &order) {
-    for (unsigned i = 0; i < n; i++) items[i].done = false;
+unsigned pick(unsigned long &order) {
+    order = order * 6364136223846793005UL + 1442695040888963407UL;
+    return static_cast<unsigned>(order >> 33);
+}
+
+/* The lanes of a warp up to the next barrier of the group, or their end. */
+bool run_warp(unsigned begin, unsigned lanes, unsigned long &order) {
     for (;;) {
-        unsigned finished = 0;
-        order = order * 6364136223846793005UL + 1442695040888963407UL;
-        unsigned first = static_cast<unsigned>((order >> 33) % n), forward = (order >> 20) & 1;
-        for (unsigned k = 0; k < n; k++) {
-            running = (first + (forward ? k : n - k)) % n;
+        unsigned first = pick(order), forward = first >> 16 & 1, waiting = 0;
+        for (unsigned k = 0; k < lanes; k++) {
+            running = begin + (first % lanes + (forward ? k : lanes - k)) % lanes;
             threadIdx.x = running;
+            items[running].at_warp = false;
             resume();
-            finished += items[running].done;
+            waiting += items[running].at_warp;
         }
-        if (finished == n) return true;
-        if (finished) {
-            for (unsigned i = 0; i < n; i++) items[i].begun = false; /* what waits is abandoned */
-            return false;
-        }
+        if (waiting == 0) return true;
+        if (waiting < lanes || lanes < 32) return false;
     }
 }
+
+/* All items up to their end; false when some wait at a barrier that others never reach. */
+bool run_group(unsigned n, unsigned long &order) {
+    const unsigned warps = (n + 31) / 32;
+    bool good = true;
+    for (unsigned i = 0; i < n; i++) items[i].done = false, items[i].turn = 0, copies[i].clear();
+    while (good) {
+        unsigned finished = 0, first = pick(order), forward = first >> 16 & 1;
+        for (unsigned k = 0; k < warps && good; k++) {
+            unsigned w = (first % warps + (forward ? k : warps - k)) % warps, begin = w * 32;
+            good = run_warp(begin, n - begin < 32 ? n - begin : 32, order);
+        }
+        for (unsigned i = 0; i < n; i++) finished += items[i].done;
+        if (good && finished == n) return true;
+        good = good && !finished;
+    }
+    for (unsigned i = 0; i < n; i++) items[i].begun = false; /* what waits is abandoned */
+    return false;
+}
 } // namespace
+
+const emulated_words *emulated_warp(const emulated_words &mine) {
+    static emulated_words all[most_items / 32][2][32];
+    item &x = items[running];
+    unsigned warp = running / 32, turn = x.turn++ & 1;
+    all[warp][turn][running % 32] = mine;
+    x.at_warp = true;
+    leave();
+    return all[warp][turn];
+}
+
+void emulated_copy(void *to, const void *from, bool there) {
+    auto &c = copies[running];
+    if (c.empty()) c.emplace_back();
+    c.back().push_back({to, from, there});
+}
+
+void emulated_commit() {
+    if (copies[running].empty()) copies[running].emplace_back();
+    copies[running].emplace_back();
+}
+
+void emulated_wait(int left) {
+    auto &c = copies[running];
+    while (static_cast<int>(c.size()) - 1 > left) { /* the last one is open */
+        for (const copy &one : c.front()) {
+            if (one.there)
+                memcpy(one.to, one.from, 16);
+            else
+                memset(one.to, 0, 16);
+        }
+        c.erase(c.begin());
+    }
+}
 
 void emulated_barrier() { leave(); }
 
@@ -102,8 +167,8 @@ bool emulated_run(const char *name, const unsigned grid[3], unsigned group, void
     return true;
 }
 
-bool emulated_known(const char *name) {
+const size_t *emulated_arguments(const char *name) {
     for (emulated_kernel *k = emulated_kernels; k; k = k->next)
-        if (!std::strcmp(k->name, name)) return true;
-    return false;
+        if (!std::strcmp(k->name, name)) return k->sizes;
+    return nullptr;
 }

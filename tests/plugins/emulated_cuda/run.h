@@ -2,7 +2,10 @@
 #ifndef STRAND_EMULATED_CUDA_RUN_H
 #define STRAND_EMULATED_CUDA_RUN_H
 
-bool emulated_known(const char *name);
+#include <cstddef>
+
+/* The sizes of a kernel's arguments, ended by 0; NULL where there is no such kernel. */
+const size_t *emulated_arguments(const char *name);
 /* False when there is no such kernel, or its items do not come to its barriers together. *order: the state of the sequence that orders
  * the items. One call at a time. */
 bool emulated_run(const char *name, const unsigned grid[3], unsigned group, void **args, unsigned long *order);

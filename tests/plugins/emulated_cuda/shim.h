@@ -3,16 +3,20 @@
 #ifndef STRAND_EMULATED_CUDA_SHIM_H
 #define STRAND_EMULATED_CUDA_SHIM_H
 
+#include <cmath>
 #include <cstddef>
 #include <cstring>
 #include <utility>
 
+#define EMULATED_CUDA 1
 #define __global__
 #define __device__
 #define __forceinline__ inline
 #define __shared__ static
 #define __launch_bounds__(n)
 #define __grid_constant__
+#define __noinline__
+#define __align__(n) __attribute__((aligned(n)))
 
 struct emulated_index {
     unsigned x, y, z;
@@ -53,16 +57,18 @@ typedef void (*emulated_entry)(void **arguments);
 struct emulated_kernel {
     const char *name;
     emulated_entry entry;
+    const size_t *sizes; /* of its arguments; ends with 0 */
     emulated_kernel *next;
-    emulated_kernel(const char *name, emulated_entry entry);
+    emulated_kernel(const char *name, emulated_entry entry, const size_t *sizes);
 };
 extern emulated_kernel *emulated_kernels;
 
 template <auto F> struct emulated_call;
 template <class... A, void (*F)(A...)> struct emulated_call<F> {
     template <size_t... I> static void unpack(void **a, std::index_sequence<I...>) { F(*static_cast<A *>(a[I])...); }
+    static constexpr size_t sizes[] = {sizeof(A)..., 0};
     static void entry(void **a) { unpack(a, std::index_sequence_for<A...>{}); }
 };
-#define EMULATED_KERNEL(name) static emulated_kernel emulated_##name(#name, &emulated_call<&name>::entry);
+#define EMULATED_KERNEL(name) static emulated_kernel emulated_##name(#name, &emulated_call<&name>::entry, emulated_call<&name>::sizes);
 
 #endif

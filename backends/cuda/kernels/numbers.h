@@ -1,0 +1,27 @@
+/* numbers.h - what the kernels of this folder are told beside pointers; read by C and by CUDA C++. Strides are in elements. */
+#ifndef STRAND_CUDA_NUMBERS_H
+#define STRAND_CUDA_NUMBERS_H
+
+/* Strides are of (batch, token). */
+typedef struct attention_numbers {
+    int queries, first, all_queries; /* here, before these, in the whole sequence */
+    int keys, d, dv, heads, kv_heads;
+    int causal, window, sinks;
+    int length_words, length_stride; /* of kv_length: 0, 1 or 2 words each */
+    int fast;                        /* rows of k and v may be read 16 bytes at a time */
+    int q[2], k[2], v[2], y[2];
+    float scale, softcap;
+} attention_numbers;
+
+/* Strides of two batch axes, in which the third extent of the grid counts, the second one fastest. */
+typedef struct product_numbers {
+    int m, n, k;
+    int a_m, a_k, b_k, b_n, y_m;
+    int inner, a_batch[2], b_batch[2], y_batch[2];
+    int bias, bias_stride, activation; /* STRAND_BIAS_..., STRAND_UNARY_... */
+    int type_a, type_b;
+    int fast_a, fast_b; /* may be read 16 bytes at a time along their dense axis */
+    float alpha, beta;
+} product_numbers;
+
+#endif

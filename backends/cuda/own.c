@@ -1,0 +1,23 @@
+/* own.c - what the CUDA driver does in its own way, before the common kernels are asked: large products by cuBLASLt (blas.c), attention
+ * and products on tensor cores (tensor.c). */
+#include "driver_cuda.h"
+
+/* Factors of unequal types: cuBLASLt would multiply copies in F32, tensor cores multiply their halves. */
+static bool blas_first(const cuda_device *d, const strand_plugin_node *node) {
+    const strand_op_matmul *p = node->params;
+    return p->precision == STRAND_PRECISION_BF16 || node->inputs[0].dtype == node->inputs[1].dtype || !cuda_tensor_takes(d, node);
+}
+
+static uint64_t own_scratch(strand_plugin_device *device, const strand_plugin_node *node) {
+    cuda_device *d = cuda_of(device);
+    return node->op == STRAND_OP_MATMUL && blas_first(d, node) ? cuda_blas_scratch(d, node) : 0;
+}
+
+static strand_plugin_status own_run(strand_plugin_device *device, const strand_plugin_node *node, const strand_plugin_memory *scratch, bool *done) {
+    cuda_device *d = cuda_of(device);
+    strand_plugin_status status = STRAND_PLUGIN_OK;
+    if (node->op == STRAND_OP_MATMUL && blas_first(d, node)) status = cuda_blas_run(d, node, scratch, done);
+    return status || *done ? status : cuda_tensor_run(d, node, done);
+}
+
+const gpu_own cuda_own = {own_scratch, own_run};

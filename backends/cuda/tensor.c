@@ -1,0 +1,153 @@
+/* tensor.c - attention and matrix products on tensor cores (kernels/attention_mma.cu, products_mma.cu), from compute capability 8.0 on.
+ * What they do not take, the common kernels do: which of them it is depends on types, parameters and whole extents alone. */
+#include "driver_cuda.h"
+#include "kernels/numbers.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define SPLIT_QUERIES 64  /* up to so many queries of more than SPLIT_KEYS keys: the common kernel cuts the keys */
+#define SPLIT_KEYS    512
+#define LEAST_ROWS    16  /* fewer rows or queries leave most of a tile empty */
+
+bool cuda_tensor_wanted(CUdevice id) {
+    const char *setting = getenv("STRAND_CUDA_TENSOR_CORES");
+    int major = 0;
+    cuDeviceGetAttribute(&major, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, id);
+    return major >= 8 && !(setting && !strcmp(setting, "0"));
+}
+
+/* NULL with no error where the plugin was built without code for the device: then the common kernels run. */
+static strand_plugin_status find(cuda_device *d, cuda_own_kernel kernel, CUfunction *function) {
+    uint32_t image;
+    const char *name;
+    const void *code = cuda_own_image_of(kernel, &image, &name);
+    *function = d->own_kernels[kernel];
+    if (*function || d->own_missing) return STRAND_PLUGIN_OK;
+    if (!d->own_modules[image]) {
+        CUresult e = cuModuleLoadData(&d->own_modules[image], code);
+        d->own_missing = e == CUDA_ERROR_NO_BINARY_FOR_GPU;
+        if (d->own_missing) return STRAND_PLUGIN_OK;
+        strand_plugin_status status = cuda_check(d->base.host, e, "loading kernels");
+        if (status) return status;
+    }
+    strand_plugin_status status = cuda_check(d->base.host, cuModuleGetFunction(&d->own_kernels[kernel], d->own_modules[image], name), name);
+    *function = d->own_kernels[kernel];
+    return status;
+}
+
+void cuda_tensor_close(cuda_device *d) {
+    for (int i = 0; i < CUDA_OWN_IMAGES; i++)
+        if (d->own_modules[i]) cuModuleUnload(d->own_modules[i]);
+}
+
+static bool half(uint32_t type) {
+    return type == STRAND_PLUGIN_F16 || type == STRAND_PLUGIN_BF16;
+}
+
+/* ---- attention ---- */
+
+static bool takes_attention(const strand_plugin_node *node) {
+    const strand_op_attention *p = node->params;
+    const strand_plugin_tensor *q = &node->inputs[0], *k = &node->inputs[1], *v = &node->inputs[2], *y = &node->outputs[0];
+    int64_t d = q->dims[2] / p->heads, dv = y->dims[2] / p->heads, keys = k->dims[1];
+    if (!half(k->dtype) || k->dtype != v->dtype || cpu_input(node, 4) || cpu_input(node, 5)) return false;
+    return keys > 0 && d > 0 && d <= 128 && dv <= 128 && y->whole[1] >= LEAST_ROWS && (y->whole[1] > SPLIT_QUERIES || keys <= SPLIT_KEYS);
+}
+
+static strand_plugin_status attention(cuda_device *d, const strand_plugin_node *node, bool *done) {
+    const strand_op_attention *p = node->params;
+    const strand_plugin_tensor *q = &node->inputs[0], *k = &node->inputs[1], *v = &node->inputs[2], *n = cpu_input(node, 3), *y = &node->outputs[0];
+    const bool wide = q->dims[2] / p->heads > 64 || y->dims[2] / p->heads > 64, rounded = p->precision == STRAND_PRECISION_BF16 && k->dtype == STRAND_PLUGIN_BF16;
+    const cuda_own_kernel kernel = k->dtype == STRAND_PLUGIN_F16 ? (wide ? CUDA_OWN_attention_f16x2_128 : CUDA_OWN_attention_f16x2_64)
+                                   : rounded                     ? (wide ? CUDA_OWN_attention_bf16_128 : CUDA_OWN_attention_bf16_64)
+                                                                 : (wide ? CUDA_OWN_attention_bf16x3_128 : CUDA_OWN_attention_bf16x3_64);
+    CUfunction function;
+    strand_plugin_status status = find(d, kernel, &function);
+    if (status || !function) return status;
+    CUdeviceptr at[5] = {cuda_address(q, cpu_lead(q, 0, y, 0) * q->strides[0] + cpu_lead(q, 1, y, 1) * q->strides[1]), cuda_address(k, cpu_lead(k, 0, y, 0) * k->strides[0]),
+                         cuda_address(v, cpu_lead(v, 0, y, 0) * v->strides[0]), cuda_address(q, 0), cuda_address(y, 0)};
+    if (n) at[3] = cuda_address(n, n->whole[0] != 1 ? cpu_lead(n, 0, y, 0) * n->strides[0] : 0);
+    attention_numbers x = {.queries = (int)y->dims[1], .first = (int)y->origin[1], .all_queries = (int)y->whole[1], .keys = (int)k->dims[1],
+                           .d = (int)(q->dims[2] / p->heads), .dv = (int)(y->dims[2] / p->heads), .heads = (int)p->heads, .kv_heads = (int)p->kv_heads,
+                           .causal = p->causal != 0, .window = (int)p->window, .sinks = (int)p->sinks, .length_words = !n ? 0 : n->dtype == STRAND_PLUGIN_I64 ? 2 : 1,
+                           .length_stride = n && n->whole[0] != 1 ? (int)n->strides[0] : 0, .scale = p->scale, .softcap = p->softcap};
+    for (int i = 0; i < 2; i++) {
+        x.q[i] = (int)q->strides[i];
+        x.k[i] = (int)k->strides[i];
+        x.v[i] = (int)v->strides[i];
+        x.y[i] = (int)y->strides[i];
+    }
+    x.fast = (x.d | x.dv | x.k[0] | x.k[1] | x.v[0] | x.v[1]) % 8 == 0 && (at[1] | at[2]) % 16 == 0;
+    if (n) status = gpu_check_counts(&d->base, n, k->dims[1]);
+    if (status) return status;
+    const uint32_t groups[3] = {(uint32_t)((y->dims[1] + 63) / 64), (uint32_t)p->heads, (uint32_t)y->dims[0]};
+    void *arguments[] = {&at[0], &at[1], &at[2], &at[3], &at[4], &x};
+    *done = true;
+    return cuda_launch(d, d->base.segment, function, groups, 128, arguments, "attention");
+}
+
+/* ---- products ---- */
+
+static bool takes_product(const strand_plugin_node *node) {
+    const strand_op_matmul *p = node->params;
+    const strand_plugin_tensor *a = &node->inputs[0], *b = &node->inputs[1], *y = &node->outputs[0];
+    bool floats = (half(a->dtype) || a->dtype == STRAND_PLUGIN_F32) && (half(b->dtype) || b->dtype == STRAND_PLUGIN_F32);
+    return floats && (half(b->dtype) || p->precision == STRAND_PRECISION_BF16) && y->whole[y->rank - 2] >= LEAST_ROWS;
+}
+
+/* May it be read 16 bytes at a time along its dense axis? Strides of the other axis and of the batch axes. */
+static bool fast(const strand_plugin_tensor *t, CUdeviceptr at, int64_t other, const int batch[2]) {
+    int64_t each = t->dtype == STRAND_PLUGIN_F32 ? 4 : 8;
+    return at % 16 == 0 && other % each == 0 && batch[0] % each == 0 && batch[1] % each == 0;
+}
+
+static strand_plugin_status product(cuda_device *d, const strand_plugin_node *node, bool *done) {
+    const strand_op_matmul *p = node->params;
+    const strand_plugin_tensor *a = &node->inputs[0], *b = &node->inputs[1], *y = &node->outputs[0], *bias = p->bias ? cpu_input(node, 2) : NULL;
+    const uint32_t mo = y->rank - 2, no = y->rank - 1, am = a->rank - (p->transpose_a ? 1 : 2), ak = a->rank - (p->transpose_a ? 2 : 1),
+                   bn = b->rank - (p->transpose_b ? 2 : 1), bk = b->rank - (p->transpose_b ? 1 : 2);
+    const bool one = p->precision == STRAND_PRECISION_BF16 || (a->dtype == STRAND_PLUGIN_BF16 && b->dtype == STRAND_PLUGIN_BF16);
+    CUfunction function;
+    strand_plugin_status status = find(d, one ? CUDA_OWN_product_bf16 : b->dtype == STRAND_PLUGIN_BF16 ? CUDA_OWN_product_bf16x3 : CUDA_OWN_product_f16, &function);
+    if (status || !function) return status;
+    product_numbers x = {.m = (int)y->dims[mo], .n = (int)y->dims[no], .k = (int)a->dims[ak], .a_m = (int)a->strides[am], .a_k = (int)a->strides[ak], .b_k = (int)b->strides[bk],
+                         .b_n = (int)b->strides[bn], .y_m = (int)y->strides[mo], .inner = y->rank > 2 ? (int)y->dims[y->rank - 3] : 1,
+                         .bias = bias ? (int)p->bias : STRAND_BIAS_NONE, .bias_stride = bias ? (int)bias->strides[0] : 0, .activation = (int)p->activation,
+                         .type_a = (int)a->dtype, .type_b = (int)b->dtype, .alpha = p->alpha, .beta = p->beta};
+    int64_t first_a = cpu_lead(a, am, y, mo) * a->strides[am], first_b = cpu_lead(b, bn, y, no) * b->strides[bn], batch = 1;
+    for (uint32_t i = 0; i + 2 < y->rank; i++) {
+        uint32_t slot = 2 - (y->rank - 2) + i;
+        batch *= y->dims[i];
+        x.y_batch[slot] = (int)y->strides[i];
+        if (a->rank == y->rank) x.a_batch[slot] = (int)a->strides[i], first_a += cpu_lead(a, i, y, i) * a->strides[i];
+        if (b->rank == y->rank) x.b_batch[slot] = (int)b->strides[i], first_b += cpu_lead(b, i, y, i) * b->strides[i];
+    }
+    /* The last axis is dense, also where its extent is 1 and its stride anything. */
+    if (p->transpose_a) x.a_m = 1;
+    else
+        x.a_k = 1;
+    if (p->transpose_b) x.b_k = 1;
+    else
+        x.b_n = 1;
+    CUdeviceptr at[4] = {cuda_address(a, first_a), cuda_address(b, first_b), cuda_address(y, 0), cuda_address(y, 0)};
+    if (bias) at[2] = cuda_address(bias, cpu_lead(bias, 0, y, p->bias == STRAND_BIAS_ROWS ? mo : no) * bias->strides[0]);
+    x.fast_a = fast(a, at[0], p->transpose_a ? x.a_k : x.a_m, x.a_batch);
+    x.fast_b = fast(b, at[1], p->transpose_b ? x.b_n : x.b_k, x.b_batch);
+    const uint32_t groups[3] = {(uint32_t)((y->dims[mo] + 63) / 64), (uint32_t)((y->dims[no] + 127) / 128), (uint32_t)batch};
+    void *arguments[] = {&at[0], &at[1], &at[2], &at[3], &x};
+    *done = true;
+    return cuda_launch(d, d->base.segment, function, groups, 256, arguments, "product");
+}
+
+bool cuda_tensor_takes(const cuda_device *d, const strand_plugin_node *node) {
+    if (!d->tensor_cores) return false;
+    return node->op == STRAND_OP_ATTENTION ? takes_attention(node) : node->op == STRAND_OP_MATMUL && takes_product(node);
+}
+
+strand_plugin_status cuda_tensor_run(cuda_device *d, const strand_plugin_node *node, bool *done) {
+    if (!cuda_tensor_takes(d, node)) return STRAND_PLUGIN_OK;
+    strand_plugin_status status = cuda_current(d);
+    if (status) return status;
+    return node->op == STRAND_OP_ATTENTION ? attention(d, node, done) : product(d, node, done);
+}

@@ -1,0 +1,97 @@
+/* warp_emulated.h - the words of backends/cuda/kernels/warp.h for the machine that runs the tests: the lanes of a warp show each other
+ * what they hold (emulated_warp), and each makes its part of the result, by the layouts of the PTX ISA ("Warp-level matrix instructions",
+ * m16n8k16 and ldmatrix). Products are exact and their sums are rounded once. */
+#ifndef STRAND_EMULATED_CUDA_WARP_H
+#define STRAND_EMULATED_CUDA_WARP_H
+
+#include <cmath>
+
+typedef unsigned short half_word;
+
+struct emulated_words {
+    unsigned u[6];
+    const void *p;
+};
+/* Shows `mine` to the warp, waits for its other lanes, and returns what all 32 show. It stays until the call after the next. */
+const emulated_words *emulated_warp(const emulated_words &mine);
+
+static inline float emulated_half(bool f16, unsigned h) {
+    if (!f16) return __uint_as_float(h << 16);
+    int e = static_cast<int>(h >> 10 & 31);
+    float m = static_cast<float>(h & 1023);
+    float f = e == 31 ? (m != 0 ? NAN : INFINITY) : e ? std::ldexp(1024 + m, e - 25) : std::ldexp(m, -24);
+    return h & 0x8000 ? -f : f;
+}
+
+/* Element (row, column) of a, and of b, as the lanes hold them. */
+static inline float emulated_a(bool f16, const emulated_words *all, int row, int column) {
+    unsigned w = all[row % 8 * 4 + column % 8 / 2].u[row / 8 + 2 * (column / 8)];
+    return emulated_half(f16, column & 1 ? w >> 16 : w & 0xffff);
+}
+static inline float emulated_b(bool f16, const emulated_words *all, int row, int column) {
+    unsigned w = all[column * 4 + row % 8 / 2].u[4 + row / 8];
+    return emulated_half(f16, row & 1 ? w >> 16 : w & 0xffff);
+}
+
+template <bool F16> static inline void warp_mma(float *c, const unsigned *a, unsigned b0, unsigned b1) {
+    const emulated_words *all = emulated_warp({{a[0], a[1], a[2], a[3], b0, b1}, nullptr});
+    int lane = static_cast<int>(threadIdx.x) & 31;
+    for (int j = 0; j < 4; j++) {
+        int row = lane / 4 + 8 * (j / 2), column = lane % 4 * 2 + j % 2;
+        double sum = c[j];
+        for (int k = 0; k < 16; k++) sum += static_cast<double>(emulated_a(F16, all, row, k)) * static_cast<double>(emulated_b(F16, all, k, column));
+        c[j] = static_cast<float>(sum);
+    }
+}
+
+static inline void warp_load4(unsigned *r, const half_word *row) {
+    const emulated_words *all = emulated_warp({{}, row});
+    int lane = static_cast<int>(threadIdx.x) & 31;
+    for (int i = 0; i < 4; i++) {
+        const half_word *from = static_cast<const half_word *>(all[i * 8 + lane / 4].p) + lane % 4 * 2;
+        r[i] = from[0] | static_cast<unsigned>(from[1]) << 16;
+    }
+}
+static inline void warp_load4_transposed(unsigned *r, const half_word *row) {
+    const emulated_words *all = emulated_warp({{}, row});
+    int lane = static_cast<int>(threadIdx.x) & 31;
+    for (int i = 0; i < 4; i++) {
+        const half_word *first = static_cast<const half_word *>(all[i * 8 + lane % 4 * 2].p), *second = static_cast<const half_word *>(all[i * 8 + lane % 4 * 2 + 1].p);
+        r[i] = first[lane / 4] | static_cast<unsigned>(second[lane / 4]) << 16;
+    }
+}
+
+static inline float warp_xor(float v, int mask) {
+    return __uint_as_float(emulated_warp({{__float_as_uint(v)}, nullptr})[(static_cast<int>(threadIdx.x) & 31) ^ mask].u[0]);
+}
+#define WARP_BARRIER emulated_warp({{}, nullptr});
+
+/* Copies that are not waited for are seen as rubbish: they are made when the wait comes. */
+void emulated_copy(void *to, const void *from, bool there);
+void emulated_commit();
+void emulated_wait(int left);
+static inline void async_copy16(half_word *to, const half_word *from, bool there) { emulated_copy(to, from, there); }
+static inline void async_commit() { emulated_commit(); }
+template <int LEFT> static inline void async_wait() { emulated_wait(LEFT); }
+
+static inline unsigned emulated_f16(float f) {
+    if (std::isnan(f)) return 0x7fff;
+    float a = std::fabs(f);
+    unsigned sign = std::signbit(f) ? 0x8000 : 0;
+    if (a >= 65520) return sign | 0x7c00;
+    if (a < 6.103515625e-05f) return sign | static_cast<unsigned>(std::nearbyint(std::ldexp(a, 24)));
+    int e;
+    float m = std::frexp(a, &e); /* in [1/2, 1) */
+    return sign | static_cast<unsigned>(static_cast<int>(std::nearbyint(std::ldexp(m, 11))) + ((e + 13) << 10));
+}
+static inline unsigned emulated_bf16(float f) {
+    unsigned u = __float_as_uint(f);
+    if (std::isnan(f)) return 0x7fff;
+    return (u + 0x7fff + (u >> 16 & 1)) >> 16;
+}
+static inline unsigned pack_f16(float low, float high) { return emulated_f16(low) | emulated_f16(high) << 16; }
+static inline unsigned pack_bf16(float low, float high) { return emulated_bf16(low) | emulated_bf16(high) << 16; }
+static inline float unpack_f16(unsigned h) { return emulated_half(true, h); }
+static inline float fast_exp2(float x) { return std::exp2(x); }
+
+#endif
