@@ -4,6 +4,7 @@
 #include "common.h"
 #include "output.h"
 #include "progress.h"
+#include "engine.h"
 #include "run_table.h"
 #include "safetensors_write.h"
 
@@ -19,6 +20,9 @@ typedef struct run_job {
     void *converted[MOST];
     int32_t n_inputs, n_outputs;
     int64_t batch, length;
+    char *planned;     /* the outputs that the plan makes, where that is not --outputs */
+    int32_t logprob;   /* which of the outputs is the tokens' log-probability, made here of the logits; -1: none */
+    float *logprobs;
 } run_job;
 
 static void shape_text(const strand_tensor *t, char *text, size_t size) {
@@ -138,6 +142,43 @@ static int find_inputs(run_job *job) {
     return 0;
 }
 
+/* `logprob` [batch, length - 1], ln p(id[t + 1] | id[..t]), of any model that gives `logits` after `input_ids`. */
+static int32_t derived(run_job *job, const char *name, strand_tensor *tensor) {
+    strand_tensor input;
+    int32_t index = strcmp(name, "logprob") ? -1 : runtime_output(&job->rt, "logits", tensor);
+    if (index < 0 || tensor->rank != 3 || strand_model_input(job->rt.model, 0, &input) != STRAND_OK || strcmp(input.name, "input_ids"))
+        return -1;
+    job->logprob = job->n_outputs;
+    return index;
+}
+
+/* The plan makes logits in place of them. */
+static int plan_logits(run_job *job) {
+    const char *wanted = job->rt.settings->outputs, *at = strstr(wanted, "logprob");
+    const size_t n = strlen(wanted);
+    job->planned = malloc(n + 1);
+    if (!job->planned) return complain("out of memory"), -1;
+    snprintf(job->planned, n + 1, "%.*slogits%s", (int)(at - wanted), wanted, at + strlen("logprob"));
+    return 0;
+}
+
+static int make_logprobs(run_job *job) {
+    strand_tensor *out = &job->outputs[job->logprob];
+    const int64_t *ids = job->inputs[0].data, batch = out->dims[0], length = out->dims[1], width = out->dims[2];
+    const float *logits = out->data;
+    job->logprobs = malloc((size_t)(batch * length) * sizeof *job->logprobs);
+    if (!job->logprobs) return complain("out of memory"), -1;
+    float *to = job->logprobs;
+    for (int64_t b = 0; b < batch; b++)
+        for (int64_t t = 0; t + 1 < length; t++) {
+            const int64_t next = ids[b * length + t + 1];
+            *to++ = (float)engine_loglik(logits + (b * length + t) * width, width, next < 0 || next >= width ? 0 : next);
+        }
+    *out = (strand_tensor){.name = "logprob", .dtype = STRAND_F32, .rank = 2, .dims = {batch, length - 1}, .data = job->logprobs};
+    out->bytes = (uint64_t)(batch * (length - 1)) * sizeof *job->logprobs;
+    return 0;
+}
+
 static int choose_outputs(run_job *job) {
     strand_tensor tensor;
     const char *wanted = job->rt.settings->outputs;
@@ -151,7 +192,8 @@ static int choose_outputs(run_job *job) {
         char name[256];
         const size_t width = strcspn(wanted, ",");
         snprintf(name, sizeof name, "%.*s", (int)width, wanted);
-        const int32_t index = runtime_output(&job->rt, name, &tensor);
+        int32_t index = runtime_output(&job->rt, name, &tensor);
+        if (index < 0 && (index = derived(job, name, &tensor)) >= 0 && plan_logits(job)) return -1;
         if (index < 0 || job->n_outputs == MOST) {
             complain("the model has no output '%s'; 'strand inspect' lists its outputs", name);
             return -1;
@@ -183,7 +225,7 @@ static int write_results(run_job *job) {
 /* Fills the outputs, which stay good while `session` is open, and writes them. */
 static int run_session(run_job *job, strand_session *session) {
     if (strand_session_run(session, job->inputs, job->n_inputs, job->outputs, job->n_outputs) == STRAND_OK)
-        return write_results(job);
+        return (job->logprob >= 0 && make_logprobs(job)) || write_results(job) ? -1 : 0;
     if (!interrupted()) complain("%s", strand_session_error(session));
     return -1;
 }
@@ -192,7 +234,7 @@ static int run_plan_and_session(run_job *job) {
     strand_plan *plan;
     strand_session *session;
     strand_session_params params;
-    if (runtime_plan(&job->rt, job->batch, job->length, job->rt.settings->outputs, &plan) != STRAND_OK) {
+    if (runtime_plan(&job->rt, job->batch, job->length, job->planned ? job->planned : job->rt.settings->outputs, &plan) != STRAND_OK) {
         complain("%s", strand_error(job->rt.context));
         return -1;
     }
@@ -212,6 +254,7 @@ static int run_plan_and_session(run_job *job) {
 int run_run(const options *settings) {
     run_job *job = calloc(1, sizeof *job);
     if (!job) return complain("out of memory"), EXIT_FAILED;
+    job->logprob = -1;
     const char *model = settings->n_args ? settings->args[0] : settings->model;
     int rc = EXIT_USAGE;
     if (!model)
@@ -231,6 +274,8 @@ int run_run(const options *settings) {
     }
     bad = bad || (table ? table_input(job) : find_inputs(job)) || choose_outputs(job) || run_plan_and_session(job);
     for (int i = 0; i < MOST; i++) free(job->converted[i]);
+    free(job->planned);
+    free(job->logprobs);
     if (job->file) strand_file_close(job->file);
     runtime_close(&job->rt);
     free(job);

@@ -36,6 +36,12 @@ if [ ! -d "$golden" ]; then
 fi
 both_ways "$golden/hyenadna-lightning-ckpt"
 
+# what the tokens are worth, from any model's logits
+for evo in evo1-small evo2-small; do
+    expect 0 "logprob of $evo" "$STRAND" run "$golden/$evo" -i "$golden/$evo/input.safetensors" -o out.safetensors --outputs hidden,logprob
+    "$STRAND_COMPARE" tensors out.safetensors logprob "$golden/$evo/expected.safetensors" logprob 1e-3 && pass || fault "$evo: logprob"
+done
+
 mt=$golden/hyenadna-tiny-1k-mt
 for shift in 0.05 0.0; do
     for n in 1024 900; do
