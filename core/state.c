@@ -70,7 +70,7 @@ static uint64_t row_bytes(const graph_tensor *t, uint64_t *step) {
 
 /* Sets a row to zeros. The source lives for ever, so that a device may take it late. */
 static strand_status clear_row(strand_session *s, uint32_t i, uint64_t at, uint64_t bytes) {
-    static const unsigned char zeros[1 << 16];
+    static const unsigned char zeros[4096];
     for (uint64_t done = 0; done < bytes;) {
         uint64_t n = bytes - done < sizeof zeros ? bytes - done : sizeof zeros;
         if (execute_put(s, s->plan->schedule.states[i], at + done, zeros, n)) return s->error.status;
