@@ -10,7 +10,7 @@ bool gpu_supports_linear_recurrence(strand_plugin_device *device, const strand_p
     return scan_runs(device, node, 32, why, why_bytes);
 }
 
-GPU_RUN(linear_recurrence) {
+static GPU_ENTRIES(linear_recurrence) {
     const strand_op_linear_recurrence *p = node->params;
     const strand_plugin_tensor *x = &node->inputs[0], *a = &node->inputs[1], *state = cpu_input(node, 2), *y = &node->outputs[0];
     const strand_plugin_tensor *after = node->n_outputs > 1 ? &node->outputs[1] : NULL;
@@ -49,6 +49,10 @@ GPU_RUN(linear_recurrence) {
                              p->form};
     for (int i = 0; i < 21; i++) gpu_int(&d, sizes[i]);
     return gpu_groups(device, &d, (y->dims[2] + 31) / 32, y->dims[0], 1);
+}
+
+GPU_RUN(linear_recurrence) {
+    return gpu_batches(device, node, scratch, linear_recurrence_entries);
 }
 
 /* ---- companion matrices ---- */

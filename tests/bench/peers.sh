@@ -8,8 +8,9 @@
 #   FFTW with AVX-512 from Debian's source package, compiled here: the released package has no instructions newer than AVX
 #   PyTorch           Debian's python3-torch
 #   ONNX Runtime      from PyPI, in FOLDER/venv
+#   VkFFT             Debian's libvkfft-dev: build with -Dvkfft=/usr/include/vkFFT.h for bench_vkfft_vulkan and bench_vkfft_opencl
 #   ggml, llama.cpp   not installed here: build it as its own manual says, with shared libraries, and say where it is:
-#                     STRAND_BENCH_GGML=.../libggml-cpu.so (its kernels on the benchmarks' own data)
+#                     STRAND_BENCH_GGML=.../libggml-cpu.so, or .../libggml-vulkan.so beside a GPU plugin (its kernels on the benchmarks' own data)
 # FOLDER/env holds the variables that tests/bench/run takes; it reads the file by itself.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
