@@ -103,10 +103,13 @@ static shape some_shape(ops_program *g, int index, int64_t length, int64_t keys)
         else
             break;
     }
+    const bool wide_halves = index % 20 == 18; /* rare by chance */
+    if (wide_halves) c.batch = c.p.heads = c.p.kv_heads = 1, c.d = 100, c.dv = 128;
     c.p.scale = 1 / sqrtf((float)c.d);
     c.p.causal = (uint32_t)(index & 1);
     c.type_k = ops_any_float(g);
     c.type_v = ops_between(g, 0, 3) ? c.type_k : ops_any_float(g);
+    if (wide_halves) c.type_k = c.type_v = STRAND_PLUGIN_F16;
     c.cached = index % 4 >= 2;
     for (int b = 0; b < 4; b++) c.valid[b] = ops_between(g, keys > length && ops_between(g, 0, 5) ? length : 0, keys);
     if (index % 3 == 2) c.p.window = ops_between(g, 1, keys / 2 + 1);
