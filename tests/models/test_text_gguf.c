@@ -140,23 +140,32 @@ static void to_llama(gguf *g) {
     }
 }
 
+/* What both Mambas have: the ends, and of each of two layers all but the state space's own. */
+static void mamba_common(gguf *g) {
+    static const char *const names[][2] = {{"attn_norm.weight", "norm.weight"},          {"ssm_in.weight", "mixer.in_proj.weight"},
+                                           {"ssm_conv1d.weight", "mixer.conv1d.weight"}, {"ssm_conv1d.bias", "mixer.conv1d.bias"},
+                                           {"ssm_out.weight", "mixer.out_proj.weight"}};
+    add(g, "token_embd.weight", "backbone.embedding.weight");
+    add(g, "output_norm.weight", "backbone.norm_f.weight");
+    for (int l = 0; l < 2; l++)
+        for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+            char from[64];
+            snprintf(from, sizeof from, "backbone.layers.*.%s", names[i][1]);
+            add_layer(g, l, names[i][0], from);
+        }
+}
+
 static void to_mamba(gguf *g) {
     g->architecture = "mamba";
     set(g, "mamba.attention.layer_norm_rms_epsilon", 6, 1e-5);
     set(g, "mamba.ssm.dt_b_c_rms", 7, 0);
-    add(g, "token_embd.weight", "backbone.embedding.weight");
-    add(g, "output_norm.weight", "backbone.norm_f.weight");
+    mamba_common(g);
     for (int l = 0; l < 2; l++) {
-        add_layer(g, l, "attn_norm.weight", "backbone.layers.*.norm.weight");
-        add_layer(g, l, "ssm_in.weight", "backbone.layers.*.mixer.in_proj.weight");
-        add_layer(g, l, "ssm_conv1d.weight", "backbone.layers.*.mixer.conv1d.weight");
-        add_layer(g, l, "ssm_conv1d.bias", "backbone.layers.*.mixer.conv1d.bias");
         add_layer(g, l, "ssm_x.weight", "backbone.layers.*.mixer.x_proj.weight");
         add_layer(g, l, "ssm_dt.weight", "backbone.layers.*.mixer.dt_proj.weight");
         add_layer(g, l, "ssm_dt.bias", "backbone.layers.*.mixer.dt_proj.bias");
         minus_exp(add_layer(g, l, "ssm_a", "backbone.layers.*.mixer.A_log"));
         add_layer(g, l, "ssm_d", "backbone.layers.*.mixer.D");
-        add_layer(g, l, "ssm_out.weight", "backbone.layers.*.mixer.out_proj.weight");
     }
 }
 
@@ -164,13 +173,8 @@ static void to_mamba2(gguf *g) {
     g->architecture = "mamba2";
     set(g, "mamba2.attention.layer_norm_rms_epsilon", 6, 1e-5);
     set(g, "mamba2.ssm.group_count", 4, 2);
-    add(g, "token_embd.weight", "backbone.embedding.weight");
-    add(g, "output_norm.weight", "backbone.norm_f.weight");
+    mamba_common(g);
     for (int l = 0; l < 2; l++) {
-        add_layer(g, l, "attn_norm.weight", "backbone.layers.*.norm.weight");
-        add_layer(g, l, "ssm_in.weight", "backbone.layers.*.mixer.in_proj.weight");
-        add_layer(g, l, "ssm_conv1d.weight", "backbone.layers.*.mixer.conv1d.weight");
-        add_layer(g, l, "ssm_conv1d.bias", "backbone.layers.*.mixer.conv1d.bias");
         add_layer(g, l, "ssm_dt.bias", "backbone.layers.*.mixer.dt_bias");
         part *a = add_layer(g, l, "ssm_a", "backbone.layers.*.mixer.A_log");
         minus_exp(a);
@@ -179,7 +183,6 @@ static void to_mamba2(gguf *g) {
         reshape(d, 2, count(d), 1);
         part *n = add_layer(g, l, "ssm_norm.weight", "backbone.layers.*.mixer.norm.weight");
         reshape(n, 2, 2, count(n) / 2);
-        add_layer(g, l, "ssm_out.weight", "backbone.layers.*.mixer.out_proj.weight");
     }
 }
 
