@@ -204,6 +204,8 @@ typedef struct strand_model_params {
     int32_t n_settings;
     const char *config;          /* path of a config.json; NULL: the one beside the weights, if any */
     const char *const *settings; /* "key=value": override the config, e.g. "shift=0.0" */
+    int32_t hold;                /* nonzero: read the weights into memory, in large pages where the system has them, in place of
+                                    mapping their files: slower to open, faster where a run reads more weights than caches hold */
 } strand_model_params;
 
 /* Facts of a loaded model. Strings live as long as the model. */
@@ -223,7 +225,7 @@ typedef struct strand_model_info {
 
 STRAND_API void strand_model_params_init(strand_model_params *params);
 /* Loads a published checkpoint. `path` is a weights file, a directory (docs/models.md gives the order in which files are
- * looked for), or the name of a built-in model ("hyenadna-tiny-strand"). The weights stay mapped until the model is closed. */
+ * looked for), or the name of a built-in model ("hyenadna-tiny-strand"). The weights stay mapped (or held) until the model is closed. */
 STRAND_API strand_status strand_model_open(strand_context *context, const char *path, const strand_model_params *params,
                                            strand_model **model);
 /* The same from memory: `data` holds a safetensors file and `config` the text of its config.json (may be NULL). Both must

@@ -233,8 +233,8 @@ static strand_status open_tokenizer(strand_model *m, const model_config *c, bool
 static strand_status take_params(const strand_model_params *given, strand_model_params *p) {
     strand_model_params_init(p);
     if (!given) return STRAND_OK;
-    if (given->size < sizeof *p) return STRAND_ERR_ARGUMENT;
-    *p = *given;
+    if (given->size < offsetof(strand_model_params, hold)) return STRAND_ERR_ARGUMENT;
+    memcpy(p, given, given->size < sizeof *p ? given->size : sizeof *p); /* a program of before has fewer fields */
     return p->n_settings < 0 || (p->n_settings > 0 && !p->settings) ? STRAND_ERR_ARGUMENT : STRAND_OK;
 }
 
@@ -258,6 +258,7 @@ static strand_status open_files(strand_model *m, const char *path, const strand_
     if (resolve(m, path, &full, &folder, e)) return e->status;
     if (load_config(m, p->config, full, folder, &c, &config_file, e)) return e->status;
     if (weights_open(&m->context->allocator, full, config_file, &m->weights, e)) return e->status;
+    if (p->hold && weights_hold(m->weights, e)) return e->status;
     const char *inside = c.root ? NULL : weights_metadata(m->weights, "strand.config"); /* of 'strand quantize' */
     if (inside && json_parse(&m->arena, inside, strlen(inside), "strand.config", &c.root, e)) return e->status;
     m->name = last_part(&m->arena, full);

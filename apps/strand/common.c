@@ -72,6 +72,7 @@ int runtime_open(runtime *rt, const options *settings, const char *name) {
     strand_model_params params;
     strand_model_params_init(&params);
     params.config = settings->config;
+    params.hold = settings->no_mmap;
     params.settings = settings->settings.items;
     params.n_settings = settings->settings.n;
     if (strand_model_open(rt->context, name, &params, &rt->model) != STRAND_OK ||

@@ -296,6 +296,12 @@ strand_status weights_open(const strand_allocator *allocator, const char *path, 
     return status;
 }
 
+strand_status weights_hold(const weights *w, error *e) {
+    strand_status status = w->map.data ? map_hold(&w->map, w->path, e) : STRAND_OK;
+    for (int64_t i = 0; i < w->n_shards && !status; i++) status = weights_hold(w->shards[i], e);
+    return status;
+}
+
 void weights_close(weights *w) {
     if (!w) return;
     for (int64_t i = 0; i < w->n_shards; i++) weights_close(w->shards[i]);

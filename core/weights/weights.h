@@ -31,6 +31,8 @@ strand_status weights_open(const strand_allocator *allocator, const char *path, 
 /* A safetensors file in memory that the caller keeps. No file is opened. */
 strand_status weights_open_memory(const strand_allocator *allocator, const void *data, size_t bytes, const char *name, weights **out,
                                   error *e);
+/* Reads mapped files into memory (map.h), all of them or, without memory, none or some: then the weights can still be used. */
+strand_status weights_hold(const weights *w, error *e);
 void weights_close(weights *w);
 
 int64_t weights_count(const weights *w);

@@ -95,6 +95,8 @@ expect 1 "unknown setting" "$STRAND" dna score -m "$model" --set nosuch=1 a.fa
 expect 0 "options anywhere, --" "$STRAND" dna score -q -m "$model" --no-version -o x.tsv -- a.fa
 expect 0 "= and spaces" "$STRAND" dna score --model="$model" -@2 --memory=1GiB --no-version a.fa
 same out x.tsv "two spellings of one command"
+expect 0 "weights held in memory" "$STRAND" dna score -m "$model" --no-mmap --no-version a.fa
+same out x.tsv "weights held in memory"
 is "$(stat -c %a x.tsv)" "$(touch y; stat -c %a y)" "permissions of an output"
 ln -s x.tsv link.tsv
 expect 0 "output through a link" "$STRAND" dna score -m "$model" --no-version -o link.tsv a.fa

@@ -372,11 +372,36 @@ static void test_allocation_failures(void **state) {
     buffer_free(&file);
 }
 
+/* Held, a large file's bytes are where they were, and need the file no longer. */
+static void held_files_may_be_cut(void **state) {
+    (void)state;
+    const int64_t n = 7 * 1024 * 1024 + 13;
+    char header[128];
+    buffer b = {0};
+    weights *w = NULL;
+    error e = {0};
+    snprintf(header, sizeof header, "{\"x\":{\"dtype\":\"U8\",\"shape\":[%lld],\"data_offsets\":[0,%lld]}}", (long long)n, (long long)n);
+    put_safetensors(&b, header, (size_t)n);
+    memset((char *)b.data + b.size - n, 0x5a, (size_t)n);
+    write_file("large.safetensors", b.data, b.size);
+    buffer_free(&b);
+    if (weights_open(NULL, path("large.safetensors"), NULL, &w, &e)) fail_msg("%s", e.text);
+    const weights_tensor *x = weights_find(w, "x");
+    const unsigned char *at = x->data;
+    assert_int_equal(weights_hold(w, &e), STRAND_OK);
+    assert_int_equal(weights_hold(w, &e), STRAND_OK); /* again is no harm */
+    assert_int_equal(truncate(path("large.safetensors"), 0), 0);
+    assert_ptr_equal(x->data, at);
+    for (int64_t i = 0; i < n; i++)
+        if (at[i] != 0x5a) fail_msg("byte %lld", (long long)i);
+    weights_close(w);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, make_base, remove_base)
 
 int main(void) {
     const struct CMUnitTest tests[] = {TEST(test_single), TEST(test_refused_files), TEST(test_foreign_files),
-                                       TEST(test_order),  TEST(test_two_of_a_rank), TEST(test_config),
+                                       TEST(test_order),  TEST(test_two_of_a_rank), TEST(test_config), TEST(held_files_may_be_cut),
                                        TEST(test_shards), TEST(test_bad_shards),    TEST(test_allocation_failures)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
