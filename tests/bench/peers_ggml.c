@@ -31,7 +31,6 @@ static struct api {
     bool device;
     ggml_any *(*device_backend)(size_t device);
     ggml_any *(*allocate)(ggml_any *ctx, ggml_any *backend);
-    void (*buffer_free)(ggml_any *buffer);
     void (*set)(ggml_any *t, const void *data, size_t offset, size_t bytes);
     void (*get)(const ggml_any *t, void *data, size_t offset, size_t bytes);
     bool (*supports)(ggml_any *backend, const ggml_any *op);
@@ -101,7 +100,7 @@ static bool open_api(void) {
                 {"ggml_gated_linear_attn", &api.gla}};
     api.device = bench_symbol(l, "ggml_backend_vk_init", &api.device_backend);
     if (api.device)
-        api.there = bench_symbol(l, "ggml_backend_alloc_ctx_tensors", &api.allocate) && bench_symbol(l, "ggml_backend_buffer_free", &api.buffer_free) &&
+        api.there = bench_symbol(l, "ggml_backend_alloc_ctx_tensors", &api.allocate) &&
                     bench_symbol(l, "ggml_backend_tensor_set", &api.set) && bench_symbol(l, "ggml_backend_tensor_get", &api.get) &&
                     bench_symbol(l, "ggml_backend_supports_op", &api.supports) && bench_symbol(l, "ggml_graph_n_nodes", &api.nodes) &&
                     bench_symbol(l, "ggml_graph_node", &api.node);
@@ -164,10 +163,6 @@ static void *room(job *j, ggml_any *t, size_t bytes) {
     return data;
 }
 
-static void free_buffer(void *buffer) {
-    api.buffer_free(buffer);
-}
-
 /* The graph on the device, and its first result; false when the device does not have one of its operators. */
 static bool move(bench_case *c, job *j, ggml_any *y, float **result) {
     for (int i = 0; i < api.nodes(j->graph); i++)
@@ -221,14 +216,15 @@ static ggml_any *put(job *j, const strand_plugin_tensor *t, int64_t a, int64_t b
     return g;
 }
 
-/* A matrix where it lies, its fastest axis first. */
-static ggml_any *in_place(bench *b, const strand_plugin_tensor *t, int64_t a, int64_t n) {
+/* A matrix where it lies (on a device: a copy), its fastest axis first. */
+static ggml_any *in_place(job *j, const strand_plugin_tensor *t, int64_t a, int64_t n) {
+    if (api.device) return put(j, t, a, n, 1, 1);
     ggml_any *ctx = api.init((ggml_memory){1 << 16, NULL, true}), *buffer = api.buffer(t->memory.data, (bench_bytes(t) + 63) / 64 * 64);
     const int64_t ne[2] = {a, n};
     ggml_any *g = api.tensor(ctx, type_of(t->dtype), 2, ne);
     api.place(buffer, g, t->memory.data);
-    bench_later(b, free_context, ctx);
-    bench_later(b, free_buffer, buffer);
+    bench_later(j->b, free_context, ctx);
+    bench_later(j->b, free_buffer, buffer);
     return g;
 }
 
@@ -259,7 +255,7 @@ static void matmul(bench *b, bench_case *c) {
     if (p->transpose_a || !p->transpose_b || p->activation || input(c, 2) || w->rank != 2 || x->dtype != STRAND_PLUGIN_F32 || type_of(w->dtype) < 0) return;
     int64_t k = w->dims[1], n = w->dims[0], m = bench_count(x) / k;
     job *j = begin(b, c, 0);
-    if (j) end(c, j, "ggml", api.mul_mat(j->ctx, in_place(b, w, k, n), put(j, x, k, m, 1, 1)), true);
+    if (j) end(c, j, "ggml", api.mul_mat(j->ctx, in_place(j, w, k, n), put(j, x, k, m, 1, 1)), true);
 }
 
 /* 0 where query t (the last of them sees all keys) may look, minus infinity elsewhere. */
