@@ -50,12 +50,13 @@ static void diffusion_part(const strand_plugin_node *node, const strand_plugin_m
     part->node = (strand_plugin_node){.op = STRAND_OP_DIFFUSION, .version = 1, .n_inputs = 2, .n_outputs = 1, .inputs = part->in, .outputs = &part->out, .params = &part->diffusion};
 }
 
-/* The diffusion times weight `input`, into the sums: rows of all batch entries' nodes. */
+/* The diffusion times weight `input`, into the sums: rows of all batch entries' nodes, counted as the output's entries are, since a
+ * product of few rows has kernels of its own. */
 static void product_part(const strand_plugin_node *node, const strand_plugin_memory *scratch, const graph_gru_room *r, uint32_t input, graph_gru_part *part) {
-    const strand_plugin_tensor *w = &node->inputs[input];
-    int64_t rows = r->batch * r->nodes, from = r->units * r->all, to = w->dims[1];
-    *part = (graph_gru_part){.in = {{.dtype = STRAND_PLUGIN_F32, .rank = 2, .dims = {rows, from}, .strides = {from, 1}, .whole = {rows, from}}, *w},
-                             .out = {.dtype = STRAND_PLUGIN_F32, .rank = 2, .dims = {rows, to}, .strides = {to, 1}, .whole = {rows, to}}};
+    const strand_plugin_tensor *w = &node->inputs[input], *y = &node->outputs[0];
+    int64_t rows = r->batch * r->nodes, from = r->units * r->all, to = w->dims[1], first = y->origin[0] * r->nodes, whole = y->whole[0] * r->nodes;
+    *part = (graph_gru_part){.in = {{.dtype = STRAND_PLUGIN_F32, .rank = 2, .dims = {rows, from}, .strides = {from, 1}, .origin = {first}, .whole = {whole, from}}, *w},
+                             .out = {.dtype = STRAND_PLUGIN_F32, .rank = 2, .dims = {rows, to}, .strides = {to, 1}, .origin = {first}, .whole = {whole, to}}};
     if (scratch) part->in[0].memory = part->out.memory = *scratch;
     part->in[0].memory.offset += r->diffusion;
     part->out.memory.offset += r->sums;
