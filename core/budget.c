@@ -132,6 +132,18 @@ static strand_status number_nodes(strand_plan *p, error *e) {
     return STRAND_OK;
 }
 
+/* Has every device the memory that the plan takes of it? */
+static strand_status check_devices(const strand_plan *p, error *e) {
+    for (uint32_t d = 0; d < p->place.n_devices; d++) {
+        uint32_t space = p->place.space[d];
+        const registry_device *r = p->place.devices[d];
+        if (!space || !r->info.memory || p->schedule.bytes[space] <= r->info.memory) continue;
+        return error_set(e, STRAND_ERR_LIMIT, "backend '%s' has %.1f MiB of memory; this plan needs %.1f MiB there; give a memory limit or a shorter length", r->name,
+                         (double)r->info.memory / 1048576, (double)p->schedule.bytes[space] / 1048576);
+    }
+    return STRAND_OK;
+}
+
 static strand_status plan_build(strand_plan *p, const strand_plan_params *params, error *e) {
     strand_model *m = p->model;
     int64_t batch = params->max_batch ? params->max_batch : 1, length = params->max_length ? params->max_length : m->window;
@@ -151,7 +163,7 @@ static strand_status plan_build(strand_plan *p, const strand_plan_params *params
         f.alive[r] = UINT64_MAX;
         f.idle[r] = 0;
     }
-    if (fit(&f, params->memory_limit, params->no_tiling != 0)) return e->status;
+    if (fit(&f, params->memory_limit, params->no_tiling != 0) || check_devices(p, e)) return e->status;
     return number_nodes(p, e);
 }
 

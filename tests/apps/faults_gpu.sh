@@ -54,13 +54,13 @@ for b in vulkan opencl; do
         -i "$case_folder/input.safetensors" -o cpu.safetensors
 done
 
-# ---- a device that is too small: more tokens than its memory has room for (PoCL can be told to have little) ----
-long=$STRAND_SHARED/golden/text/mamba1/orig-d32-n2-l64
-n=4000000
+# ---- a device that is too small: each tensor fits its largest buffer, all of them do not fit its memory (PoCL can be told to have little) ----
+long=$STRAND_SHARED/golden/text/rwkv7/pth-d48-n2-l130
+n=1000000
 if [ -d "$long" ] && built opencl && "$STRAND" backends 2>/dev/null | grep -A1 '^opencl:0' | grep -q 'Portable Computing Language'; then
     h="{\"input_ids\":{\"dtype\":\"U8\",\"shape\":[1,$n],\"data_offsets\":[0,$n]}}"
     { printf "\\x$(printf %x ${#h})\\0\\0\\0\\0\\0\\0\\0%s" "$h"; head -c $n /dev/zero; } >long.safetensors
-    refused "a model larger than the device" "MiB" env POCL_MEMORY_LIMIT=1 "$STRAND" run "$long" -i long.safetensors -o none.safetensors --backend opencl
+    refused "a model larger than the device" "MiB of memory" env POCL_MEMORY_LIMIT=1 "$STRAND" run "$long" -i long.safetensors -o none.safetensors --backend opencl
 else
     note "no model or no PoCL: a device that is too small is skipped"
 fi
