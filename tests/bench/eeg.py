@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Times the EEG models: Strand beside PyTorch running the published code, in one process and in turns.
 
-    python3 tests/bench/eeg.py --library build/libstrand.so.0.1.0 --dcrnn REPOSITORY --pretrained FOLDER
-    python3 tests/bench/eeg.py --library build/libstrand.so.0.1.0 --graphs4mer REPOSITORY --checkpoint last.ckpt
-    python3 tests/bench/eeg.py --library build/libstrand.so.0.1.0 --dreem REPOSITORY --archive best_model.gz
+    python3 tests/bench/eeg.py --libstrand build/libstrand.so.0.1.0 --dcrnn REPOSITORY --pretrained FOLDER
+    python3 tests/bench/eeg.py --libstrand build/libstrand.so.0.1.0 --graphs4mer REPOSITORY --checkpoint last.ckpt
+    python3 tests/bench/eeg.py --libstrand build/libstrand.so.0.1.0 --dreem REPOSITORY --archive best_model.gz
 
 The first REPOSITORY is a copy of github.com/tsy935/eeg-gnn-ssl, FOLDER holds its pretrained checkpoints; the second is a copy of
 github.com/tsy935/graphs4mer, whose model also needs einops, opt_einsum and scipy; the third one of
@@ -108,8 +108,8 @@ def dcrnn_rows(o):
     for graph, seconds, batch in (("distance", 12, 1), ("distance", 12, 16), ("distance", 60, 1), ("correlation", 12, 1)):
         weights = os.path.join(o.pretrained, "pretrained_%s_graph_%ds.pth.tar" % (graph, 60 if seconds == 60 else 12))
         x = np.random.default_rng(5).normal(size=(batch, seconds, 19, 100)).astype(np.float32)
-        strand = Strand(o.library, weights, [], None, batch, seconds, "prediction")
-        both = Strand(o.library, weights, [], None, batch, seconds, "support0" if graph == "distance" else "support0,support1")
+        strand = Strand(o.libstrand, weights, [], None, batch, seconds, "prediction")
+        both = Strand(o.libstrand, weights, [], None, batch, seconds, "support0" if graph == "distance" else "support0,support1")
         supports = []
         for name in ("support0", "support1")[:1 if graph == "distance" else 2]:
             both.output = name.encode()
@@ -194,7 +194,7 @@ def graphs4mer_rows(o):
             torch.save({"state_dict": whole["state_dict"]}, path)
             x = np.random.default_rng(6).normal(size=(1, 19, length)).astype(np.float32)
             settings = ["max_seq_len=%d" % length, "resolution=%d" % (2000 if length == 12000 else 500), "dataset=tuh"]
-            strand = Strand(o.library, path, settings, None, 1, 1, "logits")
+            strand = Strand(o.libstrand, path, settings, None, 1, 1, "logits")
             for kept in (True, False):
                 peer = graphs4mer(o.graphs4mer, path, length, kept)
                 yield "GraphS4mer%s" % (", kernels kept" if kept else ""), length / 200, lambda: strand.run("x", x), lambda: peer(x).ravel(), 5e-3
@@ -233,7 +233,7 @@ def sleepnet_rows(o):
     x = np.random.default_rng(7).normal(scale=40, size=(1, epochs, 16, 3000)).astype(np.float32)
     index = (e / 1200).astype(np.float32).reshape(1, epochs, 1)
     cycles = np.cos(np.pi * e[:, None] / np.array([10, 30, 60, 90, 120])).astype(np.float32)[None]
-    strand = Strand(o.library, o.archive, [], None, 1, epochs, "logits")
+    strand = Strand(o.libstrand, o.archive, [], None, 1, epochs, "logits")
     peer = sleepnet(o.dreem, o.archive)
     yield "SimpleSleepNet, 21 epochs", 30 * epochs, lambda: strand.run("signals", x, "epoch_index", index, "epoch_cycle_index", cycles), lambda: peer(x, index, cycles).ravel(), 2e-3
 
@@ -248,7 +248,7 @@ def clocked(run):
 
 def main():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    for name in ("library", "dcrnn", "pretrained", "graphs4mer", "checkpoint", "dreem", "archive"):
+    for name in ("libstrand", "dcrnn", "pretrained", "graphs4mer", "checkpoint", "dreem", "archive"):
         p.add_argument("--" + name)
     p.add_argument("--rounds", type=int, default=9)
     o = p.parse_args()

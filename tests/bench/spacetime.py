@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Times one forecast and many of a SpaceTime model: Strand beside PyTorch running the published code, in one process and in turns.
 
-    python3 tests/bench/spacetime.py --library build/libstrand.so.0 --code REPOSITORY [--data ETTh1.csv] [--model FOLDER]
-    python3 tests/bench/spacetime.py --library build/libstrand.so.0 --onnx [--data ETTh1.csv]
+    python3 tests/bench/spacetime.py --libstrand build/libstrand.so.0 --code REPOSITORY [--data ETTh1.csv] [--model FOLDER]
+    python3 tests/bench/spacetime.py --libstrand build/libstrand.so.0 --onnx [--data ETTh1.csv]
 
 REPOSITORY is a copy of github.com/HazyResearch/spacetime; its model needs torch, einops and opt_einsum. Without --code a PyTorch model
 written from the paper stands in, whose maps (state and horizon) are made once and not in every run: the fastest that PyTorch can do
@@ -182,7 +182,7 @@ def measure(what, windows, batch):
 
 def row(args, peer_of, config, weights, lag, horizon, n, batch, peer_batch, mode, rounds):
     windows = windows_of(args.data if lag == config["lag"] else None, config, lag, n)
-    ours = Strand(args.library, args.model, ["horizon=%d" % horizon, "lag=%d" % lag, "mode=" + mode], batch, lag)
+    ours = Strand(args.libstrand, args.model, ["horizon=%d" % horizon, "lag=%d" % lag, "mode=" + mode], batch, lag)
     peer = peer_of(weights, lag, horizon)
     a, b, ratios, worst = [], [], [], 0.0
     for i in range(rounds + (rounds > 1)):
@@ -200,7 +200,7 @@ def row(args, peer_of, config, weights, lag, horizon, n, batch, peer_batch, mode
 
 def main():
     a = argparse.ArgumentParser()
-    a.add_argument("--library", default="libstrand.so.0")
+    a.add_argument("--libstrand", default="libstrand.so.0")
     a.add_argument("--model", default=os.path.join(ROOT, "models", "weights", "spacetime-etth1-strand"))
     a.add_argument("--code", help="copy of the published repository")
     a.add_argument("--onnx", action="store_true", help="ONNX Runtime in PyTorch's place")

@@ -13,6 +13,8 @@
 strand_model *dag_model(strand_context *c, uint64_t seed, int nodes);
 /* An empty model, to be filled with graph_... on &m->graph. */
 strand_model *dag_empty(strand_context *c);
+/* The same with a file of weights in memory, to which saved states are bound. */
+strand_model *dag_weighted(strand_context *c);
 int64_t dag_input_channels(const strand_model *m);
 /* Its input for a batch and length: free() it. Row b of a batch is the row of seed + b. */
 float *dag_input(const strand_model *m, uint64_t seed, int64_t batch, int64_t length);

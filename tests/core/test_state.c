@@ -10,12 +10,7 @@
 
 /* y = attention over everything seen so far of the rotated, shifted input, plus a decaying sum of the input. */
 static strand_model *stateful(strand_context *c) {
-    static const char file[] = "\x3a\0\0\0\0\0\0\0{\"w\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}    \0\0\0\0";
-    static _Alignas(8) char aligned[sizeof file];
-    memcpy(aligned, file, sizeof file);
-    strand_model *m = dag_empty(c);
-    error e = {0};
-    if (weights_open_memory(&c->allocator, aligned, 8 + 0x3a + 4, "test", &m->weights, &e)) fail_msg("%s", e.text);
+    strand_model *m = dag_weighted(c);
     graph *g = &m->graph;
     float *decay = ARENA_ARRAY(&m->arena, float, C), *start = ARENA_ARRAY(&m->arena, float, C);
     assert_true(decay && start);
