@@ -2,15 +2,11 @@
  *
  * The input is the header, a byte 0xFE, the marker file, another 0xFE, and the data file. They become a.vhdr, a.vmrk and a.eeg in a folder
  * of their own, for the reader takes files beside the header and nothing else. */
-#include "fuzz.h"
-#include "recording.h"
+#include "check_recording.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
-
-enum { MOST = 1024 };
 
 static char folder[64], header[80], markers[80], samples[80];
 
@@ -39,25 +35,6 @@ static const uint8_t *write_part(const char *path, const uint8_t *from, const ui
     FUZZ_REQUIRE(file && (!n || fwrite(from, 1, n, file) == n));
     FUZZ_REQUIRE(!fclose(file));
     return stop ? stop + 1 : end;
-}
-
-static void check_text(const char *text) {
-    for (; *text; text++) FUZZ_REQUIRE((unsigned char)*text >= 0x20 && *text != 0x7f);
-}
-
-static void check_signal(recording *r, int32_t i) {
-    static double x[MOST];
-    char error[REC_ERROR_BYTES];
-    check_text(r->signals[i].label);
-    check_text(r->signals[i].unit);
-    FUZZ_REQUIRE(r->signals[i].rate > 0 && isfinite(r->signals[i].rate));
-    for (int64_t k = 0; k < r->n_spans && k < 16; k++) {
-        const int64_t n = recording_samples(r, i, k), some = n < MOST ? n : MOST;
-        FUZZ_REQUIRE(n > 0);
-        FUZZ_REQUIRE(recording_read(r, i, k, 0, some, x, error) == 0);
-        FUZZ_REQUIRE(recording_read(r, i, k, n - some, some, x, error) == 0);
-        FUZZ_REQUIRE(recording_read(r, i, k, n - some + 1, some, x, error) != 0);
-    }
 }
 
 static void check(recording *r) {
