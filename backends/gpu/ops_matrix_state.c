@@ -216,6 +216,23 @@ static strand_plugin_status run_parts(strand_plugin_device *device, const strand
     return status;
 }
 
+typedef strand_plugin_status carry_run(strand_plugin_device *device, const strand_plugin_node *node, const strand_plugin_memory *scratch,
+                                       const matrix_parts *p, int64_t begin, int64_t n);
+
+/* The same for an operator that turns ends into beginnings in its own way, and whose last pass leaves the state. */
+static strand_plugin_status run_carried(strand_plugin_device *device, const strand_plugin_node *node, const strand_plugin_memory *scratch,
+                                        const matrix_parts *p, pass_run *run, carry_run *turn) {
+    int64_t batch = node->outputs[0].dims[0];
+    strand_plugin_status status = STRAND_PLUGIN_OK;
+    for (int64_t begin = 0; begin < batch && !status; begin += p->batch) {
+        int64_t n = cpu_min(batch - begin, p->batch);
+        status = run(device, node, scratch, p, ENDS, begin, n);
+        if (!status) status = turn(device, node, scratch, p, begin, n);
+        if (!status) status = run(device, node, scratch, p, OUTPUTS, begin, n);
+    }
+    return status;
+}
+
 /* ---- SSD ---- */
 
 bool gpu_supports_ssd(strand_plugin_device *device, const strand_plugin_node *node, char *why, size_t why_bytes) {
@@ -423,16 +440,8 @@ static strand_plugin_status delta_carry(strand_plugin_device *device, const stra
 
 static GPU_ENTRIES(delta_rule) {
     matrix_parts parts;
-    int64_t batch = node->outputs[0].dims[0];
-    strand_plugin_status status = STRAND_PLUGIN_OK;
-    if (!delta_in_parts(node, &parts)) return delta_pass(device, node, scratch, NULL, WHOLE, 0, batch);
-    for (int64_t begin = 0; begin < batch && !status; begin += parts.batch) {
-        int64_t n = cpu_min(batch - begin, parts.batch);
-        status = delta_pass(device, node, scratch, &parts, ENDS, begin, n);
-        if (!status) status = delta_carry(device, node, scratch, &parts, begin, n);
-        if (!status) status = delta_pass(device, node, scratch, &parts, OUTPUTS, begin, n);
-    }
-    return status;
+    if (!delta_in_parts(node, &parts)) return delta_pass(device, node, scratch, NULL, WHOLE, 0, node->outputs[0].dims[0]);
+    return run_carried(device, node, scratch, &parts, delta_pass, delta_carry);
 }
 
 GPU_RUN(delta_rule) {
@@ -554,16 +563,8 @@ static strand_plugin_status linear_whole(strand_plugin_device *device, const str
 
 static GPU_ENTRIES(linear_attention) {
     matrix_parts parts;
-    int64_t batch = node->outputs[0].dims[0];
-    strand_plugin_status status = STRAND_PLUGIN_OK;
     if (!linear_in_parts(node, &parts)) return linear_whole(device, node, scratch);
-    for (int64_t begin = 0; begin < batch && !status; begin += parts.batch) {
-        int64_t n = cpu_min(batch - begin, parts.batch);
-        status = linear_pass(device, node, scratch, &parts, ENDS, begin, n);
-        if (!status) status = linear_carry(device, node, scratch, &parts, begin, n);
-        if (!status) status = linear_pass(device, node, scratch, &parts, OUTPUTS, begin, n);
-    }
-    return status;
+    return run_carried(device, node, scratch, &parts, linear_pass, linear_carry);
 }
 
 GPU_RUN(linear_attention) {
