@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Sets up a fresh Debian or Ubuntu machine and runs the tests:  tests/run.sh [--suite ci|full] [--no-install]
+# Sets up a fresh Debian or Ubuntu machine and runs the tests:  tests/run.sh [--suite ci|full] [--no-install] [--part NAME]...
 #
 #   ci    gcc build with every test, GPU plugins on software devices (lavapipe, PoCL) included, CUDA compiled where nvcc is; clang
 #         build and ASan+UBSan build of core, CPU plugin and readers; static builds for this machine and aarch64 (under qemu) with
@@ -7,17 +7,20 @@
 #         run some seconds each
 #   full  the same with longer samples and fuzzing, and everything under the sanitizers
 #
-# Builds go to build-test/ beside this folder. The last line is "N passed, N failed, N skipped".
+# --part runs one part of it alone: gcc, clang, asan, static, neon, installed, qemu (which takes gcc's build), fuzz. Builds go to build-test/ beside this folder. The last line is "N passed, N failed, N skipped".
 set -uo pipefail
 cd "$(dirname "$0")/.."
 suite=ci
 install=1
+all_parts="gcc clang asan static neon installed qemu fuzz"
+parts=
 while [ $# -gt 0 ]; do
     case "$1" in
     --suite) suite=${2:-}; shift ;;
     --suite=*) suite=${1#*=} ;;
     --no-install) install=0 ;;
-    *) echo "usage: tests/run.sh [--suite ci|full] [--no-install]" >&2; exit 2 ;;
+    --part) case " $all_parts " in *" ${2:-?} "*) parts="$parts $2"; shift ;; *) echo "unknown part '${2:-}': one of $all_parts" >&2; exit 2 ;; esac ;;
+    *) echo "usage: tests/run.sh [--suite ci|full] [--no-install] [--part NAME]..." >&2; exit 2 ;;
     esac
     shift
 done
@@ -110,28 +113,6 @@ archs=ci
 [ "$suite" = full ] && archs=all
 no_gpu="-Dvulkan=disabled -Dopencl=disabled -Dcuda=disabled"
 
-note "gcc, everything; GPU plugins on software devices (CUDA: $cuda)"
-build gcc -Dwerror=true -Dvulkan=enabled -Dopencl=enabled -Dcuda=$cuda -Dnvcc_archs=$archs
-run_tests gcc
-
-note "clang: core, CPU plugin, readers"
-CC=clang CXX=clang++ build clang -Dwerror=true -Dapps=false $no_gpu
-run_tests clang --suite core --suite weights --suite ops --suite embed
-
-note "address and undefined-behaviour sanitizers"
-asan_suites="--suite core --suite weights --suite plugins --suite ops --suite fuzz"
-[ "$suite" = full ] && asan_suites=
-export ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
-# One instruction set: the kernels are one source, and compiling them with checks takes minutes each.
-variants=-Dcpu_variants=x86-64-v3
-[ "$suite" = full ] && variants=
-build asan $no_gpu $variants -Dbuildtype=debug -Doptimization=s -Db_sanitize=address,undefined -Db_lundef=false
-STRAND_TEST_SAMPLE=small multiplier=4 run_tests asan $asan_suites
-unset ASAN_OPTIONS UBSAN_OPTIONS
-
-note "static, no malloc, here and on aarch64"
-build static -Dplugins=static -Dbuildtype=minsize -Dwerror=true
-run_tests static --suite embed
 cat >"$out/aarch64.ini" <<'INI'
 [binaries]
 c = 'aarch64-linux-gnu-gcc'
@@ -144,28 +125,70 @@ cpu_family = 'aarch64'
 cpu = 'aarch64'
 endian = 'little'
 INI
-build aarch64 --cross-file "$out/aarch64.ini" -Dplugins=static -Dbuildtype=minsize -Dwerror=true
-multiplier=4 run_tests aarch64 --suite embed
 
-note "the NEON kernels on an emulated processor"
-build neon --cross-file "$out/aarch64.ini" -Dapps=false $no_gpu -Dwerror=true
-multiplier=4 run_tests neon --suite ops
-for d in static aarch64; do
-    size=size
-    [ $d = aarch64 ] && size=aarch64-linux-gnu-size
-    [ -f "$out/$d/libstrand.a" ] && printf '%s: code of libstrand.a %s bytes, of the linked program %s bytes\n' $d \
-        "$($size -t "$out/$d/libstrand.a" | awk 'END {print $1}')" "$($size "$out/$d/tests/embed/embed" | awk 'NR == 2 {print $1}')"
-    grep -ho 'block [0-9]* bytes.*' "$out/$d/meson-logs/testlog.txt" | sort -u
-done
+part_gcc() {
+    note "gcc, everything; GPU plugins on software devices (CUDA: $cuda)"
+    build gcc -Dwerror=true -Dvulkan=enabled -Dopencl=enabled -Dcuda=$cuda -Dnvcc_archs=$archs
+    run_tests gcc
+}
 
-note "the installed tree"
-check install bash tests/embed/installed.sh "$out"
+part_clang() {
+    note "clang: core, CPU plugin, readers"
+    CC=clang CXX=clang++ build clang -Dwerror=true -Dapps=false $no_gpu
+    run_tests clang --suite core --suite weights --suite ops --suite embed
+}
 
-note "other x86-64 levels under qemu"
-check qemu-levels bash tests/ops/qemu.sh "$out/gcc" "$suite"
+part_asan() {
+    note "address and undefined-behaviour sanitizers"
+    local suites="--suite core --suite weights --suite plugins --suite ops --suite fuzz"
+    [ "$suite" = full ] && suites=
+    # One instruction set: the kernels are one source, and compiling them with checks takes minutes each.
+    local variants=-Dcpu_variants=x86-64-v3
+    [ "$suite" = full ] && variants=
+    export ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
+    build asan $no_gpu $variants -Dbuildtype=debug -Doptimization=s -Db_sanitize=address,undefined -Db_lundef=false
+    STRAND_TEST_SAMPLE=small multiplier=4 run_tests asan $suites
+    unset ASAN_OPTIONS UBSAN_OPTIONS
+}
 
-note "fuzzing, $fuzz_seconds s a target"
-check fuzz env STRAND_FUZZ_DIR="$PWD/$out/fuzz" bash tests/fuzz/run.sh "$fuzz_seconds"
+part_static() {
+    note "static, no malloc, here and on aarch64"
+    build static -Dplugins=static -Dbuildtype=minsize -Dwerror=true
+    run_tests static --suite embed
+    build aarch64 --cross-file "$out/aarch64.ini" -Dplugins=static -Dbuildtype=minsize -Dwerror=true
+    multiplier=4 run_tests aarch64 --suite embed
+    local d size
+    for d in static aarch64; do
+        size=size
+        [ $d = aarch64 ] && size=aarch64-linux-gnu-size
+        [ -f "$out/$d/libstrand.a" ] && printf '%s: code of libstrand.a %s bytes, of the linked program %s bytes\n' $d \
+            "$($size -t "$out/$d/libstrand.a" | awk 'END {print $1}')" "$($size "$out/$d/tests/embed/embed" | awk 'NR == 2 {print $1}')"
+        grep -ho 'block [0-9]* bytes.*' "$out/$d/meson-logs/testlog.txt" | sort -u
+    done
+}
+
+part_neon() {
+    note "the NEON kernels on an emulated processor"
+    build neon --cross-file "$out/aarch64.ini" -Dapps=false $no_gpu -Dwerror=true
+    multiplier=4 run_tests neon --suite ops
+}
+
+part_installed() {
+    note "the installed tree"
+    check install bash tests/embed/installed.sh "$out"
+}
+
+part_qemu() {
+    note "other x86-64 levels under qemu"
+    check qemu-levels bash tests/ops/qemu.sh "$out/gcc" "$suite"
+}
+
+part_fuzz() {
+    note "fuzzing, $fuzz_seconds s a target"
+    check fuzz env STRAND_FUZZ_DIR="$PWD/$out/fuzz" bash tests/fuzz/run.sh "$fuzz_seconds"
+}
+
+for part in ${parts:-$all_parts}; do "part_$part"; done
 
 [ -n "$failures" ] && echo "failed:$failures"
 echo
