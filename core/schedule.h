@@ -37,9 +37,9 @@ typedef struct placed_node {
 } placed_node;
 
 typedef struct region {
-    uint32_t sink; /* its last node */
-    int axis;      /* of the sink's result */
-    int64_t extent;/* of that axis at the maximum */
+    uint32_t sink;  /* its last node */
+    int axis;       /* of the sink's result */
+    int64_t extent; /* of that axis at the maximum */
 } region;
 
 #define SCHEDULE_MAX_DEVICES 8
@@ -49,7 +49,7 @@ typedef struct placement {
     strand_context *context;
     int64_t batch, length; /* the maximum */
     registry_device *devices[SCHEDULE_MAX_DEVICES];
-    uint32_t space[SCHEDULE_MAX_DEVICES]; /* 0: host */
+    uint32_t space[SCHEDULE_MAX_DEVICES];    /* 0: host */
     uint64_t page[SCHEDULE_MAX_DEVICES + 1]; /* a space: bytes of its largest buffer, whole pages of 4096; 0: no limit */
     uint32_t n_devices, n_spaces;
     placed_node *nodes; /* one a graph node */
@@ -65,29 +65,29 @@ typedef struct instance {
     uint32_t region; /* the region whose tile it is, or NONE: whole */
     int axis;        /* of the tile */
     int64_t left, right;
-    bool kept;       /* from the prologue */
-    uint32_t block;  /* index into schedule.blocks, or NONE: inside a group, or a weight in place */
+    bool kept;      /* from the prologue */
+    uint32_t block; /* index into schedule.blocks, or NONE: inside a group, or a weight in place */
 } instance;
 
 typedef struct scheduled_node {
     uint32_t node;
     uint32_t inputs[STRAND_PLUGIN_MAX_INPUTS]; /* instances, NONE where absent */
-    uint32_t output, second; /* second: NONE where it is not used */
-    uint32_t prepared; /* block, or NONE */
+    uint32_t output, second;                   /* second: NONE where it is not used */
+    uint32_t prepared;                         /* block, or NONE */
 } scheduled_node;
 
-/* INPUT also makes the clocks. STATE: a state becomes its next one, where that does not lie over it; `device` as for COPY where they
- * are not in the host's space. */
+/* INPUT also makes the clocks. STATE: a state becomes its next one, where that does not lie over it; `device` as for COPY where
+ * they are not in the host's space. */
 typedef enum step_kind { STEP_INPUT, STEP_COPY, STEP_PREPARE, STEP_LAUNCH, STEP_STATE } step_kind;
 
 typedef struct step {
     step_kind kind;
     uint8_t phase;
-    uint32_t device;        /* LAUNCH, PREPARE; COPY: the device whose memory is not the host's */
-    uint32_t region;        /* or NONE */
-    uint32_t first, n;      /* scheduled nodes of a LAUNCH or PREPARE */
-    uint32_t from, to;      /* instances of a COPY or STATE; INPUT: to */
-    uint32_t scratch;       /* block, or NONE */
+    uint32_t device;   /* LAUNCH, PREPARE; COPY: the device whose memory is not the host's */
+    uint32_t region;   /* or NONE */
+    uint32_t first, n; /* scheduled nodes of a LAUNCH or PREPARE */
+    uint32_t from, to; /* instances of a COPY or STATE; INPUT: to */
+    uint32_t scratch;  /* block, or NONE */
     double work;
 } step;
 
@@ -102,13 +102,13 @@ typedef struct schedule_segment {
     uint32_t first, n; /* steps */
 } schedule_segment;
 
-#define KEPT_ITSELF 1   /* the tensor stays from run to run */
+#define KEPT_ITSELF   1 /* the tensor stays from run to run */
 #define KEPT_PREPARED 2 /* what a backend prepared of it does */
 
 typedef struct schedule {
     const placement *place;
-    int64_t *tile;      /* a region: extent of a tile; whole extent when not cut */
-    uint32_t *tiles;    /* a region: number of tiles at the maximum */
+    int64_t *tile;   /* a region: extent of a tile; whole extent when not cut */
+    uint32_t *tiles; /* a region: number of tiles at the maximum */
     instance *instances;
     scheduled_node *nodes;
     step *steps;
@@ -117,25 +117,26 @@ typedef struct schedule {
     uint32_t first_main; /* steps before it are the prologue */
     uint32_t *weights;   /* instances of weights that are uploaded when a session opens */
     uint32_t n_weights;
-    uint32_t *states;    /* instances of the states, where what they become is made, in graph order */
+    uint32_t *states; /* instances of the states, where what they become is made, in graph order */
     uint32_t n_states;
     schedule_segment *segments; /* of the main phase, in order */
     uint32_t n_segments;
     uint64_t state_bytes;
-    uint32_t *outputs;   /* instance of each graph output in the host's space, or NONE when not wanted */
-    uint8_t *kept;       /* for each tensor: KEPT_... bits */
+    uint32_t *outputs;                        /* instance of each graph output in the host's space, or NONE when not wanted */
+    uint8_t *kept;                            /* for each tensor: KEPT_... bits */
     uint64_t bytes[SCHEDULE_MAX_DEVICES + 1]; /* planned, a space */
-    uint32_t first_buffer[SCHEDULE_MAX_DEVICES + 1], n_buffers; /* a device's space is one buffer, or several of a page's size */
+    uint32_t first_buffer[SCHEDULE_MAX_DEVICES + 1],
+        n_buffers; /* a device's space is one buffer, or several of a page's size */
     uint64_t lower_bound, kept_bytes;
-    uint32_t peak_step;  /* of the host's space */
+    uint32_t peak_step;                            /* of the host's space */
     uint32_t peak_steps[SCHEDULE_MAX_DEVICES + 1]; /* of each */
-    uint32_t max_group;  /* most nodes in a launch */
+    uint32_t max_group;                            /* most nodes in a launch */
     double work;
 } schedule;
 
 /* Finds devices for the wanted nodes and forms the regions. `backends` and `outputs` are comma lists or NULL. */
-strand_status placement_make(placement *p, arena *a, strand_context *c, const graph *g, int64_t batch, int64_t length, const char *backends,
-                             const char *outputs, error *e);
+strand_status placement_make(placement *p, arena *a, strand_context *c, const graph *g, int64_t batch, int64_t length,
+                             const char *backends, const char *outputs, error *e);
 /* Forms the regions of a placement (regions.c). */
 strand_status regions_make(placement *p, arena *a, error *e);
 

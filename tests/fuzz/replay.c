@@ -41,8 +41,8 @@ static int replay(const char *path) {
     for (const struct dirent *item; (item = readdir(folder));) {
         char name[4096];
         if (item->d_name[0] == '.') continue;
-        snprintf(name, sizeof name, "%s/%s", path, item->d_name);
-        int n = replay(name);
+        int length = snprintf(name, sizeof name, "%s/%s", path, item->d_name);
+        int n = length < (int)sizeof name ? replay(name) : -1;
         if (n < 0) {
             count = -1;
             break;

@@ -41,7 +41,7 @@ static float *add(checkpoint *c, const char *name, int64_t rows, int64_t columns
 }
 
 static void add_linear(checkpoint *c, const char *name, int64_t out, int64_t in) {
-    char key[64];
+    char key[96];
     snprintf(key, sizeof key, "%s.weight", name);
     add(c, key, out, in, 0, 1.5 / sqrt((double)in));
     snprintf(key, sizeof key, "%s.bias", name);
@@ -49,7 +49,7 @@ static void add_linear(checkpoint *c, const char *name, int64_t out, int64_t in)
 }
 
 static void add_norm(checkpoint *c, const char *name) {
-    char key[64];
+    char key[96];
     snprintf(key, sizeof key, "%s.weight", name);
     add(c, key, D, 0, 1, 0.4);
     snprintf(key, sizeof key, "%s.bias", name);
