@@ -18,9 +18,19 @@ void strand_model_close(strand_model *m) {
 
 strand_status strand_model_get(const strand_model *m, strand_model_info *info) {
     if (!m || !info) return STRAND_ERR_ARGUMENT;
-    *info = (strand_model_info){m->name, m->family, weights_path(m->weights), weights_format(m->weights), m->precision, weights_sha256(m->weights),
+    *info = (strand_model_info){m->name, m->family, weights_path(m->weights), weights_format(m->weights), m->precision,
                                 m->parameters, m->max_length, m->window, weights_mapped_bytes(m->weights), graph_stateful(&m->graph)};
     return STRAND_OK;
+}
+
+const char *strand_model_sha256(const strand_model *m) {
+    return m ? weights_sha256(m->weights) : "";
+}
+
+strand_status strand_model_hold(strand_model *m) {
+    error e = {0};
+    if (!m) return STRAND_ERR_ARGUMENT;
+    return weights_hold(m->weights, &e) ? context_fail(m->context, &e) : STRAND_OK;
 }
 
 static void describe(const graph_tensor *t, const char *name, strand_tensor *out) {

@@ -1,7 +1,16 @@
-/* sha256.c - SHA-256 as FIPS 180-4 writes it, one block at a time. Plain C: it reads weights once at most, on request. */
+/* sha256.c - SHA-256 as FIPS 180-4 writes it, one block at a time: plain C, and with the instructions for it that most x86 processors
+ * since 2017 have (six times as fast: weights are files of gigabytes). Both give the same bytes; the processor is asked once. */
 #include "sha256.h"
 
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <string.h>
+
+#if defined(__GNUC__) && defined(__x86_64__)
+#define WITH_INSTRUCTIONS 1
+#include <cpuid.h>
+#include <immintrin.h>
+#endif
 
 /* The first 32 bits of the fractional parts of the cube roots of the first 64 primes. */
 static const uint32_t round_constants[64] = {
@@ -41,6 +50,64 @@ static void compress(uint32_t state[8], const uint8_t *block) {
     state[4] += e, state[5] += f, state[6] += g, state[7] += h;
 }
 
+static void compress_blocks(uint32_t state[8], const uint8_t *at, size_t n) {
+    for (; n; n--, at += 64) compress(state, at);
+}
+
+#ifdef WITH_INSTRUCTIONS
+/* The instructions keep a, b, e, f in one register and c, d, g, h in the other, the first one in the highest lane; one does two rounds. */
+__attribute__((target("sha,sse4.1"))) static void compress_fast(uint32_t state[8], const uint8_t *at, size_t n) {
+    const __m128i turn = _mm_set_epi64x(0x0c0d0e0f08090a0b, 0x0405060700010203);
+    __m128i abef = _mm_set_epi32((int)state[0], (int)state[1], (int)state[4], (int)state[5]);
+    __m128i cdgh = _mm_set_epi32((int)state[2], (int)state[3], (int)state[6], (int)state[7]);
+    for (; n; n--, at += 64) {
+        __m128i w[4], abef_before = abef, cdgh_before = cdgh;
+        for (int i = 0; i < 16; i++) {
+            if (i < 4) {
+                w[i] = _mm_shuffle_epi8(_mm_loadu_si128((const __m128i *)(const void *)(at + 16 * i)), turn);
+            } else {
+                __m128i last = w[(i + 3) % 4], sum = _mm_sha256msg1_epu32(w[i % 4], w[(i + 1) % 4]);
+                w[i % 4] = _mm_sha256msg2_epu32(_mm_add_epi32(sum, _mm_alignr_epi8(last, w[(i + 2) % 4], 4)), last);
+            }
+            __m128i add = _mm_add_epi32(w[i % 4], _mm_loadu_si128((const __m128i *)(const void *)(round_constants + 4 * i)));
+            cdgh = _mm_sha256rnds2_epu32(cdgh, abef, add);
+            abef = _mm_sha256rnds2_epu32(abef, cdgh, _mm_shuffle_epi32(add, 0x0e));
+        }
+        abef = _mm_add_epi32(abef, abef_before);
+        cdgh = _mm_add_epi32(cdgh, cdgh_before);
+    }
+    uint32_t x[4], y[4];
+    _mm_storeu_si128((__m128i *)(void *)x, abef);
+    _mm_storeu_si128((__m128i *)(void *)y, cdgh);
+    for (int i = 0; i < 2; i++) {
+        state[i] = x[3 - i], state[4 + i] = x[1 - i];
+        state[2 + i] = y[3 - i], state[6 + i] = y[1 - i];
+    }
+}
+
+static bool has_instructions(void) {
+    static _Atomic int known; /* 1: no, 2: yes */
+    int was = atomic_load_explicit(&known, memory_order_relaxed);
+    if (!was) {
+        unsigned a, b, c, d, first = 0;
+        if (__get_cpuid(1, &a, &b, &c, &d)) first = c;
+        bool sse = first >> 9 & 1 && first >> 19 & 1; /* SSSE3, SSE4.1 */
+        was = sse && __get_cpuid_count(7, 0, &a, &b, &c, &d) && b >> 29 & 1 ? 2 : 1;
+        atomic_store_explicit(&known, was, memory_order_relaxed);
+    }
+    return was == 2;
+}
+
+static void compress_all(uint32_t state[8], const uint8_t *at, size_t n) {
+    if (has_instructions())
+        compress_fast(state, at, n);
+    else
+        compress_blocks(state, at, n);
+}
+#else
+#define compress_all compress_blocks
+#endif
+
 void sha256_init(sha256 *s) {
     /* The first 32 bits of the fractional parts of the square roots of the first 8 primes. */
     *s = (sha256){.state = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19}};
@@ -56,10 +123,15 @@ void sha256_update(sha256 *s, const void *data, size_t bytes) {
         memcpy(s->block + filled, at, n);
         at += n, bytes -= n;
         if (filled + n < 64) return;
-        compress(s->state, s->block);
+        compress_all(s->state, s->block, 1);
     }
-    for (; bytes >= 64; at += 64, bytes -= 64) compress(s->state, at);
-    memcpy(s->block, at, bytes);
+    compress_all(s->state, at, bytes / 64);
+    memcpy(s->block, at + bytes / 64 * 64, bytes % 64);
+}
+
+void sha256_plain_update(sha256 *s, const void *data, size_t blocks) {
+    compress_blocks(s->state, data, blocks);
+    s->bytes += (uint64_t)blocks * 64;
 }
 
 void sha256_final(sha256 *s, uint8_t digest[SHA256_BYTES]) {

@@ -238,3 +238,41 @@ strand_status strand_session_load(strand_session *s, int64_t row, const void *da
     s->positions[row] = status ? STATE_LOST : h.position;
     return status;
 }
+
+/* Through memory of the host, state by state. */
+static strand_status copy_row(strand_session *from, int64_t row, strand_session *to, int64_t to_row, unsigned char *through) {
+    for (uint32_t i = 0; i < from->plan->schedule.n_states; i++) {
+        uint64_t step, bytes = row_bytes(state_tensor(from, i), &step);
+        uint64_t n = describe_state(state_tensor(from, i), from->positions[row]).bytes;
+        if (execute_get(from, from->plan->schedule.states[i], (uint64_t)row * bytes, through, n) || execute_settle(from))
+            return error_set(&to->error, from->error.status, "%s", from->error.text);
+        if (execute_put(to, to->plan->schedule.states[i], (uint64_t)to_row * bytes, through, n) || execute_settle(to)) return to->error.status;
+    }
+    return STRAND_OK;
+}
+
+strand_status strand_session_copy(strand_session *from, int64_t row, strand_session *to, int64_t to_row) {
+    if (!from || !to) return STRAND_ERR_ARGUMENT;
+    if (has_states(to, to_row)) return to->error.status;
+    if (from->plan->model != to->plan->model) return error_set(&to->error, STRAND_ERR_ARGUMENT, "the state is of another model");
+    if (has_states(from, row)) return error_set(&to->error, from->error.status, "%s", from->error.text);
+    if (from->positions[row] == STATE_LOST) return error_set(&to->error, STRAND_ERR_ARGUMENT, "the state was lost in a run that failed: there is nothing to copy");
+    if (from == to && row == to_row) return STRAND_OK;
+    uint64_t most = 1;
+    if (from->plan->schedule.n_states != to->plan->schedule.n_states)
+        return error_set(&to->error, STRAND_ERR_ARGUMENT, "the sessions keep different states: their plans have other outputs");
+    for (uint32_t i = 0; i < from->plan->schedule.n_states; i++) {
+        if (state_tensor(from, i) != state_tensor(to, i))
+            return error_set(&to->error, STRAND_ERR_ARGUMENT, "the sessions keep different states: their plans have other outputs");
+        uint64_t n = describe_state(state_tensor(from, i), from->positions[row]).bytes;
+        if (n > most) most = n;
+    }
+    const strand_allocator *a = &to->plan->context->allocator;
+    unsigned char *through = a->alloc(a->user, (size_t)most, 64);
+    if (!through) return error_set(&to->error, STRAND_ERR_MEMORY, "out of memory while copying a state");
+    strand_status status = copy_row(from, row, to, to_row, through);
+    if (status) execute_drain(to);
+    a->free(a->user, through, (size_t)most);
+    to->positions[to_row] = status ? STATE_LOST : from->positions[row];
+    return status;
+}

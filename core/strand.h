@@ -215,7 +215,6 @@ typedef struct strand_model_info {
     const char *path;      /* of the weights */
     const char *format;
     const char *precision; /* of the weights: "F32", "F16", "mixed" */
-    const char *sha256;    /* of the weights file, 64 hex digits (all shards in order) */
     int64_t parameters;    /* distinct weights */
     int64_t max_length;    /* the longest sequence it was made for */
     int64_t window;        /* the length that long inputs are cut into: max_length less special tokens */
@@ -234,6 +233,11 @@ STRAND_API strand_status strand_model_open_memory(strand_context *context, const
                                                   const strand_model_params *params, strand_model **model);
 STRAND_API void strand_model_close(strand_model *model);
 STRAND_API strand_status strand_model_get(const strand_model *model, strand_model_info *info);
+/* SHA-256 of the weights file, 64 hex digits (all shards in order). The first call reads all of it. "" without a model. */
+STRAND_API const char *strand_model_sha256(const strand_model *model);
+/* Reads the mapped weights into memory, as the parameter `hold` does, at the addresses where they are. Not while a session of the model runs.
+ * Weights that are not mapped from a file, and systems that cannot do it, stay as they are. */
+STRAND_API strand_status strand_model_hold(strand_model *model);
 /* Inputs and outputs by index: name, type and shape, with STRAND_DIM_BATCH and STRAND_DIM_LENGTH where the caller chooses;
  * `data` is NULL. STRAND_ERR_ARGUMENT past the last one. */
 STRAND_API strand_status strand_model_input(const strand_model *model, int32_t index, strand_tensor *tensor);
@@ -401,6 +405,8 @@ STRAND_API strand_status strand_session_save(strand_session *session, int64_t ro
 /* Refuses, changing nothing, what is damaged or of another model. Where a device fails meanwhile (here or in reset) the row's
  * states are lost. */
 STRAND_API strand_status strand_session_load(strand_session *session, int64_t row, const void *data, size_t bytes);
+/* Gives the states of a row of `from` to a row of `to`: a fork without the saved form. Sessions of one model; they may be the same one. */
+STRAND_API strand_status strand_session_copy(strand_session *from, int64_t row, strand_session *to, int64_t to_row);
 /* The text of the last failure of the session; "" when there was none. */
 STRAND_API const char *strand_session_error(const strand_session *session);
 

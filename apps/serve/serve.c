@@ -42,7 +42,8 @@ static int open_server(server *s) {
     s->active = calloc((size_t)s->rows, sizeof *s->active);
     if (!s->active) return complain("out of memory"), EXIT_FAILED;
     s->engine = engine_open(&s->rt, s->rows + 1, 0); /* one more for the prompt that is being fed */
-    if (!s->engine) return EXIT_FAILED;
+    if (!s->engine || runtime_hold(&s->rt, -1)) return EXIT_FAILED;
+    if (s->prefixes.limit) strand_model_sha256(s->rt.model); /* states are bound to it: not the first client's to wait for */
     s->vocabulary = engine_vocabulary(s->engine);
     return http_serve(s);
 }

@@ -20,7 +20,9 @@ const option_row common_rows[] = {
      "Backends in order of preference, ',' between them (see 'strand backends'); cpu is always last. vulkan:1 is a device by its "
      "index, vulkan:radeon the first whose name has that in it."},
     {0, "no-mmap", OPTION_FLAG, NULL, AT(no_mmap), 0,
-     "Read the weights into memory in place of mapping their files: longer to open and not shared with other processes, faster to compute with where they are larger than the caches (large pages)."},
+     "Read the weights into memory in place of mapping their files: longer to open and not shared with other processes, faster to compute with where they are larger than the caches (large pages). "
+     "Without --mmap and --no-mmap the commands that make texts choose (docs/text.md), the others map."},
+    {0, "mmap", OPTION_FLAG, NULL, AT(mmap), 0, "Leave the files mapped in any case."},
     {'@', "threads", OPTION_INT, "N", AT(threads), 0,
      "Threads to compute with; 0, the default, takes as many as the process may use. Results do not depend on it."},
     {0, "memory", OPTION_SIZE, "SIZE", AT(memory), 0,
@@ -226,7 +228,9 @@ static const option_row bench_rows[] = {
     {0, "config", OPTION_FILE, "FILE", AT(config), 0, "Take this config.json instead of the one beside the weights."},
     {0, "set", OPTION_LIST, "KEY=VALUE", AT(settings), 0, "Override one setting of the models; may be given several times."},
     {0, "no-mmap", OPTION_FLAG, NULL, AT(no_mmap), 0,
-     "Read the weights into memory in place of mapping their files: longer to open and not shared with other processes, faster to compute with where they are larger than the caches (large pages)."},
+     "Read the weights into memory in place of mapping their files: longer to open and not shared with other processes, faster to compute with where they are larger than the caches (large pages). "
+     "Without --mmap and --no-mmap the commands that make texts choose (docs/text.md), the others map."},
+    {0, "mmap", OPTION_FLAG, NULL, AT(mmap), 0, "Leave the files mapped in any case."},
     {0, "plugins", OPTION_FILE, "PATH", AT(plugins), 0,
      "Look for backend plugins here first: directories or files, ':' between them."},
     {'q', "quiet", OPTION_FLAG, NULL, AT(quiet), 0, "No progress and no remarks; errors only."},

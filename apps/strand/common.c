@@ -66,6 +66,7 @@ int runtime_open_context(runtime *rt, const options *settings) {
 }
 
 int runtime_open(runtime *rt, const options *settings, const char *name) {
+    if (settings->mmap && settings->no_mmap) return complain("give one of --mmap and --no-mmap"), EXIT_USAGE;
     const int rc = runtime_open_context(rt, settings);
     if (rc) return rc;
     if (!name) name = settings->model ? settings->model : DEFAULT_MODEL;
@@ -82,6 +83,20 @@ int runtime_open(runtime *rt, const options *settings, const char *name) {
         return EXIT_FAILED;
     }
     return 0;
+}
+
+/* A file of less is as fast mapped, in fewer tokens the copy does not come back. */
+#define HOLD_LEAST_BYTES  ((uint64_t)8 << 20)
+#define HOLD_LEAST_TOKENS 64
+
+int runtime_hold(runtime *rt, int64_t tokens) {
+    const options *s = rt->settings;
+    const uint64_t bytes = rt->info.weight_bytes;
+    if (s->mmap || s->no_mmap || (tokens >= 0 && tokens < HOLD_LEAST_TOKENS) || bytes < HOLD_LEAST_BYTES) return 0;
+    if (strcmp(rt->backends, "cpu") || bytes > memory_available() / 2 || !memory_large_pages()) return 0;
+    if (strand_model_hold(rt->model) == STRAND_OK) return 0;
+    complain("%s", strand_error(rt->context));
+    return EXIT_FAILED;
 }
 
 void runtime_close(runtime *rt) {

@@ -259,7 +259,7 @@ static int extend_header(job *j) {
         bad |= bcf_hdr_append(header, line.s);
         line.l = 0;
         ksprintf(&line, "##strand_variantsModel=%s; sha256=%s; precision=%s; backend=%s; %s", j->rt.info.name,
-                 j->rt.info.sha256, j->rt.info.precision, j->rt.backends, settings);
+                 strand_model_sha256(j->rt.model), j->rt.info.precision, j->rt.backends, settings);
         bad |= bcf_hdr_append(header, line.s);
         line.l = 0;
         ksprintf(&line, "##strand_variantsCommand=%s", j->rt.settings->line);

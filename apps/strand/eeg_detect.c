@@ -200,7 +200,7 @@ static int choose_head(detector *d, const options *settings) {
     }
     const int rc = eeg_head_open(&d->head, net->rt.context, settings->head, net->hidden);
     if (rc) return rc;
-    if (!settings->head && strcmp(net->rt.info.sha256, DEFAULT_HEAD_ENCODER))
+    if (!settings->head && strcmp(strand_model_sha256(net->rt.model), DEFAULT_HEAD_ENCODER))
         return complain("%s: the built-in head was made for the published pretrained_distance_graph_12s; give another one with "
                         "--head FILE",
                         name),
@@ -300,7 +300,7 @@ static int detect(detector *d, const options *settings) {
                                                         "seizures); see its model card for how little that shows"
                                      : "part of the checkpoint";
         if (d->kinds.session) {
-            snprintf(about_kinds, sizeof about_kinds, "%.100s, SHA-256 %.64s", d->kinds.rt.info.name, d->kinds.rt.info.sha256);
+            snprintf(about_kinds, sizeof about_kinds, "%.100s, SHA-256 %.64s", d->kinds.rt.info.name, strand_model_sha256(d->kinds.rt.model));
             d->report.kinds = about_kinds;
         }
         rc = eeg_walk_run(&d->walk) ? EXIT_FAILED : finish(d);

@@ -299,7 +299,7 @@ static void model_card(output *out, const eeg_report *r, const eeg_source *s, co
     snprintf(text, sizeof text, "%s (family %s, %lld parameters, %s)", rt->info.name, rt->info.family,
              (long long)rt->info.parameters, rt->info.precision);
     row(out, "Model", text);
-    output_printf(out, "<tr><th>SHA-256 of its weights</th><td><code>%s</code></td></tr>\n", rt->info.sha256);
+    output_printf(out, "<tr><th>SHA-256 of its weights</th><td><code>%s</code></td></tr>\n", strand_model_sha256(rt->model));
     runtime_settings(rt, text, sizeof text);
     row(out, "Settings", text);
     row(out, "Backend", rt->backends[0] ? rt->backends : "none");

@@ -25,7 +25,7 @@ int64_t eeg_batch(const options *settings) {
 int eeg_write_header(output *out, const runtime *rt, const eeg_source *source) {
     char settings[512];
     runtime_settings(rt, settings, sizeof settings);
-    output_printf(out, "# strand %s\n# model %s sha256 %s precision %s\n", strand_version(), rt->info.name, rt->info.sha256,
+    output_printf(out, "# strand %s\n# model %s sha256 %s precision %s\n", strand_version(), rt->info.name, strand_model_sha256(rt->model),
                   rt->info.precision);
     output_printf(out, "# backend %s\n# settings %s\n", rt->backends[0] ? rt->backends : "none", settings);
     if (!source->filters) return output_printf(out, "# recording %s, %s\n", eeg_source_name(source), source->rec->format);

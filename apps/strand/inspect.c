@@ -25,7 +25,7 @@ static void print_model(const runtime *rt) {
     const char *key, *value;
     strand_tensor tensor;
     printf("name        %s\nfamily      %s\npath        %s\nformat      %s\nprecision   %s\nsha256      %s\n", info->name,
-           info->family, info->path, info->format, info->precision, info->sha256);
+           info->family, info->path, info->format, info->precision, strand_model_sha256(rt->model));
     printf("parameters  %" PRId64 "\nweights     %" PRIu64 " bytes\nmax length  %" PRId64 "\nwindow      %" PRId64 "\n",
            info->parameters, info->weight_bytes, info->max_length, info->window);
     printf("settings\n");

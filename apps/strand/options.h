@@ -49,7 +49,7 @@ typedef struct options {
     int n_args;
 
     /* all commands */
-    int32_t help, quiet, no_version, no_mmap;
+    int32_t help, quiet, no_version, no_mmap, mmap;
     const char *model, *backend, *config, *plugins;
     text_list settings;
     int64_t threads;

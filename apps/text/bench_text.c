@@ -118,7 +118,8 @@ int run_bench_text(const options *settings) {
         rc = runtime_open(&rt, &with, settings->n_args ? settings->args[i] : TEXT_MODEL);
         if (rc) break;
         engine *g = engine_open(&rt, 1, 512);
-        rc = g ? all(&rt, g, &rows) : EXIT_FAILED;
+        rc = g ? runtime_hold(&rt, -1) : EXIT_FAILED;
+        if (!rc) rc = all(&rt, g, &rows);
         engine_close(g);
         runtime_close(&rt);
     }

@@ -286,6 +286,7 @@ int run_text_chat(const options *settings) {
             rc = (complain("out of memory"), EXIT_FAILED);
     }
     if (!rc && !(t.engine = engine_open(&t.rt, 1, 0))) rc = EXIT_FAILED;
+    if (!rc) rc = runtime_hold(&t.rt, -1);
     if (!rc && !(t.out = output_open(settings->output))) rc = EXIT_FAILED;
     if (!rc) rc = converse(&t);
     if (t.out && output_close(t.out, rc == EXIT_DONE)) rc = EXIT_FAILED;

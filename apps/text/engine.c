@@ -24,8 +24,6 @@ struct engine {
     int stateful;
     row_state *row;
     float *logits;
-    void *state; /* to carry a row from session to session */
-    size_t state_room;
 };
 
 static int say(const engine *g, const strand_session *s) {
@@ -87,7 +85,6 @@ void engine_close(engine *g) {
     for (int64_t i = 0; g->row && i < g->rows; i++) free(g->row[i].ids);
     free(g->row);
     free(g->logits);
-    free(g->state);
     free(g);
 }
 
@@ -100,7 +97,7 @@ int engine_stateful(const engine *g) {
 }
 
 const char *engine_model(const engine *g) {
-    return g->rt->info.sha256;
+    return strand_model_sha256(g->rt->model);
 }
 
 const float *engine_logits(const engine *g, int64_t row) {
@@ -149,18 +146,8 @@ static int run(engine *g, strand_session *s, const int64_t *ids, int64_t rows, i
 
 /* ---- states ---- */
 
-static int move_state(engine *g, strand_session *from, int64_t row, strand_session *to, int64_t to_row) {
-    size_t bytes = 0;
-    strand_status status = strand_session_save(from, row, g->state, g->state_room, &bytes);
-    if (bytes > g->state_room) { /* it was asked how many */
-        free(g->state);
-        g->state_room = 0;
-        if (!(g->state = malloc(bytes))) return no_memory();
-        g->state_room = bytes;
-        status = strand_session_save(from, row, g->state, g->state_room, &bytes);
-    }
-    if (status != STRAND_OK) return say(g, from);
-    return strand_session_load(to, to_row, g->state, bytes) == STRAND_OK ? 0 : say(g, to);
+static int move_state(const engine *g, strand_session *from, int64_t row, strand_session *to, int64_t to_row) {
+    return strand_session_copy(from, row, to, to_row) == STRAND_OK ? 0 : say(g, to);
 }
 
 int engine_reset(engine *g, int64_t row) {

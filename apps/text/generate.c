@@ -227,6 +227,7 @@ static int with_model(program *p) {
     if (rc) return rc;
     p->stream = p->n == 1 && s->text_format == TEXT_PLAIN;
     p->engine = engine_open(&p->rt, p->n, 0);
+    if (p->engine && (rc = runtime_hold(&p->rt, s->count))) return rc;
     p->out = p->engine ? output_open(s->output) : NULL;
     rc = p->out ? generate(p) : EXIT_FAILED;
     if (p->out && output_close(p->out, rc == EXIT_DONE)) rc = EXIT_FAILED;

@@ -153,6 +153,18 @@ static void saved_and_loaded(void **state) {
     memset(again, 0, sizeof again);
     must_feed(other, x, 2, 37, 60, again);
     for (int row = 0; row < 2; row++) assert_same_bytes(y + 37 * C, again + (row * CONTEXT + 37) * C, 23 * C * 4, "forked");
+    /* the same fork without the saved form, and within a session */
+    must_feed(other, x, 1, 60, 61, again);
+    assert_int_equal(strand_session_load(s, 0, saved, bytes), STRAND_OK);
+    assert_int_equal(strand_session_copy(s, 0, other, 1), STRAND_OK);
+    assert_int_equal(strand_session_copy(other, 1, other, 0), STRAND_OK);
+    for (int64_t row = 0; row < 2; row++) assert_int_equal(strand_session_position(other, row), 37);
+    memset(again, 0, sizeof again);
+    must_feed(other, x, 2, 37, 60, again);
+    for (int row = 0; row < 2; row++) assert_same_bytes(y + 37 * C, again + (row * CONTEXT + 37) * C, 23 * C * 4, "copied");
+    assert_int_equal(strand_session_copy(s, 1, other, 0), STRAND_ERR_ARGUMENT);
+    assert_int_equal(strand_session_copy(s, 0, other, 2), STRAND_ERR_ARGUMENT);
+    must_feed(s, x, 1, 37, 60, again);
     /* every damage is seen, and changes nothing */
     for (size_t i = 0; i < bytes; i++) {
         saved[i] ^= 0x10;

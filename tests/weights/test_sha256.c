@@ -51,8 +51,27 @@ static void test_padding(void **state) {
     check(zeros, 64, "f5a5fd42d16a20302798ef6ed309979b43003d2320d9f0e8ea9831a92759fb4b");
 }
 
+/* Blocks by the plain form and by what the processor has. */
+static void test_forms(void **state) {
+    (void)state;
+    uint8_t data[64 * 37];
+    for (size_t i = 0; i < sizeof data; i++) data[i] = (uint8_t)(i * i * 31 + i);
+    for (size_t blocks = 0; blocks <= 37; blocks++) {
+        sha256 plain, s;
+        char a[SHA256_HEX], b[SHA256_HEX];
+        sha256_init(&plain);
+        sha256_init(&s);
+        sha256_plain_update(&plain, data, blocks);
+        sha256_update(&s, data, 64 * blocks);
+        assert_memory_equal(plain.state, s.state, sizeof s.state);
+        sha256_final_hex(&plain, a);
+        sha256_final_hex(&s, b);
+        assert_string_equal(a, b);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_vectors), cmocka_unit_test(test_million),
-                                       cmocka_unit_test(test_padding)};
+                                       cmocka_unit_test(test_padding), cmocka_unit_test(test_forms)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
