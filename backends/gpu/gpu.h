@@ -33,7 +33,7 @@
     X(STRAND_OP_SELECTIVE_SCAN, selective_scan, gpu_selective_scan_scratch, NULL, NULL)                 \
     X(STRAND_OP_LTI_SCAN, lti_scan, gpu_lti_scan_scratch, NULL, NULL)                                   \
     X(STRAND_OP_LINEAR_RECURRENCE, linear_recurrence, NULL, NULL, NULL)                                 \
-    X(STRAND_OP_COMPANION_SCAN, companion_scan, NULL, NULL, NULL)                                       \
+    X(STRAND_OP_COMPANION_SCAN, companion_scan, gpu_companion_scan_scratch, NULL, NULL)                                       \
     X(STRAND_OP_SSM_DISCRETIZE, ssm_discretize, NULL, NULL, NULL)                                       \
     X(STRAND_OP_SSM_KERNEL_DIAGONAL, ssm_kernel_diagonal, gpu_ssm_kernel_diagonal_scratch, NULL, NULL)  \
     X(STRAND_OP_SSM_KERNEL_COMPANION, ssm_kernel_companion, NULL, NULL, NULL)                           \
@@ -114,6 +114,7 @@ uint64_t gpu_knn_adjacency_scratch(strand_plugin_device *device, const strand_pl
 uint64_t gpu_graph_gru_scratch(strand_plugin_device *device, const strand_plugin_node *node);
 uint64_t gpu_graph_supports_scratch(strand_plugin_device *device, const strand_plugin_node *node);
 uint64_t gpu_selective_scan_scratch(strand_plugin_device *device, const strand_plugin_node *node);
+uint64_t gpu_companion_scan_scratch(strand_plugin_device *device, const strand_plugin_node *node);
 uint64_t gpu_lti_scan_scratch(strand_plugin_device *device, const strand_plugin_node *node);
 uint64_t gpu_ssm_discretize_nplr_scratch(strand_plugin_device *device, const strand_plugin_node *node);
 uint64_t gpu_ssm_kernel_nplr_scratch(strand_plugin_device *device, const strand_plugin_node *node);

@@ -1,4 +1,4 @@
-/* ops_scans.c - linear recurrences, companion scans and GRU, and the generators of the scans' filters, on the GPU plugins
+/* ops_scans.c - linear recurrences and GRU, and the generators of the scans' filters, on the GPU plugins
  * (kernels/scans.k). y may be a tile of batch entries and channels, never of the length. */
 #include "scans.h"
 
@@ -53,75 +53,6 @@ static GPU_ENTRIES(linear_recurrence) {
 
 GPU_RUN(linear_recurrence) {
     return gpu_batches(device, node, scratch, linear_recurrence_entries);
-}
-
-/* ---- companion matrices ---- */
-
-#define MOST_COMPANION 4096 /* a state lies in shared memory */
-
-static bool companion_runs(int64_t d, char *why, size_t why_bytes) {
-    if (d > MOST_COMPANION) return cpu_no(why, why_bytes, "a state of more than %d numbers", MOST_COMPANION);
-    return true;
-}
-
-bool gpu_supports_companion_scan(strand_plugin_device *device, const strand_plugin_node *node, char *why, size_t why_bytes) {
-    return scan_runs(device, node, 1, why, why_bytes) && companion_runs(node->inputs[0].dims[1], why, why_bytes);
-}
-
-static GPU_ENTRIES(companion_scan) {
-    const strand_op_companion_scan *p = node->params;
-    const strand_plugin_tensor *y = &node->outputs[0], *after = node->n_outputs > 1 ? &node->outputs[1] : NULL;
-    const strand_plugin_tensor *in[] = {cpu_input(node, 0), cpu_input(node, 1), cpu_input(node, 2), cpu_input(node, 4), cpu_input(node, 3), cpu_input(node, 5), cpu_input(node, 6)};
-    gpu_dispatch d;
-    (void)scratch;
-    gpu_begin(&d, GPU_K_companion_scan);
-    for (int i = 0; i < 7; i++) gpu_bind_or(device, &d, in[i], in[0]);
-    gpu_bind(device, &d, y);
-    gpu_bind_or(device, &d, after, y);
-    for (int i = 0; i < 4; i++)
-        if (in[i]) d.params[i] -= (int32_t)(in[i]->origin[0] * in[i]->strides[0]); /* kernels are counted from the first of all */
-    if (in[4]) d.params[4] += lead_sequence(in[4], y);
-    d.params[5] += lead(in[5], 0, y, 2);
-    d.params[6] += lead_state(in[6], y);
-    const int64_t sizes[] = {y->dims[1], in[0]->dims[1], p->closed != 0, y->whole[2] / in[0]->whole[0], y->origin[2]};
-    for (int i = 0; i < 5; i++) gpu_int(&d, sizes[i]);
-    for (int i = 0; i < 4; i++) gpu_int(&d, stride(in[i], 0));
-    push_strides(&d, in[4], 0, 1);
-    push_vector(&d, in[5]);
-    gpu_int(&d, in[6] != NULL);
-    push_strides(&d, in[6], 0, 1);
-    push_strides(&d, y, 0, 1);
-    gpu_int(&d, 1);
-    gpu_int(&d, after != NULL);
-    push_strides(&d, after, 0, 1);
-    return gpu_groups(device, &d, y->dims[2], y->dims[0], 1);
-}
-
-GPU_RUN(companion_scan) {
-    return gpu_batches(device, node, scratch, companion_scan_entries);
-}
-
-bool gpu_supports_ssm_kernel_companion(strand_plugin_device *device, const strand_plugin_node *node, char *why, size_t why_bytes) {
-    if (node->outputs[0].dims[0] > device->limits.groups_x) return cpu_no(why, why_bytes, "more kernels than one dispatch has");
-    return companion_runs(node->inputs[0].dims[1], why, why_bytes);
-}
-
-/* The scan of a state that begins as b and is given nothing. */
-GPU_RUN(ssm_kernel_companion) {
-    const strand_plugin_tensor *y = &node->outputs[0], *a = &node->inputs[0], *b = &node->inputs[1], *c = &node->inputs[2];
-    const strand_plugin_tensor *const in[] = {a, a, c, a, a, a, b};
-    gpu_dispatch d;
-    (void)scratch;
-    gpu_begin(&d, GPU_K_companion_scan);
-    for (int i = 0; i < 7; i++) {
-        gpu_bind(device, &d, in[i]);
-        d.params[i] += lead(in[i], 0, y, 0);
-    }
-    gpu_bind(device, &d, y);
-    gpu_bind(device, &d, y);
-    const int64_t sizes[] = {y->dims[1], a->dims[1], 2, 1, 0, a->strides[0], 0, c->strides[0], 0, 0, 0, 0, 0, 1, 0, b->strides[0], 0, 1, y->strides[0], 0, 0, 0};
-    for (int i = 0; i < 22; i++) gpu_int(&d, sizes[i]);
-    return gpu_groups(device, &d, y->dims[0], 1, 1);
 }
 
 /* ---- discretisation, filters of diagonal systems ---- */
