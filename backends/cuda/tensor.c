@@ -52,6 +52,7 @@ static bool takes_attention(const strand_plugin_node *node) {
     const strand_plugin_tensor *q = &node->inputs[0], *k = &node->inputs[1], *v = &node->inputs[2], *y = &node->outputs[0];
     int64_t d = q->dims[2] / p->heads, dv = y->dims[2] / p->heads, keys = k->dims[1];
     if (!half(k->dtype) || k->dtype != v->dtype || cpu_input(node, 4) || cpu_input(node, 5)) return false;
+    if (p->heads > 65535 || y->dims[0] > 65535) return false; /* groups of one launch */
     return keys > 0 && d > 0 && d <= 128 && dv <= 128 && y->whole[1] >= LEAST_ROWS && (y->whole[1] > SPLIT_QUERIES || keys <= SPLIT_KEYS);
 }
 
@@ -92,6 +93,9 @@ static strand_plugin_status attention(cuda_device *d, const strand_plugin_node *
 static bool takes_product(const strand_plugin_node *node) {
     const strand_op_matmul *p = node->params;
     const strand_plugin_tensor *a = &node->inputs[0], *b = &node->inputs[1], *y = &node->outputs[0];
+    int64_t batch = 1;
+    for (uint32_t i = 0; i + 2 < y->rank; i++) batch *= y->dims[i];
+    if (batch > 65535 || y->dims[y->rank - 1] > 65535 * 128) return false; /* groups of one launch */
     bool floats = (half(a->dtype) || a->dtype == STRAND_PLUGIN_F32) && (half(b->dtype) || b->dtype == STRAND_PLUGIN_F32);
     return floats && (half(b->dtype) || p->precision == STRAND_PRECISION_BF16) && y->whole[y->rank - 2] >= LEAST_ROWS;
 }

@@ -31,9 +31,9 @@ struct params { int v[64]; };
 #define FN static __device__ __forceinline__
 
 #define LOCAL     (int)threadIdx.x
-#define GROUP_X   (int)blockIdx.x
-#define GROUP_Y   (int)blockIdx.y
-#define GROUP_Z   (int)blockIdx.z
+#define GROUP_X   ((int)blockIdx.x + P.v[61])
+#define GROUP_Y   ((int)blockIdx.y + P.v[62])
+#define GROUP_Z   ((int)blockIdx.z + P.v[63])
 #define GROUPS_X  (int)gridDim.x
 #define BARRIER   __syncthreads();
 

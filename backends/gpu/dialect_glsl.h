@@ -31,9 +31,9 @@
 
 // ---- where a work item stands ----
 #define LOCAL     int(gl_LocalInvocationID.x)
-#define GROUP_X   int(gl_WorkGroupID.x)
-#define GROUP_Y   int(gl_WorkGroupID.y)
-#define GROUP_Z   int(gl_WorkGroupID.z)
+#define GROUP_X   (int(gl_WorkGroupID.x) + P.v[61])
+#define GROUP_Y   (int(gl_WorkGroupID.y) + P.v[62])
+#define GROUP_Z   (int(gl_WorkGroupID.z) + P.v[63])
 #define GROUPS_X  int(gl_NumWorkGroups.x)
 #define BARRIER   { memoryBarrierShared(); barrier(); }
 

@@ -31,9 +31,9 @@ struct params { int v[64]; };
 #define FN static
 
 #define LOCAL     (int)get_local_id(0)
-#define GROUP_X   (int)get_group_id(0)
-#define GROUP_Y   (int)get_group_id(1)
-#define GROUP_Z   (int)get_group_id(2)
+#define GROUP_X   ((int)get_group_id(0) + P.v[61])
+#define GROUP_Y   ((int)get_group_id(1) + P.v[62])
+#define GROUP_Z   ((int)get_group_id(2) + P.v[63])
 #define GROUPS_X  (int)get_num_groups(0)
 #define BARRIER   barrier(CLK_LOCAL_MEM_FENCE);
 

@@ -26,7 +26,8 @@ typedef struct gpu_kernel_info {
 extern const gpu_kernel_info gpu_kernels[GPU_N_KERNELS];
 
 #define GPU_MOST_BINDINGS 12
-#define GPU_MOST_PARAMS 64
+#define GPU_MOST_PARAMS 64 /* words; the last three are the groups before the dispatch's first (dialect.md) */
+#define GPU_FIRST_GROUP 61
 
 typedef struct gpu_limits {
     uint32_t shared_bytes;      /* of a work group */

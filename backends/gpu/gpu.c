@@ -87,11 +87,23 @@ void gpu_place(gpu_dispatch *d, uint32_t binding, const strand_plugin_tensor *ou
 }
 
 strand_plugin_status gpu_groups(strand_plugin_device *device, gpu_dispatch *d, int64_t x, int64_t y, int64_t z) {
+    const int64_t all[3] = {x, y, z}, most[3] = {device->limits.groups_x, device->limits.groups_y, cpu_min(device->limits.groups_y, 65535)};
+    int64_t first[3] = {0, 0, 0};
+    strand_plugin_status status = STRAND_PLUGIN_OK;
     if (x < 1 || y < 1 || z < 1) return STRAND_PLUGIN_OK;
-    d->groups[0] = (uint32_t)x;
-    d->groups[1] = (uint32_t)y;
-    d->groups[2] = (uint32_t)z;
-    return device->segment ? driver_segment_dispatch(device, device->segment, d) : driver_dispatch(device, d);
+    while (!status && first[2] < z) { /* x fastest */
+        for (int i = 0; i < 3; i++) {
+            d->groups[i] = (uint32_t)cpu_min(all[i] - first[i], most[i]);
+            d->params[GPU_FIRST_GROUP + i] = (int32_t)first[i];
+        }
+        status = device->segment ? driver_segment_dispatch(device, device->segment, d) : driver_dispatch(device, d);
+        first[0] += most[0];
+        for (int i = 0; i < 2 && first[i] >= all[i]; i++) {
+            first[i] = 0;
+            first[i + 1] += most[i + 1];
+        }
+    }
+    return status;
 }
 
 strand_plugin_status gpu_over(strand_plugin_device *device, gpu_dispatch *d, int64_t n) {

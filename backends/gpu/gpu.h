@@ -165,6 +165,7 @@ void gpu_dims(gpu_dispatch *d, const strand_plugin_tensor *out);
 void gpu_place(gpu_dispatch *d, uint32_t binding, const strand_plugin_tensor *out, const strand_plugin_tensor *t, bool broadcast);
 /* Runs over n items, in groups of the kernel's size, in x and y as needed; nothing for n = 0. */
 strand_plugin_status gpu_over(strand_plugin_device *device, gpu_dispatch *d, int64_t n);
+/* Any number of groups: in several dispatches where there are more than a device takes at once. */
 strand_plugin_status gpu_groups(strand_plugin_device *device, gpu_dispatch *d, int64_t x, int64_t y, int64_t z);
 
 /* An operator whose dispatches have batch entries on an axis of limited extent: over slices of the outputs' first axis. */

@@ -11,9 +11,7 @@ static int64_t rows_of(const strand_plugin_tensor *y) {
 }
 
 bool gpu_supports_block_diagonal(strand_plugin_device *device, const strand_plugin_node *node, char *why, size_t why_bytes) {
-    if ((rows_of(&node->outputs[0]) + 31) / 32 > device->limits.groups_x ||
-        (node->inputs[1].dims[1] + 31) / 32 > device->limits.groups_y)
-        return cpu_no(why, why_bytes, "more tiles than one dispatch has");
+    (void)device, (void)node, (void)why, (void)why_bytes;
     return true;
 }
 
@@ -69,10 +67,7 @@ GPU_RUN(block_diagonal) {
 }
 
 bool gpu_supports_grouped_matmul(strand_plugin_device *device, const strand_plugin_node *node, char *why, size_t why_bytes) {
-    const strand_plugin_tensor *y = &node->outputs[0];
-    (void)device;
-    if (y->dims[0] * y->dims[1] > INT32_MAX / 256 / ((y->dims[2] + 7) / 8 + 1))
-        return cpu_no(why, why_bytes, "more rows and outputs than one dispatch has");
+    (void)device, (void)node, (void)why, (void)why_bytes;
     return true;
 }
 

@@ -12,9 +12,8 @@ static int32_t lead(const strand_plugin_tensor *t, const strand_plugin_tensor *y
 }
 
 static bool runs(strand_plugin_device *device, const strand_plugin_node *node, int64_t rows, char *why, size_t why_bytes) {
-    const strand_plugin_tensor *y = &node->outputs[0];
+    (void)device, (void)node;
     if (rows > MOST_ROWS) return cpu_no(why, why_bytes, "a head's matrix has more than %d rows", MOST_ROWS);
-    if (y->dims[2] / 16 + y->whole[2] > device->limits.groups_x) return cpu_no(why, why_bytes, "more channels than one dispatch has");
     return true;
 }
 

@@ -92,7 +92,8 @@ static strand_plugin_status last_ends(strand_plugin_device *device, const strand
 /* ---- selective scan ---- */
 
 bool gpu_supports_selective_scan(strand_plugin_device *device, const strand_plugin_node *node, char *why, size_t why_bytes) {
-    return scan_runs(device, node, SCAN_CHANNELS, why, why_bytes);
+    (void)device, (void)node, (void)why, (void)why_bytes;
+    return true;
 }
 
 uint64_t gpu_selective_scan_scratch(strand_plugin_device *device, const strand_plugin_node *node) {
@@ -204,7 +205,8 @@ GPU_RUN(selective_scan) {
 /* ---- LTI scan ---- */
 
 bool gpu_supports_lti_scan(strand_plugin_device *device, const strand_plugin_node *node, char *why, size_t why_bytes) {
-    return scan_runs(device, node, SCAN_CHANNELS, why, why_bytes);
+    (void)device, (void)node, (void)why, (void)why_bytes;
+    return true;
 }
 
 static int64_t lti_width(const strand_plugin_node *node) {

@@ -5,6 +5,7 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -80,9 +81,19 @@ static strand_plugin_status device_features(strand_plugin_instance *instance, ui
     return driver_device_features(instance, index, &t);
 }
 
+/* STRAND_GPU_GROUPS=N: as if the device took N groups along an axis, so that tests of any size are made of several dispatches. */
+static void limit_groups(gpu_limits *limits) {
+    const char *text = getenv("STRAND_GPU_GROUPS");
+    long most = text ? strtol(text, NULL, 10) : 0;
+    if (most < 1 || most > 65535) return;
+    limits->groups_x = limits->groups_y = (uint32_t)most;
+}
+
 static strand_plugin_status device_open(strand_plugin_instance *instance, uint32_t index, strand_plugin_device **device) {
     strand_plugin_status status = driver_device_open(instance, index, device);
-    if (!status) pthread_mutex_init(&(*device)->lock, NULL);
+    if (status) return status;
+    limit_groups(&(*device)->limits);
+    pthread_mutex_init(&(*device)->lock, NULL);
     return status;
 }
 

@@ -5,13 +5,6 @@
 
 #include "gpu.h"
 
-/* A group has so many channels. */
-static inline bool scan_runs(strand_plugin_device *device, const strand_plugin_node *node, int64_t channels, char *why, size_t why_bytes) {
-    const strand_plugin_tensor *y = &node->outputs[0];
-    if ((y->dims[2] + channels - 1) / channels > device->limits.groups_x) return cpu_no(why, why_bytes, "more channels than one dispatch has");
-    return true;
-}
-
 /* Elements from an input's first to the one under the output's: axis `ia` of the input along `oa` of the output. */
 static inline int32_t lead(const strand_plugin_tensor *in, uint32_t ia, const strand_plugin_tensor *y, uint32_t oa) {
     return in ? (int32_t)(cpu_lead(in, ia, y, oa) * in->strides[ia]) : 0;

@@ -222,7 +222,7 @@ strand_plugin_status vk_record(vk_device *d, VkCommandBuffer commands, vk_page *
     strand_plugin_status status = vk_pipeline(d, g->kernel, &pipeline);
     if (!status) status = vk_check(d->base.host, vkAllocateDescriptorSets(d->device, &allocate, &set), "making a descriptor set");
     if (status) return status;
-    memcpy(page->params.mapped + (size_t)page->used * VK_PARAM_BYTES, g->params, g->n_params * sizeof g->params[0]);
+    memcpy(page->params.mapped + (size_t)page->used * VK_PARAM_BYTES, g->params, sizeof g->params);
     write_set(d, page, set, g);
     page->used++;
     vk_barrier(commands);

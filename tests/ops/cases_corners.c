@@ -1,6 +1,6 @@
 /* cases_corners.c - extents where launches, not formulas, go wrong: a batch of none, more rows and channels than one dispatch of a GPU has
- * groups, and a convolution as long as the design goes. Families named huge_... run when they are asked for by name alone: their judge
- * is another plugin, since the reference kernels would take hours. */
+ * groups, and a convolution as long as the design goes. Families named huge_... run when they are asked for by name alone: they take
+ * minutes on a software device, and the judge of huge_long_conv is another plugin, since the reference kernels would take hours. */
 #include <stdio.h>
 
 #include "ops_cases.h"
@@ -85,6 +85,42 @@ static void attention_of(ops_program *g, int64_t b, int64_t rows, int64_t width)
     ops_add_node(g, STRAND_OP_ATTENTION, &p, sizeof p, 6, in, ops_add(g, F32, 3, dims, OPS_OUTPUT));
 }
 
+/* Narrow heads, as many as the rows. */
+static void heads_of(ops_program *g, int64_t b, int64_t rows, int64_t width) {
+    int64_t dims[3] = {b, width, rows};
+    strand_op_attention p = {.heads = rows, .kv_heads = rows, .scale = 0.5f, .causal = 1};
+    int in[6] = {ops_add(g, F32, 3, dims, OPS_NORMAL), ops_add(g, F32, 3, dims, OPS_NORMAL), ops_add(g, F32, 3, dims, OPS_NORMAL), -1, -1, -1};
+    ops_add_node(g, STRAND_OP_ATTENTION, &p, sizeof p, 6, in, ops_add(g, F32, 3, dims, OPS_OUTPUT));
+}
+
+static void delta_heads_of(ops_program *g, int64_t b, int64_t rows, int64_t width) {
+    int64_t dims[3] = {b, width, rows};
+    strand_op_delta_rule p = {.heads = rows, .scale = 1};
+    int in[7];
+    for (int i = 0; i < 6; i++) in[i] = ops_add(g, F32, 3, dims, OPS_NORMAL);
+    in[6] = -1;
+    ops_add_node(g, STRAND_OP_DELTA_RULE, &p, sizeof p, 7, in, ops_add(g, F32, 3, dims, OPS_OUTPUT));
+}
+
+static void companion_of(ops_program *g, int64_t b, int64_t rows, int64_t width) {
+    int64_t dims[3] = {b, width, rows}, kernel[2] = {1, 3};
+    strand_op_companion_scan p = {0};
+    int in[7] = {ops_add(g, F32, 2, kernel, OPS_NORMAL), ops_add(g, F32, 2, kernel, OPS_NORMAL), ops_add(g, F32, 2, kernel, OPS_NORMAL), ops_add(g, F32, 3, dims, OPS_NORMAL), -1, -1, -1};
+    ops_add_node(g, STRAND_OP_COMPANION_SCAN, &p, sizeof p, 7, in, ops_add(g, F32, 3, dims, OPS_OUTPUT));
+}
+
+static void dense_of(ops_program *g, int64_t b, int64_t rows, int64_t width) {
+    int64_t dims[3] = {b, width, rows}, all[3] = {b, width, 2 * rows}, a[3] = {1, 2, 2}, into[2] = {1, 2};
+    int in[4] = {ops_add(g, F32, 3, a, OPS_NORMAL), ops_add(g, F32, 2, into, OPS_NORMAL), ops_add(g, F32, 3, dims, OPS_NORMAL), -1};
+    ops_add_node(g, STRAND_OP_DENSE_SCAN, NULL, 0, 4, in, ops_add(g, F32, 3, all, OPS_OUTPUT));
+}
+
+static void filters_of(ops_program *g, int64_t b, int64_t rows, int64_t width) {
+    int64_t kernel[2] = {rows, 2}, dims[2] = {rows, 5 * b * width};
+    int in[3] = {ops_add(g, F32, 2, kernel, OPS_NORMAL), ops_add(g, F32, 2, kernel, OPS_NORMAL), ops_add(g, F32, 2, kernel, OPS_NORMAL)};
+    ops_add_node(g, STRAND_OP_SSM_KERNEL_COMPANION, NULL, 0, 3, in, ops_add(g, F32, 2, dims, OPS_OUTPUT));
+}
+
 static void concat_of(ops_program *g, int64_t b, int64_t rows, int64_t width) {
     int64_t dims[3] = {b, rows, width}, all[3] = {b, rows, 10 * width};
     strand_op_concat p = {.axis = 2};
@@ -98,6 +134,12 @@ static const struct {
     void (*make)(ops_program *g, int64_t b, int64_t rows, int64_t width);
 } kinds[] = {{"unary", unary_of}, {"norm", norm_of}, {"softmax", softmax_of}, {"matmul", matmul_of}, {"gather", gather_of}, {"short_conv", short_conv_of},
              {"long_conv", long_conv_of}, {"linear_recurrence", recurrence_of}, {"lti_scan", lti_of}, {"ssd", ssd_of}, {"concat of 10", concat_of}, {"attention", attention_of}};
+/* Of many channels alone. */
+static const struct {
+    const char *name;
+    void (*make)(ops_program *g, int64_t b, int64_t rows, int64_t width);
+} channels[] = {{"attention of heads", heads_of}, {"delta_rule", delta_heads_of}, {"companion_scan", companion_of}, {"dense_scan", dense_of}, {"ssm_kernel_companion", filters_of}};
+#define N_CHANNELS (int)(sizeof channels / sizeof *channels)
 #define N_KINDS (int)(sizeof kinds / sizeof *kinds)
 
 static void make_empty(ops_program *g, int index) {
@@ -115,6 +157,12 @@ static void make_wide(ops_program *g, int index) {
     SAY("%s, %lld %s of %lld", kinds[kind].name, (long long)many, batch ? "batch entries" : "rows", (long long)width);
 }
 
+static void make_huge_channels(ops_program *g, int index) {
+    int64_t many = 65536 + ops_between(g, 0, 3), width = ops_between(g, 1, 3);
+    channels[index % N_CHANNELS].make(g, 1, many, width);
+    SAY("%s, %lld channels of %lld", channels[index % N_CHANNELS].name, (long long)many, (long long)width);
+}
+
 /* Of 4M points, with as many taps: transforms of 8M by the four-step method. Constant, so that the spectrum is prepared once. */
 static void make_huge_long_conv(ops_program *g, int index) {
     int64_t length = (int64_t)1 << 22;
@@ -125,4 +173,4 @@ static void make_huge_long_conv(ops_program *g, int index) {
     SAY("%lld points", (long long)length);
 }
 
-OPS_CASES(corners, {"empty", make_empty, false}, {"wide", make_wide, false}, {"huge_long_conv", make_huge_long_conv, false});
+OPS_CASES(corners, {"empty", make_empty, false}, {"wide", make_wide, false}, {"huge_channels", make_huge_channels, false}, {"huge_long_conv", make_huge_long_conv, false});
