@@ -1,4 +1,4 @@
-/* device.c - CUDA devices, their memory, stream, copies and launches.
+/* device.c - CUDA devices, their stream, copies and launches.
  *
  * An upload is copied into pinned memory at once and goes to the device from there; a download comes back through pinned memory and
  * reaches its place in the wait, or when its half is needed again. Work is in the order of the one stream. */
@@ -78,6 +78,7 @@ strand_plugin_status driver_device_features(strand_plugin_instance *instance, ui
     gpu_say(text, "multiprocessors", "%d", attribute(id, CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT));
     gpu_say(text, "unified memory", "%s", attribute(id, CU_DEVICE_ATTRIBUTE_INTEGRATED) ? "yes" : "no");
     gpu_say(text, "shared memory", "%.0f KiB a group", (double)attribute(id, CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK) / 1024);
+    gpu_say(text, "stream-ordered memory", "%s", attribute(id, CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED) ? "yes" : "no");
     gpu_say(text, "states on the device", "yes");
     gpu_say(text, "tensor cores", "%s", cuda_tensor_wanted(id) ? "yes" : "no");
     gpu_say(text, "recorded segments", "yes, as graphs");
@@ -129,6 +130,7 @@ strand_plugin_status driver_device_open(strand_plugin_instance *instance, uint32
     if (!status) status = cuda_current(d);
     if (!status) status = cuda_check(host, cuStreamCreate(&d->stream, CU_STREAM_NON_BLOCKING), "making a stream");
     if (!status) status = open_memory(d);
+    if (!status) cuda_pool_open(d);
     if (!status) cuda_blas_open(d);
     d->tensor_cores = cuda_tensor_wanted(d->id);
     if (status)
@@ -151,40 +153,14 @@ void driver_device_close(strand_plugin_device *device) {
             if (d->halves[i].pinned) cuMemFreeHost(d->halves[i].pinned);
         }
         if (d->fault_words) cuMemFreeHost(d->fault_words);
+        cuda_pool_close(d);
         if (d->side) cuStreamDestroy(d->side);
         if (d->stream) cuStreamDestroy(d->stream);
     }
     cuda_blas_close(d); /* where the context was lost */
+    cuda_pool_close(d);
     if (d->context) cuDevicePrimaryCtxRelease(d->id);
     device->host->free(device->host->context, d, sizeof *d);
-}
-
-/* ---- memory ---- */
-
-strand_plugin_status driver_buffer_create(strand_plugin_device *device, uint64_t bytes, strand_plugin_buffer **buffer) {
-    cuda_device *d = cuda_of(device);
-    const strand_host *host = device->host;
-    strand_plugin_status status = cuda_current(d);
-    if (status) return status;
-    strand_plugin_buffer *b = host->alloc(host->context, sizeof *b, 64);
-    if (!b) return STRAND_PLUGIN_ERR_MEMORY;
-    b->bytes = (bytes + 255) / 256 * 256;
-    status = cuda_check(host, cuMemAlloc(&b->memory, b->bytes ? b->bytes : 256), "allocating device memory");
-    if (status)
-        host->free(host->context, b, sizeof *b);
-    else
-        *buffer = b;
-    return status;
-}
-
-void driver_buffer_destroy(strand_plugin_device *device, strand_plugin_buffer *buffer) {
-    cuda_device *d = cuda_of(device);
-    if (!buffer) return;
-    if (!cuda_current(d)) {
-        cuStreamSynchronize(d->stream);
-        cuMemFree(buffer->memory);
-    }
-    device->host->free(device->host->context, buffer, sizeof *buffer);
 }
 
 /* ---- copies ---- */

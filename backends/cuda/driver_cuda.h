@@ -39,11 +39,27 @@ typedef struct cuda_half {
 
 typedef struct cuda_blas cuda_blas;
 
+/* A pool of device memory, and the functions of it, which an older driver does not have (memory.c). */
+typedef struct cuda_pool {
+    CUmemoryPool pool; /* NULL: plain allocations */
+    __typeof__(&cuMemPoolCreate) create;
+    __typeof__(&cuMemPoolSetAttribute) set;
+    __typeof__(&cuMemPoolDestroy) destroy;
+    __typeof__(&cuMemAllocFromPoolAsync) take;
+    __typeof__(&cuMemFreeAsync) give;
+} cuda_pool;
+
 /* Kernels that this plugin alone has (kernels/): X(name, image). */
 #define CUDA_OWN_KERNELS(X)                                                                                                  \
     X(attention_bf16_64, 0) X(attention_bf16_128, 0) X(attention_bf16x3_64, 0) X(attention_bf16x3_128, 0) X(attention_f16x2_64, 0) \
-    X(attention_f16x2_128, 0) X(product_bf16, 1) X(product_bf16x3, 1) X(product_f16, 1)
-#define CUDA_OWN_IMAGES 2
+    X(attention_f16x2_128, 0) X(product_bf16, 1) X(product_bf16x3, 1) X(product_f16, 1)                                        \
+    X(attention_wide_bf16_64, 2) X(attention_wide_bf16_128, 2) X(attention_wide_bf16_192, 2) X(attention_wide_bf16_256, 2)     \
+    X(attention_wide_bf16x3_64, 2) X(attention_wide_bf16x3_128, 2) X(attention_wide_bf16x3_192, 2) X(attention_wide_bf16x3_256, 2) \
+    X(attention_wide_f16x2_64, 2) X(attention_wide_f16x2_128, 2) X(attention_wide_f16x2_192, 2) X(attention_wide_f16x2_256, 2) \
+    X(attention_step_bf16_64, 2) X(attention_step_bf16_128, 2) X(attention_step_bf16_256, 2)                                   \
+    X(attention_step_bf16x3_64, 2) X(attention_step_bf16x3_128, 2) X(attention_step_bf16x3_256, 2)                             \
+    X(attention_step_f16x2_64, 2) X(attention_step_f16x2_128, 2) X(attention_step_f16x2_256, 2)
+#define CUDA_OWN_IMAGES 3
 typedef enum cuda_own_kernel {
 #define CUDA_OWN(name, image) CUDA_OWN_##name,
     CUDA_OWN_KERNELS(CUDA_OWN)
@@ -64,6 +80,7 @@ typedef struct cuda_device {
     strand_plugin_buffer fault;
     int32_t *fault_words; /* the same memory, seen by the host */
     uint64_t point;
+    cuda_pool pool;
     cuda_blas *blas; /* cuBLASLt, or NULL */
     bool tensor_cores, own_missing; /* own_missing: there is no code of our own kernels for this device */
     CUmodule own_modules[CUDA_OWN_IMAGES];
@@ -88,6 +105,10 @@ strand_plugin_status cuda_current(cuda_device *d);
 strand_plugin_status cuda_launch(cuda_device *d, strand_plugin_segment *segment, CUfunction function, const uint32_t groups[3], uint32_t group, void **arguments,
                                  const char *name);
 
+/* memory.c: buffers, from a pool where there is one. */
+void cuda_pool_open(cuda_device *d);
+void cuda_pool_close(cuda_device *d);
+
 /* segments.c: one more link of a recording; and what is given to d->side between begin and end (keep: it becomes a link). */
 strand_plugin_status cuda_segment_launch(cuda_device *d, strand_plugin_segment *segment, CUfunction function, const uint32_t groups[3], uint32_t group,
                                          void **arguments, const char *name);
@@ -107,7 +128,8 @@ strand_plugin_status cuda_blas_run(cuda_device *d, const strand_plugin_node *nod
 bool cuda_tensor_wanted(CUdevice id); /* STRAND_CUDA_TENSOR_CORES=0: never */
 void cuda_tensor_close(cuda_device *d);
 bool cuda_tensor_takes(const cuda_device *d, const strand_plugin_node *node);
-strand_plugin_status cuda_tensor_run(cuda_device *d, const strand_plugin_node *node, bool *done);
+uint64_t cuda_tensor_scratch(const cuda_device *d, const strand_plugin_node *node);
+strand_plugin_status cuda_tensor_run(cuda_device *d, const strand_plugin_node *node, const strand_plugin_memory *scratch, bool *done);
 
 /* images.c: the compiled code (a fat binary) of the family that a kernel belongs to, and the family's number. */
 const void *cuda_image_of(gpu_kernel kernel, uint32_t *family);

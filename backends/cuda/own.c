@@ -10,14 +10,15 @@ static bool blas_first(const cuda_device *d, const strand_plugin_node *node) {
 
 static uint64_t own_scratch(strand_plugin_device *device, const strand_plugin_node *node) {
     cuda_device *d = cuda_of(device);
-    return node->op == STRAND_OP_MATMUL && blas_first(d, node) ? cuda_blas_scratch(d, node) : 0;
+    if (node->op == STRAND_OP_MATMUL && blas_first(d, node)) return cuda_blas_scratch(d, node);
+    return cuda_tensor_scratch(d, node);
 }
 
 static strand_plugin_status own_run(strand_plugin_device *device, const strand_plugin_node *node, const strand_plugin_memory *scratch, bool *done) {
     cuda_device *d = cuda_of(device);
     strand_plugin_status status = STRAND_PLUGIN_OK;
     if (node->op == STRAND_OP_MATMUL && blas_first(d, node)) status = cuda_blas_run(d, node, scratch, done);
-    return status || *done ? status : cuda_tensor_run(d, node, done);
+    return status || *done ? status : cuda_tensor_run(d, node, scratch, done);
 }
 
 const gpu_own cuda_own = {own_scratch, own_run};

@@ -6,9 +6,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SPLIT_QUERIES 64  /* up to so many queries of more than SPLIT_KEYS keys: the common kernel cuts the keys */
+#define SPLIT_QUERIES 64  /* up to so many queries of more than SPLIT_KEYS keys: they are cut in ranges */
 #define SPLIT_KEYS    512
 #define LEAST_ROWS    16  /* fewer rows or queries leave most of a tile empty */
+#define STEP_KEYS     128 /* the least that a range of keys has */
+#define MOST_RANGES   64
 
 bool cuda_tensor_wanted(CUdevice id) {
     const char *setting = getenv("STRAND_CUDA_TENSOR_CORES");
@@ -47,45 +49,97 @@ static bool half(uint32_t type) {
 
 /* ---- attention ---- */
 
-static bool takes_attention(const strand_plugin_node *node) {
-    const strand_op_attention *p = node->params;
-    const strand_plugin_tensor *q = &node->inputs[0], *k = &node->inputs[1], *v = &node->inputs[2], *y = &node->outputs[0];
-    int64_t d = q->dims[2] / p->heads, dv = y->dims[2] / p->heads, keys = k->dims[1];
-    if (!half(k->dtype) || k->dtype != v->dtype || cpu_input(node, 4) || cpu_input(node, 5)) return false;
-    if (p->heads > 65535 || y->dims[0] > 65535) return false; /* groups of one launch */
-    return keys > 0 && d > 0 && d <= 128 && dv <= 128 && y->whole[1] >= LEAST_ROWS && (y->whole[1] > SPLIT_QUERIES || keys <= SPLIT_KEYS);
+/* Few queries, or not many of more keys: their rows share tiles, and the keys are cut in ranges. */
+static bool steps(const strand_plugin_node *node) {
+    const int64_t queries = node->outputs[0].whole[1];
+    return queries < LEAST_ROWS || (queries <= SPLIT_QUERIES && node->inputs[1].dims[1] > SPLIT_KEYS);
 }
 
-static strand_plugin_status attention(cuda_device *d, const strand_plugin_node *node, bool *done) {
+static int64_t widest(const strand_plugin_node *node) {
     const strand_op_attention *p = node->params;
-    const strand_plugin_tensor *q = &node->inputs[0], *k = &node->inputs[1], *v = &node->inputs[2], *n = cpu_input(node, 3), *y = &node->outputs[0];
-    const bool wide = q->dims[2] / p->heads > 64 || y->dims[2] / p->heads > 64, rounded = p->precision == STRAND_PRECISION_BF16 && k->dtype == STRAND_PLUGIN_BF16;
-    const cuda_own_kernel kernel = k->dtype == STRAND_PLUGIN_F16 ? (wide ? CUDA_OWN_attention_f16x2_128 : CUDA_OWN_attention_f16x2_64)
-                                   : rounded                     ? (wide ? CUDA_OWN_attention_bf16_128 : CUDA_OWN_attention_bf16_64)
-                                                                 : (wide ? CUDA_OWN_attention_bf16x3_128 : CUDA_OWN_attention_bf16x3_64);
-    CUfunction function;
-    strand_plugin_status status = find(d, kernel, &function);
-    if (status || !function) return status;
-    CUdeviceptr at[5] = {cuda_address(q, cpu_lead(q, 0, y, 0) * q->strides[0] + cpu_lead(q, 1, y, 1) * q->strides[1]), cuda_address(k, cpu_lead(k, 0, y, 0) * k->strides[0]),
-                         cuda_address(v, cpu_lead(v, 0, y, 0) * v->strides[0]), cuda_address(q, 0), cuda_address(y, 0)};
-    if (n) at[3] = cuda_address(n, n->whole[0] != 1 ? cpu_lead(n, 0, y, 0) * n->strides[0] : 0);
+    return cpu_max(node->inputs[0].dims[2] / p->heads, node->outputs[0].dims[2] / p->heads);
+}
+
+static bool takes_attention(const strand_plugin_node *node) {
+    const strand_op_attention *p = node->params;
+    const strand_plugin_tensor *k = &node->inputs[1], *v = &node->inputs[2], *y = &node->outputs[0];
+    if (!half(k->dtype) || k->dtype != v->dtype || p->heads > 65535 || y->whole[0] > 65535) return false; /* groups of one launch */
+    return k->dims[1] > 0 && node->inputs[0].dims[2] >= p->heads && y->dims[2] >= p->heads && widest(node) <= 256;
+}
+
+/* By the whole shape alone, so that a result does not depend on tiles or the batch. */
+static int64_t ranges(const strand_plugin_node *node) {
+    return steps(node) ? cpu_min((node->inputs[1].dims[1] + STEP_KEYS - 1) / STEP_KEYS, MOST_RANGES) : 1;
+}
+
+/* Of fewer queries than the node has, too: those may be steps. */
+static uint64_t attention_scratch(const strand_plugin_node *node) {
+    const strand_op_attention *p = node->params;
+    const strand_plugin_tensor *y = &node->outputs[0];
+    int64_t n = cpu_min((node->inputs[1].dims[1] + STEP_KEYS - 1) / STEP_KEYS, MOST_RANGES);
+    return n < 2 ? 0 : (uint64_t)(y->dims[0] * p->heads * cpu_min(y->dims[1], SPLIT_QUERIES) * n * (y->dims[2] / p->heads + 2)) * sizeof(float);
+}
+
+static cuda_own_kernel attention_kernel(const strand_plugin_node *node, bool few, bool parts) {
+#define KERNELS(kind, width) {CUDA_OWN_attention_##kind##bf16_##width, CUDA_OWN_attention_##kind##bf16x3_##width, CUDA_OWN_attention_##kind##f16x2_##width}
+    static const cuda_own_kernel step[3][3] = {KERNELS(step_, 64), KERNELS(step_, 128), KERNELS(step_, 256)}, plain[2][3] = {KERNELS(, 64), KERNELS(, 128)},
+                                 wide[4][3] = {KERNELS(wide_, 64), KERNELS(wide_, 128), KERNELS(wide_, 192), KERNELS(wide_, 256)};
+#undef KERNELS
+    const strand_op_attention *p = node->params;
+    const int64_t width = widest(node);
+    const int terms = node->inputs[1].dtype == STRAND_PLUGIN_F16 ? 2 : p->precision == STRAND_PRECISION_BF16 ? 0 : 1;
+    if (few) return step[width > 128 ? 2 : width > 64][terms];
+    return parts ? wide[(width - 1) / 64][terms] : plain[width > 64][terms];
+}
+
+static attention_numbers numbers_of(const strand_plugin_node *node) {
+    const strand_op_attention *p = node->params;
+    const strand_plugin_tensor *q = &node->inputs[0], *k = &node->inputs[1], *v = &node->inputs[2], *n = cpu_input(node, 3), *bias = cpu_input(node, 4), *mask = cpu_input(node, 5),
+                               *y = &node->outputs[0];
     attention_numbers x = {.queries = (int)y->dims[1], .first = (int)y->origin[1], .all_queries = (int)y->whole[1], .keys = (int)k->dims[1],
                            .d = (int)(q->dims[2] / p->heads), .dv = (int)(y->dims[2] / p->heads), .heads = (int)p->heads, .kv_heads = (int)p->kv_heads,
                            .causal = p->causal != 0, .window = (int)p->window, .sinks = (int)p->sinks, .length_words = !n ? 0 : n->dtype == STRAND_PLUGIN_I64 ? 2 : 1,
-                           .length_stride = n && n->whole[0] != 1 ? (int)n->strides[0] : 0, .scale = p->scale, .softcap = p->softcap};
+                           .length_stride = n && n->whole[0] != 1 ? (int)n->strides[0] : 0, .scale = p->scale, .softcap = p->softcap,
+                           .splits = (int)ranges(node), .least = STEP_KEYS, .biased = bias != NULL, .masked = mask != NULL, .block = mask ? (int)p->block : 1};
     for (int i = 0; i < 2; i++) {
         x.q[i] = (int)q->strides[i];
         x.k[i] = (int)k->strides[i];
         x.v[i] = (int)v->strides[i];
         x.y[i] = (int)y->strides[i];
+        if (bias && (i || bias->dims[0] > 1)) x.bias[i] = (int)bias->strides[i];
+        if (mask && (i || mask->dims[0] > 1)) x.mask[i] = (int)mask->strides[i];
     }
-    x.fast = (x.d | x.dv | x.k[0] | x.k[1] | x.v[0] | x.v[1]) % 8 == 0 && (at[1] | at[2]) % 16 == 0;
+    return x;
+}
+
+static strand_plugin_status attention(cuda_device *d, const strand_plugin_node *node, const strand_plugin_memory *scratch, bool *done) {
+    const strand_op_attention *p = node->params;
+    const strand_plugin_tensor *q = &node->inputs[0], *k = &node->inputs[1], *v = &node->inputs[2], *n = cpu_input(node, 3), *bias = cpu_input(node, 4), *mask = cpu_input(node, 5),
+                               *y = &node->outputs[0];
+    const bool few = steps(node), parts = few || bias || mask || widest(node) > 128;
+    CUfunction function;
+    strand_plugin_status status = find(d, attention_kernel(node, few, parts), &function);
+    if (status || !function) return status;
+    const CUdeviceptr out = cuda_address(y, 0);
+    CUdeviceptr at_q = cuda_address(q, cpu_lead(q, 0, y, 0) * q->strides[0] + cpu_lead(q, 1, y, 1) * q->strides[1]), at_k = cuda_address(k, cpu_lead(k, 0, y, 0) * k->strides[0]),
+                at_v = cuda_address(v, cpu_lead(v, 0, y, 0) * v->strides[0]), at_n = n ? cuda_address(n, n->whole[0] != 1 ? cpu_lead(n, 0, y, 0) * n->strides[0] : 0) : out,
+                at_bias = bias ? cuda_address(bias, cpu_lead(bias, 1, y, 1) * bias->strides[1]) : out, at_mask = mask ? cuda_address(mask, 0) : out, at_y = out, at_part = out;
+    attention_numbers x = numbers_of(node);
+    x.fast = (x.d | x.dv | x.k[0] | x.k[1] | x.v[0] | x.v[1]) % 8 == 0 && (at_k | at_v) % 16 == 0;
+    if (x.splits > 1) at_part = scratch->buffer->memory + scratch->offset;
     if (n) status = gpu_check_counts(&d->base, n, k->dims[1]);
     if (status) return status;
-    const uint32_t groups[3] = {(uint32_t)((y->dims[1] + 63) / 64), (uint32_t)p->heads, (uint32_t)y->dims[0]};
-    void *arguments[] = {&at[0], &at[1], &at[2], &at[3], &at[4], &x};
     *done = true;
-    return cuda_launch(d, d->base.segment, function, groups, 128, arguments, "attention");
+    if (!parts) {
+        const uint32_t groups[3] = {(uint32_t)((y->dims[1] + 63) / 64), (uint32_t)p->heads, (uint32_t)y->dims[0]};
+        void *arguments[] = {&at_q, &at_k, &at_v, &at_n, &at_y, &x};
+        return cuda_launch(d, d->base.segment, function, groups, 128, arguments, "attention");
+    }
+    const int64_t rows = y->dims[1] * (p->heads / p->kv_heads), each = few ? 16 : 64;
+    const uint32_t groups[3] = {(uint32_t)((rows + each - 1) / each * x.splits), (uint32_t)p->kv_heads, (uint32_t)y->dims[0]};
+    void *arguments[] = {&at_q, &at_k, &at_v, &at_n, &at_bias, &at_mask, &at_y, &at_part, &x};
+    status = cuda_launch(d, d->base.segment, function, groups, few ? 128 : 256, arguments, "attention");
+    return status || x.splits < 2 ? status : gpu_attention_merge(&d->base, node, scratch, x.splits);
 }
 
 /* ---- products ---- */
@@ -94,8 +148,8 @@ static bool takes_product(const strand_plugin_node *node) {
     const strand_op_matmul *p = node->params;
     const strand_plugin_tensor *a = &node->inputs[0], *b = &node->inputs[1], *y = &node->outputs[0];
     int64_t batch = 1;
-    for (uint32_t i = 0; i + 2 < y->rank; i++) batch *= y->dims[i];
-    if (batch > 65535 || y->dims[y->rank - 1] > 65535 * 128) return false; /* groups of one launch */
+    for (uint32_t i = 0; i + 2 < y->rank; i++) batch *= y->whole[i];
+    if (batch > 65535 || y->whole[y->rank - 1] > 65535 * 128) return false; /* groups of one launch */
     bool floats = (half(a->dtype) || a->dtype == STRAND_PLUGIN_F32) && (half(b->dtype) || b->dtype == STRAND_PLUGIN_F32);
     return floats && (half(b->dtype) || p->precision == STRAND_PRECISION_BF16) && y->whole[y->rank - 2] >= LEAST_ROWS;
 }
@@ -149,9 +203,13 @@ bool cuda_tensor_takes(const cuda_device *d, const strand_plugin_node *node) {
     return node->op == STRAND_OP_ATTENTION ? takes_attention(node) : node->op == STRAND_OP_MATMUL && takes_product(node);
 }
 
-strand_plugin_status cuda_tensor_run(cuda_device *d, const strand_plugin_node *node, bool *done) {
+uint64_t cuda_tensor_scratch(const cuda_device *d, const strand_plugin_node *node) {
+    return node->op == STRAND_OP_ATTENTION && d->tensor_cores && takes_attention(node) ? attention_scratch(node) : 0;
+}
+
+strand_plugin_status cuda_tensor_run(cuda_device *d, const strand_plugin_node *node, const strand_plugin_memory *scratch, bool *done) {
     if (!cuda_tensor_takes(d, node)) return STRAND_PLUGIN_OK;
     strand_plugin_status status = cuda_current(d);
     if (status) return status;
-    return node->op == STRAND_OP_ATTENTION ? attention(d, node, done) : product(d, node, done);
+    return node->op == STRAND_OP_ATTENTION ? attention(d, node, scratch, done) : product(d, node, done);
 }

@@ -131,6 +131,10 @@ strand_plugin_status gpu_long_conv_prepare(strand_plugin_device *device, const s
 uint64_t gpu_cache_write_scratch(strand_plugin_device *device, const strand_plugin_node *node);
 uint64_t gpu_attention_scratch(strand_plugin_device *device, const strand_plugin_node *node);
 
+/* ATTENTION's result from what `splits` ranges of the keys gave each query of each head: [B, H, L, splits, dv + 2], sums, then the largest score
+ * and the sum of weights. */
+strand_plugin_status gpu_attention_merge(strand_plugin_device *device, const strand_plugin_node *node, const strand_plugin_memory *scratch, int64_t splits);
+
 /* Counts (kv_length) beyond `most` become the error of the next wait. */
 strand_plugin_status gpu_check_counts(strand_plugin_device *device, const strand_plugin_tensor *counts, int64_t most);
 

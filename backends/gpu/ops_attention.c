@@ -125,7 +125,7 @@ static void push_attention(gpu_dispatch *d, const strand_plugin_node *node, int6
     gpu_int(d, each);
 }
 
-static strand_plugin_status merge(strand_plugin_device *device, const strand_plugin_node *node, const strand_plugin_memory *scratch, int64_t splits) {
+strand_plugin_status gpu_attention_merge(strand_plugin_device *device, const strand_plugin_node *node, const strand_plugin_memory *scratch, int64_t splits) {
     const strand_op_attention *p = node->params;
     const strand_plugin_tensor *y = &node->outputs[0];
     int64_t dv = y->dims[2] / p->heads, items = gpu_count(y);
@@ -167,7 +167,7 @@ static GPU_ENTRIES(attention) {
         gpu_int(&d, column);
         status = gpu_groups(device, &d, (y->dims[1] + 15) / 16 * splits, p->heads, y->dims[0]);
     }
-    return status || splits < 2 ? status : merge(device, node, scratch, splits);
+    return status || splits < 2 ? status : gpu_attention_merge(device, node, scratch, splits);
 }
 
 GPU_RUN(attention) {

@@ -1,6 +1,7 @@
 /* test_cuda.c - the CUDA plugin's host side, and its kernels, on the emulated driver of tests/plugins/emulated_cuda (which must be the
  * libcuda.so.1 that the loader finds): a whole model without a fall-back, on either of two devices, from eight threads; launches recorded
- * as graphs; failures of every call of the driver, once and for good; a device that is too small. Nothing may stay allocated, nothing be touched outside. */
+ * as graphs; failures of every call of the driver, once and for good; a device that is too small; memory of a pool, and without one (argument
+ * "old": on a driver that does not know pools). Nothing may stay allocated, nothing be touched outside. */
 #define _GNU_SOURCE
 #include "runs.h"
 
@@ -19,6 +20,7 @@ static struct {
     long (*launches_of)(const char *prefix);
     long (*graph_launches)(void);
     const char *(*failed)(void);
+    long (*calls_of)(const char *name);
 } cuda;
 
 static const char *model_path(void) {
@@ -158,37 +160,44 @@ static bool attempt(strand_context *c) {
     return good;
 }
 
-/* Every call in turn fails once with an error that passes, or for good. The process, and the CPU beside it, live on. */
+/* A model's life with one failing call. The process, and the CPU beside it, live on. True when there were so many calls. */
+static bool with_a_failure(const char *name, long nth, int code, int *failures) {
+    bool there = true;
+    cuda.fail_call(name, nth, code);
+    strand_context *c = open_with_cuda();
+    if (has_backend(c, "cuda:0")) {
+        bool good = attempt(c);
+        *failures += !good;
+        if (code >= 700 && !good) assert_false(attempt(c)); /* a lost device stays lost */
+        there = cuda.failed()[0];
+    } else {
+        assert_true(strand_refused_count(c) > 0);
+        ++*failures;
+    }
+    strand_tensor t;
+    float *got = run_once(c, model_path(), &(run_how){.backends = "cpu"}, ids, 2, LENGTH, "logits", &t);
+    assert_same_bytes(got, want, n_want * 4, "the CPU beside a failing device");
+    free(got);
+    strand_context_close(c);
+    cuda.fail_call(NULL, 0, 0);
+    nothing_left();
+    return there;
+}
+
+/* Every call in turn fails once with an error that passes, or for good. */
 static void each_call_fails(void **state) {
     (void)state;
     static const int codes[2] = {2 /* out of memory */, 719 /* launch failure, sticky */};
+    static const char *const rare[] = {"cuGraphCreate", "cuGraphAddKernelNode", "cuGraphInstantiateWithFlags", "cuGraphLaunch", "cuMemFreeAsync", "cuEventCreate", "cuMemHostAlloc", "cuStreamCreate"};
     for (int sticky = 0; sticky < 2; sticky++) {
-        int failed = 0, graphs = 0;
-        bool done = false;
+        int failed = 0;
         /* the first calls one by one, then with growing steps: the later ones repeat themselves */
-        for (long nth = 1; !done; nth += nth < 60 ? 1 : nth / 12) {
-            cuda.fail_call("*", nth, codes[sticky]);
-            strand_context *c = open_with_cuda();
-            if (has_backend(c, "cuda:0")) {
-                bool good = attempt(c);
-                failed += !good;
-                if (sticky && !good) assert_false(attempt(c)); /* a lost device stays lost */
-                done = !cuda.failed()[0]; /* so many calls there are not */
-                graphs += strstr(cuda.failed(), "Graph") != NULL;
-            } else {
-                assert_true(strand_refused_count(c) > 0);
-                failed++;
-            }
-            strand_tensor t;
-            float *got = run_once(c, model_path(), &(run_how){.backends = "cpu"}, ids, 2, LENGTH, "logits", &t);
-            assert_same_bytes(got, want, n_want * 4, "the CPU beside a failing device");
-            free(got);
-            strand_context_close(c);
-            cuda.fail_call(NULL, 0, 0);
-            nothing_left();
-        }
-        print_message("%s: %d calls failed, %d of graphs tried\n", sticky ? "for good" : "once", failed, graphs);
-        assert_true(failed > 60 && graphs > 2);
+        for (long nth = 1; with_a_failure("*", nth, codes[sticky], &failed);) nth += nth < 60 ? 1 : nth / 12;
+        for (size_t i = 0; i < sizeof rare / sizeof rare[0]; i++)
+            for (long nth = 1; nth < 3; nth++)
+                if (!with_a_failure(rare[i], nth, codes[sticky], &failed)) assert_int_equal(nth, 2); /* each is called at least once */
+        print_message("%s: %d runs failed\n", sticky ? "for good" : "once", failed);
+        assert_true(failed > 60);
     }
 }
 
@@ -200,6 +209,70 @@ static void too_small(void **state) {
     assert_non_null(strstr(strand_error(c), "MiB"));
     strand_context_close(c);
     unsetenv("EMULATED_CUDA_BYTES");
+    nothing_left();
+}
+
+static long pool_calls, plain_calls;
+static void count_memory(void) {
+    pool_calls = cuda.calls_of("cuMemAllocFromPoolAsync");
+    plain_calls = cuda.calls_of("cuMemAlloc");
+}
+/* Of memory since count_memory: from a pool, or plain? */
+static void memory_came_from(bool pool, const char *when) {
+    long p = cuda.calls_of("cuMemAllocFromPoolAsync") - pool_calls, n = cuda.calls_of("cuMemAlloc") - plain_calls;
+    if ((p > 0) != pool || (n > 0) == pool) fail_msg("%s: %ld allocations from a pool, %ld plain ones", when, p, n);
+}
+
+/* Memory is the stream's where the device has pools, and plain where it has none, the driver is old or the pool cannot be made. */
+static void memory_pools(void **state) {
+    const bool old = *state != NULL;
+    static const struct {
+        const char *devices, *ours, *fails;
+        bool pool, good;
+    } cases[] = {{"1", NULL, NULL, true, true},
+                 {"0", NULL, NULL, false, true},
+                 {"1", "0", NULL, false, true},
+                 {"1", NULL, "cuMemPoolCreate", false, true},
+                 {"1", NULL, "cuMemPoolSetAttribute", true, true},
+                 {"1", NULL, "cuMemFreeAsync", true, true},
+                 {"1", NULL, "cuMemAllocFromPoolAsync", true, false}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        setenv("EMULATED_CUDA_POOLS", cases[i].devices, 1);
+        if (cases[i].ours) setenv("STRAND_CUDA_POOL", cases[i].ours, 1);
+        count_memory();
+        cuda.fail_call(cases[i].fails, 1, 2);
+        strand_context *c = open_with_cuda();
+        const char *when = cases[i].fails ? cases[i].fails : "nothing fails";
+        if (attempt(c) != (old || cases[i].good)) fail_msg("%s", when);
+        memory_came_from(!old && cases[i].pool, when);
+        if (!old && cases[i].fails) assert_string_equal(cuda.failed(), cases[i].fails);
+        strand_context_close(c);
+        cuda.fail_call(NULL, 0, 0);
+        unsetenv("STRAND_CUDA_POOL");
+        nothing_left();
+    }
+    unsetenv("EMULATED_CUDA_POOLS");
+}
+
+/* Another program takes the memory that the plan was promised: the session says so in one line, and it opens when there is memory again. */
+static void memory_taken(void **state) {
+    (void)state;
+    strand_context *c = open_with_cuda();
+    opened o = open_all(c, model_path(), &(run_how){.backends = "cuda:0"}, 2, LENGTH);
+    strand_session *other;
+    strand_tensor t;
+    setenv("EMULATED_CUDA_BYTES", "100000", 1);
+    assert_int_not_equal(strand_session_open(o.plan, NULL, &other), STRAND_OK);
+    assert_non_null(strstr(strand_error(c), "MiB that the plan needs"));
+    assert_null(strchr(strand_error(c), '\n'));
+    unsetenv("EMULATED_CUDA_BYTES");
+    assert_ok(c, strand_session_open(o.plan, NULL, &other));
+    strand_session_close(other);
+    float *got = run_output(&o, ids, 2, LENGTH, "logits", &t);
+    as_wanted(got, "after a refusal");
+    free(got);
+    close_all(&o);
+    strand_context_close(c);
     nothing_left();
 }
 
@@ -270,9 +343,12 @@ static void without_a_driver(void **state) {
     assert_non_null(strstr(line, "libcuda.so.1"));
 }
 
-int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(either_device), cmocka_unit_test(recorded), cmocka_unit_test(tensor_cores), cmocka_unit_test(each_call_fails), cmocka_unit_test(too_small), cmocka_unit_test(many_threads),
+int main(int argc, char **argv) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(either_device), cmocka_unit_test(recorded), cmocka_unit_test(tensor_cores), cmocka_unit_test(each_call_fails), cmocka_unit_test(too_small), cmocka_unit_test(memory_pools), cmocka_unit_test(memory_taken), cmocka_unit_test(many_threads),
                                        cmocka_unit_test(without_a_driver)};
+    static int yes = 1;
+    const struct CMUnitTest tests_of_old[] = {cmocka_unit_test(either_device), cmocka_unit_test_prestate(memory_pools, &yes), cmocka_unit_test(memory_taken)};
+    const bool old = argc > 1 && !strcmp(argv[1], "old"); /* the driver is the one without pools */
     void *driver = dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
     *(void **)&cuda.fail_call = driver ? dlsym(driver, "emulated_cuda_fail") : NULL;
     *(void **)&cuda.live = driver ? dlsym(driver, "emulated_cuda_live") : NULL;
@@ -281,12 +357,17 @@ int main(void) {
     *(void **)&cuda.launches_of = driver ? dlsym(driver, "emulated_cuda_launches_of") : NULL;
     *(void **)&cuda.graph_launches = driver ? dlsym(driver, "emulated_cuda_graph_launches") : NULL;
     *(void **)&cuda.failed = driver ? dlsym(driver, "emulated_cuda_failed") : NULL;
-    if (!cuda.failed || !cuda.fail_call || !cuda.live || !cuda.wrong || !cuda.launches || !cuda.launches_of || !cuda.graph_launches) {
+    *(void **)&cuda.calls_of = driver ? dlsym(driver, "emulated_cuda_calls_of") : NULL;
+    if (!cuda.calls_of || !cuda.failed || !cuda.fail_call || !cuda.live || !cuda.wrong || !cuda.launches || !cuda.launches_of || !cuda.graph_launches) {
         fprintf(stderr, "the emulated driver is not the libcuda.so.1 that the loader finds: set LD_LIBRARY_PATH to its folder\n");
         return 1;
     }
     make_wanted();
-    int failed = cmocka_run_group_tests_name("cuda", tests, NULL, NULL);
+    if (old == (dlsym(driver, "cuMemPoolCreate") != NULL)) {
+        fprintf(stderr, "the emulated driver %s pools\n", old ? "has" : "does not know");
+        return 1;
+    }
+    int failed = old ? cmocka_run_group_tests_name("cuda, an older driver", tests_of_old, NULL, NULL) : cmocka_run_group_tests_name("cuda", tests, NULL, NULL);
     free(want);
     return failed;
 }

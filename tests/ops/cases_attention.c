@@ -141,6 +141,31 @@ static void make_attention_step(ops_program *g, int index) {
     add_attention(g, &c, index % 9 == 7);
 }
 
+/* Wide heads, heads that share keys, biased and masked scores, with keys of half precision: many queries and steps in turn, so that 21 cases
+ * are all that a plugin may tell apart. */
+static void make_wide_attention(ops_program *g, int index) {
+    static const int64_t many[4][4] = {{64, 33, 64, 8}, {128, 65, 80, 127}, {192, 136, 160, 129}, {256, 256, 200, 193}}, few[3][4] = {{64, 64, 24, 63}, {128, 128, 96, 65}, {256, 136, 192, 256}},
+                         groups[] = {1, 2, 4, 5};
+    const int kind = index % 3, which = index / 3 % 7;
+    const bool step = which > 3;
+    int64_t length = step ? (index & 1 ? 1 : ops_between(g, 1, 15)) : ops_between(g, 16, 80), keys = step ? ops_between(g, 1, 1400) : ops_between(g, 1, 200);
+    if (step && index % 5 == 2) length = ops_between(g, 16, 40), keys = ops_between(g, 513, 700);
+    shape c = some_shape(g, index, length, keys);
+    c.batch = ops_between(g, 1, 2);
+    c.d = c.dv = step ? PICK(g, few[which - 4]) : PICK(g, many[which]);
+    if (index % 4 == 1) c.d = ops_between(g, 1, c.dv);
+    if (index % 4 == 2) c.dv = ops_between(g, 1, c.d);
+    c.p.kv_heads = ops_between(g, 1, 2);
+    c.p.heads = c.p.kv_heads * (step ? PICK(g, groups) : ops_between(g, 1, 2));
+    if (c.p.heads * length * keys * c.d > 3000000) c.batch = c.p.kv_heads = 1, c.p.heads = step && length < 16 ? 4 : 1;
+    c.type_k = c.type_v = kind == 2 ? STRAND_PLUGIN_F16 : STRAND_PLUGIN_BF16;
+    c.p.precision = kind == 0 ? STRAND_PRECISION_BF16 : STRAND_PRECISION_F32;
+    g->slack = kind == 0 ? 2000 : c.p.softcap > 0 ? 2 : 1;
+    c.p.scale = 1 / sqrtf((float)c.d);
+    if (!step && which < 2) c.mask = index & 1, c.bias = !c.mask || c.bias;
+    add_attention(g, &c, index % 9 == 7);
+}
+
 static void make_cache_write(ops_program *g, int index) {
     int64_t batch = ops_between(g, 1, 3), rows = ops_extent(g, 100), c = ops_extent(g, 300), length = ops_between(g, 1, index & 1 ? 2 * rows : rows);
     int64_t cache[3] = {batch, rows, c}, x[3] = {batch, length, c}, n = ops_between(g, 0, 1) ? batch : 1;
@@ -158,4 +183,5 @@ OPS_CASES(attention,
     {"rotary", make_rotary, false},
     {"attention", make_attention, false},
     {"attention_step", make_attention_step, false},
+    {"wide_attention", make_wide_attention, false},
     {"cache_write", make_cache_write, false});

@@ -11,6 +11,10 @@ typedef struct attention_numbers {
     int fast;                        /* rows of k and v may be read 16 bytes at a time */
     int q[2], k[2], v[2], y[2];
     float scale, softcap;
+    /* attention_parts.cu alone */
+    int splits, least;               /* ranges of keys, and the least number of keys of one */
+    int biased, masked, block;
+    int bias[2], mask[2];            /* strides of (head, query) and (head, block of queries) */
 } attention_numbers;
 
 /* Strides of two batch axes, in which the third extent of the grid counts, the second one fastest. */

@@ -2,9 +2,11 @@
  * canaries, a stream does its work at once, kernels run as run.cpp runs them.
  *
  * What a test can do with it: make the n-th call of a function fail (EMULATED_CUDA_FAIL=cuMemAlloc:2:700, or emulated_cuda_fail; * is any function), make
- * the device small (EMULATED_CUDA_BYTES), have several of it (EMULATED_CUDA_DEVICES), and ask what is still allocated
- * (emulated_cuda_live) and what was done wrong (emulated_cuda_wrong): copies and kernel arguments outside allocations, frees of what was
- * never given, damaged canaries, calls without a context. Error 700 and above stay, as sticky errors do. */
+ * the device small (EMULATED_CUDA_BYTES), have several of it (EMULATED_CUDA_DEVICES), take its pools away (EMULATED_CUDA_POOLS=0; compiled
+ * with EMULATED_CUDA_OLD the driver does not know them), and ask what is still allocated (emulated_cuda_live), how often a function was
+ * called (emulated_cuda_calls_of) and what was done wrong (emulated_cuda_wrong): copies and kernel arguments outside allocations or before
+ * or after them in the order of the stream that they belong to, frees of what was never given or is still in use, damaged canaries, calls
+ * without a context. Error 700 and above stay, as sticky errors do. */
 #include <cuda.h>
 
 #include <unistd.h>
@@ -25,6 +27,16 @@ namespace {
 std::recursive_mutex lock;
 std::map<CUdeviceptr, size_t> memory; /* device and pinned memory alike: one address space */
 std::set<void *> streams, events, modules;
+/* Memory of a pool: usable on its stream, from the allocation to the free in the stream's order. */
+std::map<CUdeviceptr, CUstream> ordered;
+struct pool {
+    size_t kept, most_kept; /* given back, and not yet to the device */
+    long live;
+};
+std::map<void *, pool> pools;
+std::map<CUdeviceptr, void *> pool_of;
+std::set<CUstream> busy; /* work since the last wait */
+CUstream at_work;        /* whose work is being done */
 
 /* A link of a graph, and what must have been done before it. */
 struct graph_link {
@@ -39,6 +51,7 @@ std::map<CUstream, graph *> captures; /* streams whose work is recorded */
 size_t handles;
 long graph_launches;
 std::map<std::string, long> &launched = *new std::map<std::string, long>; /* lives until the very end */
+std::map<std::string, long> called;
 
 std::string fail_name, failed, wrong; /* failed: the call that did, as asked for */
 long fail_at, calls, retained, launches;
@@ -78,6 +91,7 @@ CUresult enter(const char *symbol, bool needs_context) {
             fail_with = static_cast<CUresult>(code);
         }
     }
+    called[name]++;
     if (sticky != CUDA_SUCCESS) return sticky;
     if (needs_context && !now) {
         fault(symbol);
@@ -94,6 +108,13 @@ bool inside(CUdeviceptr p, size_t bytes) {
     if (i == memory.begin()) return false;
     --i;
     return p + bytes <= i->first + i->second && p + bytes >= p;
+}
+
+/* Is it there for work of this stream? */
+void use(CUdeviceptr p, size_t bytes, CUstream s, const char *what) {
+    if (!inside(p, bytes)) return fault(what);
+    auto owner = ordered.find(std::prev(memory.upper_bound(p))->first);
+    if (owner != ordered.end() && owner->second != s) fault("memory of one stream in the work of another");
 }
 
 CUresult allocate(CUdeviceptr *p, size_t bytes) {
@@ -118,6 +139,7 @@ CUresult release(CUdeviceptr p) {
     for (size_t k = 0; k < guard; k++)
         if (at[-1 - static_cast<long>(k)] != canary || at[i->second + k] != canary) fault("a write beside an allocation");
     memory.erase(i);
+    ordered.erase(p);
     free(at - guard);
     return CUDA_SUCCESS;
 }
@@ -157,7 +179,11 @@ API void emulated_cuda_fail(const char *name, long nth, int code) {
 /* The call that failed as asked for, or "". */
 API const char *emulated_cuda_failed(void) { return failed.c_str(); }
 API long emulated_cuda_live(void) {
-    return static_cast<long>(memory.size() + streams.size() + events.size() + modules.size() + graphs.size() + ready_graphs.size()) + retained;
+    return static_cast<long>(memory.size() + streams.size() + events.size() + modules.size() + pools.size() + graphs.size() + ready_graphs.size()) + retained;
+}
+API long emulated_cuda_calls_of(const char *name) {
+    std::lock_guard<std::recursive_mutex> g(lock);
+    return called[name];
 }
 API const char *emulated_cuda_wrong(void) { return wrong.c_str(); }
 API void emulated_cuda_fault(const char *what) {
@@ -203,7 +229,10 @@ API CUresult cuDeviceTotalMem(size_t *bytes, CUdevice) {
     return CUDA_SUCCESS;
 }
 API CUresult cuDeviceGetAttribute(int *v, CUdevice_attribute what, CUdevice) {
-    *v = what == CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK ? 49152 : what == CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR ? 9 : 0;
+    *v = what == CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK  ? 49152
+         : what == CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR   ? 9
+         : what == CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED     ? static_cast<int>(setting("EMULATED_CUDA_POOLS", 1))
+                                                                  : 0;
     return CUDA_SUCCESS;
 }
 API CUresult cuDevicePrimaryCtxRetain(CUcontext *c, CUdevice d) {
@@ -221,6 +250,9 @@ API CUresult cuDevicePrimaryCtxRelease(CUdevice) {
     while (!memory.empty()) release(memory.begin()->first);
     graphs.clear();
     ready_graphs.clear();
+    pools.clear();
+    pool_of.clear();
+    busy.clear();
     for (auto *all : {&streams, &events, &modules})
         while (!all->empty()) end(*all, *all->begin());
     used = 0;
@@ -237,10 +269,16 @@ API CUresult cuStreamCreate(CUstream *s, unsigned) {
 }
 API CUresult cuStreamDestroy(CUstream s) {
     std::lock_guard<std::recursive_mutex> g(lock);
+    for (auto &one : ordered)
+        if (one.second == s && sticky == CUDA_SUCCESS) fault("a stream that ends before its memory is given back");
+    busy.erase(s);
     return end(streams, s);
 }
-API CUresult cuStreamSynchronize(CUstream) {
+API CUresult cuStreamSynchronize(CUstream s) {
     ENTER(true)
+    busy.erase(s);
+    for (auto &p : pools)
+        if (p.second.kept > p.second.most_kept) used -= p.second.kept - p.second.most_kept, p.second.kept = p.second.most_kept;
     return CUDA_SUCCESS;
 }
 API CUresult cuEventCreate(CUevent *e, unsigned) {
@@ -287,27 +325,81 @@ API CUresult cuMemAlloc(CUdeviceptr *p, size_t bytes) {
 API CUresult cuMemFree(CUdeviceptr p) {
     std::lock_guard<std::recursive_mutex> g(lock);
     if (memory.count(p)) used -= memory[p];
+    if (ordered.count(p) && busy.count(ordered[p])) fault("memory of a pool freed while its stream works");
+    if (pool_of.count(p)) pools[pool_of[p]].live--, pool_of.erase(p);
     return release(p);
 }
-API CUresult cuMemcpyHtoDAsync(CUdeviceptr to, const void *from, size_t bytes, CUstream) {
+#ifndef EMULATED_CUDA_OLD
+API CUresult cuMemPoolCreate(CUmemoryPool *p, const CUmemPoolProps *what) {
     ENTER(true)
-    if (!inside(to, bytes)) fault("an upload outside an allocation");
-    else
-        memcpy(reinterpret_cast<void *>(to), from, bytes);
+    if (what->location.type != CU_MEM_LOCATION_TYPE_DEVICE || what->allocType != CU_MEM_ALLOCATION_TYPE_PINNED) return CUDA_ERROR_INVALID_VALUE;
+    *p = reinterpret_cast<CUmemoryPool>(++handles);
+    pools[*p] = {0, 0, 0};
     return CUDA_SUCCESS;
 }
-API CUresult cuMemcpyDtoHAsync(void *to, CUdeviceptr from, size_t bytes, CUstream) {
+API CUresult cuMemPoolSetAttribute(CUmemoryPool p, CUmemPool_attribute which, void *value) {
     ENTER(true)
-    if (!inside(from, bytes)) fault("a download outside an allocation");
-    else
-        memcpy(to, reinterpret_cast<void *>(from), bytes);
+    if (!pools.count(p) || which != CU_MEMPOOL_ATTR_RELEASE_THRESHOLD) return CUDA_ERROR_INVALID_VALUE;
+    cuuint64_t kept;
+    memcpy(&kept, value, sizeof kept);
+    pools[p].most_kept = kept;
     return CUDA_SUCCESS;
 }
-API CUresult cuMemcpyDtoDAsync(CUdeviceptr to, CUdeviceptr from, size_t bytes, CUstream) {
+API CUresult cuMemPoolDestroy(CUmemoryPool p) {
+    std::lock_guard<std::recursive_mutex> g(lock);
+    if (!pools.count(p)) fault("a pool that is not alive");
+    else if (pools[p].live && sticky == CUDA_SUCCESS && failed != "cuCtxSetCurrent") fault("a pool that ends before its memory is given back");
+    used -= pools[p].kept;
+    pools.erase(p);
+    return CUDA_SUCCESS;
+}
+API CUresult cuMemAllocFromPoolAsync(CUdeviceptr *at, size_t bytes, CUmemoryPool p, CUstream s) {
     ENTER(true)
-    if (!inside(from, bytes) || !inside(to, bytes)) fault("a copy outside an allocation");
-    else
-        memcpy(reinterpret_cast<void *>(to), reinterpret_cast<void *>(from), bytes);
+    if (!pools.count(p) || !streams.count(reinterpret_cast<void *>(s))) return CUDA_ERROR_INVALID_VALUE;
+    size_t total, again = pools[p].kept < bytes ? pools[p].kept : bytes;
+    cuDeviceTotalMem(&total, 0);
+    if (used + bytes - again > total) return CUDA_ERROR_OUT_OF_MEMORY;
+    CUresult r = allocate(at, bytes);
+    if (r != CUDA_SUCCESS) return r;
+    used += bytes - again;
+    pools[p].kept -= again;
+    pools[p].live++;
+    ordered[*at] = s;
+    pool_of[*at] = p;
+    busy.insert(s);
+    return r;
+}
+API CUresult cuMemFreeAsync(CUdeviceptr at, CUstream s) {
+    ENTER(true)
+    if (!pool_of.count(at)) return CUDA_ERROR_INVALID_VALUE;
+    use(at, 1, s, "a free of what was never given");
+    pool &p = pools[pool_of[at]];
+    p.live--;
+    p.kept += memory[at];
+    pool_of.erase(at);
+    return release(at);
+}
+#endif
+API CUresult cuMemcpyHtoDAsync(CUdeviceptr to, const void *from, size_t bytes, CUstream s) {
+    ENTER(true)
+    busy.insert(s);
+    use(to, bytes, s, "an upload outside an allocation");
+    if (inside(to, bytes)) memcpy(reinterpret_cast<void *>(to), from, bytes);
+    return CUDA_SUCCESS;
+}
+API CUresult cuMemcpyDtoHAsync(void *to, CUdeviceptr from, size_t bytes, CUstream s) {
+    ENTER(true)
+    busy.insert(s);
+    use(from, bytes, s, "a download outside an allocation");
+    if (inside(from, bytes)) memcpy(to, reinterpret_cast<void *>(from), bytes);
+    return CUDA_SUCCESS;
+}
+API CUresult cuMemcpyDtoDAsync(CUdeviceptr to, CUdeviceptr from, size_t bytes, CUstream s) {
+    ENTER(true)
+    busy.insert(s);
+    use(from, bytes, s, "a copy outside an allocation");
+    use(to, bytes, s, "a copy outside an allocation");
+    if (inside(from, bytes) && inside(to, bytes)) memcpy(reinterpret_cast<void *>(to), reinterpret_cast<void *>(from), bytes);
     return CUDA_SUCCESS;
 }
 API CUresult cuModuleLoadData(CUmodule *m, const void *image) {
@@ -338,6 +430,13 @@ API CUresult cuModuleGetFunction(CUfunction *f, CUmodule m, const char *name) {
 static CUresult launch(CUfunction f, const unsigned grid[3], unsigned bx, void **arguments) {
     launches++;
     launched[reinterpret_cast<function *>(f)->name]++;
+    const size_t *sizes = emulated_arguments(reinterpret_cast<function *>(f)->name);
+    for (size_t i = 0; sizes && sizes[i]; i++) {
+        CUdeviceptr p;
+        if (sizes[i] != sizeof p) continue; /* a structure */
+        memcpy(&p, arguments[i], sizeof p);
+        use(p, 1, at_work, "a kernel's argument outside an allocation");
+    }
     if (emulated_run(reinterpret_cast<function *>(f)->name, grid, bx, arguments, &order)) return CUDA_SUCCESS;
     fault("a kernel whose items part at a barrier");
     return sticky = CUDA_ERROR_LAUNCH_FAILED;
@@ -460,6 +559,8 @@ API CUresult cuGraphLaunch(CUgraphExec g, CUstream s) {
     ENTER(true)
     if (!ready_graphs.count(g) || !streams.count(reinterpret_cast<void *>(s))) fault("a graph or stream that is not alive");
     graph_launches++;
+    busy.insert(s);
+    at_work = s;
     return run(ready_graphs[g]);
 }
 API CUresult cuStreamBeginCapture(CUstream s, CUstreamCaptureMode) {
@@ -488,5 +589,7 @@ API CUresult cuLaunchKernel(CUfunction f, unsigned gx, unsigned gy, unsigned gz,
     if (!streams.count(reinterpret_cast<void *>(s))) fault("a launch without a stream");
     if (captures.count(s)) return add_captured(*captures[s], later(f, gx, gy, gz, bx, arguments));
     const unsigned grid[3] = {gx, gy, gz};
+    busy.insert(s);
+    at_work = s;
     return launch(f, grid, bx, arguments);
 }
