@@ -1,6 +1,14 @@
 // warp.h - what the kernels of this folder use beyond the dialect: products of the tensor cores, and what the lanes of a warp do together.
 // Compute capability 8.0 and later. The emulated driver has its own forms of these words (tests/plugins/emulated_cuda/warp_emulated.h),
 // by the layouts of the PTX ISA's "Warp-level matrix instructions".
+// These kernels are launched whole, and have no dispatch's parameters: the groups' numbers are CUDA's own.
+#undef GROUP_X
+#undef GROUP_Y
+#undef GROUP_Z
+#define GROUP_X ((int)blockIdx.x)
+#define GROUP_Y ((int)blockIdx.y)
+#define GROUP_Z ((int)blockIdx.z)
+
 #define WARP_LANE ((int)threadIdx.x & 31)
 #define WARP_NUMBER ((int)threadIdx.x >> 5)
 
