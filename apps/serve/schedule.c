@@ -1,5 +1,8 @@
 /* schedule.c - which row does what next. One thread owns the engine: each turn it feeds a piece of one prompt (or several short ones),
- * then steps all texts that are being made as one batch, so that a long prompt holds nobody up for longer than a piece takes.
+ * then steps all texts that are being made as one batch. How long a piece is depends on who waits for that step: as much as the engine
+ * takes at once when nobody does; else what costs about two steps, and up to four while as many wait for their first token as for their
+ * next one, by what steps and prompts cost of late. Pieces are whole multiples of 16 tokens, so that products and scans come to the
+ * same bytes: a seed gives the same text whatever the load.
  *
  * Rows: texts being made have rows 0 to n_active-1, the prompt that is being fed has the next one. A text that ends gives its row to
  * the last of them, and that one's to the prompt. Of the jobs that wait, the next is the oldest of the client with the fewest rows. */
@@ -9,7 +12,9 @@
 #include <string.h>
 #include <time.h>
 
-#define PIECE 256 /* tokens of a prompt between two steps */
+#define MOST_PIECE  256 /* tokens of a prompt between two steps */
+#define LEAST_PIECE 32  /* fewer cost as much: the weights are read for each piece */
+#define PIECE_STEPS 2   /* what a piece may cost while texts wait for their next step; twice that while many wait for their first */
 
 double server_now(void) {
     struct timespec t;
@@ -157,12 +162,26 @@ static int begin(server *s, job *j) {
     return 0;
 }
 
-/* A piece of the prompt; how many tokens, or -1. The state of a whole one is kept: the same prompt, and one that goes on from it, begin
+/* Tokens of prompts that may be fed before the next step. */
+static int64_t allowance(const server *s) {
+    if (!s->n_active || !(s->token_cost > 0)) return s->n_active ? 4 * LEAST_PIECE : MOST_PIECE;
+    double waiting = (double)s->count.waiting / (double)s->n_active;
+    double n = PIECE_STEPS * (1 + (waiting < 1 ? waiting : 1)) * s->step_cost / s->token_cost;
+    return n >= MOST_PIECE ? MOST_PIECE : n <= LEAST_PIECE ? LEAST_PIECE : (int64_t)n / 16 * 16;
+}
+
+/* Costs of late: a running mean that follows within some ten of them. */
+static void note_cost(double *cost, double seconds) {
+    *cost = *cost > 0 ? *cost + (seconds - *cost) / 8 : seconds;
+}
+
+/* A piece of the prompt, `most` tokens or, where that is the end, half as many more; how many tokens, or -1. The state of a whole one is kept: the same prompt, and one that goes on from it, begin
  * there. */
-static int64_t feed(server *s, job *j) {
-    int64_t n = j->prompt.n, left = n - j->fed, now = left < PIECE ? left : PIECE;
+static int64_t feed(server *s, job *j, int64_t most) {
+    int64_t n = j->prompt.n, left = n - j->fed, now = left <= most + most / 2 && left <= MOST_PIECE ? left : most;
     double begun = server_now();
     if (now && engine_feed(s->engine, j->row, j->prompt.ids + j->fed, now)) return -1;
+    if (now >= 16) note_cost(&s->token_cost, (server_now() - begun) / (double)now);
     j->fed += now;
     int last = j->fed == n;
     if (last && now) prefix_keep(&s->prefixes, s->engine, j->row);
@@ -212,6 +231,7 @@ static int step(server *s) {
     double begun = server_now();
     for (int64_t i = 0; i < s->n_active; i++) ids[i] = s->active[i]->gen.next;
     if (engine_step(s->engine, ids, s->n_active)) return -1;
+    note_cost(&s->step_cost, server_now() - begun);
     for (int64_t i = 0; i < s->n_active; i++) {
         s->active[i]->gen.next = -1;
         if (gen_pick(&s->active[i]->gen, s->engine)) return -1;
@@ -252,7 +272,7 @@ static job *choose(server *s) {
 }
 
 /* Work on prompts: a piece of one. The tokens of it, 0: nothing to do, -1: the engine failed. */
-static int64_t fill(server *s) {
+static int64_t fill(server *s, int64_t most) {
     job *fresh = choose(s);
     if (fresh && fresh->request->kind == JOB_EMBEDDING) {
         int64_t n = fresh->prompt.n;
@@ -266,15 +286,18 @@ static int64_t fill(server *s) {
         if (bad) return s->filling = NULL, 1;
     }
     if (!s->filling) return 0;
-    int64_t n = feed(s, s->filling);
+    int64_t n = feed(s, s->filling, most);
     if (n < 0 || (s->filling->fed == s->filling->prompt.n && activate(s, s->filling))) return -1;
     return n ? n : 1;
 }
 
-/* One turn: prompts until a piece's tokens are done, of several where they are short, then a step. 0 when there was nothing to do. */
+/* One turn: prompts until as many tokens are done as may be, of several prompts where they are short, then a step. 0 when there was nothing to do. */
 static int turn(server *s) {
     int64_t fed = 0, n = 1;
-    while (fed < PIECE && (n = fill(s)) > 0) fed += n;
+    for (int64_t most; fed < (most = allowance(s)) && n > 0;) {
+        n = fill(s, most);
+        if (n > 0) fed += n;
+    }
     int worked = fed || s->n_active;
     if (n < 0 || (s->n_active && step(s))) return fail_all(s), 1;
     return worked;

@@ -116,6 +116,7 @@ typedef struct server {
     job **active; /* the scheduler's: in rows 0 to n_active-1 */
     int64_t n_active;
     job *filling; /* in row n_active */
+    double step_cost, token_cost; /* seconds of a step, and of a prompt's token, of late */
     /* counters, for /metrics */
     struct {
         int64_t requests, refused, failed, cancelled, prompt_tokens, reused_tokens, made_tokens, steps, active, waiting;
