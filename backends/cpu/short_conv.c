@@ -12,6 +12,7 @@
 
 #define CHUNK  1024 /* outputs between two passes of the activation */
 #define NEAR   64   /* taps up to which the beginning of a row is gathered into a buffer */
+#define LONG_ROWS 8   /* rows of many taps that are a piece of work */
 #define TOKENS 4    /* tokens that are computed side by side */
 #define AHEAD  4096 /* floats: rows so short are prefetched in the order of memory, for side by side they are no streams */
 #define BAND   4096 /* elements between two passes of the activation, about */
@@ -26,6 +27,9 @@ typedef struct job {
     int64_t state_step; /* of its time axis */
     /* channel-major */
     cpu_pieces pieces;
+    cpu_operand kept; /* many taps: the new state, over the output's axes; base NULL: none */
+    float *inputs;    /* `room` floats for each worker */
+    int64_t room;
     /* token-major */
     const float *turned, *zero; /* taps rows of `padded` floats, then the bias; zeros of a row */
     int64_t padded, tokens, width, down, across;
@@ -161,6 +165,51 @@ static void channel_body(void *arg, int64_t i, int32_t worker) {
     }
 }
 
+/* ---- channel-major, many taps before which a state stands: a piece is a few rows, and their new state is kept while they are in cache ---- */
+
+/* The last n of a row's inputs: `seen` of them end at `end`, those before are the state, or zeros. */
+static void keep_row(float *y, const float *end, const float *state, int64_t n, int64_t seen) {
+    int64_t fresh = cpu_min(n, seen), old = n - fresh;
+    if (state)
+        memmove(y, state + fresh, (size_t)old * sizeof *y);
+    else
+        memset(y, 0, (size_t)old * sizeof *y);
+    memcpy(y + old, end - fresh, (size_t)fresh * sizeof *y);
+}
+
+/* The inputs of a row one after the other: taps - 1 that stand before the tile, then the tile's. */
+static void gather(const row *r, float *to, int64_t length) {
+    int64_t n = r->taps - 1, old = cpu_min(n, cpu_max(0, n + r->start)); /* of the state, whose last one stands before `start` */
+    memcpy(to, r->state + n - old, (size_t)old * sizeof *to);
+    memcpy(to + old, r->x - (n - old), (size_t)(n - old + length) * sizeof *to);
+}
+
+static void long_body(void *arg, int64_t i, int32_t worker) {
+    const job *j = arg;
+    int64_t length = j->dims[3], end = cpu_min(cpu_rows(j->dims), (i + 1) * LONG_ROWS);
+    for (int64_t at = i * LONG_ROWS; at < end; at++) {
+        int64_t c = at % j->dims[2];
+        row r = {.y = (float *)(void *)cpu_row(&j->out, j->dims, at),
+                 .x = (const float *)(const void *)cpu_row(&j->x, j->dims, at),
+                 .w = j->weight + c * j->weight_stride,
+                 .state = (const float *)(const void *)cpu_row(&j->state, j->dims, at),
+                 .start = -j->begin,
+                 .taps = j->taps,
+                 .bias = j->bias ? j->bias[c * j->bias_stride] : 0};
+        const float *x = r.x;
+        if (j->single) {
+            one_token(&r);
+        } else {
+            float *inputs = j->inputs + worker * j->room;
+            gather(&r, inputs, length);
+            r.x = inputs + r.taps - 1;
+            inside(&r, r.taps, 0, length);
+        }
+        cpu_unary_row(j->activation, 0, 0, r.y, r.y, length);
+        if (j->kept.base) keep_row((float *)(void *)cpu_row(&j->kept, j->dims, at), x + length, r.state, j->taps - 1, length + j->begin);
+    }
+}
+
 /* ---- token-major ---- */
 
 typedef struct entry { /* one of the batch; rows of x and of the state as tokens, counted from the tile's first */
@@ -277,8 +326,18 @@ static int64_t padded_channels(const strand_plugin_node *node) {
 }
 
 /* Token-major: the weight turned, the bias, a row of zeros. */
+/* Many taps of rows, and a state before them. */
+static bool is_long(const strand_plugin_node *node) {
+    return !token_major(node) && cpu_input(node, 3) && node->inputs[1].dims[1] > NEAR;
+}
+
+/* Floats of the inputs of a row, and room for a vector. */
+static int64_t long_room(const strand_plugin_node *node) {
+    return (node->inputs[1].dims[1] + node->outputs[0].dims[node->outputs[0].rank - 1] + 2 * CPU_LANES) / CPU_LANES * CPU_LANES;
+}
+
 uint64_t cpu_short_conv_scratch(const cpu_device *device, const strand_plugin_node *node) {
-    (void)device;
+    if (is_long(node)) return (uint64_t)cpu_workers(device) * (uint64_t)long_room(node) * sizeof(float);
     return token_major(node) ? (uint64_t)padded_channels(node) * ((uint64_t)node->inputs[1].dims[1] + 2) * sizeof(float) : 0;
 }
 
@@ -293,23 +352,19 @@ static void turn_weight(job *j, float *to) {
     j->zero = zero;
 }
 
-/* The last n of a row's inputs: `seen` of them end at `end`, those before are the state, or zeros. */
-static void keep_row(float *y, const float *end, const float *state, int64_t n, int64_t seen) {
-    int64_t fresh = cpu_min(n, seen), old = n - fresh;
-    if (state)
-        memmove(y, state + fresh, (size_t)old * sizeof *y);
-    else
-        memset(y, 0, (size_t)old * sizeof *y);
-    memcpy(y + old, end - fresh, (size_t)fresh * sizeof *y);
+/* The new state's rows. */
+static void place_kept(const strand_plugin_tensor *kept, cpu_operand *to) {
+    *to = (cpu_operand){.base = kept->memory.data, .bytes = sizeof(float)};
+    for (uint32_t i = 0; i < kept->rank; i++) to->strides[STRAND_PLUGIN_RANK - kept->rank + i] = kept->strides[i];
+    to->strides[3] = 1;
 }
 
 /* The last inputs, after everything has been read: the new state may lie over the old one, and moves only towards its beginning. */
 static void keep_state(const job *j, const strand_plugin_tensor *kept, bool tokens) {
     int time = tokens ? 2 : 3, channel = 5 - time;
     int64_t length = j->dims[time], n = j->taps - 1, dims[STRAND_PLUGIN_RANK];
-    cpu_operand to = {.base = kept->memory.data, .bytes = sizeof(float)};
-    for (uint32_t i = 0; i < kept->rank; i++) to.strides[STRAND_PLUGIN_RANK - kept->rank + i] = kept->strides[i];
-    to.strides[3] = 1;
+    cpu_operand to;
+    place_kept(kept, &to);
     memcpy(dims, j->dims, sizeof dims);
     dims[time] = 1;
     int64_t rows = tokens ? 1 : dims[2]; /* of a batch entry; a token-major row is all channels */
@@ -376,6 +431,13 @@ CPU_KERNEL(cpu_short_conv) {
         j.tokens = cpu_max(1, 16384 / (j.width * TOKENS)) * TOKENS;
         j.down = (j.dims[2] + j.tokens - 1) / j.tokens;
         cpu_parallel(device, j.dims[0] * j.dims[1] * j.down * j.across, token_body, &j);
+    } else if (is_long(node)) {
+        bool keeps = node->n_outputs > 1;
+        j.inputs = scratch;
+        j.room = long_room(node);
+        if (keeps) place_kept(&node->outputs[1], &j.kept);
+        cpu_parallel(device, (cpu_rows(j.dims) + LONG_ROWS - 1) / LONG_ROWS, long_body, &j);
+        return STRAND_PLUGIN_OK;
     } else {
         j.pieces = cpu_cut(j.dims);
         cpu_parallel(device, j.pieces.count, channel_body, &j);
