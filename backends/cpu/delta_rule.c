@@ -17,9 +17,7 @@
 
 #define BLOCK 4
 #define AHEAD 2 /* blocks before their rows are needed they are asked for */
-#define PAIRS (BLOCK * (BLOCK + 1) / 2)                /* (i, j), j <= i */
-#define SUMS  (2 * PAIRS + 2 * (PAIRS - BLOCK))        /* r with b and k; a with both, j < i */
-#define SUMS_ROOM ((SUMS + CPU_LANES - 1) / CPU_LANES * CPU_LANES)
+#define SUMS  (2 * BLOCK * BLOCK) /* pairs of tokens (i, j): r with b and k, j <= i; a with both, j < i */
 #if CPU_LANES == 16
 #define VECTORS 4 /* of a step's keys at once, as the registers allow */
 #else
@@ -36,19 +34,20 @@ typedef struct job {
     float *work;
 } job;
 
-/* Rows of keys have `pitch` floats, rows of values `v_pitch`; zeros behind the last key and in rows behind the last token (decays:
- * ones). */
+/* Rows of keys have `pitch` floats, rows of values `v_pitch`; zeros behind the last key. */
 typedef struct room {
     float *s;             /* [keys][v_pitch] */
     float *look, *seen;   /* what reads the state, a[i] P_(i-1) and r[i] P_i [2 BLOCK], and what it read */
     float *change, *take; /* what changes it, b and k [2 BLOCK], and by how much: s and v */
-    float *r, *w, *a, *last, *parts;
+    float *w, *last;      /* the tokens' decays, and their product */
+    float *none, *ones;   /* rows behind the last token */
+    float *parts, *sums;  /* the pairs, before and after their lanes are summed */
     int64_t pitch, v_pitch;
 } room;
 
 static int64_t room_floats(int64_t keys, int64_t width) {
     int64_t pitch = ms_floats(ms_pitch(keys)), v_pitch = ms_floats(ms_pitch(width));
-    return ms_floats(keys * v_pitch) + 4 * BLOCK * v_pitch + (7 * BLOCK + 1) * pitch + SUMS_ROOM * CPU_LANES;
+    return ms_floats(keys * v_pitch) + 4 * BLOCK * v_pitch + (5 * BLOCK + 3) * pitch + SUMS * (CPU_LANES + 1);
 }
 
 static room room_at(float *p, int64_t keys, int64_t width) {
@@ -58,150 +57,221 @@ static room room_at(float *p, int64_t keys, int64_t width) {
     m.take = m.seen + 2 * BLOCK * v_room;
     m.look = m.take + 2 * BLOCK * v_room;
     m.change = m.look + 2 * BLOCK * m.pitch;
-    m.r = m.change + 2 * BLOCK * m.pitch;
-    m.w = m.r + BLOCK * m.pitch;
-    m.a = m.w + BLOCK * m.pitch;
-    m.last = m.a + BLOCK * m.pitch;
-    m.parts = m.last + m.pitch;
+    m.w = m.change + 2 * BLOCK * m.pitch;
+    m.last = m.w + BLOCK * m.pitch;
+    m.none = m.last + m.pitch;
+    m.ones = m.none + m.pitch;
+    m.parts = m.ones + m.pitch;
+    m.sums = m.parts + SUMS * CPU_LANES;
+    for (int64_t c = 0; c < m.pitch; c++) m.none[c] = 0.0f, m.ones[c] = 1.0f;
     return m;
 }
 
 /* ---- a sequence ---- */
 
-/* The rows of n tokens from t on, and, since every product of decays is met on the way, what reads the state. b and k go where they
- * will be multiplied up. */
-static void load(const job *j, const ms_unit *u, const room *m, int64_t t, int64_t n) {
-    int64_t first = u->h * j->keys, step = m->pitch;
-    for (int64_t c = 0; c < j->keys; c += CPU_LANES) vf_store(m->last + c, vf_set(1.0f));
-    for (int64_t i = 0; i < n; i++) {
-        const float *a = ms_at(&j->a, u->b, t + i, first), *r = ms_at(&j->r, u->b, t + i, first), *w = ms_at(&j->w, u->b, t + i, first);
-        const float *b = ms_at(&j->b, u->b, t + i, first), *k = ms_at(&j->k, u->b, t + i, first);
-        float *to = m->look + i * step;
-        for (int64_t c = 0; c < j->keys; c += CPU_LANES, to += CPU_LANES) {
-            int64_t left = j->keys - c;
-            vf product = vf_load(m->last + c), decay = ms_load(w + c, left), take = ms_load(a + c, left), read = ms_load(r + c, left);
-            if (j->p->log_w) decay = vf_exp(decay);
-            vf_store(to, take * product);
-            product *= decay;
-            vf_store(to + BLOCK * step, read * product);
-            vf_store(m->last + c, product);
-            vf_store(to + (m->change - m->look), ms_load(b + c, left));
-            vf_store(to + (m->change - m->look) + BLOCK * step, ms_load(k + c, left));
-            vf_store(to + (m->a - m->look), take);
-            vf_store(to + (m->r - m->look), read);
-            vf_store(to + (m->w - m->look), decay);
-        }
-    }
-    for (int64_t i = n; i < BLOCK; i++)
-        for (int64_t c = 0; c < j->keys; c += CPU_LANES) {
-            float *const zero[] = {m->look, m->look + BLOCK * step, m->change, m->change + BLOCK * step, m->a, m->r};
-            for (size_t e = 0; e < sizeof zero / sizeof *zero; e++) vf_store(zero[e] + i * step + c, vf_zero());
-            vf_store(m->w + i * step + c, vf_set(1.0f));
-        }
+/* A block's rows of keys. Behind the last token stand zeros and decays of one. */
+typedef struct given {
+    const float *r[BLOCK], *w[BLOCK], *k[BLOCK], *a[BLOCK], *b[BLOCK];
+} given;
+
+CPU_INLINE void rows_at(const float **row, const ms_tokens *v, const ms_unit *u, int64_t t, int64_t n, int64_t first, const float *none) {
+    const float *p = ms_at(v, u->b, t, first);
+#pragma GCC unroll 4
+    for (int i = 0; i < BLOCK; i++, p += v->token) row[i] = i < n ? p : none;
 }
 
-/* Token b's b and k with the rows of itself (r . b, r . k) and of each later token i (a . b, a . k, r . b, r . k), as lanes that are
- * to be summed. On the way they take the decays up to the block's end. */
-CPU_INLINE void pairs_of(const job *j, const room *m, const int b, float *parts) {
-    int64_t step = m->pitch;
-    float *bs = m->change + b * step, *ks = m->change + (BLOCK + b) * step;
-    vf with_b[2 * BLOCK], with_k[2 * BLOCK]; /* a of token i [i], r [BLOCK + i] */
-#pragma GCC unroll 8
-    for (int i = 0; i < 2 * BLOCK; i++) with_b[i] = with_k[i] = vf_zero();
-    for (int64_t c = 0; c < j->keys; c += CPU_LANES) {
-        vf x = vf_load(bs + c), y = vf_load(ks + c), r = vf_load(m->r + b * step + c);
-        with_b[BLOCK + b] = vf_fma(r, x, with_b[BLOCK + b]);
-        with_k[BLOCK + b] = vf_fma(r, y, with_k[BLOCK + b]);
+CPU_INLINE given given_at(const job *j, const ms_unit *u, const room *m, int64_t t, int64_t n) {
+    const int64_t first = u->h * j->keys;
+    given g;
+    rows_at(g.r, &j->r, u, t, n, first, m->none);
+    rows_at(g.w, &j->w, u, t, n, first, j->p->log_w ? m->none : m->ones);
+    rows_at(g.k, &j->k, u, t, n, first, m->none);
+    rows_at(g.a, &j->a, u, t, n, first, m->none);
+    rows_at(g.b, &j->b, u, t, n, first, m->none);
+    return g;
+}
+
+/* Pairs are kept token by token: token b's b and k with its own r, then with a and with r of each later token, in the order in which
+ * `solve` takes them. Token b's begin at: */
+CPU_INLINE int pairs_before(int b) {
+    return b * (4 * BLOCK - 2 * b);
+}
+
+/* A vector of keys of token b's b and k (x, y) with the rows of itself (r) and of each later token i (a, r), to sums of their own. On
+ * the way x and y take the decays up to the block's end. */
+CPU_INLINE void pair(const int b, vf *x, vf *y, const vf *a, const vf *r, const vf *decay, vf *sum) {
+    sum[0] = vf_fma(r[b], *x, sum[0]);
+    sum[1] = vf_fma(r[b], *y, sum[1]);
+    sum += 2;
 #pragma GCC unroll 4
-        for (int i = b + 1; i < BLOCK; i++) {
-            vf a = vf_load(m->a + i * step + c), decay = vf_load(m->w + i * step + c);
-            r = vf_load(m->r + i * step + c);
-            with_b[i] = vf_fma(a, x, with_b[i]);
-            with_k[i] = vf_fma(a, y, with_k[i]);
-            x *= decay, y *= decay;
-            with_b[BLOCK + i] = vf_fma(r, x, with_b[BLOCK + i]);
-            with_k[BLOCK + i] = vf_fma(r, y, with_k[BLOCK + i]);
-        }
-        vf_store(bs + c, x);
-        vf_store(ks + c, y);
-    }
-    vf_store(parts, with_b[BLOCK + b]);
-    vf_store(parts + CPU_LANES, with_k[BLOCK + b]);
-    parts += 2 * CPU_LANES;
-#pragma GCC unroll 4
-    for (int i = b + 1; i < BLOCK; i++, parts += 4 * CPU_LANES) {
-        vf_store(parts, with_b[i]);
-        vf_store(parts + CPU_LANES, with_k[i]);
-        vf_store(parts + 2 * CPU_LANES, with_b[BLOCK + i]);
-        vf_store(parts + 3 * CPU_LANES, with_k[BLOCK + i]);
+    for (int i = b + 1; i < BLOCK; i++, sum += 4) {
+        sum[0] = vf_fma(a[i], *x, sum[0]);
+        sum[1] = vf_fma(a[i], *y, sum[1]);
+        *x *= decay[i], *y *= decay[i];
+        sum[2] = vf_fma(r[i], *x, sum[2]);
+        sum[3] = vf_fma(r[i], *y, sum[3]);
     }
 }
 
-/* All of them in the order in which `solve` takes them. */
-static void pairs(const job *j, const room *m, float sums[SUMS_ROOM]) {
-    float *parts = m->parts;
+/* What reads the state, since every product of decays is met on the way; the decays themselves; and the pairs of the first token. */
+CPU_INLINE void first_pairs(const given *g, const room *m, int64_t keys, const bool log_w, const bool whole) {
+    float *look = m->look, *change = m->change, *last = m->last, *w = m->w;
+    const int64_t step = m->pitch;
+    vf sum[4 * BLOCK - 2];
+#pragma GCC unroll 16
+    for (int e = 0; e < 4 * BLOCK - 2; e++) sum[e] = vf_zero();
+    for (int64_t c = 0; c < keys; c += CPU_LANES) {
+        int64_t left = whole ? CPU_LANES : keys - c;
+        vf a[BLOCK], r[BLOCK], decay[BLOCK], product = vf_set(1.0f), x = ms_load(g->b[0] + c, left), y = ms_load(g->k[0] + c, left);
 #pragma GCC unroll 4
-    for (int b = 0; b < BLOCK; b++) {
-        pairs_of(j, m, b, parts);
-        parts += (4 * (BLOCK - b) - 2) * CPU_LANES;
-    }
-    for (; parts < m->parts + SUMS_ROOM * CPU_LANES; parts += CPU_LANES) vf_store(parts, vf_zero());
-    for (int64_t group = 0; group < SUMS_ROOM; group += CPU_LANES) {
-        vf lanes[CPU_LANES];
-        for (int e = 0; e < CPU_LANES; e++) lanes[e] = vf_load(m->parts + (group + e) * CPU_LANES);
-        vf_store(sums + group, vf_sums_of_rows(lanes));
-    }
-}
-
-/* s and y of the block's n tokens from what was read, one after another: s to `take`, y in place in `seen`. Behind the last token s
- * is zero: what a row of zeros read may be no number. */
-static void solve(const room *m, const float sums[SUMS_ROOM], int64_t n) {
-    for (int64_t c = 0; c < m->v_pitch; c += CPU_LANES) {
-        vf s[BLOCK], y[BLOCK];
-        const float *pair = sums;
-#pragma GCC unroll 4
-        for (int i = 0; i < BLOCK; i++) s[i] = vf_load(m->seen + i * m->v_pitch + c), y[i] = vf_load(m->seen + (BLOCK + i) * m->v_pitch + c);
-#pragma GCC unroll 4
-        for (int b = 0; b < BLOCK; b++) {
-            vf v = vf_load(m->take + (BLOCK + b) * m->v_pitch + c);
-            y[b] = vf_fma(vf_set(pair[0]), s[b], vf_fma(vf_set(pair[1]), v, y[b]));
-            pair += 2;
-#pragma GCC unroll 4
-            for (int i = b + 1; i < BLOCK; i++, pair += 4) {
-                s[i] = vf_fma(vf_set(pair[0]), s[b], vf_fma(vf_set(pair[1]), v, s[i]));
-                y[i] = vf_fma(vf_set(pair[2]), s[b], vf_fma(vf_set(pair[3]), v, y[i]));
-            }
+        for (int i = 0; i < BLOCK; i++) {
+            decay[i] = ms_load(g->w[i] + c, left);
+            if (log_w) decay[i] = vf_exp(decay[i]);
         }
 #pragma GCC unroll 4
         for (int i = 0; i < BLOCK; i++) {
-            vf_store(m->take + i * m->v_pitch + c, i < n ? s[i] : vf_zero());
-            vf_store(m->seen + (BLOCK + i) * m->v_pitch + c, y[i]);
+            a[i] = ms_load(g->a[i] + c, left);
+            r[i] = ms_load(g->r[i] + c, left);
+            vf_store(look + i * step + c, a[i] * product);
+            product *= decay[i];
+            vf_store(look + (BLOCK + i) * step + c, r[i] * product);
+            if (i > 1) vf_store(w + i * step + c, decay[i]);
+        }
+        vf_store(last + c, product);
+        pair(0, &x, &y, a, r, decay, sum);
+        vf_store(change + c, x);
+        vf_store(change + BLOCK * step + c, y);
+    }
+#pragma GCC unroll 16
+    for (int e = 0; e < 4 * BLOCK - 2; e++) vf_store(m->parts + e * CPU_LANES, sum[e]);
+}
+
+/* The pairs of tokens [from, to), as many as the registers hold. */
+CPU_INLINE void later_pairs(const given *g, const room *m, int64_t keys, const int from, const int to, const bool whole) {
+    float *change = m->change, *w = m->w, *parts = m->parts + pairs_before(from) * CPU_LANES;
+    const int64_t step = m->pitch;
+    const int count = pairs_before(to) - pairs_before(from);
+    vf sum[SUMS];
+#pragma GCC unroll 32
+    for (int e = 0; e < count; e++) sum[e] = vf_zero();
+    for (int64_t c = 0; c < keys; c += CPU_LANES) {
+        int64_t left = whole ? CPU_LANES : keys - c;
+        vf a[BLOCK], r[BLOCK], decay[BLOCK];
+#pragma GCC unroll 4
+        for (int i = from; i < BLOCK; i++) {
+            r[i] = ms_load(g->r[i] + c, left);
+            if (i > from) a[i] = ms_load(g->a[i] + c, left), decay[i] = vf_load(w + i * step + c);
+        }
+#pragma GCC unroll 4
+        for (int b = from; b < to; b++) {
+            vf x = ms_load(g->b[b] + c, left), y = ms_load(g->k[b] + c, left);
+            pair(b, &x, &y, a, r, decay, sum + pairs_before(b) - pairs_before(from));
+            vf_store(change + b * step + c, x);
+            vf_store(change + (BLOCK + b) * step + c, y);
+        }
+    }
+#pragma GCC unroll 32
+    for (int e = 0; e < count; e++) vf_store(parts + e * CPU_LANES, sum[e]);
+}
+
+CPU_INLINE void all_pairs(const given *g, const room *m, int64_t keys, const bool log_w, const bool whole) {
+    first_pairs(g, m, keys, log_w, whole);
+#if CPU_LANES == 16
+    later_pairs(g, m, keys, 1, 4, whole);
+#else
+    later_pairs(g, m, keys, 1, 2, whole);
+    later_pairs(g, m, keys, 2, 4, whole);
+#endif
+}
+
+static __attribute__((noinline)) void pairs(const job *j, const given *g, const room *m) {
+    if (j->keys % CPU_LANES)
+        all_pairs(g, m, j->keys, j->p->log_w, false);
+    else if (j->p->log_w)
+        all_pairs(g, m, j->keys, true, true);
+    else
+        all_pairs(g, m, j->keys, false, true);
+    for (int64_t group = 0; group < SUMS; group += CPU_LANES) {
+        vf lanes[CPU_LANES];
+        for (int e = 0; e < CPU_LANES; e++) lanes[e] = vf_load(m->parts + (group + e) * CPU_LANES);
+        vf_store(m->sums + group, vf_sums_of_rows(lanes));
+    }
+}
+
+/* s and y of the block's n tokens from what was read, one after another: s and v to `take`, y to its place. Behind the last token s and
+ * v are zero: what a row of zeros read may be no number. */
+CPU_INLINE void solve(const job *j, const ms_unit *u, const room *m, int64_t t, int64_t n, const bool whole) {
+    const float *sums = m->sums, *seen = m->seen, *from = ms_at(&j->v, u->b, t, u->channel);
+    const int64_t pitch = m->v_pitch, step = j->y.token, v_step = j->v.token;
+    float *take = m->take, *to = ms_at(&j->y, u->b, t, u->channel);
+    const vf scale = vf_set(j->p->scale);
+    for (int64_t c = 0; c < pitch; c += CPU_LANES) {
+        const int64_t left = whole ? CPU_LANES : u->n - c;
+        vf s[BLOCK], y[BLOCK], v[BLOCK];
+#pragma GCC unroll 4
+        for (int i = 0; i < BLOCK; i++) {
+            s[i] = vf_load(seen + i * pitch + c), y[i] = vf_load(seen + (BLOCK + i) * pitch + c);
+            v[i] = i < n ? ms_load(from + i * v_step + c, left) : vf_zero();
+        }
+#pragma GCC unroll 4
+        for (int b = 0; b < BLOCK; b++) {
+            const float *by = sums + pairs_before(b);
+            y[b] = vf_fma(vf_set(by[0]), s[b], vf_fma(vf_set(by[1]), v[b], y[b]));
+            by += 2;
+#pragma GCC unroll 4
+            for (int i = b + 1; i < BLOCK; i++, by += 4) {
+                s[i] = vf_fma(vf_set(by[0]), s[b], vf_fma(vf_set(by[1]), v[b], s[i]));
+                y[i] = vf_fma(vf_set(by[2]), s[b], vf_fma(vf_set(by[3]), v[b], y[i]));
+            }
+            vf_store(take + b * pitch + c, b < n ? s[b] : vf_zero());
+            vf_store(take + (BLOCK + b) * pitch + c, v[b]);
+            if (b < n) ms_store(to + b * step + c, scale * y[b], left);
         }
     }
 }
 
-static void block(const job *j, const ms_unit *u, const room *m, int64_t t, int64_t n) {
-    const ms_tokens *const keyed[] = {&j->r, &j->w, &j->k, &j->a, &j->b};
-    int64_t first = u->h * j->keys, next = t + AHEAD * BLOCK, pitch = m->v_pitch;
-    float sums[SUMS_ROOM], *v = m->take + BLOCK * pitch, *y = m->seen + BLOCK * pitch;
-    load(j, u, m, t, n);
-    pairs(j, m, sums);
-    ms_rows_in(v, pitch, ms_at(&j->v, u->b, t, u->channel), j->v.token, n, u->n);
-    memset(v + n * pitch, 0, (size_t)((BLOCK - n) * pitch) * sizeof *v);
-    /* What is asked for takes the places of misses: only ahead of the two products, which have none. */
-    for (int i = 0; i < 3; i++) ms_ahead(keyed[i], u->b, next, BLOCK, j->length, first, j->keys);
-    ms_reading reading = {.q = m->look, .q_pitch = m->pitch, .depth = j->keys, .s = m->s, .pitch = pitch, .y = m->seen};
-    ms_product(&reading, 2 * BLOCK);
-    solve(m, sums, n);
-    for (int i = 3; i < 5; i++) ms_ahead(keyed[i], u->b, next, BLOCK, j->length, first, j->keys);
-    ms_ahead(&j->v, u->b, next, BLOCK, j->length, u->channel, u->n);
-    ms_ahead(&j->y, u->b, next, BLOCK, j->length, u->channel, u->n);
-    ms_writing writing = {.b = m->change, .b_pitch = m->pitch, .x = m->take, .decay = m->last, .decay_step = 1, .s = m->s, .depth = j->keys, .pitch = pitch, .n = 2 * BLOCK};
-    ms_write(&writing);
-    for (int64_t i = 0; i < n; i++) {
-        float *to = ms_at(&j->y, u->b, t + i, u->channel);
-        for (int64_t c = 0; c < u->n; c += CPU_LANES) ms_store(to + c, vf_set(j->p->scale) * vf_load(y + i * pitch + c), u->n - c);
+CPU_INLINE void ask_rows(ms_asking *asking, const ms_tokens *v, const ms_unit *u, int64_t t, int64_t n, int64_t channel, int64_t count) {
+    const float *p = ms_at(v, u->b, t, channel);
+    for (int64_t i = 0; i < n; i++, p += v->token) ms_will_ask(asking, p, count);
+}
+
+/* The rows of the tokens from t on, a later block, to be asked for while this one's product runs; past the end, where the state will be
+ * left. */
+CPU_INLINE void look_ahead(const job *j, const ms_unit *u, int64_t t, ms_asking *asking) {
+    const int64_t first = u->h * j->keys, n = cpu_min(BLOCK, j->length - t);
+    asking->asks = asking->done = 0;
+    if (n > 0) {
+        ask_rows(asking, &j->r, u, t, n, first, j->keys);
+        ask_rows(asking, &j->w, u, t, n, first, j->keys);
+        ask_rows(asking, &j->a, u, t, n, first, j->keys);
+        ask_rows(asking, &j->b, u, t, n, first, j->keys);
+        ask_rows(asking, &j->k, u, t, n, first, j->keys);
+        ask_rows(asking, &j->v, u, t, n, u->channel, u->n);
+        ask_rows(asking, &j->y, u, t, n, u->channel, u->n);
+    } else if (j->out.data) {
+        int64_t share = (u->n + AHEAD - 1) / AHEAD, row = (t - j->length) / BLOCK * share;
+        for (int64_t end = cpu_min(u->n, row + share); row < end; row++) ms_will_ask(asking, ms_head(&j->out, u->b, u->h) + (u->v + row) * j->out.row, j->keys);
     }
+}
+
+/* The two products keep all registers busy: each is compiled by itself. */
+static __attribute__((noinline)) void read_state(const ms_reading *m) {
+    ms_product(m, 2 * BLOCK);
+}
+static __attribute__((noinline)) void write_state(const ms_writing *m) {
+    ms_write(m);
+}
+
+CPU_INLINE void block(const job *j, const ms_unit *u, const room *m, int64_t t, int64_t n, const bool whole) {
+    given g = given_at(j, u, m, t, n);
+    ms_asking asking;
+    pairs(j, &g, m);
+    look_ahead(j, u, t + AHEAD * BLOCK, &asking);
+    ms_reading reading = {.q = m->look, .q_pitch = m->pitch, .depth = j->keys, .s = m->s, .pitch = m->v_pitch, .y = m->seen, .asking = &asking};
+    read_state(&reading);
+    solve(j, u, m, t, n, whole);
+    ms_writing writing = {.b = m->change, .b_pitch = m->pitch, .x = m->take, .decay = m->last, .decay_step = 1, .s = m->s, .depth = j->keys, .pitch = m->v_pitch, .n = 2 * BLOCK};
+    write_state(&writing);
 }
 
 static void run_sequence(const job *j, const ms_unit *u, float *work) {
@@ -211,7 +281,10 @@ static void run_sequence(const job *j, const ms_unit *u, float *work) {
     m.v_pitch = ms_pitch(u->n);
     memset(m.s, 0, (size_t)(j->keys * m.v_pitch) * sizeof *m.s);
     if (in) ms_transpose_in(m.s, m.v_pitch, in + u->v * j->in.row, j->in.row, u->n, j->keys);
-    for (int64_t t = 0; t < j->length; t += BLOCK) block(j, u, &m, t, cpu_min(BLOCK, j->length - t));
+    int64_t t = 0;
+    if (u->n == m.v_pitch)
+        for (; t + BLOCK <= j->length; t += BLOCK) block(j, u, &m, t, BLOCK, true);
+    for (; t < j->length; t += BLOCK) block(j, u, &m, t, cpu_min(BLOCK, j->length - t), false);
     if (out) ms_transpose_out(out + u->v * j->out.row, j->out.row, m.s, m.v_pitch, u->n, j->keys);
 }
 

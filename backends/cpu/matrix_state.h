@@ -39,6 +39,30 @@ CPU_INLINE void ms_ahead(const ms_tokens *v, int64_t b, int64_t t, int64_t n, in
         for (int64_t c = 0; c < count; c += 16) __builtin_prefetch(ms_at(v, b, i, channel + c), 0, 2);
 }
 
+/* The same, spread over other work: dozens of lines asked for at once fill the places of misses and stand in the way. Rows are added
+ * first, then each call asks for four lines. What does not fit the list is left to the processor. */
+#define MS_ASK       64 /* floats */
+#define MS_MOST_ASKS 128
+typedef struct ms_asking {
+    int32_t asks, done;
+    const float *at[MS_MOST_ASKS];
+} ms_asking;
+
+static inline void ms_will_ask(ms_asking *m, const float *row, int64_t count) {
+    do {
+        m->at[m->asks] = row;
+        m->asks += m->asks < MS_MOST_ASKS - 1;
+        row += MS_ASK;
+    } while ((count -= MS_ASK) > 0);
+}
+
+CPU_INLINE void ms_ask(ms_asking *m) {
+    if (m->done == m->asks) return;
+    const float *p = m->at[m->done++];
+#pragma GCC unroll 4
+    for (int i = 0; i < MS_ASK; i += 16) __builtin_prefetch(p + i, 0, 2);
+}
+
 /* A state [B, heads, rows, columns]; data NULL: absent. */
 typedef struct ms_state {
     float *data;
@@ -174,6 +198,7 @@ typedef struct ms_reading {
     const float *q, *s, *a, *x, *gain; /* gain NULL: 1 */
     float *y;
     int64_t q_pitch, depth, pitch, a_pitch; /* s, x and y have `pitch` */
+    ms_asking *asking;                      /* NULL: nothing to ask for */
 } ms_reading;
 
 /* Rows [i, i + rows), `vectors` vectors from column c on; with `inside` row r takes x of [0, r], and nothing behind it is touched: 0
@@ -195,6 +220,7 @@ CPU_INLINE void ms_read_block(const ms_reading *m, int64_t i, int64_t c, const b
 #pragma GCC unroll 2
             for (int v = 0; v < vectors; v++) acc[r][v] = vf_fma(one, row[v], acc[r][v]);
         }
+        if (!inside && k % 4 == 0 && m->asking) ms_ask(m->asking);
     }
     if (m->gain)
 #pragma GCC unroll 8
