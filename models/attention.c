@@ -13,11 +13,12 @@ _Static_assert(STRAND_F16 == STRAND_F32 + 1 && STRAND_BF16 == STRAND_F32 + 2, "t
 
 #define PIECE 1024 /* tokens that caches which slide take at once, by default */
 
-/* cache=f32 (default), f16 or bf16. */
+/* cache=f32 (default), f16 (default with precision=f16) or bf16. */
 static strand_status cache_type(builder *b) {
     static const char *const names[] = {"f32", "f16", "bf16"};
     const char *given = config_given(b->config, "cache");
-    b->cache = STRAND_F32;
+    b->cache = b->halves ? STRAND_F16 : STRAND_F32;
+    if (given) b->cache = STRAND_F32;
     for (int i = 0; given && i < 3; i++)
         if (!strcmp(given, names[i])) b->cache = (strand_dtype)(STRAND_F32 + i);
     if (given && strcmp(given, names[b->cache - STRAND_F32]) != 0)

@@ -261,6 +261,12 @@ static tensor_id to_f32(builder *b, tensor_id x) {
     return graph_op(b->g, b->g->tensors[x].name, STRAND_OP_CAST, NULL, &x, 1, &f32);
 }
 
+tensor_id build_factor(builder *b, tensor_id w) {
+    op_shape f16 = {.dtype = STRAND_F16};
+    if (!b->halves || !w || build_failed(b) || !b->g->tensors[w].constant || b->g->tensors[w].shape.dtype != STRAND_F32) return w;
+    return graph_op(b->g, b->g->tensors[w].name, STRAND_OP_CAST, NULL, &w, 1, &f16);
+}
+
 static tensor_id rows_of(builder *b, const char *name, const char *more, int64_t all, int64_t first, int64_t rows,
                          int64_t columns) {
     const weights_tensor *w = checked(b, name, more, 2, (int64_t[]){all, columns}, false);
@@ -356,6 +362,7 @@ static tensor_id product(builder *b, const char *name, bool transposed, tensor_i
                           .bias = bias ? STRAND_BIAS_COLUMNS : STRAND_BIAS_NONE,
                           .activation = activation,
                           .precision = b->precision};
+    if (!b->g->tensors[x].constant) w = build_factor(b, w); /* what is made once of weights alone stays F32 */
     return graph_op(b->g, build_name(b, name), STRAND_OP_MATMUL, &p, (tensor_id[]){x, w, bias}, bias ? 3 : 2, NULL);
 }
 

@@ -29,6 +29,7 @@ typedef struct builder {
     error *e;
     int64_t layer;      /* what '*' stands for */
     uint32_t precision; /* STRAND_PRECISION_... of products with weights */
+    bool halves;        /* precision=f16: weights of products that are F32 are turned to F16, once, where they run */
     int64_t context;    /* rows of the caches of keys and values; see build_context */
     strand_dtype cache; /* their type */
     build_slot *slots;  /* by the hash of the name; the number of them is a power of two */
@@ -54,6 +55,8 @@ int64_t build_count_layers(builder *b, const char *name);
 /* The tensor as [rows, columns] in the type that it has, for products and gathers. Extents of 1 anywhere in its shape are
  * allowed. */
 tensor_id build_matrix(builder *b, const char *name, int64_t rows, int64_t columns);
+/* A weight as a factor of a product: in F16 with precision=f16, else as it is. */
+tensor_id build_factor(builder *b, tensor_id w);
 /* Rows [first, first + rows) of an [all, columns] matrix. */
 tensor_id build_rows(builder *b, const char *name, int64_t all, int64_t first, int64_t rows, int64_t columns);
 /* The same of a tensor of any shape with as many elements. */

@@ -68,10 +68,11 @@ void build_lengths(builder *b, int64_t longest) {
 
 strand_status build_settings(builder *b) {
     const char *given = config_given(b->config, "precision");
-    if (given && strcmp(given, "f32") != 0 && strcmp(given, "bf16") != 0)
-        return error_set(b->e, STRAND_ERR_ARGUMENT, "setting precision=%.40s is neither f32 nor bf16", given);
+    if (given && strcmp(given, "f32") != 0 && strcmp(given, "bf16") != 0 && strcmp(given, "f16") != 0)
+        return error_set(b->e, STRAND_ERR_ARGUMENT, "setting precision=%.40s is none of f32, f16, bf16", given);
     b->precision = given && !strcmp(given, "bf16") ? STRAND_PRECISION_BF16 : STRAND_PRECISION_F32;
-    return config_record(b->m, "precision", b->precision ? "bf16" : "f32", b->e);
+    b->halves = given && !strcmp(given, "f16");
+    return config_record(b->m, "precision", b->halves ? "f16" : b->precision ? "bf16" : "f32", b->e);
 }
 
 /* ---- GGUF ---- */

@@ -141,7 +141,7 @@ static tensor_id part(builder *b, const hyena *p, tensor_id n, int which) {
                              ? build_part(b, "layers.*.mixer.short_filter.bias", 3 * d, first, d)
                              : 0;
     if (build_failed(b)) return 0;
-    tensor_id x = graph_op(b->g, build_name(b, labels[which]), STRAND_OP_MATMUL, &turned, (tensor_id[]){w, n, bias}, 3, NULL);
+    tensor_id x = graph_op(b->g, build_name(b, labels[which]), STRAND_OP_MATMUL, &turned, (tensor_id[]){build_factor(b, w), n, bias}, 3, NULL);
     return convolve(b, p, labels[which], states[which], x, taps, tap_bias, p->taps);
 }
 
@@ -157,7 +157,7 @@ static tensor_id mixer(builder *b, const hyena *p, tensor_id n) {
               bias = build_vector(b, "layers.*.mixer.out_proj.bias", p->d);
     return build_failed(b) ? 0
                            : graph_op(b->g, build_name(b, "layers.*.mixer.out_proj"), STRAND_OP_MATMUL, &turned,
-                                      (tensor_id[]){y, w, bias}, 3, NULL);
+                                      (tensor_id[]){y, build_factor(b, w), bias}, 3, NULL);
 }
 
 static tensor_id layer(builder *b, const hyena *p, tensor_id x) {

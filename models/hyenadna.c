@@ -27,6 +27,7 @@ typedef struct hyena {
     int64_t d, layers, vocab, n; /* n: l_max, the grid's points */
     float shift, eps;
     uint32_t precision; /* STRAND_PRECISION_... of the layers' products; filters and heads are always F32 */
+    bool halves;        /* precision=f16: the weights of the layers' products are turned to F16, once, where they run */
     bool modulate;
     const char *pool;
     bool hf_head;
@@ -165,9 +166,15 @@ static tensor_id matmul(hyena *h, const char *name, tensor_id a, bool ta, tensor
     return product(h, name, a, ta, b, tb, bias, place, activation, STRAND_PRECISION_F32);
 }
 
+static tensor_id factor(hyena *h, tensor_id w) {
+    op_shape f16 = {.dtype = STRAND_F16};
+    if (!h->halves || !w || !h->g->tensors[w].constant || h->g->tensors[w].shape.dtype != STRAND_F32) return w;
+    return graph_op(h->g, h->g->tensors[w].name, STRAND_OP_CAST, NULL, &w, 1, &f16);
+}
+
 /* A product of the residual stream's layers, in the precision that was asked for. */
 static tensor_id layer_product(hyena *h, const char *name, tensor_id a, bool ta, tensor_id b, bool tb, tensor_id bias, uint32_t place, uint32_t activation) {
-    return product(h, name, a, ta, b, tb, bias, place, activation, h->precision);
+    return product(h, name, factor(h, a), ta, factor(h, b), tb, bias, place, activation, h->precision);
 }
 
 static tensor_id layer_norm(hyena *h, const char *name, tensor_id x, tensor_id w, tensor_id b) {
@@ -384,13 +391,14 @@ static strand_status grid_length(hyena *h) {
     return STRAND_OK;
 }
 
-/* precision=f32 (the default) or bf16. */
+/* precision=f32 (the default), f16 or bf16. */
 static strand_status product_precision(hyena *h) {
     const char *given = config_given(h->config, "precision");
-    if (given && strcmp(given, "f32") != 0 && strcmp(given, "bf16") != 0)
-        return error_set(h->e, STRAND_ERR_ARGUMENT, "setting precision=%.40s is neither f32 nor bf16", given);
+    if (given && strcmp(given, "f32") != 0 && strcmp(given, "bf16") != 0 && strcmp(given, "f16") != 0)
+        return error_set(h->e, STRAND_ERR_ARGUMENT, "setting precision=%.40s is none of f32, f16, bf16", given);
     h->precision = given && !strcmp(given, "bf16") ? STRAND_PRECISION_BF16 : STRAND_PRECISION_F32;
-    return config_record(h->m, "precision", h->precision ? "bf16" : "f32", h->e);
+    h->halves = given && !strcmp(given, "f16");
+    return config_record(h->m, "precision", h->halves ? "f16" : h->precision ? "bf16" : "f32", h->e);
 }
 
 static strand_status configure(hyena *h) {

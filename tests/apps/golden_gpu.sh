@@ -85,6 +85,12 @@ on_gpu full "text/rwkv7/pth-d48-n2-l130" input_ids "logits:2e-4"
 on_gpu ci "text/h3/pt-d32-n3-l100" input_ids "logits:1e-3"
 on_gpu ci "text/stripedhyena/hf-d48-n3-l101" input_ids "logits:8e-4"
 
+# Weights and caches in F16: what that costs on these cases (docs/gpu.md), and nothing leaves the GPU
+on_gpu ci "dna/hyenadna-d64-n3-l1000-odd" input_ids "logits:5e-3" --set precision=f16
+on_gpu ci "text/llama/gqa-d48-n3-l96-sharded-tied" input_ids "logits:4e-2" --set precision=f16
+on_gpu full "text/mamba1/orig-d32-n2-l64" input_ids "logits:6e-2" --set precision=f16
+on_gpu full "text/rwkv7/pth-d48-n2-l130" input_ids "logits:1e-1" --set precision=f16
+
 # Time series: layers of the S4 family, by convolution and by recurrence
 on_gpu ci "series/s4-dplr-bidirectional" x "output:5e-4"
 on_gpu ci "series/lru" x "output:1e-4" --set mode=recurrence
