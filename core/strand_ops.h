@@ -621,8 +621,8 @@ typedef struct strand_op_gine {
  * the weights as published checkpoints hold them (their last rows: those before belong to the input). */
 typedef struct strand_op_graph_gru {
     int64_t steps;
-    uint32_t flags; /* STRAND_DIFFUSION_... */
-    uint32_t reserved;
+    uint32_t flags;     /* STRAND_DIFFUSION_... */
+    uint32_t precision; /* STRAND_PRECISION_...: BF16 lets a backend round weights and what they multiply (sums and states stay F32) */
 } strand_op_graph_gru;
 
 #ifdef __cplusplus

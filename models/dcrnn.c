@@ -141,7 +141,7 @@ static void configure(dcrnn *d) {
     const char *path = weights_path(b->m->weights), *file = path ? strrchr(path, '/') : NULL;
     bool long_name = strstr(file ? file : path ? path : "", "60s") != NULL;
     sizes(d);
-    if (build_failed(b)) return;
+    if (build_failed(b) || build_settings(b)) return;
     nn_integer(b, "num_nodes", ELECTRODES, 1, 1024, &d->nodes);
     nn_choice(b, "filter_type", d->count == 2 ? FILTER_DUAL : FILTER_LAPLACIAN, filter_kinds, &d->filter);
     nn_choice(b, "graph", d->count == 2 ? GRAPH_CORRELATION : GRAPH_DISTANCE, graph_kinds, &d->graph);
@@ -250,7 +250,7 @@ static tensor_id run_cell(dcrnn *d, const char *side, int64_t layer, tensor_id x
                           tensor_id *last) {
     builder *b = &d->b;
     strand_op_diffusion spread = {.steps = d->steps, .flags = STRAND_DIFFUSION_CARRY_OVER};
-    strand_op_graph_gru p = {.steps = d->steps, .flags = STRAND_DIFFUSION_CARRY_OVER};
+    strand_op_graph_gru p = {.steps = d->steps, .flags = STRAND_DIFFUSION_CARRY_OVER, .precision = b->precision};
     if (build_failed(b)) return 0;
     x = graph_op(b->g, cell(d, side, layer, "diffusion"), STRAND_OP_DIFFUSION, &spread, (tensor_id[]){x, d->supports}, 2, NULL);
     tensor_id gate_bias = build_vector(b, cell(d, side, layer, "gate.biases"), 2 * d->hidden),
@@ -398,6 +398,6 @@ static strand_status build(strand_model *m, const model_config *config, error *e
 
 static const char *const setting_keys[] = {"graph",       "input",        "filter_type", "mean",      "std",
                                            "input_steps", "output_steps", "top_k",       "num_nodes", "max_diffusion_step",
-                                           "input_dim",   "lengths",      NULL};
+                                           "input_dim",   "lengths",      BUILD_SETTINGS, NULL};
 
 const family family_dcrnn = {"dcrnn", recognise, build, setting_keys};

@@ -112,7 +112,7 @@ static void configure(graphs4mer *m) {
     builder *b = &m->b;
     int set, masked;
     sizes(m);
-    if (build_failed(b)) return;
+    if (build_failed(b) || build_settings(b)) return;
     nn_choice(b, "dataset", m->classes == 9 ? DATASET_ICBEB : m->classes == 5 ? DATASET_DODH : DATASET_TUH, datasets, &set);
     nn_integer(b, "num_nodes", published[set].nodes, 1, 1024, &m->nodes);
     nn_integer(b, "max_seq_len", m->gru ? 12000 : m->trained, 1, m->gru ? 1 << 22 : m->trained, &m->length);
@@ -225,7 +225,7 @@ static tensor_id s4(graphs4mer *m, int64_t layer, tensor_id u) {
     const char *name = s4_key(m, layer, m->glu ? "output_linear.0" : "output_linear");
     tensor_id w = build_matrix(b, graph_name(b->g, "%s.weight", name), rows, m->hidden),
               bias = build_vector(b, graph_name(b->g, "%s.bias", name), rows);
-    strand_op_matmul p = {.transpose_a = 1, .transpose_b = 1, .bias = STRAND_BIAS_COLUMNS};
+    strand_op_matmul p = {.transpose_a = 1, .transpose_b = 1, .bias = STRAND_BIAS_COLUMNS, .precision = b->precision};
     if (build_failed(b)) return 0;
     u = graph_op(b->g, name, STRAND_OP_MATMUL, &p, (tensor_id[]){u, w, bias}, 3, NULL);
     return m->glu ? graph_op(b->g, s4_key(m, layer, "glu"), STRAND_OP_GLU, &glu, &u, 1, NULL) : u;
@@ -461,6 +461,6 @@ static const char *const setting_keys[] = {
     "dataset",    "num_nodes",     "max_seq_len",     "resolution",       "lengths",
     "K",          "metric",        "prune_method",    "thresh",           "edge_top_perc",
     "graph_pool", "temporal_pool", "activation_fn",   "postact",          "prenorm",
-    "use_prior",  "multilabel",    "residual_weight", "undirected_graph", NULL};
+    "use_prior",  "multilabel",    "residual_weight", "undirected_graph", BUILD_SETTINGS, NULL};
 
 const family family_graphs4mer = {"graphs4mer", recognise, build, setting_keys};

@@ -1,6 +1,7 @@
 /* graphs_diffusion.c - DIFFUSION: a signal carried over a small dense graph by Chebyshev's recursion. A piece of work is one graph
- * and a block of its features, which lie along the lanes: every step is a small product S x, made where x lies in cache; at the end
+ * and a block of its features, which lie along the lanes: every step is a sum over neighbours, made where x lies in cache; at the end
  * the steps of a feature are laid side by side. */
+#include "graphs_links.h"
 #include "matrix_state.h"
 
 #define BLOCK 128 /* features */
@@ -8,7 +9,7 @@
 typedef struct job {
     const strand_plugin_node *node;
     const strand_op_diffusion *p;
-    int64_t n, features, count, all, blocks, each; /* nodes; supports; matrices of y */
+    int64_t n, features, count, all, blocks, each, links; /* nodes; supports; matrices of y; links: where the lists stand in a worker's floats */
     float *work;
 } job;
 
@@ -16,24 +17,13 @@ static int64_t room_floats(int64_t n, int64_t features, int64_t all) {
     return all * n * ms_pitch(cpu_min(features, BLOCK));
 }
 
-/* to = 2 to - before. */
-static void chebyshev(float *to, const float *before, int64_t n) {
-    for (int64_t i = 0; i < n; i += CPU_LANES) {
-        vf x = vf_load(to + i);
-        vf_store(to + i, x + x - vf_load(before + i));
-    }
-}
-
 /* x_0 stands at the front of x, [n][pitch]; the others follow it. */
-static void steps(const job *j, const float *s, float *x, int64_t pitch) {
-    const strand_plugin_tensor *supports = &j->node->inputs[1];
-    int64_t axis = supports->rank - 3, size = j->n * pitch, start = 0, made = 1;
+static void steps(const job *j, const cpu_links *supports, float *x, int64_t pitch) {
+    int64_t size = j->n * pitch, start = 0, made = 1;
     for (int64_t m = 0; m < j->count; m++) {
         int64_t before = start, now = start;
         for (int64_t k = 1; k <= j->p->steps; k++, made++) {
-            ms_reading step = {.q = s + m * supports->strides[axis], .q_pitch = supports->strides[axis + 1], .depth = j->n, .s = x + now * size, .pitch = pitch, .y = x + made * size};
-            ms_product(&step, j->n);
-            if (k > 1) chebyshev(x + made * size, x + before * size, size);
+            cpu_links_carry(supports, m, x + now * size, k > 1 ? x + before * size : NULL, x + made * size, pitch, pitch);
             before = now;
             now = made;
         }
@@ -68,7 +58,8 @@ static void body(void *arg, int64_t i, int32_t worker) {
     }
     float *room = j->work + worker * j->each;
     ms_rows_in(room, pitch, cpu_f32(x) + from, x->strides[rank - 2], j->n, width);
-    steps(j, cpu_f32(s) + supports, room, pitch);
+    cpu_links links = cpu_links_of(cpu_f32(s) + supports, s->strides + (s->rank - 3), j->n, j->count, room + j->links);
+    steps(j, &links, room, pitch);
     for (int64_t node = 0; node < j->n; node++) {
         float *y = cpu_f32(out) + to + node * out->strides[rank - 2];
         lay_side_by_side(room + node * pitch, j->n * pitch, j->all, width, y);
@@ -80,7 +71,8 @@ static job begin(const strand_plugin_node *node, void *scratch) {
     job j = {.node = node, .p = node->params, .n = x->dims[x->rank - 2], .features = x->dims[x->rank - 1], .count = s->dims[s->rank - 3], .work = scratch};
     j.all = 1 + j.count * j.p->steps;
     j.blocks = (j.features + BLOCK - 1) / BLOCK;
-    j.each = ms_floats(room_floats(j.n, j.features, j.all));
+    j.links = room_floats(j.n, j.features, j.all);
+    j.each = ms_floats(j.links + cpu_links_floats(j.n, j.count));
     return j;
 }
 

@@ -11,7 +11,7 @@
 
 #define CPU_PRODUCTS(X)                        \
     X(STRAND_OP_GATHER, gather, NULL, NULL, NULL) \
-    X(STRAND_OP_MATMUL, matmul, cpu_matmul_scratch, NULL, NULL) \
+    X(STRAND_OP_MATMUL, matmul, cpu_matmul_scratch, cpu_matmul_prepare_size, cpu_matmul_prepare) \
     X(STRAND_OP_BLOCK_DIAGONAL, block_diagonal, cpu_block_diagonal_scratch, NULL, NULL) \
     X(STRAND_OP_GROUPED_MATMUL, grouped_matmul, cpu_grouped_matmul_scratch, NULL, NULL) \
     X(STRAND_OP_TOP_K, top_k, cpu_top_k_scratch, NULL, NULL)
@@ -101,6 +101,8 @@
 CPU_TABLE(CPU_DECLARE)
 
 uint64_t cpu_matmul_scratch(const cpu_device *device, const strand_plugin_node *node);
+uint64_t cpu_matmul_prepare_size(const strand_plugin_node *node);
+CPU_KERNEL(cpu_matmul_prepare);
 uint64_t cpu_conv1d_scratch(const cpu_device *device, const strand_plugin_node *node);
 uint64_t cpu_rotary_scratch(const cpu_device *device, const strand_plugin_node *node);
 uint64_t cpu_attention_scratch(const cpu_device *device, const strand_plugin_node *node);

@@ -147,6 +147,7 @@ bool cpu_product_join(const strand_plugin_node *node, cpu_product *p) {
 /* Where batch entry `entry` of matrix input i begins, at the output's first row or column (axis oa). */
 static const char *entry_at(const strand_plugin_node *node, uint32_t i, int64_t entry, uint32_t ia, uint32_t oa) {
     const strand_plugin_tensor *in = &node->inputs[i], *out = &node->outputs[0];
+    if (!in->memory.data) return NULL; /* prepared */
     int64_t at = cpu_lead(in, ia, out, oa) * in->strides[ia];
     for (uint32_t axis = out->rank - 2; axis-- > 0 && in->rank > 2;) {
         at += (entry % out->dims[axis] + cpu_lead(in, axis, out, axis)) * in->strides[axis];
@@ -174,14 +175,63 @@ typedef struct job {
     cpu_operand out;
     int64_t dims[STRAND_PLUGIN_RANK];
     float *scratch;
+    const float *kept;      /* what was prepared of B, from the result's first column on */
     int64_t each, together; /* floats of a worker; pieces that are too small alone */
 } job;
+
+/* ---- small weights that are packed once for all runs ---- */
+
+/* Too many rows for kernels that read B as it lies, and so few that packing B takes a good part of the product. Weights that are
+ * stored the other way round, and large ones, are read as they lie, lest they take twice their memory. */
+#define KEPT_ROWS_ABOVE 16
+#define KEPT_ROWS_BELOW (3 * CUT_ROWS)
+#define KEPT_FLOATS     (1 << 16)
+
+/* B itself, for tiles of columns, and the panels of all of it. */
+static int64_t kept_floats(const strand_plugin_tensor *b) {
+    cpu_product whole = {.n = b->whole[1], .k = b->whole[0]};
+    return round_up(whole.n * whole.k, 16) + cpu_product_pack_floats(&whole);
+}
+
+uint64_t cpu_matmul_prepare_size(const strand_plugin_node *node) {
+    const strand_op_matmul *o = node->params;
+    const strand_plugin_tensor *b = &node->inputs[1], *out = &node->outputs[0];
+    int64_t rows = 1;
+    for (uint32_t axis = 0; axis + 1 < out->rank; axis++) rows *= out->whole[axis];
+    if (o->transpose_b || b->rank != 2 || b->dtype != STRAND_PLUGIN_F32 || !(b->flags & STRAND_TENSOR_CONSTANT)) return 0;
+    if (rows <= KEPT_ROWS_ABOVE || rows >= KEPT_ROWS_BELOW || b->whole[0] < 1 || b->whole[1] < 1) return 0;
+    return b->whole[0] <= KEPT_FLOATS / b->whole[1] ? (uint64_t)kept_floats(b) * sizeof(float) : 0;
+}
+
+CPU_KERNEL(cpu_matmul_prepare) {
+    const strand_plugin_tensor *b = &node->inputs[1];
+    cpu_product p;
+    (void)scratch;
+    if (!b->memory.data) return cpu_fail(device, STRAND_PLUGIN_ERR_ARGUMENT, "%s: the weight has no memory", node->name ? node->name : "matmul");
+    cpu_product_of(device, node, &p);
+    float *copy = node->prepared.data, *panels = copy + round_up(p.n * p.k, 16);
+    p.b.data = b->memory.data;
+    for (int64_t k = 0; k < p.k; k++) memcpy(copy + k * p.n, cpu_f32(b) + k * b->strides[0], (size_t)p.n * sizeof *copy);
+    for (int64_t i = 0; i < cpu_product_pack_pieces(&p); i++) cpu_product_pack(&p, i, panels);
+    return STRAND_PLUGIN_OK;
+}
+
+/* Makes the product read what was prepared, if that is here: the panels where the result has all columns, else B's copy. */
+static const float *find_kept(const strand_plugin_node *node, cpu_product *p) {
+    const strand_plugin_tensor *b = &node->inputs[1], *out = &node->outputs[0];
+    const float *copy = node->prepared.data;
+    if (!copy || node->prepared.bytes < (uint64_t)kept_floats(b) * sizeof(float)) return NULL;
+    if (out->dims[out->rank - 1] == b->whole[1]) p->packed = copy + round_up(b->whole[0] * b->whole[1], 16);
+    p->b.inner = b->whole[1];
+    return copy + out->origin[out->rank - 1];
+}
 
 static void piece(const job *j, int64_t i, int32_t worker) {
     cpu_product p = j->product;
     int64_t per_entry = j->cut.down * j->cut.across, entry = i / per_entry;
     int64_t column = i % per_entry / j->cut.down * j->cut.width, row = i % j->cut.down * j->cut.height;
     cpu_product_batch(j->node, entry, &p);
+    if (j->kept) p.b.data = (const char *)j->kept;
     float *c = (float *)(void *)cpu_row(&j->out, j->dims, entry * p.m + row) + column;
     cpu_product_block(&p, row, cpu_min(j->cut.height, p.m - row), column, cpu_min(j->cut.width, p.n - column), c,
                       p.c_stride, j->scratch + worker * j->each);
@@ -214,6 +264,7 @@ CPU_KERNEL(cpu_matmul) {
     job j = {.node = node, .scratch = scratch};
     cpu_product_of(device, node, &j.product);
     cpu_product_join(node, &j.product);
+    if (node->prepared.data) j.kept = find_kept(node, &j.product);
     cpu_extents(out, j.dims);
     cpu_place(out, out, false, &j.out);
     j.each = worker_floats(&j.product);

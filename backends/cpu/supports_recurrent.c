@@ -37,7 +37,8 @@ bool cpu_supports_graph_gru(const strand_plugin_node *node, char *why, size_t wh
     const strand_plugin_tensor *out = &node->outputs[0], *last = node->n_outputs > 1 ? &node->outputs[1] : NULL;
     if (out->rank != 4 || x->rank != 4 || gates->rank != 4 || node->inputs[3].rank != 2 || node->inputs[4].rank != 2 || s->rank < 3) NO("tensors have other ranks");
     int64_t l = out->dims[1], n = out->dims[2], h = out->dims[3], count = s->dims[s->rank - 3];
-    if (p->steps < 1 || p->steps > 1024 || count < 1 || count > 1024 || p->flags & ~STRAND_DIFFUSION_CARRY_OVER) NO("too many steps or supports, or unknown flags");
+    if (p->steps < 1 || p->steps > 1024 || count < 1 || count > 1024 || p->flags & ~STRAND_DIFFUSION_CARRY_OVER || p->precision > STRAND_PRECISION_BF16)
+        NO("too many steps or supports, or unknown flags or precision");
     if (n > 1 << 13 || h < 1 || h > 1 << 16) NO("too many nodes or units");
     int64_t rows = h * (1 + count * p->steps);
     if (!extents(out, 1, 3, (int64_t[]){l, n, h}) || !extents(x, 1, 3, (int64_t[]){l, n, h}) || !extents(gates, 1, 3, (int64_t[]){l, n, 2 * h}))

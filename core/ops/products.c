@@ -189,7 +189,7 @@ static double top_k_work(const op_shape *in, const op_shape *out, const void *pa
 const op_row op_rows_products[] = {
     /* id, version, name, inputs min/max, params, in place, prepared, tolerance, shape, axis rule, work */
     {STRAND_OP_GATHER, 1, "gather", 2, 2, 0, 0, 0, 0.0f, gather_shape, gather_axis, light_work},
-    {STRAND_OP_MATMUL, 1, "matmul", 2, 3, PARAMS(strand_op_matmul), 0, 0, 2e-5f, matmul_shape, matmul_axis, matmul_work},
+    {STRAND_OP_MATMUL, 1, "matmul", 2, 3, PARAMS(strand_op_matmul), 0, 2, 2e-5f, matmul_shape, matmul_axis, matmul_work},
     {STRAND_OP_BLOCK_DIAGONAL, 1, "block_diagonal", 2, 3, PARAMS(strand_op_block_diagonal), 0, 0, 2e-5f, block_diagonal_shape, block_diagonal_axis, block_diagonal_work},
     {STRAND_OP_GROUPED_MATMUL, 1, "grouped_matmul", 3, 4, PARAMS(strand_op_grouped_matmul), 0, 0, 2e-5f, grouped_matmul_shape, grouped_matmul_axis, grouped_matmul_work},
     {STRAND_OP_TOP_K, 1, "top_k", 1, 1, PARAMS(strand_op_top_k), 0, 0, 1e-5f, top_k_shape, top_k_axis, top_k_work, 2, 0},

@@ -63,7 +63,8 @@ static strand_status graph_gru_shape(const op_shape *in, uint32_t n, const void 
         !op_dim_equal(gates->dims[2], x->dims[2]) || !op_dim_equal(gates->dims[3], (op_dim){OP_DIM_FIXED, 2 * hidden}))
         return bad(e, "the gates must be F32, [batch, length, nodes, 2 hidden]");
     if (!supports_of(s, x->dims[0], x->dims[2])) return bad(e, "the supports must be F32, [count, nodes, nodes] or [batch, count, nodes, nodes]");
-    if (p->steps < 1 || p->steps > 1024 || p->flags & ~STRAND_DIFFUSION_CARRY_OVER) return bad(e, "steps must be 1 to 1024, and flags known");
+    if (p->steps < 1 || p->steps > 1024 || p->flags & ~STRAND_DIFFUSION_CARRY_OVER || p->precision > STRAND_PRECISION_BF16)
+        return bad(e, "steps must be 1 to 1024, and flags and precision known");
     int64_t rows = hidden * (1 + s->dims[s->rank - 3].size * p->steps);
     if (!fixed_matrix(&in[3], rows, 2 * hidden) || !fixed_matrix(&in[4], rows, hidden))
         return bad(e, "the weights must be F32, [hidden (1 + count steps), 2 hidden] and [hidden (1 + count steps), hidden]");
