@@ -20,7 +20,7 @@ typedef struct measure {
     double *x, *power, *deviations;
     fft *f;
     fft_complex *work;
-    int64_t clipped, samples, flat;
+    int64_t clipped, beyond, samples, flat;
 } measure;
 
 static int compare(const void *a, const void *b) {
@@ -39,7 +39,10 @@ static void add_window(measure *m, eeg_quality *q) {
         sum += m->x[i];
         least = fmin(least, m->x[i]);
         most = fmax(most, m->x[i]);
-        if (!s->unscaled && (m->x[i] <= low + step / 2 || m->x[i] >= high - step / 2)) m->clipped++;
+        if (!s->unscaled && (m->x[i] < low - step / 2 || m->x[i] > high + step / 2))
+            m->beyond++;
+        else if (!s->unscaled && (m->x[i] <= low + step / 2 || m->x[i] >= high - step / 2))
+            m->clipped++;
     }
     const double mean = sum / (double)m->width;
     for (int64_t i = 0; i < m->width; i++) {
@@ -55,6 +58,24 @@ static void add_window(measure *m, eeg_quality *q) {
     q->not_finite += bad;
     q->least = fmin(q->least, least);
     q->most = fmax(q->most, most);
+}
+
+/* What can be said of a span that is shorter than a window. */
+static void add_short(measure *m, eeg_quality *q, int64_t n) {
+    double sum = 0, squares = 0;
+    int64_t finite = 0;
+    for (int64_t i = 0; i < n; i++) {
+        if (!isfinite(m->x[i])) {
+            q->not_finite++;
+            continue;
+        }
+        finite++;
+        sum += m->x[i];
+        squares += m->x[i] * m->x[i];
+        q->least = fmin(q->least, m->x[i]);
+        q->most = fmax(q->most, m->x[i]);
+    }
+    if (finite) q->rms = sqrt(fmax(0, squares / (double)finite - sum / (double)finite * (sum / (double)finite)));
 }
 
 static double density(const measure *m, double from, double to) {
@@ -76,6 +97,11 @@ static int scan(measure *m, eeg_quality *q, char *error) {
     int64_t total = 0;
     for (int64_t k = 0; k < m->r->n_spans; k++) total += recording_samples(m->r, m->signal, k) / m->width;
     const int64_t every = total / MOST_WINDOWS + 1;
+    for (int64_t k = 0; k < m->r->n_spans && !total; k++) {
+        const int64_t n = recording_samples(m->r, m->signal, k);
+        if (n > 0 && recording_read(m->r, m->signal, k, 0, n, m->x, error)) return -1;
+        add_short(m, q, n);
+    }
     for (int64_t k = 0, at = 0; k < m->r->n_spans; k++) {
         const int64_t n = recording_samples(m->r, m->signal, k) / m->width;
         for (int64_t w = 0; w < n && q->windows < MOST_WINDOWS; w++, at++) {
@@ -105,7 +131,8 @@ int eeg_quality_measure(recording *r, int32_t signal, eeg_quality *q, char *erro
         qsort(m.deviations, (size_t)q->windows, sizeof *m.deviations, compare);
         q->rms = m.deviations[q->windows / 2];
         q->flat = (double)m.flat / (double)q->windows;
-        q->clipped = (double)m.clipped / (double)m.samples;
+        q->beyond = (double)m.beyond / (double)m.samples;
+        q->clipped = m.beyond ? 0 : (double)m.clipped / (double)m.samples; /* a range that samples pass is not where they were cut */
         q->hum50 = hum(&m, 50);
         q->hum60 = hum(&m, 60);
     }
@@ -126,6 +153,8 @@ int eeg_quality_text(const eeg_quality *q, char *text, size_t size) {
     const int all_flat = q->flat > 0.995;
     if (q->clipped > 0.001 && !all_flat && n < size)
         n += (size_t)snprintf(text + n, size - n, "%sclipped %.1f %%", n ? "; " : "", 100 * q->clipped);
+    if (q->beyond > 0 && n < size)
+        n += (size_t)snprintf(text + n, size - n, "%s%.1f %% beyond the range in the header", n ? "; " : "", 100 * q->beyond);
     if (q->hum50 > 10 && !all_flat && n < size) n += (size_t)snprintf(text + n, size - n, "%shum 50 Hz", n ? "; " : "");
     if (q->hum60 > 10 && !all_flat && n < size) n += (size_t)snprintf(text + n, size - n, "%shum 60 Hz", n ? "; " : "");
     if (!n) snprintf(text, size, "ok");

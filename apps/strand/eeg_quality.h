@@ -8,7 +8,8 @@
 typedef struct eeg_quality {
     int64_t windows;     /* of two seconds, spread over the recording */
     double flat;         /* share of windows whose samples are (nearly) all equal */
-    double clipped;      /* share of samples at an end of the stored range */
+    double clipped;      /* share of samples at an end of the stored range, 0 where samples lie beyond it */
+    double beyond;       /* share of samples beyond the range that the header states */
     double hum50, hum60; /* power at the mains frequency over that of its neighbours, densities; NaN when the rate is too low */
     double rms;          /* median over windows of the standard deviation, in the signal's unit */
     double least, most;

@@ -108,6 +108,7 @@ static const char style[] =
     "text{font-family:inherit;fill:var(--ink)}.tick{font-size:12px;fill:var(--soft)!important}.label{font-size:12.5px}.over{"
     "font-size:12px;font-weight:600;paint-order:stroke;stroke:#000;stroke-width:2.5px;stroke-linejoin:round;fill:#fff!"
     "important}"
+    ".clear{font-weight:600;paint-order:stroke;stroke:var(--bg);stroke-width:4px;stroke-linejoin:round}"
     ".grid{stroke:var(--line);stroke-width:.8}.line{fill:none;stroke:var(--accent);stroke-width:1.8;stroke-linejoin:round}."
     "trace{fill:none;stroke:var(--ink);stroke-width:.85;stroke-linejoin:round}"
     ".event{fill:var(--event);opacity:.2}.mark{fill:var(--event)}.threshold{stroke:var(--event);stroke-width:1.2;stroke-"
@@ -251,6 +252,12 @@ static void stage_table(output *out, const eeg_report *r) {
     output_printf(out, "</table>\n");
 }
 
+/* Three digits, never as a power of ten. */
+static void amount(output *out, double x) {
+    output_printf(out, "</td><td class=\"n\">");
+    if (isfinite(x)) output_printf(out, fabs(x) >= 99.5 ? "%.0f" : "%.3g", x);
+}
+
 static int quality_table(output *out, eeg_source *s) {
     char text[256], error[REC_ERROR_BYTES];
     output_printf(out, "<h2>Channels and signal quality</h2>\n<p class=\"soft\">What stood for each channel of the model, as "
@@ -273,9 +280,10 @@ static int quality_table(output *out, eeg_source *s) {
         const int bad = eeg_quality_text(&q, text, sizeof text);
         output_printf(out, "</td><td class=\"n\">%g</td><td>", s->rec->signals[ch->plus].rate);
         write_html_text(out, s->rec->signals[ch->plus].unit);
-        output_printf(out,
-                      "</td><td class=\"n\">%.3g</td><td class=\"n\">%.3g</td><td class=\"n\">%.3g</td><td%s>%s</td></tr>\n",
-                      q.rms, q.least, q.most, bad ? " class=\"bad\"" : "", text);
+        amount(out, q.rms);
+        amount(out, q.least);
+        amount(out, q.most);
+        output_printf(out, "</td><td%s>%s</td></tr>\n", bad ? " class=\"bad\"" : "", text);
     }
     output_printf(out, "</table></div>\n");
     for (int32_t i = 0; i < s->rec->n_notes; i++) {

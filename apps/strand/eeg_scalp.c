@@ -115,7 +115,7 @@ int figure_scalp(output *out, const eeg_report *r, const eeg_source *s, const ch
     if (r->graph_n) {
         head_outline(out, x2, y, radius);
         edges(out, r, &p, x2, y, radius);
-        names(out, s, &p, x2, y, radius, "label");
+        names(out, s, &p, x2, y, radius, "label clear");
         output_printf(out,
                       "<text class=\"label\" x=\"%.1f\" y=\"316\" text-anchor=\"middle\">graph between electrodes, mean over "
                       "windows</text>",

@@ -40,6 +40,14 @@ says "max_seq_len is 1001; expected 1 to 1000" "a kernel that is too short"
 expect 1 "windows that do not fit" "$STRAND" run "$ecg" -i "$ecg/input.safetensors" -o none.safetensors --set resolution=300 --set lengths=full
 says "not a multiple of resolution" "windows that do not fit"
 
+# The sleep configuration has no published case: it is judged by its equations in double precision.
+if have python3 && python3 -c 'import numpy, scipy' 2>/dev/null; then
+    python3 "$(dirname "$0")/eeg_graphs4mer_oracle.py" "$STRAND" >dodh 2>&1 && pass || fault "GraphS4mer for DOD-H: $(tail -3 dodh)"
+    cat dodh
+else
+    note "numpy or scipy is not here: GraphS4mer's DOD-H configuration is not compared with its equations"
+fi
+
 cases=$STRAND_SHARED/golden/eeg
 if [ ! -d "$cases" ]; then
     note "../shared is not here: the published models are skipped"

@@ -4,10 +4,12 @@
     python3 tests/bench/eeg.py --libstrand build/libstrand.so.0.1.0 --dcrnn REPOSITORY --pretrained FOLDER
     python3 tests/bench/eeg.py --libstrand build/libstrand.so.0.1.0 --graphs4mer REPOSITORY --checkpoint last.ckpt
     python3 tests/bench/eeg.py --libstrand build/libstrand.so.0.1.0 --dreem REPOSITORY --archive best_model.gz
+    python3 tests/bench/eeg.py --libstrand build/libstrand.so.0.1.0 --fmri
 
 The first REPOSITORY is a copy of github.com/tsy935/eeg-gnn-ssl, FOLDER holds its pretrained checkpoints; the second is a copy of
 github.com/tsy935/graphs4mer, whose model also needs einops, opt_einsum and scipy; the third one of
-github.com/Dreem-Organization/dreem-learning-open. Parts of the repositories that only training and
+github.com/Dreem-Organization/dreem-learning-open. --fmri needs none: learning-from-brains' weights have no licence, so both sides run
+random ones in the published shape, PyTorch as the same decoder in plain PyTorch (its fused attention included). Parts of the repositories that only training and
 files need (torch_geometric, pytorch_lightning, EDF readers, datasets) are stood in for here; of the published CPU Cauchy kernel the missing
 conjugates are put in, as without a GPU it is wrong otherwise. Both sides get one thread, and the thread's own CPU time counts.
 
@@ -67,7 +69,7 @@ class Strand:
     def run(self, *names_and_arrays):
         self.lib.strand_session_reset(self.session, c.c_int64(-1))
         pairs = list(zip(names_and_arrays[::2], names_and_arrays[1::2]))
-        given = (Tensor * len(pairs))(*[Tensor(n.encode(), 1, x.ndim, (c.c_int64 * 8)(*x.shape), x.ctypes.data, x.nbytes) for n, x in pairs])
+        given = (Tensor * len(pairs))(*[Tensor(n.encode(), 11 if x.dtype == np.int64 else 1, x.ndim, (c.c_int64 * 8)(*x.shape), x.ctypes.data, x.nbytes) for n, x in pairs])
         got = Tensor(self.output)
         self.check(self.lib.strand_session_run(self.session, given, len(pairs), c.byref(got), 1), lambda: self.lib.strand_session_error(self.session))
         return np.ctypeslib.as_array(c.cast(got.data, c.POINTER(c.c_float)), (got.bytes // 4,))
@@ -241,6 +243,78 @@ def sleepnet_rows(o):
     yield "SimpleSleepNet, 21 epochs", 30 * epochs, lambda: strand.run("signals", x, "epoch_index", index, "epoch_cycle_index", cycles), lambda: peer(x, index, cycles).ravel(), 2e-3
 
 
+# ---- brain_csm
+
+def fmri_weights(networks=1024, d=768, inner=3072, layers=4, positions=512, times=1501):
+    """Random weights of the published shape, [out, in] where a Linear holds them and [in, out] in the decoder's layers."""
+    torch.manual_seed(8)
+    w = {}
+
+    def linear(name, out, inside, turned=False):
+        w[name + ".weight"] = torch.randn(inside, out) if turned else torch.randn(out, inside)
+        w[name + ".weight"] *= inside ** -0.5
+        w[name + ".bias"] = torch.randn(out) * 0.1
+
+    def norm(name):
+        w[name + ".weight"], w[name + ".bias"] = 1 + torch.randn(d) * 0.1, torch.randn(d) * 0.1
+
+    w["embedder.msk_embed"], w["embedder.cls_embed"] = torch.randn(1, 1, networks), torch.randn(1, 1, networks)
+    linear("embedder.embed_model.model.0", d, networks)
+    norm("embedder.embed_model.model.1")
+    w["embedder.wt_re.weight"] = torch.randn(times, d) * 0.1
+    w["decoder.transformer.wte.weight"], w["decoder.transformer.wpe.weight"] = torch.randn(1, d), torch.randn(positions, d) * 0.1
+    for i in range(layers):
+        base = "decoder.transformer.h.%d." % i
+        norm(base + "ln_1")
+        norm(base + "ln_2")
+        for name, inside, out in (("attn.c_attn", d, 3 * d), ("attn.c_proj", d, d), ("mlp.c_fc", d, inner), ("mlp.c_proj", inner, d)):
+            linear(base + name, out, inside, True)
+    norm("decoder.transformer.ln_f")
+    linear("unembedder.model.0", networks, d)
+    return w
+
+
+def fmri(w, heads=12):
+    """x [B, T, 1024], rows of wt_re [B, T] -> the next volumes [B, T, 1024]."""
+    f = torch.nn.functional
+    layers = len([k for k in w if k.endswith("attn.c_attn.weight")])
+
+    def norm(name, x):
+        return f.layer_norm(x, x.shape[-1:], w[name + ".weight"], w[name + ".bias"], 1e-5)
+
+    def mapped(name, x):
+        return torch.addmm(w[name + ".bias"], x.flatten(0, 1), w[name + ".weight"]).view(*x.shape[:2], -1)
+
+    def run(x, rows):
+        x = torch.from_numpy(x)
+        x = norm("embedder.embed_model.model.1", f.linear(x, w["embedder.embed_model.model.0.weight"], w["embedder.embed_model.model.0.bias"]))
+        x = x + w["embedder.wt_re.weight"][torch.from_numpy(rows)] + w["decoder.transformer.wpe.weight"][: x.shape[1]]
+        for i in range(layers):
+            base = "decoder.transformer.h.%d." % i
+            q, k, v = (t.unflatten(-1, (heads, -1)).transpose(1, 2) for t in mapped(base + "attn.c_attn", norm(base + "ln_1", x)).chunk(3, -1))
+            a = f.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).flatten(2)
+            x = x + mapped(base + "attn.c_proj", a)
+            x = x + mapped(base + "mlp.c_proj", f.gelu(mapped(base + "mlp.c_fc", norm(base + "ln_2", x)), approximate="tanh"))
+        x = norm("decoder.transformer.ln_f", x)
+        return f.linear(x, w["unembedder.model.0.weight"], w["unembedder.model.0.bias"]).numpy()
+
+    return run
+
+
+def fmri_rows(o):
+    w = fmri_weights()
+    repetition = 0.5
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "model.bin")
+        torch.save(w, path)
+        for batch, volumes in ((1, 100), (1, 500), (8, 100)):
+            x = np.random.default_rng(9).normal(size=(batch, volumes, 1024)).astype(np.float32)
+            rows = np.tile(np.round(np.arange(volumes) * repetition / 0.2).astype(np.int64), (batch, 1))
+            strand = Strand(o.libstrand, path, ["task=forward"], None, batch, volumes, "outputs")
+            peer = fmri(w)
+            yield "brain_csm, batch %d, %d volumes" % (batch, volumes), batch * volumes * repetition, lambda: strand.run("inputs", x, "t_r_ids", rows), lambda: peer(x, rows).ravel(), 2e-4
+
+
 # ---- both in turns
 
 def clocked(run):
@@ -253,13 +327,14 @@ def main():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     for name in ("libstrand", "dcrnn", "pretrained", "graphs4mer", "checkpoint", "dreem", "archive"):
         p.add_argument("--" + name)
+    p.add_argument("--fmri", action="store_true", help="the fMRI decoder, which needs no files")
     p.add_argument("--precision", choices=("f32", "bf16"), default="f32", help="of Strand's products; PyTorch runs as published, in F32")
     p.add_argument("--rounds", type=int, default=9)
     o = p.parse_args()
     Strand.precision = o.precision
     torch.set_num_threads(1)
     torch.set_grad_enabled(False)
-    rows = (dcrnn_rows if o.dcrnn else graphs4mer_rows if o.graphs4mer else sleepnet_rows)(o)
+    rows = (dcrnn_rows if o.dcrnn else graphs4mer_rows if o.graphs4mer else fmri_rows if o.fmri else sleepnet_rows)(o)
     print("| model | signal | Strand | PyTorch %s | signal / time, Strand | PyTorch / Strand | differ by |\n|---|--:|--:|--:|--:|--:|--:|" % torch.__version__)
     for what, signal, strand, peer, tolerance in rows:
         a, b = strand().copy(), peer()
