@@ -6,6 +6,8 @@ struct params { int v[64]; };
 
 #define IN(i, name)     const float *__restrict__ name
 #define IN_U32(i, name) const uint *__restrict__ name
+#define IN4(i, name)    IN(i, name)
+#define LOAD4(name, i)  reinterpret_cast<const float4 *>(name)[i]
 #define OUT(i, name)    float *name
 #define OUT_U32(i, name) uint *name
 #define PARAMS(i)       const __grid_constant__ struct params P
@@ -37,6 +39,8 @@ struct params { int v[64]; };
 #define GROUPS_X  (int)gridDim.x
 #define BARRIER   __syncthreads();
 
+#define FLOAT4     float4
+#define MAKE4(a, b, c, d) make_float4(a, b, c, d)
 #define INT(x)     ((int)(x))
 #define UINT(x)    ((uint)(x))
 #define FLOAT(x)   ((float)(x))

@@ -5,6 +5,8 @@
 // ---- kernels ----
 #define IN(i, name)     layout(std430, set = 0, binding = i) readonly buffer B##i { float name[]; }
 #define IN_U32(i, name) layout(std430, set = 0, binding = i) readonly buffer B##i { uint name[]; }
+#define IN4(i, name)    IN(i, name); layout(std430, set = 0, binding = i) readonly buffer V##i { vec4 name##_4[]; }
+#define LOAD4(name, i)  name##_4[i]
 #define OUT(i, name)    layout(std430, set = 0, binding = i) buffer B##i { float name[]; }
 #define OUT_U32(i, name) layout(std430, set = 0, binding = i) buffer B##i { uint name[]; }
 #define PARAMS(i)       layout(std430, set = 0, binding = i) readonly buffer B##i { int v[64]; } P
@@ -38,6 +40,8 @@
 #define BARRIER   { memoryBarrierShared(); barrier(); }
 
 // ---- numbers ----
+#define FLOAT4     vec4
+#define MAKE4(a, b, c, d) vec4(a, b, c, d)
 #define INT(x)     int(x)
 #define UINT(x)    uint(x)
 #define FLOAT(x)   float(x)

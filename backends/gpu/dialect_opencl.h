@@ -6,6 +6,8 @@ struct params { int v[64]; };
 
 #define IN(i, name)     __global const float *restrict name
 #define IN_U32(i, name) __global const uint *restrict name
+#define IN4(i, name)    IN(i, name)
+#define LOAD4(name, i)  vload4(i, name)
 #define OUT(i, name)    __global float *name
 #define OUT_U32(i, name) __global uint *name
 #define PARAMS(i)       struct params P
@@ -37,6 +39,8 @@ struct params { int v[64]; };
 #define GROUPS_X  (int)get_num_groups(0)
 #define BARRIER   barrier(CLK_LOCAL_MEM_FENCE);
 
+#define FLOAT4     float4
+#define MAKE4(a, b, c, d) ((float4)(a, b, c, d))
 #define INT(x)     ((int)(x))
 #define UINT(x)    ((uint)(x))
 #define FLOAT(x)   ((float)(x))

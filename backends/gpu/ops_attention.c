@@ -59,6 +59,7 @@ GPU_RUN(rotary) {
 #define SPLIT_QUERIES 64   /* with more queries than this, blocks of them keep the device busy */
 #define SPLIT_KEYS    512
 #define MOST_SPLITS   64
+#define TILE_QUERIES  8    /* with more queries than this, blocks of 64 of them (attention_tile.k) */
 
 /* How many parts the keys are cut into; by the whole shape alone, so that a result does not depend on tiles or the batch. */
 static int64_t splits_of(int64_t queries, int64_t keys) {
@@ -138,15 +139,33 @@ strand_plugin_status gpu_attention_merge(strand_plugin_device *device, const str
     return gpu_over(device, &d, items);
 }
 
+/* By the whole number of queries, types and what is asked for: a tile's rows are as the whole's. */
+static gpu_kernel kernel_of(const strand_plugin_node *node) {
+    const strand_op_attention *p = node->params;
+    if (node->outputs[0].whole[1] <= TILE_QUERIES) return GPU_K_attention;
+    if (node->inputs[1].dtype != STRAND_PLUGIN_F32 || node->inputs[2].dtype != STRAND_PLUGIN_F32 || p->softcap > 0 || cpu_input(node, 4) || cpu_input(node, 5))
+        return GPU_K_attention_tile_any;
+    return GPU_K_attention_tile;
+}
+
+/* Do rows of q, k and v begin at vectors of four? (Both kernels add in the same order.) */
+static bool whole_vectors(const gpu_dispatch *d) {
+    static const int numbers[] = {0, 1, 2, 12, 13, 26, 27, 28, 29, 30, 31};
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
+        if (d->params[numbers[i]] % 4) return false;
+    return true;
+}
+
 static GPU_ENTRIES(attention) {
     const strand_op_attention *p = node->params;
     const strand_plugin_tensor *q = &node->inputs[0], *k = &node->inputs[1], *v = &node->inputs[2], *y = &node->outputs[0];
     const strand_plugin_tensor *n = cpu_input(node, 3), *bias = cpu_input(node, 4), *mask = cpu_input(node, 5);
-    int64_t keys = k->dims[1], dv = y->dims[2] / p->heads, splits = splits_of(y->whole[1], keys), each = ((keys + splits - 1) / splits + 31) / 32 * 32;
+    int64_t keys = k->dims[1], dv = y->dims[2] / p->heads, splits = splits_of(y->whole[1], keys), each = ((keys + splits - 1) / splits + 63) / 64 * 64;
+    gpu_kernel kernel = kernel_of(node);
     strand_plugin_status status = n ? gpu_check_counts(device, n, keys) : STRAND_PLUGIN_OK;
     for (int64_t column = 0; column < dv && !status; column += 64) {
         gpu_dispatch d;
-        gpu_begin(&d, GPU_K_attention);
+        gpu_begin(&d, kernel);
         gpu_bind(device, &d, q);
         gpu_bind_or(device, &d, keys ? k : NULL, q);
         gpu_bind_or(device, &d, keys ? v : NULL, q);
@@ -165,7 +184,9 @@ static GPU_ENTRIES(attention) {
         if (bias) d.params[4] += (int32_t)(cpu_lead(bias, 1, y, 1) * bias->strides[1]);
         push_attention(&d, node, splits, each);
         gpu_int(&d, column);
-        status = gpu_groups(device, &d, (y->dims[1] + 15) / 16 * splits, p->heads, y->dims[0]);
+        if (kernel == GPU_K_attention_tile && !whole_vectors(&d)) d.kernel = GPU_K_attention_tile_any;
+        int64_t block = kernel == GPU_K_attention ? 16 : 64;
+        status = gpu_groups(device, &d, (y->dims[1] + block - 1) / block * splits, p->heads, y->dims[0]);
     }
     return status || splits < 2 ? status : gpu_attention_merge(device, node, scratch, splits);
 }
