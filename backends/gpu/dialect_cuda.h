@@ -9,6 +9,8 @@ struct params { int v[64]; };
 #define IN4(i, name)    IN(i, name)
 #define LOAD4(name, i)  reinterpret_cast<const float4 *>(name)[i]
 #define OUT(i, name)    float *name
+#define OUT4(i, name)   OUT(i, name)
+#define STORE4(name, i, value) reinterpret_cast<float4 *>(name)[i] = value
 #define OUT_U32(i, name) uint *name
 #define PARAMS(i)       const __grid_constant__ struct params P
 #define P_INT(i)        P.v[i]

@@ -8,6 +8,8 @@
 #define IN4(i, name)    IN(i, name); layout(std430, set = 0, binding = i) readonly buffer V##i { vec4 name##_4[]; }
 #define LOAD4(name, i)  name##_4[i]
 #define OUT(i, name)    layout(std430, set = 0, binding = i) buffer B##i { float name[]; }
+#define OUT4(i, name)   OUT(i, name); layout(std430, set = 0, binding = i) buffer V##i { vec4 name##_4[]; }
+#define STORE4(name, i, value) name##_4[i] = value
 #define OUT_U32(i, name) layout(std430, set = 0, binding = i) buffer B##i { uint name[]; }
 #define PARAMS(i)       layout(std430, set = 0, binding = i) readonly buffer B##i { int v[64]; } P
 #define P_INT(i)        P.v[i]

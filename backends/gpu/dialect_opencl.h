@@ -9,6 +9,8 @@ struct params { int v[64]; };
 #define IN4(i, name)    IN(i, name)
 #define LOAD4(name, i)  vload4(i, name)
 #define OUT(i, name)    __global float *name
+#define OUT4(i, name)   OUT(i, name)
+#define STORE4(name, i, value) vstore4(value, i, name)
 #define OUT_U32(i, name) __global uint *name
 #define PARAMS(i)       struct params P
 #define P_INT(i)        P.v[i]

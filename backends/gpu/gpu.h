@@ -120,6 +120,8 @@ uint64_t gpu_ssm_discretize_nplr_scratch(strand_plugin_device *device, const str
 uint64_t gpu_ssm_kernel_nplr_scratch(strand_plugin_device *device, const strand_plugin_node *node);
 uint64_t gpu_ssm_kernel_diagonal_scratch(strand_plugin_device *device, const strand_plugin_node *node);
 uint64_t gpu_ssd_scratch(strand_plugin_device *device, const strand_plugin_node *node);
+/* SSD of many tokens; *done: whether there were enough. */
+strand_plugin_status gpu_ssd_in_chunks(strand_plugin_device *device, const strand_plugin_node *node, const strand_plugin_memory *scratch, bool *done);
 uint64_t gpu_gated_linear_attention_scratch(strand_plugin_device *device, const strand_plugin_node *node);
 uint64_t gpu_delta_rule_scratch(strand_plugin_device *device, const strand_plugin_node *node);
 uint64_t gpu_wkv4_scratch(strand_plugin_device *device, const strand_plugin_node *node);

@@ -249,14 +249,8 @@ static int64_t ssd_width(const strand_plugin_node *node) {
     return node->outputs[0].whole[2] / p->heads;
 }
 
-uint64_t gpu_ssd_scratch(strand_plugin_device *device, const strand_plugin_node *node) {
-    matrix_parts parts;
-    (void)device;
-    return in_parts(node, ssd_rows(node), ssd_width(node), 1, &parts) ? parts.bytes : 0;
-}
-
-static strand_plugin_status ssd_pass(strand_plugin_device *device, const strand_plugin_node *node, const strand_plugin_memory *scratch, const matrix_parts *parts, int pass,
-                                     int64_t begin, int64_t n) {
+/* Token by token. */
+static strand_plugin_status ssd_walk(strand_plugin_device *device, const strand_plugin_node *node) {
     const strand_op_ssd *p = node->params;
     const strand_plugin_tensor *x = &node->inputs[0], *a = &node->inputs[1], *B = &node->inputs[2], *C = &node->inputs[3], *dt = cpu_input(node, 4);
     const strand_plugin_tensor *D = cpu_input(node, 5), *bias = cpu_input(node, 6), *state = cpu_input(node, 7), *y = &node->outputs[0];
@@ -265,14 +259,14 @@ static strand_plugin_status ssd_pass(strand_plugin_device *device, const strand_
     gpu_begin(&d, GPU_K_ssd);
     const strand_plugin_tensor *const all[] = {x, a, B, C, dt, D, bias};
     for (int i = 0; i < 7; i++) gpu_bind_or(device, &d, all[i], x);
-    bind_pass(device, &d, node, scratch, parts, pass, state);
-    const strand_plugin_tensor *const batched[] = {x, a->rank == 3 ? a : NULL, B, C, dt, NULL, NULL, pass == OUTPUTS ? NULL : state};
+    gpu_bind_or(device, &d, state, x);
+    gpu_bind(device, &d, y);
+    gpu_bind(device, &d, &node->outputs[node->n_outputs - 1]);
+    const strand_plugin_tensor *const batched[] = {x, a->rank == 3 ? a : NULL, B, C, dt, NULL, NULL, state};
     for (int i = 0; i < 8; i++)
-        if (batched[i]) d.params[i] += lead(batched[i], y) + (int32_t)(begin * batched[i]->strides[0]);
-    if (pass != ENDS) d.params[8] += (int32_t)(begin * y->strides[0]);
+        if (batched[i]) d.params[i] += lead(batched[i], y);
     d.params[0] += (int32_t)cpu_lead(x, 2, y, 2);
     push_common(&d, node, rows, width, p->heads, C, B, x, state, false);
-    place_pass(&d, parts, pass, 10, 7);
     gpu_int(&d, p->heads / p->groups);
     gpu_int(&d, a->rank);
     gpu_int(&d, a->strides[0]);
@@ -288,14 +282,13 @@ static strand_plugin_status ssd_pass(strand_plugin_device *device, const strand_
     gpu_int(&d, p->softplus != 0);
     gpu_float(&d, p->dt_min);
     gpu_float(&d, p->dt_max);
-    push_parts(&d, parts, pass);
-    return dispatch_pass(device, &d, node, parts, pass, width, n);
+    return gpu_groups(device, &d, heads_of(y, width).groups, y->dims[0], 1);
 }
 
 static GPU_ENTRIES(ssd) {
-    matrix_parts parts;
-    if (!in_parts(node, ssd_rows(node), ssd_width(node), 1, &parts)) return ssd_pass(device, node, scratch, NULL, WHOLE, 0, node->outputs[0].dims[0]);
-    return run_parts(device, node, scratch, &parts, ssd_pass, GPU_K_ssd_carry, cpu_input(node, 7), false);
+    bool done;
+    strand_plugin_status status = gpu_ssd_in_chunks(device, node, scratch, &done);
+    return done ? status : ssd_walk(device, node);
 }
 
 GPU_RUN(ssd) {
