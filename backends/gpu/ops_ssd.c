@@ -15,12 +15,12 @@ typedef struct ssd_chunks {
     uint64_t scores, states, carried, bytes; /* where in spare memory; steps come first */
 } ssd_chunks;
 
-static bool in_chunks(strand_plugin_device *device, const strand_plugin_node *node, ssd_chunks *c) {
+static bool in_chunks(const strand_plugin_node *node, ssd_chunks *c) {
     const strand_op_ssd *op = node->params;
     const strand_plugin_tensor *y = &node->outputs[0];
     int64_t rows = node->inputs[2].dims[2] / op->groups, width = y->whole[2] / op->heads, all = (y->dims[1] + CHUNK - 1) / CHUNK;
     int64_t whole = op->heads * (width * rows + STEPS) + op->groups * CHUNK * CHUNK; /* floats of a chunk of all heads */
-    if (y->dims[1] < LEAST || !y->dims[0] || !y->dims[2] || rows < 1 || whole > MOST_FLOATS || op->heads > device->limits.groups_y) return false;
+    if (y->dims[1] < LEAST || !y->dims[0] || !y->dims[2] || rows < 1 || whole > MOST_FLOATS) return false;
     *c = (ssd_chunks){.length = y->dims[1], .rows = rows, .width = width, .first = y->origin[2] / width, .heads_a_group = op->heads / op->groups};
     c->heads = (y->origin[2] + y->dims[2] - 1) / width + 1 - c->first;
     c->first_group = c->first / c->heads_a_group;
@@ -37,7 +37,8 @@ static bool in_chunks(strand_plugin_device *device, const strand_plugin_node *no
 
 uint64_t gpu_ssd_scratch(strand_plugin_device *device, const strand_plugin_node *node) {
     ssd_chunks c;
-    return in_chunks(device, node, &c) ? c.bytes : 0;
+    (void)device;
+    return in_chunks(node, &c) ? c.bytes : 0;
 }
 
 /* What runs now: batch entries [begin, begin + n), chunks from token `token` on. */
@@ -172,7 +173,7 @@ static strand_plugin_status outputs(const ssd_run *r) {
 strand_plugin_status gpu_ssd_in_chunks(strand_plugin_device *device, const strand_plugin_node *node, const strand_plugin_memory *scratch, bool *done) {
     ssd_chunks c;
     strand_plugin_status status = STRAND_PLUGIN_OK;
-    *done = in_chunks(device, node, &c);
+    *done = in_chunks(node, &c);
     if (!*done) return status;
     for (int64_t begin = 0; begin < node->outputs[0].dims[0] && !status; begin += c.batch)
         for (int64_t token = 0; token < c.length && !status; token += c.chunks * CHUNK) {

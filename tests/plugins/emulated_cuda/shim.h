@@ -18,6 +18,11 @@
 #define __noinline__
 #define __align__(n) __attribute__((aligned(n)))
 
+struct __align__(16) float4 {
+    float x, y, z, w;
+};
+static inline float4 make_float4(float x, float y, float z, float w) { return float4{x, y, z, w}; }
+
 struct emulated_index {
     unsigned x, y, z;
 };
