@@ -18,10 +18,15 @@ typedef struct ssd_chunks {
 static bool in_chunks(const strand_plugin_node *node, ssd_chunks *c) {
     const strand_op_ssd *op = node->params;
     const strand_plugin_tensor *y = &node->outputs[0];
-    int64_t rows = node->inputs[2].dims[2] / op->groups, width = y->whole[2] / op->heads, all = (y->dims[1] + CHUNK - 1) / CHUNK;
+    int64_t rows = node->inputs[2].dims[2] / op->groups, width = y->whole[2] / op->heads,
+            all = (y->dims[1] + CHUNK - 1) / CHUNK;
     int64_t whole = op->heads * (width * rows + STEPS) + op->groups * CHUNK * CHUNK; /* floats of a chunk of all heads */
     if (y->dims[1] < LEAST || !y->dims[0] || !y->dims[2] || rows < 1 || whole > MOST_FLOATS) return false;
-    *c = (ssd_chunks){.length = y->dims[1], .rows = rows, .width = width, .first = y->origin[2] / width, .heads_a_group = op->heads / op->groups};
+    *c = (ssd_chunks){.length = y->dims[1],
+                      .rows = rows,
+                      .width = width,
+                      .first = y->origin[2] / width,
+                      .heads_a_group = op->heads / op->groups};
     c->heads = (y->origin[2] + y->dims[2] - 1) / width + 1 - c->first;
     c->first_group = c->first / c->heads_a_group;
     c->groups = (c->first + c->heads - 1) / c->heads_a_group + 1 - c->first_group;
@@ -90,8 +95,22 @@ static strand_plugin_status steps(const ssd_run *r) {
     bind_tensor(r, &d, dt, true);
     bind_tensor(r, &d, bias, false);
     bind_steps(r, &d);
-    const int64_t sizes[] = {items, r->c->heads, r->c->first, r->chunks, r->token, r->c->length, a->rank, a->strides[0], a->rank == 3 ? a->strides[1] : 0, a->strides[0],
-                             dt != NULL, dt ? dt->strides[0] : 0, dt ? dt->strides[1] : 0, bias != NULL, bias ? bias->strides[0] : 0, p->softplus != 0};
+    const int64_t sizes[] = {items,
+                             r->c->heads,
+                             r->c->first,
+                             r->chunks,
+                             r->token,
+                             r->c->length,
+                             a->rank,
+                             a->strides[0],
+                             a->rank == 3 ? a->strides[1] : 0,
+                             a->strides[0],
+                             dt != NULL,
+                             dt ? dt->strides[0] : 0,
+                             dt ? dt->strides[1] : 0,
+                             bias != NULL,
+                             bias ? bias->strides[0] : 0,
+                             p->softplus != 0};
     push(&d, sizes, 16);
     gpu_float(&d, p->dt_min);
     gpu_float(&d, p->dt_max);
@@ -105,7 +124,8 @@ static strand_plugin_status scores(const ssd_run *r) {
     bind_tensor(r, &d, C, true);
     bind_tensor(r, &d, B, true);
     bind_scores(r, &d);
-    const int64_t sizes[] = {r->c->length, r->token, r->chunks, r->c->groups, r->c->first_group, r->c->rows, C->strides[0], C->strides[1], B->strides[0], B->strides[1]};
+    const int64_t sizes[] = {r->c->length, r->token,      r->chunks,     r->c->groups,  r->c->first_group,
+                             r->c->rows,   C->strides[0], C->strides[1], B->strides[0], B->strides[1]};
     push(&d, sizes, 10);
     CHOOSE(&d, 0, 1, 2, 8, 9, 10, 11, 12);
     return gpu_groups(r->device, &d, r->chunks, r->c->groups, r->n);
@@ -121,8 +141,9 @@ static strand_plugin_status ends(const ssd_run *r) {
     bind_steps(r, &d);
     bind_states(r, &d);
     d.params[0] += (int32_t)cpu_lead(x, 2, y, 2);
-    const int64_t sizes[] = {r->c->length, r->token, r->chunks, r->c->heads,   r->c->first,   r->c->heads_a_group, r->c->rows,   r->c->width,
-                             across,       blocks,   x->strides[0], x->strides[1], B->strides[0], B->strides[1],       y->origin[2], y->dims[2]};
+    const int64_t sizes[] = {r->c->length,  r->token,      r->chunks,    r->c->heads, r->c->first,   r->c->heads_a_group,
+                             r->c->rows,    r->c->width,   across,       blocks,      x->strides[0], x->strides[1],
+                             B->strides[0], B->strides[1], y->origin[2], y->dims[2]};
     push(&d, sizes, 16);
     CHOOSE(&d, 0, 1, 3, 10, 11, 14, 15, 16, 17, 18, 19);
     return gpu_groups(r->device, &d, r->chunks * blocks, r->c->heads, r->n);
@@ -142,7 +163,8 @@ static strand_plugin_status turn(const ssd_run *r) {
     gpu_bind_or(r->device, &d, after, &r->node->outputs[0]);
     if (state) d.params[1] += (int32_t)(r->c->first * state->strides[1]);
     if (after) d.params[4] += (int32_t)(r->begin * after->strides[0] + r->c->first * after->strides[1]);
-    const int64_t sizes[] = {items, numbers, r->c->rows, r->c->heads, r->chunks, r->token ? 2 : state != NULL, last ? after != NULL : 2};
+    const int64_t sizes[] = {
+        items, numbers, r->c->rows, r->c->heads, r->chunks, r->token ? 2 : state != NULL, last ? after != NULL : 2};
     push(&d, sizes, 7);
     for (int i = 0; i < 4; i++) gpu_int(&d, state ? state->strides[i] : 0);
     for (int i = 0; i < 4; i++) gpu_int(&d, after ? after->strides[i] : 0);
@@ -150,7 +172,8 @@ static strand_plugin_status turn(const ssd_run *r) {
 }
 
 static strand_plugin_status outputs(const ssd_run *r) {
-    const strand_plugin_tensor *x = &r->node->inputs[0], *C = &r->node->inputs[3], *D = cpu_input(r->node, 5), *y = &r->node->outputs[0];
+    const strand_plugin_tensor *x = &r->node->inputs[0], *C = &r->node->inputs[3], *D = cpu_input(r->node, 5),
+                               *y = &r->node->outputs[0];
     int64_t blocks = (r->c->width + 63) / 64;
     gpu_dispatch d;
     gpu_begin(&d, GPU_K_ssd_outputs);
@@ -163,22 +186,31 @@ static strand_plugin_status outputs(const ssd_run *r) {
     gpu_bind(r->device, &d, y);
     d.params[0] += (int32_t)cpu_lead(x, 2, y, 2);
     d.params[6] += (int32_t)(r->begin * y->strides[0]);
-    const int64_t sizes[] = {r->c->length, r->token,      r->chunks,     r->c->heads,   r->c->first,   r->c->groups,  r->c->first_group, r->c->heads_a_group, r->c->rows, r->c->width, blocks,
-                             x->strides[0], x->strides[1], C->strides[0], C->strides[1], y->strides[0], y->strides[1], y->origin[2],       y->dims[2],           D != NULL,  D ? D->strides[0] : 0};
+    const int64_t sizes[] = {
+        r->c->length,        r->token,      r->chunks,     r->c->heads,  r->c->first,   r->c->groups,  r->c->first_group,
+        r->c->heads_a_group, r->c->rows,    r->c->width,   blocks,       x->strides[0], x->strides[1], C->strides[0],
+        C->strides[1],       y->strides[0], y->strides[1], y->origin[2], y->dims[2],    D != NULL,     D ? D->strides[0] : 0};
     push(&d, sizes, 21);
     CHOOSE(&d, 0, 1, 4, 5, 6, 15, 16, 18, 19, 20, 21, 22, 23, 24, 25);
     return gpu_groups(r->device, &d, r->chunks * blocks, r->c->heads, r->n);
 }
 
-strand_plugin_status gpu_ssd_in_chunks(strand_plugin_device *device, const strand_plugin_node *node, const strand_plugin_memory *scratch, bool *done) {
+strand_plugin_status gpu_ssd_in_chunks(strand_plugin_device *device, const strand_plugin_node *node,
+                                       const strand_plugin_memory *scratch, bool *done) {
     ssd_chunks c;
     strand_plugin_status status = STRAND_PLUGIN_OK;
     *done = in_chunks(node, &c);
     if (!*done) return status;
     for (int64_t begin = 0; begin < node->outputs[0].dims[0] && !status; begin += c.batch)
         for (int64_t token = 0; token < c.length && !status; token += c.chunks * CHUNK) {
-            const ssd_run r = {.device = device, .node = node, .scratch = scratch, .c = &c, .begin = begin, .n = cpu_min(c.batch, node->outputs[0].dims[0] - begin),
-                               .token = token, .chunks = cpu_min(c.chunks, (c.length - token + CHUNK - 1) / CHUNK)};
+            const ssd_run r = {.device = device,
+                               .node = node,
+                               .scratch = scratch,
+                               .c = &c,
+                               .begin = begin,
+                               .n = cpu_min(c.batch, node->outputs[0].dims[0] - begin),
+                               .token = token,
+                               .chunks = cpu_min(c.chunks, (c.length - token + CHUNK - 1) / CHUNK)};
             status = steps(&r);
             if (!status) status = scores(&r);
             if (!status) status = ends(&r);
