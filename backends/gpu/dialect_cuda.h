@@ -8,6 +8,8 @@ struct params { int v[64]; };
 #define IN_U32(i, name) const uint *__restrict__ name
 #define IN4(i, name)    IN(i, name)
 #define LOAD4(name, i)  reinterpret_cast<const float4 *>(name)[i]
+#define IN2_U32(i, name) const uint *__restrict__ name
+#define LOAD_U2(name, i) (*(const uint2 *)(name + (i)))
 #define OUT(i, name)    float *name
 #define OUT4(i, name)   OUT(i, name)
 #define STORE4(name, i, value) reinterpret_cast<float4 *>(name)[i] = value
@@ -43,6 +45,7 @@ struct params { int v[64]; };
 
 #define FLOAT4     float4
 #define MAKE4(a, b, c, d) make_float4(a, b, c, d)
+#define U2         uint2
 #define INT(x)     ((int)(x))
 #define UINT(x)    ((uint)(x))
 #define FLOAT(x)   ((float)(x))

@@ -7,13 +7,17 @@
 #define IN_U32(i, name) layout(std430, set = 0, binding = i) readonly buffer B##i { uint name[]; }
 #define IN4(i, name)    IN(i, name); layout(std430, set = 0, binding = i) readonly buffer V##i { vec4 name##_4[]; }
 #define LOAD4(name, i)  name##_4[i]
+#define IN2_U32(i, name) \
+    layout(std430, set = 0, binding = i) readonly buffer B##i { uint name[]; }; \
+    layout(std430, set = 0, binding = i) readonly buffer B2##i { uvec2 name##_2[]; }
+#define LOAD_U2(name, i) name##_2[(i) >> 1]
 #define OUT(i, name)    layout(std430, set = 0, binding = i) buffer B##i { float name[]; }
 #define OUT4(i, name)   OUT(i, name); layout(std430, set = 0, binding = i) buffer V##i { vec4 name##_4[]; }
 #define STORE4(name, i, value) name##_4[i] = value
 #define OUT_U32(i, name) layout(std430, set = 0, binding = i) buffer B##i { uint name[]; }
-#define PARAMS(i)       layout(std430, set = 0, binding = i) readonly buffer B##i { int v[64]; } P
-#define P_INT(i)        P.v[i]
-#define P_FLOAT(i)      intBitsToFloat(P.v[i])
+#define PARAMS(i)       layout(std140, set = 0, binding = i) uniform B##i { ivec4 v[16]; } P
+#define P_INT(i)        P.v[(i) >> 2][(i) & 3]
+#define P_FLOAT(i)      intBitsToFloat(P_INT(i))
 
 #define HEAD(wg)        layout(local_size_x = wg, local_size_y = 1, local_size_z = 1) in;
 #define KERNEL2(name, wg, a, b)                   a; b; HEAD(wg)
@@ -35,15 +39,16 @@
 
 // ---- where a work item stands ----
 #define LOCAL     int(gl_LocalInvocationID.x)
-#define GROUP_X   (int(gl_WorkGroupID.x) + P.v[61])
-#define GROUP_Y   (int(gl_WorkGroupID.y) + P.v[62])
-#define GROUP_Z   (int(gl_WorkGroupID.z) + P.v[63])
+#define GROUP_X   (int(gl_WorkGroupID.x) + P_INT(61))
+#define GROUP_Y   (int(gl_WorkGroupID.y) + P_INT(62))
+#define GROUP_Z   (int(gl_WorkGroupID.z) + P_INT(63))
 #define GROUPS_X  int(gl_NumWorkGroups.x)
 #define BARRIER   { memoryBarrierShared(); barrier(); }
 
 // ---- numbers ----
 #define FLOAT4     vec4
 #define MAKE4(a, b, c, d) vec4(a, b, c, d)
+#define U2         uvec2
 #define INT(x)     int(x)
 #define UINT(x)    uint(x)
 #define FLOAT(x)   float(x)

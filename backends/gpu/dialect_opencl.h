@@ -8,6 +8,8 @@ struct params { int v[64]; };
 #define IN_U32(i, name) __global const uint *restrict name
 #define IN4(i, name)    IN(i, name)
 #define LOAD4(name, i)  vload4(i, name)
+#define IN2_U32(i, name) __global const uint *restrict name
+#define LOAD_U2(name, i) (*(__global const uint2 *)(name + (i)))
 #define OUT(i, name)    __global float *name
 #define OUT4(i, name)   OUT(i, name)
 #define STORE4(name, i, value) vstore4(value, i, name)
@@ -43,6 +45,7 @@ struct params { int v[64]; };
 
 #define FLOAT4     float4
 #define MAKE4(a, b, c, d) ((float4)(a, b, c, d))
+#define U2         uint2
 #define INT(x)     ((int)(x))
 #define UINT(x)    ((uint)(x))
 #define FLOAT(x)   ((float)(x))

@@ -53,14 +53,43 @@ static int64_t batch_strides(const strand_plugin_tensor *t, const strand_plugin_
     return first;
 }
 
-/* By the types, and by the rows of the whole result: few are not worth a tile. *rows: of a group then, else 0. */
-static gpu_kernel product_of(const strand_plugin_tensor *a, const strand_plugin_tensor *b, const strand_plugin_tensor *y, int *rows) {
+/* How a product's factors lie: may kernels read them four elements at a time, a along k, b along k or along n? Nothing that a kernel makes
+ * depends on it: a view, or a tile of a product, may lie otherwise than the whole. */
+typedef enum layout { LAYOUT_ANY, LAYOUT_DENSE, LAYOUT_ACROSS } layout;
+
+static bool by_four(const int64_t *numbers, int n) {
+    int64_t rest = 0;
+    for (int i = 0; i < n; i++) rest |= numbers[i] & 3;
+    return !rest;
+}
+
+/* d: with all parameters. */
+static layout layout_of(const strand_plugin_device *device, const gpu_dispatch *d) {
+    const int32_t *p = d->params;
+    const int64_t common[] = {p[0], p[1], p[6], p[7], p[20], p[21], p[22], p[23], (int64_t)(device->limits.offset_alignment / 4)};
+    if (p[8] != 1 || !by_four(common, 9)) return LAYOUT_ANY;
+    if (p[9] == 1 && p[10] % 4 == 0) return LAYOUT_DENSE;
+    return p[10] == 1 && p[9] % 4 == 0 && p[5] % 4 == 0 ? LAYOUT_ACROSS : LAYOUT_ANY;
+}
+
+/* By the types, by how they lie, and by the rows of the whole result: few are not worth a tile. *rows: of a group then, else 0;
+ * *columns: of a group of few rows. */
+static gpu_kernel product_of(const strand_plugin_device *device, const gpu_dispatch *d, const strand_plugin_tensor *a, const strand_plugin_tensor *b,
+                             const strand_plugin_tensor *y, int *rows, int *columns) {
     bool plain = a->dtype == STRAND_PLUGIN_F32 && b->dtype == STRAND_PLUGIN_F32, half = b->dtype == STRAND_PLUGIN_F16 || b->dtype == STRAND_PLUGIN_BF16;
     int64_t m = y->whole[y->rank - 2];
+    layout lies = layout_of(device, d);
     *rows = m > FEW_ROWS ? 0 : m > 1 ? 4 : 1;
-    if (!*rows) return plain ? GPU_K_matmul_f32 : GPU_K_matmul;
+    *columns = 16;
+    if (!*rows) {
+        if (plain && device->limits.software && lies != LAYOUT_ANY) return lies == LAYOUT_DENSE ? GPU_K_matmul_direct : GPU_K_matmul_direct_across;
+        return plain ? GPU_K_matmul_f32 : GPU_K_matmul;
+    }
+    if (plain && lies == LAYOUT_DENSE) return *rows == 1 ? GPU_K_matvec1_dense : GPU_K_matvec4_dense;
+    if (plain && lies == LAYOUT_ACROSS) return *rows == 1 ? GPU_K_matvec1_across : GPU_K_matvec4_across;
+    if (half && a->dtype == STRAND_PLUGIN_F32 && lies == LAYOUT_DENSE) return *rows == 1 ? GPU_K_matvec1_half : GPU_K_matvec4_half;
+    *columns = 4;
     if (plain) return *rows == 1 ? GPU_K_matvec1_f32 : GPU_K_matvec4_f32;
-    if (half && a->dtype == STRAND_PLUGIN_F32) return *rows == 1 ? GPU_K_matvec1_half : GPU_K_matvec4_half;
     return *rows == 1 ? GPU_K_matvec1 : GPU_K_matvec4;
 }
 
@@ -73,10 +102,10 @@ GPU_RUN(matmul) {
     uint32_t bn = b->rank - (p->transpose_b ? 2 : 1), bk = b->rank - (p->transpose_b ? 1 : 2);
     int64_t sa[2], sb[2], sy[2], inner = y->rank > 2 ? y->dims[y->rank - 3] : 1, batch = 1;
     gpu_dispatch d;
-    int rows;
+    int rows, columns;
     (void)scratch;
     for (uint32_t i = 0; i + 2 < y->rank; i++) batch *= y->dims[i];
-    gpu_begin(&d, product_of(a, b, y, &rows));
+    gpu_begin(&d, GPU_K_matmul);
     gpu_bind(device, &d, a);
     gpu_bind(device, &d, b);
     gpu_bind_or(device, &d, bias, y);
@@ -98,8 +127,8 @@ GPU_RUN(matmul) {
     const int64_t steps[] = {sa[0], sa[1], sb[0], sb[1], sy[0], sy[1]};
     for (int i = 0; i < 6; i++) gpu_int(&d, steps[i]);
     gpu_int(&d, 0);
-    int64_t across = b->strides[bk] == 1 ? 4 : 32;
-    int64_t x = rows ? (y->dims[no] + across - 1) / across : (y->dims[mo] + 63) / 64, down = rows ? (y->dims[mo] + rows - 1) / rows : (y->dims[no] + 63) / 64;
+    d.kernel = product_of(device, &d, a, b, y, &rows, &columns);
+    int64_t x = rows ? (y->dims[no] + columns - 1) / columns : (y->dims[mo] + 63) / 64, down = rows ? (y->dims[mo] + rows - 1) / rows : (y->dims[no] + 63) / 64;
     strand_plugin_status status = STRAND_PLUGIN_OK;
     for (int64_t first = 0; first < batch && !status; first += MOST_ENTRIES) {
         d.params[26] = (int32_t)first;

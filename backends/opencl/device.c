@@ -140,6 +140,7 @@ static void read_limits(ocl_device *d) {
                                   .group = (uint32_t)group,
                                   .binding_bytes = UINT64_MAX,
                                   .buffer_bytes = most,
+                                  .software = (number(d->id, CL_DEVICE_TYPE) & CL_DEVICE_TYPE_CPU) != 0,
                                   .offset_alignment = (uint64_t)1 << 62};
 }
 

@@ -247,7 +247,7 @@ static void read_limits(vk_device *d) {
     VkPhysicalDeviceProperties2 p = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2, .pNext = &m};
     vkGetPhysicalDeviceProperties2(d->physical, &p);
     const VkPhysicalDeviceLimits *l = &p.properties.limits;
-    uint32_t buffers = l->maxPerStageDescriptorStorageBuffers - 1; /* one is for the parameters */
+    uint32_t buffers = l->maxPerStageDescriptorStorageBuffers;
     d->base.limits = (gpu_limits){.shared_bytes = l->maxComputeSharedMemorySize,
                                   .bindings = buffers < GPU_MOST_BINDINGS ? buffers : GPU_MOST_BINDINGS,
                                   .groups_x = l->maxComputeWorkGroupCount[0],
@@ -255,6 +255,7 @@ static void read_limits(vk_device *d) {
                                   .group = l->maxComputeWorkGroupInvocations,
                                   .binding_bytes = l->maxStorageBufferRange,
                                   .buffer_bytes = m.maxMemoryAllocationSize,
+                                  .software = p.properties.deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU,
                                   .offset_alignment = alignment(l)};
     vkGetPhysicalDeviceMemoryProperties(d->physical, &d->memory);
 }

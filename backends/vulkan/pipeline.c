@@ -22,8 +22,10 @@ strand_plugin_status vk_layouts_open(vk_device *d) {
     strand_plugin_status status = STRAND_PLUGIN_OK;
     for (uint32_t n = 1; n <= d->base.limits.bindings + 1 && !status; n++) {
         for (uint32_t i = 0; i < n; i++)
-            bindings[i] = (VkDescriptorSetLayoutBinding){
-                .binding = i, .descriptorType = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER, .descriptorCount = 1, .stageFlags = VK_SHADER_STAGE_COMPUTE_BIT};
+            bindings[i] = (VkDescriptorSetLayoutBinding){.binding = i,
+                                                         .descriptorType = i + 1 < n ? VK_DESCRIPTOR_TYPE_STORAGE_BUFFER : VK_DESCRIPTOR_TYPE_UNIFORM_BUFFER,
+                                                         .descriptorCount = 1,
+                                                         .stageFlags = VK_SHADER_STAGE_COMPUTE_BIT};
         const VkDescriptorSetLayoutCreateInfo set = {
             .sType = VK_STRUCTURE_TYPE_DESCRIPTOR_SET_LAYOUT_CREATE_INFO, .bindingCount = n, .pBindings = bindings};
         status = vk_check(host, vkCreateDescriptorSetLayout(d->device, &set, NULL, &d->set_layouts[n]), "making a layout");

@@ -9,9 +9,9 @@
 #define FOREVER UINT64_MAX
 
 strand_plugin_status vk_page_open(vk_device *d, vk_page *page, uint32_t room) {
-    const VkDescriptorPoolSize size = {VK_DESCRIPTOR_TYPE_STORAGE_BUFFER, room * (GPU_MOST_BINDINGS + 1)};
+    const VkDescriptorPoolSize sizes[] = {{VK_DESCRIPTOR_TYPE_STORAGE_BUFFER, room * GPU_MOST_BINDINGS}, {VK_DESCRIPTOR_TYPE_UNIFORM_BUFFER, room}};
     const VkDescriptorPoolCreateInfo pool = {
-        .sType = VK_STRUCTURE_TYPE_DESCRIPTOR_POOL_CREATE_INFO, .maxSets = room, .poolSizeCount = 1, .pPoolSizes = &size};
+        .sType = VK_STRUCTURE_TYPE_DESCRIPTOR_POOL_CREATE_INFO, .maxSets = room, .poolSizeCount = 2, .pPoolSizes = sizes};
     page->room = room;
     strand_plugin_status status = vk_check(d->base.host, vkCreateDescriptorPool(d->device, &pool, NULL, &page->descriptors), "making a descriptor pool");
     return status ? status : vk_buffer_make(d, (uint64_t)room * VK_PARAM_BYTES, true, &page->params);
@@ -206,7 +206,7 @@ static void write_set(vk_device *d, const vk_page *page, VkDescriptorSet set, co
                                            .dstSet = set,
                                            .dstBinding = i,
                                            .descriptorCount = 1,
-                                           .descriptorType = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER,
+                                           .descriptorType = i < g->n_bindings ? VK_DESCRIPTOR_TYPE_STORAGE_BUFFER : VK_DESCRIPTOR_TYPE_UNIFORM_BUFFER,
                                            .pBufferInfo = &infos[i]};
     }
     vkUpdateDescriptorSets(d->device, g->n_bindings + 1, writes, 0, NULL);

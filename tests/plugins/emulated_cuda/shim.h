@@ -21,6 +21,9 @@
 struct __align__(16) float4 {
     float x, y, z, w;
 };
+struct __align__(8) uint2 {
+    unsigned x, y;
+};
 static inline float4 make_float4(float x, float y, float z, float w) { return float4{x, y, z, w}; }
 
 struct emulated_index {
