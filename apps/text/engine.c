@@ -4,6 +4,7 @@
  * single row in the same session, of several in one of their own, row 0, from which the state then moves over. Invariant: a
  * row's logits belong to the last of its tokens, and its state in `step` (or, without states, nothing) to all of them. */
 #include "engine.h"
+#include "text.h"
 
 #include "progress.h"
 
@@ -246,6 +247,10 @@ int engine_feed(engine *g, int64_t row, const int64_t *ids, int64_t n) {
     for (int64_t i = 0; i < n; i++)
         if (ids[i] < 0 || ids[i] >= g->width)
             return complain("token %lld is none of the model's %lld", (long long)ids[i], (long long)g->width), -1;
+    if (g->stateful && g->row[row].n > text_context(g->rt) - n)
+        return complain("%s: %lld tokens are more than the context of %lld; --set context=N makes room for more", g->rt->info.name,
+                        (long long)(g->row[row].n + n), (long long)text_context(g->rt)),
+               -1;
     if (!g->stateful) return remember(&g->row[row], ids, n) || whole(g, row) ? -1 : 0;
     return row == 0 && n == 1 ? engine_step(g, ids, 1) : feed_pieces(g, row, ids, n);
 }

@@ -79,10 +79,10 @@ static int score_file(runtime *rt, engine *g, output *out, const char *path) {
     scoring s = {.rt = rt, .out = out, .ids = ids.ids, .n = ids.n, .tokens = o->token_rows};
     int bad = score_all(&s, g, window);
     if (!bad && !o->token_rows) {
-        double mean = s.scored ? s.sum / (double)s.scored : NAN;
+        double none = NAN, mean = s.scored ? s.sum / (double)s.scored : none;
         write_cell(out, path);
         bad = output_printf(out, "\t%zu\t%lld\t%lld\t%.6f\t%.6f\t%.6f\n", bytes, (long long)ids.n, (long long)s.scored, mean,
-                            exp(-mean), bytes ? -s.sum / LN2 / (double)bytes : NAN);
+                            s.scored ? exp(-mean) : none, bytes && s.scored ? -s.sum / LN2 / (double)bytes : none);
     }
     free(s.last);
     text_ids_free(&ids);
