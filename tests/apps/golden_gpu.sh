@@ -108,6 +108,20 @@ if [ -d "$golden" ]; then # their weights, or they themselves, are not beside th
     unset weights
     on_gpu ci timeseries/spacetime-small window "forecast:2e-3 model_output:2e-3" --set mode=recurrence
 fi
+
+# The published tiny model, whose expected values hold several runs.
+mt=$golden/dna/hyenadna-tiny-1k-mt tiny=$STRAND_SHARED/data/dna/hyenadna-tiny-1k
+if [ "$sample" = full ] && [ -d "$mt" ] && [ -d "$tiny" ]; then
+    for n in 1024 900; do
+        "$STRAND_COMPARE" adapt "$mt/input.safetensors" ids_$n in.safetensors && pass || fault "adapter, $n"
+        n_cases=$((n_cases + 1))
+        for b in $backends; do
+            expect 0 "run $tiny $n $b" "$STRAND" run "$tiny" -i in.safetensors -o out.safetensors --set shift=0.05 --backend "$b"
+            "$STRAND_COMPARE" tensors out.safetensors logits "$mt/expected.safetensors" logits_${n}_shift0.05 1e-4 && pass || fault "$tiny $n $b: logits"
+            head -c 4096 out.safetensors | grep -aqE "\"backend\": ?\"$b:[0-9]+\"" && pass || fault "$tiny $n $b: some operator ran elsewhere"
+        done
+    done
+fi
 note "$n_cases cases on$backends"
 [ $n_absent = 0 ] || note "$n_absent cases are not here: skipped"
 
