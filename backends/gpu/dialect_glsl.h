@@ -64,6 +64,8 @@
 #define SQRT(x)    sqrt(x)
 #define IS_NAN(x)  ((floatBitsToUint(x) & 0x7fffffffu) > 0x7f800000u)
 #define SELECT(yes, a, b) ((yes) ? (a) : (b))
+#define EXP_SCALE 1.0f
+#define EXP_SCALED(x) f_exp(x)
 #define ADD_U32(place, x) atomicAdd(place, x)
 #define AND_U32(place, x) atomicAnd(place, x)
 #define OR_U32(place, x) atomicOr(place, x)

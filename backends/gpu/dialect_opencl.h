@@ -61,6 +61,8 @@ struct params { int v[64]; };
 #define SQRT(x)    sqrt(x)
 #define IS_NAN(x)  ((as_uint(x) & 0x7fffffffu) > 0x7f800000u)
 #define SELECT(yes, a, b) ((yes) ? (a) : (b))
+#define EXP_SCALE 1.0f
+#define EXP_SCALED(x) f_exp(x)
 #define ADD_U32(place, x) atomic_add(&(place), x)
 #define AND_U32(place, x) atomic_and(&(place), x)
 #define OR_U32(place, x) atomic_or(&(place), x)

@@ -63,11 +63,6 @@ FN float unpack_f16(uint h) {
     asm("cvt.f32.f16 %0, %1;" : "=f"(f) : "h"((half_word)h));
     return f;
 }
-FN float fast_exp2(float x) {
-    float y;
-    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-    return y;
-}
 #endif
 
 // Floats as sums of halves. T = 1: the nearest half. F16 with T = 2: 22 bits. BF16 with T = 3: all 24 bits, cut off rather than rounded.

@@ -60,6 +60,12 @@ static inline unsigned atomicOr(unsigned *p, unsigned v) { unsigned before = *p;
 #define sqrtf(x) __builtin_sqrtf(x)
 #define __fmaf_rn(a, b, c) __builtin_fmaf(a, b, c)
 
+/* ex2.approx.ftz as far off as the PTX ISA lets it be, up or down by the bits of x; exact for 0. */
+static inline float fast_exp2(float x) {
+    float y = std::exp2(x), off = (__float_as_uint(x) * 2654435761u) >> 31 ? 2.384185791015625e-07f : -2.384185791015625e-07f;
+    return x == 0 || std::isinf(y) ? y : y < 1.17549435e-38f ? 0 : y + y * off;
+}
+
 /* A kernel by name, called with pointers to its arguments as cuLaunchKernel gets them. */
 typedef void (*emulated_entry)(void **arguments);
 struct emulated_kernel {

@@ -92,6 +92,5 @@ static inline unsigned emulated_bf16(float f) {
 static inline unsigned pack_f16(float low, float high) { return emulated_f16(low) | emulated_f16(high) << 16; }
 static inline unsigned pack_bf16(float low, float high) { return emulated_bf16(low) | emulated_bf16(high) << 16; }
 static inline float unpack_f16(unsigned h) { return emulated_half(true, h); }
-static inline float fast_exp2(float x) { return std::exp2(x); }
 
 #endif
