@@ -217,6 +217,8 @@ typedef struct strand_op_short_conv {
  * first tap meets the next input. With BACK_FROM_ZERO it meets the current one, sum_{s>=t} back[s-t] w[s], as in Mega. The
  * filters' spectra are a prepared constant when the filters depend on weights alone. */
 #define STRAND_LONG_CONV_BACK_FROM_ZERO 1u
+#define STRAND_LONG_CONV_ROUNDED 2u /* a backend may round to BF16 or finer inside its transforms: errors of 1e-2 of the largest value */
+#define STRAND_LONG_CONV_FLAGS 3u   /* all of them */
 typedef struct strand_op_long_conv {
     uint32_t flags;
     uint32_t reserved;

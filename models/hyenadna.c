@@ -26,7 +26,7 @@ typedef struct hyena {
     const char **canonical; /* for each tensor of the file, its name in the form of `canonical_name` */
     int64_t d, layers, vocab, n; /* n: l_max, the grid's points */
     float shift, eps;
-    uint32_t precision; /* STRAND_PRECISION_... of the layers' products; filters and heads are always F32 */
+    uint32_t precision; /* STRAND_PRECISION_... of the layers' products and convolutions; filters and heads are always F32 */
     bool halves;        /* precision=f16: the weights of the layers' products are turned to F16, once, where they run */
     bool modulate;
     const char *pool;
@@ -298,7 +298,7 @@ static tensor_id mixer(hyena *h, int64_t layer, tensor_id residual) {
     tensor_id x0 = projection(h, layer, x, 0), x1 = projection(h, layer, x, 1), v = projection(h, layer, x, 2);
     tensor_id k = h->filters[layer] = filter_tail(h, layer, trunk, order, last);
     tensor_id skip = layer_vector(h, layer, "mixer.filter_fn.bias", d, 0, d);
-    strand_op_long_conv p = {0};
+    strand_op_long_conv p = {.flags = h->precision == STRAND_PRECISION_BF16 ? STRAND_LONG_CONV_ROUNDED : 0};
     tensor_id y = graph_op(h->g, graph_name(h->g, LAYER, (long long)layer, "mixer.long_conv"), STRAND_OP_LONG_CONV, &p,
                            (tensor_id[]){v, k, skip, x1, x0}, 5, NULL);
     tensor_id w = layer_matrix(h, layer, "mixer.out_proj.weight", d, 0, d, d), b = layer_vector(h, layer, "mixer.out_proj.bias", d, 0, d);

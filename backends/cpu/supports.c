@@ -118,7 +118,7 @@ bool cpu_supports_long_conv(const strand_plugin_node *node, char *why, size_t wh
     TRY(f32(node, 0, node->n_inputs, why, why_bytes));
     const strand_op_long_conv *p = node->params;
     const strand_plugin_tensor *u = &node->inputs[0], *out = &node->outputs[0];
-    if (p->flags & ~STRAND_LONG_CONV_BACK_FROM_ZERO) NO("unknown flags");
+    if (p->flags & ~STRAND_LONG_CONV_FLAGS) NO("unknown flags");
     if (out->rank < 2 || u->rank != out->rank) NO("u and the output are [..., C, L]");
     uint32_t channels = out->rank - 2, length = out->rank - 1;
     if (out->origin[length] != 0 || u->origin[length] != 0) NO("a tile along the length cannot be convolved");

@@ -133,6 +133,7 @@ strand_plugin_status driver_device_open(strand_plugin_instance *instance, uint32
     if (!status) cuda_pool_open(d);
     if (!status) cuda_blas_open(d);
     d->tensor_cores = cuda_tensor_wanted(d->id);
+    if (!status) cuda_long_conv_open(d);
     if (status)
         driver_device_close(&d->base);
     else
@@ -248,10 +249,10 @@ static strand_plugin_status find_kernel(cuda_device *d, gpu_kernel kernel, CUfun
     return STRAND_PLUGIN_OK;
 }
 
-strand_plugin_status cuda_launch(cuda_device *d, strand_plugin_segment *segment, CUfunction function, const uint32_t groups[3], uint32_t group, void **arguments,
-                                 const char *name) {
-    if (segment) return cuda_segment_launch(d, segment, function, groups, group, arguments, name);
-    return cuda_check(d->base.host, cuLaunchKernel(function, groups[0], groups[1], groups[2], group, 1, 1, 0, d->stream, arguments, NULL), name);
+strand_plugin_status cuda_launch(cuda_device *d, strand_plugin_segment *segment, CUfunction function, const uint32_t groups[3], uint32_t group, uint32_t shared,
+                                 void **arguments, const char *name) {
+    if (segment) return cuda_segment_launch(d, segment, function, groups, group, shared, arguments, name);
+    return cuda_check(d->base.host, cuLaunchKernel(function, groups[0], groups[1], groups[2], group, 1, 1, shared, d->stream, arguments, NULL), name);
 }
 
 strand_plugin_status driver_segment_dispatch(strand_plugin_device *device, strand_plugin_segment *segment, const gpu_dispatch *g) {
@@ -271,7 +272,7 @@ strand_plugin_status driver_segment_dispatch(strand_plugin_device *device, stran
         arguments[i] = &pointers[i];
     }
     arguments[g->n_bindings] = params.any;
-    return cuda_launch(d, segment, function, g->groups, gpu_kernels[g->kernel].group, arguments, gpu_kernels[g->kernel].name);
+    return cuda_launch(d, segment, function, g->groups, gpu_kernels[g->kernel].group, 0, arguments, gpu_kernels[g->kernel].name);
 }
 
 strand_plugin_status driver_dispatch(strand_plugin_device *device, const gpu_dispatch *g) {

@@ -58,8 +58,14 @@ typedef struct cuda_pool {
     X(attention_wide_f16x2_64, 2) X(attention_wide_f16x2_128, 2) X(attention_wide_f16x2_192, 2) X(attention_wide_f16x2_256, 2) \
     X(attention_step_bf16_64, 2) X(attention_step_bf16_128, 2) X(attention_step_bf16_256, 2)                                   \
     X(attention_step_bf16x3_64, 2) X(attention_step_bf16x3_128, 2) X(attention_step_bf16x3_256, 2)                             \
-    X(attention_step_f16x2_64, 2) X(attention_step_f16x2_128, 2) X(attention_step_f16x2_256, 2)
-#define CUDA_OWN_IMAGES 3
+    X(attention_step_f16x2_64, 2) X(attention_step_f16x2_128, 2) X(attention_step_f16x2_256, 2) \
+    X(long_conv_2_f16, 3) X(long_conv_4_f16, 3) X(long_conv_8_f16, 3) X(long_conv_16_f16, 3) X(long_conv_32_f16, 3)                  \
+    X(long_conv_64_f16, 3) X(long_conv_128_f16, 3) X(long_conv_2_f16x2, 3) X(long_conv_4_f16x2, 3) X(long_conv_8_f16x2, 3)           \
+    X(long_conv_16_f16x2, 3) X(long_conv_32_f16x2, 3) X(long_conv_64_f16x2, 3) X(long_conv_inner_16_f16, 3)                          \
+    X(long_conv_inner_64_f16, 3) X(long_conv_inner_16_f16x2, 3) X(long_conv_inner_64_f16x2, 3) X(long_conv_spectra_f16, 3)           \
+    X(long_conv_spectra_f16x2, 3) X(long_conv_outer_f16, 3) X(long_conv_outer_f16x2, 3) X(long_conv_back_f16, 3)                     \
+    X(long_conv_back_f16x2, 3) X(long_conv_inner_8_f16, 3) X(long_conv_inner_4_f16x2, 3) X(long_conv_inner_8_f16x2, 3)
+#define CUDA_OWN_IMAGES 4
 typedef enum cuda_own_kernel {
 #define CUDA_OWN(name, image) CUDA_OWN_##name,
     CUDA_OWN_KERNELS(CUDA_OWN)
@@ -83,6 +89,8 @@ typedef struct cuda_device {
     cuda_pool pool;
     cuda_blas *blas; /* cuBLASLt, or NULL */
     bool tensor_cores, own_missing; /* own_missing: there is no code of our own kernels for this device */
+    bool long_conv;                 /* is there of the long convolution's? */
+    uint32_t shared_bytes;          /* that a group may ask for */
     CUmodule own_modules[CUDA_OWN_IMAGES];
     CUfunction own_kernels[CUDA_N_OWN];
 } cuda_device;
@@ -102,8 +110,8 @@ static inline CUdeviceptr cuda_address(const strand_plugin_tensor *t, int64_t el
 /* device.c. Every entry may come on another thread: the context is made current each time. */
 strand_plugin_status cuda_current(cuda_device *d);
 /* Launches a kernel, or adds it to the segment (not NULL). */
-strand_plugin_status cuda_launch(cuda_device *d, strand_plugin_segment *segment, CUfunction function, const uint32_t groups[3], uint32_t group, void **arguments,
-                                 const char *name);
+strand_plugin_status cuda_launch(cuda_device *d, strand_plugin_segment *segment, CUfunction function, const uint32_t groups[3], uint32_t group, uint32_t shared,
+                                 void **arguments, const char *name);
 
 /* memory.c: buffers, from a pool where there is one. */
 void cuda_pool_open(cuda_device *d);
@@ -111,7 +119,7 @@ void cuda_pool_close(cuda_device *d);
 
 /* segments.c: one more link of a recording; and what is given to d->side between begin and end (keep: it becomes a link). */
 strand_plugin_status cuda_segment_launch(cuda_device *d, strand_plugin_segment *segment, CUfunction function, const uint32_t groups[3], uint32_t group,
-                                         void **arguments, const char *name);
+                                         uint32_t shared, void **arguments, const char *name);
 strand_plugin_status cuda_capture_begin(cuda_device *d);
 strand_plugin_status cuda_capture_end(cuda_device *d, strand_plugin_segment *segment, bool keep);
 
@@ -130,6 +138,16 @@ void cuda_tensor_close(cuda_device *d);
 bool cuda_tensor_takes(const cuda_device *d, const strand_plugin_node *node);
 uint64_t cuda_tensor_scratch(const cuda_device *d, const strand_plugin_node *node);
 strand_plugin_status cuda_tensor_run(cuda_device *d, const strand_plugin_node *node, const strand_plugin_memory *scratch, bool *done);
+/* One of our own kernels; shared: its launches ask for shared memory, up to all that a group may have. NULL with no error where the plugin was built without code
+ * for the device: then the common kernels run. */
+strand_plugin_status cuda_own_find(cuda_device *d, cuda_own_kernel kernel, bool shared, CUfunction *function);
+
+/* long_conv.c: long convolutions on tensor cores. Opening it where they cannot be is no error. */
+void cuda_long_conv_open(cuda_device *d);
+uint64_t cuda_long_conv_scratch(const cuda_device *d, const strand_plugin_node *node);
+uint64_t cuda_long_conv_prepare_size(const cuda_device *d, const strand_plugin_node *node);
+strand_plugin_status cuda_long_conv_prepare(cuda_device *d, const strand_plugin_node *node, const strand_plugin_memory *scratch);
+strand_plugin_status cuda_long_conv_run(cuda_device *d, const strand_plugin_node *node, const strand_plugin_memory *scratch, bool *done);
 
 /* images.c: the compiled code (a fat binary) of the family that a kernel belongs to, and the family's number. */
 const void *cuda_image_of(gpu_kernel kernel, uint32_t *family);

@@ -1,5 +1,5 @@
 /* own.c - what the CUDA driver does in its own way, before the common kernels are asked: large products by cuBLASLt (blas.c), attention
- * and products on tensor cores (tensor.c). */
+ * and products on tensor cores (tensor.c), long convolutions there too (long_conv.c). */
 #include "driver_cuda.h"
 
 /* Factors of unequal types: cuBLASLt would multiply copies in F32, tensor cores multiply their halves. */
@@ -10,15 +10,25 @@ static bool blas_first(const cuda_device *d, const strand_plugin_node *node) {
 
 static uint64_t own_scratch(strand_plugin_device *device, const strand_plugin_node *node) {
     cuda_device *d = cuda_of(device);
+    if (node->op == STRAND_OP_LONG_CONV) return cuda_long_conv_scratch(d, node);
     if (node->op == STRAND_OP_MATMUL && blas_first(d, node)) return cuda_blas_scratch(d, node);
     return cuda_tensor_scratch(d, node);
+}
+
+static uint64_t own_prepare_size(strand_plugin_device *device, const strand_plugin_node *node) {
+    return node->op == STRAND_OP_LONG_CONV ? cuda_long_conv_prepare_size(cuda_of(device), node) : 0;
+}
+
+static strand_plugin_status own_prepare(strand_plugin_device *device, const strand_plugin_node *node, const strand_plugin_memory *scratch) {
+    return cuda_long_conv_prepare(cuda_of(device), node, scratch);
 }
 
 static strand_plugin_status own_run(strand_plugin_device *device, const strand_plugin_node *node, const strand_plugin_memory *scratch, bool *done) {
     cuda_device *d = cuda_of(device);
     strand_plugin_status status = STRAND_PLUGIN_OK;
+    if (node->op == STRAND_OP_LONG_CONV) return cuda_long_conv_run(d, node, scratch, done);
     if (node->op == STRAND_OP_MATMUL && blas_first(d, node)) status = cuda_blas_run(d, node, scratch, done);
     return status || *done ? status : cuda_tensor_run(d, node, scratch, done);
 }
 
-const gpu_own cuda_own = {own_scratch, own_run};
+const gpu_own cuda_own = {own_scratch, own_prepare_size, own_prepare, own_run};

@@ -38,10 +38,10 @@ static strand_plugin_status added(cuda_device *d, strand_plugin_segment *s, CUgr
     return cuda_check(d->base.host, e, name);
 }
 
-strand_plugin_status cuda_segment_launch(cuda_device *d, strand_plugin_segment *s, CUfunction function, const uint32_t groups[3], uint32_t group, void **arguments,
-                                         const char *name) {
+strand_plugin_status cuda_segment_launch(cuda_device *d, strand_plugin_segment *s, CUfunction function, const uint32_t groups[3], uint32_t group,
+                                         uint32_t shared, void **arguments, const char *name) {
     const CUDA_KERNEL_NODE_PARAMS p = {.func = function, .gridDimX = groups[0], .gridDimY = groups[1], .gridDimZ = groups[2], .blockDimX = group, .blockDimY = 1,
-                                       .blockDimZ = 1, .kernelParams = arguments};
+                                       .blockDimZ = 1, .sharedMemBytes = shared, .kernelParams = arguments};
     CUgraphNode node = NULL;
     if (!s->graph) return gpu_fail(d->base.host, STRAND_PLUGIN_ERR_ARGUMENT, "%s: this segment has run", name);
     CUresult e = cuGraphAddKernelNode(&node, s->graph, before(s), s->links ? 1 : 0, &p);

@@ -19,8 +19,7 @@ bool cuda_tensor_wanted(CUdevice id) {
     return major >= 8 && !(setting && !strcmp(setting, "0"));
 }
 
-/* NULL with no error where the plugin was built without code for the device: then the common kernels run. */
-static strand_plugin_status find(cuda_device *d, cuda_own_kernel kernel, CUfunction *function) {
+strand_plugin_status cuda_own_find(cuda_device *d, cuda_own_kernel kernel, bool shared, CUfunction *function) {
     uint32_t image;
     const char *name;
     const void *code = cuda_own_image_of(kernel, &image, &name);
@@ -33,8 +32,9 @@ static strand_plugin_status find(cuda_device *d, cuda_own_kernel kernel, CUfunct
         strand_plugin_status status = cuda_check(d->base.host, e, "loading kernels");
         if (status) return status;
     }
-    strand_plugin_status status = cuda_check(d->base.host, cuModuleGetFunction(&d->own_kernels[kernel], d->own_modules[image], name), name);
-    *function = d->own_kernels[kernel];
+    strand_plugin_status status = cuda_check(d->base.host, cuModuleGetFunction(function, d->own_modules[image], name), name);
+    if (!status && shared) status = cuda_check(d->base.host, cuFuncSetAttribute(*function, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, (int)d->shared_bytes), name);
+    if (!status) d->own_kernels[kernel] = *function;
     return status;
 }
 
@@ -118,7 +118,7 @@ static strand_plugin_status attention(cuda_device *d, const strand_plugin_node *
                                *y = &node->outputs[0];
     const bool few = steps(node), parts = few || bias || mask || widest(node) > 128;
     CUfunction function;
-    strand_plugin_status status = find(d, attention_kernel(node, few, parts), &function);
+    strand_plugin_status status = cuda_own_find(d, attention_kernel(node, few, parts), false, &function);
     if (status || !function) return status;
     const CUdeviceptr out = cuda_address(y, 0);
     CUdeviceptr at_q = cuda_address(q, cpu_lead(q, 0, y, 0) * q->strides[0] + cpu_lead(q, 1, y, 1) * q->strides[1]), at_k = cuda_address(k, cpu_lead(k, 0, y, 0) * k->strides[0]),
@@ -133,12 +133,12 @@ static strand_plugin_status attention(cuda_device *d, const strand_plugin_node *
     if (!parts) {
         const uint32_t groups[3] = {(uint32_t)((y->dims[1] + 63) / 64), (uint32_t)p->heads, (uint32_t)y->dims[0]};
         void *arguments[] = {&at_q, &at_k, &at_v, &at_n, &at_y, &x};
-        return cuda_launch(d, d->base.segment, function, groups, 128, arguments, "attention");
+        return cuda_launch(d, d->base.segment, function, groups, 128, 0, arguments, "attention");
     }
     const int64_t rows = y->dims[1] * (p->heads / p->kv_heads), each = few ? 16 : 64;
     const uint32_t groups[3] = {(uint32_t)((rows + each - 1) / each * x.splits), (uint32_t)p->kv_heads, (uint32_t)y->dims[0]};
     void *arguments[] = {&at_q, &at_k, &at_v, &at_n, &at_bias, &at_mask, &at_y, &at_part, &x};
-    status = cuda_launch(d, d->base.segment, function, groups, few ? 128 : 256, arguments, "attention");
+    status = cuda_launch(d, d->base.segment, function, groups, few ? 128 : 256, 0, arguments, "attention");
     return status || x.splits < 2 ? status : gpu_attention_merge(&d->base, node, scratch, x.splits);
 }
 
@@ -167,7 +167,7 @@ static strand_plugin_status product(cuda_device *d, const strand_plugin_node *no
                    bn = b->rank - (p->transpose_b ? 2 : 1), bk = b->rank - (p->transpose_b ? 1 : 2);
     const bool one = p->precision == STRAND_PRECISION_BF16 || (a->dtype == STRAND_PLUGIN_BF16 && b->dtype == STRAND_PLUGIN_BF16);
     CUfunction function;
-    strand_plugin_status status = find(d, one ? CUDA_OWN_product_bf16 : b->dtype == STRAND_PLUGIN_BF16 ? CUDA_OWN_product_bf16x3 : CUDA_OWN_product_f16, &function);
+    strand_plugin_status status = cuda_own_find(d, one ? CUDA_OWN_product_bf16 : b->dtype == STRAND_PLUGIN_BF16 ? CUDA_OWN_product_bf16x3 : CUDA_OWN_product_f16, false, &function);
     if (status || !function) return status;
     product_numbers x = {.m = (int)y->dims[mo], .n = (int)y->dims[no], .k = (int)a->dims[ak], .a_m = (int)a->strides[am], .a_k = (int)a->strides[ak], .b_k = (int)b->strides[bk],
                          .b_n = (int)b->strides[bn], .y_m = (int)y->strides[mo], .inner = y->rank > 2 ? (int)y->dims[y->rank - 3] : 1,
@@ -195,7 +195,7 @@ static strand_plugin_status product(cuda_device *d, const strand_plugin_node *no
     const uint32_t groups[3] = {(uint32_t)((y->dims[mo] + 63) / 64), (uint32_t)((y->dims[no] + 127) / 128), (uint32_t)batch};
     void *arguments[] = {&at[0], &at[1], &at[2], &at[3], &x};
     *done = true;
-    return cuda_launch(d, d->base.segment, function, groups, 256, arguments, "product");
+    return cuda_launch(d, d->base.segment, function, groups, 256, 0, arguments, "product");
 }
 
 bool cuda_tensor_takes(const cuda_device *d, const strand_plugin_node *node) {

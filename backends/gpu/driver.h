@@ -44,10 +44,13 @@ struct strand_plugin_instance {
     const strand_host *host;
 };
 
-/* What a driver does in its own way. It is asked before the common kernels: run says in *done whether it did the node. Both may be
- * asked about any accepted node; scratch says what run may need, and grows with the extents. */
+/* What a driver does in its own way. It is asked before the common kernels: run says in *done whether it did the node. All may be
+ * asked about any accepted node; scratch says what run and prepare may need, and grows with the extents. prepare_size: 0 where the node is
+ * prepared in the common way; else prepare makes the constant, in a form of the driver's own. */
 typedef struct gpu_own {
     uint64_t (*scratch)(strand_plugin_device *device, const strand_plugin_node *node);
+    uint64_t (*prepare_size)(strand_plugin_device *device, const strand_plugin_node *node);
+    strand_plugin_status (*prepare)(strand_plugin_device *device, const strand_plugin_node *node, const strand_plugin_memory *scratch);
     strand_plugin_status (*run)(strand_plugin_device *device, const strand_plugin_node *node, const strand_plugin_memory *scratch, bool *done);
 } gpu_own;
 

@@ -182,7 +182,8 @@ static uint64_t scratch_size(strand_plugin_device *d, const strand_plugin_node *
 
 static uint64_t prepare_size(strand_plugin_device *d, const strand_plugin_node *node) {
     const gpu_op *op = find(node);
-    return op && op->prepare_size ? op->prepare_size(d, node) : 0;
+    uint64_t own = op && d->own ? d->own->prepare_size(d, node) : 0;
+    return own ? own : op && op->prepare_size ? op->prepare_size(d, node) : 0;
 }
 
 static const char *named(const strand_plugin_node *node) {
@@ -193,12 +194,12 @@ static strand_plugin_status prepare(strand_plugin_device *d, const strand_plugin
     char why[200] = "unknown operator";
     const gpu_op *op = find(node);
     if (!op || !accepted(d, op, node, why, sizeof why)) return gpu_fail(d->host, STRAND_PLUGIN_ERR_UNSUPPORTED, "%s: %s", named(node), why);
-    uint64_t need = op->prepare_size ? op->prepare_size(d, node) : 0;
+    uint64_t own = d->own ? d->own->prepare_size(d, node) : 0, need = own ? own : op->prepare_size ? op->prepare_size(d, node) : 0;
     if (!need) return STRAND_PLUGIN_OK;
     if (!node->prepared.buffer || node->prepared.bytes < need)
         return gpu_fail(d->host, STRAND_PLUGIN_ERR_ARGUMENT, "%s: too little memory given to prepare", named(node));
     strand_plugin_status status = enter(d);
-    return status ? status : leave(d, op->prepare(d, node, scratch));
+    return status ? status : leave(d, own ? d->own->prepare(d, node, scratch) : op->prepare(d, node, scratch));
 }
 
 static strand_plugin_status run_one(strand_plugin_device *d, const strand_plugin_node *node, const strand_plugin_memory *scratch) {

@@ -53,11 +53,11 @@ static strand_status long_conv_shape(const op_shape *in, uint32_t n, const void 
     const strand_op_long_conv *p = params;
     const op_shape *u = &in[0], *k = &in[1];
     if (u->dtype != STRAND_F32 || u->rank < 2) return bad(e, "u must be F32, [..., channels, length]");
-    if (p->flags & ~STRAND_LONG_CONV_BACK_FROM_ZERO) return bad(e, "unknown flags");
+    if (p->flags & ~STRAND_LONG_CONV_FLAGS) return bad(e, "unknown flags");
     op_dim c = u->dims[u->rank - 2];
     if (!filter_of(k, c)) return bad(e, "the filter must be F32, [channels, taps]");
     if (present(in, n, 5) && !filter_of(&in[5], c)) return bad(e, "the backward filter must be F32, [channels, taps]");
-    if (p->flags && !present(in, n, 5)) return bad(e, "there is no backward filter to begin at zero");
+    if (p->flags & STRAND_LONG_CONV_BACK_FROM_ZERO && !present(in, n, 5)) return bad(e, "there is no backward filter to begin at zero");
     if (!vector_or_absent(in, n, 2, c)) return bad(e, "the skip must be F32, [channels]");
     for (uint32_t i = 3; i < 5; i++)
         if (present(in, n, i) && (in[i].dtype != STRAND_F32 || !same_dims(&in[i], u))) return bad(e, "gates must have u's shape");

@@ -33,11 +33,13 @@ typedef struct form {
     const char *name;
     int64_t batch;
     bool gated, both_ways, fresh; /* gates and skip; a backward filter too; filters that are not constant */
+    bool rounded;                 /* products may round to BF16 */
+    int64_t taps;                 /* 0: as many as positions */
 } form;
 
 static void bench_form(bench *b, const form *f, int64_t length, int64_t channels) {
-    const strand_op_long_conv params = {0};
-    const int64_t x[3] = {f->batch, channels, length}, k[2] = {channels, length};
+    const strand_op_long_conv params = {.flags = f->rounded ? STRAND_LONG_CONV_ROUNDED : 0};
+    const int64_t x[3] = {f->batch, channels, length}, k[2] = {channels, f->taps ? f->taps : length};
     double n = (double)length * (double)channels, all = n * (double)f->batch;
     bench_case c;
     bench_begin(b, &c, "long_conv", STRAND_OP_LONG_CONV, &params, sizeof params, "%s B=%lld C=%lld L=%lld", f->name,
@@ -73,15 +75,22 @@ static void bench_fft(bench *b, int64_t rows, int64_t n, uint32_t form) {
 
 int main(int argc, char **argv) {
     static const int64_t sizes[][2] = {{1024, 256}, {8192, 128}, {32768, 64}, {131072, 32}, {1048576, 8}};
+    /* A GPU's: 64M positions, several times its L2. */
+    static const int64_t wide[][2] = {{1024, 65536}, {2048, 32768}, {4096, 16384}, {8192, 8192}, {16384, 4096}, {32768, 2048}, {65536, 1024}, {131072, 512},
+                                      {262144, 256}, {524288, 128}, {1048576, 64}, {2097152, 32}, {4194304, 16}};
     static const form forms[] = {{"plain", 1, false, false, false},
                                  {"gated", 1, true, false, false},
                                  {"gated, both ways", 1, true, true, false},
                                  {"plain", 4, false, false, false},
                                  {"filter not constant", 1, false, false, true}};
+    static const form of_gpus[] = {{.name = "plain", .batch = 1}, {.name = "rounded", .batch = 1, .rounded = true}, {.name = "rounded, gated", .batch = 1, .gated = true, .rounded = true},
+                                   {.name = "rounded, 1000 taps", .batch = 1, .rounded = true, .taps = 1000}};
     static const int64_t rows[][2] = {{4096, 200}, {64, 7500}, {64, 12000}, {256, 4096}, {256, 1009}, {1, 1 << 20}};
     bench b;
     int code = bench_open(&b, argc, argv, "long_conv");
     if (code) return code;
+    for (size_t i = 0; b.device && bench_wants(&b, "long_conv") && i < sizeof wide / sizeof *wide; i++)
+        for (size_t f = 0; f < sizeof of_gpus / sizeof *of_gpus; f++) bench_form(&b, &of_gpus[f], wide[i][0], wide[i][1]);
     for (size_t i = 0; bench_wants(&b, "long_conv") && i < sizeof sizes / sizeof *sizes; i++)
         for (size_t f = 0; f < sizeof forms / sizeof *forms; f++) bench_form(&b, &forms[f], sizes[i][0], sizes[i][1]);
     for (size_t i = 0; bench_wants(&b, "fft") && i < sizeof rows / sizeof *rows; i++) {

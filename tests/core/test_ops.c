@@ -293,6 +293,8 @@ static int examples(randoms *r, example *all) {
     ADD("long_conv both ways", STRAND_OP_LONG_CONV, 6,
         {T(3, {b, d, l}), T(2, {d, t}), T(1, {d}), T(3, {b, d, l}), T(3, {b, d, l}), T(2, {d, l})}, T(3, {b, d, l}));
     PARAM(strand_op_long_conv, STRAND_LONG_CONV_BACK_FROM_ZERO);
+    ADD("long_conv rounded", STRAND_OP_LONG_CONV, 2, {T(2, {d, l}), T(2, {d, t})}, T(2, {d, l}));
+    PARAM(strand_op_long_conv, STRAND_LONG_CONV_ROUNDED);
     ADD("long_conv one gate", STRAND_OP_LONG_CONV, 5, {T(2, {d, l}), T(2, {d, l}), {0}, {0}, T(2, {d, l})}, T(2, {d, l}));
     for (uint32_t kind = 0; kind <= STRAND_REDUCE_BEFORE_TOKEN; kind++) {
         bool ids = kind == STRAND_REDUCE_BEFORE_TOKEN;

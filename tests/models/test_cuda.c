@@ -6,6 +6,7 @@
 #include "runs.h"
 
 #include <dlfcn.h>
+#include <math.h>
 #include <pthread.h>
 #include <unistd.h>
 
@@ -129,6 +130,34 @@ static void tensor_cores(void **state) {
         nothing_left();
     }
     unsetenv("STRAND_CUDA_TENSOR_CORES");
+}
+
+/* Convolutions of more than 256 positions are products on tensor cores, in F32's own precision; rounded where the setting lets them. */
+static void long_convolutions(void **state) {
+    (void)state;
+    enum { LONG = 500 };
+    static int64_t bases[LONG];
+    const char *path = source_path("tests/golden/dna/hyenadna-hf-causal"), *const settings[2] = {"precision=f32", "precision=bf16"};
+    randoms r = {random_seed("cuda", 4)};
+    random_bases(&r, bases, LONG);
+    strand_context *c = open_with_cuda();
+    strand_tensor t;
+    float *good = run_once(c, path, &(run_how){.backends = "cpu"}, bases, 1, LONG, "logits", &t);
+    double largest = 0;
+    for (size_t i = 0; i < (size_t)t.bytes / 4; i++) largest = fmax(largest, fabs((double)good[i]));
+    for (int rounded = 0; rounded < 2; rounded++) {
+        long precise = cuda.launches_of("long_conv_2_f16x2"), all = cuda.launches_of("long_conv_2_f16");
+        float *got = run_once(c, path, &(run_how){.backends = "cuda:0", .settings = {settings[rounded]}, .n_settings = 1}, bases, 1, LONG, "logits", &t);
+        assert_true(cuda.launches_of("long_conv_2_f16") > all);
+        assert_int_equal(cuda.launches_of("long_conv_2_f16x2") > precise, !rounded);
+        double d = largest_difference(got, good, (size_t)t.bytes / 4) / largest;
+        print_message("%s: %.2g of the largest logit\n", settings[rounded], d);
+        assert_true(d < (rounded ? 2e-2 : 1e-5));
+        free(got);
+    }
+    free(good);
+    strand_context_close(c);
+    nothing_left();
 }
 
 /* One try with whatever is set to fail; true when everything went well. */
@@ -344,7 +373,7 @@ static void without_a_driver(void **state) {
 }
 
 int main(int argc, char **argv) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(either_device), cmocka_unit_test(recorded), cmocka_unit_test(tensor_cores), cmocka_unit_test(each_call_fails), cmocka_unit_test(too_small), cmocka_unit_test(memory_pools), cmocka_unit_test(memory_taken), cmocka_unit_test(many_threads),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(either_device), cmocka_unit_test(recorded), cmocka_unit_test(tensor_cores), cmocka_unit_test(long_convolutions), cmocka_unit_test(each_call_fails), cmocka_unit_test(too_small), cmocka_unit_test(memory_pools), cmocka_unit_test(memory_taken), cmocka_unit_test(many_threads),
                                        cmocka_unit_test(without_a_driver)};
     static int yes = 1;
     const struct CMUnitTest tests_of_old[] = {cmocka_unit_test(either_device), cmocka_unit_test_prestate(memory_pools, &yes), cmocka_unit_test(memory_taken)};

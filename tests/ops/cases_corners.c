@@ -173,4 +173,34 @@ static void make_huge_long_conv(ops_program *g, int index) {
     SAY("%lld points", (long long)length);
 }
 
-OPS_CASES(corners, {"empty", make_empty, false}, {"wide", make_wide, false}, {"huge_channels", make_huge_channels, false}, {"huge_long_conv", make_huge_long_conv, false});
+/* Where kernels of long rows change their minds, up to 1M points, and filters much shorter than the sequence; every second time rounded. */
+static void make_long_rows(ops_program *g, int first, int index) {
+    static const struct {
+        int64_t length, taps, back, batch;
+    } sizes[] = {{257, 257, 0, 2},      {512, 512, 512, 1},    {1021, 1021, 0, 3},  {2048, 2048, 2048, 1},    {2503, 2503, 0, 2},        {4096, 4096, 0, 1},
+                 {5000, 5000, 5000, 1}, {8192, 8192, 0, 1},    {9001, 40, 0, 2},    {20001, 300, 77, 1},      {12007, 12007, 0, 1},      {16384, 16384, 16384, 1},
+                 {65537, 1000, 900, 1}, {70000, 6001, 0, 1},   {20000, 20000, 0, 1}, {32768, 32768, 0, 1},    {65536, 65536, 65536, 2},  {131072, 131072, 0, 1},
+                 {262144, 262144, 9, 1}, {500009, 500009, 0, 1}, {1048576, 1048576, 0, 1}};
+    const int i = (index / 2 + first) % (int)(sizeof sizes / sizeof *sizes), rank = 3;
+    const int64_t channels = sizes[i].length < 30000 ? 2 : 1, dims[3] = {sizes[i].batch, channels, sizes[i].length}, f[2] = {channels, sizes[i].taps}, b[2] = {channels, sizes[i].back};
+    strand_op_long_conv p = {.flags = (index & 1 ? STRAND_LONG_CONV_ROUNDED : 0) | (sizes[i].back && i % 3 ? STRAND_LONG_CONV_BACK_FROM_ZERO : 0)};
+    int in[6] = {ops_add(g, F32, rank, dims, OPS_NORMAL), ops_add(g, F32, 2, f, OPS_NORMAL), i % 4 ? ops_vector(g, channels) : -1, -1, -1, -1};
+    if (i % 2) in[3] = ops_add(g, F32, rank, dims, OPS_NORMAL);
+    if (i % 5 > 1) in[4] = ops_add(g, F32, rank, dims, OPS_NORMAL);
+    if (sizes[i].back) in[5] = ops_add(g, F32, 2, b, OPS_NORMAL);
+    if (i % 3) g->tensors[in[1]].view.flags = STRAND_TENSOR_CONSTANT;
+    if (i % 3 && in[5] >= 0) g->tensors[in[5]].view.flags = STRAND_TENSOR_CONSTANT;
+    if (index & 1) g->slack = sizes[i].length > 30000 ? 5000 : 1000; /* columns of longer rows keep BF16 points */
+    if (sizes[i].length > 30000) g->strided = false;
+    ops_add_node(g, STRAND_OP_LONG_CONV, &p, sizeof p, in[5] >= 0 ? 6 : 5, in, ops_add(g, F32, rank, dims, OPS_OUTPUT));
+    SAY("%lld points, %lld taps, back %lld, batch %lld, flags %u", (long long)sizes[i].length, (long long)sizes[i].taps, (long long)sizes[i].back, (long long)sizes[i].batch, p.flags);
+}
+
+static void make_huge_rows(ops_program *g, int index) {
+    make_long_rows(g, 0, index);
+}
+static void make_huge_columns(ops_program *g, int index) {
+    make_long_rows(g, 16, index);
+}
+
+OPS_CASES(corners, {"huge_rows", make_huge_rows, false}, {"huge_columns", make_huge_columns, false}, {"empty", make_empty, false}, {"wide", make_wide, false}, {"huge_channels", make_huge_channels, false}, {"huge_long_conv", make_huge_long_conv, false});

@@ -216,6 +216,7 @@ static void make_long_conv(ops_program *g, int index) {
         in[5] = ops_add(g, F32, 2, b_dims, OPS_NORMAL);
         p.flags = ops_between(g, 0, 1) ? STRAND_LONG_CONV_BACK_FROM_ZERO : 0;
     }
+    if (index % 3 == 1) p.flags |= STRAND_LONG_CONV_ROUNDED, g->slack = 1000;
     if (ops_between(g, 0, 1)) {
         g->tensors[in[1]].view.flags = STRAND_TENSOR_CONSTANT;
         if (in[5] >= 0 && ops_between(g, 0, 3)) g->tensors[in[5]].view.flags = STRAND_TENSOR_CONSTANT;

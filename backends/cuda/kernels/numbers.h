@@ -28,4 +28,20 @@ typedef struct product_numbers {
     float alpha, beta;
 } product_numbers;
 
+/* Rows of a long convolution: number r of all is that of channel r / batch and batch entry r % batch, the second of two batch axes having
+ * `inner`. Strides are of (two batch axes, channel). A row is cut into `segments` of `valid` results each, which lie from `lead` on in
+ * what is transformed; or it is 2^log_outer columns around the transforms of its rows. */
+typedef struct long_conv_numbers {
+    int rows, batch, entry, inner; /* rows here, entries of each channel, the first of them */
+    int length, segments, valid, lead;
+    int log_outer, log_inner;
+    int has_pre, has_post, has_skip, skip_stride;
+    int fast; /* u and pre may be read 16 bytes at a time, post and y 8 */
+    int u[3], pre[3], post[3], y[3];
+} long_conv_numbers;
+
+typedef struct spectra_numbers {
+    int log_r, log_outer, reserved;
+} spectra_numbers;
+
 #endif

@@ -40,6 +40,16 @@ FN void warp_load4_transposed(uint *r, const half_word *row) {
 FN float warp_xor(float v, int mask) { return __shfl_xor_sync(0xffffffffu, v, mask); }
 #define WARP_BARRIER __syncwarp();
 
+// An 8 x 8 matrix of halves, lane: row lane / 4, columns 2 (lane % 4) and the next, turned over.
+FN uint warp_transpose(uint v) {
+    uint r;
+    asm("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(r) : "r"(v));
+    return r;
+}
+
+// Shared memory of as many bytes as the launch says.
+#define DYNAMIC_SHARED(name) extern __shared__ __align__(16) unsigned char name[];
+
 // 16 bytes from global to shared memory, later; zeros where `there` is false.
 FN void async_copy16(half_word *to, const half_word *from, bool there) {
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" : : "r"(warp_address(to)), "l"(from), "r"(there ? 16 : 0) : "memory");

@@ -2,7 +2,7 @@
  * canaries, a stream does its work at once, kernels run as run.cpp runs them.
  *
  * What a test can do with it: make the n-th call of a function fail (EMULATED_CUDA_FAIL=cuMemAlloc:2:700, or emulated_cuda_fail; * is any function), make
- * the device small (EMULATED_CUDA_BYTES), have several of it (EMULATED_CUDA_DEVICES), take its pools away (EMULATED_CUDA_POOLS=0; compiled
+ * the device small (EMULATED_CUDA_BYTES; EMULATED_CUDA_SHARED: a group's memory), have several of it (EMULATED_CUDA_DEVICES), take its pools away (EMULATED_CUDA_POOLS=0; compiled
  * with EMULATED_CUDA_OLD the driver does not know them), and ask what is still allocated (emulated_cuda_live), how often a function was
  * called (emulated_cuda_calls_of) and what was done wrong (emulated_cuda_wrong): copies and kernel arguments outside allocations or before
  * or after them in the order of the stream that they belong to, frees of what was never given or is still in use, damaged canaries, calls
@@ -64,6 +64,7 @@ constexpr unsigned char canary = 0xa5;
 
 struct function {
     char name[64];
+    unsigned shared; /* bytes that it may ask for */
 };
 
 long setting(const char *name, long fallback) {
@@ -231,6 +232,7 @@ API CUresult cuDeviceTotalMem(size_t *bytes, CUdevice) {
 API CUresult cuDeviceGetAttribute(int *v, CUdevice_attribute what, CUdevice) {
     *v = what == CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK  ? 49152
          : what == CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR   ? 9
+         : what == CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN ? static_cast<int>(setting("EMULATED_CUDA_SHARED", emulated_most_shared))
          : what == CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED     ? static_cast<int>(setting("EMULATED_CUDA_POOLS", 1))
                                                                   : 0;
     return CUDA_SUCCESS;
@@ -422,12 +424,19 @@ API CUresult cuModuleGetFunction(CUfunction *f, CUmodule m, const char *name) {
     if (!modules.count(reinterpret_cast<void *>(m))) fault("a module that is not loaded");
     if (!emulated_arguments(name)) return CUDA_ERROR_NOT_FOUND;
     function &x = all[name];
+    x.shared = 49152;
     snprintf(x.name, sizeof x.name, "%s", name);
     *f = reinterpret_cast<CUfunction>(&x);
     return CUDA_SUCCESS;
 }
+API CUresult cuFuncSetAttribute(CUfunction f, CUfunction_attribute what, int value) {
+    ENTER(true)
+    if (what != CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES || value < 0 || value > setting("EMULATED_CUDA_SHARED", emulated_most_shared)) return CUDA_ERROR_INVALID_VALUE;
+    reinterpret_cast<function *>(f)->shared = static_cast<unsigned>(value);
+    return CUDA_SUCCESS;
+}
 /* One launch, checked as far as a real driver does. */
-static CUresult launch(CUfunction f, const unsigned grid[3], unsigned bx, void **arguments) {
+static CUresult launch(CUfunction f, const unsigned grid[3], unsigned bx, unsigned shared, void **arguments) {
     launches++;
     launched[reinterpret_cast<function *>(f)->name]++;
     const size_t *sizes = emulated_arguments(reinterpret_cast<function *>(f)->name);
@@ -437,15 +446,15 @@ static CUresult launch(CUfunction f, const unsigned grid[3], unsigned bx, void *
         memcpy(&p, arguments[i], sizeof p);
         use(p, 1, at_work, "a kernel's argument outside an allocation");
     }
-    if (emulated_run(reinterpret_cast<function *>(f)->name, grid, bx, arguments, &order)) return CUDA_SUCCESS;
-    fault("a kernel whose items part at a barrier");
+    if (emulated_run(reinterpret_cast<function *>(f)->name, grid, bx, shared, arguments, &order)) return CUDA_SUCCESS;
+    fault("a kernel whose items part at a barrier, or that writes beyond its shared memory");
     return sticky = CUDA_ERROR_LAUNCH_FAILED;
 }
-static bool possible(unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz, unsigned shared) {
-    return gx && gy && gz && gx <= 0x7fffffffu && gy <= 65535 && gz <= 65535 && bx && bx <= 1024 && by == 1 && bz == 1 && !shared;
+static bool possible(CUfunction f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz, unsigned shared) {
+    return gx && gy && gz && gx <= 0x7fffffffu && gy <= 65535 && gz <= 65535 && bx && bx <= 1024 && by == 1 && bz == 1 && shared <= reinterpret_cast<function *>(f)->shared;
 }
 /* The launch for later, with a copy of its arguments. */
-static std::function<CUresult()> later(CUfunction f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, void **arguments) {
+static std::function<CUresult()> later(CUfunction f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned shared, void **arguments) {
     std::vector<std::vector<unsigned char>> copies;
     const size_t *sizes = emulated_arguments(reinterpret_cast<function *>(f)->name);
     for (size_t i = 0; sizes && sizes[i]; i++) {
@@ -456,7 +465,7 @@ static std::function<CUresult()> later(CUfunction f, unsigned gx, unsigned gy, u
         const unsigned grid[3] = {gx, gy, gz};
         std::vector<void *> at;
         for (auto &c : copies) at.push_back(c.data());
-        return launch(f, grid, bx, at.data());
+        return launch(f, grid, bx, shared, at.data());
     };
 }
 static CUresult add(graph &g, std::function<CUresult()> work, const CUgraphNode *after, size_t n, CUgraphNode *node) {
@@ -539,8 +548,8 @@ API CUresult cuGraphExecDestroy(CUgraphExec g) {
 API CUresult cuGraphAddKernelNode(CUgraphNode *node, CUgraph g, const CUgraphNode *after, size_t n, const CUDA_KERNEL_NODE_PARAMS *p) {
     ENTER(true)
     if (!graphs.count(g)) fault("a graph that is not alive");
-    if (!graphs.count(g) || !possible(p->gridDimX, p->gridDimY, p->gridDimZ, p->blockDimX, p->blockDimY, p->blockDimZ, p->sharedMemBytes)) return CUDA_ERROR_INVALID_VALUE;
-    return add(graphs[g], later(p->func, p->gridDimX, p->gridDimY, p->gridDimZ, p->blockDimX, p->kernelParams), after, n, node);
+    if (!graphs.count(g) || !possible(p->func, p->gridDimX, p->gridDimY, p->gridDimZ, p->blockDimX, p->blockDimY, p->blockDimZ, p->sharedMemBytes)) return CUDA_ERROR_INVALID_VALUE;
+    return add(graphs[g], later(p->func, p->gridDimX, p->gridDimY, p->gridDimZ, p->blockDimX, p->sharedMemBytes, p->kernelParams), after, n, node);
 }
 API CUresult cuGraphAddChildGraphNode(CUgraphNode *node, CUgraph g, const CUgraphNode *after, size_t n, CUgraph child) {
     ENTER(true)
@@ -585,11 +594,11 @@ API CUresult cuStreamEndCapture(CUstream s, CUgraph *g) {
 API CUresult cuLaunchKernel(CUfunction f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz, unsigned shared, CUstream s,
                             void **arguments, void **) {
     ENTER(true)
-    if (!possible(gx, gy, gz, bx, by, bz, shared)) return CUDA_ERROR_INVALID_VALUE;
+    if (!possible(f, gx, gy, gz, bx, by, bz, shared)) return CUDA_ERROR_INVALID_VALUE;
     if (!streams.count(reinterpret_cast<void *>(s))) fault("a launch without a stream");
-    if (captures.count(s)) return add_captured(*captures[s], later(f, gx, gy, gz, bx, arguments));
+    if (captures.count(s)) return add_captured(*captures[s], later(f, gx, gy, gz, bx, shared, arguments));
     const unsigned grid[3] = {gx, gy, gz};
     busy.insert(s);
     at_work = s;
-    return launch(f, grid, bx, arguments);
+    return launch(f, grid, bx, shared, arguments);
 }

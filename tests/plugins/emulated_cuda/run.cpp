@@ -16,6 +16,7 @@
 
 emulated_index threadIdx, blockIdx, gridDim;
 emulated_kernel *emulated_kernels;
+alignas(256) unsigned char emulated_shared[emulated_most_shared + 4096];
 
 emulated_kernel::emulated_kernel(const char *n, emulated_entry e, const size_t *s) : name(n), entry(e), sizes(s), next(emulated_kernels) { emulated_kernels = this; }
 
@@ -148,7 +149,7 @@ void emulated_wait(int left) {
 
 void emulated_barrier() { leave(); }
 
-bool emulated_run(const char *name, const unsigned grid[3], unsigned group, void **args, unsigned long *order) {
+bool emulated_run(const char *name, const unsigned grid[3], unsigned group, unsigned shared, void **args, unsigned long *order) {
     entry = nullptr;
     for (emulated_kernel *k = emulated_kernels; k && !entry; k = k->next)
         if (!std::strcmp(k->name, name)) entry = k->entry;
@@ -157,13 +158,16 @@ bool emulated_run(const char *name, const unsigned grid[3], unsigned group, void
         if (p == MAP_FAILED) return false;
         stacks = static_cast<char *>(p);
     }
-    if (!entry || group > most_items) return false;
+    if (!entry || group > most_items || shared > emulated_most_shared) return false;
+    memset(emulated_shared, 0x7f, sizeof emulated_shared); /* rubbish */
     arguments = args;
     gridDim = {grid[0], grid[1], grid[2]};
     for (blockIdx.z = 0; blockIdx.z < grid[2]; blockIdx.z++)
         for (blockIdx.y = 0; blockIdx.y < grid[1]; blockIdx.y++)
             for (blockIdx.x = 0; blockIdx.x < grid[0]; blockIdx.x++)
                 if (!run_group(group, *order)) return false;
+    for (unsigned i = shared; i < sizeof emulated_shared; i++)
+        if (emulated_shared[i] != 0x7f) return false;
     return true;
 }
 

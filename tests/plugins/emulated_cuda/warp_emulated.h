@@ -1,6 +1,6 @@
 /* warp_emulated.h - the words of backends/cuda/kernels/warp.h for the machine that runs the tests: the lanes of a warp show each other
  * what they hold (emulated_warp), and each makes its part of the result, by the layouts of the PTX ISA ("Warp-level matrix instructions",
- * m16n8k16 and ldmatrix). Products are exact and their sums are rounded once. */
+ * m16n8k16, ldmatrix and movmatrix). Products are exact and their sums are rounded once. */
 #ifndef STRAND_EMULATED_CUDA_WARP_H
 #define STRAND_EMULATED_CUDA_WARP_H
 
@@ -17,10 +17,9 @@ const emulated_words *emulated_warp(const emulated_words &mine);
 
 static inline float emulated_half(bool f16, unsigned h) {
     if (!f16) return __uint_as_float(h << 16);
-    int e = static_cast<int>(h >> 10 & 31);
-    float m = static_cast<float>(h & 1023);
-    float f = e == 31 ? (m != 0 ? NAN : INFINITY) : e ? std::ldexp(1024 + m, e - 25) : std::ldexp(m, -24);
-    return h & 0x8000 ? -f : f;
+    unsigned sign = (h & 0x8000u) << 16, magnitude = h & 0x7fffu;
+    if (magnitude >= 0x7c00u) return __uint_as_float(sign | 0x7f800000u | magnitude << 13);
+    return __uint_as_float(sign | __float_as_uint(__uint_as_float(magnitude << 13) * 0x1p112f));
 }
 
 /* Element (row, column) of a, and of b, as the lanes hold them. */
@@ -36,10 +35,15 @@ static inline float emulated_b(bool f16, const emulated_words *all, int row, int
 template <bool F16> static inline void warp_mma(float *c, const unsigned *a, unsigned b0, unsigned b1) {
     const emulated_words *all = emulated_warp({{a[0], a[1], a[2], a[3], b0, b1}, nullptr});
     int lane = static_cast<int>(threadIdx.x) & 31;
+    float rows[2][16], columns[2][16];
+    for (int i = 0; i < 2; i++)
+        for (int k = 0; k < 16; k++) {
+            rows[i][k] = emulated_a(F16, all, lane / 4 + 8 * i, k);
+            columns[i][k] = emulated_b(F16, all, k, lane % 4 * 2 + i);
+        }
     for (int j = 0; j < 4; j++) {
-        int row = lane / 4 + 8 * (j / 2), column = lane % 4 * 2 + j % 2;
         double sum = c[j];
-        for (int k = 0; k < 16; k++) sum += static_cast<double>(emulated_a(F16, all, row, k)) * static_cast<double>(emulated_b(F16, all, k, column));
+        for (int k = 0; k < 16; k++) sum += static_cast<double>(rows[j / 2][k]) * static_cast<double>(columns[j % 2][k]);
         c[j] = static_cast<float>(sum);
     }
 }
@@ -64,7 +68,17 @@ static inline void warp_load4_transposed(unsigned *r, const half_word *row) {
 static inline float warp_xor(float v, int mask) {
     return __uint_as_float(emulated_warp({{__float_as_uint(v)}, nullptr})[(static_cast<int>(threadIdx.x) & 31) ^ mask].u[0]);
 }
+static inline unsigned warp_transpose(unsigned v) {
+    const emulated_words *all = emulated_warp({{v}, nullptr});
+    int row = (static_cast<int>(threadIdx.x) & 31) / 4, column = (static_cast<int>(threadIdx.x) & 3) * 2;
+    unsigned low = all[column * 4 + row / 2].u[0], high = all[(column + 1) * 4 + row / 2].u[0];
+    return (row & 1 ? low >> 16 : low & 0xffff) | (row & 1 ? high & 0xffff0000u : high << 16);
+}
 #define WARP_BARRIER emulated_warp({{}, nullptr});
+
+/* Shared memory of a launch; what lies behind it is watched (run.cpp). */
+extern unsigned char emulated_shared[];
+#define DYNAMIC_SHARED(name) unsigned char *name = emulated_shared;
 
 /* Copies that are not waited for are seen as rubbish: they are made when the wait comes. */
 void emulated_copy(void *to, const void *from, bool there);
@@ -79,10 +93,9 @@ static inline unsigned emulated_f16(float f) {
     float a = std::fabs(f);
     unsigned sign = std::signbit(f) ? 0x8000 : 0;
     if (a >= 65520) return sign | 0x7c00;
-    if (a < 6.103515625e-05f) return sign | static_cast<unsigned>(std::nearbyint(std::ldexp(a, 24)));
-    int e;
-    float m = std::frexp(a, &e); /* in [1/2, 1) */
-    return sign | static_cast<unsigned>(static_cast<int>(std::nearbyint(std::ldexp(m, 11))) + ((e + 13) << 10));
+    if (a < 6.103515625e-05f) return sign | static_cast<unsigned>(std::nearbyint(a * 0x1p24f));
+    unsigned u = __float_as_uint(a) - (112u << 23); /* the tie goes to the even one */
+    return sign | (u + 0xfff + (u >> 13 & 1)) >> 13;
 }
 static inline unsigned emulated_bf16(float f) {
     unsigned u = __float_as_uint(f);
