@@ -190,7 +190,7 @@ static void make_long_rows(ops_program *g, int first, int index) {
     if (sizes[i].back) in[5] = ops_add(g, F32, 2, b, OPS_NORMAL);
     if (i % 3) g->tensors[in[1]].view.flags = STRAND_TENSOR_CONSTANT;
     if (i % 3 && in[5] >= 0) g->tensors[in[5]].view.flags = STRAND_TENSOR_CONSTANT;
-    if (index & 1) g->slack = sizes[i].length > 30000 ? 5000 : 1000; /* columns of longer rows keep BF16 points */
+    if (index & 1) g->slack = sizes[i].length > 16384 ? 5000 : 1000; /* columns of longer rows keep BF16 points */
     if (sizes[i].length > 30000) g->strided = false;
     ops_add_node(g, STRAND_OP_LONG_CONV, &p, sizeof p, in[5] >= 0 ? 6 : 5, in, ops_add(g, F32, rank, dims, OPS_OUTPUT));
     SAY("%lld points, %lld taps, back %lld, batch %lld, flags %u", (long long)sizes[i].length, (long long)sizes[i].taps, (long long)sizes[i].back, (long long)sizes[i].batch, p.flags);
