@@ -174,8 +174,10 @@ part_neon() {
 }
 
 part_installed() {
-    note "the installed tree"
+    note "the installed tree; a machine without nvcc"
     check install bash tests/embed/installed.sh "$out"
+    rm -rf "$out/no-nvcc"
+    check no-nvcc sh -c 'meson setup "$1" -Dnvcc=/nowhere/nvcc -Dtests=false >"$1.txt" && grep "CUDA *: no: needs nvcc" "$1.txt" && ! meson setup "$1-asked" -Dnvcc=/nowhere/nvcc -Dcuda=enabled' sh "$out/no-nvcc"
 }
 
 part_qemu() {
