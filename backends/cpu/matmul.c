@@ -199,7 +199,9 @@ uint64_t cpu_matmul_prepare_size(const strand_plugin_node *node) {
     int64_t rows = 1;
     for (uint32_t axis = 0; axis + 1 < out->rank; axis++) rows *= out->whole[axis];
     if (o->transpose_b || b->rank != 2 || b->dtype != STRAND_PLUGIN_F32 || !(b->flags & STRAND_TENSOR_CONSTANT)) return 0;
-    if (rows <= KEPT_ROWS_ABOVE || rows >= KEPT_ROWS_BELOW || b->whole[0] < 1 || b->whole[1] < 1) return 0;
+    if (b->whole[0] < 1 || b->whole[1] < 1) return 0;
+    /* The rows of the longest run decide, when the plan is made: what it gave memory to is made and used by runs of any length. */
+    if (!node->prepared.data && (rows <= KEPT_ROWS_ABOVE || rows >= KEPT_ROWS_BELOW)) return 0;
     return b->whole[0] <= KEPT_FLOATS / b->whole[1] ? (uint64_t)kept_floats(b) * sizeof(float) : 0;
 }
 

@@ -136,6 +136,22 @@ static void judge_pieces(text *t, randoms *r, int64_t most) {
     free(all);
 }
 
+/* A fresh session whose first run is short: what it makes once for all runs must serve the long one behind it, and itself. */
+static void judge_short_first(text *t) {
+    strand_session *fresh;
+    float *all = malloc((size_t)(t->batch * t->length * t->vocabulary) * sizeof *all);
+    assert_non_null(all);
+    assert_ok(t->o.context, strand_session_open(t->o.plan, NULL, &fresh));
+    for (int64_t at = 0, n; at < t->length; at += n) {
+        n = at ? t->length - at : t->length < 3 ? t->length : 3;
+        place(all, run_columns(fresh, t->ids.data, t->batch, t->length, at, n, t->vocabulary), t, at, n);
+    }
+    strand_session_close(fresh);
+    double d = relative_l2(all, t->whole, t->batch * t->length * t->vocabulary);
+    if (!(d <= PIECES)) fail_msg("%s, three tokens and then the rest, in a fresh session: differs from the whole by %.3g", t->c->folder, d);
+    free(all);
+}
+
 /* The last columns, from `at` on, have these bytes again after a roll-back, in another row and in another session. */
 static void judge_snapshot(text *t, randoms *r) {
     int64_t at = 1 + random_below(r, t->length - 2), n = t->length - at, row = t->batch - 1;
@@ -241,6 +257,7 @@ static bool run_case(strand_context *context, const text_case *c, randoms *r) {
     t.o = open_all(context, path, &how, t.batch, t.length);
     judge_whole(&t);
     judge_last(&t, path);
+    judge_short_first(&t);
     judge_pieces(&t, r, 40);
     judge_pieces(&t, r, 5);
     judge_pieces(&t, r, 1);
