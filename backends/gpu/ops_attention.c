@@ -81,7 +81,8 @@ bool gpu_supports_attention(strand_plugin_device *device, const strand_plugin_no
     const strand_plugin_tensor *y = &node->outputs[0];
     if (p->window > INT32_MAX || p->sinks > INT32_MAX || p->block > INT32_MAX || node->inputs[1].dims[1] > 1 << 30 || y->whole[1] > 1 << 30)
         return cpu_no(why, why_bytes, "more than 2^30 queries or keys, or a window or block of as many");
-    if (gpu_attention_scratch(device, node) > device->limits.binding_bytes / 2) return cpu_no(why, why_bytes, "partial sums are larger than a kernel sees");
+    uint64_t partial = gpu_attention_scratch(device, node);
+    if (partial > device->limits.binding_bytes / 2 || partial / sizeof(float) > INT32_MAX) return cpu_no(why, why_bytes, "partial sums are larger than a kernel sees");
     return true;
 }
 

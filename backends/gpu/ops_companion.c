@@ -25,15 +25,15 @@ typedef struct companion_parts {
 #define PARTS_CHANNELS 4096                /* with more, the channels alone fill a device */
 #define PARTS_WALKS    16384               /* for the columns of closed loops */
 #define PARTS_WIDTH    256                 /* of a state */
-#define PARTS_POWERS   ((int64_t)16 << 20) /* floats of all powers */
-#define PARTS_BYTES    ((int64_t)64 << 20) /* of states in work at a time, but one entry's at least */
+#define PARTS_POWERS   ((int64_t)16 << 20) /* floats of all powers, and of an entry's states */
+#define PARTS_BYTES    ((int64_t)64 << 20) /* of states in work at a time */
 
 /* False: the scan walks through the sequence in one go. */
 static bool in_parts(const strand_plugin_node *node, companion_parts *p) {
     const strand_op_companion_scan *op = node->params;
     const strand_plugin_tensor *a = &node->inputs[0], *y = &node->outputs[0];
     int64_t length = y->dims[1], d = a->dims[1], kernels = a->whole[0];
-    if (length < PARTS_FROM || y->whole[2] > PARTS_CHANNELS || d > PARTS_WIDTH || kernels * d * d > PARTS_POWERS) return false;
+    if (length < PARTS_FROM || y->whole[2] > PARTS_CHANNELS || d > PARTS_WIDTH || kernels * d * d > PARTS_POWERS || y->whole[2] * d * PARTS_MOST > PARTS_POWERS) return false;
     if (op->closed && kernels * d > PARTS_WALKS) return false;
     *p = (companion_parts){.length = ((length + PARTS_MOST - 1) / PARTS_MOST + 15) / 16 * 16, .d = d, .kernels = a->dims[0], .part = y->dims[2] * d};
     if (p->length < PARTS_LENGTH) p->length = PARTS_LENGTH;

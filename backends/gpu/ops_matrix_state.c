@@ -78,11 +78,13 @@ static bool in_parts_of(const strand_plugin_node *node, int64_t rows, int64_t wi
     *p = (matrix_parts){.length = (length + PARTS_MOST - 1) / PARTS_MOST, .rows = rows, .columns = columns, .heads = r.groups / r.blocks, .first = r.first, .decays = decays};
     if (p->length < PARTS_LENGTH) p->length = PARTS_LENGTH;
     p->count = (length + p->length - 1) / p->length;
+    /* Room for a tile of as many channels wherever it begins. */
+    int64_t heads = cpu_min(y->whole[2] / width, (y->dims[2] + width - 2) / width + 1);
     p->part = p->heads * rows * columns;
     p->entry = p->part * PARTS_MOST;
     p->batch = PARTS_FLOATS / whole < y->dims[0] ? PARTS_FLOATS / whole : y->dims[0];
-    p->sums = (uint64_t)(p->batch * p->entry) * sizeof(float);
-    p->bytes = p->sums + (uint64_t)(p->batch * PARTS_MOST * p->heads * decays) * sizeof(float);
+    p->sums = (uint64_t)(p->batch * heads * rows * columns * PARTS_MOST) * sizeof(float);
+    p->bytes = p->sums + (uint64_t)(p->batch * PARTS_MOST * heads * decays) * sizeof(float);
     return true;
 }
 

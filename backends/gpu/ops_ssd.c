@@ -32,11 +32,16 @@ static bool in_chunks(const strand_plugin_node *node, ssd_chunks *c) {
     c->groups = (c->first + c->heads - 1) / c->heads_a_group + 1 - c->first_group;
     c->chunks = cpu_min(all, MOST_FLOATS / whole);
     c->batch = cpu_min(y->dims[0], MOST_FLOATS / (whole * c->chunks));
-    uint64_t each = (uint64_t)(c->batch * c->chunks) * sizeof(float);
-    c->scores = each * (uint64_t)(c->heads * STEPS);
-    c->states = c->scores + each * (uint64_t)(c->groups * CHUNK * CHUNK);
-    c->carried = c->states + (each * (uint64_t)(c->heads * width * rows) + 63) / 64 * 64;
-    c->bytes = c->carried + (all > c->chunks ? (uint64_t)(c->batch * c->heads * width * rows) * sizeof(float) : 64);
+    /* Room for what any shorter sequence has at work, and for a tile of as many channels wherever it begins: plans are made for the
+     * longest run and the first tile. */
+    int64_t units = cpu_min(MOST_FLOATS / whole, y->dims[0] * all);
+    int64_t heads = cpu_min(op->heads, (y->dims[2] + width - 2) / width + 1);
+    int64_t groups = cpu_min(op->groups, (heads + c->heads_a_group - 2) / c->heads_a_group + 1);
+    uint64_t each = (uint64_t)units * sizeof(float);
+    c->scores = each * (uint64_t)(heads * STEPS);
+    c->states = c->scores + each * (uint64_t)(groups * CHUNK * CHUNK);
+    c->carried = c->states + (each * (uint64_t)(heads * width * rows) + 63) / 64 * 64;
+    c->bytes = c->carried + (all > c->chunks ? (uint64_t)(c->batch * heads * width * rows) * sizeof(float) : 64);
     return true;
 }
 

@@ -113,7 +113,7 @@ static shape some_shape(ops_program *g, int index, int64_t length, int64_t keys)
     c.cached = index % 4 >= 2;
     for (int b = 0; b < 4; b++) c.valid[b] = ops_between(g, keys > length && ops_between(g, 0, 5) ? length : 0, keys);
     if (index % 3 == 2) c.p.window = ops_between(g, 1, keys / 2 + 1);
-    if (index % 6 == 5) c.p.sinks = ops_between(g, 1, 9);
+    if (index % 6 == 5 || index % 12 == 8) c.p.sinks = ops_between(g, 1, 9); /* causal, and not */
     if (index % 7 == 3) c.p.softcap = 5, g->slack = 2;
     c.bias = index % 5 == 4;
     if (index % 5 == 1) c.type_k = c.type_v = STRAND_PLUGIN_BF16, c.p.precision = STRAND_PRECISION_BF16, g->slack = 2000;
