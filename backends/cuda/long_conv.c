@@ -113,10 +113,16 @@ static int64_t working_bytes(const form *f) {
     return f->log_outer ? cpu_max(raw, points_bytes(f, cpu_min(rows_at_a_time(f), cpu_max(1, f->s.batch * f->s.channels)))) : raw;
 }
 
+/* As much for a sequence as for any shorter one, whose form may be another: rows of all lengths have at most 4 (1 + R) bytes of scale and
+ * parts, which 6 bytes for each 256 points cover, and points and channels at a time grow with the length until the budget is reached. */
 uint64_t cuda_long_conv_scratch(const cuda_device *d, const strand_plugin_node *node) {
     form f;
-    if (!form_of(d, node, &f)) return 0;
-    return (uint64_t)(working_bytes(&f) + spectra_bytes(&f, channels_at_a_time(&f)));
+    if (node->op != STRAND_OP_LONG_CONV || !d->long_conv) return 0;
+    bool good = form_of(d, node, &f);
+    if (f.s.length <= LEAST) return 0;
+    if (!good) f.log_outer = 0, f.s.n = power_from(f.s.length); /* shorter ones may have a form */
+    int64_t channels = channels_at_a_time(&f);
+    return (uint64_t)(working_bytes(&f) + points_bytes(&f, channels) + channels * (f.s.n / 256) * 6);
 }
 
 uint64_t cuda_long_conv_prepare_size(const cuda_device *d, const strand_plugin_node *node) {

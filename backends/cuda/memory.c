@@ -1,5 +1,5 @@
 /* memory.c - the memory of a CUDA device: buffers from a pool of the device's own, taken and given back in the order of its stream, so
- * that neither waits for the work before it. A driver (before 11.2) or a device without pools has plain allocations.
+ * that neither waits for the work before it. Where there are no pools, allocations are plain.
  *
  * Everything that touches a buffer is given to the one stream, after the buffer was made and before it is given back. */
 #include "driver_cuda.h"

@@ -20,21 +20,23 @@ FN void copy4(uint *to, const void *from) {
 #ifdef EMULATED_CUDA
     memcpy(to, from, 16);
 #else
-    *(uint4 *)to = *(const uint4 *)from;
+    uint4 v = *(const uint4 *)from;
+    to[0] = v.x, to[1] = v.y, to[2] = v.z, to[3] = v.w;
 #endif
 }
 FN void put4(void *to, const uint *from) {
 #ifdef EMULATED_CUDA
     memcpy(to, from, 16);
 #else
-    *(uint4 *)to = *(const uint4 *)from;
+    *(uint4 *)to = make_uint4(from[0], from[1], from[2], from[3]);
 #endif
 }
 FN void copy2(uint *to, const void *from) {
 #ifdef EMULATED_CUDA
     memcpy(to, from, 8);
 #else
-    *(uint2 *)to = *(const uint2 *)from;
+    uint2 v = *(const uint2 *)from;
+    to[0] = v.x, to[1] = v.y;
 #endif
 }
 FN void put2(void *to, uint a, uint b) {
@@ -659,7 +661,7 @@ template <int T> FN void arrange(const float *bins, uint *spectrum, float *scale
 #pragma unroll
             for (int j = 0; j < 4; j++) {
                 w[j] = BITS_OF(v[j]);
-                any = any || (w[j] & 0x7fffffffu) > 0x31800000u; // 2^-30 of the largest
+                any = any || (w[j] & 0x7fffffffu) > 0x31000000u; // 2^-30 of the largest, which is below 4
             }
             put4(spectrum + ((long long)line << (log_m + 1)) + 4 * i, w);
         }

@@ -26,8 +26,8 @@ FN void take8(float *f, const void *p, int type, long long at, int step, int lef
 #ifdef EMULATED_CUDA
         for (int i = 0; i < 8; i++) r[i] = w[i];
 #else
-        *(uint4 *)r = *(const uint4 *)w;
-        *(uint4 *)(r + 4) = *(const uint4 *)(w + 4);
+        uint4 one = *(const uint4 *)w, two = *(const uint4 *)(w + 4);
+        r[0] = one.x, r[1] = one.y, r[2] = one.z, r[3] = one.w, r[4] = two.x, r[5] = two.y, r[6] = two.z, r[7] = two.w;
 #endif
 #pragma unroll
         for (int i = 0; i < 8; i++) f[i] = FROM_BITS(r[i]);
@@ -37,7 +37,8 @@ FN void take8(float *f, const void *p, int type, long long at, int step, int lef
 #ifdef EMULATED_CUDA
         for (int i = 0; i < 4; i++) r[i] = w[i];
 #else
-        *(uint4 *)r = *(const uint4 *)w;
+        uint4 one = *(const uint4 *)w;
+        r[0] = one.x, r[1] = one.y, r[2] = one.z, r[3] = one.w;
 #endif
 #pragma unroll
         for (int i = 0; i < 8; i++) f[i] = f_16(type, r[i / 2] >> (16 * (i & 1)) & 0xffffu);
