@@ -271,6 +271,7 @@ strand_status strand_session_copy(strand_session *from, int64_t row, strand_sess
     unsigned char *through = a->alloc(a->user, (size_t)most, 64);
     if (!through) return error_set(&to->error, STRAND_ERR_MEMORY, "out of memory while copying a state");
     strand_status status = copy_row(from, row, to, to_row, through);
+    if (status && from != to) execute_drain(from);
     if (status) execute_drain(to);
     a->free(a->user, through, (size_t)most);
     to->positions[to_row] = status ? STATE_LOST : from->positions[row];

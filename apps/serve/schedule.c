@@ -2,7 +2,7 @@
  * then steps all texts that are being made as one batch. How long a piece is depends on who waits for that step: as much as the engine
  * takes at once when nobody does; else what costs about two steps, and up to four while as many wait for their first token as for their
  * next one, by what steps and prompts cost of late. Pieces are whole multiples of 16 tokens, so that products and scans come to the
- * same bytes: a seed gives the same text whatever the load.
+ * same bytes: a seed gives the same text whatever the load, from the same kept prefix.
  *
  * Rows: texts being made have rows 0 to n_active-1, the prompt that is being fed has the next one. A text that ends gives its row to
  * the last of them, and that one's to the prompt. Of the jobs that wait, the next is the oldest of the client with the fewest rows. */
@@ -175,10 +175,11 @@ static void note_cost(double *cost, double seconds) {
     *cost = *cost > 0 ? *cost + (seconds - *cost) / 8 : seconds;
 }
 
-/* A piece of the prompt, `most` tokens or, where that is the end, half as many more; how many tokens, or -1. The state of a whole one is kept: the same prompt, and one that goes on from it, begin
- * there. */
+/* A piece of the prompt, `most` tokens or, where that is the end, half as many more; how many tokens, or -1. No piece leaves less than 16,
+ * since a few tokens take other kernels. The state of a whole prompt is kept: the same prompt, and one that goes on from it, begin there. */
 static int64_t feed(server *s, job *j, int64_t most) {
     int64_t n = j->prompt.n, left = n - j->fed, now = left <= most + most / 2 && left <= MOST_PIECE ? left : most;
+    if (now < left && left - now < 16) now -= 16;
     double begun = server_now();
     if (now && engine_feed(s->engine, j->row, j->prompt.ids + j->fed, now)) return -1;
     if (now >= 16) note_cost(&s->token_cost, (server_now() - begun) / (double)now);

@@ -27,7 +27,7 @@ static uint64_t number_in(const char *path, const char *key) {
 }
 
 /* What is left below the limit of one cgroup; UINT64_MAX: no limit. */
-static uint64_t left_in(const char *folder, const char *limit, const char *used, const char *files) {
+static uint64_t left_in(const char *folder, const char *limit, const char *used, const char *const files[2]) {
     char path[1200];
     snprintf(path, sizeof path, "%s/%s", folder, limit);
     const uint64_t most = number_in(path, "");
@@ -35,16 +35,19 @@ static uint64_t left_in(const char *folder, const char *limit, const char *used,
     snprintf(path, sizeof path, "%s/%s", folder, used);
     uint64_t now = number_in(path, "");
     snprintf(path, sizeof path, "%s/memory.stat", folder);
-    const uint64_t free_again = number_in(path, files);
     if (now == UINT64_MAX) return most;
-    if (free_again != UINT64_MAX) now = now > free_again ? now - free_again : 0;
+    for (int i = 0; i < 2; i++) { /* pages of files can be dropped, those in use lately too */
+        const uint64_t free_again = number_in(path, files[i]);
+        if (free_again != UINT64_MAX) now = now > free_again ? now - free_again : 0;
+    }
     return now < most ? most - now : 0;
 }
 
 /* The least that is left in the process's cgroup (version 2) and those above it. */
 static uint64_t left_in_cgroups(void) {
     char line[1024], folder[1100];
-    uint64_t least = left_in(CGROUPS "/memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file");
+    static const char *const files_v1[] = {"total_inactive_file", "total_active_file"}, *const files[] = {"inactive_file", "active_file"};
+    uint64_t least = left_in(CGROUPS "/memory", "memory.limit_in_bytes", "memory.usage_in_bytes", files_v1);
     FILE *f = fopen("/proc/self/cgroup", "r");
     snprintf(folder, sizeof folder, CGROUPS);
     while (f && fgets(line, sizeof line, f)) {
@@ -53,7 +56,7 @@ static uint64_t left_in_cgroups(void) {
     }
     if (f) fclose(f);
     while (strlen(folder) >= strlen(CGROUPS)) {
-        const uint64_t left = left_in(folder, "memory.max", "memory.current", "inactive_file");
+        const uint64_t left = left_in(folder, "memory.max", "memory.current", files);
         if (left < least) least = left;
         *strrchr(folder, '/') = 0;
     }
@@ -63,7 +66,7 @@ static uint64_t left_in_cgroups(void) {
 uint64_t memory_available(void) {
     const uint64_t free_kib = number_in("/proc/meminfo", "MemAvailable:"), left = left_in_cgroups();
     const uint64_t bytes = free_kib == UINT64_MAX ? UINT64_MAX : free_kib * 1024, least = left < bytes ? left : bytes;
-    return least == UINT64_MAX ? 0 : least;
+    return least == UINT64_MAX ? 0 : least < 4096 ? 4096 : least; /* 0 would say that nothing is known */
 }
 
 int memory_large_pages(void) {
