@@ -153,7 +153,7 @@ int eeg_quality_text(const eeg_quality *q, char *text, size_t size) {
     const int all_flat = q->flat > 0.995;
     if (q->clipped > 0.001 && !all_flat && n < size)
         n += (size_t)snprintf(text + n, size - n, "%sclipped %.1f %%", n ? "; " : "", 100 * q->clipped);
-    if (q->beyond > 0 && n < size)
+    if (q->beyond > 0.0005 && n < size) /* a sample of a million says nothing */
         n += (size_t)snprintf(text + n, size - n, "%s%.1f %% beyond the range in the header", n ? "; " : "", 100 * q->beyond);
     if (q->hum50 > 10 && !all_flat && n < size) n += (size_t)snprintf(text + n, size - n, "%shum 50 Hz", n ? "; " : "");
     if (q->hum60 > 10 && !all_flat && n < size) n += (size_t)snprintf(text + n, size - n, "%shum 60 Hz", n ? "; " : "");

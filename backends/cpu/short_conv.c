@@ -325,7 +325,6 @@ static int64_t padded_channels(const strand_plugin_node *node) {
     return (out->dims[out->rank - 1] + CPU_LANES - 1) / CPU_LANES * CPU_LANES;
 }
 
-/* Token-major: the weight turned, the bias, a row of zeros. */
 /* Many taps of rows, and a state before them. */
 static bool is_long(const strand_plugin_node *node) {
     return !token_major(node) && cpu_input(node, 3) && node->inputs[1].dims[1] > NEAR;
