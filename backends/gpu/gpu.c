@@ -117,26 +117,6 @@ strand_plugin_status gpu_rows(strand_plugin_device *device, gpu_dispatch *d, int
     return gpu_over(device, d, rows * gpu_kernels[d->kernel].group);
 }
 
-strand_plugin_status gpu_batches(strand_plugin_device *device, const strand_plugin_node *node, const strand_plugin_memory *scratch, gpu_entries *run) {
-    int64_t batch = node->outputs[0].dims[0];
-    strand_plugin_status status = STRAND_PLUGIN_OK;
-    if (batch <= GPU_MOST_ENTRIES) return run(device, node, scratch);
-    for (int64_t first = 0; first < batch && !status; first += GPU_MOST_ENTRIES) {
-        strand_plugin_tensor outputs[2];
-        strand_plugin_node slice = *node;
-        slice.outputs = outputs;
-        for (uint32_t i = 0; i < node->n_outputs && i < 2; i++) {
-            strand_plugin_tensor *t = &outputs[i];
-            *t = node->outputs[i];
-            t->dims[0] = cpu_min(batch - first, GPU_MOST_ENTRIES);
-            t->origin[0] += first;
-            t->memory.offset += (uint64_t)(first * t->strides[0]) * (uint64_t)cpu_element_bytes(t->dtype);
-        }
-        status = run(device, &slice, scratch);
-    }
-    return status;
-}
-
 bool gpu_fits(strand_plugin_device *device, const strand_plugin_node *node, char *why, size_t why_bytes) {
     uint32_t n = 1; /* perhaps the fault words; parameters are not counted by the limit */
     for (uint32_t i = 0; i < node->n_inputs + node->n_outputs; i++) {

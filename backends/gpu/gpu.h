@@ -174,12 +174,6 @@ strand_plugin_status gpu_over(strand_plugin_device *device, gpu_dispatch *d, int
 /* Any number of groups: in several dispatches where there are more than a device takes at once. */
 strand_plugin_status gpu_groups(strand_plugin_device *device, gpu_dispatch *d, int64_t x, int64_t y, int64_t z);
 
-/* An operator whose dispatches have batch entries on an axis of limited extent: over slices of the outputs' first axis. */
-typedef strand_plugin_status gpu_entries(strand_plugin_device *device, const strand_plugin_node *node, const strand_plugin_memory *scratch);
-#define GPU_ENTRIES(name) strand_plugin_status name##_entries(strand_plugin_device *device, const strand_plugin_node *node, const strand_plugin_memory *scratch)
-#define GPU_MOST_ENTRIES 65535
-strand_plugin_status gpu_batches(strand_plugin_device *device, const strand_plugin_node *node, const strand_plugin_memory *scratch, gpu_entries *run);
-
 /* One group a row, in x and y as needed. */
 strand_plugin_status gpu_rows(strand_plugin_device *device, gpu_dispatch *d, int64_t rows);
 

@@ -157,7 +157,7 @@ static bool whole_vectors(const gpu_dispatch *d) {
     return true;
 }
 
-static GPU_ENTRIES(attention) {
+GPU_RUN(attention) {
     const strand_op_attention *p = node->params;
     const strand_plugin_tensor *q = &node->inputs[0], *k = &node->inputs[1], *v = &node->inputs[2], *y = &node->outputs[0];
     const strand_plugin_tensor *n = cpu_input(node, 3), *bias = cpu_input(node, 4), *mask = cpu_input(node, 5);
@@ -190,10 +190,6 @@ static GPU_ENTRIES(attention) {
         status = gpu_groups(device, &d, (y->dims[1] + block - 1) / block * splits, p->heads, y->dims[0]);
     }
     return status || splits < 2 ? status : gpu_attention_merge(device, node, scratch, splits);
-}
-
-GPU_RUN(attention) {
-    return gpu_batches(device, node, scratch, attention_entries);
 }
 
 /* ---- the cache ---- */

@@ -154,7 +154,7 @@ static strand_plugin_status carry(strand_plugin_device *device, const strand_plu
     return gpu_groups(device, &d, y->dims[2], n, 1);
 }
 
-static GPU_ENTRIES(companion_scan) {
+GPU_RUN(companion_scan) {
     const strand_op_companion_scan *p = node->params;
     int64_t entries = node->outputs[0].dims[0];
     companion_parts parts;
@@ -167,10 +167,6 @@ static GPU_ENTRIES(companion_scan) {
         if (!status) status = pass(device, node, scratch, &parts, OUTPUTS, begin, n);
     }
     return status;
-}
-
-GPU_RUN(companion_scan) {
-    return gpu_batches(device, node, scratch, companion_scan_entries);
 }
 
 bool gpu_supports_ssm_kernel_companion(strand_plugin_device *device, const strand_plugin_node *node, char *why, size_t why_bytes) {

@@ -20,7 +20,7 @@ bool gpu_supports_dplr_scan(strand_plugin_device *device, const strand_plugin_no
     return true;
 }
 
-static GPU_ENTRIES(dplr_scan) {
+GPU_RUN(dplr_scan) {
     const strand_op_dplr_scan *p = node->params;
     const strand_plugin_tensor *y = &node->outputs[0], *after = node->n_outputs > 1 ? &node->outputs[1] : NULL, *in[8];
     gpu_dispatch d;
@@ -52,17 +52,13 @@ static GPU_ENTRIES(dplr_scan) {
     return gpu_groups(device, &d, (y->dims[2] + 15) / 16, y->dims[0], 1);
 }
 
-GPU_RUN(dplr_scan) {
-    return gpu_batches(device, node, scratch, dplr_scan_entries);
-}
-
 bool gpu_supports_dense_scan(strand_plugin_device *device, const strand_plugin_node *node, char *why, size_t why_bytes) {
     if (node->inputs[0].dims[1] > MOST_WIDTH) return cpu_no(why, why_bytes, "a state of more than %d numbers", MOST_WIDTH);
     (void)device;
     return true;
 }
 
-static GPU_ENTRIES(dense_scan) {
+GPU_RUN(dense_scan) {
     const strand_plugin_tensor *a = &node->inputs[0], *b = cpu_input(node, 1), *u = cpu_input(node, 2), *state = cpu_input(node, 3);
     const strand_plugin_tensor *y = &node->outputs[0], *after = node->n_outputs > 1 ? &node->outputs[1] : NULL;
     int64_t width = a->dims[1], channels = y->dims[2] / width;
@@ -81,8 +77,4 @@ static GPU_ENTRIES(dense_scan) {
                              state != NULL,    stride(state, 0), stride(state, 1),      y->strides[0], y->strides[1],     after != NULL,    stride(after, 0), stride(after, 1)};
     for (int i = 0; i < 17; i++) gpu_int(&d, sizes[i]);
     return gpu_groups(device, &d, channels, y->dims[0], 1);
-}
-
-GPU_RUN(dense_scan) {
-    return gpu_batches(device, node, scratch, dense_scan_entries);
 }

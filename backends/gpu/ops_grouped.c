@@ -2,7 +2,6 @@
  * experts that each row has picked. */
 #include "gpu.h"
 
-#define MOST_BLOCKS 65535 /* of one dispatch */
 
 static int64_t rows_of(const strand_plugin_tensor *y) {
     int64_t rows = 1;
@@ -29,41 +28,35 @@ GPU_RUN(block_diagonal) {
         sy[STRAND_PLUGIN_RANK - y->rank + i] = y->strides[i];
         first += cpu_lead(x, i, y, i) * x->strides[i];
     }
-    for (int64_t j = 0; j < blocks; j += MOST_BLOCKS) {
-        gpu_begin(&d, GPU_K_block_diagonal);
-        gpu_bind_or(device, &d, ins ? x : NULL, y);
-        gpu_bind_or(device, &d, ins ? w : NULL, y);
-        gpu_bind_or(device, &d, bias, y);
-        gpu_bind(device, &d, y);
-        d.params[0] += (int32_t)first;
-        const int64_t numbers[] = {rows,
-                                   outs,
-                                   ins,
-                                   dims[1],
-                                   dims[2],
-                                   sx[0],
-                                   sx[1],
-                                   sx[2],
-                                   sy[0],
-                                   sy[1],
-                                   sy[2],
-                                   in_apart ? 1 : ins,
-                                   in_apart ? blocks : 1,
-                                   out_apart ? 1 : outs,
-                                   out_apart ? blocks : 1,
-                                   w->strides[0],
-                                   w->strides[1],
-                                   bias ? 1 : 0,
-                                   j,
-                                   p->activation};
-        for (int i = 0; i < 20; i++) gpu_int(&d, numbers[i]);
-        gpu_float(&d, p->alpha);
-        gpu_float(&d, p->beta);
-        strand_plugin_status status =
-            gpu_groups(device, &d, (rows + 31) / 32, (outs + 31) / 32, cpu_min(blocks - j, MOST_BLOCKS));
-        if (status) return status;
-    }
-    return STRAND_PLUGIN_OK;
+    gpu_begin(&d, GPU_K_block_diagonal);
+    gpu_bind_or(device, &d, ins ? x : NULL, y);
+    gpu_bind_or(device, &d, ins ? w : NULL, y);
+    gpu_bind_or(device, &d, bias, y);
+    gpu_bind(device, &d, y);
+    d.params[0] += (int32_t)first;
+    const int64_t numbers[] = {rows,
+                               outs,
+                               ins,
+                               dims[1],
+                               dims[2],
+                               sx[0],
+                               sx[1],
+                               sx[2],
+                               sy[0],
+                               sy[1],
+                               sy[2],
+                               in_apart ? 1 : ins,
+                               in_apart ? blocks : 1,
+                               out_apart ? 1 : outs,
+                               out_apart ? blocks : 1,
+                               w->strides[0],
+                               w->strides[1],
+                               bias ? 1 : 0,
+                               p->activation};
+    for (int i = 0; i < 19; i++) gpu_int(&d, numbers[i]);
+    gpu_float(&d, p->alpha);
+    gpu_float(&d, p->beta);
+    return gpu_groups(device, &d, (rows + 31) / 32, (outs + 31) / 32, blocks);
 }
 
 bool gpu_supports_grouped_matmul(strand_plugin_device *device, const strand_plugin_node *node, char *why, size_t why_bytes) {

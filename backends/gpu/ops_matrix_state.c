@@ -11,8 +11,7 @@ static int32_t lead(const strand_plugin_tensor *t, const strand_plugin_tensor *y
     return (int32_t)(cpu_lead(t, 0, y, 0) * t->strides[0]);
 }
 
-static bool runs(strand_plugin_device *device, const strand_plugin_node *node, int64_t rows, char *why, size_t why_bytes) {
-    (void)device, (void)node;
+static bool runs(int64_t rows, char *why, size_t why_bytes) {
     if (rows > MOST_ROWS) return cpu_no(why, why_bytes, "a head's matrix has more than %d rows", MOST_ROWS);
     return true;
 }
@@ -142,10 +141,10 @@ static strand_plugin_status dispatch_pass(strand_plugin_device *device, gpu_disp
 }
 
 /* Ends become beginnings. rows_first: is the state [.., rows, columns]? */
-static strand_plugin_status carry(strand_plugin_device *device, const strand_plugin_node *node, const strand_plugin_memory *scratch, const matrix_parts *p, gpu_kernel kernel,
+static strand_plugin_status carry(strand_plugin_device *device, const strand_plugin_node *node, const strand_plugin_memory *scratch, const matrix_parts *p,
                                   const strand_plugin_tensor *state, bool rows_first, int64_t begin, int64_t n) {
     gpu_dispatch d;
-    gpu_begin(&d, kernel);
+    gpu_begin(&d, GPU_K_gated_carry);
     bind_sums(device, &d, scratch, p);
     gpu_bind_or(device, &d, state, &node->inputs[0]);
     bind_ends(device, &d, scratch, p);
@@ -204,13 +203,13 @@ typedef strand_plugin_status pass_run(strand_plugin_device *device, const strand
                                       int64_t begin, int64_t n);
 
 static strand_plugin_status run_parts(strand_plugin_device *device, const strand_plugin_node *node, const strand_plugin_memory *scratch, const matrix_parts *p, pass_run *run,
-                                      gpu_kernel kernel, const strand_plugin_tensor *state, bool rows_first) {
+                                      const strand_plugin_tensor *state, bool rows_first) {
     int64_t batch = node->outputs[0].dims[0];
     strand_plugin_status status = STRAND_PLUGIN_OK;
     for (int64_t begin = 0; begin < batch && !status; begin += p->batch) {
         int64_t n = batch - begin < p->batch ? batch - begin : p->batch;
         status = run(device, node, scratch, p, ENDS, begin, n);
-        if (!status) status = carry(device, node, scratch, p, kernel, state, rows_first, begin, n);
+        if (!status) status = carry(device, node, scratch, p, state, rows_first, begin, n);
         if (!status) status = run(device, node, scratch, p, OUTPUTS, begin, n);
         if (!status) status = last_ends(device, node, scratch, p, rows_first, begin, n);
     }
@@ -238,7 +237,8 @@ static strand_plugin_status run_carried(strand_plugin_device *device, const stra
 
 bool gpu_supports_ssd(strand_plugin_device *device, const strand_plugin_node *node, char *why, size_t why_bytes) {
     const strand_op_ssd *p = node->params;
-    return runs(device, node, node->inputs[2].dims[2] / p->groups, why, why_bytes);
+    (void)device;
+    return runs(node->inputs[2].dims[2] / p->groups, why, why_bytes);
 }
 
 static int64_t ssd_rows(const strand_plugin_node *node) {
@@ -287,21 +287,18 @@ static strand_plugin_status ssd_walk(strand_plugin_device *device, const strand_
     return gpu_groups(device, &d, heads_of(y, width).groups, y->dims[0], 1);
 }
 
-static GPU_ENTRIES(ssd) {
+GPU_RUN(ssd) {
     bool done;
     strand_plugin_status status = gpu_ssd_in_chunks(device, node, scratch, &done);
     return done ? status : ssd_walk(device, node);
-}
-
-GPU_RUN(ssd) {
-    return gpu_batches(device, node, scratch, ssd_entries);
 }
 
 /* ---- gated linear attention ---- */
 
 bool gpu_supports_gated_linear_attention(strand_plugin_device *device, const strand_plugin_node *node, char *why, size_t why_bytes) {
     const strand_op_gated_linear_attention *p = node->params;
-    return runs(device, node, node->inputs[0].dims[2] / p->heads, why, why_bytes);
+    (void)device;
+    return runs(node->inputs[0].dims[2] / p->heads, why, why_bytes);
 }
 
 static int64_t gated_rows(const strand_plugin_node *node) {
@@ -350,21 +347,18 @@ static strand_plugin_status gated_pass(strand_plugin_device *device, const stran
     return dispatch_pass(device, &d, node, parts, pass, width, n);
 }
 
-static GPU_ENTRIES(gated_linear_attention) {
+GPU_RUN(gated_linear_attention) {
     matrix_parts parts;
     if (!in_parts(node, gated_rows(node), gated_width(node), gated_rows(node), &parts)) return gated_pass(device, node, scratch, NULL, WHOLE, 0, node->outputs[0].dims[0]);
-    return run_parts(device, node, scratch, &parts, gated_pass, GPU_K_gated_carry, cpu_input(node, 5), true);
-}
-
-GPU_RUN(gated_linear_attention) {
-    return gpu_batches(device, node, scratch, gated_linear_attention_entries);
+    return run_parts(device, node, scratch, &parts, gated_pass, cpu_input(node, 5), true);
 }
 
 /* ---- delta rule ---- */
 
 bool gpu_supports_delta_rule(strand_plugin_device *device, const strand_plugin_node *node, char *why, size_t why_bytes) {
     const strand_op_delta_rule *p = node->params;
-    return runs(device, node, node->inputs[0].dims[2] / p->heads, why, why_bytes);
+    (void)device;
+    return runs(node->inputs[0].dims[2] / p->heads, why, why_bytes);
 }
 
 #define DELTA_GROUPS 512 /* with more, heads and columns fill a device, and parts cost more than they give */
@@ -432,14 +426,10 @@ static strand_plugin_status delta_carry(strand_plugin_device *device, const stra
     return gpu_groups(device, &d, p->heads * blocks, n, 1);
 }
 
-static GPU_ENTRIES(delta_rule) {
+GPU_RUN(delta_rule) {
     matrix_parts parts;
     if (!delta_in_parts(node, &parts)) return delta_pass(device, node, scratch, NULL, WHOLE, 0, node->outputs[0].dims[0]);
     return run_carried(device, node, scratch, &parts, delta_pass, delta_carry);
-}
-
-GPU_RUN(delta_rule) {
-    return gpu_batches(device, node, scratch, delta_rule_entries);
 }
 
 /* ---- linear attention ---- */
@@ -450,7 +440,8 @@ static int64_t features(const strand_op_linear_attention *p, int64_t d) {
 
 bool gpu_supports_linear_attention(strand_plugin_device *device, const strand_plugin_node *node, char *why, size_t why_bytes) {
     const strand_op_linear_attention *p = node->params;
-    return runs(device, node, features(p, node->inputs[0].dims[2] / p->heads), why, why_bytes);
+    (void)device;
+    return runs(features(p, node->inputs[0].dims[2] / p->heads), why, why_bytes);
 }
 
 static bool linear_in_parts(const strand_plugin_node *node, matrix_parts *p) {
@@ -555,12 +546,8 @@ static strand_plugin_status linear_whole(strand_plugin_device *device, const str
     return status || node->n_outputs < 2 ? status : last_column(device, node, scratch, width);
 }
 
-static GPU_ENTRIES(linear_attention) {
+GPU_RUN(linear_attention) {
     matrix_parts parts;
     if (!linear_in_parts(node, &parts)) return linear_whole(device, node, scratch);
     return run_carried(device, node, scratch, &parts, linear_pass, linear_carry);
-}
-
-GPU_RUN(linear_attention) {
-    return gpu_batches(device, node, scratch, linear_attention_entries);
 }

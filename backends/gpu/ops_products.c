@@ -2,7 +2,6 @@
 #include "gpu.h"
 
 #define FEW_ROWS     16
-#define MOST_ENTRIES 65535 /* of one dispatch */
 
 bool gpu_supports_gather(strand_plugin_device *device, const strand_plugin_node *node, char *why, size_t why_bytes) {
     (void)device, (void)node, (void)why, (void)why_bytes;
@@ -126,13 +125,7 @@ GPU_RUN(matmul) {
     gpu_int(&d, inner);
     const int64_t steps[] = {sa[0], sa[1], sb[0], sb[1], sy[0], sy[1]};
     for (int i = 0; i < 6; i++) gpu_int(&d, steps[i]);
-    gpu_int(&d, 0);
     d.kernel = product_of(device, &d, a, b, y, &rows, &columns);
     int64_t x = rows ? (y->dims[no] + columns - 1) / columns : (y->dims[mo] + 63) / 64, down = rows ? (y->dims[mo] + rows - 1) / rows : (y->dims[no] + 63) / 64;
-    strand_plugin_status status = STRAND_PLUGIN_OK;
-    for (int64_t first = 0; first < batch && !status; first += MOST_ENTRIES) {
-        d.params[26] = (int32_t)first;
-        status = gpu_groups(device, &d, x, down, cpu_min(batch - first, MOST_ENTRIES));
-    }
-    return status;
+    return gpu_groups(device, &d, x, down, batch);
 }

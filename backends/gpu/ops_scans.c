@@ -11,7 +11,7 @@ bool gpu_supports_linear_recurrence(strand_plugin_device *device, const strand_p
     return true;
 }
 
-static GPU_ENTRIES(linear_recurrence) {
+GPU_RUN(linear_recurrence) {
     const strand_op_linear_recurrence *p = node->params;
     const strand_plugin_tensor *x = &node->inputs[0], *a = &node->inputs[1], *state = cpu_input(node, 2), *y = &node->outputs[0];
     const strand_plugin_tensor *after = node->n_outputs > 1 ? &node->outputs[1] : NULL;
@@ -50,10 +50,6 @@ static GPU_ENTRIES(linear_recurrence) {
                              p->form};
     for (int i = 0; i < 21; i++) gpu_int(&d, sizes[i]);
     return gpu_groups(device, &d, (y->dims[2] + 31) / 32, y->dims[0], 1);
-}
-
-GPU_RUN(linear_recurrence) {
-    return gpu_batches(device, node, scratch, linear_recurrence_entries);
 }
 
 /* ---- discretisation, filters of diagonal systems ---- */
@@ -165,7 +161,7 @@ bool gpu_supports_gru(strand_plugin_device *device, const strand_plugin_node *no
 }
 
 /* The last batch axis is the group's x, the one before it its y. */
-static GPU_ENTRIES(gru) {
+GPU_RUN(gru) {
     const strand_op_gru *p = node->params;
     const strand_plugin_tensor *x = &node->inputs[0], *w = &node->inputs[1], *bias = cpu_input(node, 2), *state = cpu_input(node, 3);
     const strand_plugin_tensor *y = &node->outputs[0], *after = node->n_outputs > 1 ? &node->outputs[1] : NULL;
@@ -188,10 +184,6 @@ static GPU_ENTRIES(gru) {
                              p->reverse != 0,       x->strides[0],       stride(state, 0),  y->strides[0],    stride(after, 0)};
     for (int i = 0; i < 17; i++) gpu_int(&d, sizes[i]);
     return gpu_groups(device, &d, y->dims[batch], batch ? y->dims[0] : 1, 1);
-}
-
-GPU_RUN(gru) {
-    return gpu_batches(device, node, scratch, gru_entries);
 }
 
 /* ---- filters of diagonal systems plus a matrix of low rank: spectra, and their transforms by FFT ---- */

@@ -183,7 +183,7 @@ static strand_plugin_status selective_carry(strand_plugin_device *device, const 
     return gpu_over(device, &d, n * parts->part);
 }
 
-static GPU_ENTRIES(selective_scan) {
+GPU_RUN(selective_scan) {
     const strand_plugin_tensor *y = &node->outputs[0];
     scan_parts parts;
     strand_plugin_status status = STRAND_PLUGIN_OK;
@@ -196,10 +196,6 @@ static GPU_ENTRIES(selective_scan) {
         if (!status) status = last_ends(device, node, scratch, &parts, begin, n);
     }
     return status;
-}
-
-GPU_RUN(selective_scan) {
-    return gpu_batches(device, node, scratch, selective_scan_entries);
 }
 
 /* ---- LTI scan ---- */
@@ -291,7 +287,7 @@ static strand_plugin_status lti_carry(strand_plugin_device *device, const strand
     return gpu_over(device, &d, items);
 }
 
-static GPU_ENTRIES(lti_scan) {
+GPU_RUN(lti_scan) {
     const strand_plugin_tensor *y = &node->outputs[0];
     scan_parts parts;
     strand_plugin_status status = STRAND_PLUGIN_OK;
@@ -304,8 +300,4 @@ static GPU_ENTRIES(lti_scan) {
         if (!status) status = last_ends(device, node, scratch, &parts, begin, n);
     }
     return status;
-}
-
-GPU_RUN(lti_scan) {
-    return gpu_batches(device, node, scratch, lti_scan_entries);
 }

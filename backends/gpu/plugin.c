@@ -81,6 +81,8 @@ static strand_plugin_status device_features(strand_plugin_instance *instance, ui
     return driver_device_features(instance, index, &t);
 }
 
+#define LEAST_SHARED 32768 /* bytes: the largest that kernels take, on any device */
+
 /* STRAND_GPU_GROUPS=N: as if the device took N groups along an axis, so that tests of any size are made of several dispatches. */
 static void limit_groups(gpu_limits *limits) {
     const char *text = getenv("STRAND_GPU_GROUPS");
@@ -92,6 +94,12 @@ static void limit_groups(gpu_limits *limits) {
 static strand_plugin_status device_open(strand_plugin_instance *instance, uint32_t index, strand_plugin_device **device) {
     strand_plugin_status status = driver_device_open(instance, index, device);
     if (status) return status;
+    if ((*device)->limits.shared_bytes < LEAST_SHARED) {
+        status = gpu_fail(instance->host, STRAND_PLUGIN_ERR_UNSUPPORTED, "the device has %u bytes of memory for a work group; its kernels take up to %d",
+                          (*device)->limits.shared_bytes, LEAST_SHARED);
+        driver_device_close(*device);
+        return status;
+    }
     limit_groups(&(*device)->limits);
     pthread_mutex_init(&(*device)->lock, NULL);
     return status;
