@@ -261,10 +261,14 @@ static tensor_id to_f32(builder *b, tensor_id x) {
     return graph_op(b->g, b->g->tensors[x].name, STRAND_OP_CAST, NULL, &x, 1, &f32);
 }
 
-tensor_id build_factor(builder *b, tensor_id w) {
+tensor_id build_halved(graph *g, tensor_id w) {
     op_shape f16 = {.dtype = STRAND_F16};
-    if (!b->halves || !w || build_failed(b) || !b->g->tensors[w].constant || b->g->tensors[w].shape.dtype != STRAND_F32) return w;
-    return graph_op(b->g, b->g->tensors[w].name, STRAND_OP_CAST, NULL, &w, 1, &f16);
+    if (!w || !g->tensors[w].constant || g->tensors[w].shape.dtype != STRAND_F32) return w;
+    return graph_op(g, g->tensors[w].name, STRAND_OP_CAST, NULL, &w, 1, &f16);
+}
+
+tensor_id build_factor(builder *b, tensor_id w) {
+    return b->halves && !build_failed(b) ? build_halved(b->g, w) : w;
 }
 
 static tensor_id rows_of(builder *b, const char *name, const char *more, int64_t all, int64_t first, int64_t rows,

@@ -55,6 +55,8 @@ int64_t build_count_layers(builder *b, const char *name);
 /* The tensor as [rows, columns] in the type that it has, for products and gathers. Extents of 1 anywhere in its shape are
  * allowed. */
 tensor_id build_matrix(builder *b, const char *name, int64_t rows, int64_t columns);
+/* An F32 weight in F16, turned once a session; anything else as it is. */
+tensor_id build_halved(graph *g, tensor_id w);
 /* A weight as a factor of a product: in F16 with precision=f16, else as it is. */
 tensor_id build_factor(builder *b, tensor_id w);
 /* Rows [first, first + rows) of an [all, columns] matrix. */

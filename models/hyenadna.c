@@ -10,7 +10,7 @@
  *   mixer:   layer_norm -> three linears to channel-major -> three short convolutions -> gated long convolution -> linear
  *   mlp:     layer_norm -> linear, GELU (tanh) -> linear
  * each added to the residual stream. Order 2 is the only order published. */
-#include "family.h"
+#include "build.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -166,15 +166,10 @@ static tensor_id matmul(hyena *h, const char *name, tensor_id a, bool ta, tensor
     return product(h, name, a, ta, b, tb, bias, place, activation, STRAND_PRECISION_F32);
 }
 
-static tensor_id factor(hyena *h, tensor_id w) {
-    op_shape f16 = {.dtype = STRAND_F16};
-    if (!h->halves || !w || !h->g->tensors[w].constant || h->g->tensors[w].shape.dtype != STRAND_F32) return w;
-    return graph_op(h->g, h->g->tensors[w].name, STRAND_OP_CAST, NULL, &w, 1, &f16);
-}
-
 /* A product of the residual stream's layers, in the precision that was asked for. */
 static tensor_id layer_product(hyena *h, const char *name, tensor_id a, bool ta, tensor_id b, bool tb, tensor_id bias, uint32_t place, uint32_t activation) {
-    return product(h, name, factor(h, a), ta, factor(h, b), tb, bias, place, activation, h->precision);
+    if (h->halves) a = build_halved(h->g, a), b = build_halved(h->g, b);
+    return product(h, name, a, ta, b, tb, bias, place, activation, h->precision);
 }
 
 static tensor_id layer_norm(hyena *h, const char *name, tensor_id x, tensor_id w, tensor_id b) {
