@@ -3,36 +3,16 @@
 published run_dodh.sh) against its equations in double precision: random weights under the published keys, `strand run` beside numpy. The
 filters come from the state space itself, A = diag(w) - p p* made discrete by the bilinear rule and run tap by tap, and not from the
 published Cauchy kernel. Once with whole clips, once with true lengths. Usage: eeg_graphs4mer_oracle.py STRAND"""
-import json, math, struct, subprocess, sys
+import math, subprocess, sys
 import numpy as np
 from scipy.special import erf
+
+sys.dont_write_bytecode = True
+from oracle_tensors import read_tensor, write_tensors
 
 strand = sys.argv[1]
 NODES, T, WINDOW, H, N, LAYERS, CLASSES, K, THRESH, RESIDUAL = 16, 7500, 2500, 128, 32, 4, 5, 3, 0.1, 0.6
 rng = np.random.default_rng(11)
-
-
-def write_tensors(path, tensors):
-    head, at, data = {}, 0, b""
-    for name, value in tensors.items():
-        value = np.ascontiguousarray(value)
-        kind = "I64" if value.dtype.kind == "i" else "F32"
-        raw = value.astype("<i8" if kind == "I64" else "<f4").tobytes()
-        head[name] = {"dtype": kind, "shape": list(value.shape), "data_offsets": [at, at + len(raw)]}
-        at += len(raw)
-        data += raw
-    text = json.dumps(head).encode()
-    text += b" " * (-len(text) % 8)
-    with open(path, "wb") as f:
-        f.write(struct.pack("<Q", len(text)) + text + data)
-
-
-def read_tensor(path, name):
-    data = open(path, "rb").read()
-    n = struct.unpack("<Q", data[:8])[0]
-    entry = json.loads(data[8:8 + n])[name]
-    a, b = entry["data_offsets"]
-    return np.frombuffer(data[8 + n + a:8 + n + b], "<f4").reshape(entry["shape"]).astype(float)
 
 
 def uniform(*shape, by):
@@ -159,7 +139,7 @@ for lengths in (None, [T, 4321]):
         for name, value in zip(want, (np.squeeze(means), np.squeeze([m[0] for m in made]), np.squeeze([m[1] for m in made]), features, logits, soft(logits))):
             want[name].append(value)
     for name, values in want.items():
-        values, got = np.stack(values), read_tensor("out.st", name)
+        values, got = np.stack(values), read_tensor("out.st", name).astype(float)
         error = np.abs(got.ravel() - values.ravel()).max() / max(1, np.abs(values).max()) if got.size == values.size else np.inf
         worst = max(worst, error)
         if not error < (1e-4 if name in ("window_mean", "attention", "adjacency") else 1e-3):

@@ -1,9 +1,12 @@
 #!/usr/bin/env python3
 """`strand eeg stage` against the published evaluation written out: scipy filters the signals, numpy cuts epochs and windows, each window
 goes through the whole network by `strand run`, and log probabilities are added. Usage: eeg_stage_oracle.py STRAND MODEL"""
-import json, struct, subprocess, sys
+import subprocess, sys
 import numpy as np
 from scipy import signal
+
+sys.dont_write_bytecode = True
+from oracle_tensors import read_tensor, write_tensors
 
 strand, model = sys.argv[1:3]
 RATE, EPOCHS, CONTEXT = 250, 12, 21
@@ -25,26 +28,6 @@ def write_edf(path, signals):
     with open(path, "wb") as f:
         f.write(head + stored.reshape(n, -1, RATE).transpose(1, 0, 2).tobytes())
     return stored / 10.0
-
-
-def write_tensors(path, tensors):
-    head, at, data = {}, 0, b""
-    for name, value in tensors.items():
-        raw = np.ascontiguousarray(value, "<f4").tobytes()
-        head[name] = {"dtype": "F32", "shape": list(value.shape), "data_offsets": [at, at + len(raw)]}
-        at += len(raw)
-        data += raw
-    text = json.dumps(head).encode()
-    text += b" " * (-len(text) % 8)
-    with open(path, "wb") as f:
-        f.write(struct.pack("<Q", len(text)) + text + data)
-
-
-def read_tensor(path, name):
-    data = open(path, "rb").read()
-    n = struct.unpack("<Q", data[:8])[0]
-    a, b = json.loads(data[8:8 + n])[name]["data_offsets"]
-    return np.frombuffer(data[8 + n + a:8 + n + b], "<f4")
 
 
 rng = np.random.default_rng(3)
