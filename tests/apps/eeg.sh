@@ -392,11 +392,11 @@ fi
 expect 1 'sleep channels missing' "$STRAND" eeg stage -q -m "$data/simple_sleep_net-dodh/best_model.gz" "$clips/SZ_sample1.edf"
 
 # ---- other readers ----
-if [ -n "${STRAND_EEG_DUMP:-}" ] && have python3 && python3 -c 'import numpy' 2>/dev/null; then
-    python3 "$here/eeg_oracles.py" "$STRAND_EEG_DUMP" "$data" "$STRAND" >oracles 2>&1 && pass || fault "other readers: $(cat oracles)"
+if [ -n "${STRAND_EEG_DUMP:-}" ] && { python=$(python_with numpy,scipy,mne,pyedflib) || python=$(python_with numpy,scipy) || python=$(python_with numpy); }; then
+    "$python" "$here/eeg_oracles.py" "$STRAND_EEG_DUMP" "$data" "$STRAND" >oracles 2>&1 && pass || fault "other readers: $(cat oracles)"
     cat oracles
-    if python3 -c 'import scipy' 2>/dev/null; then
-        python3 "$here/eeg_stage_oracle.py" "$STRAND" "$data/simple_sleep_net-dodh/best_model.gz" >stages 2>&1 && pass || fault "stages: $(tail -3 stages)"
+    if "$python" -c 'import scipy' 2>/dev/null; then
+        "$python" "$here/eeg_stage_oracle.py" "$STRAND" "$data/simple_sleep_net-dodh/best_model.gz" >stages 2>&1 && pass || fault "stages: $(tail -3 stages)"
         cat stages
     fi
 else

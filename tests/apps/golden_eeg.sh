@@ -41,8 +41,8 @@ expect 1 "windows that do not fit" "$STRAND" run "$ecg" -i "$ecg/input.safetenso
 says "not a multiple of resolution" "windows that do not fit"
 
 # The sleep configuration has no published case: it is judged by its equations in double precision.
-if have python3 && python3 -c 'import numpy, scipy' 2>/dev/null; then
-    python3 "$STRAND_SOURCE/tests/apps/eeg_graphs4mer_oracle.py" "$STRAND" >dodh 2>&1 && pass || fault "GraphS4mer for DOD-H: $(tail -3 dodh)"
+if python=$(python_with numpy,scipy); then
+    "$python" "$STRAND_SOURCE/tests/apps/eeg_graphs4mer_oracle.py" "$STRAND" >dodh 2>&1 && pass || fault "GraphS4mer for DOD-H: $(tail -3 dodh)"
     cat dodh
 else
     note "numpy or scipy is not here: GraphS4mer's DOD-H configuration is not compared with its equations"

@@ -45,6 +45,15 @@ true_that() {
 }
 have() { command -v "$1" >/dev/null 2>&1; }
 
+# python_with MODULES: the first Python that has them; the one on PATH need not be the one that the distribution's packages are for
+python_with() {
+    local p
+    for p in "${STRAND_TEST_PYTHON:-python3}" python3 /usr/bin/python3; do
+        "$p" -c "import $1" 2>/dev/null && echo "$p" && return
+    done
+    return 1
+}
+
 # A model: the built-in one, else the published tiny-1k of ../shared. Without one the script is skipped.
 need_model() {
     if "$STRAND" inspect -q >/dev/null 2>&1; then

@@ -154,8 +154,7 @@ stop
 expect 2 "other machines need a key" env STRAND_API_KEY= "$STRAND" serve -m "$model" --host 0.0.0.0 --port 0
 expect 1 "no such host" env STRAND_API_KEY=k "$STRAND" serve -m "$model" --host no.such.host.invalid --port 0
 
-python=${STRAND_TEST_PYTHON:-python3}
-if "$python" -c 'import openai' 2>/dev/null; then
+if python=$(python_with openai); then
     start --chat-template template
     "$python" - "$port" >client 2>&1 <<'PY' && pass || fault "openai's client: $(tail -n 3 client)"
 import sys, openai
