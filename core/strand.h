@@ -110,7 +110,8 @@ typedef struct strand_plan strand_plan;
 typedef struct strand_session strand_session;
 typedef struct strand_file strand_file;
 
-/* The library's version, "0.1.0". */
+/* The library's version, "0.1.0". Before 1.0 structures may change from one minor version to the next: build with the header of the
+ * library that runs. */
 STRAND_API const char *strand_version(void);
 /* A short lower-case name: "ok", "format", "limit" ... */
 STRAND_API const char *strand_status_name(strand_status status);

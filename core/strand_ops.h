@@ -593,7 +593,8 @@ typedef struct strand_op_graph_supports {
 
 /* Chebyshev: x_0 = x; for each support S in turn x_1 = S x_0, x_2 = 2 S x_1 - x_0, ... (`steps` of them). y[n, f (1 + M steps) + m] =
  * x_m[n, f]. CARRY_OVER copies the published DCRNN: each support after the first begins where the one before it stood one step before its end
- * (x_0 is overwritten by x_1 as the recursion runs). */
+ * (x_0 is overwritten by x_1 as the recursion runs). Whether a value that is not finite crosses a link of weight zero is left open, here and
+ * in GRAPH_GRU. */
 #define STRAND_DIFFUSION_CARRY_OVER 1u
 typedef struct strand_op_diffusion {
     int64_t steps;

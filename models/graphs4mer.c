@@ -227,7 +227,7 @@ static tensor_id s4(graphs4mer *m, int64_t layer, tensor_id u) {
               bias = build_vector(b, graph_name(b->g, "%s.bias", name), rows);
     strand_op_matmul p = {.transpose_a = 1, .transpose_b = 1, .bias = STRAND_BIAS_COLUMNS, .precision = b->precision};
     if (build_failed(b)) return 0;
-    u = graph_op(b->g, name, STRAND_OP_MATMUL, &p, (tensor_id[]){u, w, bias}, 3, NULL);
+    u = graph_op(b->g, name, STRAND_OP_MATMUL, &p, (tensor_id[]){u, build_factor(b, w), bias}, 3, NULL);
     return m->glu ? graph_op(b->g, s4_key(m, layer, "glu"), STRAND_OP_GLU, &glu, &u, 1, NULL) : u;
 }
 
