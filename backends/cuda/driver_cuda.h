@@ -62,10 +62,10 @@ typedef struct cuda_pool {
     X(long_conv_2_f16, 3) X(long_conv_4_f16, 3) X(long_conv_8_f16, 3) X(long_conv_16_f16, 3) X(long_conv_32_f16, 3)                  \
     X(long_conv_64_f16, 3) X(long_conv_128_f16, 3) X(long_conv_2_f16x2, 3) X(long_conv_4_f16x2, 3) X(long_conv_8_f16x2, 3)           \
     X(long_conv_16_f16x2, 3) X(long_conv_32_f16x2, 3) X(long_conv_64_f16x2, 3) X(long_conv_inner_16_f16, 3)                          \
-    X(long_conv_inner_64_f16, 3) X(long_conv_inner_16_f16x2, 3) X(long_conv_inner_64_f16x2, 3) X(long_conv_spectra_f16, 3)           \
-    X(long_conv_spectra_f16x2, 3) X(long_conv_outer_f16, 3) X(long_conv_outer_f16x2, 3) X(long_conv_back_f16, 3)                     \
-    X(long_conv_back_f16x2, 3) X(long_conv_inner_8_f16, 3) X(long_conv_inner_4_f16x2, 3) X(long_conv_inner_8_f16x2, 3)
-#define CUDA_OWN_IMAGES 4
+    X(long_conv_inner_64_f16, 3) X(long_conv_inner_16_f16x2, 3) X(long_conv_inner_64_f16x2, 3) X(long_conv_spectra_f16, 4)           \
+    X(long_conv_spectra_f16x2, 4) X(long_conv_outer_f16, 4) X(long_conv_outer_f16x2, 4) X(long_conv_back_f16, 4)                     \
+    X(long_conv_back_f16x2, 4) X(long_conv_inner_8_f16, 3) X(long_conv_inner_4_f16x2, 3) X(long_conv_inner_8_f16x2, 3)
+#define CUDA_OWN_IMAGES 5
 typedef enum cuda_own_kernel {
 #define CUDA_OWN(name, image) CUDA_OWN_##name,
     CUDA_OWN_KERNELS(CUDA_OWN)
