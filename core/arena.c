@@ -25,8 +25,8 @@ struct arena_chunk {
 };
 
 #if defined(MADV_HUGEPAGE)
-/* Large blocks ask for large pages: rows of a long sequence lie pages apart, and looking each page up costs more than the work on
- * it. Only pages that lie wholly inside are asked for, so that no more memory is touched than before. */
+/* Large blocks ask for large pages: rows of a long sequence lie pages apart, and looking each page up costs more than the
+ * work on it. Only pages that lie wholly inside are asked for, so that no more memory is touched than before. */
 #define HUGE_PAGE ((size_t)2 * 1024 * 1024)
 
 static void *large_alloc(size_t bytes) {

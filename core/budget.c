@@ -2,8 +2,8 @@
  *
  * It begins with everything kept and nothing cut, and gives up speed for memory one step at a time, looking at the step where
  * most is alive: when kept constants are more than half of the limit, the largest of them is made afresh in every run;
- * otherwise the region at the peak is cut twice as finely, and where that has not helped for some cuts the largest kept constant goes. What
- * cannot be met after that is an error that names the least that was reached. */
+ * otherwise the region at the peak is cut twice as finely, and where that has not helped for some cuts the largest kept
+ * constant goes. What cannot be met after that is an error that names the least that was reached. */
 #include "session.h"
 
 #include <string.h>
@@ -11,7 +11,8 @@
 /* Tiles along the length are not cut below this: shorter ones cost more than they save. */
 #define LEAST_LENGTH_TILE 64
 
-/* Cuts in a row that may not help: the whole result stands beside the first tiles, so two halves can take what the whole took. */
+/* Cuts in a row that may not help: the whole result stands beside the first tiles, so two halves can take what the whole
+ * took. */
 #define IDLE_CUTS 2
 
 typedef struct search {
@@ -112,8 +113,9 @@ static strand_status fit(search *f, uint64_t limit, bool no_tiling) {
             if (f->idle[r] == 0) f->alive[r] = p->schedule.lower_bound;
             f->tiles[r] *= 2;
         } else if (!drop_largest(f, &p->schedule)) {
-            return error_set(f->e, STRAND_ERR_LIMIT, "%lld x %lld needs at least %.1f MiB of memory; the limit is %.1f MiB", (long long)p->place.batch,
-                             (long long)p->place.length, (double)least / 1048576, (double)limit / 1048576);
+            return error_set(f->e, STRAND_ERR_LIMIT, "%lld x %lld needs at least %.1f MiB of memory; the limit is %.1f MiB",
+                             (long long)p->place.batch, (long long)p->place.length, (double)least / 1048576,
+                             (double)limit / 1048576);
         }
     }
 }
@@ -138,8 +140,10 @@ static strand_status check_devices(const strand_plan *p, error *e) {
         uint32_t space = p->place.space[d];
         const registry_device *r = p->place.devices[d];
         if (!space || !r->info.memory || p->schedule.bytes[space] <= r->info.memory) continue;
-        return error_set(e, STRAND_ERR_LIMIT, "backend '%s' has %.1f MiB of memory; this plan needs %.1f MiB there; give a memory limit or a shorter length", r->name,
-                         (double)r->info.memory / 1048576, (double)p->schedule.bytes[space] / 1048576);
+        return error_set(
+            e, STRAND_ERR_LIMIT,
+            "backend '%s' has %.1f MiB of memory; this plan needs %.1f MiB there; give a memory limit or a shorter length",
+            r->name, (double)r->info.memory / 1048576, (double)p->schedule.bytes[space] / 1048576);
     }
     return STRAND_OK;
 }
@@ -149,8 +153,11 @@ static strand_status plan_build(strand_plan *p, const strand_plan_params *params
     int64_t batch = params->max_batch ? params->max_batch : 1, length = params->max_length ? params->max_length : m->window;
     if (batch < 1 || length < 1) return error_set(e, STRAND_ERR_ARGUMENT, "batch and length must be at least 1");
     if (length > m->max_length)
-        return error_set(e, STRAND_ERR_LIMIT, "a length of %lld is beyond what model '%s' was made for: %lld at most; cut the sequence into windows", (long long)length, m->name, (long long)m->max_length);
-    if (placement_make(&p->place, &p->arena, p->context, &m->graph, batch, length, params->backends, params->outputs, e)) return e->status;
+        return error_set(e, STRAND_ERR_LIMIT,
+                         "a length of %lld is beyond what model '%s' was made for: %lld at most; cut the sequence into windows",
+                         (long long)length, m->name, (long long)m->max_length);
+    if (placement_make(&p->place, &p->arena, p->context, &m->graph, batch, length, params->backends, params->outputs, e))
+        return e->status;
     search f = {.plan = p, .e = e};
     f.keep = ARENA_ARRAY(&p->arena, uint8_t, m->graph.n_tensors);
     f.tiles = ARENA_ARRAY(&p->arena, uint32_t, p->place.n_regions + 1);
@@ -213,8 +220,9 @@ strand_status strand_plan_get(const strand_plan *p, strand_plan_info *info) {
     if (s->n_steps && s->steps[s->peak_step].n) peak = p->model->graph.nodes[s->nodes[s->steps[s->peak_step].first].node].name;
     int32_t cut = 0;
     for (uint32_t r = 0; r < p->place.n_regions; r++) cut += s->tiles[r] > 1;
-    *info = (strand_plan_info){p->block_bytes, s->bytes[0], device, s->kept_bytes, s->lower_bound, p->unlimited_bytes, p->place.batch, p->place.length,
-                               (int32_t)p->n_order, (int32_t)s->n_steps, cut, peak, s->state_bytes};
+    *info = (strand_plan_info){p->block_bytes, s->bytes[0], device, s->kept_bytes, s->lower_bound, p->unlimited_bytes,
+                               p->place.batch, p->place.length, (int32_t)p->n_order, (int32_t)s->n_steps, cut, peak,
+                               s->state_bytes};
     return STRAND_OK;
 }
 

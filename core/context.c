@@ -9,7 +9,8 @@ const char *strand_version(void) {
 }
 
 const char *strand_status_name(strand_status status) {
-    static const char *const names[] = {"ok", "argument", "memory", "io", "format", "unsupported", "limit", "backend", "cancelled", "numeric"};
+    static const char *const names[] = {"ok",          "argument", "memory",  "io",        "format",
+                                        "unsupported", "limit",    "backend", "cancelled", "numeric"};
     return (unsigned)status < sizeof names / sizeof names[0] ? names[status] : "unknown";
 }
 
@@ -90,8 +91,17 @@ strand_status strand_context_open(const strand_context_params *given, strand_con
     c->log_user = p.log_user;
     if (p.parallel) c->parallel = *p.parallel;
     pthread_mutex_init(&c->fail_lock, NULL);
-    c->host = (strand_host){sizeof c->host, STRAND_PLUGIN_ABI_MAJOR, STRAND_PLUGIN_ABI_MINOR, p.cpu_mask, c, host_alloc, host_free,
-                            host_parallel_for, host_workers, host_log, host_fail};
+    c->host = (strand_host){sizeof c->host,
+                            STRAND_PLUGIN_ABI_MAJOR,
+                            STRAND_PLUGIN_ABI_MINOR,
+                            p.cpu_mask,
+                            c,
+                            host_alloc,
+                            host_free,
+                            host_parallel_for,
+                            host_workers,
+                            host_log,
+                            host_fail};
     error e = {0};
     if (!c->parallel.run) c->pool = thread_pool_open(&c->allocator, p.threads ? p.threads : threads_available());
     if (!c->parallel.run && !c->pool) e.status = STRAND_ERR_MEMORY;
@@ -141,7 +151,8 @@ strand_status strand_backend_get(const strand_context *c, int32_t index, strand_
     return STRAND_OK;
 }
 
-strand_status strand_backend_feature(const strand_context *c, int32_t index, int32_t feature, const char **name, const char **value) {
+strand_status strand_backend_feature(const strand_context *c, int32_t index, int32_t feature, const char **name,
+                                     const char **value) {
     if (c) wake_all(c);
     if (!c || !name || !value || index < 0 || index >= c->registry.n_devices) return STRAND_ERR_ARGUMENT;
     const registry_device *d = &c->registry.devices[index];

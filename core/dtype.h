@@ -1,5 +1,5 @@
-/* dtype.h - element types by blocks: how many elements stand together, and in how many bytes. Plain types are blocks of one; the
- * quantised ones have blocks along the last axis, whose extent, strides and origins are whole numbers of blocks. */
+/* dtype.h - element types by blocks: how many elements stand together, and in how many bytes. Plain types are blocks of one;
+ * the quantised ones have blocks along the last axis, whose extent, strides and origins are whole numbers of blocks. */
 #ifndef STRAND_CORE_DTYPE_H
 #define STRAND_CORE_DTYPE_H
 

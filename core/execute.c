@@ -14,7 +14,8 @@ typedef struct tile_range {
 strand_status execute_fail(strand_session *s, const registry_device *d, strand_plugin_status status, const char *what) {
     char text[256];
     context_take_fail(s->plan->context, text, sizeof text);
-    strand_status st = status >= STRAND_ERR_ARGUMENT && status <= STRAND_ERR_NUMERIC ? (strand_status)status : STRAND_ERR_BACKEND;
+    strand_status st =
+        status >= STRAND_ERR_ARGUMENT && status <= STRAND_ERR_NUMERIC ? (strand_status)status : STRAND_ERR_BACKEND;
     return error_set(&s->error, st, "backend '%s' failed at %s%s%s", d->name, what, text[0] ? ": " : "", text);
 }
 
@@ -95,7 +96,8 @@ static void as_tile(strand_plugin_tensor *v, int axis, int64_t begin, int64_t en
 }
 
 /* The view of an instance that a node has: all of it, or the interval [begin - left, end + right) of `axis`. */
-static void bind(const strand_session *s, uint32_t index, tensor_id t, const tile_range *r, int axis, int64_t left, int64_t right, strand_plugin_tensor *v) {
+static void bind(const strand_session *s, uint32_t index, tensor_id t, const tile_range *r, int axis, int64_t left,
+                 int64_t right, strand_plugin_tensor *v) {
     view_whole(v, tensor_of(s, t), s->batch, s->length);
     v->id = t;
     int64_t lo = 0, hi = 0;
@@ -108,7 +110,8 @@ static void bind(const strand_session *s, uint32_t index, tensor_id t, const til
         return;
     }
     const instance *x = &s->plan->schedule.instances[index];
-    if (x->region != NONE) as_tile(v, x->axis, clip(r->begin - x->left, 0, v->whole[x->axis]), clip(r->end + x->right, 0, v->whole[x->axis]));
+    if (x->region != NONE)
+        as_tile(v, x->axis, clip(r->begin - x->left, 0, v->whole[x->axis]), clip(r->end + x->right, 0, v->whole[x->axis]));
     v->memory = instance_memory(s, x);
     if (r->cut && axis >= 0) view_cut(v, axis, lo - v->origin[axis], hi - v->origin[axis]);
 }
@@ -130,7 +133,8 @@ static void describe(strand_session *s, const step *st, const tile_range *r) {
             if (!g->inputs[k])
                 memset(&views[k], 0, sizeof views[k]);
             else
-                bind(s, n->inputs[k], g->inputs[k], r, at->rules[k].axis, at->left + at->rules[k].left, at->right + at->rules[k].right, &views[k]);
+                bind(s, n->inputs[k], g->inputs[k], r, at->rules[k].axis, at->left + at->rules[k].left,
+                     at->right + at->rules[k].right, &views[k]);
             if (g->inputs[k] && internal_input(st, n, g, k)) views[k].flags |= STRAND_TENSOR_INTERNAL;
         }
         bind(s, n->output, g->output, r, at->axis, at->left, at->right, &views[g->n_inputs]);
@@ -158,7 +162,7 @@ static strand_status launch(strand_session *s, const step *st, const tile_range 
         return s->error.status;
     describe(s, st, r);
     if (st->scratch != NONE) scratch = block_memory(s, st->scratch);
-    strand_plugin_status status = segment                    ? api->segment_launch(d->device, segment, s->nodes, st->n, &scratch)
+    strand_plugin_status status = segment ? api->segment_launch(d->device, segment, s->nodes, st->n, &scratch)
                                   : st->kind == STEP_PREPARE ? api->prepare(d->device, s->nodes, &scratch)
                                                              : api->launch(d->device, s->nodes, st->n, &scratch);
     return status ? execute_fail(s, d, status, s->nodes[0].name) : STRAND_OK;
@@ -177,8 +181,8 @@ static uint64_t whole_bytes(const strand_session *s, tensor_id t) {
     return bytes;
 }
 
-/* Moves a whole tensor between the host and a device, later than the call. An upload reads what no download may still be about to
- * write; a download writes what other devices' copies may still be about to read. */
+/* Moves a whole tensor between the host and a device, later than the call. An upload reads what no download may still be
+ * about to write; a download writes what other devices' copies may still be about to read. */
 static strand_status copy(strand_session *s, const step *st) {
     const instance *a = &s->plan->schedule.instances[st->from], *b = &s->plan->schedule.instances[st->to];
     const registry_device *d = s->plan->place.devices[st->device];
@@ -189,7 +193,8 @@ static strand_status copy(strand_session *s, const step *st) {
     if (settle(s, a->space == 0 ? s->downloading : (s->uploading | s->downloading) & ~bit)) return s->error.status;
     s->busy |= bit;
     *(a->space == 0 ? &s->uploading : &s->downloading) |= bit;
-    strand_plugin_status status = a->space == 0 ? api->upload(d->device, y.buffer, y.offset, x.data, bytes) : api->download(d->device, x.buffer, x.offset, y.data, bytes);
+    strand_plugin_status status = a->space == 0 ? api->upload(d->device, y.buffer, y.offset, x.data, bytes)
+                                                : api->download(d->device, x.buffer, x.offset, y.data, bytes);
     return status ? execute_fail(s, d, status, "a copy") : STRAND_OK;
 }
 
@@ -294,7 +299,7 @@ static strand_status take_input(strand_session *s, const step *st, const strand_
     }
     int64_t *out = to;
     int64_t n = (int64_t)(bytes / sizeof *out);
-#define WIDEN(type)                                                                                                              \
+#define WIDEN(type)                                                                                                            \
     for (int64_t i = 0; i < n; i++) out[i] = (int64_t)((const type *)in->data)[i]
     switch (in->dtype) {
     case STRAND_I8: WIDEN(int8_t); break;
@@ -312,12 +317,15 @@ static strand_status take_input(strand_session *s, const step *st, const strand_
 static strand_status report(strand_session *s, double work) {
     s->done += work;
     double total = s->plan->schedule.work;
-    if (!s->progress || !s->progress(s->progress_user, total > 0 ? clip((int64_t)(s->done / total * 1e6), 0, 1000000) / 1e6 : 1.0)) return STRAND_OK;
+    if (!s->progress ||
+        !s->progress(s->progress_user, total > 0 ? clip((int64_t)(s->done / total * 1e6), 0, 1000000) / 1e6 : 1.0))
+        return STRAND_OK;
     return error_set(&s->error, STRAND_ERR_CANCELLED, "cancelled");
 }
 
 /* One step, timed when somebody wants to know: then what was given to a queue is waited for. */
-static strand_status one_step(strand_session *s, const step *st, const tile_range *r, const trace_tile *tile, const strand_tensor *const *inputs) {
+static strand_status one_step(strand_session *s, const step *st, const tile_range *r, const trace_tile *tile,
+                              const strand_tensor *const *inputs) {
     double begin = s->trace ? trace_now() : 0;
     strand_status status = st->kind == STEP_STATE   ? turn_state(s, st)
                            : st->kind == STEP_INPUT ? take_input(s, st, inputs)
@@ -341,7 +349,9 @@ static strand_status run_region(strand_session *s, uint32_t first, uint32_t *nex
         tile_range r = {true, begin, begin + tile < extent ? begin + tile : extent};
         trace_tile t = {begin / tile, (extent + tile - 1) / tile, (double)(r.end - r.begin) / (double)extent};
         for (uint32_t i = first; i < last; i++)
-            if (one_step(s, &sc->steps[i], &r, &t, NULL) || report(s, sc->steps[i].phase == MAIN ? sc->steps[i].work * t.part : 0)) return s->error.status;
+            if (one_step(s, &sc->steps[i], &r, &t, NULL) ||
+                report(s, sc->steps[i].phase == MAIN ? sc->steps[i].work * t.part : 0))
+                return s->error.status;
     }
     *next = last;
     return STRAND_OK;

@@ -36,16 +36,20 @@ static tensor_id add_tensor(graph *g, const graph_tensor *t) {
     return g->n_tensors++;
 }
 
-static tensor_id leaf(graph *g, const char *name, tensor_kind kind, strand_dtype dtype, int rank, const op_dim *dims, const void *data) {
+static tensor_id leaf(graph *g, const char *name, tensor_kind kind, strand_dtype dtype, int rank, const op_dim *dims,
+                      const void *data) {
     if (g->error.status) return 0;
     if (rank < 0 || rank > STRAND_PLUGIN_RANK) {
-        error_set(&g->error, STRAND_ERR_UNSUPPORTED, "tensor '%s' has %d axes; at most %d are supported", name, rank, STRAND_PLUGIN_RANK);
+        error_set(&g->error, STRAND_ERR_UNSUPPORTED, "tensor '%s' has %d axes; at most %d are supported", name, rank,
+                  STRAND_PLUGIN_RANK);
         return 0;
     }
-    graph_tensor t = {.name = name, .kind = kind, .constant = kind == TENSOR_WEIGHT, .shape = {.dtype = dtype, .rank = rank}, .data = data};
+    graph_tensor t = {
+        .name = name, .kind = kind, .constant = kind == TENSOR_WEIGHT, .shape = {.dtype = dtype, .rank = rank}, .data = data};
     if (rank) memcpy(t.shape.dims, dims, (size_t)rank * sizeof *dims);
     int64_t block = dtype_block_of(dtype).elements;
-    if (block > 1 && (kind != TENSOR_WEIGHT || rank < 1 || dims[rank - 1].kind != OP_DIM_FIXED || dims[rank - 1].size % block)) {
+    if (block > 1 &&
+        (kind != TENSOR_WEIGHT || rank < 1 || dims[rank - 1].kind != OP_DIM_FIXED || dims[rank - 1].size % block)) {
         error_set(&g->error, STRAND_ERR_UNSUPPORTED, "tensor '%s': %s is for weights whose last axis is a multiple of %d", name,
                   strand_dtype_name(dtype), (int)block);
         return 0;
@@ -89,10 +93,12 @@ void graph_state_next(graph *g, tensor_id state, tensor_id next) {
     if (g->error.status) return;
     graph_tensor *s = &g->tensors[state];
     const graph_tensor *n = &g->tensors[next];
-    bool same = state && next && s->kind == TENSOR_STATE && n->kind == TENSOR_RESULT && !n->constant && s->shape.dtype == n->shape.dtype && s->shape.rank == n->shape.rank;
+    bool same = state && next && s->kind == TENSOR_STATE && n->kind == TENSOR_RESULT && !n->constant &&
+                s->shape.dtype == n->shape.dtype && s->shape.rank == n->shape.rank;
     for (int i = 0; same && i < s->shape.rank; i++) same = op_dim_equal(s->shape.dims[i], n->shape.dims[i]);
     if (!same) {
-        error_set(&g->error, STRAND_ERR_ARGUMENT, "state '%s' does not become '%s', which is no result of its type and shape", state ? s->name : "", next ? n->name : "");
+        error_set(&g->error, STRAND_ERR_ARGUMENT, "state '%s' does not become '%s', which is no result of its type and shape",
+                  state ? s->name : "", next ? n->name : "");
         return;
     }
     s->next = next;
@@ -130,12 +136,14 @@ bool graph_stateful(const graph *g) {
 
 strand_status graph_check(graph *g) {
     for (tensor_id t = 1; t < g->n_tensors && !g->error.status; t++)
-        if (g->tensors[t].kind == TENSOR_STATE && !g->tensors[t].next) error_set(&g->error, STRAND_ERR_ARGUMENT, "state '%s' has no next one", g->tensors[t].name);
+        if (g->tensors[t].kind == TENSOR_STATE && !g->tensors[t].next)
+            error_set(&g->error, STRAND_ERR_ARGUMENT, "state '%s' has no next one", g->tensors[t].name);
     return g->error.status;
 }
 
 /* Shapes of the inputs, and whether all of them depend on weights alone. */
-static bool gather_inputs(graph *g, const char *name, const op_row *row, const tensor_id *inputs, uint32_t n, op_shape *shapes, bool *constant) {
+static bool gather_inputs(graph *g, const char *name, const op_row *row, const tensor_id *inputs, uint32_t n, op_shape *shapes,
+                          bool *constant) {
     *constant = true;
     for (uint32_t i = 0; i < n; i++) {
         if (inputs[i] >= g->n_tensors || (!inputs[i] && i < row->min_inputs)) {
@@ -148,12 +156,13 @@ static bool gather_inputs(graph *g, const char *name, const op_row *row, const t
     return true;
 }
 
-tensor_id graph_op(graph *g, const char *name, uint32_t op, const void *params, const tensor_id *inputs, uint32_t n, const op_shape *hint) {
+tensor_id graph_op(graph *g, const char *name, uint32_t op, const void *params, const tensor_id *inputs, uint32_t n,
+                   const op_shape *hint) {
     return graph_op2(g, name, op, params, inputs, n, hint, NULL);
 }
 
-tensor_id graph_op2(graph *g, const char *name, uint32_t op, const void *params, const tensor_id *inputs, uint32_t n, const op_shape *hint,
-                    tensor_id *second) {
+tensor_id graph_op2(graph *g, const char *name, uint32_t op, const void *params, const tensor_id *inputs, uint32_t n,
+                    const op_shape *hint, tensor_id *second) {
     if (second) *second = 0;
     if (g->error.status) return 0;
     const op_row *row = op_find(op);
@@ -182,7 +191,8 @@ tensor_id graph_op2(graph *g, const char *name, uint32_t op, const void *params,
     t.shape = out[1];
     if (!id || (second && !(*second = add_tensor(g, &t)))) return 0;
     graph_node *node = &nodes[g->n_nodes++];
-    *node = (graph_node){.op = row, .name = name, .constant = constant, .n_inputs = n, .output = id, .second = second ? *second : 0};
+    *node = (graph_node){
+        .op = row, .name = name, .constant = constant, .n_inputs = n, .output = id, .second = second ? *second : 0};
     if (n) memcpy(node->inputs, inputs, n * sizeof *inputs);
     if (row->params_size) memcpy(node->params, params, row->params_size);
     return id;

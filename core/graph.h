@@ -1,4 +1,5 @@
-/* graph.h - a model as an append-only SSA graph: tensors that are inputs, weights, states or results, and the operators between them.
+/* graph.h - a model as an append-only SSA graph: tensors that are inputs, weights, states or results, and the operators
+ * between them.
  *
  * Shapes are symbolic in two extents that the caller chooses at run time, batch and length; everything else is fixed when the
  * model is loaded. The graph is built once, lives in the model's arena and never changes afterwards. Building keeps the first
@@ -12,7 +13,8 @@
 
 typedef uint32_t tensor_id; /* 0: none */
 
-/* STATE: what the session keeps from run to run. CLOCK: where in their sequences this run's tokens stand, made by the session. */
+/* STATE: what the session keeps from run to run. CLOCK: where in their sequences this run's tokens stand, made by the
+ * session. */
 typedef enum tensor_kind { TENSOR_INPUT, TENSOR_WEIGHT, TENSOR_RESULT, TENSOR_STATE, TENSOR_CLOCK } tensor_kind;
 
 typedef enum graph_clock { CLOCK_BEGIN, CLOCK_END, CLOCK_POSITIONS } graph_clock;
@@ -22,7 +24,8 @@ typedef struct graph_tensor {
     tensor_kind kind;
     bool constant; /* depends on weights alone */
     op_shape shape;
-    const void *data; /* TENSOR_WEIGHT: contiguous, kept by the owner of the weights; TENSOR_STATE: a row at the start, NULL: zeros */
+    const void *data; /* TENSOR_WEIGHT: contiguous, kept by the owner of the weights; TENSOR_STATE: a row at the start, NULL:
+                         zeros */
     uint32_t node;    /* TENSOR_RESULT: its producer */
     tensor_id next;   /* TENSOR_STATE: what it is after a run */
     bool cache;       /* TENSOR_STATE: axis 1 is time, rows from the position on are not in use */
@@ -70,8 +73,8 @@ tensor_id graph_weight(graph *g, const char *name, strand_dtype dtype, int rank,
  * begins with zeros, or with `row` (graph_state_start; contiguous, kept by the caller as weights are). After a run the state is
  * `next`, a result of the same type and shape; where the operator allows that, it lies over the state and nothing is copied. */
 tensor_id graph_state(graph *g, const char *name, strand_dtype dtype, int rank, const op_dim *dims);
-/* The same with time as axis 1, one row a token, as CACHE_WRITE fills it at graph_begin: only rows before the position are saved, and a
- * run that would go beyond the last row is refused. (A ring is a plain state.) */
+/* The same with time as axis 1, one row a token, as CACHE_WRITE fills it at graph_begin: only rows before the position are
+ * saved, and a run that would go beyond the last row is refused. (A ring is a plain state.) */
 tensor_id graph_state_cache(graph *g, const char *name, strand_dtype dtype, int rank, const op_dim *dims);
 void graph_state_start(graph *g, tensor_id state, const void *row);
 void graph_state_next(graph *g, tensor_id state, tensor_id next);

@@ -149,7 +149,8 @@ static size_t skip_digits(parser *p) {
     return p->at - start;
 }
 
-/* strtod wants a terminated string and the locale's own decimal point: ask snprintf for that one, and spell the number with it. */
+/* strtod wants a terminated string and the locale's own decimal point: ask snprintf for that one, and spell the number with
+ * it. */
 static double to_double(const char *text, size_t length) {
     char half[32], copy[MAX_NUMBER + sizeof half];
     int n = snprintf(half, sizeof half, "%.1f", 0.5); /* "0.5", "0,5", ... */

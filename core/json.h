@@ -26,7 +26,8 @@ struct json {
     size_t count;      /* children */
 };
 
-/* Parses exactly `length` bytes (surrounding white space allowed). `what` names the document in errors, with line and column. */
+/* Parses exactly `length` bytes (surrounding white space allowed). `what` names the document in errors, with line and
+ * column. */
 strand_status json_parse(arena *a, const char *text, size_t length, const char *what, const json **out, error *e);
 /* The member of an object, or NULL. */
 const json *json_get(const json *object, const char *key);

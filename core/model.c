@@ -18,8 +18,9 @@ void strand_model_close(strand_model *m) {
 
 strand_status strand_model_get(const strand_model *m, strand_model_info *info) {
     if (!m || !info) return STRAND_ERR_ARGUMENT;
-    *info = (strand_model_info){m->name, m->family, weights_path(m->weights), weights_format(m->weights), m->precision,
-                                m->parameters, m->max_length, m->window, weights_mapped_bytes(m->weights), graph_stateful(&m->graph)};
+    *info = (strand_model_info){
+        m->name,       m->family, weights_path(m->weights),         weights_format(m->weights), m->precision, m->parameters,
+        m->max_length, m->window, weights_mapped_bytes(m->weights), graph_stateful(&m->graph)};
     return STRAND_OK;
 }
 
@@ -87,18 +88,21 @@ strand_status strand_model_weight(const strand_model *m, int64_t index, strand_t
     return STRAND_OK;
 }
 
-strand_status strand_encode(const strand_model *m, const char *text, size_t bytes, uint32_t flags, int64_t *ids, size_t capacity, size_t *count) {
+strand_status strand_encode(const strand_model *m, const char *text, size_t bytes, uint32_t flags, int64_t *ids,
+                            size_t capacity, size_t *count) {
     if (!m || (bytes && !text) || (capacity && !ids) || !count) return STRAND_ERR_ARGUMENT;
     error e = {0};
     size_t n = 0;
     if (!m->tokenizer.n_ids)
-        error_set(&e, STRAND_ERR_UNSUPPORTED, "%s", m->no_tokenizer ? m->no_tokenizer : "the model has no tokenizer; give one with the setting tokenizer=FILE");
+        error_set(&e, STRAND_ERR_UNSUPPORTED, "%s",
+                  m->no_tokenizer ? m->no_tokenizer : "the model has no tokenizer; give one with the setting tokenizer=FILE");
     else if (!tokenizer_encode(&m->tokenizer, &m->context->allocator, bytes ? text : "", bytes, flags, ids, capacity, &n, &e))
         return *count = n, STRAND_OK;
     return context_fail(m->context, &e);
 }
 
-strand_status strand_tokenize(const strand_model *m, const char *text, size_t bytes, int64_t *ids, size_t capacity, size_t *count) {
+strand_status strand_tokenize(const strand_model *m, const char *text, size_t bytes, int64_t *ids, size_t capacity,
+                              size_t *count) {
     return strand_encode(m, text, bytes, 0, ids, capacity, count);
 }
 

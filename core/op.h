@@ -41,13 +41,15 @@ struct op_row {
     uint32_t params_size;
     uint32_t in_place; /* bit i: the result may overwrite input i (same shape and type) */
     uint32_t prepared; /* bit i: what a backend prepares depends on input i */
-    float tolerance;   /* of every kernel against double precision, relative to the largest value of the result (of each output) */
-    /* Fills out[0] (holding the hint on entry) from the inputs, and out[1] where the row has a second output; inputs beyond n are
-     * absent. */
+    float tolerance;   /* of every kernel against double precision, relative to the largest value of the result (of each
+                          output) */
+    /* Fills out[0] (holding the hint on entry) from the inputs, and out[1] where the row has a second output; inputs beyond
+     * n are absent. */
     strand_status (*shape)(const op_shape *inputs, uint32_t n, const void *params, op_shape *out, error *e);
-    /* Can the first output be computed in intervals of `axis`? If so, the rule of each input. A node whose second output is used
-     * is never cut. */
-    bool (*axis_rule)(const op_shape *inputs, uint32_t n, const op_shape *out, const void *params, int axis, op_axis_rule *rules);
+    /* Can the first output be computed in intervals of `axis`? If so, the rule of each input. A node whose second output is
+     * used is never cut. */
+    bool (*axis_rule)(const op_shape *inputs, uint32_t n, const op_shape *out, const void *params, int axis,
+                      op_axis_rule *rules);
     /* Rough floating-point operations, for progress. All dims have their size filled in, whatever their kind. */
     double (*work)(const op_shape *inputs, const op_shape *out, const void *params);
     uint32_t outputs;       /* 2 where there is a second output, else 0 */

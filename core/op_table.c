@@ -1,5 +1,6 @@
-/* op_table.c - the instruction set: the families of rows in core/ops/, seen as one table. Adding an operator touches its family's
- * file there, its id and parameters in strand_ops.h, and the kernels; nothing else. Ids and versions never change their meaning. */
+/* op_table.c - the instruction set: the families of rows in core/ops/, seen as one table. Adding an operator touches its
+ * family's file there, its id and parameters in strand_ops.h, and the kernels; nothing else. Ids and versions never change
+ * their meaning. */
 #include "op.h"
 
 #define FAMILIES(X) \

@@ -58,7 +58,8 @@ void node_at_maximum(const placement *p, uint32_t index, int64_t tile, strand_pl
         }
         view_whole(&views[i], &p->graph->tensors[n->inputs[i]], p->batch, p->length);
         views[i].id = n->inputs[i];
-        if (cut && at->rules[i].axis >= 0) cut_to_tile(&views[i], at->rules[i].axis, tile, at->left + at->rules[i].left, at->right + at->rules[i].right);
+        if (cut && at->rules[i].axis >= 0)
+            cut_to_tile(&views[i], at->rules[i].axis, tile, at->left + at->rules[i].left, at->right + at->rules[i].right);
     }
     view_whole(&views[n->n_inputs], &p->graph->tensors[n->output], p->batch, p->length);
     views[n->n_inputs].id = n->output;
@@ -98,7 +99,8 @@ static strand_status mark_wanted(placement *p, const char *outputs, error *e) {
     for (const char *at = outputs; at && *at;) {
         size_t k = strcspn(at, ",");
         bool known = false;
-        for (uint32_t i = 0; i < g->n_outputs && !known; i++) known = strlen(g->outputs[i].name) == k && !memcmp(g->outputs[i].name, at, k);
+        for (uint32_t i = 0; i < g->n_outputs && !known; i++)
+            known = strlen(g->outputs[i].name) == k && !memcmp(g->outputs[i].name, at, k);
         if (!known) return error_set(e, STRAND_ERR_ARGUMENT, "the model has no output '%.*s'", (int)(k < 64 ? k : 64), at);
         at += k + (at[k] == ',');
     }
@@ -123,9 +125,11 @@ static void mark_live(placement *p) {
 static strand_status add_device(placement *p, registry_device *d, error *e) {
     for (uint32_t i = 0; i < p->n_devices; i++)
         if (p->devices[i] == d) return STRAND_OK;
-    if (p->n_devices == SCHEDULE_MAX_DEVICES) return error_set(e, STRAND_ERR_ARGUMENT, "at most %d backends can be used together", SCHEDULE_MAX_DEVICES);
+    if (p->n_devices == SCHEDULE_MAX_DEVICES)
+        return error_set(e, STRAND_ERR_ARGUMENT, "at most %d backends can be used together", SCHEDULE_MAX_DEVICES);
     p->space[p->n_devices] = d->info.flags & STRAND_DEVICE_HOST_MEMORY ? 0 : p->n_spaces++;
-    if (p->space[p->n_devices] && REGISTRY_HAS(d, buffer_limit)) p->page[p->space[p->n_devices]] = d->plugin->table.api->buffer_limit(d->device) / 4096 * 4096;
+    if (p->space[p->n_devices] && REGISTRY_HAS(d, buffer_limit))
+        p->page[p->space[p->n_devices]] = d->plugin->table.api->buffer_limit(d->device) / 4096 * 4096;
     p->devices[p->n_devices++] = d;
     return STRAND_OK;
 }
@@ -133,7 +137,9 @@ static strand_status add_device(placement *p, registry_device *d, error *e) {
 static strand_status no_backend(const registry *r, const char *name, size_t length, error *e) {
     const char *why = registry_refused(r, name, length);
     int shown = (int)(length < 64 ? length : 64);
-    if (why) return error_set(e, STRAND_ERR_ARGUMENT, "there is no backend '%.*s': the plugin was refused: %.300s", shown, name, why);
+    if (why)
+        return error_set(e, STRAND_ERR_ARGUMENT, "there is no backend '%.*s': the plugin was refused: %.300s", shown, name,
+                         why);
     return error_set(e, STRAND_ERR_ARGUMENT, "there is no backend '%.*s'; see 'strand backends'", shown, name);
 }
 
@@ -161,7 +167,9 @@ static strand_status choose_devices(placement *p, const char *backends, error *e
     }
     registry_device *cpu = registry_find(r, "cpu", 3);
     if (cpu && add_device(p, cpu, e)) return e->status;
-    return p->n_devices ? STRAND_OK : error_set(e, STRAND_ERR_BACKEND, "no backend 'cpu' is loaded; 'strand backends' says which plugins were refused and why");
+    return p->n_devices ? STRAND_OK
+                        : error_set(e, STRAND_ERR_BACKEND,
+                                    "no backend 'cpu' is loaded; 'strand backends' says which plugins were refused and why");
 }
 
 static strand_status place_node(placement *p, arena *a, uint32_t index, error *e) {
@@ -171,7 +179,8 @@ static strand_status place_node(placement *p, arena *a, uint32_t index, error *e
     node_at_maximum(p, index, 0, &node, views);
     for (uint32_t i = 0; i < node.n_inputs + node.n_outputs; i++) {
         uint64_t bytes;
-        if (!view_bytes(&views[i], &bytes)) return error_set(e, STRAND_ERR_LIMIT, "node '%s': a tensor of this length does not fit 63 bits", node.name);
+        if (!view_bytes(&views[i], &bytes))
+            return error_set(e, STRAND_ERR_LIMIT, "node '%s': a tensor of this length does not fit 63 bits", node.name);
     }
     for (uint32_t d = 0; d < p->n_devices; d++) {
         registry_device *device = p->devices[d];
@@ -184,13 +193,15 @@ static strand_status place_node(placement *p, arena *a, uint32_t index, error *e
             return p->nodes[index].why ? STRAND_OK : error_set(e, STRAND_ERR_MEMORY, "out of memory while planning");
         }
         size_t used = strlen(reasons);
-        snprintf(reasons + used, sizeof reasons - used, "%s%.40s: %.140s", used ? "; " : "", device->name, why[0] ? why : "not supported");
+        snprintf(reasons + used, sizeof reasons - used, "%s%.40s: %.140s", used ? "; " : "", device->name,
+                 why[0] ? why : "not supported");
     }
-    return error_set(e, STRAND_ERR_UNSUPPORTED, "node '%s' (%s) is supported by no backend: %s", node.name, p->graph->nodes[index].op->name, reasons);
+    return error_set(e, STRAND_ERR_UNSUPPORTED, "node '%s' (%s) is supported by no backend: %s", node.name,
+                     p->graph->nodes[index].op->name, reasons);
 }
 
-strand_status placement_make(placement *p, arena *a, strand_context *c, const graph *g, int64_t batch, int64_t length, const char *backends,
-                             const char *outputs, error *e) {
+strand_status placement_make(placement *p, arena *a, strand_context *c, const graph *g, int64_t batch, int64_t length,
+                             const char *backends, const char *outputs, error *e) {
     *p = (placement){.graph = g, .context = c, .batch = batch, .length = length};
     p->nodes = ARENA_ARRAY(a, placed_node, g->n_nodes + 1);
     p->uses = ARENA_ARRAY(a, uint32_t, g->n_tensors);

@@ -70,7 +70,8 @@ static bool lowest_gap(const plan_block *blocks, const work *w, size_t placed, u
         if (!checked_add(offset, blocks[i].bytes, &end)) return false;
         if (end <= w->trial[other]) break;
         uint64_t after = w->trial[other] + blocks[other].bytes;
-        if (after > offset && (!checked_align(after, blocks[i].align, &offset) || !checked_add(offset, blocks[i].bytes, &end))) return false;
+        if (after > offset && (!checked_align(after, blocks[i].align, &offset) || !checked_add(offset, blocks[i].bytes, &end)))
+            return false;
         if (!within_page(blocks[i].bytes, page, &offset)) return false;
     }
     *at = offset;
@@ -103,7 +104,8 @@ static bool count_alive(const plan_block *blocks, size_t n, uint32_t steps, work
     return true;
 }
 
-bool plan_offsets(const plan_block *blocks, size_t n, uint32_t steps, uint64_t page, void *memory, uint64_t *offsets, plan_result *result) {
+bool plan_offsets(const plan_block *blocks, size_t n, uint32_t steps, uint64_t page, void *memory, uint64_t *offsets,
+                  plan_result *result) {
     work w;
     carve(&w, memory, n, steps);
     if (!count_alive(blocks, n, steps, &w, result)) return false;
@@ -120,7 +122,8 @@ bool plan_offsets(const plan_block *blocks, size_t n, uint32_t steps, uint64_t p
     return true;
 }
 
-bool plan_verify(const plan_block *blocks, size_t n, uint64_t page, const uint64_t *offsets, uint64_t peak, size_t *a, size_t *b) {
+bool plan_verify(const plan_block *blocks, size_t n, uint64_t page, const uint64_t *offsets, uint64_t peak, size_t *a,
+                 size_t *b) {
     for (size_t i = 0; i < n; i++) {
         *a = *b = i;
         if (page && blocks[i].bytes && offsets[i] / page != (offsets[i] + blocks[i].bytes - 1) / page) return false;

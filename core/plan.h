@@ -23,10 +23,13 @@ typedef struct plan_result {
 /* Bytes of working memory that plan_offsets needs for n blocks over `steps` steps. */
 size_t plan_work_bytes(size_t n, uint32_t steps);
 /* Places the blocks: several orders are tried, the smallest kept. `offsets` gets n values. `work` is plan_work_bytes(n, steps)
- * bytes aligned to 8. Every last must be below `steps`. No block lies across a multiple of `page` (0: anywhere), which is no less than
- * any block and a multiple of every alignment. Returns false when a sum of sizes overflows. */
-bool plan_offsets(const plan_block *blocks, size_t n, uint32_t steps, uint64_t page, void *work, uint64_t *offsets, plan_result *result);
-/* Proves a placement: aligned, inside `peak` and a page, and no two blocks that are alive together overlap. On failure names two blocks. */
-bool plan_verify(const plan_block *blocks, size_t n, uint64_t page, const uint64_t *offsets, uint64_t peak, size_t *a, size_t *b);
+ * bytes aligned to 8. Every last must be below `steps`. No block lies across a multiple of `page` (0: anywhere), which is no
+ * less than any block and a multiple of every alignment. Returns false when a sum of sizes overflows. */
+bool plan_offsets(const plan_block *blocks, size_t n, uint32_t steps, uint64_t page, void *work, uint64_t *offsets,
+                  plan_result *result);
+/* Proves a placement: aligned, inside `peak` and a page, and no two blocks that are alive together overlap. On failure names
+ * two blocks. */
+bool plan_verify(const plan_block *blocks, size_t n, uint64_t page, const uint64_t *offsets, uint64_t peak, size_t *a,
+                 size_t *b);
 
 #endif

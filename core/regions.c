@@ -50,7 +50,8 @@ static bool joins(const placement *p, const candidate *all, uint32_t index, uint
             op_axis_rule rules[STRAND_PLUGIN_MAX_INPUTS];
             if (!all[i].inside || !rules_of(p, i, all[i].axis, rules)) return false;
             const op_axis_rule *r = &rules[k];
-            if (r->axis < 0 || r->left == OP_UNBOUNDED || r->right == OP_UNBOUNDED || (seen && r->axis != c->axis)) return false;
+            if (r->axis < 0 || r->left == OP_UNBOUNDED || r->right == OP_UNBOUNDED || (seen && r->axis != c->axis))
+                return false;
             c->axis = r->axis;
             if (all[i].left + r->left > c->left) c->left = all[i].left + r->left;
             if (all[i].right + r->right > c->right) c->right = all[i].right + r->right;
@@ -69,7 +70,9 @@ static uint64_t form(const placement *p, uint32_t sink, int axis, candidate *all
     for (uint32_t i = sink; i-- > 0;) {
         candidate c;
         const placed_node *n = &p->nodes[i];
-        if (!n->live || used_second(p, i) || n->region != NONE || n->device != p->nodes[sink].device || !joins(p, all, i, sink, &c)) continue;
+        if (!n->live || used_second(p, i) || n->region != NONE || n->device != p->nodes[sink].device ||
+            !joins(p, all, i, sink, &c))
+            continue;
         c.inside = true;
         all[i] = c;
         saved += output_bytes(p, i);

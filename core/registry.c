@@ -40,28 +40,31 @@ static bool check_layout(const strand_plugin *t, char *why, size_t bytes) {
     for (uint32_t i = 0; t->layout && i < STRAND_PLUGIN_N_LAYOUT; i++) {
         if (i >= t->n_layout) break;
         if (t->layout[i] == ours[i]) continue;
-        snprintf(why, bytes, "was compiled with another layout: %s is %u there and %u here; rebuild it with this strand_plugin.h", layout_names[i],
-                 t->layout[i], ours[i]);
+        snprintf(why, bytes,
+                 "was compiled with another layout: %s is %u there and %u here; rebuild it with this strand_plugin.h",
+                 layout_names[i], t->layout[i], ours[i]);
         return false;
     }
-    snprintf(why, bytes, "was compiled with another layout (%u entries there, %d here); rebuild it with this strand_plugin.h", t->n_layout,
-             STRAND_PLUGIN_N_LAYOUT);
+    snprintf(why, bytes, "was compiled with another layout (%u entries there, %d here); rebuild it with this strand_plugin.h",
+             t->n_layout, STRAND_PLUGIN_N_LAYOUT);
     return false;
 }
 
 static bool check_name(const char *name) {
     if (!name || !*name) return false;
     for (size_t i = 0; name[i]; i++)
-        if (i > 30 || !((name[i] >= 'a' && name[i] <= 'z') || (name[i] >= '0' && name[i] <= '9') || name[i] == '-')) return false;
+        if (i > 30 || !((name[i] >= 'a' && name[i] <= 'z') || (name[i] >= '0' && name[i] <= '9') || name[i] == '-'))
+            return false;
     return true;
 }
 
 /* Every slot that 1.0 has and that may not be NULL; device memory slots are checked with the device. */
 static bool check_slots(const strand_plugin_api *api, char *why, size_t bytes) {
-#define NEED(slot)                                                                                                               \
+#define NEED(slot)                                                                                                             \
     if (!api->slot) return say(why, bytes, "its function table has no '" #slot "'");
     if (api->size < offsetof(strand_plugin_api, launch) + sizeof api->launch) {
-        snprintf(why, bytes, "its function table is short: %u bytes, ABI 1.0 has %zu", api->size, offsetof(strand_plugin_api, launch) + sizeof api->launch);
+        snprintf(why, bytes, "its function table is short: %u bytes, ABI 1.0 has %zu", api->size,
+                 offsetof(strand_plugin_api, launch) + sizeof api->launch);
         return false;
     }
     NEED(open) NEED(close) NEED(device_count) NEED(device_info) NEED(device_open) NEED(device_close)
@@ -71,14 +74,16 @@ static bool check_slots(const strand_plugin_api *api, char *why, size_t bytes) {
 }
 
 bool registry_check(const strand_plugin *t, char *why, size_t bytes) {
-    if (t->magic != STRAND_PLUGIN_MAGIC) return say(why, bytes, "the magic number is wrong: not a Strand plugin, or of another byte order");
+    if (t->magic != STRAND_PLUGIN_MAGIC)
+        return say(why, bytes, "the magic number is wrong: not a Strand plugin, or of another byte order");
     if (t->size < offsetof(strand_plugin, api) + sizeof t->api) {
-        snprintf(why, bytes, "its table is short: %u bytes, ABI 1.0 has %zu", t->size, offsetof(strand_plugin, api) + sizeof t->api);
+        snprintf(why, bytes, "its table is short: %u bytes, ABI 1.0 has %zu", t->size,
+                 offsetof(strand_plugin, api) + sizeof t->api);
         return false;
     }
     if (t->abi_major != STRAND_PLUGIN_ABI_MAJOR) {
-        snprintf(why, bytes, "speaks plugin ABI %u.%u, this library %d.%d; install the plugin that belongs to this version", t->abi_major, t->abi_minor,
-                 STRAND_PLUGIN_ABI_MAJOR, STRAND_PLUGIN_ABI_MINOR);
+        snprintf(why, bytes, "speaks plugin ABI %u.%u, this library %d.%d; install the plugin that belongs to this version",
+                 t->abi_major, t->abi_minor, STRAND_PLUGIN_ABI_MAJOR, STRAND_PLUGIN_ABI_MINOR);
         return false;
     }
     if (!check_layout(t, why, bytes)) return false;
@@ -133,7 +138,8 @@ static void consider(registry *r, const char *file, void *handle, strand_plugin_
         if (q->score == p.score)
             snprintf(why, sizeof why, "another plugin named '%s' is already loaded from %.120s", p.table.name, q->file);
         else if (q->score > p.score)
-            snprintf(why, sizeof why, "not needed: %.120s offers '%s' with score %d, this one %d", q->file, p.table.name, q->score, p.score);
+            snprintf(why, sizeof why, "not needed: %.120s offers '%s' with score %d, this one %d", q->file, p.table.name,
+                     q->score, p.score);
         else
             slot = q;
     }
@@ -146,7 +152,8 @@ static void consider(registry *r, const char *file, void *handle, strand_plugin_
         return;
     }
     if (slot) {
-        snprintf(why, sizeof why, "not needed: %.120s offers '%s' with score %d, this one %d", file, p.table.name, p.score, slot->score);
+        snprintf(why, sizeof why, "not needed: %.120s offers '%s' with score %d, this one %d", file, p.table.name, p.score,
+                 slot->score);
         refuse(r, slot->file, why);
         unload(slot);
     } else {
@@ -160,7 +167,8 @@ static void consider(registry *r, const char *file, void *handle, strand_plugin_
 static bool seen_before(registry *r, const struct stat *st) {
     for (int32_t i = 0; i < r->n_seen; i++)
         if (r->seen[i].device == (uint64_t)st->st_dev && r->seen[i].inode == (uint64_t)st->st_ino) return true;
-    if (r->n_seen < (int32_t)(sizeof r->seen / sizeof r->seen[0])) r->seen[r->n_seen++] = (registry_seen){(uint64_t)st->st_dev, (uint64_t)st->st_ino};
+    if (r->n_seen < (int32_t)(sizeof r->seen / sizeof r->seen[0]))
+        r->seen[r->n_seen++] = (registry_seen){(uint64_t)st->st_dev, (uint64_t)st->st_ino};
     return false;
 }
 
@@ -313,7 +321,9 @@ static int32_t cut_features(char *text, registry_feature *out, int32_t room) {
 static void take_features(registry *r, registry_device *d, uint32_t index) {
     char text[2048] = "";
     registry_feature found[32];
-    if (!REGISTRY_HAS(d, device_features) || d->plugin->table.api->device_features(d->plugin->instance, index, text, sizeof text)) return;
+    if (!REGISTRY_HAS(d, device_features) ||
+        d->plugin->table.api->device_features(d->plugin->instance, index, text, sizeof text))
+        return;
     text[sizeof text - 1] = 0;
     for (char *at = text; *at; at++)
         if (((unsigned char)*at < 32 && *at != '\n') || *at == 127) *at = ' ';
@@ -338,7 +348,8 @@ static bool add_device(registry *r, registry_plugin *p, uint32_t index, char *wh
     if (d.info.alignment < 16 || d.info.alignment > 4096 || (d.info.alignment & (d.info.alignment - 1)))
         return say(why, bytes, "its device asks for an alignment that is not a power of two from 16 to 4096");
     bool memory = api->buffer_create && api->buffer_destroy && api->upload && api->download;
-    if (!(d.info.flags & STRAND_DEVICE_HOST_MEMORY) && !memory) return say(why, bytes, "its device has own memory but no buffer functions");
+    if (!(d.info.flags & STRAND_DEVICE_HOST_MEMORY) && !memory)
+        return say(why, bytes, "its device has own memory but no buffer functions");
     if (!api->submit != !api->wait) return say(why, bytes, "it has only one of 'submit' and 'wait'");
     d.name = d.info.name[0] ? arena_printf(&r->arena, "%s:%s", p->table.name, d.info.name) : p->table.name;
     d.api_size = api->size < sizeof *api ? api->size : (uint32_t)sizeof *api;
@@ -373,7 +384,8 @@ static void start(registry *r, registry_plugin *p) {
     if (why[0]) refuse(r, p->file, why);
 }
 
-strand_status registry_open(registry *r, const strand_allocator *allocator, const strand_host *host, const char *plugin_path, bool no_plugins, error *e) {
+strand_status registry_open(registry *r, const strand_allocator *allocator, const strand_host *host, const char *plugin_path,
+                            bool no_plugins, error *e) {
     memset(r, 0, sizeof *r);
     r->host = host;
     pthread_mutex_init(&r->lock, NULL);
@@ -393,7 +405,9 @@ strand_status registry_open(registry *r, const strand_allocator *allocator, cons
     char first[400] = "";
     if (r->n_refusals > 0) snprintf(first, sizeof first, "; %.150s: %.200s", r->refusals[0].file, r->refusals[0].why);
     registry_close(r);
-    return error_set(e, STRAND_ERR_BACKEND, "no usable backend plugin was found%s; set STRAND_BACKEND_PATH to the folder that holds strand-cpu*.so", first);
+    return error_set(e, STRAND_ERR_BACKEND,
+                     "no usable backend plugin was found%s; set STRAND_BACKEND_PATH to the folder that holds strand-cpu*.so",
+                     first);
 }
 
 void registry_close(registry *r) {
@@ -438,7 +452,9 @@ registry_device *registry_find(registry *r, const char *name, size_t length) {
     size_t n = colon ? (size_t)(colon - name) : length;
     for (int32_t i = 0; colon && i < r->n_devices; i++) {
         const registry_device *d = &r->devices[i];
-        if (!strncmp(d->plugin->table.name, name, n) && !d->plugin->table.name[n] && mentions(d->info.description, colon + 1, length - n - 1)) return &r->devices[i];
+        if (!strncmp(d->plugin->table.name, name, n) && !d->plugin->table.name[n] &&
+            mentions(d->info.description, colon + 1, length - n - 1))
+            return &r->devices[i];
     }
     return NULL;
 }
@@ -448,7 +464,8 @@ const char *registry_refused(const registry *r, const char *name, size_t length)
     if (colon) length = (size_t)(colon - name);
     for (int32_t i = 0; i < r->n_refusals; i++) {
         const char *slash = strrchr(r->refusals[i].file, '/'), *file = slash ? slash + 1 : r->refusals[i].file;
-        if (!strncmp(file, "strand-", 7) && !strncmp(file + 7, name, length) && !strcmp(file + 7 + length, ".so")) return r->refusals[i].why;
+        if (!strncmp(file, "strand-", 7) && !strncmp(file + 7, name, length) && !strcmp(file + 7 + length, ".so"))
+            return r->refusals[i].why;
     }
     return NULL;
 }

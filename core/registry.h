@@ -65,14 +65,15 @@ typedef struct registry {
 #define REGISTRY_LATE_SCORE 1
 
 /* Loads what it finds. Refused plugins are not an error; being out of memory is. */
-strand_status registry_open(registry *r, const strand_allocator *allocator, const strand_host *host, const char *plugin_path, bool no_plugins, error *e);
+strand_status registry_open(registry *r, const strand_allocator *allocator, const strand_host *host, const char *plugin_path,
+                            bool no_plugins, error *e);
 void registry_close(registry *r);
 /* Checks a filled table against what this host knows; returns false with one line in `why`. Exposed for tests. */
 bool registry_check(const strand_plugin *table, char *why, size_t why_bytes);
 /* Starts the plugins that wait to be named: those called `name` (up to ':' or its end), or all with NULL. */
 void registry_wake(registry *r, const char *name, size_t length);
-/* The device of that name, or NULL; starts a plugin of that name if it waits. "vulkan" finds "vulkan:0", "vulkan:radeon" the first
- * whose description mentions that. */
+/* The device of that name, or NULL; starts a plugin of that name if it waits. "vulkan" finds "vulkan:0", "vulkan:radeon" the
+ * first whose description mentions that. */
 registry_device *registry_find(registry *r, const char *name, size_t length);
 /* Why a plugin in a file of that name (strand-NAME.so) was refused, or NULL when none was. */
 const char *registry_refused(const registry *r, const char *name, size_t length);
@@ -80,7 +81,7 @@ const char *registry_refused(const registry *r, const char *name, size_t length)
 bool registry_knows(const registry_device *d, uint32_t op, uint32_t version);
 
 /* Is a slot of the function table there? Use before calling a slot that was appended after 1.0 or may be NULL. */
-#define REGISTRY_HAS(d, slot)                                                                                                    \
+#define REGISTRY_HAS(d, slot)                                                                                                  \
     ((d)->api_size >= offsetof(strand_plugin_api, slot) + sizeof((d)->plugin->table.api->slot) && (d)->plugin->table.api->slot)
 
 /* The folder of the file that holds this library (or the program it is linked into), or NULL. */

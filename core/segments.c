@@ -1,6 +1,6 @@
-/* segments.c - launches that a device records once and runs again. A session's memory never moves and its nodes never change, so
- * what a segment does is settled by the extents of the run: recordings are kept for the extents of the last few, and made the
- * second time that they come. What a device does not record is launched node by node, with the same bytes. */
+/* segments.c - launches that a device records once and runs again. A session's memory never moves and its nodes never
+ * change, so what a segment does is settled by the extents of the run: recordings are kept for the extents of the last few,
+ * and made the second time that they come. What a device does not record is launched node by node, with the same bytes. */
 #include "session.h"
 
 static strand_plugin_segment **recording(const strand_session *s, uint32_t shape, uint32_t index) {
@@ -38,7 +38,8 @@ void segments_begin(strand_session *s) {
     s->shapes[i].runs++;
 }
 
-/* Records the segment. Nothing has run when that fails: the caller launches node by node, and a device that is truly in trouble says so then. */
+/* Records the segment. Nothing has run when that fails: the caller launches node by node, and a device that is truly in
+ * trouble says so then. */
 static strand_plugin_segment *record(strand_session *s, const schedule_segment *g) {
     const schedule *sc = &s->plan->schedule;
     const registry_device *d = s->plan->place.devices[sc->steps[g->first].device];

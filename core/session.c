@@ -65,7 +65,8 @@ static strand_status open_space(strand_session *s, const registry_device *r, uin
     for (uint64_t left = sc->bytes[space]; left; k++) {
         uint64_t bytes = page && left > page ? page : left;
         if (r->plugin->table.api->buffer_create(r->device, bytes, &s->buffers[k]))
-            return error_set(&s->error, STRAND_ERR_BACKEND, "backend '%s' has not the %.1f MiB that the plan needs", r->name, (double)sc->bytes[space] / 1048576);
+            return error_set(&s->error, STRAND_ERR_BACKEND, "backend '%s' has not the %.1f MiB that the plan needs", r->name,
+                             (double)sc->bytes[space] / 1048576);
         left -= bytes;
     }
     return STRAND_OK;
@@ -111,12 +112,14 @@ strand_status strand_session_open(strand_plan *p, const strand_session_params *g
         return context_fail(c, &e);
     }
     if (block && params.block_bytes < p->block_bytes) {
-        error_set(&e, STRAND_ERR_MEMORY, "the session's block has %zu bytes; this plan needs %llu", params.block_bytes, (unsigned long long)p->block_bytes);
+        error_set(&e, STRAND_ERR_MEMORY, "the session's block has %zu bytes; this plan needs %llu", params.block_bytes,
+                  (unsigned long long)p->block_bytes);
         return context_fail(c, &e);
     }
     if (!block && p->block_bytes <= SIZE_MAX) block = c->allocator.alloc(c->allocator.user, (size_t)p->block_bytes, 64);
     if (!block) {
-        error_set(&e, STRAND_ERR_MEMORY, "no memory for a session of %.1f MiB; give a memory limit or a shorter length", (double)p->block_bytes / 1048576);
+        error_set(&e, STRAND_ERR_MEMORY, "no memory for a session of %.1f MiB; give a memory limit or a shorter length",
+                  (double)p->block_bytes / 1048576);
         return context_fail(c, &e);
     }
     strand_session *s;
@@ -156,14 +159,17 @@ static strand_status match_dim(strand_session *s, const char *name, int axis, op
     int64_t *run = d.kind == OP_DIM_BATCH ? &s->batch : &s->length;
     if (d.kind == OP_DIM_FIXED)
         return given == d.size ? STRAND_OK
-                               : error_set(&s->error, STRAND_ERR_ARGUMENT, "input '%s': axis %d is %lld, the model takes %lld", name, axis, (long long)given, (long long)d.size);
+                               : error_set(&s->error, STRAND_ERR_ARGUMENT, "input '%s': axis %d is %lld, the model takes %lld",
+                                           name, axis, (long long)given, (long long)d.size);
     if (given < 1) return error_set(&s->error, STRAND_ERR_ARGUMENT, "input '%s': axis %d is empty", name, axis);
     if (*run == 0) *run = given;
     if (*run != given)
-        return error_set(&s->error, STRAND_ERR_ARGUMENT, "input '%s': axis %d is %lld, another input has %lld", name, axis, (long long)given, (long long)*run);
+        return error_set(&s->error, STRAND_ERR_ARGUMENT, "input '%s': axis %d is %lld, another input has %lld", name, axis,
+                         (long long)given, (long long)*run);
     int64_t most = d.kind == OP_DIM_BATCH ? s->plan->place.batch : s->plan->place.length;
     if (given > most)
-        return error_set(&s->error, STRAND_ERR_LIMIT, "input '%s': a %s of %lld is more than the session was planned for (%lld)", name,
+        return error_set(&s->error, STRAND_ERR_LIMIT,
+                         "input '%s': a %s of %lld is more than the session was planned for (%lld)", name,
                          d.kind == OP_DIM_BATCH ? "batch" : "length", (long long)given, (long long)most);
     return STRAND_OK;
 }
@@ -175,16 +181,20 @@ static bool integer_type(strand_dtype t) {
 static strand_status match_input(strand_session *s, const graph_tensor *want, const strand_tensor *given) {
     bool types = want->shape.dtype == given->dtype || (want->shape.dtype == STRAND_I64 && integer_type(given->dtype));
     if (!types)
-        return error_set(&s->error, STRAND_ERR_ARGUMENT, "input '%s' is %s, the model takes %s", want->name, strand_dtype_name(given->dtype), strand_dtype_name(want->shape.dtype));
+        return error_set(&s->error, STRAND_ERR_ARGUMENT, "input '%s' is %s, the model takes %s", want->name,
+                         strand_dtype_name(given->dtype), strand_dtype_name(want->shape.dtype));
     if (given->rank != want->shape.rank)
-        return error_set(&s->error, STRAND_ERR_ARGUMENT, "input '%s' has %d axes, the model takes %d", want->name, (int)given->rank, want->shape.rank);
+        return error_set(&s->error, STRAND_ERR_ARGUMENT, "input '%s' has %d axes, the model takes %d", want->name,
+                         (int)given->rank, want->shape.rank);
     uint64_t bytes = strand_dtype_size(given->dtype);
     for (int i = 0; i < want->shape.rank; i++) {
         if (match_dim(s, want->name, i, want->shape.dims[i], given->dims[i])) return s->error.status;
-        if (!checked_mul(bytes, (uint64_t)given->dims[i], &bytes)) return error_set(&s->error, STRAND_ERR_ARGUMENT, "input '%s' is too large", want->name);
+        if (!checked_mul(bytes, (uint64_t)given->dims[i], &bytes))
+            return error_set(&s->error, STRAND_ERR_ARGUMENT, "input '%s' is too large", want->name);
     }
     if (!given->data || given->bytes < bytes)
-        return error_set(&s->error, STRAND_ERR_ARGUMENT, "input '%s' has %llu bytes of data, its shape needs %llu", want->name, (unsigned long long)given->bytes, (unsigned long long)bytes);
+        return error_set(&s->error, STRAND_ERR_ARGUMENT, "input '%s' has %llu bytes of data, its shape needs %llu", want->name,
+                         (unsigned long long)given->bytes, (unsigned long long)bytes);
     return STRAND_OK;
 }
 
@@ -196,16 +206,20 @@ static strand_status match_inputs(strand_session *s, const strand_tensor *inputs
         bool known = false;
         for (tensor_id t = 1; t < g->n_tensors && !known; t++)
             known = g->tensors[t].kind == TENSOR_INPUT && inputs[i].name && !strcmp(g->tensors[t].name, inputs[i].name);
-        if (!known) return error_set(&s->error, STRAND_ERR_ARGUMENT, "the model has no input '%s'", inputs[i].name ? inputs[i].name : "");
+        if (!known)
+            return error_set(&s->error, STRAND_ERR_ARGUMENT, "the model has no input '%s'",
+                             inputs[i].name ? inputs[i].name : "");
     }
     uint32_t k = 0;
     for (tensor_id t = 1; t < g->n_tensors; t++) {
         if (g->tensors[t].kind != TENSOR_INPUT) continue;
-        if (k == MAX_INPUTS_GIVEN) return error_set(&s->error, STRAND_ERR_UNSUPPORTED, "the model has more than %d inputs", MAX_INPUTS_GIVEN);
+        if (k == MAX_INPUTS_GIVEN)
+            return error_set(&s->error, STRAND_ERR_UNSUPPORTED, "the model has more than %d inputs", MAX_INPUTS_GIVEN);
         found[k] = NULL;
         for (int32_t i = 0; i < n; i++)
             if (!strcmp(g->tensors[t].name, inputs[i].name)) found[k] = &inputs[i];
-        if (!found[k] && s->plan->place.uses[t]) return error_set(&s->error, STRAND_ERR_ARGUMENT, "input '%s' is missing", g->tensors[t].name);
+        if (!found[k] && s->plan->place.uses[t])
+            return error_set(&s->error, STRAND_ERR_ARGUMENT, "input '%s' is missing", g->tensors[t].name);
         if (found[k] && match_input(s, &g->tensors[t], found[k])) return s->error.status;
         k++;
     }
@@ -224,7 +238,8 @@ static uint32_t find_output(const strand_session *s, const char *name) {
 
 static strand_status describe_output(strand_session *s, strand_tensor *t) {
     uint32_t index = find_output(s, t->name);
-    if (index == NONE) return error_set(&s->error, STRAND_ERR_ARGUMENT, "output '%s' is not made by this plan", t->name ? t->name : "");
+    if (index == NONE)
+        return error_set(&s->error, STRAND_ERR_ARGUMENT, "output '%s' is not made by this plan", t->name ? t->name : "");
     /* What an earlier run set is not a buffer of the caller's: a loop may pass the same struct again. */
     if (t->data && t->data == execute_host_address(s, s->plan->schedule.outputs[index])) t->data = NULL;
     strand_plugin_tensor v;
@@ -232,7 +247,8 @@ static strand_status describe_output(strand_session *s, strand_tensor *t) {
     view_whole(&v, &s->plan->model->graph.tensors[s->plan->model->graph.outputs[index].tensor], s->batch, s->length);
     view_bytes(&v, &bytes);
     if (t->data && t->bytes < bytes)
-        return error_set(&s->error, STRAND_ERR_ARGUMENT, "output '%s' needs %llu bytes, the buffer has %llu", t->name, (unsigned long long)bytes, (unsigned long long)t->bytes);
+        return error_set(&s->error, STRAND_ERR_ARGUMENT, "output '%s' needs %llu bytes, the buffer has %llu", t->name,
+                         (unsigned long long)bytes, (unsigned long long)t->bytes);
     t->dtype = (strand_dtype)v.dtype;
     t->rank = (int32_t)v.rank;
     t->bytes = bytes;
@@ -243,14 +259,19 @@ static strand_status describe_output(strand_session *s, strand_tensor *t) {
 
 static strand_status check_finite(strand_session *s, const char *name, const float *x, uint64_t n) {
     for (uint64_t i = 0; i < n; i++)
-        if (!isfinite(x[i])) return error_set(&s->error, STRAND_ERR_NUMERIC, "output '%s' holds %s at element %llu", name, isnan(x[i]) ? "NaN" : "infinity", (unsigned long long)i);
+        if (!isfinite(x[i]))
+            return error_set(&s->error, STRAND_ERR_NUMERIC, "output '%s' holds %s at element %llu", name,
+                             isnan(x[i]) ? "NaN" : "infinity", (unsigned long long)i);
     return STRAND_OK;
 }
 
 #define MAX_OUTPUTS_GIVEN 64
 
-strand_status strand_session_run(strand_session *s, const strand_tensor *inputs, int32_t n_inputs, strand_tensor *outputs, int32_t n_outputs) {
-    if (!s || (n_inputs > 0 && !inputs) || (n_outputs > 0 && !outputs) || n_inputs < 0 || n_outputs < 0 || n_outputs > MAX_OUTPUTS_GIVEN) return STRAND_ERR_ARGUMENT;
+strand_status strand_session_run(strand_session *s, const strand_tensor *inputs, int32_t n_inputs, strand_tensor *outputs,
+                                 int32_t n_outputs) {
+    if (!s || (n_inputs > 0 && !inputs) || (n_outputs > 0 && !outputs) || n_inputs < 0 || n_outputs < 0 ||
+        n_outputs > MAX_OUTPUTS_GIVEN)
+        return STRAND_ERR_ARGUMENT;
     const strand_tensor *found[MAX_INPUTS_GIVEN];
     strand_tensor made[MAX_OUTPUTS_GIVEN]; /* so that a failure leaves the caller's untouched */
     s->batch = s->length = 0;
@@ -262,11 +283,13 @@ strand_status strand_session_run(strand_session *s, const strand_tensor *inputs,
     }
     if (state_check(s)) return s->error.status;
     strand_status status = execute_run(s, found);
-    for (int64_t b = 0; s->plan->schedule.n_states && b < s->batch; b++) s->positions[b] = status ? STATE_LOST : s->positions[b] + s->length;
+    for (int64_t b = 0; s->plan->schedule.n_states && b < s->batch; b++)
+        s->positions[b] = status ? STATE_LOST : s->positions[b] + s->length;
     if (status) return status;
     for (int32_t i = 0; i < n_outputs; i++) {
         void *at = execute_host_address(s, s->plan->schedule.outputs[find_output(s, made[i].name)]);
-        if (s->check_finite && made[i].dtype == STRAND_F32 && check_finite(s, made[i].name, at, made[i].bytes / sizeof(float))) return s->error.status;
+        if (s->check_finite && made[i].dtype == STRAND_F32 && check_finite(s, made[i].name, at, made[i].bytes / sizeof(float)))
+            return s->error.status;
         if (!made[i].data) made[i].data = at;
         else
             memcpy(made[i].data, at, (size_t)made[i].bytes);

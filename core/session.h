@@ -73,14 +73,15 @@ strand_status execute_settle(strand_session *s);
 /* One launch or prepare step, whole; with a segment it is described to that instead of being run. */
 strand_status execute_step(strand_session *s, const step *st, strand_plugin_segment *segment);
 
-/* Segments (segments.c): chooses the extents' recordings for a run that begins; runs segment `index`, recording it the second time
- * that these extents are run, or says that its steps are to be run one by one (*ran false); forgets all recordings. */
+/* Segments (segments.c): chooses the extents' recordings for a run that begins; runs segment `index`, recording it the
+ * second time that these extents are run, or says that its steps are to be run one by one (*ran false); forgets all
+ * recordings. */
 void segments_begin(strand_session *s);
 strand_status segments_run(strand_session *s, uint32_t index, bool *ran);
 void segments_forget(strand_session *s);
 
-/* A step as the trace is told of it: one tile of its region (0 of 1 where it is not cut), which is so large a part of the whole.
- * `begin` is what trace_now said before it (trace.c). */
+/* A step as the trace is told of it: one tile of its region (0 of 1 where it is not cut), which is so large a part of the
+ * whole. `begin` is what trace_now said before it (trace.c). */
 typedef struct trace_tile {
     int64_t index, count;
     double part;
@@ -90,8 +91,8 @@ void trace_step(strand_session *s, const step *st, const trace_tile *tile, doubl
 
 /* A run failed half-way: the states are neither what they were nor what they would be. */
 #define STATE_LOST (-1)
-/* n sequences begin again; those whose states could not be set are lost. Refuses the run that is described by batch and length if states are lost or a cache is full
- * (state.c). */
+/* n sequences begin again; those whose states could not be set are lost. Refuses the run that is described by batch and
+ * length if states are lost or a cache is full (state.c). */
 strand_status state_reset(strand_session *s, int64_t first, int64_t n, bool fresh);
 strand_status state_check(strand_session *s);
 

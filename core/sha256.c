@@ -1,5 +1,6 @@
-/* sha256.c - SHA-256 as FIPS 180-4 writes it, one block at a time: plain C, and with the instructions for it that most x86 processors
- * since 2017 have (six times as fast: weights are files of gigabytes). Both give the same bytes; the processor is asked once. */
+/* sha256.c - SHA-256 as FIPS 180-4 writes it, one block at a time: plain C, and with the instructions for it that most x86
+ * processors since 2017 have (six times as fast: weights are files of gigabytes). Both give the same bytes; the processor is
+ * asked once. */
 #include "sha256.h"
 
 #include <stdatomic.h>
@@ -55,7 +56,8 @@ static void compress_blocks(uint32_t state[8], const uint8_t *at, size_t n) {
 }
 
 #ifdef WITH_INSTRUCTIONS
-/* The instructions keep a, b, e, f in one register and c, d, g, h in the other, the first one in the highest lane; one does two rounds. */
+/* The instructions keep a, b, e, f in one register and c, d, g, h in the other, the first one in the highest lane; one does
+ * two rounds. */
 __attribute__((target("sha,sse4.1"))) static void compress_fast(uint32_t state[8], const uint8_t *at, size_t n) {
     const __m128i turn = _mm_set_epi64x(0x0c0d0e0f08090a0b, 0x0405060700010203);
     __m128i abef = _mm_set_epi32((int)state[0], (int)state[1], (int)state[4], (int)state[5]);

@@ -1,10 +1,10 @@
 /* state.c - what a session keeps from run to run: begin again, save, load.
  *
- * A state stands in the memory of the device that makes its next value, [batch, ...], its row r the state of the r-th sequence: in one
- * place at any time, so nothing has to be kept equal. The saved form of a row is
- * little-endian: the header below, then for each state its own header and its bytes, everything padded to 8, and at last a
- * 64-bit FNV-1a checksum of all that, word by word. Of a cache only the rows in use are there. It is bound to the model by the SHA-256 of the
- * weights, and to nothing else: not to the backend, the batch or the plan. */
+ * A state stands in the memory of the device that makes its next value, [batch, ...], its row r the state of the r-th
+ * sequence: in one place at any time, so nothing has to be kept equal. The saved form of a row is little-endian: the header
+ * below, then for each state its own header and its bytes, everything padded to 8, and at last a 64-bit FNV-1a checksum of
+ * all that, word by word. Of a cache only the rows in use are there. It is bound to the model by the SHA-256 of the weights,
+ * and to nothing else: not to the backend, the batch or the plan. */
 #include <string.h>
 
 #include "checked.h"
@@ -86,7 +86,8 @@ static strand_status reset_rows(strand_session *s, int64_t first, int64_t n, boo
             const graph_tensor *t = state_tensor(s, i);
             uint64_t step, bytes = row_bytes(t, &step), at = (uint64_t)r * bytes;
             if (t->cache && !fresh) continue;
-            if (t->data ? execute_put(s, s->plan->schedule.states[i], at, t->data, bytes) : clear_row(s, i, at, bytes)) return s->error.status;
+            if (t->data ? execute_put(s, s->plan->schedule.states[i], at, t->data, bytes) : clear_row(s, i, at, bytes))
+                return s->error.status;
         }
     return execute_settle(s);
 }
@@ -101,20 +102,27 @@ strand_status state_reset(strand_session *s, int64_t first, int64_t n, bool fres
 
 strand_status state_check(strand_session *s) {
     for (int64_t b = 0; s->plan->schedule.n_states && b < s->batch; b++)
-        if (s->positions[b] == STATE_LOST) return error_set(&s->error, STRAND_ERR_ARGUMENT, "the state of sequence %lld was lost in a run that failed: reset or load it first", (long long)b);
+        if (s->positions[b] == STATE_LOST)
+            return error_set(&s->error, STRAND_ERR_ARGUMENT,
+                             "the state of sequence %lld was lost in a run that failed: reset or load it first", (long long)b);
     for (uint32_t i = 0; i < s->plan->schedule.n_states; i++) {
         const graph_tensor *t = state_tensor(s, i);
         for (int64_t b = 0; t->cache && b < s->batch; b++)
             if (s->positions[b] > t->shape.dims[1].size - s->length)
-                return error_set(&s->error, STRAND_ERR_LIMIT, "the context of %lld tokens is full: sequence %lld has %lld and would get %lld more; load the model with a larger context",
-                                 (long long)t->shape.dims[1].size, (long long)b, (long long)s->positions[b], (long long)s->length);
+                return error_set(
+                    &s->error, STRAND_ERR_LIMIT,
+                    "the context of %lld tokens is full: sequence %lld has %lld and would get %lld more; load the model with a "
+                    "larger context",
+                    (long long)t->shape.dims[1].size, (long long)b, (long long)s->positions[b], (long long)s->length);
     }
     return STRAND_OK;
 }
 
 strand_status strand_session_reset(strand_session *s, int64_t row) {
     if (!s) return STRAND_ERR_ARGUMENT;
-    if (row < -1 || row >= s->plan->place.batch) return error_set(&s->error, STRAND_ERR_ARGUMENT, "there is no sequence %lld: the session has %lld", (long long)row, (long long)s->plan->place.batch);
+    if (row < -1 || row >= s->plan->place.batch)
+        return error_set(&s->error, STRAND_ERR_ARGUMENT, "there is no sequence %lld: the session has %lld", (long long)row,
+                         (long long)s->plan->place.batch);
     return row < 0 ? state_reset(s, 0, s->plan->place.batch, false) : state_reset(s, row, 1, false);
 }
 
@@ -125,8 +133,11 @@ int64_t strand_session_position(const strand_session *s, int64_t row) {
 
 /* Is there such a row, and something to keep of it? */
 static strand_status has_states(strand_session *s, int64_t row) {
-    if (row < 0 || row >= s->plan->place.batch) return error_set(&s->error, STRAND_ERR_ARGUMENT, "there is no sequence %lld: the session has %lld", (long long)row, (long long)s->plan->place.batch);
-    if (!s->plan->schedule.n_states) return error_set(&s->error, STRAND_ERR_UNSUPPORTED, "the model keeps no state from run to run");
+    if (row < 0 || row >= s->plan->place.batch)
+        return error_set(&s->error, STRAND_ERR_ARGUMENT, "there is no sequence %lld: the session has %lld", (long long)row,
+                         (long long)s->plan->place.batch);
+    if (!s->plan->schedule.n_states)
+        return error_set(&s->error, STRAND_ERR_UNSUPPORTED, "the model keeps no state from run to run");
     return STRAND_OK;
 }
 
@@ -149,12 +160,14 @@ static uint64_t padded(uint64_t n) {
 
 static uint64_t saved_bytes(const strand_session *s, int64_t position) {
     uint64_t n = sizeof(saved_header);
-    for (uint32_t i = 0; i < s->plan->schedule.n_states; i++) n += sizeof(saved_state) + padded(describe_state(state_tensor(s, i), position).bytes);
+    for (uint32_t i = 0; i < s->plan->schedule.n_states; i++)
+        n += sizeof(saved_state) + padded(describe_state(state_tensor(s, i), position).bytes);
     return n + sizeof(uint64_t);
 }
 
 static strand_status write_row(strand_session *s, int64_t row, unsigned char *out, uint64_t bytes) {
-    saved_header h = {.version = SAVED_VERSION, .n_states = s->plan->schedule.n_states, .position = s->positions[row], .bytes = bytes};
+    saved_header h = {
+        .version = SAVED_VERSION, .n_states = s->plan->schedule.n_states, .position = s->positions[row], .bytes = bytes};
     memcpy(h.magic, saved_magic, sizeof h.magic);
     memcpy(h.weights, weights_sha256(s->plan->model->weights), sizeof h.weights);
     unsigned char *at = out;
@@ -165,7 +178,8 @@ static strand_status write_row(strand_session *s, int64_t row, unsigned char *ou
         memcpy(at, &d, sizeof d);
         at += sizeof d;
         uint64_t step;
-        if (execute_get(s, s->plan->schedule.states[i], (uint64_t)row * row_bytes(state_tensor(s, i), &step), at, d.bytes)) return s->error.status;
+        if (execute_get(s, s->plan->schedule.states[i], (uint64_t)row * row_bytes(state_tensor(s, i), &step), at, d.bytes))
+            return s->error.status;
         memset(at + d.bytes, 0, (size_t)(padded(d.bytes) - d.bytes));
         at += padded(d.bytes);
     }
@@ -178,11 +192,14 @@ static strand_status write_row(strand_session *s, int64_t row, unsigned char *ou
 strand_status strand_session_save(strand_session *s, int64_t row, void *data, size_t capacity, size_t *bytes) {
     if (!s || !bytes) return STRAND_ERR_ARGUMENT;
     if (has_states(s, row)) return s->error.status;
-    if (s->positions[row] == STATE_LOST) return error_set(&s->error, STRAND_ERR_ARGUMENT, "the state was lost in a run that failed: there is nothing to save");
+    if (s->positions[row] == STATE_LOST)
+        return error_set(&s->error, STRAND_ERR_ARGUMENT, "the state was lost in a run that failed: there is nothing to save");
     uint64_t n = saved_bytes(s, s->positions[row]);
     *bytes = (size_t)n;
     if (!data) return STRAND_OK;
-    if (capacity < n) return error_set(&s->error, STRAND_ERR_MEMORY, "the state takes %llu bytes, the buffer has %zu", (unsigned long long)n, capacity);
+    if (capacity < n)
+        return error_set(&s->error, STRAND_ERR_MEMORY, "the state takes %llu bytes, the buffer has %zu", (unsigned long long)n,
+                         capacity);
     strand_status status = write_row(s, row, data, n);
     if (status) execute_drain(s);
     return status;
@@ -192,27 +209,41 @@ strand_status strand_session_save(strand_session *s, int64_t row, void *data, si
 static strand_status check_saved(strand_session *s, const unsigned char *data, size_t bytes, saved_header *h) {
     error *e = &s->error;
     uint64_t sum;
-    if (bytes < sizeof *h + sizeof sum || memcmp(data, saved_magic, sizeof saved_magic)) return error_set(e, STRAND_ERR_FORMAT, "this is no saved state");
+    if (bytes < sizeof *h + sizeof sum || memcmp(data, saved_magic, sizeof saved_magic))
+        return error_set(e, STRAND_ERR_FORMAT, "this is no saved state");
     memcpy(h, data, sizeof *h);
-    if (h->version != SAVED_VERSION) return error_set(e, STRAND_ERR_UNSUPPORTED, "the saved state has version %u; this library reads version %u", h->version, SAVED_VERSION);
-    if (h->bytes != bytes || bytes % 8) return error_set(e, STRAND_ERR_FORMAT, "the saved state has %zu bytes, its header says %llu", bytes, (unsigned long long)h->bytes);
+    if (h->version != SAVED_VERSION)
+        return error_set(e, STRAND_ERR_UNSUPPORTED, "the saved state has version %u; this library reads version %u", h->version,
+                         SAVED_VERSION);
+    if (h->bytes != bytes || bytes % 8)
+        return error_set(e, STRAND_ERR_FORMAT, "the saved state has %zu bytes, its header says %llu", bytes,
+                         (unsigned long long)h->bytes);
     memcpy(&sum, data + bytes - sizeof sum, sizeof sum);
-    if (checksum(data, bytes - sizeof sum) != sum) return error_set(e, STRAND_ERR_FORMAT, "the saved state is damaged: its checksum is wrong");
-    if (memcmp(h->weights, weights_sha256(s->plan->model->weights), sizeof h->weights)) return error_set(e, STRAND_ERR_ARGUMENT, "the saved state is of another model");
-    if (h->n_states != s->plan->schedule.n_states) return error_set(e, STRAND_ERR_ARGUMENT, "the saved state is of this model with other settings");
+    if (checksum(data, bytes - sizeof sum) != sum)
+        return error_set(e, STRAND_ERR_FORMAT, "the saved state is damaged: its checksum is wrong");
+    if (memcmp(h->weights, weights_sha256(s->plan->model->weights), sizeof h->weights))
+        return error_set(e, STRAND_ERR_ARGUMENT, "the saved state is of another model");
+    if (h->n_states != s->plan->schedule.n_states)
+        return error_set(e, STRAND_ERR_ARGUMENT, "the saved state is of this model with other settings");
     if (h->position < 0) return error_set(e, STRAND_ERR_FORMAT, "the saved state has a negative position");
     uint64_t at = sizeof *h;
     for (uint32_t i = 0; i < h->n_states; i++) {
         const graph_tensor *t = state_tensor(s, i);
         saved_state d, want;
         if (t->cache && h->position > t->shape.dims[1].size)
-            return error_set(e, STRAND_ERR_LIMIT, "the saved state has %lld tokens, the context holds %lld; load the model with a larger context", (long long)h->position, (long long)t->shape.dims[1].size);
+            return error_set(e, STRAND_ERR_LIMIT,
+                             "the saved state has %lld tokens, the context holds %lld; load the model with a larger context",
+                             (long long)h->position, (long long)t->shape.dims[1].size);
         want = describe_state(t, h->position);
-        if (!checked_range(at, sizeof d, bytes - sizeof sum)) return error_set(e, STRAND_ERR_FORMAT, "the saved state ends too early");
+        if (!checked_range(at, sizeof d, bytes - sizeof sum))
+            return error_set(e, STRAND_ERR_FORMAT, "the saved state ends too early");
         memcpy(&d, data + at, sizeof d);
-        if (memcmp(&d, &want, sizeof d)) return error_set(e, STRAND_ERR_ARGUMENT, "the saved state is of this model with other settings (state '%s')", t->name);
+        if (memcmp(&d, &want, sizeof d))
+            return error_set(e, STRAND_ERR_ARGUMENT, "the saved state is of this model with other settings (state '%s')",
+                             t->name);
         at += sizeof d;
-        if (!checked_range(at, padded(d.bytes), bytes - sizeof sum)) return error_set(e, STRAND_ERR_FORMAT, "the saved state ends too early");
+        if (!checked_range(at, padded(d.bytes), bytes - sizeof sum))
+            return error_set(e, STRAND_ERR_FORMAT, "the saved state ends too early");
         at += padded(d.bytes);
     }
     return at == bytes - sizeof sum ? STRAND_OK : error_set(e, STRAND_ERR_FORMAT, "the saved state is longer than its states");
@@ -223,7 +254,9 @@ static strand_status read_row(strand_session *s, int64_t row, const unsigned cha
         saved_state d;
         uint64_t step;
         memcpy(&d, at, sizeof d);
-        if (execute_put(s, s->plan->schedule.states[i], (uint64_t)row * row_bytes(state_tensor(s, i), &step), at + sizeof d, d.bytes)) return s->error.status;
+        if (execute_put(s, s->plan->schedule.states[i], (uint64_t)row * row_bytes(state_tensor(s, i), &step), at + sizeof d,
+                        d.bytes))
+            return s->error.status;
         at += sizeof d + padded(d.bytes);
     }
     return execute_settle(s);
@@ -246,7 +279,8 @@ static strand_status copy_row(strand_session *from, int64_t row, strand_session 
         uint64_t n = describe_state(state_tensor(from, i), from->positions[row]).bytes;
         if (execute_get(from, from->plan->schedule.states[i], (uint64_t)row * bytes, through, n) || execute_settle(from))
             return error_set(&to->error, from->error.status, "%s", from->error.text);
-        if (execute_put(to, to->plan->schedule.states[i], (uint64_t)to_row * bytes, through, n) || execute_settle(to)) return to->error.status;
+        if (execute_put(to, to->plan->schedule.states[i], (uint64_t)to_row * bytes, through, n) || execute_settle(to))
+            return to->error.status;
     }
     return STRAND_OK;
 }
@@ -254,16 +288,19 @@ static strand_status copy_row(strand_session *from, int64_t row, strand_session 
 strand_status strand_session_copy(strand_session *from, int64_t row, strand_session *to, int64_t to_row) {
     if (!from || !to) return STRAND_ERR_ARGUMENT;
     if (has_states(to, to_row)) return to->error.status;
-    if (from->plan->model != to->plan->model) return error_set(&to->error, STRAND_ERR_ARGUMENT, "the state is of another model");
+    if (from->plan->model != to->plan->model)
+        return error_set(&to->error, STRAND_ERR_ARGUMENT, "the state is of another model");
     if (has_states(from, row)) return error_set(&to->error, from->error.status, "%s", from->error.text);
-    if (from->positions[row] == STATE_LOST) return error_set(&to->error, STRAND_ERR_ARGUMENT, "the state was lost in a run that failed: there is nothing to copy");
+    if (from->positions[row] == STATE_LOST)
+        return error_set(&to->error, STRAND_ERR_ARGUMENT, "the state was lost in a run that failed: there is nothing to copy");
     if (from == to && row == to_row) return STRAND_OK;
     uint64_t most = 1;
     if (from->plan->schedule.n_states != to->plan->schedule.n_states)
         return error_set(&to->error, STRAND_ERR_ARGUMENT, "the sessions keep different states: their plans have other outputs");
     for (uint32_t i = 0; i < from->plan->schedule.n_states; i++) {
         if (state_tensor(from, i) != state_tensor(to, i))
-            return error_set(&to->error, STRAND_ERR_ARGUMENT, "the sessions keep different states: their plans have other outputs");
+            return error_set(&to->error, STRAND_ERR_ARGUMENT,
+                             "the sessions keep different states: their plans have other outputs");
         uint64_t n = describe_state(state_tensor(from, i), from->positions[row]).bytes;
         if (n > most) most = n;
     }

@@ -110,8 +110,8 @@ typedef struct strand_plan strand_plan;
 typedef struct strand_session strand_session;
 typedef struct strand_file strand_file;
 
-/* The library's version, "0.1.0". Before 1.0 structures may change from one minor version to the next: build with the header of the
- * library that runs. */
+/* The library's version, "0.1.0". Before 1.0 structures may change from one minor version to the next: build with the header
+ * of the library that runs. */
 STRAND_API const char *strand_version(void);
 /* A short lower-case name: "ok", "format", "limit" ... */
 STRAND_API const char *strand_status_name(strand_status status);
@@ -129,7 +129,12 @@ typedef struct strand_allocator {
     void *user;
 } strand_allocator;
 
-typedef enum strand_log_level { STRAND_LOG_ERROR = 0, STRAND_LOG_WARNING = 1, STRAND_LOG_INFO = 2, STRAND_LOG_DEBUG = 3 } strand_log_level;
+typedef enum strand_log_level {
+    STRAND_LOG_ERROR = 0,
+    STRAND_LOG_WARNING = 1,
+    STRAND_LOG_INFO = 2,
+    STRAND_LOG_DEBUG = 3
+} strand_log_level;
 /* Called from the thread that called the library; `text` is one line without a newline. */
 typedef void (*strand_log_fn)(void *user, strand_log_level level, const char *text);
 
@@ -150,7 +155,8 @@ typedef struct strand_context_params {
     void *log_user;
     const char *plugin_path;           /* explicit plugin directories or files, ':' between them; searched first */
     int32_t no_plugins;                /* nonzero: dlopen nothing (plugins linked in statically stay) */
-    uint32_t cpu_mask;                 /* nonzero: hide these CPU features (STRAND_CPU_...), to test every variant on one machine */
+    uint32_t cpu_mask;                 /* nonzero: hide these CPU features (STRAND_CPU_...), to test every variant on one
+                                          machine */
 } strand_context_params;
 
 #define STRAND_CPU_HIDE_V3 1u /* AVX2, FMA, F16C */
@@ -179,9 +185,10 @@ typedef struct strand_backend_info {
 /* Listing starts the plugins that otherwise wait to be named (software devices), which takes a moment. */
 STRAND_API int32_t strand_backend_count(const strand_context *context);
 STRAND_API strand_status strand_backend_get(const strand_context *context, int32_t index, strand_backend_info *info);
-/* What a device is and what its plugin uses of it, as pairs: feature 0, 1 ... until STRAND_ERR_ARGUMENT. "type" ("discrete GPU",
- * "software device") and "driver" come first where the plugin says them. Strings live as long as the context. */
-STRAND_API strand_status strand_backend_feature(const strand_context *context, int32_t index, int32_t feature, const char **name, const char **value);
+/* What a device is and what its plugin uses of it, as pairs: feature 0, 1 ... until STRAND_ERR_ARGUMENT. "type" ("discrete
+ * GPU", "software device") and "driver" come first where the plugin says them. Strings live as long as the context. */
+STRAND_API strand_status strand_backend_feature(const strand_context *context, int32_t index, int32_t feature,
+                                                const char **name, const char **value);
 /* Plugin files that were found and refused, each with one line that says why. */
 STRAND_API int32_t strand_refused_count(const strand_context *context);
 STRAND_API strand_status strand_refused_get(const strand_context *context, int32_t index, const char **file, const char **why);
@@ -205,8 +212,9 @@ typedef struct strand_model_params {
     int32_t n_settings;
     const char *config;          /* path of a config.json; NULL: the one beside the weights, if any */
     const char *const *settings; /* "key=value": override the config, e.g. "shift=0.0" */
-    int32_t hold;                /* nonzero: read the weights into memory, in large pages where the system has them, in place of
-                                    mapping their files: slower to open, faster where a run reads more weights than caches hold */
+    int32_t hold;                /* nonzero: read the weights into memory, in large pages where the system has them, in place
+                                    of mapping their files: slower to open, faster where a run reads more weights than caches
+                                    hold */
 } strand_model_params;
 
 /* Facts of a loaded model. Strings live as long as the model. */
@@ -225,7 +233,8 @@ typedef struct strand_model_info {
 
 STRAND_API void strand_model_params_init(strand_model_params *params);
 /* Loads a published checkpoint. `path` is a weights file, a directory (docs/models.md gives the order in which files are
- * looked for), or the name of a built-in model ("hyenadna-tiny-strand"). The weights stay mapped (or held) until the model is closed. */
+ * looked for), or the name of a built-in model ("hyenadna-tiny-strand"). The weights stay mapped (or held) until the model
+ * is closed. */
 STRAND_API strand_status strand_model_open(strand_context *context, const char *path, const strand_model_params *params,
                                            strand_model **model);
 /* The same from memory: `data` holds a safetensors file and `config` the text of its config.json (may be NULL). Both must
@@ -236,8 +245,8 @@ STRAND_API void strand_model_close(strand_model *model);
 STRAND_API strand_status strand_model_get(const strand_model *model, strand_model_info *info);
 /* SHA-256 of the weights file, 64 hex digits (all shards in order). The first call reads all of it. "" without a model. */
 STRAND_API const char *strand_model_sha256(const strand_model *model);
-/* Reads the mapped weights into memory, as the parameter `hold` does, at the addresses where they are. Not while a session of the model runs.
- * Weights that are not mapped from a file, and systems that cannot do it, stay as they are. */
+/* Reads the mapped weights into memory, as the parameter `hold` does, at the addresses where they are. Not while a session
+ * of the model runs. Weights that are not mapped from a file, and systems that cannot do it, stay as they are. */
 STRAND_API strand_status strand_model_hold(strand_model *model);
 /* Inputs and outputs by index: name, type and shape, with STRAND_DIM_BATCH and STRAND_DIM_LENGTH where the caller chooses;
  * `data` is NULL. STRAND_ERR_ARGUMENT past the last one. */
@@ -252,17 +261,18 @@ STRAND_API strand_status strand_model_setting(const strand_model *model, int32_t
 STRAND_API strand_status strand_model_weight(const strand_model *model, int64_t index, strand_tensor *tensor);
 
 /* Text to token ids and back. Tokenizers come from the checkpoint's own files (docs/text.md); where one cannot be read,
- * strand_tokenize says why with STRAND_ERR_UNSUPPORTED and the model runs on ids all the same. `count` gets the number of ids that the text has; at most `capacity` are written. Special
- * tokens are never added. For DNA models one byte is one id; bytes outside the alphabet become the model's unknown id. */
-STRAND_API strand_status strand_tokenize(const strand_model *model, const char *text, size_t bytes, int64_t *ids, size_t capacity,
-                                         size_t *count);
+ * strand_tokenize says why with STRAND_ERR_UNSUPPORTED and the model runs on ids all the same. `count` gets the number of
+ * ids that the text has; at most `capacity` are written. Special tokens are never added. For DNA models one byte is one id;
+ * bytes outside the alphabet become the model's unknown id. */
+STRAND_API strand_status strand_tokenize(const strand_model *model, const char *text, size_t bytes, int64_t *ids,
+                                         size_t capacity, size_t *count);
 /* The text of one id, "" for an id without text ("[CLS]" and the like have names, see strand_special_token). */
 STRAND_API const char *strand_token_text(const strand_model *model, int64_t id);
 /* The id of a special token by its name ("[CLS]", "[SEP]", "[UNK]" ...), or -1. */
 STRAND_API int64_t strand_special_token(const strand_model *model, const char *name);
 
-/* The same with a choice: the names of special tokens in the text become their ids (for prompts that a chat template made, never
- * for text from others), and the tokens that the model wants around a text are added. */
+/* The same with a choice: the names of special tokens in the text become their ids (for prompts that a chat template made,
+ * never for text from others), and the tokens that the model wants around a text are added. */
 #define STRAND_ENCODE_SPECIAL 1u
 #define STRAND_ENCODE_BEGIN   2u /* the one before it */
 #define STRAND_ENCODE_END     4u /* the one after it */
@@ -288,8 +298,9 @@ typedef struct strand_decoder {
     uint32_t started, n_pending;
     unsigned char pending[16];
 } strand_decoder;
-/* Writes what is complete after this id (not zero-terminated), at most `capacity` bytes; returns how many. A room of 3 times the
- * id's bytes and 64 is enough. id -1 ends the text: what waits and is no character becomes U+FFFD, as bytes that are none do. */
+/* Writes what is complete after this id (not zero-terminated), at most `capacity` bytes; returns how many. A room of 3 times
+ * the id's bytes and 64 is enough. id -1 ends the text: what waits and is no character becomes U+FFFD, as bytes that are
+ * none do. */
 STRAND_API size_t strand_decode(const strand_model *model, strand_decoder *decoder, int64_t id, char *text, size_t capacity);
 
 /* ---- plans: what would run where, in how much memory ------------------------------------------------------------------ */
@@ -300,9 +311,11 @@ typedef struct strand_plan_params {
     int64_t max_batch;      /* 0: 1 */
     int64_t max_length;     /* 0: the model's window */
     uint64_t memory_limit;  /* bytes for the whole session without weights; 0: no limit */
-    const char *backends;   /* names in order of preference, ',' between them; NULL: best first. "cpu" is always last. "vulkan:1" is a
+    const char
+        *backends; /* names in order of preference, ',' between them; NULL: best first. "cpu" is always last. "vulkan:1" is a
                                device by its index, "vulkan:radeon" the first whose description mentions that. */
-    const char *outputs;    /* names of the wanted outputs, ',' between them; NULL: the default ones. Work for others is left out. */
+    const char *outputs;    /* names of the wanted outputs, ',' between them; NULL: the default ones. Work for others is left
+                               out. */
 } strand_plan_params;
 
 typedef struct strand_plan_info {
@@ -389,24 +402,26 @@ STRAND_API void strand_session_close(strand_session *session);
  * plan's maximum, the other sequences in the batch, and the number of threads. */
 STRAND_API strand_status strand_session_run(strand_session *session, const strand_tensor *inputs, int32_t n_inputs,
                                             strand_tensor *outputs, int32_t n_outputs);
-/* State. A model with states (strand_model_info.stateful) goes on where the last run ended: a sequence may come whole, in pieces or
- * token by token, with the same result. `row` is the index of a sequence in the batch, below the plan's max_batch; a run of batch B
- * moves rows 0 to B-1. After a run that failed or was cancelled the states of its rows are lost: reset or load them first.
- * On a model without states reset does nothing, the position is 0, and save and load are STRAND_ERR_UNSUPPORTED. */
+/* State. A model with states (strand_model_info.stateful) goes on where the last run ended: a sequence may come whole, in
+ * pieces or token by token, with the same result. `row` is the index of a sequence in the batch, below the plan's max_batch;
+ * a run of batch B moves rows 0 to B-1. After a run that failed or was cancelled the states of its rows are lost: reset or
+ * load them first. On a model without states reset does nothing, the position is 0, and save and load are
+ * STRAND_ERR_UNSUPPORTED. */
 
 /* Begins again: the row's states are what they were when the session was opened. row -1: all rows. */
 STRAND_API strand_status strand_session_reset(strand_session *session, int64_t row);
 /* Tokens that the row has seen; -1 when its state is lost, or there is no such row. */
 STRAND_API int64_t strand_session_position(const strand_session *session, int64_t row);
-/* Writes the row's states to `data`, at most `capacity` bytes; *bytes gets the number that they take, also when data is NULL (to ask
- * how many) or too small (STRAND_ERR_MEMORY). What is written can be kept in a file, loaded into any row of any session of
- * the same model (a fork), or into the same one (a roll-back). It is bound to the model's weights and does not depend on the
- * backend, the batch or the plan. */
+/* Writes the row's states to `data`, at most `capacity` bytes; *bytes gets the number that they take, also when data is NULL
+ * (to ask how many) or too small (STRAND_ERR_MEMORY). What is written can be kept in a file, loaded into any row of any
+ * session of the same model (a fork), or into the same one (a roll-back). It is bound to the model's weights and does not
+ * depend on the backend, the batch or the plan. */
 STRAND_API strand_status strand_session_save(strand_session *session, int64_t row, void *data, size_t capacity, size_t *bytes);
 /* Refuses, changing nothing, what is damaged or of another model. Where a device fails meanwhile (here or in reset) the row's
  * states are lost. */
 STRAND_API strand_status strand_session_load(strand_session *session, int64_t row, const void *data, size_t bytes);
-/* Gives the states of a row of `from` to a row of `to`: a fork without the saved form. Sessions of one model; they may be the same one. */
+/* Gives the states of a row of `from` to a row of `to`: a fork without the saved form. Sessions of one model; they may be
+ * the same one. */
 STRAND_API strand_status strand_session_copy(strand_session *from, int64_t row, strand_session *to, int64_t to_row);
 /* The text of the last failure of the session; "" when there was none. */
 STRAND_API const char *strand_session_error(const strand_session *session);

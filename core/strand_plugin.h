@@ -81,7 +81,8 @@ typedef struct strand_plugin_tensor {
     int64_t origin[STRAND_PLUGIN_RANK];
     int64_t whole[STRAND_PLUGIN_RANK];
     uint32_t flags;
-    uint32_t id; /* equal ids, not 0, are one tensor of the model: how a group's nodes hang together; 0 when absent or not told */
+    uint32_t id; /* equal ids, not 0, are one tensor of the model: how a group's nodes hang together; 0 when absent or not
+                    told */
     strand_plugin_memory memory; /* of the first element of the view; empty while asking supports or claim */
 } strand_plugin_tensor;
 
@@ -144,8 +145,10 @@ typedef struct strand_plugin_api {
     /* Memory; NULL slots on host-memory devices. */
     strand_plugin_status (*buffer_create)(strand_plugin_device *device, uint64_t bytes, strand_plugin_buffer **buffer);
     void (*buffer_destroy)(strand_plugin_device *device, strand_plugin_buffer *buffer);
-    strand_plugin_status (*upload)(strand_plugin_device *device, strand_plugin_buffer *buffer, uint64_t offset, const void *from, uint64_t bytes);
-    strand_plugin_status (*download)(strand_plugin_device *device, strand_plugin_buffer *buffer, uint64_t offset, void *to, uint64_t bytes);
+    strand_plugin_status (*upload)(strand_plugin_device *device, strand_plugin_buffer *buffer, uint64_t offset,
+                                   const void *from, uint64_t bytes);
+    strand_plugin_status (*download)(strand_plugin_device *device, strand_plugin_buffer *buffer, uint64_t offset, void *to,
+                                     uint64_t bytes);
 
     /* The queue. NULL slots mean that every call is done when it returns. */
     strand_plugin_status (*submit)(strand_plugin_device *device, uint64_t *point);
@@ -158,10 +161,13 @@ typedef struct strand_plugin_api {
     /* Bytes of what the node wants made of its constant inputs (a spectrum, packed weights); 0: nothing. Exact for the given
      * extents, and growing with them. Two nodes with equal extents and tile size have equal sizes. */
     uint64_t (*prepare_size)(strand_plugin_device *device, const strand_plugin_node *node);
-    /* Makes it, in node->prepared. Only the constant inputs of the node have memory. `scratch` is as large as scratch_size said. */
-    strand_plugin_status (*prepare)(strand_plugin_device *device, const strand_plugin_node *node, const strand_plugin_memory *scratch);
+    /* Makes it, in node->prepared. Only the constant inputs of the node have memory. `scratch` is as large as scratch_size
+     * said. */
+    strand_plugin_status (*prepare)(strand_plugin_device *device, const strand_plugin_node *node,
+                                    const strand_plugin_memory *scratch);
     /* Runs one node, or the nodes of a claimed group in order. */
-    strand_plugin_status (*launch)(strand_plugin_device *device, const strand_plugin_node *nodes, uint32_t n, const strand_plugin_memory *scratch);
+    strand_plugin_status (*launch)(strand_plugin_device *device, const strand_plugin_node *nodes, uint32_t n,
+                                   const strand_plugin_memory *scratch);
 #if STRAND_PLUGIN_ABI_MINOR >= 1
     /* Since 1.1. Given n consecutive nodes on this device, returns how many from the first on it takes as one group (0 or 1:
      * none). `needed` has one byte a node: nonzero when the node's output is used outside the n nodes or is followed by a use
@@ -176,18 +182,18 @@ typedef struct strand_plugin_api {
 
     /* Copies inside the device's memory, in the order of the queue; the ranges do not overlap. Devices that have it keep the
      * states of a session: without it those go to the host and back in every run. */
-    strand_plugin_status (*copy)(strand_plugin_device *device, strand_plugin_buffer *from, uint64_t from_offset, strand_plugin_buffer *to,
-                                 uint64_t to_offset, uint64_t bytes);
+    strand_plugin_status (*copy)(strand_plugin_device *device, strand_plugin_buffer *from, uint64_t from_offset,
+                                 strand_plugin_buffer *to, uint64_t to_offset, uint64_t bytes);
 
     /* Segments: launches that are recorded once and then run again and again with the same nodes, extents and memory (all four
      * slots or none). `create` begins an empty one, or returns UNSUPPORTED where the device has no use for them; `launch`
-     * describes the next launch like the slot of that name, and runs nothing; `run` does all of them, in the order of the queue.
-     * What was described before the first run stays as it is: the buffers live, and nothing is added after it. Other work may be
-     * given to the device between any two of these calls, from any thread, and is no part of the segment. `destroy` may come
-     * while a run is under way, and before the buffers are destroyed. */
+     * describes the next launch like the slot of that name, and runs nothing; `run` does all of them, in the order of the
+     * queue. What was described before the first run stays as it is: the buffers live, and nothing is added after it. Other
+     * work may be given to the device between any two of these calls, from any thread, and is no part of the segment.
+     * `destroy` may come while a run is under way, and before the buffers are destroyed. */
     strand_plugin_status (*segment_create)(strand_plugin_device *device, strand_plugin_segment **segment);
-    strand_plugin_status (*segment_launch)(strand_plugin_device *device, strand_plugin_segment *segment, const strand_plugin_node *nodes, uint32_t n,
-                                           const strand_plugin_memory *scratch);
+    strand_plugin_status (*segment_launch)(strand_plugin_device *device, strand_plugin_segment *segment,
+                                           const strand_plugin_node *nodes, uint32_t n, const strand_plugin_memory *scratch);
     strand_plugin_status (*segment_run)(strand_plugin_device *device, strand_plugin_segment *segment);
     void (*segment_destroy)(strand_plugin_device *device, strand_plugin_segment *segment);
 
@@ -215,8 +221,9 @@ typedef struct strand_plugin {
     const char *name; /* "cpu"; a-z, 0-9 and '-' */
     const char *version;
     const char *description;
-    /* 0: cannot run here, `why` says what is missing. Else higher is better among plugins of one name. 1: good for those who name
-     * it, and for nobody else (a software device, a judge of tests): nothing of it is opened until then. Cheap: opens nothing. */
+    /* 0: cannot run here, `why` says what is missing. Else higher is better among plugins of one name. 1: good for those who
+     * name it, and for nobody else (a software device, a judge of tests): nothing of it is opened until then. Cheap: opens
+     * nothing. */
     int32_t (*score)(const strand_host *host, char *why, size_t why_bytes);
     const strand_plugin_api *api;
 } strand_plugin;
@@ -224,25 +231,25 @@ typedef struct strand_plugin {
 /* ---- the frozen layout --------------------------------------------------------------------------------------------------- */
 
 /* Every size and offset that two sides compiled apart must agree on, as frozen at ABI 1.0. Appended slots do not enter. */
-#define STRAND_PLUGIN_LAYOUT(FIELD, SIZE)                                                                                       \
-    FIELD(strand_plugin_memory, buffer) FIELD(strand_plugin_memory, offset) FIELD(strand_plugin_memory, bytes)                  \
-    SIZE(strand_plugin_memory)                                                                                                  \
-    FIELD(strand_plugin_tensor, dims) FIELD(strand_plugin_tensor, strides) FIELD(strand_plugin_tensor, origin)                  \
-    FIELD(strand_plugin_tensor, whole) FIELD(strand_plugin_tensor, flags) FIELD(strand_plugin_tensor, memory)                   \
-    SIZE(strand_plugin_tensor)                                                                                                  \
-    FIELD(strand_plugin_node, n_inputs) FIELD(strand_plugin_node, inputs) FIELD(strand_plugin_node, outputs)                    \
-    FIELD(strand_plugin_node, params) FIELD(strand_plugin_node, name) FIELD(strand_plugin_node, prepared)                       \
-    SIZE(strand_plugin_node)                                                                                                    \
-    FIELD(strand_host, context) FIELD(strand_host, alloc) FIELD(strand_host, free) FIELD(strand_host, parallel_for)             \
-    FIELD(strand_host, workers) FIELD(strand_host, log) FIELD(strand_host, fail)                                                \
-    FIELD(strand_plugin_device_info, flags) FIELD(strand_plugin_device_info, memory)                                            \
-    FIELD(strand_plugin_device_info, alignment) FIELD(strand_plugin_device_info, name)                                          \
-    FIELD(strand_plugin_device_info, description) SIZE(strand_plugin_device_info)                                               \
-    FIELD(strand_plugin_api, open) FIELD(strand_plugin_api, close) FIELD(strand_plugin_api, device_count)                       \
-    FIELD(strand_plugin_api, device_info) FIELD(strand_plugin_api, device_open) FIELD(strand_plugin_api, device_close)          \
-    FIELD(strand_plugin_api, buffer_create) FIELD(strand_plugin_api, buffer_destroy) FIELD(strand_plugin_api, upload)           \
-    FIELD(strand_plugin_api, download) FIELD(strand_plugin_api, submit) FIELD(strand_plugin_api, wait)                          \
-    FIELD(strand_plugin_api, supports) FIELD(strand_plugin_api, scratch_size) FIELD(strand_plugin_api, prepare_size)            \
+#define STRAND_PLUGIN_LAYOUT(FIELD, SIZE)                                                                                      \
+    FIELD(strand_plugin_memory, buffer) FIELD(strand_plugin_memory, offset) FIELD(strand_plugin_memory, bytes)                 \
+    SIZE(strand_plugin_memory)                                                                                                 \
+    FIELD(strand_plugin_tensor, dims) FIELD(strand_plugin_tensor, strides) FIELD(strand_plugin_tensor, origin)                 \
+    FIELD(strand_plugin_tensor, whole) FIELD(strand_plugin_tensor, flags) FIELD(strand_plugin_tensor, memory)                  \
+    SIZE(strand_plugin_tensor)                                                                                                 \
+    FIELD(strand_plugin_node, n_inputs) FIELD(strand_plugin_node, inputs) FIELD(strand_plugin_node, outputs)                   \
+    FIELD(strand_plugin_node, params) FIELD(strand_plugin_node, name) FIELD(strand_plugin_node, prepared)                      \
+    SIZE(strand_plugin_node)                                                                                                   \
+    FIELD(strand_host, context) FIELD(strand_host, alloc) FIELD(strand_host, free) FIELD(strand_host, parallel_for)            \
+    FIELD(strand_host, workers) FIELD(strand_host, log) FIELD(strand_host, fail)                                               \
+    FIELD(strand_plugin_device_info, flags) FIELD(strand_plugin_device_info, memory)                                           \
+    FIELD(strand_plugin_device_info, alignment) FIELD(strand_plugin_device_info, name)                                         \
+    FIELD(strand_plugin_device_info, description) SIZE(strand_plugin_device_info)                                              \
+    FIELD(strand_plugin_api, open) FIELD(strand_plugin_api, close) FIELD(strand_plugin_api, device_count)                      \
+    FIELD(strand_plugin_api, device_info) FIELD(strand_plugin_api, device_open) FIELD(strand_plugin_api, device_close)         \
+    FIELD(strand_plugin_api, buffer_create) FIELD(strand_plugin_api, buffer_destroy) FIELD(strand_plugin_api, upload)          \
+    FIELD(strand_plugin_api, download) FIELD(strand_plugin_api, submit) FIELD(strand_plugin_api, wait)                         \
+    FIELD(strand_plugin_api, supports) FIELD(strand_plugin_api, scratch_size) FIELD(strand_plugin_api, prepare_size)           \
     FIELD(strand_plugin_api, prepare) FIELD(strand_plugin_api, launch)
 
 #define STRAND_LAYOUT_FIELD(s, f) (uint32_t)offsetof(s, f),

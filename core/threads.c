@@ -89,8 +89,8 @@ static int32_t quota_upwards(const char *root, const char *path) {
     }
 }
 
-/* A line of /proc/self/cgroup is "0::/path" (version 2) or "4:cpu,cpuacct:/path". In a container that shows its own group as the
- * root, the path may name folders that are not there: those have no quota files and are passed over. */
+/* A line of /proc/self/cgroup is "0::/path" (version 2) or "4:cpu,cpuacct:/path". In a container that shows its own group as
+ * the root, the path may name folders that are not there: those have no quota files and are passed over. */
 int32_t threads_quota(const char *root, const char *self) {
     char text[4096];
     int32_t least = folder_quota(root);
@@ -104,8 +104,10 @@ int32_t threads_quota(const char *root, const char *self) {
         *path++ = 0;
         if (!*controllers) least = smaller_quota(least, quota_upwards(root, path));
         if (strcmp(controllers, "cpu") && strncmp(controllers, "cpu,", 4) && !strstr(controllers, ",cpu")) continue;
-        if (snprintf(base, sizeof base, "%s/%s", root, controllers) < (int)sizeof base) least = smaller_quota(least, quota_upwards(base, path));
-        if (snprintf(base, sizeof base, "%s/cpu", root) < (int)sizeof base) least = smaller_quota(least, quota_upwards(base, path));
+        if (snprintf(base, sizeof base, "%s/%s", root, controllers) < (int)sizeof base)
+            least = smaller_quota(least, quota_upwards(base, path));
+        if (snprintf(base, sizeof base, "%s/cpu", root) < (int)sizeof base)
+            least = smaller_quota(least, quota_upwards(base, path));
     }
     return least;
 }

@@ -12,8 +12,8 @@ typedef void (*thread_body)(void *arg, int64_t i, int32_t worker);
 
 /* Processors that this process may use: the smaller of its affinity and its cgroup's quota, at least 1. */
 int32_t threads_available(void);
-/* The smallest processor quota of the groups that the file `self` (as /proc/self/cgroup) names below `root`, and of all groups above
- * them, rounded up; 0: none. */
+/* The smallest processor quota of the groups that the file `self` (as /proc/self/cgroup) names below `root`, and of all
+ * groups above them, rounded up; 0: none. */
 int32_t threads_quota(const char *root, const char *self);
 /* Starts workers - 1 threads (the caller is the remaining one). NULL when memory or threads are exhausted. */
 thread_pool *thread_pool_open(const strand_allocator *allocator, int32_t workers);

@@ -60,7 +60,9 @@ tensor_id arrange_reduce(builder *b, const char *name, uint32_t kind, tensor_id 
 
 static double half_value(uint16_t h) {
     int exponent = h >> 10 & 31, fraction = h & 1023;
-    double v = exponent == 31 ? (fraction ? NAN : INFINITY) : exponent ? ldexp(1024 + fraction, exponent - 25) : ldexp(fraction, -24);
+    double v = exponent == 31 ? (fraction ? NAN : INFINITY)
+               : exponent     ? ldexp(1024 + fraction, exponent - 25)
+                              : ldexp(fraction, -24);
     return h >> 15 ? -v : v;
 }
 
@@ -125,7 +127,8 @@ int64_t arrange_int(builder *b, const char *key, int64_t fallback, int64_t low, 
         if (given || v)
             build_refuse(b, "'%s' is %lld; expected %lld to %lld", key, (long long)n, (long long)low, (long long)high);
         else
-            build_refuse(b, "'%s' is not known: it stands in config.json beside the weights, or comes with --set %s=NUMBER", key, key);
+            build_refuse(b, "'%s' is not known: it stands in config.json beside the weights, or comes with --set %s=NUMBER",
+                         key, key);
     }
     return b->e->status ? low : n;
 }

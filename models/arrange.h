@@ -1,5 +1,5 @@
-/* arrange.h - what build.h leaves out: operators that move, join and reduce elements, and numbers of a config.json that is nested.
- * As there, names are canonical, and after the first error every function returns 0 and does nothing. */
+/* arrange.h - what build.h leaves out: operators that move, join and reduce elements, and numbers of a config.json that is
+ * nested. As there, names are canonical, and after the first error every function returns 0 and does nothing. */
 #ifndef STRAND_MODELS_ARRANGE_H
 #define STRAND_MODELS_ARRANGE_H
 

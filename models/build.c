@@ -228,8 +228,8 @@ void build_use(builder *b, const weights_tensor *w) {
     m->used[m->n_used++] = w;
 }
 
-/* The weight that the graph has already over these bytes in this shape, or 0: what a backend prepares of a weight is then made once,
- * however often the model reads it. */
+/* The weight that the graph has already over these bytes in this shape, or 0: what a backend prepares of a weight is then
+ * made once, however often the model reads it. */
 static tensor_id known(const graph *g, strand_dtype dtype, int rank, const op_dim *dims, const void *data) {
     for (tensor_id t = 1; t < g->n_tensors; t++) {
         const graph_tensor *w = &g->tensors[t];

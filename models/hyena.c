@@ -141,7 +141,8 @@ static tensor_id part(builder *b, const hyena *p, tensor_id n, int which) {
                              ? build_part(b, "layers.*.mixer.short_filter.bias", 3 * d, first, d)
                              : 0;
     if (build_failed(b)) return 0;
-    tensor_id x = graph_op(b->g, build_name(b, labels[which]), STRAND_OP_MATMUL, &turned, (tensor_id[]){build_factor(b, w), n, bias}, 3, NULL);
+    tensor_id x = graph_op(b->g, build_name(b, labels[which]), STRAND_OP_MATMUL, &turned,
+                           (tensor_id[]){build_factor(b, w), n, bias}, 3, NULL);
     return convolve(b, p, labels[which], states[which], x, taps, tap_bias, p->taps);
 }
 

@@ -71,18 +71,23 @@ strand_status config_record(strand_model *m, const char *key, const char *value,
 static strand_status check_settings(const family *f, const model_config *c, error *e) {
     for (int32_t i = 0; i < c->n_given; i++) {
         const char *equals = c->given[i] ? strchr(c->given[i], '=') : NULL;
-        if (!equals) return error_set(e, STRAND_ERR_ARGUMENT, "setting '%s' is not of the form key=value", c->given[i] ? c->given[i] : "");
+        if (!equals)
+            return error_set(e, STRAND_ERR_ARGUMENT, "setting '%s' is not of the form key=value",
+                             c->given[i] ? c->given[i] : "");
         bool known = !strncmp(c->given[i], "tokenizer=", 10); /* of every language model */
         char list[256] = "";
         for (const char *const *k = f->setting_keys; *k; k++) {
-            known = known || (strlen(*k) == (size_t)(equals - c->given[i]) && !strncmp(*k, c->given[i], (size_t)(equals - c->given[i])));
+            known = known ||
+                    (strlen(*k) == (size_t)(equals - c->given[i]) && !strncmp(*k, c->given[i], (size_t)(equals - c->given[i])));
             size_t used = strlen(list);
             if (used + strlen(*k) + 3 < sizeof list) {
                 if (used) strcat(list, ", ");
                 strcat(list, *k);
             }
         }
-        if (!known) return error_set(e, STRAND_ERR_ARGUMENT, "family %s has no setting '%.*s'; it has %s", f->name, (int)(equals - c->given[i]), c->given[i], list);
+        if (!known)
+            return error_set(e, STRAND_ERR_ARGUMENT, "family %s has no setting '%.*s'; it has %s", f->name,
+                             (int)(equals - c->given[i]), c->given[i], list);
     }
     return STRAND_OK;
 }
@@ -130,7 +135,8 @@ static strand_status resolve(strand_model *m, const char *path, const char **ful
     memory = !found || *full;
     if (!found && !strchr(path, '/')) {
         const char *own = registry_own_folder(a);
-        const char *const roots[3] = {own ? arena_printf(a, "%s/models/weights", own) : "", own ? arena_printf(a, "%s/../models/weights", own) : "",
+        const char *const roots[3] = {own ? arena_printf(a, "%s/models/weights", own) : "",
+                                      own ? arena_printf(a, "%s/../models/weights", own) : "",
 #ifdef STRAND_DATA_DIR
                                       STRAND_DATA_DIR "/models"
 #else
@@ -156,7 +162,8 @@ static const char *last_part(arena *a, const char *path) {
     return arena_string(a, path + begin, n - begin);
 }
 
-static strand_status load_config(strand_model *m, const char *given, const char *path, bool folder, model_config *c, const char **used, error *e) {
+static strand_status load_config(strand_model *m, const char *given, const char *path, bool folder, model_config *c,
+                                 const char **used, error *e) {
     const char *file = given;
     char *text = NULL;
     size_t length = 0;
@@ -192,14 +199,17 @@ static strand_status build(strand_model *m, const model_config *c, const char *w
     for (size_t i = 0; i < N_FAMILIES && !f; i++)
         if (families[i]->recognise(m->weights, c->root)) f = families[i];
     if (!f)
-        return error_set(e, STRAND_ERR_UNSUPPORTED, "%s: no model family of this version recognises these weights (first tensor: '%.80s'); see 'strand inspect'", what,
-                         weights_count(m->weights) ? weights_at(m->weights, 0)->name : "none");
+        return error_set(
+            e, STRAND_ERR_UNSUPPORTED,
+            "%s: no model family of this version recognises these weights (first tensor: '%.80s'); see 'strand inspect'", what,
+            weights_count(m->weights) ? weights_at(m->weights, 0)->name : "none");
     m->family = f->name;
     graph_init(&m->graph, &m->arena);
     m->used = ARENA_ARRAY(&m->arena, const weights_tensor *, (size_t)weights_count(m->weights) + 1);
     if (!m->used) return error_set(e, STRAND_ERR_MEMORY, "out of memory while loading");
     error inner = {0};
-    if (check_settings(f, c, &inner) || f->build(m, c, &inner)) return error_set(e, inner.status, "%s: %.400s", what, inner.text);
+    if (check_settings(f, c, &inner) || f->build(m, c, &inner))
+        return error_set(e, inner.status, "%s: %.400s", what, inner.text);
     if (graph_check(&m->graph)) return error_set(e, m->graph.error.status, "%s: %.400s", what, m->graph.error.text);
     name_precision(m);
     return STRAND_OK;
@@ -209,24 +219,32 @@ static strand_status build(strand_model *m, const model_config *c, const char *w
 static int64_t vocabulary_of(const strand_model *m) {
     for (uint32_t i = 0; i < m->graph.n_outputs; i++) {
         const op_shape *s = &m->graph.tensors[m->graph.outputs[i].tensor].shape;
-        if (!strcmp(m->graph.outputs[i].name, "logits") && s->rank == 3 && s->dims[2].kind == OP_DIM_FIXED) return s->dims[2].size;
+        if (!strcmp(m->graph.outputs[i].name, "logits") && s->rank == 3 && s->dims[2].kind == OP_DIM_FIXED)
+            return s->dims[2].size;
     }
     return 0;
 }
 
-/* A tokenizer that was asked for must open; without the one that comes with a model it still runs on ids, and m->no_tokenizer says why. */
+/* A tokenizer that was asked for must open; without the one that comes with a model it still runs on ids, and
+ * m->no_tokenizer says why. */
 static strand_status open_tokenizer(strand_model *m, const model_config *c, bool memory, error *e) {
     int64_t vocabulary = vocabulary_of(m);
     const char *given = config_given(c, "tokenizer"), *config = c->root ? json_text(c->root, "tokenizer", NULL) : NULL;
     error why = {0};
     if (m->tokenizer.n_ids || !vocabulary) return STRAND_OK;
-    if (given) return tokenizer_open(&m->tokenizer, &m->arena, m->weights, given, vocabulary, e) ? e->status : config_record(m, "tokenizer", given, e);
-    strand_status status = config && !strcmp(config, "bytes") ? tokenizer_open(&m->tokenizer, &m->arena, m->weights, "bytes", vocabulary, &why)
-                           : memory                           ? tokenizer_open_memory(&m->tokenizer, &m->arena, m->weights, vocabulary, &why)
-                                                              : tokenizer_open(&m->tokenizer, &m->arena, m->weights, NULL, vocabulary, &why);
-    if (!status && !m->tokenizer.n_ids && m->byte_level) status = tokenizer_open(&m->tokenizer, &m->arena, m->weights, "bytes", vocabulary, &why);
+    if (given)
+        return tokenizer_open(&m->tokenizer, &m->arena, m->weights, given, vocabulary, e)
+                   ? e->status
+                   : config_record(m, "tokenizer", given, e);
+    strand_status status = config && !strcmp(config, "bytes")
+                               ? tokenizer_open(&m->tokenizer, &m->arena, m->weights, "bytes", vocabulary, &why)
+                           : memory ? tokenizer_open_memory(&m->tokenizer, &m->arena, m->weights, vocabulary, &why)
+                                    : tokenizer_open(&m->tokenizer, &m->arena, m->weights, NULL, vocabulary, &why);
+    if (!status && !m->tokenizer.n_ids && m->byte_level)
+        status = tokenizer_open(&m->tokenizer, &m->arena, m->weights, "bytes", vocabulary, &why);
     if (status == STRAND_ERR_MEMORY) return error_set(e, status, "%s", why.text);
-    if (status && !(m->no_tokenizer = arena_string(&m->arena, why.text, strlen(why.text)))) return error_set(e, STRAND_ERR_MEMORY, "out of memory while loading");
+    if (status && !(m->no_tokenizer = arena_string(&m->arena, why.text, strlen(why.text))))
+        return error_set(e, STRAND_ERR_MEMORY, "out of memory while loading");
     return STRAND_OK;
 }
 
@@ -284,7 +302,8 @@ strand_status strand_model_open(strand_context *c, const char *path, const stran
     return STRAND_OK;
 }
 
-static strand_status open_memory(strand_model *m, const void *data, size_t bytes, const char *config, const strand_model_params *p, error *e) {
+static strand_status open_memory(strand_model *m, const void *data, size_t bytes, const char *config,
+                                 const strand_model_params *p, error *e) {
     model_config c = {.given = p->settings, .n_given = p->n_settings};
     m->name = "memory";
     if (config && json_parse(&m->arena, config, strlen(config), "config", &c.root, e)) return e->status;
@@ -293,7 +312,8 @@ static strand_status open_memory(strand_model *m, const void *data, size_t bytes
     return open_tokenizer(m, &c, true, e);
 }
 
-strand_status strand_model_open_memory(strand_context *c, const void *data, size_t bytes, const char *config, const strand_model_params *given, strand_model **out) {
+strand_status strand_model_open_memory(strand_context *c, const void *data, size_t bytes, const char *config,
+                                       const strand_model_params *given, strand_model **out) {
     strand_model_params p;
     error e = {0};
     if (!c || !data || !out) return STRAND_ERR_ARGUMENT;

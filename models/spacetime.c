@@ -1,16 +1,18 @@
-/* spacetime.c - SpaceTime: Zhang, Saab, Poli, Dao, Goel, Re, "Effectively Modeling Time Series with Simple Discrete State Spaces",
- * arXiv 2303.09489; repository HazyResearch/spacetime (checkpoints are {epoch, state_dict, ...} in .pth).
+/* spacetime.c - SpaceTime: Zhang, Saab, Poli, Dao, Goel, Re, "Effectively Modeling Time Series with Simple Discrete State
+ * Spaces", arXiv 2303.09489; repository HazyResearch/spacetime (checkpoints are {epoch, state_dict, ...} in .pth).
  *
- * Input `window` [batch, length, variables] in the units that the model was trained in (scaled by scaler_mean and scaler_std, which
- * are settings). Outputs `forecast` [batch, horizon, variables] in those units, `model_output` (before the window's transform is
- * undone), `encoder_output` [batch, length, d]; on request `model_input` (the transformed window) and `state` [batch, d, kernel_dim].
- * Settings: mode, horizon (any), data_transform, lag, norm_order, input_dim; see docs/models.md.
+ * Input `window` [batch, length, variables] in the units that the model was trained in (scaled by scaler_mean and
+ * scaler_std, which are settings). Outputs `forecast` [batch, horizon, variables] in those units, `model_output` (before the
+ * window's transform is undone), `encoder_output` [batch, length, d]; on request `model_input` (the transformed window) and
+ * `state` [batch, d, kernel_dim]. Settings: mode, horizon (any), data_transform, lag, norm_order, input_dim; see
+ * docs/models.md.
  *
  * In the graph's terms (A: ones below the diagonal, last column a; a normalised):
  *   encoder block:  fixed filters -> y = c A^t b * u + skip u, by convolution or step by step -> MLP
  *   decoder:        x = sum A^(L-1-i) b u_i, then y_h = c (A + b k)^h x: step by step, or (mode matrix) x and y by
  *                  matrices that are made once
- * In mode recurrence a session carries states on: a run continues the one before, with the transform that the first one found. */
+ * In mode recurrence a session carries states on: a run continues the one before, with the transform that the first one
+ * found. */
 #include "spacetime.h"
 
 #include <math.h>
@@ -30,11 +32,13 @@ static bool recognise(const weights *w, const json *config) {
 /* In mode recurrence, what a session carries from run to run: [B, rows, columns]. */
 static tensor_id carried(spacetime *s, const char *name, int64_t rows, int64_t columns) {
     if (s->mode != SPACETIME_RECURRENCE || build_failed(&s->b)) return 0;
-    return graph_state(s->b.g, graph_name(s->b.g, "%s.state", build_name(&s->b, name)), STRAND_F32, 3, (op_dim[]){DIM_B, DIM(rows), DIM(columns)});
+    return graph_state(s->b.g, graph_name(s->b.g, "%s.state", build_name(&s->b, name)), STRAND_F32, 3,
+                       (op_dim[]){DIM_B, DIM(rows), DIM(columns)});
 }
 
 /* An operator whose last input is its state, and whose second result the next one. */
-static tensor_id with_state(spacetime *s, const char *name, uint32_t op, const void *params, const tensor_id *inputs, uint32_t n, tensor_id *state) {
+static tensor_id with_state(spacetime *s, const char *name, uint32_t op, const void *params, const tensor_id *inputs,
+                            uint32_t n, tensor_id *state) {
     if (build_failed(&s->b)) return 0;
     tensor_id before = inputs[n - 1], after = 0;
     tensor_id y = graph_op2(s->b.g, build_name(&s->b, name), op, params, inputs, n, NULL, before || state ? &after : NULL);
@@ -47,11 +51,13 @@ static tensor_id short_conv(spacetime *s, const char *name, tensor_id x, tensor_
     strand_op_short_conv p = {.flags = s->channels_first ? 0 : STRAND_SHORT_CONV_TOKEN_MAJOR};
     if (build_failed(&s->b)) return 0;
     int64_t before = s->b.g->tensors[taps].shape.dims[1].size - 1;
-    return with_state(s, name, STRAND_OP_SHORT_CONV, &p, (tensor_id[]){x, taps, 0, before ? carried(s, name, before, s->d) : 0}, 4, NULL);
+    return with_state(s, name, STRAND_OP_SHORT_CONV, &p, (tensor_id[]){x, taps, 0, before ? carried(s, name, before, s->d) : 0},
+                      4, NULL);
 }
 
 /* x W^T + bias over the channels, wherever they stand. */
-static tensor_id linear(spacetime *s, const char *name, bool channels_first, tensor_id x, int64_t rows, int64_t columns, uint32_t activation) {
+static tensor_id linear(spacetime *s, const char *name, bool channels_first, tensor_id x, int64_t rows, int64_t columns,
+                        uint32_t activation) {
     char part[160];
     builder *b = &s->b;
     if (!channels_first) return build_linear(b, name, x, rows, columns, activation);
@@ -72,7 +78,8 @@ static tensor_id normalised(spacetime *s, const char *name, int64_t order, tenso
     int64_t rows = w->dims[0], columns = w->dims[1];
     for (int64_t i = 0; i < rows; i++) {
         double norm = 0;
-        for (int64_t j = 0; j < columns; j++) norm += order == 1 ? fabs(arrange_value(w, i * columns + j)) : pow(arrange_value(w, i * columns + j), 2);
+        for (int64_t j = 0; j < columns; j++)
+            norm += order == 1 ? fabs(arrange_value(w, i * columns + j)) : pow(arrange_value(w, i * columns + j), 2);
         sum += order == 1 ? norm : sqrt(norm);
     }
     if (!isfinite(sum)) {
@@ -98,19 +105,24 @@ static tensor_id as_taps(spacetime *s, const char *name, tensor_id kernels, int6
     return arrange_flip(b, name, arrange_repeat(b, name, kernels, 0, repeat, false), 1);
 }
 
-/* Differences of several orders and what moving averages leave: in each of `repeat` groups first the former, then the latter. */
+/* Differences of several orders and what moving averages leave: in each of `repeat` groups first the former, then the
+ * latter. */
 static tensor_id residual_taps(spacetime *s) {
     builder *b = &s->b;
     const char *diff = "encoder.blocks.*.pre.diff_kernel", *average = "encoder.blocks.*.pre.ma_r_kernel";
-    int64_t nd = build_extent(b, diff, 0), kd = build_extent(b, diff, 1), na = build_extent(b, average, 0), ka = build_extent(b, average, 1);
+    int64_t nd = build_extent(b, diff, 0), kd = build_extent(b, diff, 1), na = build_extent(b, average, 0),
+            ka = build_extent(b, average, 1);
     int64_t repeat = kd > 0 ? nd / kd : 0, taps = kd > ka ? kd : ka;
     if (repeat < 1 || nd % kd || na < 1 || na % repeat || nd > s->d || na > s->d) {
         build_refuse(b, "block %lld: diff_kernel and ma_r_kernel are not [repeat * n, taps] each", (long long)b->layer);
         return 0;
     }
-    tensor_id parts[2] = {build_f32(b, diff, 2, (int64_t[]){nd, kd}, false), build_f32(b, average, 2, (int64_t[]){na, ka}, false)};
-    parts[0] = arrange_reshape(b, diff, arrange_pad(b, diff, parts[0], 1, 0, taps - kd), 3, (op_dim[]){DIM(repeat), DIM(nd / repeat), DIM(taps)});
-    parts[1] = arrange_reshape(b, average, arrange_pad(b, average, parts[1], 1, 0, taps - ka), 3, (op_dim[]){DIM(repeat), DIM(na / repeat), DIM(taps)});
+    tensor_id parts[2] = {build_f32(b, diff, 2, (int64_t[]){nd, kd}, false),
+                          build_f32(b, average, 2, (int64_t[]){na, ka}, false)};
+    parts[0] = arrange_reshape(b, diff, arrange_pad(b, diff, parts[0], 1, 0, taps - kd), 3,
+                               (op_dim[]){DIM(repeat), DIM(nd / repeat), DIM(taps)});
+    parts[1] = arrange_reshape(b, average, arrange_pad(b, average, parts[1], 1, 0, taps - ka), 3,
+                               (op_dim[]){DIM(repeat), DIM(na / repeat), DIM(taps)});
     tensor_id all = arrange_concat(b, "encoder.blocks.*.pre.kernels", 1, parts, 2);
     all = arrange_reshape(b, "encoder.blocks.*.pre.kernels", all, 2, (op_dim[]){DIM(nd + na), DIM(taps)});
     return as_taps(s, "encoder.blocks.*.pre.kernels", all, nd + na, 1);
@@ -133,7 +145,8 @@ typedef struct companion {
 } companion;
 
 /* a, b, c of a block; for the decoder k too, all but its own b normalised. */
-static companion companion_of(spacetime *s, const char *prefix, const spacetime_block *block, bool closed, tensor_id *closed_b) {
+static companion companion_of(spacetime *s, const char *prefix, const spacetime_block *block, bool closed,
+                              tensor_id *closed_b) {
     char name[4][160];
     static const char letters[4] = {'a', 'b', 'c', 'k'};
     builder *b = &s->b;
@@ -141,7 +154,8 @@ static companion companion_of(spacetime *s, const char *prefix, const spacetime_
     for (int i = 0; i < 4; i++) snprintf(name[i], sizeof name[i], "%s.%c", prefix, letters[i]);
     companion r = {.kernels = build_extent(b, name[0], 0), .dim = build_extent(b, name[0], 1)};
     if (r.kernels < 1 || r.dim < 1 || r.dim > 4096 || s->d % r.kernels) {
-        build_refuse(b, "'%s' is not [kernels, 1 to 4096] with kernels that divide %lld channels", build_name(b, name[0]), (long long)s->d);
+        build_refuse(b, "'%s' is not [kernels, 1 to 4096] with kernels that divide %lld channels", build_name(b, name[0]),
+                     (long long)s->d);
         return r;
     }
     for (int i = 0; i < (closed ? 4 : 3); i++) t[i] = build_f32(b, name[i], 2, (int64_t[]){r.kernels, r.dim}, false);
@@ -150,7 +164,8 @@ static companion companion_of(spacetime *s, const char *prefix, const spacetime_
     r.c = closed ? normalised(s, name[2], block->norm_order, t[2]) : t[2];
     if (!closed) return r;
     *closed_b = normalised(s, name[1], block->norm_order, t[1]);
-    r.k = block->norm_order > 0 ? normalised(s, name[3], block->norm_order, t[3]) : t[1]; /* as published: without norms b stands for k */
+    /* as published: without norms b stands for k */
+    r.k = block->norm_order > 0 ? normalised(s, name[3], block->norm_order, t[3]) : t[1];
     return r;
 }
 
@@ -162,13 +177,17 @@ static tensor_id open_loop(spacetime *s, const spacetime_block *block, tensor_id
     if (build_failed(b)) return 0;
     if (!s->channels_first) {
         strand_op_companion_scan p = {0};
-        return with_state(s, name, STRAND_OP_COMPANION_SCAN, &p, (tensor_id[]){m.a, m.b, m.c, z, 0, skip, carried(s, name, s->d, m.dim)}, 7, NULL);
+        return with_state(s, name, STRAND_OP_COMPANION_SCAN, &p,
+                          (tensor_id[]){m.a, m.b, m.c, z, 0, skip, carried(s, name, s->d, m.dim)}, 7, NULL);
     }
     op_shape shape = {STRAND_F32, 2, {DIM(m.kernels), DIM_L}};
-    tensor_id filter = graph_op(b->g, build_name(b, "encoder.blocks.*.ssm.filter"), STRAND_OP_SSM_KERNEL_COMPANION, NULL, (tensor_id[]){m.a, m.b, m.c}, 3, &shape);
+    tensor_id filter = graph_op(b->g, build_name(b, "encoder.blocks.*.ssm.filter"), STRAND_OP_SSM_KERNEL_COMPANION, NULL,
+                                (tensor_id[]){m.a, m.b, m.c}, 3, &shape);
     filter = arrange_repeat(b, "encoder.blocks.*.ssm.filter", filter, 0, s->d / m.kernels, true);
     strand_op_long_conv p = {0};
-    return build_failed(b) ? 0 : graph_op(b->g, build_name(b, name), STRAND_OP_LONG_CONV, &p, (tensor_id[]){z, filter, skip}, 3, NULL);
+    return build_failed(b)
+               ? 0
+               : graph_op(b->g, build_name(b, name), STRAND_OP_LONG_CONV, &p, (tensor_id[]){z, filter, skip}, 3, NULL);
 }
 
 /* d: channels of x. */
@@ -232,7 +251,9 @@ static tensor_id horizon_matrix(spacetime *s, const companion *m, tensor_id clos
     states = arrange_repeat(b, "decoder.unit_states", states, 1, s->d, false);
     strand_op_companion_scan p = {.closed = 1};
     op_shape shape = {STRAND_F32, 3, {DIM(m->dim), DIM(s->horizon), DIM(s->d)}};
-    tensor_id rows = build_failed(b) ? 0 : graph_op(b->g, "decoder.horizon", STRAND_OP_COMPANION_SCAN, &p, (tensor_id[]){m->a, closed_b, m->c, 0, m->k, 0, states}, 7, &shape);
+    tensor_id rows = build_failed(b) ? 0
+                                     : graph_op(b->g, "decoder.horizon", STRAND_OP_COMPANION_SCAN, &p,
+                                                (tensor_id[]){m->a, closed_b, m->c, 0, m->k, 0, states}, 7, &shape);
     return arrange_permute(b, "decoder.horizon", rows, (uint32_t[]){2, 1, 0, 3});
 }
 
@@ -240,11 +261,14 @@ static tensor_id horizon_matrix(spacetime *s, const companion *m, tensor_id clos
 static tensor_id window_matrix(spacetime *s, const companion *m, tensor_id units) {
     builder *b = &s->b;
     int64_t each = s->d / m->kernels * m->dim;
-    tensor_id in[3] = {arrange_repeat(b, "decoder.window", m->a, 0, each, true), arrange_repeat(b, "decoder.window", m->b, 0, each, true),
+    tensor_id in[3] = {arrange_repeat(b, "decoder.window", m->a, 0, each, true),
+                       arrange_repeat(b, "decoder.window", m->b, 0, each, true),
                        arrange_repeat(b, "decoder.window", units, 0, s->d, false)};
     op_shape shape = {STRAND_F32, 2, {DIM(s->d * m->dim), DIM_L}};
-    tensor_id rows = build_failed(b) ? 0 : graph_op(b->g, "decoder.window", STRAND_OP_SSM_KERNEL_COMPANION, NULL, in, 3, &shape);
-    return arrange_reshape(b, "decoder.window", arrange_flip(b, "decoder.window", rows, 1), 3, (op_dim[]){DIM(s->d), DIM(m->dim), DIM_L});
+    tensor_id rows =
+        build_failed(b) ? 0 : graph_op(b->g, "decoder.window", STRAND_OP_SSM_KERNEL_COMPANION, NULL, in, 3, &shape);
+    return arrange_reshape(b, "decoder.window", arrange_flip(b, "decoder.window", rows, 1), 3,
+                           (op_dim[]){DIM(s->d), DIM(m->dim), DIM_L});
 }
 
 /* x [d, B, columns] by a matrix [d, rows, columns] of each channel. */
@@ -260,7 +284,8 @@ static tensor_id decoder_by_matrix(spacetime *s, const companion *m, tensor_id c
     z = arrange_permute(b, "decoder.input", z, (uint32_t[]){1, 0, 2, 3});
     tensor_id state = by_channel(s, "decoder", z, window_matrix(s, m, units));
     s->state = arrange_permute(b, "decoder.state", state, (uint32_t[]){1, 0, 2, 3});
-    return arrange_permute(b, "decoder.rollout", by_channel(s, "decoder.rollout", state, horizon_matrix(s, m, closed_b, units)), (uint32_t[]){1, 0, 2, 3});
+    return arrange_permute(b, "decoder.rollout", by_channel(s, "decoder.rollout", state, horizon_matrix(s, m, closed_b, units)),
+                           (uint32_t[]){1, 0, 2, 3});
 }
 
 /* z [B, L, d] -> [B, horizon, d]; in mode matrix [B, d, L] -> [B, d, horizon] */
@@ -272,10 +297,13 @@ static tensor_id decoder(spacetime *s, tensor_id z) {
     companion m = companion_of(s, "decoder.blocks.ssm", &block, true, &closed_b);
     if (s->mode == SPACETIME_MATRIX) return build_failed(b) ? 0 : decoder_by_matrix(s, &m, closed_b, z);
     strand_op_companion_scan open = {0}, closed = {.closed = 1};
-    with_state(s, "decoder", STRAND_OP_COMPANION_SCAN, &open, (tensor_id[]){m.a, m.b, m.c, z, 0, 0, carried(s, "decoder", s->d, m.dim)}, 7, &state);
+    with_state(s, "decoder", STRAND_OP_COMPANION_SCAN, &open,
+               (tensor_id[]){m.a, m.b, m.c, z, 0, 0, carried(s, "decoder", s->d, m.dim)}, 7, &state);
     s->state = state;
     op_shape shape = {STRAND_F32, 3, {DIM_B, DIM(s->horizon), DIM(s->d)}};
-    return build_failed(b) ? 0 : graph_op(b->g, "decoder.rollout", STRAND_OP_COMPANION_SCAN, &closed, (tensor_id[]){m.a, closed_b, m.c, 0, m.k, 0, state}, 7, &shape);
+    return build_failed(b) ? 0
+                           : graph_op(b->g, "decoder.rollout", STRAND_OP_COMPANION_SCAN, &closed,
+                                      (tensor_id[]){m.a, closed_b, m.c, 0, m.k, 0, state}, 7, &shape);
 }
 
 /* ---- the window's transform ---- */
@@ -290,9 +318,12 @@ static tensor_id deviation(builder *b, tensor_id window, tensor_id mean) {
     tensor_id centred = build_binary(b, "transform.centred", STRAND_BINARY_SUB, window, mean);
     tensor_id norm = arrange_reduce(b, "transform.norm", STRAND_AXIS_L2, centred, 1, true);
     tensor_id one = build_unary(b, "transform.count", STRAND_UNARY_AFFINE, window, 0, 1);
-    tensor_id less = build_unary(b, "transform.count", STRAND_UNARY_AFFINE, arrange_reduce(b, "transform.count", STRAND_AXIS_SUM, one, 1, true), 1, -1);
-    less = build_unary(b, "transform.count", STRAND_UNARY_SQRT, build_unary(b, "transform.count", STRAND_UNARY_CLAMP, less, 1, 3e38f), 0, 0);
-    return build_unary(b, "transform.deviation", STRAND_UNARY_CLAMP, build_binary(b, "transform.deviation", STRAND_BINARY_DIV, norm, less), 1e-12f, 3e38f);
+    tensor_id less = build_unary(b, "transform.count", STRAND_UNARY_AFFINE,
+                                 arrange_reduce(b, "transform.count", STRAND_AXIS_SUM, one, 1, true), 1, -1);
+    less = build_unary(b, "transform.count", STRAND_UNARY_SQRT,
+                       build_unary(b, "transform.count", STRAND_UNARY_CLAMP, less, 1, 3e38f), 0, 0);
+    return build_unary(b, "transform.deviation", STRAND_UNARY_CLAMP,
+                       build_binary(b, "transform.deviation", STRAND_BINARY_DIV, norm, less), 1e-12f, 3e38f);
 }
 
 /* found at the first run of a session, and then what it was there; `begun` is 0 and then 1. */
@@ -310,7 +341,8 @@ static affine transform(spacetime *s, tensor_id window) {
     builder *b = &s->b;
     affine t = {0};
     if (s->transform == TRANSFORM_LAST) t.shift = arrange_slice(b, "transform.last", window, 1, -1, 1);
-    if (s->transform == TRANSFORM_MEAN || s->transform == TRANSFORM_STANDARDIZE) t.shift = arrange_reduce(b, "transform.mean", STRAND_AXIS_MEAN, window, 1, true);
+    if (s->transform == TRANSFORM_MEAN || s->transform == TRANSFORM_STANDARDIZE)
+        t.shift = arrange_reduce(b, "transform.mean", STRAND_AXIS_MEAN, window, 1, true);
     if (s->transform == TRANSFORM_STANDARDIZE) t.scale = deviation(b, window, t.shift);
     tensor_id begun = s->transform == TRANSFORM_NONE ? 0 : carried(s, "transform.begun", 1, 1);
     if (!begun) return t;
@@ -340,7 +372,8 @@ static tensor_id backwards(spacetime *s, const affine *t, tensor_id y) {
 /* The inputs repeated, "(r d)", or a linear layer. */
 static tensor_id embedding(spacetime *s, tensor_id u) {
     builder *b = &s->b;
-    if (build_has(b, "embedding.layers.weight")) return linear(s, "embedding.layers", s->channels_first, u, s->d, s->inputs, STRAND_UNARY_IDENTITY);
+    if (build_has(b, "embedding.layers.weight"))
+        return linear(s, "embedding.layers", s->channels_first, u, s->d, s->inputs, STRAND_UNARY_IDENTITY);
     return arrange_repeat(b, "embedding", u, s->channels_first ? 1 : 2, s->d / s->inputs, false);
 }
 

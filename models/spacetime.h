@@ -1,4 +1,5 @@
-/* spacetime.h - what the two files of SpaceTime share: the structure that a checkpoint has, as its config and its tensors tell. */
+/* spacetime.h - what the two files of SpaceTime share: the structure that a checkpoint has, as its config and its tensors
+ * tell. */
 #ifndef STRAND_MODELS_SPACETIME_H
 #define STRAND_MODELS_SPACETIME_H
 

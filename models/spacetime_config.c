@@ -1,7 +1,7 @@
 /* spacetime_config.c - what a SpaceTime checkpoint is made of. Sizes come from its tensors; what tensors cannot tell (skip
- * connections, the order of norms, lag and horizon) from config.json in any of three forms: the published training arguments at the
- * top or under "args" (with the meaning that the published setup gives them), or the configuration that they resolve to, under
- * "resolved" or at the top. Absent keys have the published defaults.
+ * connections, the order of norms, lag and horizon) from config.json in any of three forms: the published training arguments
+ * at the top or under "args" (with the meaning that the published setup gives them), or the configuration that they resolve
+ * to, under "resolved" or at the top. Absent keys have the published defaults.
  *
  * The published setup gives --norm_order to the decoder and to the blocks after the first; the first keeps 1. */
 #include "spacetime.h"
@@ -54,8 +54,8 @@ static bool truth(const json *v, bool fallback) {
 
 static void activation(spacetime *s, const char *name, spacetime_mlp *m) {
     static const char *const names[] = {"gelu", "relu", "silu", "swish", "sigmoid", "id", "identity", "linear", NULL};
-    static const uint32_t kinds[] = {STRAND_UNARY_GELU, STRAND_UNARY_RELU,     STRAND_UNARY_SILU,     STRAND_UNARY_SILU, STRAND_UNARY_SIGMOID,
-                                     STRAND_UNARY_IDENTITY, STRAND_UNARY_IDENTITY, STRAND_UNARY_IDENTITY};
+    static const uint32_t kinds[] = {STRAND_UNARY_GELU,    STRAND_UNARY_RELU,     STRAND_UNARY_SILU,     STRAND_UNARY_SILU,
+                                     STRAND_UNARY_SIGMOID, STRAND_UNARY_IDENTITY, STRAND_UNARY_IDENTITY, STRAND_UNARY_IDENTITY};
     int i = arrange_choice(&s->b, "activation", name, names);
     m->activation = i < 0 ? STRAND_UNARY_IDENTITY : kinds[i];
     m->in_place = i >= 1 && i <= 3;
@@ -67,7 +67,8 @@ static bool has_linear(const spacetime *s, const char *prefix, int64_t index) {
     return build_has(&s->b, name);
 }
 
-/* The published order: an activation and a dropout first (`before`), then linear layers and activations in turn while there are any. */
+/* The published order: an activation and a dropout first (`before`), then linear layers and activations in turn while there
+ * are any. */
 static void lay_out(spacetime *s, spacetime_mlp *m, int64_t layers, int64_t activations, bool before) {
     int64_t index = 0;
     m->n = 0;
@@ -156,14 +157,17 @@ void spacetime_block_of(spacetime *s, int64_t i, spacetime_block *out) {
     *out = (spacetime_block){.norm_order = order};
     if (ssm && !config_given(s->b.config, "norm_order")) out->norm_order = build_int_of(&s->b, ssm, "norm_order", order, -1, 2);
     out->pre_repeat = 0;
-    if ((v = arrange_member(block, "pre_config.kwargs"))) out->pre_repeat = build_int_of(&s->b, v, "kernel_repeat", 0, 0, MOST_CHANNELS);
+    if ((v = arrange_member(block, "pre_config.kwargs")))
+        out->pre_repeat = build_int_of(&s->b, v, "kernel_repeat", 0, 0, MOST_CHANNELS);
     if (i < 0) return;
     out->skip = truth(arrange_member(block, "skip_connection"), !plain);
     out->skip_pre = truth(arrange_member(block, "skip_preprocess"), i > 0);
-    out->skip_ssm = truth(arrange_member(ssm, "skip_connection"), i > 0 && argument(s, "skip_ssm") ? truth(argument(s, "skip_ssm"), true) : !plain);
+    out->skip_ssm = truth(arrange_member(ssm, "skip_connection"),
+                          i > 0 && argument(s, "skip_ssm") ? truth(argument(s, "skip_ssm"), true) : !plain);
     snprintf(prefix, sizeof prefix, "encoder.blocks.%lld.mlp", (long long)i);
     mlp_of(s, prefix, arrange_member(block, "mlp_config"), true, !plain, &out->mlp);
-    if (out->mlp.n && out->mlp.out != s->d) build_refuse(&s->b, "%s makes %lld channels of %lld", prefix, (long long)out->mlp.out, (long long)s->d);
+    if (out->mlp.n && out->mlp.out != s->d)
+        build_refuse(&s->b, "%s makes %lld channels of %lld", prefix, (long long)out->mlp.out, (long long)s->d);
 }
 
 /* ---- the whole ---- */
@@ -176,7 +180,8 @@ static void pass_on(spacetime *s, const char *key, const char *other) {
     if (!v && other) v = argument(s, other);
     if (!v || v->type == JSON_OBJECT) return;
     for (one = v->type == JSON_ARRAY ? v->first : v; one && used < sizeof text; one = v->type == JSON_ARRAY ? one->next : NULL)
-        if (one->type == JSON_STRING || one->type == JSON_NUMBER) used += (size_t)snprintf(text + used, sizeof text - used, "%s%s", used ? "," : "", one->text);
+        if (one->type == JSON_STRING || one->type == JSON_NUMBER)
+            used += (size_t)snprintf(text + used, sizeof text - used, "%s%s", used ? "," : "", one->text);
     if (used && used < sizeof text) arrange_record_text(&s->b, key, text);
 }
 
@@ -195,7 +200,8 @@ static void sizes(spacetime *s) {
     s->inputs = argument_int(s, "input_dim", columns ? columns : s->d % s->outputs ? 1 : s->outputs, 1, MOST_CHANNELS);
     if (!build_failed(b) && !build_has(b, "embedding.layers.weight") && s->d % s->inputs)
         build_refuse(b, "%lld channels are not a whole number of copies of %lld inputs", (long long)s->d, (long long)s->inputs);
-    if (!build_failed(b) && s->outputs > s->inputs) build_refuse(b, "the model has %lld outputs of %lld inputs", (long long)s->outputs, (long long)s->inputs);
+    if (!build_failed(b) && s->outputs > s->inputs)
+        build_refuse(b, "the model has %lld outputs of %lld inputs", (long long)s->outputs, (long long)s->inputs);
 }
 
 strand_status spacetime_configure(spacetime *s) {

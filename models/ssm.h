@@ -1,6 +1,6 @@
-/* ssm.h - what the files of ssm_stack share: one layer's surroundings, complex tensors as pairs, and one-in one-out systems in both of
- * their forms. A layer maps [B, L, d] to [B, L, d']. Names of tensors are "PREFIX part", PREFIX being "" (a file of one layer) or
- * "layers.*.". */
+/* ssm.h - what the files of ssm_stack share: one layer's surroundings, complex tensors as pairs, and one-in one-out systems
+ * in both of their forms. A layer maps [B, L, d] to [B, L, d']. Names of tensors are "PREFIX part", PREFIX being "" (a file
+ * of one layer) or "layers.*.". */
 #ifndef STRAND_MODELS_SSM_H
 #define STRAND_MODELS_SSM_H
 
@@ -52,7 +52,8 @@ tensor_id ssm_glu(ssm *s, const char *name, tensor_id x);
 /* A state that the session carries on, in mode recurrence of a model that looks at the past alone; else 0. */
 tensor_id ssm_state(ssm *s, const char *part, int rank, const op_dim *dims);
 /* An operator whose last input is the state; *after gets the next one where wanted. */
-tensor_id ssm_with_state(ssm *s, const char *part, uint32_t op, const void *params, const tensor_id *inputs, uint32_t n, tensor_id *after);
+tensor_id ssm_with_state(ssm *s, const char *part, uint32_t op, const void *params, const tensor_id *inputs, uint32_t n,
+                         tensor_id *after);
 
 /* ---- pairs: complex numbers in a last axis of 2 (rank 3) ---- */
 
@@ -67,7 +68,8 @@ tensor_id ssm_pair_reciprocal(ssm *s, const char *part, tensor_id x, float least
 /* ---- systems of one input and one output a channel ---- */
 
 typedef struct ssm_system {
-    int64_t channels, h, states; /* channels outputs of each of h inputs; systems: channels * h, twice that when bidirectional */
+    int64_t channels, h, states; /* channels outputs of each of h inputs; systems: channels * h, twice that when
+                                    bidirectional */
     bool bidirectional, from_zero; /* the way back begins with the current input (Mega), or with the next one */
     bool log_poles, normalise, real;
     float scale, eps;
@@ -78,7 +80,8 @@ typedef struct ssm_system {
     bool nplr;
     tensor_id p, b, c, dt; /* then poles is A */
     int64_t length;        /* for which C is stored; 0: C is C */
-    tensor_id matrix;      /* in place of all that, the discrete system in real numbers (ssm_dense): [systems, 2 states, 2 states], */
+    tensor_id matrix;      /* in place of all that, the discrete system in real numbers (ssm_dense): [systems, 2 states, 2
+                              states], */
     tensor_id drive, read; /* [systems, 2 states], [systems, 1, 2 states] */
     tensor_id skip; /* [channels * h] or 0 */
     int64_t taps;   /* 0: as many as positions */
@@ -93,8 +96,8 @@ tensor_id ssm_filters(ssm *s, const ssm_system *k);
 
 enum { SSM_EXP, SSM_NONE, SSM_RELU, SSM_SIGMOID, SSM_SOFTPLUS }; /* transforms of parameters */
 
-/* A = diag(-f(re) + i sign f(im)) - sum over the rank of P P^*, B, C~ and dt as they are stored: [trained, n], [rank, trained, n, 2],
- * [trained, n, 2], [channels, h, n, 2], [h]. */
+/* A = diag(-f(re) + i sign f(im)) - sum over the rank of P P^*, B, C~ and dt as they are stored: [trained, n], [rank,
+ * trained, n, 2], [trained, n, 2], [channels, h, n, 2], [h]. */
 typedef struct ssm_nplr {
     const weights_tensor *re, *im, *p, *b, *c, *dt;
     int64_t trained, rank;
@@ -104,9 +107,11 @@ typedef struct ssm_nplr {
 
 /* Sets matrix, drive and read of k, whose channels, h, states, length and direction are known. */
 void ssm_dense(ssm *s, const ssm_nplr *given, ssm_system *k);
-/* The filters and the steps of such systems; as scan and ssm_filters. u [B, L, C] -> [B, L, C]; drive .. are those of the C systems. */
+/* The filters and the steps of such systems; as scan and ssm_filters. u [B, L, C] -> [B, L, C]; drive .. are those of the C
+ * systems. */
 tensor_id ssm_dense_filters(ssm *s, const ssm_system *k);
-tensor_id ssm_dense_scan(ssm *s, tensor_id u, tensor_id matrix, tensor_id drive, tensor_id read, tensor_id skip, tensor_id state, tensor_id *after);
+tensor_id ssm_dense_scan(ssm *s, tensor_id u, tensor_id matrix, tensor_id drive, tensor_id read, tensor_id skip,
+                         tensor_id state, tensor_id *after);
 
 /* ---- the layers: 0 and an error where the file's tensors do not fit ---- */
 

@@ -1,10 +1,11 @@
-/* ssm_dense.c - S4 whose matrix is diagonal less a part of rank 2 and more (HiPPO's fout, legt and lagt in state-spaces/s4): the system in
- * real numbers as a full matrix, which DENSE_SCAN steps. Gu, Goel, Re, arXiv 2111.00396, appendix C.
+/* ssm_dense.c - S4 whose matrix is diagonal less a part of rank 2 and more (HiPPO's fout, legt and lagt in state-spaces/s4):
+ * the system in real numbers as a full matrix, which DENSE_SCAN steps. Gu, Goel, Re, arXiv 2111.00396, appendix C.
  *
- * A state z of n complex numbers, each with its conjugate, is the vector x of 2 n real ones: re and im in turn. A z = L z - sum_k P_k
- * (2 Re P_k^* z) then is x -> (D - 2 W W^T) x with D of 2 x 2 blocks and W [2 n, rank]. The bilinear step needs M = (I - dt/2 A)^-1, which
- * is by Woodbury E - E W (I / dt + W^T E W)^-1 W^T E with E = (I - dt/2 D)^-1: a system of rank x rank. The step is 2 M - I, the drive
- * dt M B, and C = C~ (I - step^length)^-1. All in double precision, once a model is loaded; what is kept is F32. */
+ * A state z of n complex numbers, each with its conjugate, is the vector x of 2 n real ones: re and im in turn. A z = L z -
+ * sum_k P_k (2 Re P_k^* z) then is x -> (D - 2 W W^T) x with D of 2 x 2 blocks and W [2 n, rank]. The bilinear step needs M
+ * = (I - dt/2 A)^-1, which is by Woodbury E - E W (I / dt + W^T E W)^-1 W^T E with E = (I - dt/2 D)^-1: a system of rank x
+ * rank. The step is 2 M - I, the drive dt M B, and C = C~ (I - step^length)^-1. All in double precision, once a model is
+ * loaded; what is kept is F32. */
 #include "ssm.h"
 
 #include <math.h>
@@ -32,7 +33,8 @@ static bool solve(double *a, double *x, int64_t n, int64_t columns) {
             if (fabs(a[i * n + k]) > fabs(a[best * n + k])) best = i;
         if (!(fabs(a[best * n + k]) > 0)) return false;
         for (int64_t j = 0; j < n + columns && best != k; j++) {
-            double *one = j < n ? &a[k * n + j] : &x[k * columns + j - n], *other = j < n ? &a[best * n + j] : &x[best * columns + j - n], swap = *one;
+            double *one = j < n ? &a[k * n + j] : &x[k * columns + j - n],
+                   *other = j < n ? &a[best * n + j] : &x[best * columns + j - n], swap = *one;
             *one = *other;
             *other = swap;
         }
@@ -132,7 +134,8 @@ static bool make_system(const ssm_nplr *g, const ssm_system *k, const room *r, i
     int64_t n = k->states, e = 2 * n, t = at % g->trained;
     for (int64_t i = 0; i < n; i++) {
         double re = 1 + dt / 2 * value_of(g->re_kind, g->re_floor, arrange_value(g->re, t * n + i));
-        double im = -dt / 2 * g->im_sign * value_of(g->im_kind, 1e-4, arrange_value(g->im, t * n + i)), size = re * re + im * im;
+        double im = -dt / 2 * g->im_sign * value_of(g->im_kind, 1e-4, arrange_value(g->im, t * n + i)),
+               size = re * re + im * im;
         inverse[2 * i] = re / size;
         inverse[2 * i + 1] = -im / size;
     }
@@ -173,23 +176,29 @@ void ssm_dense(ssm *s, const ssm_nplr *g, ssm_system *k) {
     int64_t systems = k->channels * k->h * (k->bidirectional ? 2 : 1), e = 2 * k->states;
     if (build_failed(b)) return;
     if (g->rank < 1 || g->rank > MOST_RANK || e > MOST_REAL || systems > ((int64_t)1 << 28) / (e * e))
-        build_refuse(b, "'%s': a low-rank part of rank 2 and more is run with up to rank %d, %d states and 2^28 numbers in all matrices", ssm_key(s, "P"), MOST_RANK, MOST_REAL / 2);
+        build_refuse(
+            b, "'%s': a low-rank part of rank 2 and more is run with up to rank %d, %d states and 2^28 numbers in all matrices",
+            ssm_key(s, "P"), MOST_RANK, MOST_REAL / 2);
     if (build_failed(b)) return;
     room r = room_of(s, e, g->rank);
-    float *matrix = ARENA_ARRAY(b->g->arena, float, (size_t)(systems * e * e)), *drive = ARENA_ARRAY(b->g->arena, float, (size_t)(2 * systems * e));
+    float *matrix = ARENA_ARRAY(b->g->arena, float, (size_t)(systems * e * e)),
+          *drive = ARENA_ARRAY(b->g->arena, float, (size_t)(2 * systems * e));
     if (!r.step || !matrix || !drive) {
         error_set(b->e, STRAND_ERR_MEMORY, "out of memory while loading");
         return;
     }
     for (int64_t i = 0; i < systems; i++)
-        if (!make_system(g, k, &r, i) || !keep(matrix + i * e * e, r.step, e * e) || !keep(drive + i * e, r.drive, e) || !keep(drive + (systems + i) * e, r.read, e)) {
-            build_refuse(b, "the tensors of '%s' are quantised, not finite, or make a system that has no discrete form", ssm_key(s, "kernel"));
+        if (!make_system(g, k, &r, i) || !keep(matrix + i * e * e, r.step, e * e) || !keep(drive + i * e, r.drive, e) ||
+            !keep(drive + (systems + i) * e, r.read, e)) {
+            build_refuse(b, "the tensors of '%s' are quantised, not finite, or make a system that has no discrete form",
+                         ssm_key(s, "kernel"));
             return;
         }
     op_dim all = DIM(systems);
     k->matrix = graph_weight(b->g, build_name(b, ssm_key(s, "matrix")), STRAND_F32, 3, (op_dim[]){all, DIM(e), DIM(e)}, matrix);
     k->drive = graph_weight(b->g, build_name(b, ssm_key(s, "drive")), STRAND_F32, 2, (op_dim[]){all, DIM(e)}, drive);
-    k->read = graph_weight(b->g, build_name(b, ssm_key(s, "read")), STRAND_F32, 3, (op_dim[]){all, DIM(1), DIM(e)}, drive + systems * e);
+    k->read = graph_weight(b->g, build_name(b, ssm_key(s, "read")), STRAND_F32, 3, (op_dim[]){all, DIM(1), DIM(e)},
+                           drive + systems * e);
 }
 
 /* ---- in the graph ---- */
@@ -197,7 +206,9 @@ void ssm_dense(ssm *s, const ssm_nplr *g, ssm_system *k) {
 /* The outputs of states [.., systems 2n]. */
 static tensor_id read_out(ssm *s, tensor_id states, tensor_id read) {
     strand_op_block_diagonal p = {0};
-    return build_failed(&s->b) ? 0 : graph_op(s->b.g, build_name(&s->b, ssm_key(s, "read")), STRAND_OP_BLOCK_DIAGONAL, &p, (tensor_id[]){states, read}, 2, NULL);
+    return build_failed(&s->b) ? 0
+                               : graph_op(s->b.g, build_name(&s->b, ssm_key(s, "read")), STRAND_OP_BLOCK_DIAGONAL, &p,
+                                          (tensor_id[]){states, read}, 2, NULL);
 }
 
 tensor_id ssm_dense_filters(ssm *s, const ssm_system *k) {
@@ -206,15 +217,19 @@ tensor_id ssm_dense_filters(ssm *s, const ssm_system *k) {
     op_shape shape = {STRAND_F32, 3, {DIM(1), s->length, DIM(systems * e)}};
     tensor_id start = arrange_reshape(b, ssm_key(s, "drive"), k->drive, 3, (op_dim[]){DIM(1), DIM(systems), DIM(e)});
     if (build_failed(b)) return 0;
-    tensor_id states = graph_op(b->g, build_name(b, ssm_key(s, "filter")), STRAND_OP_DENSE_SCAN, NULL, (tensor_id[]){k->matrix, 0, 0, start}, 4, &shape);
+    tensor_id states = graph_op(b->g, build_name(b, ssm_key(s, "filter")), STRAND_OP_DENSE_SCAN, NULL,
+                                (tensor_id[]){k->matrix, 0, 0, start}, 4, &shape);
     tensor_id filter = arrange_turn(b, ssm_key(s, "filter"), read_out(s, states, k->read));
     return arrange_reshape(b, ssm_key(s, "filter"), filter, 2, (op_dim[]){DIM(systems), s->length});
 }
 
-tensor_id ssm_dense_scan(ssm *s, tensor_id u, tensor_id matrix, tensor_id drive, tensor_id read, tensor_id skip, tensor_id state, tensor_id *after) {
+tensor_id ssm_dense_scan(ssm *s, tensor_id u, tensor_id matrix, tensor_id drive, tensor_id read, tensor_id skip,
+                         tensor_id state, tensor_id *after) {
     builder *b = &s->b;
-    tensor_id y = read_out(s, ssm_with_state(s, "scan", STRAND_OP_DENSE_SCAN, NULL, (tensor_id[]){matrix, drive, u, state}, 4, after), read);
+    tensor_id y = read_out(
+        s, ssm_with_state(s, "scan", STRAND_OP_DENSE_SCAN, NULL, (tensor_id[]){matrix, drive, u, state}, 4, after), read);
     if (!skip || build_failed(b)) return y;
-    tensor_id through = build_mul(b, ssm_key(s, "skip"), u, ssm_per_channel(s, "skip", skip, b->g->tensors[u].shape.dims[2].size));
+    tensor_id through =
+        build_mul(b, ssm_key(s, "skip"), u, ssm_per_channel(s, "skip", skip, b->g->tensors[u].shape.dims[2].size));
     return build_add(b, ssm_key(s, "scan"), y, through);
 }

@@ -1,7 +1,10 @@
-/* ssm_layers.c - the layers whose systems have one input and one output a channel, from the names that their published code gives:
+/* ssm_layers.c - the layers whose systems have one input and one output a channel, from the names that their published code
+ * gives:
  *
- *   S4, S4D     state-spaces/s4: version 4 (layer.kernel.*, S4Block) and 3 (kernel.kernel.*), GSS's bottleneck and gate as either has them;
- *               Liquid-S4 (raminmh/liquid-s4) is a fork of version 3. Gu, Goel, Re, arXiv 2111.00396; Gu et al., arXiv 2206.11893
+ *   S4, S4D     state-spaces/s4: version 4 (layer.kernel.*, S4Block) and 3 (kernel.kernel.*), GSS's bottleneck and gate as
+ *   either has them;
+ *               Liquid-S4 (raminmh/liquid-s4) is a fork of version 3. Gu, Goel, Re, arXiv 2111.00396; Gu et al., arXiv
+ *               2206.11893
  *   S4D minimal the same repository's s4d.py
  *   DSS         ag1988/dss, its standalone layer. Gupta, Gu, Berant, arXiv 2203.14343
  *   EMA         facebookresearch/mega, the multi-head exponential moving average. Ma et al., arXiv 2209.10655
@@ -24,7 +27,8 @@ static int transform_of(ssm *s, const char *key, const char *fallback) {
 
 /* A parameter under it. `floor` is added to relu, as published. */
 static tensor_id transformed(ssm *s, const char *key, const char *fallback, double floor, tensor_id x) {
-    static const uint32_t kinds[] = {STRAND_UNARY_EXP, STRAND_UNARY_IDENTITY, STRAND_UNARY_RELU, STRAND_UNARY_SIGMOID, STRAND_UNARY_SOFTPLUS};
+    static const uint32_t kinds[] = {STRAND_UNARY_EXP, STRAND_UNARY_IDENTITY, STRAND_UNARY_RELU, STRAND_UNARY_SIGMOID,
+                                     STRAND_UNARY_SOFTPLUS};
     int i = transform_of(s, key, fallback);
     if (i < 0 || i == SSM_NONE) return x;
     x = build_unary(&s->b, key, kinds[i], x, 0, 0);
@@ -46,9 +50,12 @@ typedef struct s4_names {
     double im_sign;
 } s4_names;
 
-static const s4_names version_4 = {"layer.kernel.", "inv_dt", "A_real", "A_imag", "l_kernel", "real_transform", "imag_transform", "layer.D", "zoh", -1};
-static const s4_names version_3_nplr = {"kernel.kernel.", "log_dt", "inv_w_real", "w_imag", "L", "real_type", "", "D", "bilinear", 1};
-static const s4_names version_3_diagonal = {"kernel.kernel.", "log_dt", "inv_A_real", "A_imag", "L", "real_type", "", "D", "bilinear", 1};
+static const s4_names version_4 = {"layer.kernel.",  "inv_dt",         "A_real",  "A_imag", "l_kernel",
+                                   "real_transform", "imag_transform", "layer.D", "zoh",    -1};
+static const s4_names version_3_nplr = {"kernel.kernel.", "log_dt", "inv_w_real", "w_imag",   "L",
+                                        "real_type",      "",       "D",          "bilinear", 1};
+static const s4_names version_3_diagonal = {"kernel.kernel.", "log_dt", "inv_A_real", "A_imag",   "L",
+                                            "real_type",      "",       "D",          "bilinear", 1};
 
 static const char *part(ssm *s, const s4_names *n, const char *name) {
     return graph_name(s->b.g, "%s%s", n->base, name);
@@ -57,7 +64,8 @@ static const char *part(ssm *s, const s4_names *n, const char *name) {
 /* [trained systems, ...] for all systems: as it is when there is one, else again and again. */
 static tensor_id for_all(ssm *s, tensor_id x, int64_t trained, int64_t systems) {
     if (trained == 1) return x;
-    if (trained < 1 || systems % trained) build_refuse(&s->b, "%lld trained systems do not divide %lld", (long long)trained, (long long)systems);
+    if (trained < 1 || systems % trained)
+        build_refuse(&s->b, "%lld trained systems do not divide %lld", (long long)trained, (long long)systems);
     return build_failed(&s->b) ? 0 : arrange_repeat(&s->b, "systems", x, 0, systems / trained, false);
 }
 
@@ -65,7 +73,8 @@ static tensor_id for_all(ssm *s, tensor_id x, int64_t trained, int64_t systems) 
 static tensor_id s4_poles(ssm *s, const s4_names *n, int64_t trained, int64_t states, int64_t systems) {
     builder *b = &s->b;
     const int64_t dims[3] = {trained, states, 1};
-    tensor_id re = build_f32(b, ssm_key(s, part(s, n, n->re)), 3, dims, false), im = build_f32(b, ssm_key(s, part(s, n, n->im)), 3, dims, false);
+    tensor_id re = build_f32(b, ssm_key(s, part(s, n, n->re)), 3, dims, false),
+              im = build_f32(b, ssm_key(s, part(s, n, n->im)), 3, dims, false);
     re = build_unary(b, n->re, STRAND_UNARY_NEG, transformed(s, n->re_key, "exp", n == &version_3_nplr ? 0 : 1e-4, re), 0, 0);
     if (*n->im_key) im = transformed(s, n->im_key, "none", 1e-4, im);
     if (n->im_sign < 0) im = build_unary(b, n->im, STRAND_UNARY_NEG, im, 0, 0);
@@ -85,10 +94,13 @@ static void s4_diagonal(ssm *s, const s4_names *n, ssm_system *k, tensor_id a, t
     static const char *const names[] = {"zoh", "bilinear", "dss", NULL};
     builder *b = &s->b;
     int method = arrange_choice(b, "disc", ssm_config_text(s, "disc", n->disc), names);
-    strand_op_ssm_discretize p = {.method = method == 0 ? STRAND_SSM_ZOH : method == 1 ? STRAND_SSM_BILINEAR : STRAND_SSM_PLAIN};
+    strand_op_ssm_discretize p = {.method = method == 0   ? STRAND_SSM_ZOH
+                                            : method == 1 ? STRAND_SSM_BILINEAR
+                                                          : STRAND_SSM_PLAIN};
     if (build_failed(b)) return;
     k->log_poles = true;
-    k->poles = graph_op2(b->g, build_name(b, ssm_key(s, "discrete")), STRAND_OP_SSM_DISCRETIZE, &p, (tensor_id[]){a, dt, bb, c}, 4, NULL, &k->coefficients);
+    k->poles = graph_op2(b->g, build_name(b, ssm_key(s, "discrete")), STRAND_OP_SSM_DISCRETIZE, &p, (tensor_id[]){a, dt, bb, c},
+                         4, NULL, &k->coefficients);
     if (method != 2) return;
     if (s->recurrent) build_refuse(b, "disc dss divides by a sum over the whole length; it runs with mode=conv alone");
     k->normalise = true; /* sum of exponentials over the length, as DSS has it, divided by A */
@@ -116,12 +128,20 @@ static void s4_nplr(ssm *s, const s4_names *n, ssm_system *k, int64_t trained, i
     const weights_tensor *low = build_find(b, ssm_key(s, part(s, n, "P")));
     int64_t rank = low && low->rank == 4 ? low->dims[0] : 1;
     k->nplr = true;
-    if (rank == 1) k->p = for_all(s, build_f32(b, ssm_key(s, part(s, n, "P")), 3, (int64_t[]){trained, k->states, 2}, false), trained, systems);
+    if (rank == 1)
+        k->p = for_all(s, build_f32(b, ssm_key(s, part(s, n, "P")), 3, (int64_t[]){trained, k->states, 2}, false), trained,
+                       systems);
     int64_t length = stored_number(s, part(s, n, n->length));
-    if (length > (int64_t)1 << 24) build_refuse(b, "layer %lld: its filter is %lld long; at most 2^24 is supported", (long long)b->layer, (long long)length);
+    if (length > (int64_t)1 << 24)
+        build_refuse(b, "layer %lld: its filter is %lld long; at most 2^24 is supported", (long long)b->layer,
+                     (long long)length);
     if (length < 0) length = s->l_max;
     if (length < 1 && !s->recurrent)
-        build_refuse(b, "layer %lld: the length for which C is stored is 0: it was never run in its own code, so only --set mode=recurrence can run it", (long long)b->layer);
+        build_refuse(
+            b,
+            "layer %lld: the length for which C is stored is 0: it was never run in its own code, so only --set "
+            "mode=recurrence can run it",
+            (long long)b->layer);
     k->length = length > 0 ? length : 0;
     if (!s->recurrent && (!s->longest || length < s->longest)) s->longest = length;
     if (rank != 1) s4_dense(s, n, k, trained, rank);
@@ -136,14 +156,18 @@ static bool s4_system(ssm *s, const s4_names *n, ssm_system *k) {
         return false;
     }
     int64_t all = stored->dims[0], systems = all * stored->dims[1];
-    *k = (ssm_system){.h = stored->dims[1], .states = stored->dims[2], .scale = 2, .bidirectional = ssm_config_bool(s, "bidirectional", false)};
+    *k = (ssm_system){.h = stored->dims[1], .states = stored->dims[2], .scale = 2,
+                      .bidirectional = ssm_config_bool(s, "bidirectional", false)};
     if (k->bidirectional && all % 2) build_refuse(b, "a bidirectional layer needs an even number of channels in C");
-    if (ssm_config_text(s, "hyper_act", NULL) || arrange_member(b->config->root, "bandlimit") || ssm_config_bool(s, "swap_channels", false))
+    if (ssm_config_text(s, "hyper_act", NULL) || arrange_member(b->config->root, "bandlimit") ||
+        ssm_config_bool(s, "swap_channels", false))
         build_refuse(b, "config.json: hyper_act, bandlimit and swap_channels are not supported");
-    if (!s->recurrent && s->l_max > 0 && (!s->longest || s->l_max < s->longest)) s->longest = s->l_max; /* the published filter ends there */
+    /* the published filter ends there */
+    if (!s->recurrent && s->l_max > 0 && (!s->longest || s->l_max < s->longest)) s->longest = s->l_max;
     k->channels = k->bidirectional ? all / 2 : all;
     tensor_id a = s4_poles(s, n, trained, k->states, systems), dt = s4_steps(s, n, k->h, systems);
-    tensor_id bb = for_all(s, build_f32(b, ssm_key(s, part(s, n, "B")), 3, (int64_t[]){trained, k->states, 2}, false), trained, systems);
+    tensor_id bb =
+        for_all(s, build_f32(b, ssm_key(s, part(s, n, "B")), 3, (int64_t[]){trained, k->states, 2}, false), trained, systems);
     tensor_id c = build_f32(b, ssm_key(s, part(s, n, "C")), 3, (int64_t[]){systems, k->states, 2}, true);
     k->skip = build_flat(b, ssm_key(s, n->skip), k->channels * k->h);
     if (!ssm_has(s, part(s, n, "P"))) {
@@ -159,7 +183,8 @@ static bool s4_system(ssm *s, const s4_names *n, ssm_system *k) {
 static tensor_id linear_out(ssm *s, const char *name, tensor_id y, int64_t columns, int64_t d, const char *key) {
     int64_t rows = ssm_linear_rows(s, name);
     if (!rows) return y;
-    if (rows != d && rows != 2 * d) build_refuse(&s->b, "'%s' has %lld rows for %lld channels", ssm_key(s, name), (long long)rows, (long long)d);
+    if (rows != d && rows != 2 * d)
+        build_refuse(&s->b, "'%s' has %lld rows for %lld channels", ssm_key(s, name), (long long)rows, (long long)d);
     y = ssm_linear(s, name, y, rows, columns);
     if (rows == 2 * d) return ssm_glu(s, name, y);
     const char *kind = ssm_config_text(s, key, "none");
@@ -172,7 +197,8 @@ static tensor_id s4_block(ssm *s, tensor_id x) {
     tensor_id gate = 0, u = x;
     if (!s4_system(s, &version_4, &k)) return 0;
     int64_t wide = ssm_linear_rows(s, "input_gate"), inner = ssm_linear_rows(s, "input_linear"), width = k.channels * k.h;
-    if (wide) gate = ssm_activate(s, "input_gate", ssm_activation(s, "gate_act", "none"), ssm_linear(s, "input_gate", x, wide, s->d));
+    if (wide)
+        gate = ssm_activate(s, "input_gate", ssm_activation(s, "gate_act", "none"), ssm_linear(s, "input_gate", x, wide, s->d));
     if (inner) u = ssm_linear(s, "input_linear", x, inner, s->d);
     tensor_id y = ssm_activate(s, "activation", ssm_activation(s, "activation", "gelu"), ssm_apply(s, &k, u));
     if (gate && ssm_linear_rows(s, "output_gate")) y = ssm_linear(s, "output_gate", y, wide, width), width = wide;
@@ -182,7 +208,8 @@ static tensor_id s4_block(ssm *s, tensor_id x) {
     return linear_out(s, "output_linear", y, width, s->d, "final_act");
 }
 
-/* Version 3 and Liquid-S4: v = act(input_gate x), u = act(input_linear x), y = act(system u), output_linear, times v, output_gate. */
+/* Version 3 and Liquid-S4: v = act(input_gate x), u = act(input_linear x), y = act(system u), output_linear, times v,
+ * output_gate. */
 static tensor_id s4_third(ssm *s, tensor_id x) {
     ssm_system k;
     tensor_id gate = 0, u = x;
@@ -194,7 +221,8 @@ static tensor_id s4_third(ssm *s, tensor_id x) {
     tensor_id y = ssm_apply(s, &k, u);
     if (ssm_config_text(s, "liquid_kernel", NULL)) {
         tensor_id plain = ssm_activate(s, "activation", act, y);
-        ssm_offer(s, "output_without_liquid", linear_out(s, "output_linear", plain, k.channels * k.h, gate ? wide : s->d, "postact"));
+        ssm_offer(s, "output_without_liquid",
+                  linear_out(s, "output_linear", plain, k.channels * k.h, gate ? wide : s->d, "postact"));
         if (s->liquid) y = ssm_liquid(s, &k, u, y);
     }
     y = ssm_activate(s, "activation", act, y);
@@ -213,13 +241,15 @@ tensor_id ssm_s4d_minimal(ssm *s, tensor_id x) {
     ssm_system k = {.channels = 1, .h = h, .states = n, .scale = 2, .log_poles = true};
     tensor_id c = build_f32(b, ssm_key(s, "kernel.C"), 3, (int64_t[]){h, n, 2}, false);
     tensor_id dt = build_unary(b, "dt", STRAND_UNARY_EXP, build_flat(b, ssm_key(s, "kernel.log_dt"), h), 0, 0);
-    tensor_id re = build_unary(b, "A", STRAND_UNARY_EXP, build_f32(b, ssm_key(s, "kernel.log_A_real"), 3, (int64_t[]){h, n, 1}, false), 0, 0);
+    tensor_id re = build_unary(b, "A", STRAND_UNARY_EXP,
+                               build_f32(b, ssm_key(s, "kernel.log_A_real"), 3, (int64_t[]){h, n, 1}, false), 0, 0);
     tensor_id im = build_f32(b, ssm_key(s, "kernel.A_imag"), 3, (int64_t[]){h, n, 1}, false);
     tensor_id a = ssm_pair(s, "A", build_unary(b, "A", STRAND_UNARY_NEG, re, 0, 0), im);
     strand_op_ssm_discretize p = {.method = STRAND_SSM_ZOH};
     k.skip = build_flat(b, ssm_key(s, "D"), h);
     if (build_failed(b)) return 0;
-    k.poles = graph_op2(b->g, build_name(b, ssm_key(s, "discrete")), STRAND_OP_SSM_DISCRETIZE, &p, (tensor_id[]){a, dt, 0, c}, 4, NULL, &k.coefficients);
+    k.poles = graph_op2(b->g, build_name(b, ssm_key(s, "discrete")), STRAND_OP_SSM_DISCRETIZE, &p, (tensor_id[]){a, dt, 0, c},
+                        4, NULL, &k.coefficients);
     tensor_id y = ssm_activate(s, "activation", ssm_activation(s, "activation", "gelu"), ssm_apply(s, &k, x));
     return linear_out(s, "output_linear", y, h, s->d, "final_act");
 }
@@ -262,13 +292,15 @@ static cn dss_lambda(const dss *d, int64_t n) {
 
 static cn dss_pole(const dss *d, int64_t channel, int64_t n) { /* its logarithm */
     cn l = dss_lambda(d, n);
-    double first = exp(arrange_value(d->dt, channel * d->steps)), second = d->steps == 2 ? exp(arrange_value(d->dt, channel * 2 + 1)) : first;
+    double first = exp(arrange_value(d->dt, channel * d->steps)),
+           second = d->steps == 2 ? exp(arrange_value(d->dt, channel * 2 + 1)) : first;
     return (cn){first * l.re, second * l.im};
 }
 
 /* The coefficient i of [channels h, n]. length: 0 where a softmax is left to the filter, else folded in, as published. */
 static cn dss_coefficient(const dss *d, int64_t i, int64_t length) {
-    cn w = {arrange_value(d->w, 2 * i), arrange_value(d->w, 2 * i + 1)}, l = dss_lambda(d, i % d->n), p = dss_pole(d, i / d->n % d->h, i % d->n);
+    cn w = {arrange_value(d->w, 2 * i), arrange_value(d->w, 2 * i + 1)}, l = dss_lambda(d, i % d->n),
+       p = dss_pole(d, i / d->n % d->h, i % d->n);
     double square = l.re * l.re + l.im * l.im;
     if (d->version == DSS_EXP_NO_SCALE || d->version == DSS_CLIP_NO_SCALE) return w;
     if (d->version != DSS_SOFTMAX) return times(w, times(less_one(p), over(l, fmax(square, 1e-7))));
@@ -281,8 +313,8 @@ static cn dss_coefficient(const dss *d, int64_t i, int64_t length) {
     return times(w, (cn){size * cos(p.im * last), -size * sin(p.im * last)});
 }
 
-/* [channels h, n, 2] of poles' logarithms (what < 0; their angles within a turn, which F32 holds better) or of coefficients. They are made
- * here, in double precision: a filter of some hundred taps shows what the steps of F32 lose. */
+/* [channels h, n, 2] of poles' logarithms (what < 0; their angles within a turn, which F32 holds better) or of coefficients.
+ * They are made here, in double precision: a filter of some hundred taps shows what the steps of F32 lose. */
 static tensor_id dss_tensor(ssm *s, const dss *d, const char *part, int64_t what) {
     builder *b = &s->b;
     int64_t systems = d->channels * d->h;
@@ -320,15 +352,22 @@ static void dss_tensors(ssm *s, dss *d) {
 tensor_id ssm_dss(ssm *s, tensor_id x) {
     static const char *const names[] = {"softmax", "exp", "exp-re-im", "exp-no-scale", "clip", "clip-no-scale", NULL};
     builder *b = &s->b;
-    dss d = {.version = arrange_choice(b, "version", ssm_config_text(s, "version", ssm_has(s, "kernel.Lambda") ? "softmax" : "exp"), names)};
+    dss d = {.version = arrange_choice(b, "version",
+                                       ssm_config_text(s, "version", ssm_has(s, "kernel.Lambda") ? "softmax" : "exp"), names)};
     d.w = build_find(b, ssm_key(s, "kernel.W")), d.dt = build_find(b, ssm_key(s, "kernel.log_dt"));
     if (!d.w || d.w->rank != 4 || d.w->dims[3] != 2 || d.w->dims[0] < 1 || d.w->dims[1] < 1 || d.w->dims[2] < 1 || !d.dt)
         build_refuse(b, "'%s' is not [channels, d, states, 2]", ssm_key(s, "kernel.W"));
     if (ssm_config_text(s, "hyper_act", NULL)) build_refuse(b, "config.json: hyper_act is not supported");
     if (build_failed(b)) return 0;
     d.channels = d.w->dims[0], d.h = d.w->dims[1], d.n = d.w->dims[2], d.steps = d.dt->rank > 1 ? d.dt->dims[1] : 1;
-    ssm_system k = {.h = d.h, .states = d.n, .scale = 1, .log_poles = true, .bidirectional = ssm_config_bool(s, "bidirectional", false), .eps = 1e-7f};
-    if (d.steps < 1 || d.steps > 2 || (k.bidirectional && d.channels % 2)) build_refuse(b, "'%s': channels or step sizes do not fit", ssm_key(s, "kernel.W"));
+    ssm_system k = {.h = d.h,
+                    .states = d.n,
+                    .scale = 1,
+                    .log_poles = true,
+                    .bidirectional = ssm_config_bool(s, "bidirectional", false),
+                    .eps = 1e-7f};
+    if (d.steps < 1 || d.steps > 2 || (k.bidirectional && d.channels % 2))
+        build_refuse(b, "'%s': channels or step sizes do not fit", ssm_key(s, "kernel.W"));
     k.channels = k.bidirectional ? d.channels / 2 : d.channels;
     const json *cut = arrange_member(b->config->root, "max_kernel_length");
     if (cut && cut->is_integer && cut->integer > 0 && cut->integer < (int64_t)1 << 24) k.taps = cut->integer;
@@ -348,7 +387,13 @@ tensor_id ssm_dss(ssm *s, tensor_id x) {
 tensor_id ssm_ema(ssm *s, tensor_id x) {
     builder *b = &s->b;
     int64_t all = ssm_extent(s, "delta", 0), n = ssm_extent(s, "delta", 1), d = ssm_extent(s, "omega", 0);
-    ssm_system k = {.channels = 1, .h = d, .states = n, .real = true, .scale = 1, .from_zero = true, .bidirectional = d > 0 && all == 2 * d};
+    ssm_system k = {.channels = 1,
+                    .h = d,
+                    .states = n,
+                    .real = true,
+                    .scale = 1,
+                    .from_zero = true,
+                    .bidirectional = d > 0 && all == 2 * d};
     if (d < 1 || n < 1 || (all != d && all != 2 * d)) build_refuse(b, "'%s' is not [d or 2 d, states, 1]", ssm_key(s, "delta"));
     const json *cut = arrange_member(b->config->root, "truncation");
     if (cut && cut->is_integer && cut->integer > 0 && cut->integer < (int64_t)1 << 24) k.taps = cut->integer;
@@ -357,21 +402,25 @@ tensor_id ssm_ema(ssm *s, tensor_id x) {
     tensor_id q = build_unary(b, "q", STRAND_UNARY_SIGMOID, build_f32(b, ssm_key(s, "alpha"), 2, dims, true), 0, 0);
     q = build_unary(b, "q", STRAND_UNARY_AFFINE, build_mul(b, "q", p, q), -1, 1);
     k.in = build_mul(b, ssm_key(s, "beta"), p, build_f32(b, ssm_key(s, "beta"), 2, dims, true));
-    k.out = build_unary(b, ssm_key(s, "gamma"), STRAND_UNARY_AFFINE, build_f32(b, ssm_key(s, "gamma"), 2, dims, true), (float)(1 / sqrt((double)(n > 0 ? n : 1))), 0);
+    k.out = build_unary(b, ssm_key(s, "gamma"), STRAND_UNARY_AFFINE, build_f32(b, ssm_key(s, "gamma"), 2, dims, true),
+                        (float)(1 / sqrt((double)(n > 0 ? n : 1))), 0);
     k.poles = q;
     tensor_id y = 0, omega = build_vector(b, ssm_key(s, "omega"), d);
     if (build_failed(b)) return 0;
     if (!s->recurrent) {
-        /* The filters are sums of powers of real poles: pairs without imaginary parts. The last state comes from a scan, if it is asked for. */
+        /* The filters are sums of powers of real poles: pairs without imaginary parts. The last state comes from a scan, if
+         * it is asked for. */
         ssm_system c = k;
         op_dim pair[3] = {DIM(all), DIM(n), DIM(1)};
         tensor_id re = arrange_reshape(b, "poles", q, 3, pair), zero = build_unary(b, "zero", STRAND_UNARY_AFFINE, re, 0, 0);
         c.poles = ssm_pair(s, "poles", re, zero);
-        c.coefficients = ssm_pair(s, "coefficients", arrange_reshape(b, "coefficients", build_mul(b, "coefficients", k.in, k.out), 3, pair), zero);
+        c.coefficients = ssm_pair(s, "coefficients",
+                                  arrange_reshape(b, "coefficients", build_mul(b, "coefficients", k.in, k.out), 3, pair), zero);
         y = ssm_apply(s, &c, x);
         strand_op_lti_scan scan = {.scale = 1};
         tensor_id last = 0;
-        if (!k.bidirectional) ssm_with_state(s, "last", STRAND_OP_LTI_SCAN, &scan, (tensor_id[]){x, q, k.in, k.out, 0, 0}, 6, &last);
+        if (!k.bidirectional)
+            ssm_with_state(s, "last", STRAND_OP_LTI_SCAN, &scan, (tensor_id[]){x, q, k.in, k.out, 0, 0}, 6, &last);
         ssm_offer(s, "final_state", last);
     } else {
         y = ssm_apply(s, &k, x);

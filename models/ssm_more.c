@@ -1,6 +1,6 @@
-/* ssm_more.c - what is not a diagonal system: Liquid-S4's terms of higher degree (raminmh/liquid-s4; Hasani et al., arXiv 2209.12951), and
- * the memory of an LMU (Voelker, Kajic, Eliasmith, NeurIPS 2019) as the linear layer of Chilkuri and Eliasmith, arXiv 2102.11417:
- * u = f(W_u x), m' = A m + B u, h = g(W_h [m, x]). */
+/* ssm_more.c - what is not a diagonal system: Liquid-S4's terms of higher degree (raminmh/liquid-s4; Hasani et al., arXiv
+ * 2209.12951), and the memory of an LMU (Voelker, Kajic, Eliasmith, NeurIPS 2019) as the linear layer of Chilkuri and
+ * Eliasmith, arXiv 2102.11417: u = f(W_u x), m' = A m + B u, h = g(W_h [m, x]). */
 #include "ssm.h"
 
 #include <math.h>
@@ -9,9 +9,9 @@
 
 /* ---- Liquid-S4 ---- */
 
-/* Products of `degree` different ones of the last samples, in the order of itertools.combinations, one a position and zeros behind. As
- * published they are taken from as many samples as give `length` of them at least, and the last `length` are kept. From sample i on they
- * are sample i times those of one less from i + 1 on, and then those from i + 1 on. */
+/* Products of `degree` different ones of the last samples, in the order of itertools.combinations, one a position and zeros
+ * behind. As published they are taken from as many samples as give `length` of them at least, and the last `length` are
+ * kept. From sample i on they are sample i times those of one less from i + 1 on, and then those from i + 1 on. */
 static tensor_id combinations(ssm *s, tensor_id u, int64_t length, int64_t degree) {
     builder *b = &s->b;
     const char *name = ssm_key(s, "combinations");
@@ -22,7 +22,8 @@ static tensor_id combinations(ssm *s, tensor_id u, int64_t length, int64_t degre
         for (int64_t j = 0; j < degree; j++) count = count * (double)(i - j) / (double)(j + 1);
         if (count >= (double)length) n = i;
     }
-    if (n < degree || n > 2048) build_refuse(b, "there are no liquid terms of degree %lld over %lld positions", (long long)degree, (long long)length);
+    if (n < degree || n > 2048)
+        build_refuse(b, "there are no liquid terms of degree %lld over %lld positions", (long long)degree, (long long)length);
     tensor_id *from = build_failed(b) ? NULL : ARENA_ARRAY(b->g->arena, tensor_id, (size_t)n);
     if (!from) return 0;
     for (int64_t i = 0; i < n; i++) from[i] = arrange_slice(b, name, u, 1, length - n + i, n - i);
@@ -44,7 +45,8 @@ static tensor_id combinations(ssm *s, tensor_id u, int64_t length, int64_t degre
 static tensor_id shifted(ssm *s, tensor_id us) {
     strand_op_token_shift p = {0};
     if (build_failed(&s->b)) return 0;
-    return build_mul(&s->b, ssm_key(s, "liquid"), us, graph_op(s->b.g, build_name(&s->b, ssm_key(s, "liquid")), STRAND_OP_TOKEN_SHIFT, &p, &us, 1, NULL));
+    return build_mul(&s->b, ssm_key(s, "liquid"), us,
+                     graph_op(s->b.g, build_name(&s->b, ssm_key(s, "liquid")), STRAND_OP_TOKEN_SHIFT, &p, &us, 1, NULL));
 }
 
 /* Twice the real part of the sum over the states, [r, n, 2] -> [r, 1, 1]: the sum over both of every conjugate pair. */
@@ -68,15 +70,22 @@ typedef struct liquid {
 static bool liquid_of(ssm *s, int64_t h, bool with_c, liquid *q) {
     builder *b = &s->b;
     const char *name = ssm_key(s, "liquid"), *contract = ssm_config_text(s, "lcontract", "none");
-    *q = (liquid){.all = ssm_config_bool(s, "allcombs", true), .both = ssm_config_bool(s, "bidirectional", false), .tanh = !strcmp(contract, "tanh"), .h = h};
+    *q = (liquid){.all = ssm_config_bool(s, "allcombs", true), .both = ssm_config_bool(s, "bidirectional", false),
+                  .tanh = !strcmp(contract, "tanh"), .h = h};
     q->degree = b->config->root ? build_int_of(b, b->config->root, "liquid_degree", 2, 2, 16) : 2;
     q->states = ssm_extent(s, "liquid.w", 1);
-    if (q->states < 1) build_refuse(b, "the file has no liquid.{B,C,w,log_dt} (the published code does not save them); --set liquid=0 leaves the liquid terms out");
+    if (q->states < 1)
+        build_refuse(
+            b,
+            "the file has no liquid.{B,C,w,log_dt} (the published code does not save them); --set liquid=0 leaves the liquid "
+            "terms out");
     if (!q->tanh && strcmp(contract, "none") != 0) build_refuse(b, "lcontract is neither none nor tanh");
     if ((q->all || !with_c) && s->length.kind != OP_DIM_FIXED)
-        build_refuse(b, "%s needs 'l_max' in config.json, or --set l_max=NUMBER: the length of every input", with_c ? "allcombs" : "liquid_kernel kb");
+        build_refuse(b, "%s needs 'l_max' in config.json, or --set l_max=NUMBER: the length of every input",
+                     with_c ? "allcombs" : "liquid_kernel kb");
     tensor_id dt = build_unary(b, name, STRAND_UNARY_EXP, build_flat(b, ssm_key(s, "liquid.log_dt"), h), 0, 0);
-    tensor_id w = build_f32(b, ssm_key(s, "liquid.w"), 3, (int64_t[]){h, q->states, 2}, false), raw = build_f32(b, ssm_key(s, "liquid.B"), 3, (int64_t[]){h, q->states, 2}, false);
+    tensor_id w = build_f32(b, ssm_key(s, "liquid.w"), 3, (int64_t[]){h, q->states, 2}, false),
+              raw = build_f32(b, ssm_key(s, "liquid.B"), 3, (int64_t[]){h, q->states, 2}, false);
     if (with_c) q->c = build_f32(b, ssm_key(s, "liquid.C"), 3, (int64_t[]){(q->both ? 2 : 1) * h, q->states, 2}, true);
     strand_op_ssm_discretize p = {.method = STRAND_SSM_BILINEAR};
     if (build_failed(b)) return false;
@@ -91,7 +100,8 @@ static tensor_id upgraded(ssm *s, const liquid *q, tensor_id u, tensor_id us, in
     return us;
 }
 
-/* "polyb": for every degree p the products of p samples, backwards in time, times C B S^(p - 2), S the sum of B and of what it became. */
+/* "polyb": for every degree p the products of p samples, backwards in time, times C B S^(p - 2), S the sum of B and of what
+ * it became. */
 static tensor_id by_polynomial(ssm *s, const liquid *q, tensor_id u, tensor_id y) {
     builder *b = &s->b;
     const char *name = ssm_key(s, "liquid");
@@ -111,14 +121,15 @@ static tensor_id transform(ssm *s, uint32_t kind, int64_t n, tensor_id x) {
     return build_failed(&s->b) ? 0 : graph_op(s->b.g, build_name(&s->b, ssm_key(s, "liquid")), STRAND_OP_FFT, &p, &x, 1, NULL);
 }
 
-/* "kb": the products, backwards in time, times the filter of k by S^(p - 1), bin by bin: as published the products' transform is of 2 L points, of
- * which L + 1 are independent, and the filter's of L + 1. */
+/* "kb": the products, backwards in time, times the filter of k by S^(p - 1), bin by bin: as published the products'
+ * transform is of 2 L points, of which L + 1 are independent, and the filter's of L + 1. */
 static tensor_id by_filter(ssm *s, const liquid *q, const ssm_system *k, tensor_id u, tensor_id y) {
     builder *b = &s->b;
     const char *name = ssm_key(s, "liquid");
     int64_t l = s->length.size, h = q->h;
     tensor_id sum = sum_of(s, q->db), us = u, terms = 0, spectrum = 0;
-    if (k->nplr && !k->length) build_refuse(b, "liquid_kernel kb needs the filter, and so the length for which C is stored, which is 0");
+    if (k->nplr && !k->length)
+        build_refuse(b, "liquid_kernel kb needs the filter, and so the length for which C is stored, which is 0");
     if (k->channels != 1) build_refuse(b, "liquid_kernel kb is for one channel");
     if (q->both) build_refuse(b, "liquid_kernel kb is not for bidirectional layers");
     sum = arrange_reshape(b, name, sum, 2, (op_dim[]){DIM(h), DIM(1)});
@@ -126,8 +137,10 @@ static tensor_id by_filter(ssm *s, const liquid *q, const ssm_system *k, tensor_
     for (int64_t i = 2; i <= q->degree && !build_failed(b); i++) {
         us = upgraded(s, q, u, us, i, &terms);
         filter = build_mul(b, name, filter, sum);
-        tensor_id taps = arrange_reshape(b, name, arrange_pad(b, name, filter, 1, 0, 1), 3, (op_dim[]){DIM(h), DIM(l + 1), DIM(1)});
-        taps = transform(s, STRAND_FFT_FORWARD, 0, ssm_pair(s, "liquid", taps, build_unary(b, name, STRAND_UNARY_AFFINE, taps, 0, 0)));
+        tensor_id taps =
+            arrange_reshape(b, name, arrange_pad(b, name, filter, 1, 0, 1), 3, (op_dim[]){DIM(h), DIM(l + 1), DIM(1)});
+        taps = transform(s, STRAND_FFT_FORWARD, 0,
+                         ssm_pair(s, "liquid", taps, build_unary(b, name, STRAND_UNARY_AFFINE, taps, 0, 0)));
         taps = arrange_reshape(b, name, taps, 4, (op_dim[]){DIM(1), DIM(h), DIM(l + 1), DIM(2)});
         terms = transform(s, STRAND_FFT_R2C, 2 * l, arrange_turn(b, name, arrange_flip(b, name, terms, 1)));
         terms = ssm_pair_mul(s, "liquid", terms, taps);
@@ -137,15 +150,17 @@ static tensor_id by_filter(ssm *s, const liquid *q, const ssm_system *k, tensor_
     return build_add(b, name, y, arrange_turn(b, name, more));
 }
 
-/* The terms at position t are of the samples around L - 1 - t: as published their products are turned backwards in time. So they look ahead,
- * and no recurrence over t can make them as samples come; by recurrence the system itself runs step by step, and the terms, which are
- * not of its state, are of the whole sequence as by convolution. B, C, w and log_dt of the terms are those that the published code keeps
- * beside its parameters: they are in no checkpoint of its own, so the file must have them as liquid.*. */
+/* The terms at position t are of the samples around L - 1 - t: as published their products are turned backwards in time. So
+ * they look ahead, and no recurrence over t can make them as samples come; by recurrence the system itself runs step by
+ * step, and the terms, which are not of its state, are of the whole sequence as by convolution. B, C, w and log_dt of the
+ * terms are those that the published code keeps beside its parameters: they are in no checkpoint of its own, so the file
+ * must have them as liquid.*. */
 tensor_id ssm_liquid(ssm *s, const ssm_system *k, tensor_id u, tensor_id y) {
     const char *kind = ssm_config_text(s, "liquid_kernel", "");
     bool filter = !strcmp(kind, "kb");
     liquid q;
-    if (!filter && strcmp(kind, "polyb") != 0) build_refuse(&s->b, "liquid_kernel '%.40s' is neither polyb nor kb; --set liquid=0 leaves the liquid terms out", kind);
+    if (!filter && strcmp(kind, "polyb") != 0)
+        build_refuse(&s->b, "liquid_kernel '%.40s' is neither polyb nor kb; --set liquid=0 leaves the liquid terms out", kind);
     if (build_failed(&s->b) || !liquid_of(s, k->h, !filter, &q)) return 0;
     return filter ? by_filter(s, &q, k, u, y) : by_polynomial(s, &q, u, y);
 }
@@ -185,8 +200,8 @@ static void exponential(double *m, double *work, int64_t n) {
     memcpy(m, sum, (size_t)(n * n) * sizeof *sum);
 }
 
-/* A [1, n, n] and B [1, n] of the Legendre delay of `theta` samples by zero-order hold with step 1: row i of A is (2 i + 1) / theta times -1
- * above the diagonal and (-1)^(i - j + 1) below, of B (2 i + 1) (-1)^i / theta. */
+/* A [1, n, n] and B [1, n] of the Legendre delay of `theta` samples by zero-order hold with step 1: row i of A is (2 i + 1)
+ * / theta times -1 above the diagonal and (-1)^(i - j + 1) below, of B (2 i + 1) (-1)^i / theta. */
 static bool lmu_matrices(ssm *s, int64_t n, double theta, tensor_id *a, tensor_id *b) {
     int64_t w = n + 1;
     double *m = ARENA_ARRAY(s->b.g->arena, double, (size_t)(4 * w * w));
@@ -223,14 +238,18 @@ static tensor_id memory(ssm *s, tensor_id u, int64_t c, int64_t n, tensor_id a, 
     op_shape shape = {STRAND_F32, 3, {DIM(1), s->length, DIM(n)}};
     tensor_id start = arrange_reshape(g, ssm_key(s, "B"), b, 3, (op_dim[]){DIM(1), DIM(1), DIM(n)});
     if (build_failed(g)) return 0;
-    tensor_id filter = graph_op(g->g, build_name(g, ssm_key(s, "filter")), STRAND_OP_DENSE_SCAN, NULL, (tensor_id[]){a, 0, 0, start}, 4, &shape);
-    filter = arrange_reshape(g, ssm_key(s, "filter"), arrange_turn(g, ssm_key(s, "filter"), filter), 2, (op_dim[]){DIM(n), s->length});
+    tensor_id filter = graph_op(g->g, build_name(g, ssm_key(s, "filter")), STRAND_OP_DENSE_SCAN, NULL,
+                                (tensor_id[]){a, 0, 0, start}, 4, &shape);
+    filter = arrange_reshape(g, ssm_key(s, "filter"), arrange_turn(g, ssm_key(s, "filter"), filter), 2,
+                             (op_dim[]){DIM(n), s->length});
     ssm_offer(s, "kernel", filter);
     filter = arrange_repeat(g, ssm_key(s, "filter"), filter, 0, c, false);
     u = arrange_repeat(g, ssm_key(s, "input"), arrange_turn(g, ssm_key(s, "input"), u), 1, n, true);
     strand_op_long_conv p = {0};
     if (build_failed(g)) return 0;
-    return arrange_turn(g, ssm_key(s, "memory"), graph_op(g->g, build_name(g, ssm_key(s, "memory")), STRAND_OP_LONG_CONV, &p, (tensor_id[]){u, filter}, 2, NULL));
+    return arrange_turn(
+        g, ssm_key(s, "memory"),
+        graph_op(g->g, build_name(g, ssm_key(s, "memory")), STRAND_OP_LONG_CONV, &p, (tensor_id[]){u, filter}, 2, NULL));
 }
 
 tensor_id ssm_lmu(ssm *s, tensor_id x) {
@@ -241,7 +260,8 @@ tensor_id ssm_lmu(ssm *s, tensor_id x) {
     tensor_id a = 0, b = 0;
     if (n < 1 || c < 1 || columns != c * n + s->d) build_refuse(g, "'%s' is not [d', memory + d]", ssm_key(s, "W_h.weight"));
     if (!ssm_has(s, "A") && (!(theta >= 1 && theta < 1e9) || n > LMU_MOST))
-        build_refuse(g, "config.json: 'theta', the samples that the memory spans, is missing; or there are more than %d states", LMU_MOST);
+        build_refuse(g, "config.json: 'theta', the samples that the memory spans, is missing; or there are more than %d states",
+                     LMU_MOST);
     if (build_failed(g)) return 0;
     if (ssm_has(s, "A")) {
         a = build_f32(g, ssm_key(s, "A"), 3, (int64_t[]){1, n, n}, false);
@@ -250,7 +270,8 @@ tensor_id ssm_lmu(ssm *s, tensor_id x) {
         return 0;
     }
     uint32_t act = ssm_activation(s, "activation", "relu");
-    tensor_id u = ssm_activate(s, "W_u", ssm_activation(s, "u_activation", ssm_config_text(s, "activation", "relu")), ssm_linear(s, "W_u", x, c, s->d));
+    tensor_id u = ssm_activate(s, "W_u", ssm_activation(s, "u_activation", ssm_config_text(s, "activation", "relu")),
+                               ssm_linear(s, "W_u", x, c, s->d));
     tensor_id m = memory(s, u, c, n, a, b);
     m = arrange_concat(g, ssm_key(s, "W_h"), 2, (tensor_id[]){m, x}, 2);
     return ssm_activate(s, "W_h", act, ssm_linear(s, "W_h", m, rows, columns));

@@ -1,5 +1,5 @@
-/* ssm_parts.c - see ssm.h: names, small parts, complex tensors. All of the complex arithmetic is on weights, so the planner makes its
- * results once and keeps them. */
+/* ssm_parts.c - see ssm.h: names, small parts, complex tensors. All of the complex arithmetic is on weights, so the planner
+ * makes its results once and keeps them. */
 #include "ssm.h"
 
 #include <string.h>
@@ -49,10 +49,12 @@ bool ssm_config_bool(const ssm *s, const char *key, bool fallback) {
 /* ---- small parts ---- */
 
 uint32_t ssm_activation(ssm *s, const char *key, const char *fallback) {
-    static const char *const names[] = {"identity", "id", "none", "linear", "gelu", "gelu_tanh", "silu", "swish", "sigmoid", "tanh", "relu", "elu", "softplus", NULL};
-    static const uint32_t kinds[] = {STRAND_UNARY_IDENTITY, STRAND_UNARY_IDENTITY, STRAND_UNARY_IDENTITY, STRAND_UNARY_IDENTITY, STRAND_UNARY_GELU,
-                                     STRAND_UNARY_GELU_TANH, STRAND_UNARY_SILU, STRAND_UNARY_SILU, STRAND_UNARY_SIGMOID, STRAND_UNARY_TANH,
-                                     STRAND_UNARY_RELU, STRAND_UNARY_ELU, STRAND_UNARY_SOFTPLUS};
+    static const char *const names[] = {"identity", "id",      "none", "linear", "gelu", "gelu_tanh", "silu",
+                                        "swish",    "sigmoid", "tanh", "relu",   "elu",  "softplus",  NULL};
+    static const uint32_t kinds[] = {
+        STRAND_UNARY_IDENTITY,  STRAND_UNARY_IDENTITY, STRAND_UNARY_IDENTITY, STRAND_UNARY_IDENTITY, STRAND_UNARY_GELU,
+        STRAND_UNARY_GELU_TANH, STRAND_UNARY_SILU,     STRAND_UNARY_SILU,     STRAND_UNARY_SIGMOID,  STRAND_UNARY_TANH,
+        STRAND_UNARY_RELU,      STRAND_UNARY_ELU,      STRAND_UNARY_SOFTPLUS};
     int i = arrange_choice(&s->b, key, ssm_config_text(s, key, fallback), names);
     uint32_t kind = i < 0 ? STRAND_UNARY_IDENTITY : kinds[i];
     return kind == STRAND_UNARY_GELU && !strcmp(ssm_config_text(s, "gelu", "erf"), "tanh") ? STRAND_UNARY_GELU_TANH : kind;
@@ -81,7 +83,8 @@ tensor_id ssm_linear(ssm *s, const char *part, tensor_id x, int64_t rows, int64_
     const char *name = linear_name(s, part, &plain);
     if (!plain) return build_linear(&s->b, name ? name : ssm_key(s, part), x, rows, columns, STRAND_UNARY_IDENTITY);
     tensor_id w = build_matrix(&s->b, graph_name(s->b.g, "%s.kernel", name), columns, rows);
-    return build_product_plain(&s->b, name, x, w, build_vector_if(&s->b, graph_name(s->b.g, "%s.bias", name), rows), STRAND_UNARY_IDENTITY);
+    return build_product_plain(&s->b, name, x, w, build_vector_if(&s->b, graph_name(s->b.g, "%s.bias", name), rows),
+                               STRAND_UNARY_IDENTITY);
 }
 
 tensor_id ssm_per_channel(ssm *s, const char *part, tensor_id x, int64_t n) {
@@ -98,10 +101,12 @@ tensor_id ssm_state(ssm *s, const char *part, int rank, const op_dim *dims) {
     return graph_state(s->b.g, build_name(&s->b, graph_name(s->b.g, "%s%s.state", s->prefix, part)), STRAND_F32, rank, dims);
 }
 
-tensor_id ssm_with_state(ssm *s, const char *part, uint32_t op, const void *params, const tensor_id *inputs, uint32_t n, tensor_id *after) {
+tensor_id ssm_with_state(ssm *s, const char *part, uint32_t op, const void *params, const tensor_id *inputs, uint32_t n,
+                         tensor_id *after) {
     if (build_failed(&s->b)) return 0;
     tensor_id before = inputs[n - 1], next = 0;
-    tensor_id y = graph_op2(s->b.g, build_name(&s->b, ssm_key(s, part)), op, params, inputs, n, NULL, before || after ? &next : NULL);
+    tensor_id y =
+        graph_op2(s->b.g, build_name(&s->b, ssm_key(s, part)), op, params, inputs, n, NULL, before || after ? &next : NULL);
     if (before) graph_state_next(s->b.g, before, next);
     if (after) *after = next;
     return y;
@@ -136,7 +141,8 @@ static tensor_id unary(ssm *s, const char *name, uint32_t kind, tensor_id x) {
 tensor_id ssm_pair_exp(ssm *s, const char *part, tensor_id x) {
     const char *name = ssm_key(s, part);
     tensor_id r = unary(s, name, STRAND_UNARY_EXP, ssm_re(s, x)), angle = ssm_im(s, x);
-    return ssm_pair(s, part, build_mul(&s->b, name, r, unary(s, name, STRAND_UNARY_COS, angle)), build_mul(&s->b, name, r, unary(s, name, STRAND_UNARY_SIN, angle)));
+    return ssm_pair(s, part, build_mul(&s->b, name, r, unary(s, name, STRAND_UNARY_COS, angle)),
+                    build_mul(&s->b, name, r, unary(s, name, STRAND_UNARY_SIN, angle)));
 }
 
 tensor_id ssm_pair_reciprocal(ssm *s, const char *part, tensor_id x, float least) {
@@ -176,7 +182,10 @@ static tensor_id by_convolution(ssm *s, const ssm_system *k, tensor_id u) {
     tensor_id filters = ssm_filters(s, k), back = 0;
     op_dim taps = k->taps ? DIM(k->taps) : s->length;
     int64_t of_kernel = systems / k->h;
-    ssm_offer(s, "kernel", k->from_zero || k->real ? filters : arrange_reshape(b, ssm_key(s, "kernel"), filters, 3, (op_dim[]){DIM(of_kernel), DIM(k->h), taps}));
+    ssm_offer(s, "kernel",
+              k->from_zero || k->real
+                  ? filters
+                  : arrange_reshape(b, ssm_key(s, "kernel"), filters, 3, (op_dim[]){DIM(of_kernel), DIM(k->h), taps}));
     if (k->bidirectional) back = rows(s, filters, one_way, one_way, systems);
     u = arrange_repeat(b, ssm_key(s, "input"), arrange_turn(b, ssm_key(s, "input"), u), 1, k->channels, false);
     strand_op_long_conv p = {.flags = k->bidirectional && k->from_zero ? STRAND_LONG_CONV_BACK_FROM_ZERO : 0};
@@ -191,11 +200,13 @@ typedef struct scan_inputs {
 } scan_inputs;
 
 /* One direction. */
-static tensor_id scan(ssm *s, const ssm_system *k, const scan_inputs *f, tensor_id u, tensor_id skip, tensor_id state, tensor_id *after) {
+static tensor_id scan(ssm *s, const ssm_system *k, const scan_inputs *f, tensor_id u, tensor_id skip, tensor_id state,
+                      tensor_id *after) {
     if (k->matrix) return ssm_dense_scan(s, u, f->poles, f->in, f->out, skip, state, after);
     if (k->nplr) {
         strand_op_dplr_scan p = {.scale = k->scale};
-        return ssm_with_state(s, "scan", STRAND_OP_DPLR_SCAN, &p, (tensor_id[]){u, f->poles, f->p, f->q, f->in, f->out, skip, state}, 8, after);
+        return ssm_with_state(s, "scan", STRAND_OP_DPLR_SCAN, &p,
+                              (tensor_id[]){u, f->poles, f->p, f->q, f->in, f->out, skip, state}, 8, after);
     }
     strand_op_lti_scan p = {.scale = k->scale};
     return ssm_with_state(s, "scan", STRAND_OP_LTI_SCAN, &p, (tensor_id[]){u, f->poles, f->in, f->out, skip, state}, 6, after);
@@ -203,7 +214,8 @@ static tensor_id scan(ssm *s, const ssm_system *k, const scan_inputs *f, tensor_
 
 /* Part i of the five that SSM_DISCRETIZE_NPLR makes. */
 static tensor_id nplr_part(ssm *s, tensor_id all, int64_t i, int64_t systems, int64_t states) {
-    return arrange_reshape(&s->b, "part", arrange_slice(&s->b, "part", all, 0, i, 1), 3, (op_dim[]){DIM(systems), DIM(states), DIM(2)});
+    return arrange_reshape(&s->b, "part", arrange_slice(&s->b, "part", all, 0, i, 1), 3,
+                           (op_dim[]){DIM(systems), DIM(states), DIM(2)});
 }
 
 static scan_inputs scan_of(ssm *s, const ssm_system *k, int64_t systems) {
@@ -212,12 +224,15 @@ static scan_inputs scan_of(ssm *s, const ssm_system *k, int64_t systems) {
     if (!k->nplr) {
         tensor_id out = k->out ? k->out : k->folded ? k->folded : k->coefficients;
         if (k->normalise && !k->folded)
-            build_refuse(b, "mode=recurrence: these filters are normalised over their length, which is not known; give --set l_max=NUMBER");
+            build_refuse(
+                b,
+                "mode=recurrence: these filters are normalised over their length, which is not known; give --set l_max=NUMBER");
         return (scan_inputs){.poles = k->log_poles ? ssm_pair_exp(s, "poles", k->poles) : k->poles, .in = k->in, .out = out};
     }
     strand_op_ssm_discretize_nplr p = {.length = k->length};
     if (build_failed(b)) return (scan_inputs){0};
-    tensor_id all = graph_op(b->g, build_name(b, ssm_key(s, "discrete")), STRAND_OP_SSM_DISCRETIZE_NPLR, &p, (tensor_id[]){k->poles, k->p, k->b, k->c, k->dt}, 5, NULL);
+    tensor_id all = graph_op(b->g, build_name(b, ssm_key(s, "discrete")), STRAND_OP_SSM_DISCRETIZE_NPLR, &p,
+                             (tensor_id[]){k->poles, k->p, k->b, k->c, k->dt}, 5, NULL);
     tensor_id t[5];
     for (int i = 0; i < 5; i++) t[i] = nplr_part(s, all, i, systems, k->states);
     return (scan_inputs){t[0], t[1], t[2], t[3], t[4]};
@@ -225,8 +240,9 @@ static scan_inputs scan_of(ssm *s, const ssm_system *k, int64_t systems) {
 
 static scan_inputs part_of(ssm *s, const scan_inputs *all, int64_t first, int64_t n, int64_t systems) {
     bool shared = !build_failed(&s->b) && s->b.g->tensors[all->poles].shape.dims[0].size == 1;
-    return (scan_inputs){shared ? all->poles : rows(s, all->poles, first, n, systems), rows(s, all->p, first, n, systems), rows(s, all->q, first, n, systems),
-                         rows(s, all->in, first, n, systems), rows(s, all->out, first, n, systems)};
+    return (scan_inputs){shared ? all->poles : rows(s, all->poles, first, n, systems), rows(s, all->p, first, n, systems),
+                         rows(s, all->q, first, n, systems), rows(s, all->in, first, n, systems),
+                         rows(s, all->out, first, n, systems)};
 }
 
 static tensor_id by_recurrence(ssm *s, const ssm_system *k, tensor_id u) {
@@ -240,14 +256,16 @@ static tensor_id by_recurrence(ssm *s, const ssm_system *k, tensor_id u) {
     if (!k->bidirectional) state = ssm_state(s, "scan", k->real || k->matrix ? 3 : 4, dims);
     tensor_id y = scan(s, k, &f, u, k->skip, state, &last);
     if (!k->bidirectional) {
-        if (k->matrix) last = arrange_reshape(b, ssm_key(s, "last"), last, 4, (op_dim[]){DIM_B, DIM(one_way), DIM(k->states), DIM(2)});
+        if (k->matrix)
+            last = arrange_reshape(b, ssm_key(s, "last"), last, 4, (op_dim[]){DIM_B, DIM(one_way), DIM(k->states), DIM(2)});
         ssm_offer(s, "final_state", last);
         return y;
     }
     scan_inputs g = part_of(s, &all, one_way, one_way, systems);
     tensor_id back = scan(s, k, &g, arrange_flip(b, ssm_key(s, "back"), u, 1), 0, 0, NULL);
     strand_op_token_shift p = {0};
-    if (!k->from_zero && !build_failed(b)) back = graph_op(b->g, build_name(b, ssm_key(s, "back")), STRAND_OP_TOKEN_SHIFT, &p, &back, 1, NULL);
+    if (!k->from_zero && !build_failed(b))
+        back = graph_op(b->g, build_name(b, ssm_key(s, "back")), STRAND_OP_TOKEN_SHIFT, &p, &back, 1, NULL);
     return build_add(b, ssm_key(s, "scan"), y, arrange_flip(b, ssm_key(s, "back"), back, 1));
 }
 

@@ -1,11 +1,11 @@
-/* ssm_stack.c - layers of the S4 family, one alone or as a stack: encoder, N layers with norms and residual connections, decoder. What a
- * layer is its tensors tell; what they cannot tell stands in config.json by the names that the published constructors give. Keys and
- * names of tensors are listed in docs/models.md.
+/* ssm_stack.c - layers of the S4 family, one alone or as a stack: encoder, N layers with norms and residual connections,
+ * decoder. What a layer is its tensors tell; what they cannot tell stands in config.json by the names that the published
+ * constructors give. Keys and names of tensors are listed in docs/models.md.
  *
- * Every layer runs as a convolution over the whole sequence, or (mode=recurrence) as a recurrence whose states a session carries on, if no
- * layer looks ahead.
- * Input `x` [batch, length, d]. Output `output` [batch, length, d'], or [batch, d'] when pooled. A single layer also gives its filter as
- * `kernel` and its last states; a stack gives them as layers.I.NAME on request, and `hidden`, what the decoder gets. */
+ * Every layer runs as a convolution over the whole sequence, or (mode=recurrence) as a recurrence whose states a session
+ * carries on, if no layer looks ahead. Input `x` [batch, length, d]. Output `output` [batch, length, d'], or [batch, d']
+ * when pooled. A single layer also gives its filter as `kernel` and its last states; a stack gives them as layers.I.NAME on
+ * request, and `hidden`, what the decoder gets. */
 #include "ssm.h"
 
 #include <stdio.h>
@@ -72,7 +72,8 @@ static const kind *kind_of(ssm *s) {
 
 /* Channels that a layer takes. A gate's or a bottleneck's first product says it for layers that have one. */
 static int64_t width_of(ssm *s, const kind *k) {
-    static const char *const first[] = {"input_gate.weight", "input_gate.0.weight", "input_linear.weight", "input_linear.0.weight"};
+    static const char *const first[] = {"input_gate.weight", "input_gate.0.weight", "input_linear.weight",
+                                        "input_linear.0.weight"};
     for (int i = 0; i < 4; i++)
         if (ssm_has(s, first[i])) return ssm_extent(s, first[i], 1);
     return ssm_extent(s, k->width, k->axis);
@@ -81,27 +82,32 @@ static int64_t width_of(ssm *s, const kind *k) {
 /* ---- norms ---- */
 
 /* A mean and a deviation that training has gathered. */
-static tensor_id gathered_norm(ssm *s, const char *name, const char *mean, const char *var, tensor_id weight, tensor_id bias, tensor_id x, double eps) {
+static tensor_id gathered_norm(ssm *s, const char *name, const char *mean, const char *var, tensor_id weight, tensor_id bias,
+                               tensor_id x, double eps) {
     builder *b = &s->b;
-    tensor_id m = build_vector(b, mean, s->d), r = build_unary(b, name, STRAND_UNARY_AFFINE, build_vector(b, var, s->d), 1, (float)eps);
+    tensor_id m = build_vector(b, mean, s->d),
+              r = build_unary(b, name, STRAND_UNARY_AFFINE, build_vector(b, var, s->d), 1, (float)eps);
     r = build_unary(b, name, STRAND_UNARY_RSQRT, r, 0, 0);
     if (weight) r = build_mul(b, name, r, weight);
     tensor_id shift = build_unary(b, name, STRAND_UNARY_NEG, build_mul(b, name, m, r), 0, 0);
     if (bias) shift = build_add(b, name, shift, bias);
-    return build_add(b, name, build_mul(b, name, x, ssm_per_channel(s, "scale", r, s->d)), ssm_per_channel(s, "shift", shift, s->d));
+    return build_add(b, name, build_mul(b, name, x, ssm_per_channel(s, "scale", r, s->d)),
+                     ssm_per_channel(s, "shift", shift, s->d));
 }
 
 /* x by NAME.{weight or scale, bias}; x itself where the file has no such norm. */
 static tensor_id normed(ssm *s, const char *name, tensor_id x) {
     builder *b = &s->b;
-    const char *flax = graph_name(b->g, "%s.scale", name), *weight = graph_name(b->g, "%s.weight", name), *mean = graph_name(b->g, "%s.running_mean", name);
+    const char *flax = graph_name(b->g, "%s.scale", name), *weight = graph_name(b->g, "%s.weight", name),
+               *mean = graph_name(b->g, "%s.running_mean", name);
     const char *var = graph_name(b->g, "%s.running_var", name);
     bool is_flax = build_has(b, flax);
     double eps = is_flax ? 1e-6 : 1e-5;
     if (!is_flax && !build_has(b, weight) && !build_has(b, mean)) return x;
     if (!build_has(b, mean)) mean = graph_name(b->g, "%s.mean", name), var = graph_name(b->g, "%s.var", name);
     if (b->config->root) eps = build_number(b, "layer_norm_epsilon", eps, 0, 1);
-    tensor_id w = build_vector_if(b, is_flax ? flax : weight, s->d), bias = build_vector_if(b, graph_name(b->g, "%s.bias", name), s->d);
+    tensor_id w = build_vector_if(b, is_flax ? flax : weight, s->d),
+              bias = build_vector_if(b, graph_name(b->g, "%s.bias", name), s->d);
     if (build_has(b, mean)) return gathered_norm(s, name, mean, var, w, bias, x, eps);
     static const char *const names[] = {"layer", "rms", NULL};
     int which = arrange_choice(b, "norm", ssm_config_text(s, "norm", "layer"), names);
@@ -118,7 +124,8 @@ static tensor_id mixed(ssm *s, tensor_id y) {
     const char *usual = ssm_linear_rows(s, "out1") ? "full_glu" : ssm_linear_rows(s, "out2") ? "half_glu1" : "gelu";
     int form = arrange_choice(b, "activation", ssm_config_text(s, "activation", usual), names);
     if (form == 4) return y;
-    uint32_t gelu = !strcmp(ssm_config_text(s, "gelu", "tanh"), "erf") ? STRAND_UNARY_GELU : STRAND_UNARY_GELU_TANH; /* flax's is the tanh form */
+    /* flax's is the tanh form */
+    uint32_t gelu = !strcmp(ssm_config_text(s, "gelu", "tanh"), "erf") ? STRAND_UNARY_GELU : STRAND_UNARY_GELU_TANH;
     tensor_id g = ssm_activate(s, "activation", gelu, y), value = form == 2 ? y : g;
     if (form == 3 || form < 0) return g;
     if (form == 0) value = ssm_linear(s, "out1", g, s->d, s->d);
@@ -127,7 +134,8 @@ static tensor_id mixed(ssm *s, tensor_id y) {
 
 /* A layer whose file holds a whole sequence layer ("seq.*") normalises and adds its input itself. */
 static tensor_id sequence_layer(ssm *s, const kind *k, tensor_id x) {
-    const char *name = ssm_key(s, ssm_has(s, "normalization.scale") || ssm_has(s, "normalization.weight") ? "normalization" : "norm");
+    const char *name =
+        ssm_key(s, ssm_has(s, "normalization.scale") || ssm_has(s, "normalization.weight") ? "normalization" : "norm");
     bool first = ssm_config_bool(s, "prenorm", false);
     tensor_id u = first ? normed(s, name, x) : x;
     tensor_id y = build_add(&s->b, ssm_key(s, "add"), x, mixed(s, k->run(s, u)));
@@ -138,7 +146,9 @@ static tensor_id layer(ssm *s, tensor_id x) {
     builder *b = &s->b;
     const kind *k = kind_of(s);
     if (!k) build_refuse(b, "layer %lld is of no kind that is known", (long long)b->layer);
-    if (k && width_of(s, k) != s->d) build_refuse(b, "layer %lld takes %lld channels of %lld", (long long)b->layer, (long long)width_of(s, k), (long long)s->d);
+    if (k && width_of(s, k) != s->d)
+        build_refuse(b, "layer %lld takes %lld channels of %lld", (long long)b->layer, (long long)width_of(s, k),
+                     (long long)s->d);
     if (build_failed(b)) return 0;
     if (!strncmp(k->signs[0], "seq.", 4)) return sequence_layer(s, k, x);
     if (!s->stack) return k->run(s, x);
@@ -151,7 +161,8 @@ static tensor_id layer(ssm *s, tensor_id x) {
 /* Does a layer look ahead? Then no layer can carry states on. */
 static bool looks_ahead(ssm *s) {
     int64_t d = ssm_extent(s, "omega", 0);
-    return ssm_config_bool(s, "bidirectional", false) || (s->liquid && ssm_config_text(s, "liquid_kernel", NULL)) || ssm_has(s, "C1") || ssm_has(s, "seq.C1") || (d > 0 && ssm_extent(s, "delta", 0) == 2 * d);
+    return ssm_config_bool(s, "bidirectional", false) || (s->liquid && ssm_config_text(s, "liquid_kernel", NULL)) ||
+           ssm_has(s, "C1") || ssm_has(s, "seq.C1") || (d > 0 && ssm_extent(s, "delta", 0) == 2 * d);
 }
 
 /* ---- the stack ---- */
@@ -212,21 +223,24 @@ static strand_status configure(ssm *s, const kind **first, int64_t *layers) {
     bool fixed = ssm_config_bool(s, "allcombs", true) || !strcmp(ssm_config_text(s, "liquid_kernel", ""), "kb");
     if (s->liquid && ssm_config_text(s, "liquid_kernel", NULL) && fixed && s->l_max) s->length = DIM(s->l_max);
     s->d = width_of(s, *first);
-    if (s->d < 1 || s->d > 1 << 20) build_refuse(b, "'%s' does not tell the channels of the first layer", ssm_key(s, (*first)->width));
+    if (s->d < 1 || s->d > 1 << 20)
+        build_refuse(b, "'%s' does not tell the channels of the first layer", ssm_key(s, (*first)->width));
     arrange_record_text(b, "mode", s->recurrent ? "recurrence" : "conv");
     arrange_record_int(b, "l_max", s->l_max);
     return b->e->status;
 }
 
-/* Every tensor of numbers has a part in the model, or it is of no kind that is known: a layer that is left out without a word would be worse
- * than a refusal. What training keeps beside its parameters, and liquid.* where it is not wanted, may lie there. */
+/* Every tensor of numbers has a part in the model, or it is of no kind that is known: a layer that is left out without a
+ * word would be worse than a refusal. What training keeps beside its parameters, and liquid.* where it is not wanted, may
+ * lie there. */
 static void all_used(ssm *s) {
     static const char *const idle[] = {"omega", "z", "H", "fft_H", "num_batches_tracked"};
     builder *b = &s->b;
     for (int64_t i = 0; i < weights_count(b->m->weights) && !build_failed(b); i++) {
         const weights_tensor *w = weights_at(b->m->weights, i);
         const char *last = strrchr(w->name, '.');
-        bool known = (w->dtype != STRAND_F32 && w->dtype != STRAND_F16 && w->dtype != STRAND_BF16) || strstr(w->name, "liquid.");
+        bool known =
+            (w->dtype != STRAND_F32 && w->dtype != STRAND_F16 && w->dtype != STRAND_BF16) || strstr(w->name, "liquid.");
         for (int64_t k = 0; k < b->m->n_used && !known; k++) known = b->m->used[k] == w;
         for (size_t k = 0; k < sizeof idle / sizeof idle[0] && !known; k++) known = !strcmp(last ? last + 1 : w->name, idle[k]);
         if (!known) build_refuse(b, "tensor '%.120s' has no part in layers of a kind that is known", w->name);
@@ -257,7 +271,8 @@ static strand_status build(strand_model *m, const model_config *config, error *e
     all_used(&s);
     if (build_failed(b)) return e->status;
     graph_output_add(b->g, "output", x);
-    for (uint32_t i = 0; i < s.n_results; i++) (s.stack ? graph_output_on_request : graph_output_add)(b->g, s.results[i].name, s.results[i].tensor);
+    for (uint32_t i = 0; i < s.n_results; i++)
+        (s.stack ? graph_output_on_request : graph_output_add)(b->g, s.results[i].name, s.results[i].tensor);
     if (hidden) graph_output_on_request(b->g, "hidden", hidden);
     m->max_length = s.longest ? s.longest : (int64_t)1 << 24;
     m->window = s.l_max && s.l_max < m->max_length ? s.l_max : m->max_length < 4096 ? m->max_length : 4096;

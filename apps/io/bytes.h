@@ -1,6 +1,7 @@
 /* bytes.h - the bytes of a file or of the standard input as they come, unpacked where they are gzip.
  *
- * Reading returns what there is (a pipe's writer is not waited for longer than needed), so that a growing stream can be followed.
+ * Reading returns what there is (a pipe's writer is not waited for longer than needed), so that a growing stream can be
+ * followed.
  */
 #ifndef STRAND_APP_BYTES_H
 #define STRAND_APP_BYTES_H
@@ -10,8 +11,8 @@
 
 typedef struct bytes bytes;
 
-/* NULL or "-" is the standard input. NULL on failure, after a message. `follow`: the end of a regular file is not the end: more is
- * waited for, as tail -f does. */
+/* NULL or "-" is the standard input. NULL on failure, after a message. `follow`: the end of a regular file is not the end:
+ * more is waited for, as tail -f does. */
 bytes *bytes_open(const char *path, int follow);
 void bytes_close(bytes *b);
 /* A csv_fill: at most `room` bytes; 0 at the end, -1 after a message (none when a signal ended it). */

@@ -97,8 +97,8 @@ static int is_separator(const csv *c, char byte) {
     return c->separator ? byte == c->separator : byte == ',' || byte == ';' || byte == '\t';
 }
 
-/* Goes on to the end of the record (its LF or CR) within what is in the buffer. 1 when it is there. A quote opens a quoted field
- * only where a field begins (after blanks). */
+/* Goes on to the end of the record (its LF or CR) within what is in the buffer. 1 when it is there. A quote opens a quoted
+ * field only where a field begins (after blanks). */
 static int scan_on(const csv *c, scan *s) {
     for (; s->at < c->end; s->at++) {
         const char byte = c->buffer[s->at];

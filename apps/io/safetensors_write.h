@@ -21,7 +21,8 @@ int st_next(st_writer *w, int64_t rows);
 /* Writes the header if `keep`, frees. The output stays open. 0 or -1. */
 int st_close(st_writer *w, int keep);
 
-/* The metadata of this run for outputs that carry one: fills at most 16 pointers ended by NULL, or returns NULL under --no-version. */
+/* The metadata of this run for outputs that carry one: fills at most 16 pointers ended by NULL, or returns NULL under
+ * --no-version. */
 typedef struct st_run_metadata {
     const char *pairs[16];
     char settings[512];

@@ -34,8 +34,8 @@ static int is_missing(const char *text) {
     return 0;
 }
 
-/* Writes the number with a decimal point into `to`. Where a comma is the decimal sign, points before it are of thousands. In a table
- * that commas separate, a comma within a quoted number could be either: only DECIMAL_COMMA says which. */
+/* Writes the number with a decimal point into `to`. Where a comma is the decimal sign, points before it are of thousands. In
+ * a table that commas separate, a comma within a quoted number could be either: only DECIMAL_COMMA says which. */
 static int with_point(const char *text, series_decimal decimal, char separator, char *to, size_t size) {
     const char *comma = strchr(text, ',');
     const int as_decimal = decimal == DECIMAL_COMMA || (decimal == DECIMAL_AUTO && separator == ';');

@@ -1,8 +1,9 @@
 /* series.h - time series from a table: which columns mean what, values as numbers, samples in order without holes.
  *
- * Two layouts. Long: a row a sample with the columns unique_id, ds, y (any of which the caller may name otherwise; without an id
- * there is one series). Wide: a row a point in time with a date and a column a variable (date, HUFL, ..., OT). A series holds
- * [n, columns] values: one column of the table each (columns 1), or all wanted columns together (for models of several variables).
+ * Two layouts. Long: a row a sample with the columns unique_id, ds, y (any of which the caller may name otherwise; without
+ * an id there is one series). Wide: a row a point in time with a date and a column a variable (date, HUFL, ..., OT). A
+ * series holds [n, columns] values: one column of the table each (columns 1), or all wanted columns together (for models of
+ * several variables).
  *
  * Rows are added one by one (series_next), so that a growing stream is read as it comes; series_finish then sorts, infers the
  * frequency, and fills or refuses holes. Messages are one line that names row and column; this file prints nothing.
@@ -60,8 +61,8 @@ typedef struct series_set {
 
 /* Reads the header and the first row, and decides what the columns are. `table` is borrowed. 0, or -1 with set->error. */
 int series_begin(series_set *set, csv *table, const series_options *options);
-/* Takes one more row. 1, 0 at the end, -1 with set->error ("" when reading failed and that was said). touched: the first series of
- * the set that got a sample (a wide table of n single series: the first of n); may be NULL. */
+/* Takes one more row. 1, 0 at the end, -1 with set->error ("" when reading failed and that was said). touched: the first
+ * series of the set that got a sample (a wide table of n single series: the first of n); may be NULL. */
 int series_next(series_set *set, int64_t *touched);
 /* Sorts, infers the frequency if none was given, checks and fills. 0, or -1. */
 int series_finish(series_set *set);

@@ -1,8 +1,8 @@
 /* settle.c - samples in order: sorting, the common frequency, holes and duplicates. See series.h.
  *
- * A hole is a point of the grid without a row, or a row without a value. Both are errors that name the row unless the caller said how
- * to fill them; then holes before the first value of a series are left out, and so are those after the last one for `linear`,
- * which wants a neighbour on each side.
+ * A hole is a point of the grid without a row, or a row without a value. Both are errors that name the row unless the caller
+ * said how to fill them; then holes before the first value of a series are left out, and so are those after the last one for
+ * `linear`, which wants a neighbour on each side.
  */
 #include "series.h"
 

@@ -1,7 +1,7 @@
 /* times.c - times as text. Arithmetic of frequencies is in frequency.c. See times.h.
  *
- * Days are counted by Howard Hinnant's algorithm (era of 400 years, March first), which holds for all years that are let in here:
- * 1 to 9999.
+ * Days are counted by Howard Hinnant's algorithm (era of 400 years, March first), which holds for all years that are let in
+ * here: 1 to 9999.
  */
 #include "times.h"
 

@@ -1,8 +1,10 @@
-/* http.c - the HTTP side, by libmicrohttpd with a thread a connection: who may ask, which route, bodies in, answers and streams out.
+/* http.c - the HTTP side, by libmicrohttpd with a thread a connection: who may ask, which route, bodies in, answers and
+ * streams out.
  *
- * Safe by default: only this machine can connect; a Host header of another name is refused (a web page could otherwise reach the server
- * through a name of its own that resolves to 127.0.0.1), and so is an Origin that is neither the server nor one that was allowed.
- * Bodies, connections, waiting requests and time are bounded. What was asked and answered is never written anywhere. */
+ * Safe by default: only this machine can connect; a Host header of another name is refused (a web page could otherwise reach
+ * the server through a name of its own that resolves to 127.0.0.1), and so is an Origin that is neither the server nor one
+ * that was allowed. Bodies, connections, waiting requests and time are bounded. What was asked and answered is never written
+ * anywhere. */
 #include "server.h"
 
 #include "progress.h"
@@ -64,7 +66,8 @@ static int host_fits(const server *s, struct MHD_Connection *c) {
     for (int i = 0; i < s->settings->hosts.n; i++)
         if (!strcasecmp(s->settings->hosts.items[i], name)) return 1;
     if (is_local(name) || !strcasecmp(name, s->host)) return 1;
-    return !is_local(s->host) && !s->settings->hosts.n; /* reached by names that only the operator knows: there the key guards */
+    return !is_local(s->host) && !s->settings->hosts.n; /* reached by names that only the operator knows: there the key
+                                                           guards */
 }
 
 static int origin_listed(const server *s, const char *origin) {
@@ -86,8 +89,10 @@ static uint64_t client_of(struct MHD_Connection *c) {
     uint64_t h = UINT64_C(0xcbf29ce484222325);
     if (info && info->client_addr) {
         const struct sockaddr *a = info->client_addr;
-        if (a->sa_family == AF_INET) inet_ntop(AF_INET, &((const struct sockaddr_in *)(const void *)a)->sin_addr, name, sizeof name);
-        if (a->sa_family == AF_INET6) inet_ntop(AF_INET6, &((const struct sockaddr_in6 *)(const void *)a)->sin6_addr, name, sizeof name);
+        if (a->sa_family == AF_INET)
+            inet_ntop(AF_INET, &((const struct sockaddr_in *)(const void *)a)->sin_addr, name, sizeof name);
+        if (a->sa_family == AF_INET6)
+            inet_ntop(AF_INET6, &((const struct sockaddr_in6 *)(const void *)a)->sin6_addr, name, sizeof name);
     }
     const char *user = header(c, "X-Client"); /* a proxy may tell its users apart */
     for (const char *p = name; *p; p++) h = (h ^ (unsigned char)*p) * UINT64_C(0x100000001b3);
@@ -102,7 +107,10 @@ static void common_headers(const server *s, struct MHD_Connection *c, struct MHD
     MHD_add_response_header(response, "Content-Type", type);
     MHD_add_response_header(response, "X-Content-Type-Options", "nosniff");
     MHD_add_response_header(response, "Cache-Control", "no-store");
-    MHD_add_response_header(response, "Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'");
+    MHD_add_response_header(
+        response, "Content-Security-Policy",
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; "
+        "frame-ancestors 'none'");
     if (origin && origin_listed(s, origin)) {
         MHD_add_response_header(response, "Access-Control-Allow-Origin", origin);
         MHD_add_response_header(response, "Access-Control-Allow-Headers", "authorization, content-type");
@@ -164,7 +172,8 @@ static result metrics(server *s, struct MHD_Connection *c) {
         {"prefix_bytes", "gauge", "bytes of kept states", (double)s->count.kept_bytes},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
-        buffer_format(&b, "# HELP strand_%s %s\n# TYPE strand_%s %s\nstrand_%s %.10g\n", rows[i].name, rows[i].help, rows[i].name, rows[i].type, rows[i].name, rows[i].value);
+        buffer_format(&b, "# HELP strand_%s %s\n# TYPE strand_%s %s\nstrand_%s %.10g\n", rows[i].name, rows[i].help,
+                      rows[i].name, rows[i].type, rows[i].name, rows[i].value);
     pthread_mutex_unlock(&s->lock);
     return reply(s, c, 200, "text/plain; version=0.0.4; charset=utf-8", &b);
 }
@@ -277,7 +286,8 @@ static result answer_job(server *s, struct MHD_Connection *c, job_kind kind, con
     status = schedule_add(s, r);
     if (status) {
         request_leave(r);
-        return reply_error(s, c, status, status == 429 ? "too many requests are waiting; try again later" : "the server is going down");
+        return reply_error(s, c, status,
+                           status == 429 ? "too many requests are waiting; try again later" : "the server is going down");
     }
     return r->stream ? answer_stream(s, c, r) : answer_whole(s, c, r);
 }
@@ -291,10 +301,14 @@ static result route(server *s, struct MHD_Connection *c, const char *url, int po
     } jobs[] = {{"/v1/completions", JOB_COMPLETION}, {"/v1/chat/completions", JOB_CHAT}, {"/v1/embeddings", JOB_EMBEDDING}};
     static const struct {
         const char *url, *type, *text;
-    } pages[] = {{"/", "text/html; charset=utf-8", page_html}, {"/chat.css", "text/css; charset=utf-8", page_css}, {"/chat.js", "text/javascript; charset=utf-8", page_js}};
-    if (!strcmp(url, "/health")) return post ? reply_error(s, c, 405, "use GET") : reply_text(s, c, "application/json", "{\"status\":\"ok\"}");
+    } pages[] = {{"/", "text/html; charset=utf-8", page_html},
+                 {"/chat.css", "text/css; charset=utf-8", page_css},
+                 {"/chat.js", "text/javascript; charset=utf-8", page_js}};
+    if (!strcmp(url, "/health"))
+        return post ? reply_error(s, c, 405, "use GET") : reply_text(s, c, "application/json", "{\"status\":\"ok\"}");
     for (size_t i = 0; i < 3; i++)
-        if (!strcmp(url, pages[i].url)) return post ? reply_error(s, c, 405, "use GET") : reply_text(s, c, pages[i].type, pages[i].text);
+        if (!strcmp(url, pages[i].url))
+            return post ? reply_error(s, c, 405, "use GET") : reply_text(s, c, pages[i].type, pages[i].text);
     if (!key_fits(s, c)) return reply_error(s, c, 401, "the key is missing or wrong: send 'Authorization: Bearer KEY'");
     for (size_t i = 0; i < 3; i++)
         if (!strcmp(url, jobs[i].url)) return post ? answer_job(s, c, jobs[i].kind, x) : reply_error(s, c, 405, "use POST");
@@ -308,7 +322,8 @@ static result route(server *s, struct MHD_Connection *c, const char *url, int po
     return reply_error(s, c, 404, "there is no such route");
 }
 
-static result answer(void *cls, struct MHD_Connection *c, const char *url, const char *method, const char *version, const char *data, size_t *size, void **state) {
+static result answer(void *cls, struct MHD_Connection *c, const char *url, const char *method, const char *version,
+                     const char *data, size_t *size, void **state) {
     server *s = cls;
     exchange *x = *state;
     (void)version;
@@ -354,14 +369,16 @@ static void silent(void *cls, const char *format, va_list args) {
 static struct MHD_Daemon *listen_at(server *s, const struct addrinfo *at) {
     unsigned flags = MHD_USE_THREAD_PER_CONNECTION | MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_POLL | MHD_USE_ERROR_LOG;
     if (at->ai_family == AF_INET6) flags |= MHD_USE_IPv6;
-    return MHD_start_daemon(flags, 0, NULL, NULL, answer, s, MHD_OPTION_EXTERNAL_LOGGER, silent, NULL, MHD_OPTION_SOCK_ADDR, at->ai_addr, MHD_OPTION_NOTIFY_COMPLETED, completed, NULL,
-                            MHD_OPTION_CONNECTION_LIMIT, (unsigned)MOST_CONNECTIONS, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_SECONDS, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-                            (size_t)65536, MHD_OPTION_END);
+    return MHD_start_daemon(flags, 0, NULL, NULL, answer, s, MHD_OPTION_EXTERNAL_LOGGER, silent, NULL, MHD_OPTION_SOCK_ADDR,
+                            at->ai_addr, MHD_OPTION_NOTIFY_COMPLETED, completed, NULL, MHD_OPTION_CONNECTION_LIMIT,
+                            (unsigned)MOST_CONNECTIONS, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_SECONDS,
+                            MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)65536, MHD_OPTION_END);
 }
 
 int http_serve(server *s) {
     const options *o = s->settings;
-    struct addrinfo wish = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV}, *found = NULL;
+    struct addrinfo wish = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV},
+                    *found = NULL;
     char port[16];
     pthread_t scheduler;
     snprintf(port, sizeof port, "%d", (int)o->port);
@@ -371,9 +388,11 @@ int http_serve(server *s) {
     int ipv6 = found->ai_family == AF_INET6;
     freeaddrinfo(found);
     if (!d) return complain("serve: cannot listen at %s port %s: %s", s->host, port, strerror(errno)), EXIT_FAILED;
-    if (pthread_create(&scheduler, NULL, schedule_main, s)) return MHD_stop_daemon(d), complain("serve: no thread can be started"), EXIT_FAILED;
+    if (pthread_create(&scheduler, NULL, schedule_main, s))
+        return MHD_stop_daemon(d), complain("serve: no thread can be started"), EXIT_FAILED;
     const union MHD_DaemonInfo *info = MHD_get_daemon_info(d, MHD_DAEMON_INFO_BIND_PORT);
-    printf(ipv6 ? "serving %s at http://[%s]:%u\n" : "serving %s at http://%s:%u\n", s->rt.info.name, s->host, info ? (unsigned)info->port : (unsigned)o->port);
+    printf(ipv6 ? "serving %s at http://[%s]:%u\n" : "serving %s at http://%s:%u\n", s->rt.info.name, s->host,
+           info ? (unsigned)info->port : (unsigned)o->port);
     fflush(stdout);
     while (!interrupted()) nanosleep(&(struct timespec){0, 100000000}, NULL);
     pthread_mutex_lock(&s->lock);

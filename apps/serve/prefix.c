@@ -1,6 +1,6 @@
-/* prefix.c - states of texts that have been run, with the logits that follow them, newest first, found by the tokens that they stand
- * for. A list: there are as many as
- * fit the limit, tens to hundreds, and a comparison ends at the first token that differs. */
+/* prefix.c - states of texts that have been run, with the logits that follow them, newest first, found by the tokens that
+ * they stand for. A list: there are as many as fit the limit, tens to hundreds, and a comparison ends at the first token
+ * that differs. */
 #include "server.h"
 
 #include <stdlib.h>

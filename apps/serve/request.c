@@ -1,5 +1,5 @@
-/* request.c - requests of the OpenAI form to jobs, and jobs to answers. What a request asks for and the server does not do is refused by
- * name: an answer that only looks as asked would be worse. */
+/* request.c - requests of the OpenAI form to jobs, and jobs to answers. What a request asks for and the server does not do
+ * is refused by name: an answer that only looks as asked would be worse. */
 #include "server.h"
 
 #include "chat.h"
@@ -86,7 +86,8 @@ static int has(const value *object, const char *key) {
 static double number(reading *x, const char *key, double fallback, double low, double high) {
     const value *v = value_get(x->body, key);
     if (!v || v->type == VALUE_NULL) return fallback;
-    if (v->type != VALUE_NUMBER || !(v->number >= low && v->number <= high)) return refuse(x, 400, "'%s' is not a number from %g to %g", key, low, high), fallback;
+    if (v->type != VALUE_NUMBER || !(v->number >= low && v->number <= high))
+        return refuse(x, 400, "'%s' is not a number from %g to %g", key, low, high), fallback;
     return v->number;
 }
 
@@ -114,7 +115,8 @@ static int read_rule(reading *x, sample_rule *rule) {
 }
 
 static int add_stop(reading *x, job *j, const value *v) {
-    if (v->type != VALUE_TEXT || !v->n || strlen(v->text) != v->n) return refuse(x, 400, "'stop' holds something that is no text");
+    if (v->type != VALUE_TEXT || !v->n || strlen(v->text) != v->n)
+        return refuse(x, 400, "'stop' holds something that is no text");
     if (j->n_stops == MOST_STOPS) return refuse(x, 400, "more than %d stop texts", MOST_STOPS);
     char **more = realloc(j->stops, ((size_t)j->n_stops + 1) * sizeof *more);
     if (!more) return refuse(x, 500, "out of memory");
@@ -182,11 +184,14 @@ static int read_grammar(reading *x) {
 
 /* Members that would change the answer and are not understood. */
 static int check_members(reading *x) {
-    static const char *const never[] = {"logprobs", "top_logprobs", "tools", "tool_choice", "functions", "logit_bias", "suffix", "audio", "modalities", "best_of"};
+    static const char *const never[] = {"logprobs",   "top_logprobs", "tools", "tool_choice", "functions",
+                                        "logit_bias", "suffix",       "audio", "modalities",  "best_of"};
     for (size_t i = 0; i < sizeof never / sizeof *never; i++) {
         const value *v = value_get(x->body, never[i]);
-        int harmless = !v || v->type == VALUE_NULL || v->type == VALUE_FALSE || (v->type == VALUE_LIST && !v->first) || (v->type == VALUE_OBJECT && !v->first) ||
-                       (v->type == VALUE_NUMBER && (v->number == 0 || (v->number == 1 && !strcmp(never[i], "best_of")))) || (v->type == VALUE_TEXT && (!v->n || !strcmp(v->text, "none")));
+        int harmless = !v || v->type == VALUE_NULL || v->type == VALUE_FALSE || (v->type == VALUE_LIST && !v->first) ||
+                       (v->type == VALUE_OBJECT && !v->first) ||
+                       (v->type == VALUE_NUMBER && (v->number == 0 || (v->number == 1 && !strcmp(never[i], "best_of")))) ||
+                       (v->type == VALUE_TEXT && (!v->n || !strcmp(v->text, "none")));
         if (!harmless) return refuse(x, 400, "'%s' is not supported by this server", never[i]);
     }
     return 0;
@@ -202,8 +207,10 @@ static int encode(reading *x, job *j, const char *text, size_t n, uint32_t flags
 
 static int take_ids(reading *x, job *j, const value *list) {
     for (const value *e = list->first; e; e = e->next) {
-        int64_t id = e->type == VALUE_NUMBER && e->number >= 0 && e->number < (double)x->s->vocabulary ? (int64_t)e->number : -1;
-        if (id < 0 || (double)id != e->number) return refuse(x, 400, "a prompt of ids holds something that is no token of the model");
+        int64_t id =
+            e->type == VALUE_NUMBER && e->number >= 0 && e->number < (double)x->s->vocabulary ? (int64_t)e->number : -1;
+        if (id < 0 || (double)id != e->number)
+            return refuse(x, 400, "a prompt of ids holds something that is no token of the model");
         if (text_ids_add(&j->prompt, &id, 1)) return refuse(x, 500, "out of memory");
     }
     return j->prompt.n ? 0 : refuse(x, 400, "a prompt of ids is empty");
@@ -215,9 +222,13 @@ static int finish_job(reading *x, job *j, int index, int64_t most) {
     if (read_rule(x, &j->rule) || read_stops(x, j)) return -1;
     j->rule.seed += (uint64_t)index;
     int64_t room = s->context - j->prompt.n;
-    if (j->prompt.n > s->settings->max_prompt) return refuse(x, 400, "the prompt has %lld tokens, the server takes %lld", (long long)j->prompt.n, (long long)s->settings->max_prompt);
+    if (j->prompt.n > s->settings->max_prompt)
+        return refuse(x, 400, "the prompt has %lld tokens, the server takes %lld", (long long)j->prompt.n,
+                      (long long)s->settings->max_prompt);
     if (most > s->settings->count) most = s->settings->count;
-    if (room < 1) return refuse(x, 400, "the prompt has %lld tokens, the model's context is %lld", (long long)j->prompt.n, (long long)s->context);
+    if (room < 1)
+        return refuse(x, 400, "the prompt has %lld tokens, the model's context is %lld", (long long)j->prompt.n,
+                      (long long)s->context);
     j->most = most < room ? most : room;
     j->ignore_end = value_true(x->body, "ignore_eos", 0);
     return 0;
@@ -233,7 +244,9 @@ static int choices(reading *x, const value *prompt, int64_t n, int64_t most, int
     for (int64_t i = 0; i < n; i++) {
         job *j = add_job(x);
         if (!j) return -1;
-        int bad = first ? copy_ids(x, j, first) : prompt->type == VALUE_LIST ? take_ids(x, j, prompt) : encode(x, j, prompt->text, prompt->n, 0);
+        int bad = first                        ? copy_ids(x, j, first)
+                  : prompt->type == VALUE_LIST ? take_ids(x, j, prompt)
+                                               : encode(x, j, prompt->text, prompt->n, 0);
         if (bad || finish_job(x, j, x->r->n - 1, most)) return -1;
         if (echo && prompt->type == VALUE_TEXT) buffer_put(&j->text, prompt->text, prompt->n);
         if (!first) first = j;
@@ -246,11 +259,14 @@ static int read_completion(reading *x) {
     int64_t n = integer(x, "n", 1, 1, REQUEST_MOST_JOBS), most = integer(x, "max_tokens", 16, 0, 1e9);
     int echo = value_true(x->body, "echo", 0);
     if (x->status) return -1;
-    if (!prompt || (prompt->type != VALUE_TEXT && prompt->type != VALUE_LIST)) return refuse(x, 400, "'prompt' must be a text, a list of texts, or token ids");
-    int many = prompt->type == VALUE_LIST && prompt->first && (prompt->first->type == VALUE_TEXT || prompt->first->type == VALUE_LIST);
+    if (!prompt || (prompt->type != VALUE_TEXT && prompt->type != VALUE_LIST))
+        return refuse(x, 400, "'prompt' must be a text, a list of texts, or token ids");
+    int many =
+        prompt->type == VALUE_LIST && prompt->first && (prompt->first->type == VALUE_TEXT || prompt->first->type == VALUE_LIST);
     if (!many) return choices(x, prompt, n, most, echo);
     for (const value *e = prompt->first; e; e = e->next) {
-        if (e->type != VALUE_TEXT && e->type != VALUE_LIST) return refuse(x, 400, "'prompt' must be a text, a list of texts, or token ids");
+        if (e->type != VALUE_TEXT && e->type != VALUE_LIST)
+            return refuse(x, 400, "'prompt' must be a text, a list of texts, or token ids");
         if (choices(x, e, n, most, echo)) return -1;
     }
     return 0;
@@ -258,13 +274,15 @@ static int read_completion(reading *x) {
 
 /* A message's content may be a list of parts; only those of text are understood. */
 static int check_messages(reading *x, const value *messages) {
-    if (!messages || messages->type != VALUE_LIST || !messages->first) return refuse(x, 400, "'messages' must be a list of messages");
+    if (!messages || messages->type != VALUE_LIST || !messages->first)
+        return refuse(x, 400, "'messages' must be a list of messages");
     for (const value *m = messages->first; m; m = m->next) {
         const value *content = value_get(m, "content");
         if (m->type != VALUE_OBJECT || !value_text(m, "role", NULL)) return refuse(x, 400, "a message has no role");
         if (content && content->type == VALUE_LIST)
             for (const value *part = content->first; part; part = part->next)
-                if (strcmp(value_text(part, "type", ""), "text") != 0) return refuse(x, 400, "a message holds a part that is not text");
+                if (strcmp(value_text(part, "type", ""), "text") != 0)
+                    return refuse(x, 400, "a message holds a part that is not text");
     }
     return 0;
 }
@@ -280,7 +298,8 @@ static void write_content(buffer *b, const value *content) {
         buffer_json(b, joined.data ? joined.data : "", joined.n);
         buffer_free(&joined);
     } else {
-        buffer_json(b, content && content->type == VALUE_TEXT ? content->text : "", content && content->type == VALUE_TEXT ? content->n : 0);
+        buffer_json(b, content && content->type == VALUE_TEXT ? content->text : "",
+                    content && content->type == VALUE_TEXT ? content->n : 0);
     }
 }
 
@@ -323,7 +342,8 @@ static int read_chat(reading *x) {
     int bad = 0;
     for (int64_t i = 0; i < n && !bad; i++) {
         job *j = add_job(x);
-        bad = !j || (first ? copy_ids(x, j, first) : encode(x, j, text, length, STRAND_ENCODE_SPECIAL)) || finish_job(x, j, (int)i, most);
+        bad = !j || (first ? copy_ids(x, j, first) : encode(x, j, text, length, STRAND_ENCODE_SPECIAL)) ||
+              finish_job(x, j, (int)i, most);
         if (!bad && stop) bad = add_stop(x, j, &(value){.type = VALUE_TEXT, .text = (char[]){"\nUser:"}, .n = 6});
         if (!first) first = j;
     }
@@ -334,17 +354,24 @@ static int read_chat(reading *x) {
 static int read_embedding(reading *x) {
     const value *input = value_get(x->body, "input");
     const char *format = value_text(x->body, "encoding_format", "float");
-    if (!input || (input->type != VALUE_TEXT && input->type != VALUE_LIST)) return refuse(x, 400, "'input' must be a text, a list of texts, or token ids");
+    if (!input || (input->type != VALUE_TEXT && input->type != VALUE_LIST))
+        return refuse(x, 400, "'input' must be a text, a list of texts, or token ids");
     if (has(x->body, "dimensions")) return refuse(x, 400, "'dimensions' is not supported by this server");
-    if (strcmp(format, "float") != 0 && strcmp(format, "base64") != 0) return refuse(x, 400, "'encoding_format' is float or base64");
+    if (strcmp(format, "float") != 0 && strcmp(format, "base64") != 0)
+        return refuse(x, 400, "'encoding_format' is float or base64");
     x->r->base64 = format[0] == 'b';
     int many = input->type == VALUE_LIST && input->first && input->first->type != VALUE_NUMBER;
     const value *e = many ? input->first : input;
     for (; e; e = many ? e->next : NULL) {
         job *j = add_job(x);
         if (!j) return -1;
-        if (e->type == VALUE_LIST ? take_ids(x, j, e) : e->type != VALUE_TEXT ? refuse(x, 400, "'input' holds something that is no text") : encode(x, j, e->text, e->n, 0)) return -1;
-        if (j->prompt.n > x->s->context) return refuse(x, 400, "a text has %lld tokens, the model's context is %lld", (long long)j->prompt.n, (long long)x->s->context);
+        if (e->type == VALUE_LIST   ? take_ids(x, j, e)
+            : e->type != VALUE_TEXT ? refuse(x, 400, "'input' holds something that is no text")
+                                    : encode(x, j, e->text, e->n, 0))
+            return -1;
+        if (j->prompt.n > x->s->context)
+            return refuse(x, 400, "a text has %lld tokens, the model's context is %lld", (long long)j->prompt.n,
+                          (long long)x->s->context);
     }
     return x->r->n ? 0 : refuse(x, 400, "'input' is empty");
 }
@@ -355,7 +382,8 @@ static void name_request(request *r) {
     struct timespec t;
     clock_gettime(CLOCK_REALTIME, &t);
     r->created = (int64_t)t.tv_sec;
-    snprintf(r->id, sizeof r->id, "%s-%llx%08lx%llx", kinds[r->kind], (unsigned long long)t.tv_sec, (unsigned long)t.tv_nsec, (unsigned long long)count++);
+    snprintf(r->id, sizeof r->id, "%s-%llx%08lx%llx", kinds[r->kind], (unsigned long long)t.tv_sec, (unsigned long)t.tv_nsec,
+             (unsigned long long)count++);
 }
 
 request *request_read(server *s, job_kind kind, const char *body, size_t n, int *status, char *why, size_t why_size) {
@@ -393,7 +421,11 @@ void request_error(buffer *out, int status, const char *why) {
     static const struct {
         int status;
         const char *type;
-    } types[] = {{400, "invalid_request_error"}, {401, "authentication_error"}, {403, "permission_error"}, {404, "not_found_error"}, {429, "rate_limit_error"}};
+    } types[] = {{400, "invalid_request_error"},
+                 {401, "authentication_error"},
+                 {403, "permission_error"},
+                 {404, "not_found_error"},
+                 {429, "rate_limit_error"}};
     const char *type = status >= 500 ? "server_error" : "invalid_request_error";
     for (size_t i = 0; i < sizeof types / sizeof *types; i++)
         if (types[i].status == status) type = types[i].type;
@@ -412,12 +444,15 @@ static void put_usage(buffer *out, const request *r) {
     int64_t prompt = 0, made = 0, reused = 0;
     for (int i = 0; i < r->n; i++) {
         const job *j = r->jobs[i];
-        int again = i && j->prompt.n == r->jobs[i - 1]->prompt.n && !memcmp(j->prompt.ids, r->jobs[i - 1]->prompt.ids, (size_t)j->prompt.n * sizeof *j->prompt.ids);
+        int again = i && j->prompt.n == r->jobs[i - 1]->prompt.n &&
+                    !memcmp(j->prompt.ids, r->jobs[i - 1]->prompt.ids, (size_t)j->prompt.n * sizeof *j->prompt.ids);
         if (!again) prompt += j->prompt.n, reused += j->reused;
         made += j->made;
     }
     buffer_format(out, "\"usage\":{\"prompt_tokens\":%lld,", (long long)prompt);
-    if (r->kind != JOB_EMBEDDING) buffer_format(out, "\"completion_tokens\":%lld,\"prompt_tokens_details\":{\"cached_tokens\":%lld},", (long long)made, (long long)reused);
+    if (r->kind != JOB_EMBEDDING)
+        buffer_format(out, "\"completion_tokens\":%lld,\"prompt_tokens_details\":{\"cached_tokens\":%lld},", (long long)made,
+                      (long long)reused);
     buffer_format(out, "\"total_tokens\":%lld}", (long long)(prompt + made));
 }
 
@@ -459,7 +494,8 @@ void request_answer(request *r, buffer *out) {
         buffer_format(out, "%s{\"index\":%d,", i ? "," : "", i);
         buffer_text(out, chat ? "\"message\":{\"role\":\"assistant\",\"content\":" : "\"text\":");
         buffer_json(out, j->text.data ? j->text.data : "", j->text.n);
-        buffer_format(out, "%s,\"logprobs\":null,\"finish_reason\":\"%s\"}", chat ? ",\"refusal\":null}" : "", j->finish ? j->finish : "stop");
+        buffer_format(out, "%s,\"logprobs\":null,\"finish_reason\":\"%s\"}", chat ? ",\"refusal\":null}" : "",
+                      j->finish ? j->finish : "stop");
     }
     buffer_text(out, "],");
     put_usage(out, r);
@@ -525,8 +561,12 @@ void models_answer(server *s, buffer *out) {
     const char *name = s->rt.info.name;
     buffer_text(out, "{\"object\":\"list\",\"data\":[{\"id\":");
     buffer_json(out, name, strlen(name));
-    buffer_format(out, ",\"object\":\"model\",\"created\":%lld,\"owned_by\":\"strand\",\"strand\":{\"family\":\"%s\",\"chat\":%s,\"vocabulary\":%lld", (long long)s->started, s->rt.info.family,
-                  s->template || strand_tokenizer_fact(s->rt.model, "chat_template") ? "true" : "false", (long long)s->vocabulary);
+    buffer_format(out,
+                  ",\"object\":\"model\",\"created\":%lld,\"owned_by\":\"strand\",\"strand\":{\"family\":\"%s\","
+                  "\"chat\":%s,\"vocabulary\":%lld",
+                  (long long)s->started, s->rt.info.family,
+                  s->template || strand_tokenizer_fact(s->rt.model, "chat_template") ? "true" : "false",
+                  (long long)s->vocabulary);
     if (s->context != INT64_MAX) buffer_format(out, ",\"context\":%lld", (long long)s->context);
     buffer_text(out, "}}]}");
 }

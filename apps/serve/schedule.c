@@ -1,11 +1,13 @@
-/* schedule.c - which row does what next. One thread owns the engine: each turn it feeds a piece of one prompt (or several short ones),
- * then steps all texts that are being made as one batch. How long a piece is depends on who waits for that step: as much as the engine
- * takes at once when nobody does; else what costs about two steps, and up to four while as many wait for their first token as for their
- * next one, by what steps and prompts cost of late. Pieces are whole multiples of 16 tokens, so that products and scans come to the
- * same bytes: a seed gives the same text whatever the load, from the same kept prefix.
+/* schedule.c - which row does what next. One thread owns the engine: each turn it feeds a piece of one prompt (or several
+ * short ones), then steps all texts that are being made as one batch. How long a piece is depends on who waits for that
+ * step: as much as the engine takes at once when nobody does; else what costs about two steps, and up to four while as many
+ * wait for their first token as for their next one, by what steps and prompts cost of late. Pieces are whole multiples of 16
+ * tokens, so that products and scans come to the same bytes: a seed gives the same text whatever the load, from the same
+ * kept prefix.
  *
- * Rows: texts being made have rows 0 to n_active-1, the prompt that is being fed has the next one. A text that ends gives its row to
- * the last of them, and that one's to the prompt. Of the jobs that wait, the next is the oldest of the client with the fewest rows. */
+ * Rows: texts being made have rows 0 to n_active-1, the prompt that is being fed has the next one. A text that ends gives
+ * its row to the last of them, and that one's to the prompt. Of the jobs that wait, the next is the oldest of the client
+ * with the fewest rows. */
 #include "server.h"
 
 #include <stdlib.h>
@@ -14,7 +16,8 @@
 
 #define MOST_PIECE  256 /* tokens of a prompt between two steps */
 #define LEAST_PIECE 32  /* fewer cost as much: the weights are read for each piece */
-#define PIECE_STEPS 2   /* what a piece may cost while texts wait for their next step; twice that while many wait for their first */
+#define PIECE_STEPS 2   /* what a piece may cost while texts wait for their next step; twice that while many wait for their
+                           first */
 
 double server_now(void) {
     struct timespec t;
@@ -116,8 +119,10 @@ static void drop_gen(job *j) {
 /* The engine failed: what has a row is lost, and the rows begin again. */
 static void fail_all(server *s) {
     pthread_mutex_lock(&s->lock);
-    for (int64_t i = 0; i < s->n_active; i++) drop_gen(s->active[i]), fail_job(s, s->active[i], 500, "the model could not be run; the server's messages say why");
-    if (s->filling) drop_gen(s->filling), fail_job(s, s->filling, 500, "the model could not be run; the server's messages say why");
+    for (int64_t i = 0; i < s->n_active; i++)
+        drop_gen(s->active[i]), fail_job(s, s->active[i], 500, "the model could not be run; the server's messages say why");
+    if (s->filling)
+        drop_gen(s->filling), fail_job(s, s->filling, 500, "the model could not be run; the server's messages say why");
     s->n_active = 0;
     s->filling = NULL;
     pthread_mutex_unlock(&s->lock);
@@ -148,7 +153,16 @@ static int begin(server *s, job *j) {
     j->fed = prefix_load(&s->prefixes, s->engine, j->row, j->prompt.ids, j->prompt.n);
     if (j->fed < 0) return -1;
     j->reused = j->fed;
-    j->gen = (gen){.rt = &s->rt, .row = j->row, .stops = (const char *const *)j->stops, .n_stops = j->n_stops, .most = j->most, .context = s->context, .goes_on = 1, .ignore_end = j->ignore_end, .emit = emit, .user = j};
+    j->gen = (gen){.rt = &s->rt,
+                   .row = j->row,
+                   .stops = (const char *const *)j->stops,
+                   .n_stops = j->n_stops,
+                   .most = j->most,
+                   .context = s->context,
+                   .goes_on = 1,
+                   .ignore_end = j->ignore_end,
+                   .emit = emit,
+                   .user = j};
     sampler_init(&j->gen.sampler, &j->rule);
     char why[256] = "";
     if (j->request->grammar && !(j->gen.grammar = grammar_start(j->request->grammar, why, sizeof why))) {
@@ -175,8 +189,9 @@ static void note_cost(double *cost, double seconds) {
     *cost = *cost > 0 ? *cost + (seconds - *cost) / 8 : seconds;
 }
 
-/* A piece of the prompt, `most` tokens or, where that is the end, half as many more; how many tokens, or -1. No piece leaves less than 16,
- * since a few tokens take other kernels. The state of a whole prompt is kept: the same prompt, and one that goes on from it, begin there. */
+/* A piece of the prompt, `most` tokens or, where that is the end, half as many more; how many tokens, or -1. No piece leaves
+ * less than 16, since a few tokens take other kernels. The state of a whole prompt is kept: the same prompt, and one that
+ * goes on from it, begin there. */
 static int64_t feed(server *s, job *j, int64_t most) {
     int64_t n = j->prompt.n, left = n - j->fed, now = left <= most + most / 2 && left <= MOST_PIECE ? left : most;
     if (now < left && left - now < 16) now -= 16;
@@ -292,7 +307,8 @@ static int64_t fill(server *s, int64_t most) {
     return n ? n : 1;
 }
 
-/* One turn: prompts until as many tokens are done as may be, of several prompts where they are short, then a step. 0 when there was nothing to do. */
+/* One turn: prompts until as many tokens are done as may be, of several prompts where they are short, then a step. 0 when
+ * there was nothing to do. */
 static int turn(server *s) {
     int64_t fed = 0, n = 1;
     for (int64_t most; fed < (most = allowance(s)) && n > 0;) {
@@ -315,7 +331,8 @@ void *schedule_main(void *server_) {
         if (stop) break;
     }
     pthread_mutex_lock(&s->lock);
-    for (int64_t i = 0; i < s->n_active; i++) drop_gen(s->active[i]), fail_job(s, s->active[i], 503, "the server is going down");
+    for (int64_t i = 0; i < s->n_active; i++)
+        drop_gen(s->active[i]), fail_job(s, s->active[i], 503, "the server is going down");
     if (s->filling) drop_gen(s->filling), fail_job(s, s->filling, 503, "the server is going down");
     while (s->queue) fail_job(s, take(s, &s->queue), 503, "the server is going down");
     s->n_active = 0;

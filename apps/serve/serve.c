@@ -1,5 +1,5 @@
-/* serve.c - `strand serve`: a language model behind the OpenAI routes. Opens the model and the engine, reads key and template, and leaves
- * the rest to http.c and schedule.c. */
+/* serve.c - `strand serve`: a language model behind the OpenAI routes. Opens the model and the engine, reads key and
+ * template, and leaves the rest to http.c and schedule.c. */
 #include "server.h"
 
 #include "commands.h"

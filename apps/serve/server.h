@@ -1,11 +1,13 @@
 /* server.h - the parts of `strand serve`.
  *
- * Requests come on threads of the HTTP library (http.c), are read into jobs (request.c), wait in a queue, and run in one thread that
- * owns the model's engine (schedule.c): it feeds one prompt a piece at a time between the steps of all texts that are being made. Each
- * job has a row of the engine. States of prompts and of finished texts are kept for the next request that begins like them (prefix.c).
+ * Requests come on threads of the HTTP library (http.c), are read into jobs (request.c), wait in a queue, and run in one
+ * thread that owns the model's engine (schedule.c): it feeds one prompt a piece at a time between the steps of all texts
+ * that are being made. Each job has a row of the engine. States of prompts and of finished texts are kept for the next
+ * request that begins like them (prefix.c).
  *
- * Locks: `server.lock` guards the queue, the counters and the fields of jobs under "shared"; everything else of a job belongs to the
- * scheduler once it is in the queue. The engine belongs to the scheduler alone, the tokenizer to whoever holds `server.tokens`. */
+ * Locks: `server.lock` guards the queue, the counters and the fields of jobs under "shared"; everything else of a job
+ * belongs to the scheduler once it is in the queue. The engine belongs to the scheduler alone, the tokenizer to whoever
+ * holds `server.tokens`. */
 #ifndef STRAND_APP_SERVER_H
 #define STRAND_APP_SERVER_H
 
@@ -40,8 +42,8 @@ typedef struct prefixes {
     uint64_t bytes, limit;
 } prefixes;
 
-/* Loads the longest kept beginning of ids into a row, with the logits that follow it; how many tokens it has, 0: none, -1 after a
- * message. */
+/* Loads the longest kept beginning of ids into a row, with the logits that follow it; how many tokens it has, 0: none, -1
+ * after a message. */
 int64_t prefix_load(prefixes *p, engine *g, int64_t row, const int64_t *ids, int64_t n);
 /* Keeps a row's state and tokens; what was used longest ago goes. Without room or memory nothing is kept. */
 void prefix_keep(prefixes *p, engine *g, int64_t row);

@@ -1,5 +1,5 @@
-/* backends.c - `strand backends`: devices that can compute here, with what their plugins use of them, and plugins that were refused,
- * each with the reason. For people, or as JSON. */
+/* backends.c - `strand backends`: devices that can compute here, with what their plugins use of them, and plugins that were
+ * refused, each with the reason. For people, or as JSON. */
 #include "commands.h"
 #include "common.h"
 #include "escape.h"
@@ -44,7 +44,8 @@ static void json_backend(output *out, const runtime *rt, int32_t index, const st
     json_pair(out, ", ", "plugin", b->plugin);
     json_pair(out, ", ", "version", b->version);
     output_printf(out, ", \"score\": %d, \"features\": {", b->score);
-    for (int32_t i = 0; strand_backend_feature(rt->context, index, i, &name, &value) == STRAND_OK; i++) json_pair(out, i ? ", " : "", name, value);
+    for (int32_t i = 0; strand_backend_feature(rt->context, index, i, &name, &value) == STRAND_OK; i++)
+        json_pair(out, i ? ", " : "", name, value);
     output_printf(out, "}}");
 }
 

@@ -1,5 +1,5 @@
-/* bench.c - `strand bench`: how fast a model runs here. One row for each model, backend, number of threads and length: a run to warm
- * up, then the median of some runs; memory planned and taken; and with --profile where the time goes.
+/* bench.c - `strand bench`: how fast a model runs here. One row for each model, backend, number of threads and length: a run
+ * to warm up, then the median of some runs; memory planned and taken; and with --profile where the time goes.
  */
 #define _POSIX_C_SOURCE 200809L
 #include "bench.h"
@@ -142,7 +142,8 @@ static int time_row(bench_row *row, int64_t repeat) {
     return 0;
 }
 
-/* Runs of their own, since waiting for every step costs a little; the quickest is taken, whole. The first makes what is kept. */
+/* Runs of their own, since waiting for every step costs a little; the quickest is taken, whole. The first makes what is
+ * kept. */
 static int profile_row(bench_row *row, int64_t repeat) {
     double seconds;
     bench_profile best = {0};
@@ -201,7 +202,8 @@ static void profile_title(bench_job *job, const bench_row *row, const char *of) 
     const char *name = row->rt.info.name;
     const int form = job->settings->bench_format;
     if (form == GRID_JSON || form == GRID_CSV) return;
-    output_printf(job->out, "%s%s of %s, batch %" PRId64 ", length %" PRId64 ", %" PRId64 " threads (0: all): the quickest run, %.3f ms",
+    output_printf(job->out,
+                  "%s%s of %s, batch %" PRId64 ", length %" PRId64 ", %" PRId64 " threads (0: all): the quickest run, %.3f ms",
                   form == GRID_MD ? "### " : "", of, name, row->batch, row->length, row->settings.threads, 1e3 * row->profiled);
     output_printf(job->out, row->profile.made_once > 0 ? ", after %.3f ms of what is made once a length\n\n" : "\n\n",
                   1e3 * row->profile.made_once);
@@ -211,8 +213,9 @@ static int print_profile(bench_job *job, bench_row *row) {
     const int form = job->settings->bench_format;
     int bad = 0;
     if (form == GRID_JSON)
-        output_printf(job->out, "%s{\"row\": %d, \"seconds\": %.9g, \"made_once_seconds\": %.9g, \"kinds\": ", job->profiles++ ? ",\n" : "{\"profiles\": [\n",
-                      job->rows.n_cells / COLUMNS, row->profiled, row->profile.made_once);
+        output_printf(job->out, "%s{\"row\": %d, \"seconds\": %.9g, \"made_once_seconds\": %.9g, \"kinds\": ",
+                      job->profiles++ ? ",\n" : "{\"profiles\": [\n", job->rows.n_cells / COLUMNS, row->profiled,
+                      row->profile.made_once);
     for (int k = 0; k < 2 && !bad; k++) {
         grid g;
         grid_begin(&g, bench_profile_columns, BENCH_PROFILE_COLUMNS);

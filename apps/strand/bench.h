@@ -1,5 +1,5 @@
-/* bench.h - the parts of `strand bench`: inputs made up from a model's own description of them (bench_data.c), and the profile of a
- * run by its operators (bench_profile.c).
+/* bench.h - the parts of `strand bench`: inputs made up from a model's own description of them (bench_data.c), and the
+ * profile of a run by its operators (bench_profile.c).
  */
 #ifndef STRAND_APP_BENCH_H
 #define STRAND_APP_BENCH_H

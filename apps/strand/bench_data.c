@@ -55,7 +55,8 @@ static void put_integer(void *data, size_t width, uint64_t i, int64_t value) {
 
 /* Half-precision values of about the same size: sign and three bits of the fraction are random, the exponent is that of 1/2. */
 static void put_half(void *data, strand_dtype type, uint64_t i, uint64_t random) {
-    const uint16_t half = (uint16_t)((random & 0x8000) | (type == STRAND_F16 ? 0x3800 | (random & 0x380) : 0x3f00 | (random & 0x70)));
+    const uint16_t half =
+        (uint16_t)((random & 0x8000) | (type == STRAND_F16 ? 0x3800 | (random & 0x380) : 0x3f00 | (random & 0x70)));
     memcpy((char *)data + 2 * i, &half, 2);
 }
 
@@ -87,7 +88,8 @@ int bench_inputs_make(bench_inputs *in, const strand_model *model, int64_t batch
         for (int32_t a = 0; a < t->rank; a++) {
             if (t->dims[a] == STRAND_DIM_BATCH) t->dims[a] = batch;
             if (t->dims[a] == STRAND_DIM_LENGTH) t->dims[a] = length;
-            if (t->dims[a] < 1 || n > UINT64_MAX / 16 / (uint64_t)t->dims[a]) return complain("input '%s' is too large", t->name), -1;
+            if (t->dims[a] < 1 || n > UINT64_MAX / 16 / (uint64_t)t->dims[a])
+                return complain("input '%s' is too large", t->name), -1;
             n *= (uint64_t)t->dims[a];
         }
         t->bytes = n * strand_dtype_size(t->dtype);

@@ -59,7 +59,8 @@ static void append(char *text, size_t size, const char *more) {
 static bench_profile_row *row_of(bench_profile *p, const strand_step_info *step) {
     const int moved = step->nodes == 0;
     for (int32_t i = p->n; i-- > 0;)
-        if (moved ? p->rows[i].node < 0 && !strcmp(p->rows[i].name, step->kind) : p->rows[i].node == step->node) return &p->rows[i];
+        if (moved ? p->rows[i].node < 0 && !strcmp(p->rows[i].name, step->kind) : p->rows[i].node == step->node)
+            return &p->rows[i];
     bench_profile_row *row = add_row(p);
     if (!row) return NULL;
     row->node = moved ? -1 : step->node;

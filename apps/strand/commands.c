@@ -12,16 +12,18 @@
 
 const option_row common_rows[] = {
     {'m', "model", OPTION_FILE, "MODEL", AT(model), 0,
-     "Weights: a file, a directory that holds them, or the name of a built-in model. Default: hyenadna-tiny-strand, of forecast spacetime-etth1-strand, of text mamba-bytes-strand."},
+     "Weights: a file, a directory that holds them, or the name of a built-in model. Default: hyenadna-tiny-strand, of "
+     "forecast spacetime-etth1-strand, of text mamba-bytes-strand."},
     {0, "config", OPTION_FILE, "FILE", AT(config), 0, "Take this config.json instead of the one beside the weights."},
     {0, "set", OPTION_LIST, "KEY=VALUE", AT(settings), 0,
      "Override one setting of the model, for example shift=0.0; may be given several times."},
     {0, "backend", OPTION_TEXT, "LIST", AT(backend), 0,
-     "Backends in order of preference, ',' between them (see 'strand backends'); cpu is always last. vulkan:1 is a device by its "
-     "index, vulkan:radeon the first whose name has that in it."},
+     "Backends in order of preference, ',' between them (see 'strand backends'); cpu is always last. vulkan:1 is a device by "
+     "its index, vulkan:radeon the first whose name has that in it."},
     {0, "no-mmap", OPTION_FLAG, NULL, AT(no_mmap), 0,
-     "Read the weights into memory in place of mapping their files: longer to open and not shared with other processes, faster to compute with where they are larger than the caches (large pages). "
-     "Without --mmap and --no-mmap the commands that make texts choose (docs/text.md), the others map."},
+     "Read the weights into memory in place of mapping their files: longer to open and not shared with other processes, faster "
+     "to compute with where they are larger than the caches (large pages). Without --mmap and --no-mmap the commands that make "
+     "texts choose (docs/text.md), the others map."},
     {0, "mmap", OPTION_FLAG, NULL, AT(mmap), 0, "Leave the files mapped in any case."},
     {'@', "threads", OPTION_INT, "N", AT(threads), 0,
      "Threads to compute with; 0, the default, takes as many as the process may use. Results do not depend on it."},
@@ -150,50 +152,58 @@ static const option_row forecast_rows[] = {
      "auto, the default, goes by the name of the output: .tsv, .jsonl, .npy, anything else is csv."},
     {'H', "horizon", OPTION_INT, "N", AT(horizon), 1,
      "Samples to forecast; default: as many as the model was trained for. It can roll out more, and says so."},
-    {0, "id", OPTION_TEXT, "COLUMN", AT(id_column), 0, "Column that names the series; looked for: unique_id, item_id, series_id, id."},
-    {0, "time", OPTION_TEXT, "COLUMN", AT(time_column), 0, "Column of times; looked for: ds, date, datetime, timestamp, time, t."},
+    {0, "id", OPTION_TEXT, "COLUMN", AT(id_column), 0,
+     "Column that names the series; looked for: unique_id, item_id, series_id, id."},
+    {0, "time", OPTION_TEXT, "COLUMN", AT(time_column), 0,
+     "Column of times; looked for: ds, date, datetime, timestamp, time, t."},
     {'t', "target", OPTION_TEXT, "COLUMNS", AT(target), 0,
-     "Columns of values, ',' between them. Default: those that the model was trained on, if the table has them; else y or value; else all "
-     "that are left, each a series of its own."},
+     "Columns of values, ',' between them. Default: those that the model was trained on, if the table has them; else y or "
+     "value; else all that are left, each a series of its own."},
     {0, "freq", OPTION_TEXT, "FREQ", AT(frequency), 0,
-     "Steps between samples: 15min, 1h, D, W, M, Q, Y, B (business days), or a number where times are counted; default: what most samples "
-     "have."},
-    {0, "any-frequency", OPTION_FLAG, NULL, AT(any_frequency), 0, "Forecast data of another frequency than the model was trained on too."},
+     "Steps between samples: 15min, 1h, D, W, M, Q, Y, B (business days), or a number where times are counted; default: what "
+     "most samples have."},
+    {0, "any-frequency", OPTION_FLAG, NULL, AT(any_frequency), 0,
+     "Forecast data of another frequency than the model was trained on too."},
     {0, "missing", OPTION_CHOICE, "error|ffill|linear|zero", AT(missing), 0,
-     "Missing values and holes in time: error, the default, names the first; ffill repeats the value before, linear goes straight to the "
-     "next one, zero takes 0."},
+     "Missing values and holes in time: error, the default, names the first; ffill repeats the value before, linear goes "
+     "straight to the next one, zero takes 0."},
     {0, "decimal", OPTION_CHOICE, "auto|point|comma", AT(decimal), 0,
      "Decimal sign; auto, the default, reads a comma as one where semicolons separate the columns."},
     {0, "until", OPTION_TEXT, "TIME", AT(until), 0, "Leave out samples after TIME."},
     {0, "scale", OPTION_CHOICE, "model|series|none", AT(scale), 0,
-     "Scale values before the model, and back after it: model, the default, by the mean and deviation of its training data; series by those "
-     "of each series' history."},
+     "Scale values before the model, and back after it: model, the default, by the mean and deviation of its training data; "
+     "series by those of each series' history."},
     {0, "level", OPTION_TEXT, "LIST", AT(levels), 0, "Bands to give, percent, ',' between them; default 90."},
     {0, "windows", OPTION_INT, "N", AT(windows), 0,
      "Most past windows of each series that its bands are made of; default 100, 0 gives no bands."},
     {0, "window-step", OPTION_INT, "S", AT(window_step), 1,
-     "Samples from one of these windows to the next, counted back from the end: bands of the recent past. Default: evenly over the history."},
+     "Samples from one of these windows to the next, counted back from the end: bands of the recent past. Default: evenly over "
+     "the history."},
     {0, "cv-windows", OPTION_INT, "N", AT(cv_windows), 1,
-     "Back-test instead: forecast N past windows, the last ending with the series. The table of errors goes to the standard output, the rows "
-     "to -o if that is given."},
+     "Back-test instead: forecast N past windows, the last ending with the series. The table of errors goes to the standard "
+     "output, the rows to -o if that is given."},
     {0, "step", OPTION_INT, "S", AT(step), 1, "Samples from one window of a back-test to the next; default: the horizon."},
-    {0, "season", OPTION_INT, "N", AT(season), 1, "Samples in a season, for seasonal-naive and MASE; default: a day of hours, a week of days and so on."},
+    {0, "season", OPTION_INT, "N", AT(season), 1,
+     "Samples in a season, for seasonal-naive and MASE; default: a day of hours, a week of days and so on."},
     {0, "split", OPTION_CHOICE, "none|validation|test", AT(split), 0,
-     "Back-test over all windows of that part of the data that the model was made with, errors in its scaled units: the figures of its card."},
+     "Back-test over all windows of that part of the data that the model was made with, errors in its scaled units: the "
+     "figures of its card."},
     {'p', "plot", OPTION_FILE, "FILE.svg", AT(plot), 0, "Draw history, forecast and bands of the first 12 series too."},
     {0, "unit", OPTION_TEXT, "TEXT", AT(unit), 0, "Unit of the values, for the plot."},
     {0, "follow", OPTION_FLAG, NULL, AT(follow), 0,
-     "Read a stream that grows and give a forecast after every sample, from the moment a window is full: that of the last window, the same "
-     "as without --follow. A file is waited on as tail -f does."},
+     "Read a stream that grows and give a forecast after every sample, from the moment a window is full: that of the last "
+     "window, the same as without --follow. A file is waited on as tail -f does."},
     {0, "expanding", OPTION_FLAG, NULL, AT(expanding), 0,
-     "With --follow: carry the model's state from sample to sample instead. The model then sees all samples since the start, not a window; "
-     "the first window fixes its transform."},
-    {0, "batch", OPTION_INT, "N", AT(batch), 0, "Windows that run together; 0, the default, chooses. Results do not depend on it."},
+     "With --follow: carry the model's state from sample to sample instead. The model then sees all samples since the start, "
+     "not a window; the first window fixes its transform."},
+    {0, "batch", OPTION_INT, "N", AT(batch), 0,
+     "Windows that run together; 0, the default, chooses. Results do not depend on it."},
     ROWS_END};
 
 static const option_row run_rows[] = {
     {'i', "input", OPTION_FILE, "FILE", AT(input), 0,
-     "Named input tensors, safetensors or PyTorch (required); for a model of one input also a NumPy array (.npy) or a table (.tsv, .csv)."},
+     "Named input tensors, safetensors or PyTorch (required); for a model of one input also a NumPy array (.npy) or a table "
+     "(.tsv, .csv)."},
     {'o', "output", OPTION_FILE, "FILE", AT(output), 0, "Where the results go, safetensors (required)."},
     {0, "outputs", OPTION_TEXT, "A,B", AT(outputs), 0, "Only these outputs; default: all that the model has."},
     {0, "no-version", OPTION_FLAG, NULL, AT(no_version), 0, "No metadata about this run in the result."},
@@ -215,7 +225,8 @@ static const option_row bench_rows[] = {
     {0, "tg", OPTION_TEXT, "LIST", AT(tg), 0, "Of a language model: time the making of so many tokens one by one (128)."},
     {0, "depth", OPTION_TEXT, "LIST", AT(depth), 0, "With --pp and --tg: after so many tokens; default 0."},
     {0, "profile", OPTION_FLAG, NULL, AT(profile), 0,
-     "Show where the time goes too: the quickest of --repeat more runs by kinds of operators and by operators, with their work."},
+     "Show where the time goes too: the quickest of --repeat more runs by kinds of operators and by operators, with their "
+     "work."},
     {'f', "format", OPTION_CHOICE, "table|md|csv|json", AT(bench_format), 0,
      "table, the default, and md are for people; csv and json hold seconds and bytes."},
     {'o', "output", OPTION_FILE, "FILE", AT(output), 0,
@@ -224,12 +235,14 @@ static const option_row bench_rows[] = {
      "Numbers of threads to time, ',' between them; 0, the default, takes as many as the process may use."},
     {0, "backend", OPTION_LIST, "LIST", AT(backends), 0,
      "Backends in order of preference, ',' between them; given several times, each is timed."},
-    {0, "memory", OPTION_SIZE, "SIZE", AT(memory), 0, "Memory that the computation may take besides the weights, as in the other commands."},
+    {0, "memory", OPTION_SIZE, "SIZE", AT(memory), 0,
+     "Memory that the computation may take besides the weights, as in the other commands."},
     {0, "config", OPTION_FILE, "FILE", AT(config), 0, "Take this config.json instead of the one beside the weights."},
     {0, "set", OPTION_LIST, "KEY=VALUE", AT(settings), 0, "Override one setting of the models; may be given several times."},
     {0, "no-mmap", OPTION_FLAG, NULL, AT(no_mmap), 0,
-     "Read the weights into memory in place of mapping their files: longer to open and not shared with other processes, faster to compute with where they are larger than the caches (large pages). "
-     "Without --mmap and --no-mmap the commands that make texts choose (docs/text.md), the others map."},
+     "Read the weights into memory in place of mapping their files: longer to open and not shared with other processes, faster "
+     "to compute with where they are larger than the caches (large pages). Without --mmap and --no-mmap the commands that make "
+     "texts choose (docs/text.md), the others map."},
     {0, "mmap", OPTION_FLAG, NULL, AT(mmap), 0, "Leave the files mapped in any case."},
     {0, "plugins", OPTION_FILE, "PATH", AT(plugins), 0,
      "Look for backend plugins here first: directories or files, ':' between them."},
@@ -238,8 +251,10 @@ static const option_row bench_rows[] = {
     ROWS_END};
 
 static const option_row backends_rows[] = {
-    {'f', "format", OPTION_CHOICE, "text|json", AT(backends_format), 0, "text, the default, is for people; json holds the same, memory in bytes."},
-    {0, "devices", OPTION_FLAG, NULL, AT(devices), 0, "Only the names that --backend takes, one a line."}, ROWS_END};
+    {'f', "format", OPTION_CHOICE, "text|json", AT(backends_format), 0,
+     "text, the default, is for people; json holds the same, memory in bytes."},
+    {0, "devices", OPTION_FLAG, NULL, AT(devices), 0, "Only the names that --backend takes, one a line."},
+    ROWS_END};
 
 static const option_row no_rows[] = {ROWS_END};
 
@@ -357,15 +372,16 @@ const command command_table[] = {
     {"forecast",
      "[IN.csv]",
      "forecast time series, with bands",
-     "Reads a table of samples (CSV or TSV, plain or gzip; '-' or nothing: standard input), forecasts each series by the last window of it, "
-     "and writes a row a future sample: unique_id, ds, the forecast, and the ends of a band. Two layouts: long, with the columns unique_id, "
-     "ds, y (without ids: one series); wide, with a column of times and a column a variable. Times are ISO 8601 with or without zone, seconds "
-     "(9 to 11 digits) or milliseconds since 1970, or whole numbers.\n\n"
-     "The default model, spacetime-etth1-strand, reads 336 hourly samples and forecasts 720. Data of another frequency than the model's are "
-     "refused. The band is conformal: half its width at each step is the quantile of the absolute errors that the model made at that step on "
-     "past windows of the same series. Series with too few of them get none.\n\n"
-     "A back-test (--cv-windows, --split) prints mean squared and absolute error, MASE, sMAPE and the band's coverage beside naive, "
-     "seasonal-naive, drift and the mean of the window. Rows have a cutoff, the time of the last sample that was known, and the truth y.\n\n"
+     "Reads a table of samples (CSV or TSV, plain or gzip; '-' or nothing: standard input), forecasts each series by the last "
+     "window of it, and writes a row a future sample: unique_id, ds, the forecast, and the ends of a band. Two layouts: long, "
+     "with the columns unique_id, ds, y (without ids: one series); wide, with a column of times and a column a variable. Times "
+     "are ISO 8601 with or without zone, seconds (9 to 11 digits) or milliseconds since 1970, or whole numbers.\n\n"
+     "The default model, spacetime-etth1-strand, reads 336 hourly samples and forecasts 720. Data of another frequency than "
+     "the model's are refused. The band is conformal: half its width at each step is the quantile of the absolute errors that "
+     "the model made at that step on past windows of the same series. Series with too few of them get none.\n\n"
+     "A back-test (--cv-windows, --split) prints mean squared and absolute error, MASE, sMAPE and the band's coverage beside "
+     "naive, seasonal-naive, drift and the mean of the window. Rows have a cutoff, the time of the last sample that was known, "
+     "and the truth y.\n\n"
      "A series that is shorter than the model's window is named and left out; the exit code is then 3.\n\n",
      {forecast_rows, common_rows},
      0,
@@ -380,8 +396,8 @@ const command command_table[] = {
      "Reads the model's inputs by name from a file of tensors, runs once and writes the outputs as F32 safetensors. Tensors "
      "that "
      "the model does not need are ignored with a remark; a missing one is an error, and so is a sequence longer than the model "
-     "allows. An array without a batch axis, and a table (a row a token, after a row of names if there is one), is a batch of one. "
-     "MODEL may also be given by -m.\n\n",
+     "allows. An array without a batch axis, and a table (a row a token, after a row of names if there is one), is a batch of "
+     "one. MODEL may also be given by -m.\n\n",
      {run_rows, common_rows},
      0,
      1,
@@ -400,8 +416,8 @@ const command command_table[] = {
     {"backends",
      "",
      "devices that can compute here, and plugins that were refused",
-     "One paragraph a device: what it is, its driver, its memory, and what the plugin uses of it; plugins that were found and not "
-     "taken follow, each with the reason.\n\n",
+     "One paragraph a device: what it is, its driver, its memory, and what the plugin uses of it; plugins that were found and "
+     "not taken follow, each with the reason.\n\n",
      {backends_rows, common_rows},
      0,
      0,
@@ -421,14 +437,14 @@ const command command_table[] = {
     {"bench",
      "[MODEL...]",
      "how fast models run on this machine",
-     "Times whole runs on random inputs that are valid for the model (bases for DNA models), in one process: loading, planning and "
-     "opening (startup), a first run, which makes what is kept from run to run, and then the median, the least and the most of "
-     "--repeat runs. One row for each model, backend, number of threads and length, with bases (or positions of the sequence) a "
-     "second, the planned memory (arena) and the most memory that the process had.\n\n"
-     "--profile: work is the number of rough floating-point operations that the operators' mathematics needs, so the rates show "
-     "where time is lost, not the machine's exact load. A group of operators that ran as one is one row.\n\n"
-     "With --pp or --tg a language model is timed as llama-bench does it: prompt tokens and made tokens a second, mean and standard "
-     "deviation of --repeat runs, under its columns.\n\n"
+     "Times whole runs on random inputs that are valid for the model (bases for DNA models), in one process: loading, planning "
+     "and opening (startup), a first run, which makes what is kept from run to run, and then the median, the least and the "
+     "most of --repeat runs. One row for each model, backend, number of threads and length, with bases (or positions of the "
+     "sequence) a second, the planned memory (arena) and the most memory that the process had.\n\n"
+     "--profile: work is the number of rough floating-point operations that the operators' mathematics needs, so the rates "
+     "show where time is lost, not the machine's exact load. A group of operators that ran as one is one row.\n\n"
+     "With --pp or --tg a language model is timed as llama-bench does it: prompt tokens and made tokens a second, mean and "
+     "standard deviation of --repeat runs, under its columns.\n\n"
      "Results are not written: see 'strand run'. Other programs that compute at the same time make all figures worse.\n\n",
      {bench_rows},
      0,

@@ -119,13 +119,14 @@ const option_row eeg_detect_rows[] = {
     {0, "kinds", OPTION_FILE, "MODEL", AT(kinds), 0,
      "A DCRNN classifier of several classes, which names the type of each event: the likeliest by the mean over the event."},
     {0, "types", OPTION_TEXT, "A,B,...", AT(types), 0,
-     "eventType of each class of a classifier; default for four: sz_foc,sz_gen,sz_gen_nm,sz_gen_m, the order of the published code "
-     "(focal, generalised, absence, tonic). 'bckg' stands for a class that is no event."},
+     "eventType of each class of a classifier; default for four: sz_foc,sz_gen,sz_gen_nm,sz_gen_m, the order of the published "
+     "code (focal, generalised, absence, tonic). 'bckg' stands for a class that is no event."},
     {0, "statistics", OPTION_FILE, "FILE", AT(statistics), 0,
      "For models that take signals (GraphS4mer): lines CHANNEL MEAN DEVIATION of the training set; default: those of the "
      "recording."},
     {'t', "threshold", OPTION_REAL, "P", AT(threshold), 0,
-     "Probability from which a second counts; default: the head's own, else 0.5; 0 where -m is a classifier of several classes."},
+     "Probability from which a second counts; default: the head's own, else 0.5; 0 where -m is a classifier of several "
+     "classes."},
     {0, "min-duration", OPTION_REAL, "SECONDS", AT(min_duration), 0, "Shorter events are dropped; default 10."},
     {0, "merge-gap", OPTION_REAL, "SECONDS", AT(merge_gap), 0,
      "Events with less than this between them become one; default 10."},
@@ -146,8 +147,8 @@ const option_row eeg_stage_rows[] = {
     {0, "edf", OPTION_FILE, "FILE.edf", AT(edf_annotations), 0,
      "Write an EDF+ file too: the channels as the model saw them, with the stages as annotations."},
     {0, "wait", OPTION_INT, "EPOCHS", AT(stage_wait), 0,
-     "Epochs that must have come after one before its stage is settled, 0 to 20. 20, the default, takes all windows that hold it, "
-     "as the published evaluation does; fewer windows settle it sooner."},
+     "Epochs that must have come after one before its stage is settled, 0 to 20. 20, the default, takes all windows that hold "
+     "it, as the published evaluation does; fewer windows settle it sooner."},
     REPORT_ROW,
     FOLLOW_ROWS,
     NO_VERSION_ROW,
@@ -234,36 +235,37 @@ const char eeg_predict_text[] = "Predicts the log amplitudes (natural logarithm 
                                 "mean of the past and of a copy of it. "
                                 "The error over time shows where a recording is unlike what the model expects. Windows begin "
                                 "every 12 s and never reach over a gap.\n\n"
-                                "With --follow a window's row comes when the last second that it predicted is there.\n\n" FILES_TEXT RESEARCH_TEXT;
+                                "With --follow a window's row comes when the last second that it predicted is "
+                                "there.\n\n" FILES_TEXT RESEARCH_TEXT;
 const char eeg_detect_text[] =
-    "Gives each second that a window covers a probability of seizure activity (the mean of those windows), and makes events of the "
-    "seconds that reach "
-    "the threshold. The table has the columns onset, duration, eventType, confidence, channels, dateTime, recordingDuration of "
-    "SzCORE and "
-    "BIDS, and one row 'bckg' when nothing was found. --edf writes the events over the traces for EDFbrowser.\n\n"
+    "Gives each second that a window covers a probability of seizure activity (the mean of those windows), and makes events of "
+    "the seconds that reach the threshold. The table has the columns onset, duration, eventType, confidence, channels, "
+    "dateTime, recordingDuration of SzCORE and BIDS, and one row 'bckg' when nothing was found. --edf writes the events over "
+    "the traces for EDFbrowser.\n\n"
     "The model is a DCRNN or GraphS4mer checkpoint with a head of one class, or the published pretrained predictor, whose "
-    "encoder then gets the small head that comes with Strand (docs/eeg.md has its figures). A DCRNN classifier of several classes tells "
-    "kinds of seizures apart: with --kinds it names the events of another model; as -m alone it takes every second for a seizure, and "
-    "an event ends where the likeliest kind changes.\n\n"
-    "With --follow a second is settled when no later window can cover it: at most the length of a window after it (12 s by default); "
-    "an event comes when it is over and --merge-gap has passed, --windows has every second. DCRNN with the graph of distances goes "
-    "second by second and keeps the state of each open window, other models run a window every --step seconds.\n\n" FILES_TEXT RESEARCH_TEXT;
+    "encoder then gets the small head that comes with Strand (docs/eeg.md has its figures). A DCRNN classifier of several "
+    "classes tells kinds of seizures apart: with --kinds it names the events of another model; as -m alone it takes every "
+    "second for a seizure, and an event ends where the likeliest kind changes.\n\n"
+    "With --follow a second is settled when no later window can cover it: at most the length of a window after it (12 s by "
+    "default); an event comes when it is over and --merge-gap has passed, --windows has every second. DCRNN with the graph of "
+    "distances goes second by second and keeps the state of each open window, other models run a window every --step "
+    "seconds.\n\n" FILES_TEXT RESEARCH_TEXT;
 const char eeg_stage_text[] = "Gives each epoch of 30 s a sleep stage (W, N1, N2, N3, REM) with probabilities, by "
                               "SimpleSleepNet. Its 16 channels are derivations "
                               "such as C3-M2: a signal labelled so, or the difference of two signals. The signals are filtered "
                               "and brought to 100 Hz as in the "
                               "published pipeline.\n\n"
-                              "With --follow an epoch's stage comes --wait epochs of 30 s after its end (default 20: 10 minutes); "
-                              "the first ones not before 11 epochs are there.\n\n" FILES_TEXT RESEARCH_TEXT;
+                              "With --follow an epoch's stage comes --wait epochs of 30 s after its end (default 20: 10 "
+                              "minutes); the first ones not before 11 epochs are there.\n\n" FILES_TEXT RESEARCH_TEXT;
 const char eeg_features_text[] =
     "Writes features of every second: log amplitudes as DCRNN takes them (before they are standardised), or band powers. A row "
     "of the table "
-    "is a second of a channel; npy and safetensors hold [seconds, channels, values]. With --follow a second's rows come when its last "
-    "sample is there.\n\n" FILES_TEXT;
+    "is a second of a channel; npy and safetensors hold [seconds, channels, values]. With --follow a second's rows come when "
+    "its last sample is there.\n\n" FILES_TEXT;
 const char eeg_embed_text[] = "Writes what the encoder of a DCRNN checkpoint remembers at the end of each window: the last "
                               "layer's state, the mean over the channels or "
-                              "with --per-node each channel's. With --follow the encoder goes second by second (DCRNN with the graph "
-                              "of distances), and a window's vector comes when its last sample is there.\n\n" FILES_TEXT;
+                              "with --per-node each channel's. With --follow the encoder goes second by second (DCRNN with the "
+                              "graph of distances), and a window's vector comes when its last sample is there.\n\n" FILES_TEXT;
 const char eeg_score_text[] = "Compares two tables of events as SzCORE does, by events and by seconds: sensitivity, precision, "
                               "F1 and false alarms in 24 hours. "
                               "Types that begin with sz count. n/a stands where there is nothing to divide by.\n\n";

@@ -137,7 +137,8 @@ strand_status runtime_plan(runtime *rt, int64_t batch, int64_t length, const cha
      * the same bytes, but not killed half-way. */
     strand_plan_info info;
     const uint64_t available = params.memory_limit ? 0 : memory_available();
-    if (status == STRAND_OK && available && strand_plan_get(*plan, &info) == STRAND_OK && info.block_bytes > available / 4 * 3) {
+    if (status == STRAND_OK && available && strand_plan_get(*plan, &info) == STRAND_OK &&
+        info.block_bytes > available / 4 * 3) {
         strand_plan_close(*plan);
         params.memory_limit = available / 4 * 3;
         status = strand_plan_open(rt->model, &params, plan);

@@ -35,8 +35,9 @@ typedef struct runtime {
 int runtime_open_context(runtime *rt, const options *settings);
 /* The same and the model `name` (NULL: --model, else the built-in one). */
 int runtime_open(runtime *rt, const options *settings, const char *name);
-/* Reads mapped weights into large pages where that pays: `tokens` steps lie ahead (-1: many), the plan is the CPU's alone, and the file
- * is not small but at most half of the memory that is free. --mmap and --no-mmap decide otherwise. 0 or an exit code, after a message. */
+/* Reads mapped weights into large pages where that pays: `tokens` steps lie ahead (-1: many), the plan is the CPU's alone,
+ * and the file is not small but at most half of the memory that is free. --mmap and --no-mmap decide otherwise. 0 or an exit
+ * code, after a message. */
 int runtime_hold(runtime *rt, int64_t tokens);
 void runtime_close(runtime *rt);
 /* A plan for this model by the common options (backends, memory). Fills rt->backends. */

@@ -83,8 +83,8 @@ static int write_record(const generator *g, const char *name, const char *letter
         output_printf(
             g->out,
             " strand=%s model=%s sha256=%s precision=%s backend=%s prompt=%lld bases=%lld temperature=%g top_k=%lld seed=%lld",
-            strand_version(), g->rt.info.name, strand_model_sha256(g->rt.model), g->rt.info.precision, g->rt.backends, (long long)prompt,
-            (long long)settings->count, settings->temperature, (long long)settings->top_k, (long long)seed);
+            strand_version(), g->rt.info.name, strand_model_sha256(g->rt.model), g->rt.info.precision, g->rt.backends,
+            (long long)prompt, (long long)settings->count, settings->temperature, (long long)settings->top_k, (long long)seed);
     output_printf(g->out, "\n");
     for (int64_t i = 0; i < n; i += LINE)
         if (output_printf(g->out, "%.*s\n", (int)(n - i < LINE ? n - i : LINE), letters + i)) return -1;

@@ -96,8 +96,8 @@ static int take(void *user, int64_t span, int64_t second, const strand_tensor *o
     double values[WIDE] = {0};
     if (d->has_head)
         values[0] = eeg_head_run(
-            &d->head, (const float *)outputs[0].data + (row * net->layers + net->layers - 1) * net->nodes * net->hidden, net->nodes,
-            values + 1);
+            &d->head, (const float *)outputs[0].data + (row * net->layers + net->layers - 1) * net->nodes * net->hidden,
+            net->nodes, values + 1);
     else if (net->classes == 1)
         values[0] = ((const float *)outputs[0].data)[row];
     if (d->n_kinds && take_kinds(d, span, second, outputs, row, values + KINDS)) return -1;
@@ -125,20 +125,21 @@ static int flush(void *user) {
     return output_flush(d->out) || (d->windows && output_flush(d->windows)) ? -1 : 0;
 }
 
-/* The four kinds of the published classifiers (file_markers_classification of eeg-gnn-ssl): focal, generalised, absence, and tonic with
- * tonic-clonic, as HED-SCORE names them. */
+/* The four kinds of the published classifiers (file_markers_classification of eeg-gnn-ssl): focal, generalised, absence, and
+ * tonic with tonic-clonic, as HED-SCORE names them. */
 static const char *const published_kinds = "sz_foc,sz_gen,sz_gen_nm,sz_gen_m";
 
 static int name_kinds(detector *d, const eeg_net *net, const options *settings) {
     const char *at = settings->types ? settings->types : net->classes == 4 ? published_kinds : NULL;
     if (!at)
-        return complain("%s: has %lld classes; name their types with --types A,B,...", net->rt.info.name, (long long)net->classes),
+        return complain("%s: has %lld classes; name their types with --types A,B,...", net->rt.info.name,
+                        (long long)net->classes),
                EXIT_USAGE;
     d->background = -1;
     for (;; at++) {
         const size_t n = strcspn(at, ",");
-        if (!n || n >= sizeof d->maker.kinds[0] || strspn(at, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_") < n ||
-            d->n_kinds == EVENT_KINDS)
+        if (!n || n >= sizeof d->maker.kinds[0] ||
+            strspn(at, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_") < n || d->n_kinds == EVENT_KINDS)
             return complain("--types: '%.60s' is not a list of at most %d words of letters, digits and '_'", settings->types,
                             (int)EVENT_KINDS),
                    EXIT_USAGE;
@@ -166,8 +167,8 @@ static int open_kinds(detector *d, const options *settings) {
         return complain("%s: tells no kinds apart; --kinds wants a DCRNN classifier of several classes", d->kinds.rt.info.name),
                EXIT_FAILED;
     if (d->kinds.bins != d->net.bins)
-        return complain("%s: takes %lld bins a second, %s %lld", d->kinds.rt.info.name, (long long)d->kinds.bins, d->net.rt.info.name,
-                        (long long)d->net.bins),
+        return complain("%s: takes %lld bins a second, %s %lld", d->kinds.rt.info.name, (long long)d->kinds.bins,
+                        d->net.rt.info.name, (long long)d->net.bins),
                EXIT_FAILED;
     return name_kinds(d, &d->kinds, settings);
 }
@@ -184,9 +185,10 @@ static int choose_head(detector *d, const options *settings) {
         const int rc = name_kinds(d, net, settings);
         if (rc) return rc;
         if (d->background < 0)
-            remark("%s: tells kinds of seizures apart, it does not find them: every second counts as one. With --kinds it names the "
-                   "events that another model finds",
-                   name);
+            remark(
+                "%s: tells kinds of seizures apart, it does not find them: every second counts as one. With --kinds it names "
+                "the events that another model finds",
+                name);
         if (settings->threshold < 0) d->maker.threshold = d->background < 0 ? 0 : DBL_MIN;
         d->maker.split = 1;
     } else if (settings->kinds) {
@@ -300,7 +302,8 @@ static int detect(detector *d, const options *settings) {
                                                         "seizures); see its model card for how little that shows"
                                      : "part of the checkpoint";
         if (d->kinds.session) {
-            snprintf(about_kinds, sizeof about_kinds, "%.100s, SHA-256 %.64s", d->kinds.rt.info.name, strand_model_sha256(d->kinds.rt.model));
+            snprintf(about_kinds, sizeof about_kinds, "%.100s, SHA-256 %.64s", d->kinds.rt.info.name,
+                     strand_model_sha256(d->kinds.rt.model));
             d->report.kinds = about_kinds;
         }
         rc = eeg_walk_run(&d->walk) ? EXIT_FAILED : finish(d);

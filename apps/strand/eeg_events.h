@@ -26,8 +26,9 @@ void eeg_events_free(eeg_event_list *list);
 
 /* Takes a probability for each second, in order, and gives events out as soon as nothing can be merged to them any more: runs
  * of at least `threshold`, joined where less than `gap` seconds lie between them, dropped when they are shorter than `least`.
- * The confidence is the largest probability of the event; its channels are those whose own mean is at least the threshold. Its type
- * is "sz", or the likeliest of the kinds by their mean over the event; with `split` an event ends where the likeliest kind changes. */
+ * The confidence is the largest probability of the event; its channels are those whose own mean is at least the threshold.
+ * Its type is "sz", or the likeliest of the kinds by their mean over the event; with `split` an event ends where the
+ * likeliest kind changes. */
 typedef struct eeg_event_maker {
     double threshold, gap, least;
     int32_t n_kinds, split;

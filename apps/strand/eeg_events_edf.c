@@ -1,9 +1,9 @@
 /* eeg_events_edf.c - an EDF+ file with the channels as a model saw them and events as annotations, for viewers like EDFbrowser.
  *
- * Records of one second, EDF+C: viewers do not open EDF+D, so zeros stand in the gaps and an annotation "gap" over them; only where
- * gaps are much longer than what was recorded it is EDF+D. Two passes: ranges first, then samples scaled to 16 bits. The fields for patient and recording hold the "X" that EDF+ has for what is left out. An event
- * stands in the record in which it begins, as time-stamped annotation lists that fit its room; what does not fit waits for the
- * next record.
+ * Records of one second, EDF+C: viewers do not open EDF+D, so zeros stand in the gaps and an annotation "gap" over them;
+ * only where gaps are much longer than what was recorded it is EDF+D. Two passes: ranges first, then samples scaled to 16
+ * bits. The fields for patient and recording hold the "X" that EDF+ has for what is left out. An event stands in the record
+ * in which it begins, as time-stamped annotation lists that fit its room; what does not fit waits for the next record.
  */
 #include "eeg_events.h"
 

@@ -324,7 +324,8 @@ int eeg_net_step(eeg_net *net, eeg_seconds *seconds, int64_t span, int64_t secon
     const double *values = eeg_second(seconds, span, second);
     if (!values) return -1;
     for (int64_t i = 0; i < wide; i++) net->features[i] = (float)((values[i] - net->mean) / net->std);
-    for (int64_t b = 1; b < net->batch; b++) memcpy(net->features + b * wide, net->features, (size_t)wide * sizeof *net->features);
+    for (int64_t b = 1; b < net->batch; b++)
+        memcpy(net->features + b * wide, net->features, (size_t)wide * sizeof *net->features);
     for (int64_t b = 0; b < net->batch; b++) net->lengths[b] = 1;
     if (second % step == 0) strand_session_reset(net->session, second / step % net->batch);
     net->filled = net->batch;

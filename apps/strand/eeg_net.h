@@ -54,16 +54,17 @@ int eeg_net_open(eeg_net *net, const options *settings, int signals);
 int eeg_net_statistics(eeg_net *net, eeg_source *source);
 /* Gets ready for windows of --clip seconds, up to `batch` at once, with these outputs. */
 int eeg_net_prepare(eeg_net *net, int64_t batch, const char *outputs);
-/* Gets ready for windows of --clip seconds that begin every `step` seconds of a recording that is coming in: by steps of a second
- * where the model's state allows it (`stepwise`: eeg_net_step), else window by window, one at a time. */
+/* Gets ready for windows of --clip seconds that begin every `step` seconds of a recording that is coming in: by steps of a
+ * second where the model's state allows it (`stepwise`: eeg_net_step), else window by window, one at a time. */
 int eeg_net_prepare_steps(eeg_net *net, int64_t step, const char *outputs);
 void eeg_net_close(eeg_net *net);
 /* Puts the window that begins at a second in; at most `batch` of them. 0 or -1. */
 int eeg_net_add(eeg_net *net, eeg_seconds *seconds, int64_t span, int64_t second);
 /* Runs what was added. outputs[i].name is set, the rest is filled in (session's memory). 0 or -1. */
 int eeg_net_run(eeg_net *net, strand_tensor *outputs, int32_t n);
-/* Carries the open windows on by a second of the span; they are asked for in order. The window that began `steps` - 1 seconds ago,
- * the i-th of the span, is complete then: row i mod `batch` of the outputs. */
-int eeg_net_step(eeg_net *net, eeg_seconds *seconds, int64_t span, int64_t second, int64_t step, strand_tensor *outputs, int32_t n);
+/* Carries the open windows on by a second of the span; they are asked for in order. The window that began `steps` - 1
+ * seconds ago, the i-th of the span, is complete then: row i mod `batch` of the outputs. */
+int eeg_net_step(eeg_net *net, eeg_seconds *seconds, int64_t span, int64_t second, int64_t step, strand_tensor *outputs,
+                 int32_t n);
 
 #endif

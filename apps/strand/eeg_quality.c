@@ -132,7 +132,8 @@ int eeg_quality_measure(recording *r, int32_t signal, eeg_quality *q, char *erro
         q->rms = m.deviations[q->windows / 2];
         q->flat = (double)m.flat / (double)q->windows;
         q->beyond = (double)m.beyond / (double)m.samples;
-        q->clipped = m.beyond ? 0 : (double)m.clipped / (double)m.samples; /* a range that samples pass is not where they were cut */
+        q->clipped = m.beyond ? 0 : (double)m.clipped / (double)m.samples; /* a range that samples pass is not where they
+                                                                              were cut */
         q->hum50 = hum(&m, 50);
         q->hum60 = hum(&m, 60);
     }

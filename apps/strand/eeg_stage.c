@@ -281,7 +281,8 @@ static int prepare(stager *s, const options *settings) {
     s->windows = malloc((size_t)(BATCH * CONTEXT * s->width) * sizeof *s->windows);
     s->index = malloc((size_t)BATCH * CONTEXT * sizeof *s->index);
     s->cycles = malloc((size_t)BATCH * CONTEXT * CYCLES * sizeof *s->cycles);
-    if (!s->reduced || !s->nothing || !s->signals || !s->windows || !s->index || !s->cycles) return complain("out of memory"), EXIT_FAILED;
+    if (!s->reduced || !s->nothing || !s->signals || !s->windows || !s->index || !s->cycles)
+        return complain("out of memory"), EXIT_FAILED;
     rc = eeg_source_open(&s->source, settings, settings->args[0], 60);
     if (!rc)
         rc = eeg_source_prepare(&s->source, sleep_channels, SLEEP_CHANNELS,

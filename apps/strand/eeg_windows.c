@@ -3,9 +3,9 @@
  * With --follow a file is asked four times a second whether it has grown, a stream is read as it comes; the walk goes on where
  * it stood, so memory stays what it was. It ends by a signal, by the end of the stream, or after --idle seconds without news.
  *
- * A model that keeps a state goes second by second then: windows that overlap are rows of one session, each begun anew where its
- * window begins, so that a window costs one step when its last second is there. Window i is row i mod `open`; a row is free again
- * before its next window begins, because `open` windows together last at least as long as one.
+ * A model that keeps a state goes second by second then: windows that overlap are rows of one session, each begun anew where
+ * its window begins, so that a window costs one step when its last second is there. Window i is row i mod `open`; a row is
+ * free again before its next window begins, because `open` windows together last at least as long as one.
  */
 #include "eeg_windows.h"
 
@@ -25,8 +25,8 @@ int64_t eeg_batch(const options *settings) {
 int eeg_write_header(output *out, const runtime *rt, const eeg_source *source) {
     char settings[512];
     runtime_settings(rt, settings, sizeof settings);
-    output_printf(out, "# strand %s\n# model %s sha256 %s precision %s\n", strand_version(), rt->info.name, strand_model_sha256(rt->model),
-                  rt->info.precision);
+    output_printf(out, "# strand %s\n# model %s sha256 %s precision %s\n", strand_version(), rt->info.name,
+                  strand_model_sha256(rt->model), rt->info.precision);
     output_printf(out, "# backend %s\n# settings %s\n", rt->backends[0] ? rt->backends : "none", settings);
     if (!source->filters) return output_printf(out, "# recording %s, %s\n", eeg_source_name(source), source->rec->format);
     return output_printf(out, "# recording %s, %s, at %g Hz%s\n", eeg_source_name(source), source->rec->format, source->rate,

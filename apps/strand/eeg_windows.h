@@ -35,8 +35,8 @@ int eeg_walk_open(eeg_walk *w, eeg_source *source, const options *settings, cons
 int eeg_walk_run(eeg_walk *w);
 void eeg_walk_close(eeg_walk *w);
 
-/* What --follow does: calls `all` whenever there may be news, and for the last time with `final`; `idle` (may be NULL) after what has
- * come was handed on. 0 or -1. */
+/* What --follow does: calls `all` whenever there may be news, and for the last time with `final`; `idle` (may be NULL) after
+ * what has come was handed on. 0 or -1. */
 int eeg_follow(eeg_source *source, int (*all)(void *user, int final), int (*idle)(void *user), void *user);
 
 /* Windows that run together: --batch, bounded. */

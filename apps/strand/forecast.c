@@ -1,8 +1,8 @@
 /* forecast.c - `strand forecast`: series in, forecasts with bands out.
  *
- * The whole input is read first (24 bytes a sample), checked and put in order. Then series are taken in chunks: their last windows, and
- * the past windows that the bands are made of, run in common batches. A series that is too short is named, left out, and makes the
- * exit code 3.
+ * The whole input is read first (24 bytes a sample), checked and put in order. Then series are taken in chunks: their last
+ * windows, and the past windows that the bands are made of, run in common batches. A series that is too short is named, left
+ * out, and makes the exit code 3.
  */
 #include "forecast.h"
 
@@ -294,7 +294,8 @@ static int wrong_together(const options *s) {
     return EXIT_USAGE;
 }
 
-/* Enough of them that the matrix of the whole horizon repays its making: below, the default mode is as fast. --set has the last word. */
+/* Enough of them that the matrix of the whole horizon repays its making: below, the default mode is as fast. --set has the
+ * last word. */
 static int many_windows(const options *settings) {
     return settings->split || settings->cv_windows >= 200;
 }
@@ -313,7 +314,10 @@ int run_forecast(const options *settings) {
     if (!rc && settings->forecast_format == FORECAST_NPY && (!settings->output || !strcmp(settings->output, "-")))
         rc = (complain("forecast: -f npy needs -o FILE; see 'strand help forecast'"), EXIT_USAGE);
     if (rc) return rc;
-    rc = forecaster_open(&f, settings, settings->horizon, settings->expanding ? "mode=recurrence" : many_windows(settings) ? "mode=matrix" : NULL);
+    rc = forecaster_open(&f, settings, settings->horizon,
+                         settings->expanding      ? "mode=recurrence"
+                         : many_windows(settings) ? "mode=matrix"
+                                                  : NULL);
     if (!rc) rc = reading_options(&f, settings, &o, &freq);
     if (!rc) {
         bytes *in = bytes_open(file, settings->follow);

@@ -41,8 +41,8 @@ typedef struct forecaster {
     struct queued_window *queue; /* [batch] */
 } forecaster;
 
-/* Opens the model for forecasts of `horizon` samples (0: as trained). `extra`: one more setting, or NULL. Returns 0 or an exit code,
- * after a message. forecaster_close may follow in any case. */
+/* Opens the model for forecasts of `horizon` samples (0: as trained). `extra`: one more setting, or NULL. Returns 0 or an
+ * exit code, after a message. forecaster_close may follow in any case. */
 int forecaster_open(forecaster *f, const options *settings, int64_t horizon, const char *extra);
 void forecaster_close(forecaster *f);
 /* Memory for runs of at most `windows` windows. 0 or -1, after a message. */
@@ -66,13 +66,14 @@ typedef struct band_levels {
 
 /* "80,90". 0, or EXIT_USAGE after a message. */
 int bands_parse(const char *text, band_levels *levels);
-/* Half the width of the band of `level` percent for each of n steps: the k-th smallest of `windows` absolute residuals, k the least
- * whole number of at least (windows + 1) level / 100. residuals [windows, stride], step t at residuals[w * stride + t]; `width` [n].
- * Returns 0, or -1 (width is NAN) when there are too few windows for that level. */
+/* Half the width of the band of `level` percent for each of n steps: the k-th smallest of `windows` absolute residuals, k
+ * the least whole number of at least (windows + 1) level / 100. residuals [windows, stride], step t at residuals[w * stride
+ * + t]; `width` [n]. Returns 0, or -1 (width is NAN) when there are too few windows for that level. */
 int bands_width(const double *residuals, int64_t windows, int64_t stride, int64_t n, double level, double *width);
 /* How many windows a level needs. */
 int64_t bands_needed(double level);
-/* Past windows for bands: cutoffs `last` - j * step, j < n. At most `most` windows of the cutoffs [first, last], `step` apart, 0: evenly. */
+/* Past windows for bands: cutoffs `last` - j * step, j < n. At most `most` windows of the cutoffs [first, last], `step`
+ * apart, 0: evenly. */
 typedef struct band_grid {
     int64_t last, step, n;
 } band_grid;
@@ -119,7 +120,8 @@ typedef struct plot plot;
 
 /* `unit` of the values, or NULL. NULL on failure, after a message. */
 plot *plot_open(const char *path, const series_set *set, const char *family, const band_levels *levels, const char *unit);
-/* A panel: the last `past` values and the forecast [n, columns] as it is written (the model's value, then lo and hi of each level). */
+/* A panel: the last `past` values and the forecast [n, columns] as it is written (the model's value, then lo and hi of each
+ * level). */
 int plot_add(plot *p, const char *id, int64_t last_time, const double *history, int64_t past, const double *values, int columns,
              int64_t n);
 int plot_close(plot *p, int keep);

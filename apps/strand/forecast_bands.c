@@ -1,7 +1,9 @@
-/* forecast_bands.c - split conformal bands: how far the forecasts of a series' own past windows were from what came. See forecast.h.
+/* forecast_bands.c - split conformal bands: how far the forecasts of a series' own past windows were from what came. See
+ * forecast.h.
  *
- * With n exchangeable windows the next one lies within the k-th smallest absolute residual, k = ceil((n + 1) level), with probability
- * of at least the level (Vovk et al., Algorithmic Learning in a Random World, 2005). Fewer windows than that give no band at all.
+ * With n exchangeable windows the next one lies within the k-th smallest absolute residual, k = ceil((n + 1) level), with
+ * probability of at least the level (Vovk et al., Algorithmic Learning in a Random World, 2005). Fewer windows than that
+ * give no band at all.
  */
 #include "forecast.h"
 

@@ -1,13 +1,13 @@
 /* forecast_cv.c - back-tests: the model at past cutoffs, beside forecasts that need no model. See forecast.h.
  *
- * Windows: the last of N ends with the series, each `step` samples after the one before (--cv-windows N --step S); or all windows of a
- * part of the data that the model's config names, one sample apart, measured in the model's scaled units (--split).
- * Nothing after a cutoff is looked at for its forecast, its band or its scale. A window's band comes from past windows that had ended
- * by its cutoff: at most --windows of them, from a fixed row of past cutoffs, evenly over the history or the latest ones
- * (--window-step).
+ * Windows: the last of N ends with the series, each `step` samples after the one before (--cv-windows N --step S); or all
+ * windows of a part of the data that the model's config names, one sample apart, measured in the model's scaled units
+ * (--split). Nothing after a cutoff is looked at for its forecast, its band or its scale. A window's band comes from past
+ * windows that had ended by its cutoff: at most --windows of them, from a fixed row of past cutoffs, evenly over the history
+ * or the latest ones (--window-step).
  *
- * MASE: mean absolute error over that of the seasonal naive forecast within the history before the cutoff (Hyndman and Koehler 2006).
- * sMAPE: mean of 200 |y - f| / (|y| + |f|), 0 where both are 0.
+ * MASE: mean absolute error over that of the seasonal naive forecast within the history before the cutoff (Hyndman and
+ * Koehler 2006). sMAPE: mean of 200 |y - f| / (|y| + |f|), 0 where both are 0.
  */
 #include "forecast.h"
 
@@ -86,9 +86,9 @@ static int64_t grid_cutoff(const test *t, int64_t j) {
     return t->grid_first + j * t->grid_step;
 }
 
-/* Without --window-step a row over the whole history with four times as many cutoffs as a band takes, so that each window of the test can
- * take its own evenly from what had ended by then, as a forecast from there would. Else the row that ends with the first window's
- * past, as far back as that one looks. */
+/* Without --window-step a row over the whole history with four times as many cutoffs as a band takes, so that each window of
+ * the test can take its own evenly from what had ended by then, as a forecast from there would. Else the row that ends with
+ * the first window's past, as far back as that one looks. */
 static int make_grid(test *t) {
     back_test *b = t->b;
     const int64_t lag = b->f->lag, h = b->f->horizon, most = b->settings->windows;

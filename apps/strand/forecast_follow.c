@@ -1,9 +1,10 @@
 /* forecast_follow.c - a stream that grows: a forecast after every sample. See forecast.h.
  *
- * As a rule each new sample re-runs the last window, so that the forecast is, byte for byte, what a plain forecast of the stream so far
- * would be. --expanding carries the model's state on instead: the first `lag` samples fix scale and transform, every later one costs one
- * step of the recurrence, and the forecast is that of one pass over all samples since the start. Only what the next forecast needs of a
- * series is kept: its last window, or all of it where the whole history makes the scale (--scale series) or the bands (--level).
+ * As a rule each new sample re-runs the last window, so that the forecast is, byte for byte, what a plain forecast of the
+ * stream so far would be. --expanding carries the model's state on instead: the first `lag` samples fix scale and transform,
+ * every later one costs one step of the recurrence, and the forecast is that of one pass over all samples since the start.
+ * Only what the next forecast needs of a series is kept: its last window, or all of it where the whole history makes the
+ * scale (--scale series) or the bands (--level).
  */
 #include "forecast.h"
 

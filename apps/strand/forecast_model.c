@@ -1,8 +1,8 @@
-/* forecast_model.c - a model that reads `window` [batch, lag, variables] and gives `forecast` [batch, horizon, variables], seen in the
- * units of the data. See forecast.h.
+/* forecast_model.c - a model that reads `window` [batch, lag, variables] and gives `forecast` [batch, horizon, variables],
+ * seen in the units of the data. See forecast.h.
  *
- * Scaling: the model was trained on (value - mean) / std with the numbers of its config; --scale series takes the series' own mean and
- * deviation instead. Windows are queued, of any series, and run when a batch is full.
+ * Scaling: the model was trained on (value - mean) / std with the numbers of its config; --scale series takes the series'
+ * own mean and deviation instead. Windows are queued, of any series, and run when a batch is full.
  */
 #include "forecast.h"
 

@@ -1,7 +1,9 @@
-/* forecast_plot.c - a picture a person can read: history, forecast and bands of up to MOST_PANELS series, as SVG. See forecast.h.
+/* forecast_plot.c - a picture a person can read: history, forecast and bands of up to MOST_PANELS series, as SVG. See
+ * forecast.h.
  *
- * One panel a series, under each other, with axes of their own. Colours are classes of one style sheet that follows the reader's choice
- * of light or dark. Lines of very many samples are thinned to the least and the most of each run, so that no peak is lost.
+ * One panel a series, under each other, with axes of their own. Colours are classes of one style sheet that follows the
+ * reader's choice of light or dark. Lines of very many samples are thinned to the least and the most of each run, so that no
+ * peak is lost.
  */
 #include "forecast.h"
 

@@ -1,7 +1,8 @@
-/* forecast_write.c - forecasts as rows: CSV and TSV, JSON Lines, or one NPY array with a table of its rows beside it. See forecast.h.
+/* forecast_write.c - forecasts as rows: CSV and TSV, JSON Lines, or one NPY array with a table of its rows beside it. See
+ * forecast.h.
  *
- * Long format: unique_id, ds, (cutoff, y,) the model's column, lo and hi of each level, further columns. What is not known is empty in
- * CSV, null in JSON, NaN in NPY.
+ * Long format: unique_id, ds, (cutoff, y,) the model's column, lo and hi of each level, further columns. What is not known
+ * is empty in CSV, null in JSON, NaN in NPY.
  */
 #include "forecast.h"
 

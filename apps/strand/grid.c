@@ -80,10 +80,13 @@ static void print_text(const grid *g, output *out, int rows) {
 
 static void print_md(const grid *g, output *out, int rows) {
     char text[CELL];
-    for (int c = 0; c < g->n_columns; c++) output_printf(out, "| %s %s", g->columns[c].title, c == g->n_columns - 1 ? "|\n" : "");
-    for (int c = 0; c < g->n_columns; c++) output_printf(out, "%s%s", g->columns[c].format ? "|--:" : "|---", c == g->n_columns - 1 ? "|\n" : "");
+    for (int c = 0; c < g->n_columns; c++)
+        output_printf(out, "| %s %s", g->columns[c].title, c == g->n_columns - 1 ? "|\n" : "");
+    for (int c = 0; c < g->n_columns; c++)
+        output_printf(out, "%s%s", g->columns[c].format ? "|--:" : "|---", c == g->n_columns - 1 ? "|\n" : "");
     for (int r = 0; r < rows; r++)
-        for (int c = 0; c < g->n_columns; c++) output_printf(out, "| %s %s", cell_text(g, r, c, text), c == g->n_columns - 1 ? "|\n" : "");
+        for (int c = 0; c < g->n_columns; c++)
+            output_printf(out, "| %s %s", cell_text(g, r, c, text), c == g->n_columns - 1 ? "|\n" : "");
 }
 
 /* A text between double quotes: doubled inside for CSV, with a backslash for JSON. */

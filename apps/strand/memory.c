@@ -1,5 +1,6 @@
-/* memory.c - reads /proc/meminfo and the limits of the cgroups that the process is in: version 2's from its own up to the root, version
- * 1's where it is mounted. Of a limit what is used already goes off, but not the pages of files, which the system takes back. See memory.h.
+/* memory.c - reads /proc/meminfo and the limits of the cgroups that the process is in: version 2's from its own up to the
+ * root, version 1's where it is mounted. Of a limit what is used already goes off, but not the pages of files, which the
+ * system takes back. See memory.h.
  */
 #include "memory.h"
 
@@ -46,7 +47,8 @@ static uint64_t left_in(const char *folder, const char *limit, const char *used,
 /* The least that is left in the process's cgroup (version 2) and those above it. */
 static uint64_t left_in_cgroups(void) {
     char line[1024], folder[1100];
-    static const char *const files_v1[] = {"total_inactive_file", "total_active_file"}, *const files[] = {"inactive_file", "active_file"};
+    static const char *const files_v1[] = {"total_inactive_file", "total_active_file"}, *const files[] = {"inactive_file",
+                                                                                                          "active_file"};
     uint64_t least = left_in(CGROUPS "/memory", "memory.limit_in_bytes", "memory.usage_in_bytes", files_v1);
     FILE *f = fopen("/proc/self/cgroup", "r");
     snprintf(folder, sizeof folder, CGROUPS);

@@ -5,8 +5,8 @@
 
 #include <stdint.h>
 
-/* Bytes that can be used now without swapping: what the system has available, or what is left below the limit of a cgroup when that is less. 0 when
- * neither is known. */
+/* Bytes that can be used now without swapping: what the system has available, or what is left below the limit of a cgroup
+ * when that is less. 0 when neither is known. */
 uint64_t memory_available(void);
 /* Does the system give large pages to those who ask? */
 int memory_large_pages(void);

@@ -100,8 +100,10 @@ typedef struct options {
     int32_t bench_format, profile;
 
     /* eeg */
-    const char *map_file, *variable, *channels, *report, *edf_annotations, *jsonl, *predictions, *head, *windows_file, *statistics, *kinds, *types;
-    int32_t info_format, annotations, missing_channel, montage, resample, no_date, eeg_format, score_format, features_kind, per_node;
+    const char *map_file, *variable, *channels, *report, *edf_annotations, *jsonl, *predictions, *head, *windows_file,
+        *statistics, *kinds, *types;
+    int32_t info_format, annotations, missing_channel, montage, resample, no_date, eeg_format, score_format, features_kind,
+        per_node;
     double rate, threshold, min_duration, merge_gap, idle, tolerance_start, tolerance_end, min_overlap, max_event, min_between;
     int64_t clip, stage_wait;
 } options;

@@ -1,5 +1,5 @@
-/* png.c - pictures for reports: 8-bit RGBA PNG (deflated by zlib) as base64 text, and a colour scale that also works in grey and for
- * the colour-blind: dark blue through green to yellow, in even steps of brightness.
+/* png.c - pictures for reports: 8-bit RGBA PNG (deflated by zlib) as base64 text, and a colour scale that also works in grey
+ * and for the colour-blind: dark blue through green to yellow, in even steps of brightness.
  */
 #include "eeg_report.h"
 

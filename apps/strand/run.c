@@ -112,7 +112,8 @@ static int table_input(run_job *job) {
     const char *path = job->rt.settings->input;
     if (strand_model_input(job->rt.model, 0, &want) != STRAND_OK) return -1;
     if (strand_model_input(job->rt.model, 1, &other) == STRAND_OK) {
-        complain("%s: the model has more inputs than one ('%s', '%s' ...); give them as -i IN.safetensors", path, want.name, other.name);
+        complain("%s: the model has more inputs than one ('%s', '%s' ...); give them as -i IN.safetensors", path, want.name,
+                 other.name);
         return -1;
     }
     if (table_read(path, &want, &have, &job->converted[0]) || match_shape(job, &want, &have)) return -1;
@@ -146,7 +147,8 @@ static int find_inputs(run_job *job) {
 static int32_t derived(run_job *job, const char *name, strand_tensor *tensor) {
     strand_tensor input;
     int32_t index = strcmp(name, "logprob") ? -1 : runtime_output(&job->rt, "logits", tensor);
-    if (index < 0 || tensor->rank != 3 || strand_model_input(job->rt.model, 0, &input) != STRAND_OK || strcmp(input.name, "input_ids"))
+    if (index < 0 || tensor->rank != 3 || strand_model_input(job->rt.model, 0, &input) != STRAND_OK ||
+        strcmp(input.name, "input_ids"))
         return -1;
     job->logprob = job->n_outputs;
     return index;
@@ -174,7 +176,8 @@ static int make_logprobs(run_job *job) {
             const int64_t next = ids[b * length + t + 1];
             *to++ = (float)engine_loglik(logits + (b * length + t) * width, width, next < 0 || next >= width ? 0 : next);
         }
-    *out = (strand_tensor){.name = "logprob", .dtype = STRAND_F32, .rank = 2, .dims = {batch, length - 1}, .data = job->logprobs};
+    *out = (strand_tensor){
+        .name = "logprob", .dtype = STRAND_F32, .rank = 2, .dims = {batch, length - 1}, .data = job->logprobs};
     out->bytes = (uint64_t)(batch * (length - 1)) * sizeof *job->logprobs;
     return 0;
 }
@@ -184,7 +187,8 @@ static int choose_outputs(run_job *job) {
     const char *wanted = job->rt.settings->outputs;
     if (!wanted) {
         const int32_t n = strand_model_default_outputs(job->rt.model);
-        while (job->n_outputs < MOST && job->n_outputs < n && strand_model_output(job->rt.model, job->n_outputs, &tensor) == STRAND_OK)
+        while (job->n_outputs < MOST && job->n_outputs < n &&
+               strand_model_output(job->rt.model, job->n_outputs, &tensor) == STRAND_OK)
             job->outputs[job->n_outputs++] = (strand_tensor){.name = tensor.name};
         return 0;
     }
@@ -234,7 +238,8 @@ static int run_plan_and_session(run_job *job) {
     strand_plan *plan;
     strand_session *session;
     strand_session_params params;
-    if (runtime_plan(&job->rt, job->batch, job->length, job->planned ? job->planned : job->rt.settings->outputs, &plan) != STRAND_OK) {
+    if (runtime_plan(&job->rt, job->batch, job->length, job->planned ? job->planned : job->rt.settings->outputs, &plan) !=
+        STRAND_OK) {
         complain("%s", strand_error(job->rt.context));
         return -1;
     }

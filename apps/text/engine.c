@@ -1,8 +1,9 @@
 /* engine.c - rows of tokens over one or two sessions of a model. See engine.h.
  *
- * Steps run in a session with a row for each text. Prompts run in pieces, for which no logits are made but the last token's: of a
- * single row in the same session, of several in one of their own, row 0, from which the state then moves over. Invariant: a
- * row's logits belong to the last of its tokens, and its state in `step` (or, without states, nothing) to all of them. */
+ * Steps run in a session with a row for each text. Prompts run in pieces, for which no logits are made but the last token's:
+ * of a single row in the same session, of several in one of their own, row 0, from which the state then moves over.
+ * Invariant: a row's logits belong to the last of its tokens, and its state in `step` (or, without states, nothing) to all
+ * of them. */
 #include "engine.h"
 #include "text.h"
 
@@ -225,7 +226,8 @@ static int whole(engine *g, int64_t row) {
     return 0;
 }
 
-/* Tokens of one row in pieces. Rows of a session run from its first one on, so of several rows each has its prompts run apart. */
+/* Tokens of one row in pieces. Rows of a session run from its first one on, so of several rows each has its prompts run
+ * apart. */
 static int feed_pieces(engine *g, int64_t row, const int64_t *ids, int64_t n) {
     int apart = g->rows > 1;
     strand_session *s = g->step;
@@ -248,8 +250,8 @@ int engine_feed(engine *g, int64_t row, const int64_t *ids, int64_t n) {
         if (ids[i] < 0 || ids[i] >= g->width)
             return complain("token %lld is none of the model's %lld", (long long)ids[i], (long long)g->width), -1;
     if (g->stateful && g->row[row].n > text_context(g->rt) - n)
-        return complain("%s: %lld tokens are more than the context of %lld; --set context=N makes room for more", g->rt->info.name,
-                        (long long)(g->row[row].n + n), (long long)text_context(g->rt)),
+        return complain("%s: %lld tokens are more than the context of %lld; --set context=N makes room for more",
+                        g->rt->info.name, (long long)(g->row[row].n + n), (long long)text_context(g->rt)),
                -1;
     if (!g->stateful) return remember(&g->row[row], ids, n) || whole(g, row) ? -1 : 0;
     return row == 0 && n == 1 ? engine_step(g, ids, 1) : feed_pieces(g, row, ids, n);

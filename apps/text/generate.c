@@ -206,7 +206,8 @@ static int generate(program *p) {
     if (bad) return EXIT_FAILED;
     double done = now();
     if (p->stream ? output_printf(p->out, "\n") || output_flush(p->out) : write_texts(p)) return EXIT_FAILED;
-    for (int64_t i = 0; i < p->n; i++) made += p->jobs[i].gen.made, prompt += p->jobs[i].ids.n - (s->state_load ? 0 : p->jobs[i].reused);
+    for (int64_t i = 0; i < p->n; i++)
+        made += p->jobs[i].gen.made, prompt += p->jobs[i].ids.n - (s->state_load ? 0 : p->jobs[i].reused);
     remark("prompt: %lld tokens in %.2f s, %lld reused; made: %lld tokens in %.2f s (%.1f a second)",
            (long long)(prompt > 0 ? prompt : 0), fed - begun, (long long)p->jobs[0].reused, (long long)made, done - fed,
            (double)made / (done > fed ? done - fed : 1));

@@ -1,5 +1,5 @@
-/* grammar_parse.c - GBNF to rules of elements. See grammar.h. Repetitions and groups become rules of their own; sizes and nesting are
- * bounded, and the first thing that is wrong is named with its line. */
+/* grammar_parse.c - GBNF to rules of elements. See grammar.h. Repetitions and groups become rules of their own; sizes and
+ * nesting are bounded, and the first thing that is wrong is named with its line. */
 #include "grammar_tree.h"
 
 #include <stdio.h>

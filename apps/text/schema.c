@@ -171,7 +171,8 @@ static int put_member(maker *m, text *t, const value *p, int depth) {
 }
 
 /* The members from `p` on, in order; `begun`: one stands before for sure. Those that may be left out fork: either this one
- * and then the others with a comma before them, or the others as they are. To keep that small each tail is a rule of its own. */
+ * and then the others with a comma before them, or the others as they are. To keep that small each tail is a rule of its
+ * own. */
 static int put_tail(maker *m, text *t, const value *s, const value *p, const value *more, int begun, int depth) {
     char name[32];
     text rule = {0};

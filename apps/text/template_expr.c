@@ -1,5 +1,5 @@
-/* template_expr.c - the words and expressions of chat templates: literals, names, calls, subscripts, filters, tests and operators by
- * their binding. Recursion is bounded by the parser's `depth`. */
+/* template_expr.c - the words and expressions of chat templates: literals, names, calls, subscripts, filters, tests and
+ * operators by their binding. Recursion is bounded by the parser's `depth`. */
 #include "template_parse.h"
 
 #include <stdio.h>
@@ -256,8 +256,8 @@ static int test_argument(parser *p) {
     if (p->at >= p->end) return 0;
     if (*p->at == '\'' || *p->at == '"' || *p->at == '[' || (*p->at >= '0' && *p->at <= '9')) return 1;
     span s = peek_word(p);
-    return s.n && !span_is(s, "and") && !span_is(s, "or") && !span_is(s, "not") && !span_is(s, "if") && !span_is(s, "else") && !span_is(s, "is") &&
-           !span_is(s, "in");
+    return s.n && !span_is(s, "and") && !span_is(s, "or") && !span_is(s, "not") && !span_is(s, "if") && !span_is(s, "else") &&
+           !span_is(s, "is") && !span_is(s, "in");
 }
 
 expr *parse_filters(parser *p, expr *x) {

@@ -1,5 +1,5 @@
-/* template_parse.h - what the two halves of the parser of chat templates share: expressions (template_expr.c), statements around them
- * (template_parse.c). Functions go on after an error; pool->bad says that there was one. */
+/* template_parse.h - what the two halves of the parser of chat templates share: expressions (template_expr.c), statements
+ * around them (template_parse.c). Functions go on after an error; pool->bad says that there was one. */
 #ifndef STRAND_APP_TEMPLATE_PARSE_H
 #define STRAND_APP_TEMPLATE_PARSE_H
 

@@ -1,5 +1,5 @@
-/* template_pool.c - the memory of a chat template: blocks that go all at once, bounded; what fails is said once, and what goes on after
- * that gets zeros. See template_tree.h. */
+/* template_pool.c - the memory of a chat template: blocks that go all at once, bounded; what fails is said once, and what
+ * goes on after that gets zeros. See template_tree.h. */
 #include "template_tree.h"
 
 #include <stdarg.h>

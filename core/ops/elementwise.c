@@ -7,12 +7,14 @@ static strand_status layer_norm_shape(const op_shape *in, uint32_t n, const void
     (void)params;
     if (in[0].dtype != STRAND_F32 || in[0].rank < 1) return bad(e, "x must be F32");
     op_dim d = in[0].dims[in[0].rank - 1];
-    if (!vector_or_absent(in, n, 1, d) || !vector_or_absent(in, n, 2, d)) return bad(e, "weight and bias must be F32, one value a channel");
+    if (!vector_or_absent(in, n, 1, d) || !vector_or_absent(in, n, 2, d))
+        return bad(e, "weight and bias must be F32, one value a channel");
     *out = in[0];
     return STRAND_OK;
 }
 
-static bool layer_norm_axis(const op_shape *in, uint32_t n, const op_shape *out, const void *params, int axis, op_axis_rule *rules) {
+static bool layer_norm_axis(const op_shape *in, uint32_t n, const op_shape *out, const void *params, int axis,
+                            op_axis_rule *rules) {
     (void)in;
     (void)params;
     all_whole(rules, n);
@@ -38,7 +40,8 @@ static strand_status binary_shape(const op_shape *in, uint32_t n, const void *pa
     const strand_op_binary *p = params;
     if (in[0].dtype != STRAND_F32 || in[1].dtype != STRAND_F32) return bad(e, "a and b must be F32");
     if (p->kind > STRAND_BINARY_LAST) return bad(e, "unknown function");
-    if (!known_function(p->activation, p->alpha, p->beta)) return bad(e, "unknown activation, or parameters that it cannot have");
+    if (!known_function(p->activation, p->alpha, p->beta))
+        return bad(e, "unknown activation, or parameters that it cannot have");
     if (in[0].rank != in[1].rank) return bad(e, "a and b must have the same number of axes");
     *out = in[0];
     for (int i = 0; i < in[0].rank; i++) {
@@ -49,7 +52,8 @@ static strand_status binary_shape(const op_shape *in, uint32_t n, const void *pa
     return STRAND_OK;
 }
 
-static bool binary_axis(const op_shape *in, uint32_t n, const op_shape *out, const void *params, int axis, op_axis_rule *rules) {
+static bool binary_axis(const op_shape *in, uint32_t n, const op_shape *out, const void *params, int axis,
+                        op_axis_rule *rules) {
     (void)params;
     all_whole(rules, n);
     for (uint32_t i = 0; i < 2; i++)
@@ -73,7 +77,8 @@ static strand_status norm_shape(const op_shape *in, uint32_t n, const void *para
     op_dim d = in[0].dims[in[0].rank - 1];
     if (p->groups < 1 || (p->groups > 1 && (d.kind != OP_DIM_FIXED || d.size % p->groups)))
         return bad(e, "groups must divide the last axis, of fixed extent");
-    if (!vector_or_absent(in, n, 1, d) || !vector_or_absent(in, n, 2, d)) return bad(e, "weight and bias must be F32, one value a channel");
+    if (!vector_or_absent(in, n, 1, d) || !vector_or_absent(in, n, 2, d))
+        return bad(e, "weight and bias must be F32, one value a channel");
     *out = in[0];
     return STRAND_OK;
 }
@@ -82,7 +87,8 @@ static strand_status glu_shape(const op_shape *in, uint32_t n, const void *param
     const strand_op_glu *p = params;
     (void)n;
     if (in[0].dtype != STRAND_F32 || in[0].rank < 1) return bad(e, "x must be F32");
-    if (!known_function(p->activation, p->alpha, p->beta)) return bad(e, "unknown activation, or parameters that it cannot have");
+    if (!known_function(p->activation, p->alpha, p->beta))
+        return bad(e, "unknown activation, or parameters that it cannot have");
     op_dim *last = &out->dims[in[0].rank - 1];
     *out = in[0];
     if (last->kind != OP_DIM_FIXED || last->size % 2) return bad(e, "the last axis must be of fixed, even extent");
@@ -123,14 +129,15 @@ static strand_status reduce_shape(const op_shape *in, uint32_t n, const void *pa
     if (p->kind > STRAND_REDUCE_BEFORE_TOKEN) return bad(e, "unknown reduction");
     bool ids = present(in, n, 1);
     if (ids != (p->kind == STRAND_REDUCE_BEFORE_TOKEN)) return bad(e, "ids belong to the reduction before a token");
-    if (ids && ((in[1].dtype != STRAND_I32 && in[1].dtype != STRAND_I64) || in[1].rank != 2 || !op_dim_equal(in[1].dims[0], in[0].dims[0]) ||
-                !op_dim_equal(in[1].dims[1], in[0].dims[1])))
+    if (ids && ((in[1].dtype != STRAND_I32 && in[1].dtype != STRAND_I64) || in[1].rank != 2 ||
+                !op_dim_equal(in[1].dims[0], in[0].dims[0]) || !op_dim_equal(in[1].dims[1], in[0].dims[1])))
         return bad(e, "ids must be I32 or I64, [batch, length]");
     *out = (op_shape){STRAND_F32, 2, {in[0].dims[0], in[0].dims[2]}};
     return STRAND_OK;
 }
 
-static bool reduce_axis(const op_shape *in, uint32_t n, const op_shape *out, const void *params, int axis, op_axis_rule *rules) {
+static bool reduce_axis(const op_shape *in, uint32_t n, const op_shape *out, const void *params, int axis,
+                        op_axis_rule *rules) {
     (void)in;
     (void)out;
     (void)params;
@@ -162,7 +169,8 @@ static strand_status reduce_axis_shape(const op_shape *in, uint32_t n, const voi
                               (lengths->dtype != STRAND_I32 && lengths->dtype != STRAND_I64)))
         return bad(e, "lengths must be I32 or I64, one for each index of axis 0, for reductions of the whole of axis 1");
     if (p->window) {
-        if (d->kind != OP_DIM_FIXED || d->size < p->window) return bad(e, "the axis must be of fixed extent, at least one window");
+        if (d->kind != OP_DIM_FIXED || d->size < p->window)
+            return bad(e, "the axis must be of fixed extent, at least one window");
         d->size /= p->window;
     } else if (p->keep) {
         *d = (op_dim){OP_DIM_FIXED, 1};
@@ -174,7 +182,8 @@ static strand_status reduce_axis_shape(const op_shape *in, uint32_t n, const voi
     return STRAND_OK;
 }
 
-static bool reduce_axis_axis(const op_shape *in, uint32_t n, const op_shape *out, const void *params, int axis, op_axis_rule *rules) {
+static bool reduce_axis_axis(const op_shape *in, uint32_t n, const op_shape *out, const void *params, int axis,
+                             op_axis_rule *rules) {
     const strand_op_reduce_axis *p = params;
     int reduced = reduced_axis(&in[0], p), from = out->rank < in[0].rank && axis >= reduced ? axis + 1 : axis;
     all_whole(rules, n);
@@ -191,15 +200,16 @@ static double reduce_axis_work(const op_shape *in, const op_shape *out, const vo
 
 const op_row op_rows_elementwise[] = {
     /* id, version, name, inputs min/max, params, in place, prepared, tolerance, shape, axis rule, work */
-    {STRAND_OP_LAYER_NORM, 1, "layer_norm", 2, 3, PARAMS(strand_op_layer_norm), 1, 0, 1e-5f, layer_norm_shape, layer_norm_axis, light_work},
+    {STRAND_OP_LAYER_NORM, 1, "layer_norm", 2, 3, PARAMS(strand_op_layer_norm), 1, 0, 1e-5f, layer_norm_shape, layer_norm_axis,
+     light_work},
     {STRAND_OP_UNARY, 1, "unary", 1, 1, PARAMS(strand_op_unary), 1, 0, 2e-6f, unary_shape, same_axis, light_work},
     {STRAND_OP_BINARY, 1, "binary", 2, 2, PARAMS(strand_op_binary), 3, 0, 3e-6f, binary_shape, binary_axis, light_work},
     {STRAND_OP_REDUCE, 1, "reduce", 1, 2, PARAMS(strand_op_reduce), 0, 0, 1e-5f, reduce_shape, reduce_axis, light_work},
     {STRAND_OP_NORM, 1, "norm", 1, 3, PARAMS(strand_op_norm), 1, 0, 1e-5f, norm_shape, rows_axis, light_work},
     {STRAND_OP_GLU, 1, "glu", 1, 1, PARAMS(strand_op_glu), 0, 0, 3e-6f, glu_shape, rows_axis, light_work},
     {STRAND_OP_SOFTMAX, 1, "softmax", 1, 1, PARAMS(strand_op_softmax), 1, 0, 4e-6f, softmax_shape, rows_axis, light_work},
-    {STRAND_OP_REDUCE_AXIS, 1, "reduce_axis", 1, 2, PARAMS(strand_op_reduce_axis), 0, 0, 1e-5f, reduce_axis_shape, reduce_axis_axis,
-     reduce_axis_work},
+    {STRAND_OP_REDUCE_AXIS, 1, "reduce_axis", 1, 2, PARAMS(strand_op_reduce_axis), 0, 0, 1e-5f, reduce_axis_shape,
+     reduce_axis_axis, reduce_axis_work},
     {STRAND_OP_CAST, 1, "cast", 1, 1, 0, 0, 0, 0.0f, cast_shape, cast_axis, light_work},
 };
 const uint32_t op_n_elementwise = N_OF(op_rows_elementwise);

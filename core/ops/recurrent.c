@@ -13,9 +13,11 @@ static strand_status gru_shape(const op_shape *in, uint32_t n, const void *param
     const op_shape *x = &in[0], *w = &in[1];
     int last = x->rank - 1;
     (void)params;
-    if (x->dtype != STRAND_F32 || (x->rank != 3 && x->rank != 4)) return bad(e, "x must be F32, [batch, length, 3 hidden] or with one more batch axis");
+    if (x->dtype != STRAND_F32 || (x->rank != 3 && x->rank != 4))
+        return bad(e, "x must be F32, [batch, length, 3 hidden] or with one more batch axis");
     if (w->dtype != STRAND_F32 || w->rank != 2 || w->dims[0].kind != OP_DIM_FIXED || w->dims[1].kind != OP_DIM_FIXED ||
-        w->dims[1].size < 1 || w->dims[0].size % 3 || w->dims[0].size / 3 != w->dims[1].size || !op_dim_equal(w->dims[0], x->dims[last]))
+        w->dims[1].size < 1 || w->dims[0].size % 3 || w->dims[0].size / 3 != w->dims[1].size ||
+        !op_dim_equal(w->dims[0], x->dims[last]))
         return bad(e, "the weight must be F32, [3 hidden, hidden]");
     if (!vector_or_absent(in, n, 2, x->dims[last])) return bad(e, "the bias must be F32, [3 hidden]");
     if (present(in, n, 3) && !state_of(&in[3], x, w->dims[1])) return bad(e, "the state must be F32, [batch, hidden]");
@@ -42,27 +44,31 @@ static double gru_work(const op_shape *in, const op_shape *out, const void *para
 
 /* [..., count, nodes, nodes]: of all graphs, or with the batch in front. */
 static bool supports_of(const op_shape *s, op_dim batch, op_dim nodes) {
-    if (s->dtype != STRAND_F32 || (s->rank != 3 && s->rank != 4) || (s->rank == 4 && !op_dim_equal(s->dims[0], batch))) return false;
+    if (s->dtype != STRAND_F32 || (s->rank != 3 && s->rank != 4) || (s->rank == 4 && !op_dim_equal(s->dims[0], batch)))
+        return false;
     op_dim count = s->dims[s->rank - 3];
     return count.kind == OP_DIM_FIXED && count.size >= 1 && count.size <= 1024 && op_dim_equal(s->dims[s->rank - 2], nodes) &&
            op_dim_equal(s->dims[s->rank - 1], nodes);
 }
 
 static bool fixed_matrix(const op_shape *w, int64_t rows, int64_t columns) {
-    return w->dtype == STRAND_F32 && w->rank == 2 && w->dims[0].kind == OP_DIM_FIXED && w->dims[1].kind == OP_DIM_FIXED && w->dims[0].size == rows &&
-           w->dims[1].size == columns;
+    return w->dtype == STRAND_F32 && w->rank == 2 && w->dims[0].kind == OP_DIM_FIXED && w->dims[1].kind == OP_DIM_FIXED &&
+           w->dims[0].size == rows && w->dims[1].size == columns;
 }
 
 static strand_status graph_gru_shape(const op_shape *in, uint32_t n, const void *params, op_shape *out, error *e) {
     const strand_op_graph_gru *p = params;
     const op_shape *gates = &in[0], *x = &in[1], *s = &in[2], *state = &in[5];
-    if (x->dtype != STRAND_F32 || x->rank != 4 || x->dims[3].kind != OP_DIM_FIXED || x->dims[3].size < 1 || x->dims[3].size > 1 << 20)
+    if (x->dtype != STRAND_F32 || x->rank != 4 || x->dims[3].kind != OP_DIM_FIXED || x->dims[3].size < 1 ||
+        x->dims[3].size > 1 << 20)
         return bad(e, "the candidate must be F32, [batch, length, nodes, hidden]");
     int64_t hidden = x->dims[3].size;
-    if (gates->dtype != STRAND_F32 || gates->rank != 4 || !op_dim_equal(gates->dims[0], x->dims[0]) || !op_dim_equal(gates->dims[1], x->dims[1]) ||
-        !op_dim_equal(gates->dims[2], x->dims[2]) || !op_dim_equal(gates->dims[3], (op_dim){OP_DIM_FIXED, 2 * hidden}))
+    if (gates->dtype != STRAND_F32 || gates->rank != 4 || !op_dim_equal(gates->dims[0], x->dims[0]) ||
+        !op_dim_equal(gates->dims[1], x->dims[1]) || !op_dim_equal(gates->dims[2], x->dims[2]) ||
+        !op_dim_equal(gates->dims[3], (op_dim){OP_DIM_FIXED, 2 * hidden}))
         return bad(e, "the gates must be F32, [batch, length, nodes, 2 hidden]");
-    if (!supports_of(s, x->dims[0], x->dims[2])) return bad(e, "the supports must be F32, [count, nodes, nodes] or [batch, count, nodes, nodes]");
+    if (!supports_of(s, x->dims[0], x->dims[2]))
+        return bad(e, "the supports must be F32, [count, nodes, nodes] or [batch, count, nodes, nodes]");
     if (p->steps < 1 || p->steps > 1024 || p->flags & ~STRAND_DIFFUSION_CARRY_OVER || p->precision > STRAND_PRECISION_BF16)
         return bad(e, "steps must be 1 to 1024, and flags and precision known");
     int64_t rows = hidden * (1 + s->dims[s->rank - 3].size * p->steps);
@@ -76,7 +82,8 @@ static strand_status graph_gru_shape(const op_shape *in, uint32_t n, const void 
     return STRAND_OK;
 }
 
-static bool graph_gru_axis(const op_shape *in, uint32_t n, const op_shape *out, const void *params, int axis, op_axis_rule *rules) {
+static bool graph_gru_axis(const op_shape *in, uint32_t n, const op_shape *out, const void *params, int axis,
+                           op_axis_rule *rules) {
     (void)out, (void)params;
     all_whole(rules, n);
     rules[0] = rules[1] = (op_axis_rule){0, 0, 0};
@@ -91,8 +98,10 @@ static double graph_gru_work(const op_shape *in, const op_shape *out, const void
 }
 
 const op_row op_rows_recurrent[] = {
-    /* id, version, name, inputs min/max, params, in place, prepared, tolerance, shape, axis rule, work, outputs, second in place */
+    /* id, version, name, inputs min/max, params, in place, prepared, tolerance, shape, axis rule, work, outputs, second in
+     * place */
     {STRAND_OP_GRU, 1, "gru", 2, 4, PARAMS(strand_op_gru), 0, 2, 1e-5f, gru_shape, gru_axis, gru_work, 2, 8},
-    {STRAND_OP_GRAPH_GRU, 1, "graph_gru", 5, 6, PARAMS(strand_op_graph_gru), 0, 24, 1e-5f, graph_gru_shape, graph_gru_axis, graph_gru_work, 2, 32},
+    {STRAND_OP_GRAPH_GRU, 1, "graph_gru", 5, 6, PARAMS(strand_op_graph_gru), 0, 24, 1e-5f, graph_gru_shape, graph_gru_axis,
+     graph_gru_work, 2, 32},
 };
 const uint32_t op_n_recurrent = N_OF(op_rows_recurrent);

@@ -31,7 +31,8 @@ static inline strand_status bad(error *e, const char *what) {
 
 /* Is input i absent, or a vector of extent d? */
 static inline bool vector_or_absent(const op_shape *inputs, uint32_t n, uint32_t i, op_dim d) {
-    return !present(inputs, n, i) || (inputs[i].dtype == STRAND_F32 && inputs[i].rank == 1 && op_dim_equal(inputs[i].dims[0], d));
+    return !present(inputs, n, i) ||
+           (inputs[i].dtype == STRAND_F32 && inputs[i].rank == 1 && op_dim_equal(inputs[i].dims[0], d));
 }
 
 /* Is this a function of UNARY, or an activation, with parameters that it can have? */
@@ -59,7 +60,8 @@ static inline double elements(const op_shape *s) {
 }
 
 /* Each interval of the result needs the same interval of input 0, and all of the others. */
-static inline bool same_axis(const op_shape *in, uint32_t n, const op_shape *out, const void *params, int axis, op_axis_rule *rules) {
+static inline bool same_axis(const op_shape *in, uint32_t n, const op_shape *out, const void *params, int axis,
+                             op_axis_rule *rules) {
     (void)in;
     (void)out;
     (void)params;
@@ -69,7 +71,8 @@ static inline bool same_axis(const op_shape *in, uint32_t n, const op_shape *out
 }
 
 /* Never cut. */
-static inline bool no_axis(const op_shape *in, uint32_t n, const op_shape *out, const void *params, int axis, op_axis_rule *rules) {
+static inline bool no_axis(const op_shape *in, uint32_t n, const op_shape *out, const void *params, int axis,
+                           op_axis_rule *rules) {
     (void)in, (void)n, (void)out, (void)params, (void)axis, (void)rules;
     return false;
 }

@@ -12,7 +12,8 @@
 
 #include "../json.h"
 
-/* Ranks in order; the alternatives of one rank are separated by NULL-terminated rows. A name with '*' stands for any beginning. */
+/* Ranks in order; the alternatives of one rank are separated by NULL-terminated rows. A name with '*' stands for any
+ * beginning. */
 static const char *const ranks[][3] = {
     {"*.index.json"},          {"model.safetensors"},           {"pytorch_model.bin"},
     {"model.pt", "model.pth"}, {"weights.ckpt", "weights.pth"}, {"last.ckpt"},

@@ -3,7 +3,8 @@
  * A training checkpoint is a dict of many things; the weights are one branch of it, and everything else is left alone, so that
  * what an optimizer or a configuration library put there cannot matter. Inside the branch every value must be understood: what
  * is a tensor becomes one, plain data is passed over, and what only its own code could rebuild is an error.
- * The object may share and even contain itself: depth, visits and the bytes of names and copies are bounded by the file's size. */
+ * The object may share and even contain itself: depth, visits and the bytes of names and copies are bounded by the file's
+ * size. */
 #include "pytorch.h"
 
 #include <inttypes.h>

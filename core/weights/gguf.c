@@ -28,14 +28,14 @@ typedef struct type_row {
 } type_row;
 
 static const type_row types[] = {
-    {0, "F32", STRAND_F32},    {1, "F16", STRAND_F16},    {2, "Q4_0", STRAND_Q4_0},  {3, "Q4_1", STRAND_Q4_1},
-    {6, "Q5_0", STRAND_Q5_0},  {7, "Q5_1", STRAND_Q5_1},  {8, "Q8_0", STRAND_Q8_0},  {9, "Q8_1", STRAND_NONE},
-    {10, "Q2_K", STRAND_NONE}, {11, "Q3_K", STRAND_NONE}, {12, "Q4_K", STRAND_Q4_K}, {13, "Q5_K", STRAND_Q5_K},
-    {14, "Q6_K", STRAND_Q6_K}, {15, "Q8_K", STRAND_NONE}, {16, "IQ2_XXS", STRAND_NONE}, {17, "IQ2_XS", STRAND_NONE}, {18, "IQ3_XXS", STRAND_NONE},
-    {19, "IQ1_S", STRAND_NONE}, {20, "IQ4_NL", STRAND_NONE}, {21, "IQ3_S", STRAND_NONE}, {22, "IQ2_S", STRAND_NONE}, {23, "IQ4_XS", STRAND_NONE},
-    {29, "IQ1_M", STRAND_NONE}, {34, "TQ1_0", STRAND_NONE}, {35, "TQ2_0", STRAND_NONE}, {39, "MXFP4", STRAND_NONE},
-    {24, "I8", STRAND_I8},     {25, "I16", STRAND_I16},
-    {26, "I32", STRAND_I32},   {27, "I64", STRAND_I64},   {28, "F64", STRAND_F64},   {30, "BF16", STRAND_BF16},
+    {0, "F32", STRAND_F32},       {1, "F16", STRAND_F16},      {2, "Q4_0", STRAND_Q4_0},     {3, "Q4_1", STRAND_Q4_1},
+    {6, "Q5_0", STRAND_Q5_0},     {7, "Q5_1", STRAND_Q5_1},    {8, "Q8_0", STRAND_Q8_0},     {9, "Q8_1", STRAND_NONE},
+    {10, "Q2_K", STRAND_NONE},    {11, "Q3_K", STRAND_NONE},   {12, "Q4_K", STRAND_Q4_K},    {13, "Q5_K", STRAND_Q5_K},
+    {14, "Q6_K", STRAND_Q6_K},    {15, "Q8_K", STRAND_NONE},   {16, "IQ2_XXS", STRAND_NONE}, {17, "IQ2_XS", STRAND_NONE},
+    {18, "IQ3_XXS", STRAND_NONE}, {19, "IQ1_S", STRAND_NONE},  {20, "IQ4_NL", STRAND_NONE},  {21, "IQ3_S", STRAND_NONE},
+    {22, "IQ2_S", STRAND_NONE},   {23, "IQ4_XS", STRAND_NONE}, {29, "IQ1_M", STRAND_NONE},   {34, "TQ1_0", STRAND_NONE},
+    {35, "TQ2_0", STRAND_NONE},   {39, "MXFP4", STRAND_NONE},  {24, "I8", STRAND_I8},        {25, "I16", STRAND_I16},
+    {26, "I32", STRAND_I32},      {27, "I64", STRAND_I64},     {28, "F64", STRAND_F64},      {30, "BF16", STRAND_BF16},
 };
 #define SUPPORTED "F32, F16, BF16, F64, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K, Q6_K and integers"
 

@@ -42,12 +42,14 @@ strand_status map_hold(const map *m, const char *shown, error *e) {
     if (m->size < WORTH_IT || (uintptr_t)m->data % LARGE_PAGE) return STRAND_OK;
     size_t bytes = whole_pages(m->size);
     void *copy = aligned_space(bytes, PROT_READ | PROT_WRITE);
-    if (!copy) return error_set(e, STRAND_ERR_MEMORY, "%s: no memory to hold its %llu bytes", shown, (unsigned long long)m->size);
+    if (!copy)
+        return error_set(e, STRAND_ERR_MEMORY, "%s: no memory to hold its %llu bytes", shown, (unsigned long long)m->size);
     (void)madvise(copy, bytes, MADV_HUGEPAGE); /* refused: small pages */
     for (uint64_t at = 0; at < m->size; at += LARGE_PAGE) {
         uint64_t left = m->size - at, n = left < LARGE_PAGE ? left : LARGE_PAGE;
         memcpy((char *)copy + at, m->data + at, (size_t)n);
-        (void)madvise((void *)(uintptr_t)(m->data + at), (size_t)n, MADV_DONTNEED); /* the file's pages need not stay beside the copy */
+        /* the file's pages need not stay beside the copy */
+        (void)madvise((void *)(uintptr_t)(m->data + at), (size_t)n, MADV_DONTNEED);
     }
     if (mprotect(copy, bytes, PROT_READ) || mremap(copy, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED, m->data) == MAP_FAILED) {
         munmap(copy, bytes);

@@ -1,7 +1,7 @@
 /* pickle.c - the interpreter for pickle protocols 2 to 5.
  *
- * A pickle is a program for a stack machine. Here it can only build data: the table at the end is the whole instruction set, and
- * an opcode that is not in it ends the reading. Invariants:
+ * A pickle is a program for a stack machine. Here it can only build data: the table at the end is the whole instruction set,
+ * and an opcode that is not in it ends the reading. Invariants:
  *  1. `at` never passes `size`; strings are not copied, they point into the file.
  *  2. Memory is a fixed multiple of the pickle's bytes: each opcode makes at most one value, the stack and the memo are never
  *     larger than the number of bytes read, and there are at most MAX_VALUES values.

@@ -1,7 +1,7 @@
 /* reader.h - what the format readers of this room share: the open file, and how tensors are added to it.
  *
- * Readers work on bytes in memory (w->data, w->size), never on files, so that the fuzzers drive exactly what users run. Whatever
- * a reader needs only while it reads lives in a scratch arena of its own; what stays goes into w->arena. */
+ * Readers work on bytes in memory (w->data, w->size), never on files, so that the fuzzers drive exactly what users run.
+ * Whatever a reader needs only while it reads lives in a scratch arena of its own; what stays goes into w->arena. */
 #ifndef STRAND_CORE_WEIGHTS_READER_H
 #define STRAND_CORE_WEIGHTS_READER_H
 

@@ -72,7 +72,8 @@ static strand_status read_tensor(weights *w, cursor *c, error *e) {
                          "%s: tensor %.200s has type %" PRIu32 " of rwkv.cpp, which is not supported", w->path, t.name, type);
     if (c->version == 100 && dtype_quantised(t.dtype))
         return error_set(e, STRAND_ERR_UNSUPPORTED,
-                         "%s: tensor %.200s is quantised as rwkv.cpp did before version 101, in other blocks; convert the model again",
+                         "%s: tensor %.200s is quantised as rwkv.cpp did before version 101, in other blocks; convert the "
+                         "model again",
                          w->path, t.name);
     uint64_t elements = 1;
     for (uint32_t i = 0; i < axes; i++) {

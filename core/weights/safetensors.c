@@ -2,8 +2,8 @@
  *
  * The file is: the header's length N as 8 bytes little-endian, N bytes of JSON that begin with '{', then the buffer. What is
  * checked, and the reason that nothing after this needs to: N <= 100,000,000 and inside the file; no duplicate keys; every
- * tensor has just dtype, shape and data_offsets; its shape times its dtype is its byte range; sorted by offset the ranges follow
- * each other without hole or overlap from 0 to the end of the buffer. Numbers are whole and spelled so. */
+ * tensor has just dtype, shape and data_offsets; its shape times its dtype is its byte range; sorted by offset the ranges
+ * follow each other without hole or overlap from 0 to the end of the buffer. Numbers are whole and spelled so. */
 #include "reader.h"
 
 #include <inttypes.h>

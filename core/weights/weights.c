@@ -120,9 +120,9 @@ static bool is_json(const uint8_t *data, uint64_t size) {
     return at < size && data[at] == '{';
 }
 
-/* Is the '{' at byte 8 a safetensors header's? Its length stands before it, and by chance the first bytes of that can be a '{' or
- * another format's mark (0x80 0x02, a pickle's, is a header of 640 bytes). A length that fits settles it; one that does not may
- * still be a damaged safetensors file's, unless the eight bytes are text or begin as something else does. */
+/* Is the '{' at byte 8 a safetensors header's? Its length stands before it, and by chance the first bytes of that can be a
+ * '{' or another format's mark (0x80 0x02, a pickle's, is a header of 640 bytes). A length that fits settles it; one that
+ * does not may still be a damaged safetensors file's, unless the eight bytes are text or begin as something else does. */
 static bool is_safetensors(const uint8_t *data, uint64_t size) {
     if (size <= 8 || data[8] != '{') return false;
     uint64_t length = read_u64(data);
@@ -167,7 +167,8 @@ static strand_status read_bytes(weights *w, error *e) {
         const char *what = foreign(w->data, w->size);
         if (what) return error_set(e, STRAND_ERR_UNSUPPORTED, "%s: %s", w->path, what);
         return error_set(e, STRAND_ERR_FORMAT,
-                         "%s: not a weights file of a known format (safetensors, GGUF, PyTorch zip or legacy, a tar of one, *.index.json)",
+                         "%s: not a weights file of a known format (safetensors, GGUF, PyTorch zip or legacy, a tar of one, "
+                         "*.index.json)",
                          w->path);
     }
     strand_status status = read(w, e);
@@ -256,7 +257,8 @@ static strand_status open_directory(const strand_allocator *allocator, int dir, 
     if (!status) {
         size_t length = strlen(path);
         const char *shown = arena_printf(&scratch, "%s%s%s", path, length && path[length - 1] == '/' ? "" : "/", name);
-        /* A name that a config gave is text from a file and may not lead elsewhere; the fixed names are the user's own links. */
+        /* A name that a config gave is text from a file and may not lead elsewhere; the fixed names are the user's own
+         * links. */
         status = shown ? open_in(allocator, dir, name, shown, !from_config, true, out, e) : weights_no_memory(path, e);
     }
     arena_release(&scratch);

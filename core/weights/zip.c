@@ -159,7 +159,8 @@ static bool agrees(uint64_t local, uint64_t said, unsigned flags) {
     return local == said || ((flags & FLAG_DESCRIPTOR) && local == 0);
 }
 
-/* Compares the local header and sets x->data. `used` is the first byte that no earlier entry uses; it is moved behind this one. */
+/* Compares the local header and sets x->data. `used` is the first byte that no earlier entry uses; it is moved behind this
+ * one. */
 static strand_status read_local(const zip *z, const directory *d, const central *c, uint64_t *used, zip_entry *x, error *e) {
     if (c->offset < *used) return bad_entry(z, x, "it overlaps the entry before it, or is not in the directory's order", e);
     if (!checked_range(c->offset, LOCAL_BYTES, d->offset)) return bad_entry(z, x, "its local header is outside the file", e);

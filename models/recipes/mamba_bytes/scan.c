@@ -4,8 +4,8 @@
 #include <math.h>
 #include <string.h>
 
-void scan_forward(long L, long B, long N, long D, const float *dt, const float *u, const float *A, const float *b, const float *c,
-                  const float *h0, float *y, float *h) {
+void scan_forward(long L, long B, long N, long D, const float *dt, const float *u, const float *A, const float *b,
+                  const float *c, const float *h0, float *y, float *h) {
     for (long i = 0; i < B; i++) {
         const float *last = h0 + i * N * D;
         for (long t = 0; t < L; t++) {
@@ -28,9 +28,9 @@ void scan_forward(long L, long B, long N, long D, const float *dt, const float *
 }
 
 /* `work` holds N D floats; gA [N, D] is added to. */
-void scan_backward(long L, long B, long N, long D, const float *dt, const float *u, const float *A, const float *b, const float *c,
-                   const float *h0, const float *h, const float *gy, float *gdt, float *gu, float *gA, float *gb, float *gc,
-                   float *work) {
+void scan_backward(long L, long B, long N, long D, const float *dt, const float *u, const float *A, const float *b,
+                   const float *c, const float *h0, const float *h, const float *gy, float *gdt, float *gu, float *gA,
+                   float *gb, float *gc, float *work) {
     for (long i = 0; i < B; i++) {
         memset(work, 0, (size_t)(N * D) * sizeof *work);
         for (long t = L - 1; t >= 0; t--) {
