@@ -2,12 +2,12 @@
  *
  *     compare column  FILE.tsv COLUMN EXPECTED.safetensors TENSOR TOLERANCE   '.' counts as 0.0
  *     compare tensors A.safetensors NAME_A B.safetensors NAME_B TOLERANCE     floats
- *     compare every   STEP A.safetensors NAME_A B.safetensors NAME_B TOLERANCE  [1, n, d]: rows 0, STEP, 2 STEP ... of A against B
- *     compare prefix  A.safetensors NAME_A B.safetensors NAME_B TOLERANCE     the first elements of A against all of B
- *     compare adapt   IN.safetensors NAME OUT.safetensors                     that integer tensor alone, as input_ids
- *     compare rows    FILE.tsv FIRST_COLUMN A.safetensors NAME                exactly, rows of floats
- *     compare npy     A.npy B.safetensors NAME                                exactly, the data bytes
- *     compare shape   A.safetensors NAME                                      prints [a,b,c]
+ *     compare every   STEP A.safetensors NAME_A B.safetensors NAME_B TOLERANCE  [1, n, d]: rows 0, STEP, 2 STEP ... of A
+ *     against B compare prefix  A.safetensors NAME_A B.safetensors NAME_B TOLERANCE     the first elements of A against all
+ *     of B compare adapt   IN.safetensors NAME OUT.safetensors                     that integer tensor alone, as input_ids
+ *     compare rows    FILE.tsv FIRST_COLUMN A.safetensors NAME                exactly, rows of floats compare npy     A.npy
+ *     B.safetensors NAME                                exactly, the data bytes compare shape   A.safetensors NAME
+ *     prints [a,b,c]
  */
 #include "strand.h"
 
@@ -144,12 +144,13 @@ static int adapt(const char *in, const char *name, const char *out) {
     char header[256] = {0};
     if (tensor_of(in, name, &t)) return 1;
     if (t.dtype != STRAND_I64 || t.rank != 2) return fail(name, "is not I64, [batch, length]");
-    snprintf(header, sizeof header, "{\"input_ids\":{\"dtype\":\"I64\",\"shape\":[%lld,%lld],\"data_offsets\":[0,%llu]}}", (long long)t.dims[0],
-             (long long)t.dims[1], (unsigned long long)t.bytes);
+    snprintf(header, sizeof header, "{\"input_ids\":{\"dtype\":\"I64\",\"shape\":[%lld,%lld],\"data_offsets\":[0,%llu]}}",
+             (long long)t.dims[0], (long long)t.dims[1], (unsigned long long)t.bytes);
     uint64_t n = (strlen(header) + 7) / 8 * 8;
     memset(header + strlen(header), ' ', n - strlen(header));
     FILE *file = fopen(out, "wb");
-    const int good = file && fwrite(&n, 8, 1, file) == 1 && fwrite(header, n, 1, file) == 1 && fwrite(t.data, t.bytes, 1, file) == 1;
+    const int good =
+        file && fwrite(&n, 8, 1, file) == 1 && fwrite(header, n, 1, file) == 1 && fwrite(t.data, t.bytes, 1, file) == 1;
     if (!file || fclose(file) || !good) return fail(out, "cannot be written");
     return 0;
 }

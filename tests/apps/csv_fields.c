@@ -1,5 +1,5 @@
-/* csv_fields.c - prints the records of standard input as the reader of tables sees them: the row, then each field in hexadecimal. The
- * argument is how many bytes it gets at a time. forecast.sh compares that with another reader. */
+/* csv_fields.c - prints the records of standard input as the reader of tables sees them: the row, then each field in
+ * hexadecimal. The argument is how many bytes it gets at a time. forecast.sh compares that with another reader. */
 #include "csv.h"
 
 #include <stdio.h>

@@ -1,5 +1,6 @@
 /* eeg_dump.c - samples of a recording as raw doubles on the standard output, for comparison with other readers and resamplers.
- * Usage: eeg_dump FILE all | fourier HZ | polyphase HZ. Signals one after the other, spans inside; MAT arrays are read at 200 Hz.
+ * Usage: eeg_dump FILE all | fourier HZ | polyphase HZ. Signals one after the other, spans inside; MAT arrays are read at
+ * 200 Hz.
  */
 #include "recording.h"
 #include "resample.h"

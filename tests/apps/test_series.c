@@ -1,4 +1,5 @@
-/* test_series.c - the reader of time series: times, frequencies, numbers, layouts, holes, and what each kind of bad table is told. */
+/* test_series.c - the reader of time series: times, frequencies, numbers, layouts, holes, and what each kind of bad table is
+ * told. */
 #include "series.h"
 
 #include <math.h>

@@ -1,7 +1,7 @@
-/* test_alloc_failure.c - the allocator fails at call 1, 2, 3 ... of context -> model -> plan -> session -> run -> close, once or from
- * there on, until nothing fails any more. Each time: no crash, every block given back with its own size, a clean status with one
- * line of text, and a session that works when all is well again. On the CPU, and with faraway, whose buffers and commands come
- * from the same allocator. STRAND_TEST_SAMPLE=small (sanitizer runs) takes every fifth call. */
+/* test_alloc_failure.c - the allocator fails at call 1, 2, 3 ... of context -> model -> plan -> session -> run -> close,
+ * once or from there on, until nothing fails any more. Each time: no crash, every block given back with its own size, a
+ * clean status with one line of text, and a session that works when all is well again. On the CPU, and with faraway, whose
+ * buffers and commands come from the same allocator. STRAND_TEST_SAMPLE=small (sanitizer runs) takes every fifth call. */
 #include "support.h"
 
 typedef struct chain {

@@ -1,5 +1,6 @@
-/* test_buffers.c - a device that gives only small buffers: random models run in as many of them as they need, with the bytes that they
- * have in one; a tensor that fits none of them is an error that says so, and nothing is left when the device has fewer. */
+/* test_buffers.c - a device that gives only small buffers: random models run in as many of them as they need, with the bytes
+ * that they have in one; a tensor that fits none of them is an error that says so, and nothing is left when the device has
+ * fewer. */
 #include "dag.h"
 
 static const char backends[] = "faraway,cpu";
@@ -14,7 +15,8 @@ static void limit(uint64_t bytes) {
 }
 
 /* Plans and runs; *largest gets the largest block of the device's space. */
-static strand_status run(uint64_t seed, counting *memory, const float *x, dag_results *results, uint64_t *largest, uint32_t *n_buffers, char *text, size_t room) {
+static strand_status run(uint64_t seed, counting *memory, const float *x, dag_results *results, uint64_t *largest,
+                         uint32_t *n_buffers, char *text, size_t room) {
     log_count log = {0};
     strand_context *c = open_context(&(open_with){.threads = 1, .faraway = true, .memory = memory, .log = &log});
     strand_model *m = dag_model(c, seed, 30);
@@ -31,7 +33,8 @@ static strand_status run(uint64_t seed, counting *memory, const float *x, dag_re
     if (!status) *results = dag_run(s, m, x, 2, 200);
     *largest = 0;
     for (uint32_t i = 0; plan && i < plan->schedule.n_blocks; i++)
-        if (plan->schedule.blocks[i].space && plan->schedule.blocks[i].life.bytes > *largest) *largest = plan->schedule.blocks[i].life.bytes;
+        if (plan->schedule.blocks[i].space && plan->schedule.blocks[i].life.bytes > *largest)
+            *largest = plan->schedule.blocks[i].life.bytes;
     *n_buffers = plan ? plan->schedule.n_buffers : 0;
     strand_session_close(s);
     strand_plan_close(plan);

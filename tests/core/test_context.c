@@ -1,5 +1,5 @@
-/* test_context.c - threads and the context: every index runs once whatever happens around the pool, and a context takes parameter
- * structs of other versions, an embedder's loop and a machine with few processors. */
+/* test_context.c - threads and the context: every index runs once whatever happens around the pool, and a context takes
+ * parameter structs of other versions, an embedder's loop and a machine with few processors. */
 #define _GNU_SOURCE
 #include "support.h"
 

@@ -1,6 +1,6 @@
 /* test_ops.c - the instruction set: ids that never change, shape errors that name the node, and the axis rules, each proved on
- * the machine. For every operator, shape and axis that the table says can be cut, a tile computed from no more than the intervals
- * that the rules name has the bytes of the whole; everything the rules leave out is not even in memory. */
+ * the machine. For every operator, shape and axis that the table says can be cut, a tile computed from no more than the
+ * intervals that the rules name has the bytes of the whole; everything the rules leave out is not even in memory. */
 #include "support.h"
 
 #include <math.h>
@@ -308,7 +308,8 @@ static int examples(randoms *r, example *all) {
     ADD("cast", STRAND_OP_CAST, 1, {{STRAND_F16, 2, {d, l}, NULL}}, T(2, {d, l}));
     ADD("block_diagonal", STRAND_OP_BLOCK_DIAGONAL, 3, {T(3, {b, l, 3 * d}), T(3, {3, 4, d}), T(1, {12})}, T(3, {b, l, 12}));
     PARAM(strand_op_block_diagonal, .flags = STRAND_BLOCK_OUT_INTERLEAVED);
-    ADD("grouped_matmul", STRAND_OP_GROUPED_MATMUL, 4, {T(2, {l, d}), T(3, {5, m, d}), {STRAND_I64, 2, {l, 2}, NULL}, T(2, {5, m})}, T(3, {l, 2, m}));
+    ADD("grouped_matmul", STRAND_OP_GROUPED_MATMUL, 4,
+        {T(2, {l, d}), T(3, {5, m, d}), {STRAND_I64, 2, {l, 2}, NULL}, T(2, {5, m})}, T(3, {l, 2, m}));
     PARAM(strand_op_grouped_matmul, .activation = STRAND_UNARY_RELU);
     ADD("top_k", STRAND_OP_TOP_K, 1, {T(3, {b, l, d})}, T(3, {b, l, 2}));
     PARAM(strand_op_top_k, .k = 2, .values = STRAND_TOP_K_SOFTMAX);
@@ -337,7 +338,8 @@ static void axis_rules_suffice(void **state) {
                 seen[all[k].op] = true;
             }
         }
-        for (uint32_t id = 1; id <= STRAND_OP_CAST; id++) assert_true(seen[id]); /* the operator tester has cases of the others */
+        /* the operator tester has cases of the others */
+        for (uint32_t id = 1; id <= STRAND_OP_CAST; id++) assert_true(seen[id]);
         print_message("  %s: %d axes cut\n", devices[i], axes);
         assert_true(axes > 12 * 50);
     }
@@ -443,7 +445,8 @@ static void graphs_grow(void **state) {
 static void quantised_views_go_by_blocks(void **state) {
     (void)state;
     static unsigned char data[6 * 2 * 144];
-    graph_tensor t = {.name = "w", .kind = TENSOR_WEIGHT, .constant = true, .shape = {STRAND_Q4_K, 2, {DIM(6), DIM(512)}}, .data = data};
+    graph_tensor t = {
+        .name = "w", .kind = TENSOR_WEIGHT, .constant = true, .shape = {STRAND_Q4_K, 2, {DIM(6), DIM(512)}}, .data = data};
     strand_plugin_tensor v;
     uint64_t bytes = 0;
     view_whole(&v, &t, 1, 1);
@@ -474,7 +477,8 @@ static void quantised_tensors_are_weights_of_whole_blocks(void **state) {
         arena_init(&a, allocator_default());
         graph_init(&g, &a);
         op_dim dims[2] = {DIM(2), cases[i].last};
-        tensor_id t = cases[i].weight ? graph_weight(&g, "w", cases[i].dtype, 2, dims, data) : graph_input(&g, "w", cases[i].dtype, 2, dims);
+        tensor_id t = cases[i].weight ? graph_weight(&g, "w", cases[i].dtype, 2, dims, data)
+                                      : graph_input(&g, "w", cases[i].dtype, 2, dims);
         assert_int_equal(t != 0, cases[i].good);
         if (!cases[i].good) assert_non_null(strstr(g.error.text, "tensor 'w'"));
         arena_release(&a);
@@ -484,8 +488,8 @@ static void quantised_tensors_are_weights_of_whole_blocks(void **state) {
 /* Products read them transposed; a cut of the last axis needs all of them; casts go to F32. */
 static void quantised_rows(void **state) {
     (void)state;
-    op_shape in[2] = {{STRAND_F32, 3, {DIM_B, DIM_L, DIM(64)}}, {STRAND_Q8_0, 2, {DIM(10), DIM(64)}}}, out = {.dtype = STRAND_F32},
-             table[2] = {in[1], {STRAND_I64, 2, {DIM_B, DIM_L}}};
+    op_shape in[2] = {{STRAND_F32, 3, {DIM_B, DIM_L, DIM(64)}}, {STRAND_Q8_0, 2, {DIM(10), DIM(64)}}},
+             out = {.dtype = STRAND_F32}, table[2] = {in[1], {STRAND_I64, 2, {DIM_B, DIM_L}}};
     op_axis_rule r[STRAND_PLUGIN_MAX_INPUTS];
     error e = {0};
     strand_op_matmul p = {.transpose_b = 1};

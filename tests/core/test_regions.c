@@ -1,5 +1,6 @@
-/* test_regions.c - what random graphs meet too rarely: regions cut along the length, whose tiles have halos, lie over what they read,
- * and leave values behind that are read again. Each small graph is run whole, and tiled under every limit that can be met. */
+/* test_regions.c - what random graphs meet too rarely: regions cut along the length, whose tiles have halos, lie over what
+ * they read, and leave values behind that are read again. Each small graph is run whole, and tiled under every limit that
+ * can be met. */
 #include "dag.h"
 
 #define LENGTH 1300
@@ -83,7 +84,8 @@ static void residual(graph *g, tensor_id x) {
     graph_output_add(g, "y", v);
 }
 
-/* Limits from what the whole plan needs downwards; every plan that can be is run. Returns how many were cut along the length. */
+/* Limits from what the whole plan needs downwards; every plan that can be is run. Returns how many were cut along the
+ * length. */
 static int everywhere(strand_model *m, const char *backends, const char *what) {
     strand_plan_params pp;
     strand_plan *p;

@@ -1,6 +1,7 @@
-/* test_state.c - what a session keeps from run to run: a model with a recurrence, a shifted token, a cache and clocks gives the same
- * in one run, in pieces of any size, in rows of a batch that are at different places, and after a state was saved, loaded, forked
- * and rolled back; on the CPU alone and through a device of its own memory. Lost, full and damaged states are refused. */
+/* test_state.c - what a session keeps from run to run: a model with a recurrence, a shifted token, a cache and clocks gives
+ * the same in one run, in pieces of any size, in rows of a batch that are at different places, and after a state was saved,
+ * loaded, forked and rolled back; on the CPU alone and through a device of its own memory. Lost, full and damaged states are
+ * refused. */
 #include "dag.h"
 
 #include <math.h>
@@ -31,8 +32,10 @@ static strand_model *stateful(strand_context *c) {
     strand_op_binary add = {.kind = STRAND_BINARY_ADD};
     tensor_id before = graph_op2(g, "shift", STRAND_OP_TOKEN_SHIFT, &shift, (tensor_id[]){x, 0, last}, 3, NULL, &last_after);
     tensor_id turned = graph_op(g, "rotary", STRAND_OP_ROTARY, &rotary, (tensor_id[]){before, graph_positions(g)}, 2, NULL);
-    tensor_id filled = graph_op(g, "write", STRAND_OP_CACHE_WRITE, &write, (tensor_id[]){keys, turned, graph_begin(g)}, 3, NULL);
-    tensor_id seen = graph_op(g, "attend", STRAND_OP_ATTENTION, &attend, (tensor_id[]){x, filled, filled, graph_end(g)}, 4, NULL);
+    tensor_id filled =
+        graph_op(g, "write", STRAND_OP_CACHE_WRITE, &write, (tensor_id[]){keys, turned, graph_begin(g)}, 3, NULL);
+    tensor_id seen =
+        graph_op(g, "attend", STRAND_OP_ATTENTION, &attend, (tensor_id[]){x, filled, filled, graph_end(g)}, 4, NULL);
     tensor_id h = graph_op2(g, "sum", STRAND_OP_LINEAR_RECURRENCE, &plain, (tensor_id[]){x, a, sum}, 3, NULL, &sum_after);
     graph_output_add(g, "y", graph_op(g, "y", STRAND_OP_BINARY, &add, (tensor_id[]){seen, h}, 2, NULL));
     graph_state_next(g, last, last_after);
@@ -43,7 +46,8 @@ static strand_model *stateful(strand_context *c) {
     return m;
 }
 
-static strand_session *open_session(strand_context *c, strand_model *m, const char *backends, int64_t batch, int64_t length, strand_plan **plan) {
+static strand_session *open_session(strand_context *c, strand_model *m, const char *backends, int64_t batch, int64_t length,
+                                    strand_plan **plan) {
     strand_plan_params p;
     strand_session *s;
     strand_plan_params_init(&p);
@@ -61,7 +65,8 @@ static strand_status feed(strand_session *s, const float *x, int64_t batch, int6
     float *in = malloc((size_t)batch * n * 4), *got = malloc((size_t)batch * n * 4);
     assert_true(in && got);
     for (int64_t b = 0; b < batch; b++) memcpy(in + (size_t)b * n, x + (b * CONTEXT + from) * C, n * 4);
-    strand_tensor input = {"x", STRAND_F32, 3, {batch, to - from, C}, in, (uint64_t)batch * n * 4}, output = {.name = "y", .data = got, .bytes = (uint64_t)batch * n * 4};
+    strand_tensor input = {"x", STRAND_F32, 3, {batch, to - from, C}, in, (uint64_t)batch * n * 4},
+                  output = {.name = "y", .data = got, .bytes = (uint64_t)batch * n * 4};
     strand_status status = strand_session_run(s, &input, 1, &output, 1);
     for (int64_t b = 0; !status && b < batch; b++) memcpy(y + (b * CONTEXT + from) * C, got + (size_t)b * n, n * 4);
     free(in), free(got);
@@ -272,7 +277,8 @@ static void wrong_graphs(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(pieces), cmocka_unit_test(saved_and_loaded), cmocka_unit_test(rows_apart), cmocka_unit_test(lost_and_full),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(pieces), cmocka_unit_test(saved_and_loaded),
+                                       cmocka_unit_test(rows_apart), cmocka_unit_test(lost_and_full),
                                        cmocka_unit_test(wrong_graphs)};
     return cmocka_run_group_tests_name("state", tests, NULL, NULL);
 }

@@ -1,6 +1,6 @@
-/* test_state_device.c - states that live on a device of its own memory: a session on it and one on the CPU go through the same runs,
- * resets, saves, loads and forks in lockstep, and must give the same bytes, saved ones too; whichever nodes the device takes,
- * recorded or launched, and when the device fails at every call in turn. */
+/* test_state_device.c - states that live on a device of its own memory: a session on it and one on the CPU go through the
+ * same runs, resets, saves, loads and forks in lockstep, and must give the same bytes, saved ones too; whichever nodes the
+ * device takes, recorded or launched, and when the device fails at every call in turn. */
 #include "dag.h"
 
 #define C    8
@@ -60,7 +60,8 @@ static strand_status feed(strand_session *s, const float *x, int64_t batch, floa
         const float *read;
         float *any;
     } in = {x};
-    strand_tensor input = {"x", STRAND_F32, 2, {batch, C}, in.any, (uint64_t)batch * C * 4}, output = {.name = "y", .data = y, .bytes = ROWS * C * 4};
+    strand_tensor input = {"x", STRAND_F32, 2, {batch, C}, in.any, (uint64_t)batch * C * 4},
+                  output = {.name = "y", .data = y, .bytes = ROWS * C * 4};
     return strand_session_run(s, &input, 1, &output, 1);
 }
 
@@ -72,7 +73,8 @@ static size_t save(strand_session *s, int64_t row, unsigned char *to, strand_sta
     return bytes;
 }
 
-/* A device that failed: the row (-1: all) is lost on it or is as it was; both sides begin again. False when it fails for good. */
+/* A device that failed: the row (-1: all) is lost on it or is as it was; both sides begin again. False when it fails for
+ * good. */
 static bool again(strand_session *cpu, strand_session *far) {
     assert_true(strlen(strand_session_error(far)) > 10);
     if (strand_session_reset(far, -1) && strand_session_reset(far, -1)) {
@@ -138,7 +140,8 @@ static void lockstep(uint64_t seed, const char *queue, const char *subset, const
     assert_non_null(cpu.s);
     const schedule *sc = &far.plan->schedule;
     for (uint32_t i = 0; i < sc->n_states; i++) n->homes += sc->instances[sc->states[i]].space != 0;
-    for (uint32_t i = 0; i < sc->n_steps; i++) n->copies += sc->steps[i].kind == STEP_STATE && sc->instances[sc->steps[i].to].space != 0;
+    for (uint32_t i = 0; i < sc->n_steps; i++)
+        n->copies += sc->steps[i].kind == STEP_STATE && sc->instances[sc->steps[i].to].space != 0;
     n->failed += !far.s;
     for (int i = 0; i < 60 && far.s; i++) {
         if (act(&r, cpu.s, far.s)) continue;

@@ -1,5 +1,5 @@
-/* test_trace.c - what a session tells of its steps: every operator of the plan, once a tile; times that fit into the run; nothing
- * kept in a second run; and no word to a caller compiled before there was a trace. */
+/* test_trace.c - what a session tells of its steps: every operator of the plan, once a tile; times that fit into the run;
+ * nothing kept in a second run; and no word to a caller compiled before there was a trace. */
 #include "dag.h"
 
 #include <time.h>

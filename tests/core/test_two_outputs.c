@@ -1,6 +1,6 @@
-/* test_two_outputs.c - operators with two outputs in a graph: a recurrence whose state comes in as an input and goes out as an output,
- * fed by weights-only tensors that one node makes in pairs. A sequence cut anywhere, with the state handed on, gives what it gives
- * whole; what nobody asks for is not made; plans under small limits hold. */
+/* test_two_outputs.c - operators with two outputs in a graph: a recurrence whose state comes in as an input and goes out as
+ * an output, fed by weights-only tensors that one node makes in pairs. A sequence cut anywhere, with the state handed on,
+ * gives what it gives whole; what nobody asks for is not made; plans under small limits hold. */
 #include "dag.h"
 
 #include <math.h>
@@ -13,7 +13,8 @@ static strand_model *scan_model(strand_context *c, uint64_t seed) {
     strand_model *m = dag_empty(c);
     graph *g = &m->graph;
     randoms r = {seed};
-    float *a = ARENA_ARRAY(&m->arena, float, C * N * 2), *dt = ARENA_ARRAY(&m->arena, float, C), *b = ARENA_ARRAY(&m->arena, float, C * N * 2);
+    float *a = ARENA_ARRAY(&m->arena, float, C *N * 2), *dt = ARENA_ARRAY(&m->arena, float, C),
+          *b = ARENA_ARRAY(&m->arena, float, C *N * 2);
     assert_true(a && dt && b);
     random_fill(&r, b, C * N * 2, 1);
     for (int i = 0; i < C * N; i++) {
@@ -21,15 +22,19 @@ static strand_model *scan_model(strand_context *c, uint64_t seed) {
         a[2 * i + 1] = 3.0f * (float)(i % N) * random_real(&r);
     }
     for (int i = 0; i < C; i++) dt[i] = 0.05f + 0.01f * (float)i;
-    op_dim x_dims[] = {DIM_B, DIM_L, DIM(C)}, s_dims[] = {DIM_B, DIM(C), DIM(N), DIM(2)}, w_dims[] = {DIM(C), DIM(N), DIM(2)}, t_dims[] = {DIM(C)};
-    tensor_id x = graph_input(g, "x", STRAND_F32, 3, x_dims), state = graph_input(g, "state", STRAND_F32, 4, s_dims), after, coefficients;
+    op_dim x_dims[] = {DIM_B, DIM_L, DIM(C)}, s_dims[] = {DIM_B, DIM(C), DIM(N), DIM(2)}, w_dims[] = {DIM(C), DIM(N), DIM(2)},
+           t_dims[] = {DIM(C)};
+    tensor_id x = graph_input(g, "x", STRAND_F32, 3, x_dims), state = graph_input(g, "state", STRAND_F32, 4, s_dims), after,
+              coefficients;
     tensor_id wa = graph_weight(g, "a", STRAND_F32, 3, w_dims, a), wt = graph_weight(g, "dt", STRAND_F32, 1, t_dims, dt),
               wb = graph_weight(g, "b", STRAND_F32, 3, w_dims, b);
     strand_op_ssm_discretize zoh = {STRAND_SSM_ZOH, 0};
     strand_op_lti_scan scan = {.log_poles = 1, .scale = 2};
     strand_op_unary bounded = {.kind = STRAND_UNARY_TANH};
-    tensor_id poles = graph_op2(g, "discretize", STRAND_OP_SSM_DISCRETIZE, &zoh, (tensor_id[]){wa, wt, wb}, 3, NULL, &coefficients);
-    tensor_id y = graph_op2(g, "scan", STRAND_OP_LTI_SCAN, &scan, (tensor_id[]){x, poles, 0, coefficients, 0, state}, 6, NULL, &after);
+    tensor_id poles =
+        graph_op2(g, "discretize", STRAND_OP_SSM_DISCRETIZE, &zoh, (tensor_id[]){wa, wt, wb}, 3, NULL, &coefficients);
+    tensor_id y =
+        graph_op2(g, "scan", STRAND_OP_LTI_SCAN, &scan, (tensor_id[]){x, poles, 0, coefficients, 0, state}, 6, NULL, &after);
     tensor_id h = graph_op(g, "bounded", STRAND_OP_UNARY, &bounded, &after, 1, NULL);
     graph_output_add(g, "y", y);
     graph_output_add(g, "after", after);
@@ -42,7 +47,8 @@ typedef struct pair {
     float *y, *after, *bounded;
 } pair;
 
-static strand_plan *plan_for(strand_context *c, strand_model *m, int64_t batch, int64_t length, const char *outputs, uint64_t limit) {
+static strand_plan *plan_for(strand_context *c, strand_model *m, int64_t batch, int64_t length, const char *outputs,
+                             uint64_t limit) {
     strand_plan_params p;
     strand_plan *plan;
     strand_plan_params_init(&p);
@@ -65,8 +71,10 @@ static void run(strand_session *s, float *x, int64_t batch, int64_t length, int6
     strand_tensor given[3];
     int k = 0;
     if (out->y) given[k++] = (strand_tensor){.name = "y", .data = out->y, .bytes = (uint64_t)(batch * n * C) * 4};
-    if (out->after) given[k++] = (strand_tensor){.name = "after", .data = out->after, .bytes = (uint64_t)(batch * C * N * 2) * 4};
-    if (out->bounded) given[k++] = (strand_tensor){.name = "bounded", .data = out->bounded, .bytes = (uint64_t)(batch * C * N * 2) * 4};
+    if (out->after)
+        given[k++] = (strand_tensor){.name = "after", .data = out->after, .bytes = (uint64_t)(batch * C * N * 2) * 4};
+    if (out->bounded)
+        given[k++] = (strand_tensor){.name = "bounded", .data = out->bounded, .bytes = (uint64_t)(batch * C * N * 2) * 4};
     if (strand_session_run(s, in, 2, given, k)) fail_msg("run: %s", strand_session_error(s));
     free(part);
 }
@@ -80,8 +88,8 @@ static void state_in_and_out(void **state) {
         randoms r = {seed + round};
         int64_t batch = 1 + random_below(&r, 3), length = 2 + random_below(&r, 200), cut = 1 + random_below(&r, length - 1);
         size_t nx = (size_t)(batch * length * C), ns = (size_t)(batch * C * N * 2);
-        float *x = malloc(nx * 4), *first = malloc(ns * 4), *middle = malloc(ns * 4), *y = malloc(nx * 4), *y1 = malloc(nx * 4), *y2 = malloc(nx * 4), *end = malloc(ns * 4),
-              *end2 = malloc(ns * 4), *bounded = malloc(ns * 4);
+        float *x = malloc(nx * 4), *first = malloc(ns * 4), *middle = malloc(ns * 4), *y = malloc(nx * 4), *y1 = malloc(nx * 4),
+              *y2 = malloc(nx * 4), *end = malloc(ns * 4), *end2 = malloc(ns * 4), *bounded = malloc(ns * 4);
         assert_true(x && first && middle && y && y1 && y2 && end && end2 && bounded);
         random_fill(&r, x, nx, 1);
         random_fill(&r, first, ns, 1);
@@ -97,8 +105,10 @@ static void state_in_and_out(void **state) {
         for (int64_t b = 0; b < batch; b++)
             for (int64_t t = 0; t < length; t++)
                 for (int64_t k = 0; k < C; k++) {
-                    float whole = y[(b * length + t) * C + k], part = t < cut ? y1[(b * cut + t) * C + k] : y2[(b * (length - cut) + t - cut) * C + k];
-                    if (!(fabsf(whole - part) < 1e-5f * (float)largest_magnitude(y, nx) + 1e-6f)) fail_msg("token %d: %g in pieces, %g whole", (int)t, (double)part, (double)whole);
+                    float whole = y[(b * length + t) * C + k],
+                          part = t < cut ? y1[(b * cut + t) * C + k] : y2[(b * (length - cut) + t - cut) * C + k];
+                    if (!(fabsf(whole - part) < 1e-5f * (float)largest_magnitude(y, nx) + 1e-6f))
+                        fail_msg("token %d: %g in pieces, %g whole", (int)t, (double)part, (double)whole);
                 }
         assert_true(largest_difference(end, end2, ns) < 1e-5 * largest_magnitude(end, ns) + 1e-6);
         strand_session_close(s);

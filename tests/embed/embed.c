@@ -1,7 +1,8 @@
 /* embed.c - the embedded style: a static libstrand.a with the CPU plugin inside, a model in memory, a bump allocator over a
  * fixed array for what is opened, the session in a caller's block, and malloc forbidden throughout. Compares one golden case
- * and prints the block's size. Usage: embed CASE_FOLDER (model.safetensors, config.json, input.safetensors, expected.safetensors),
- * or embed --built-in MODEL_FOLDER, which scores a fixed sequence and expects better than chance on it. */
+ * and prints the block's size. Usage: embed CASE_FOLDER (model.safetensors, config.json, input.safetensors,
+ * expected.safetensors), or embed --built-in MODEL_FOLDER, which scores a fixed sequence and expects better than chance on
+ * it. */
 #include <fcntl.h>
 #include <math.h>
 #include <stdarg.h>
@@ -37,12 +38,12 @@ static void forbidden(const char *what) {
 static int armed;
 
 /* The linker's --wrap names. */
-#define GUARD(type, name, params, args)                                                                                          \
-    type __real_##name params;                                                                                                   \
-    type __wrap_##name params;                                                                                                   \
-    type __wrap_##name params {                                                                                                  \
-        if (armed) forbidden(#name);                                                                                             \
-        return __real_##name args;                                                                                               \
+#define GUARD(type, name, params, args)                                                                                        \
+    type __real_##name params;                                                                                                 \
+    type __wrap_##name params;                                                                                                 \
+    type __wrap_##name params {                                                                                                \
+        if (armed) forbidden(#name);                                                                                           \
+        return __real_##name args;                                                                                             \
     }
 GUARD(void *, malloc, (size_t bytes), (bytes))
 GUARD(void *, calloc, (size_t n, size_t bytes), (n, bytes))
@@ -136,8 +137,9 @@ static void close_all(embedded *e, const char *what, double figure) {
     strand_session_close(e->session);
     sealed = 0;
     strand_plan_get(e->plan, &info);
-    say("block %llu bytes for %lld x %lld (arena %llu, of it constants %llu), opened objects %zu bytes, %s %.4g\n", (unsigned long long)info.block_bytes,
-        (long long)info.max_batch, (long long)info.max_length, (unsigned long long)info.arena_bytes, (unsigned long long)info.constant_bytes, pool_used, what, figure);
+    say("block %llu bytes for %lld x %lld (arena %llu, of it constants %llu), opened objects %zu bytes, %s %.4g\n",
+        (unsigned long long)info.block_bytes, (long long)info.max_batch, (long long)info.max_length,
+        (unsigned long long)info.arena_bytes, (unsigned long long)info.constant_bytes, pool_used, what, figure);
     strand_plan_close(e->plan);
     strand_model_close(e->model);
 }

@@ -1,7 +1,8 @@
 /* fuzz.h - what the fuzz targets share: an allocator that bounds memory and can fail, and the checks on what has opened.
  *
  * A target aborts when a promise is broken: more memory than a multiple of the input, a block that is not given back, a tensor
- * whose bytes are not its shape, misaligned data, a name that is not found. Reading every byte lets the sanitizer see the rest. */
+ * whose bytes are not its shape, misaligned data, a name that is not found. Reading every byte lets the sanitizer see the
+ * rest. */
 #ifndef STRAND_TESTS_FUZZ_FUZZ_H
 #define STRAND_TESTS_FUZZ_FUZZ_H
 

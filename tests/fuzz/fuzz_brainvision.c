@@ -1,7 +1,7 @@
 /* fuzz_brainvision.c - a BrainVision triplet: opens or says why not; what is promised can be read, dates and spans make sense.
  *
- * The input is the header, a byte 0xFE, the marker file, another 0xFE, and the data file. They become a.vhdr, a.vmrk and a.eeg in a folder
- * of their own, for the reader takes files beside the header and nothing else. */
+ * The input is the header, a byte 0xFE, the marker file, another 0xFE, and the data file. They become a.vhdr, a.vmrk and
+ * a.eeg in a folder of their own, for the reader takes files beside the header and nothing else. */
 #include "check_recording.h"
 
 #include <stdio.h>

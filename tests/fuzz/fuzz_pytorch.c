@@ -1,5 +1,5 @@
-/* fuzz_pytorch.c - the bytes as a whole file (zip or legacy), and as the object's pickle in a sound file of either kind, since a
- * mutation in a zip seldom gets past the checksum. */
+/* fuzz_pytorch.c - the bytes as a whole file (zip or legacy), and as the object's pickle in a sound file of either kind,
+ * since a mutation in a zip seldom gets past the checksum. */
 #include "fuzz.h"
 #include "../weights/writers.h"
 

@@ -1,4 +1,5 @@
-/* fuzz_recording.c - EDF, BDF and MAT v5: opens or says why not; every sample that is promised can be read, and no text holds controls. */
+/* fuzz_recording.c - EDF, BDF and MAT v5: opens or says why not; every sample that is promised can be read, and no text
+ * holds controls. */
 #include "check_recording.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {

@@ -1,4 +1,5 @@
-/* fuzz_series.c - tables of time series: rows by any bytes in pieces of any size. What is read is in order, on its grid, and finite. */
+/* fuzz_series.c - tables of time series: rows by any bytes in pieces of any size. What is read is in order, on its grid, and
+ * finite. */
 #include "series.h"
 
 #include <math.h>

@@ -108,7 +108,8 @@ static void llama2c_seeds(void) {
 
 static void tokenizer_seeds(void) {
     for (size_t i = 0; i < sizeof small_tokenizers / sizeof small_tokenizers[0]; i++)
-        if (strlen(small_tokenizers[i].document) < 4000) save_text("tokenizer", small_tokenizers[i].name, small_tokenizers[i].document);
+        if (strlen(small_tokenizers[i].document) < 4000)
+            save_text("tokenizer", small_tokenizers[i].name, small_tokenizers[i].document);
     save_text("tokenizer", "rwkv", "1 '\\x00' 1\n2 'ab' 2\n3 b'\\xff\\n' 2\n4 \"it's\" 4\n");
     save_text("tokenizer", "vocab", "[PAD]\n[UNK]\n[CLS]\n[SEP]\nthe\n##e\n");
     save("tokenizer", "spm", "\n\14\n\5<unk>\30\2\n\12\n\1a\25\0\0\0\0\30\1\22\2\30\2", 30);
@@ -187,7 +188,8 @@ static void tar_seeds(void) {
     put_tar_member(&b, "second", '0', inner.data, inner.size);
     save_buffer("tar", "two", &b);
     inner.size = 0;
-    put_safetensors(&inner, "{\"__metadata__\":{\"a\":\"b\"},\"x\":{\"dtype\":\"U8\",\"shape\":[3],\"data_offsets\":[0,3]}}", 3);
+    put_safetensors(&inner, "{\"__metadata__\":{\"a\":\"b\"},\"x\":{\"dtype\":\"U8\",\"shape\":[3],\"data_offsets\":[0,3]}}",
+                    3);
     put_tar_member(&b, "x.safetensors", '0', inner.data, inner.size);
     b.data[124] = 0x80; /* GNU's binary size */
     memset(b.data + 125, 0, 9);

@@ -121,7 +121,8 @@ void made_judge(made *m, const char *config, const char *family, const int64_t *
 
 /* ---- sessions ---- */
 
-made_session made_open(strand_context *c, const made *m, const char *config, const char *setting, int64_t batch, int64_t length, const char *outputs) {
+made_session made_open(strand_context *c, const made *m, const char *config, const char *setting, int64_t batch, int64_t length,
+                       const char *outputs) {
     made_session s;
     strand_model_params mp;
     strand_plan_params pp;
@@ -141,13 +142,14 @@ void made_close(made_session *s) {
     strand_model_close(s->model);
 }
 
-const float *made_run(strand_session *s, const char *input, const float *x, int64_t batch, int64_t length, int64_t width, int64_t first, int64_t n, const char *output,
-                      int64_t bytes) {
+const float *made_run(strand_session *s, const char *input, const float *x, int64_t batch, int64_t length, int64_t width,
+                      int64_t first, int64_t n, const char *output, int64_t bytes) {
     size_t row = (size_t)(n * width);
     float *part = malloc((size_t)batch * row * sizeof *part);
     assert_non_null(part);
     for (int64_t b = 0; b < batch; b++) memcpy(part + (size_t)b * row, x + (b * length + first) * width, row * sizeof *part);
-    strand_tensor in = {input, STRAND_F32, 3, {batch, n, width}, part, (uint64_t)batch * row * sizeof *part}, out = {.name = output};
+    strand_tensor in = {input, STRAND_F32, 3, {batch, n, width}, part, (uint64_t)batch * row * sizeof *part},
+                  out = {.name = output};
     if (strand_session_run(s, &in, 1, &out, 1)) fail_msg("run: %s", strand_session_error(s));
     assert_int_equal(out.bytes, bytes);
     free(part);

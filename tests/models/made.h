@@ -41,13 +41,15 @@ typedef struct made_session {
     strand_session *session;
 } made_session;
 
-/* `config` is the text of a config.json; `setting`: "mode=conv", or NULL; `outputs`: names, or NULL. Fails the test where it does not open. */
-made_session made_open(strand_context *c, const made *m, const char *config, const char *setting, int64_t batch, int64_t length, const char *outputs);
+/* `config` is the text of a config.json; `setting`: "mode=conv", or NULL; `outputs`: names, or NULL. Fails the test where it
+ * does not open. */
+made_session made_open(strand_context *c, const made *m, const char *config, const char *setting, int64_t batch, int64_t length,
+                       const char *outputs);
 void made_close(made_session *s);
-/* One run on tokens [first, first + n) of each sequence of x [batch, length, width] as `input`. Output `output` of it, valid until the next
- * run; its bytes must be `bytes`. */
-const float *made_run(strand_session *s, const char *input, const float *x, int64_t batch, int64_t length, int64_t width, int64_t first, int64_t n, const char *output,
-                      int64_t bytes);
+/* One run on tokens [first, first + n) of each sequence of x [batch, length, width] as `input`. Output `output` of it, valid
+ * until the next run; its bytes must be `bytes`. */
+const float *made_run(strand_session *s, const char *input, const float *x, int64_t batch, int64_t length, int64_t width,
+                      int64_t first, int64_t n, const char *output, int64_t bytes);
 /* A new session of the same plan with the states of all sequences of `s`, saved and restored one by one. */
 strand_session *made_fork(strand_context *c, const made_session *s, int64_t batch);
 

@@ -1,7 +1,8 @@
-/* test_cuda.c - the CUDA plugin's host side, and its kernels, on the emulated driver of tests/plugins/emulated_cuda (which must be the
- * libcuda.so.1 that the loader finds): a whole model without a fall-back, on either of two devices, from eight threads; launches recorded
- * as graphs; failures of every call of the driver, once and for good; a device that is too small; memory of a pool, and without one (argument
- * "old": on a driver that does not know pools). Nothing may stay allocated, nothing be touched outside. */
+/* test_cuda.c - the CUDA plugin's host side, and its kernels, on the emulated driver of tests/plugins/emulated_cuda (which
+ * must be the libcuda.so.1 that the loader finds): a whole model without a fall-back, on either of two devices, from eight
+ * threads; launches recorded as graphs; failures of every call of the driver, once and for good; a device that is too small;
+ * memory of a pool, and without one (argument "old": on a driver that does not know pools). Nothing may stay allocated,
+ * nothing be touched outside. */
 #define _GNU_SOURCE
 #include "runs.h"
 
@@ -85,8 +86,8 @@ static void either_device(void **state) {
     nothing_left();
 }
 
-/* From the second run of the same extents on the launches are a graph's, and it is made once; other extents have their own. The bytes are
- * those of the first run. */
+/* From the second run of the same extents on the launches are a graph's, and it is made once; other extents have their own.
+ * The bytes are those of the first run. */
 static void recorded(void **state) {
     (void)state;
     static const int64_t lengths[] = {LENGTH, LENGTH, LENGTH, LENGTH / 2, LENGTH / 2, LENGTH, LENGTH / 2};
@@ -122,7 +123,9 @@ static void tensor_cores(void **state) {
         setenv("STRAND_CUDA_TENSOR_CORES", off ? "0" : "1", 1);
         long before = cuda.launches_of("product_bf16");
         strand_context *c = open_with_cuda();
-        float *got = run_once(c, model_path(), &(run_how){.backends = "cuda:0", .settings = {"precision=bf16"}, .n_settings = 1}, ids, 2, LENGTH, "logits", &t);
+        float *got =
+            run_once(c, model_path(), &(run_how){.backends = "cuda:0", .settings = {"precision=bf16"}, .n_settings = 1}, ids, 2,
+                     LENGTH, "logits", &t);
         assert_int_equal(cuda.launches_of("product_bf16") > before, !off);
         assert_true(largest_difference(got, want, n_want) < 0.5);
         free(got);
@@ -132,12 +135,14 @@ static void tensor_cores(void **state) {
     unsetenv("STRAND_CUDA_TENSOR_CORES");
 }
 
-/* Convolutions of more than 256 positions are products on tensor cores, in F32's own precision; rounded where the setting lets them. */
+/* Convolutions of more than 256 positions are products on tensor cores, in F32's own precision; rounded where the setting
+ * lets them. */
 static void long_convolutions(void **state) {
     (void)state;
     enum { LONG = 500 };
     static int64_t bases[LONG];
-    const char *path = source_path("tests/golden/dna/hyenadna-hf-causal"), *const settings[2] = {"precision=f32", "precision=bf16"};
+    const char *path = source_path("tests/golden/dna/hyenadna-hf-causal"), *const settings[2] = {"precision=f32",
+                                                                                                 "precision=bf16"};
     randoms r = {random_seed("cuda", 4)};
     random_bases(&r, bases, LONG);
     strand_context *c = open_with_cuda();
@@ -147,7 +152,8 @@ static void long_convolutions(void **state) {
     for (size_t i = 0; i < (size_t)t.bytes / 4; i++) largest = fmax(largest, fabs((double)good[i]));
     for (int rounded = 0; rounded < 2; rounded++) {
         long precise = cuda.launches_of("long_conv_2_f16x2"), all = cuda.launches_of("long_conv_2_f16");
-        float *got = run_once(c, path, &(run_how){.backends = "cuda:0", .settings = {settings[rounded]}, .n_settings = 1}, bases, 1, LONG, "logits", &t);
+        float *got = run_once(c, path, &(run_how){.backends = "cuda:0", .settings = {settings[rounded]}, .n_settings = 1},
+                              bases, 1, LONG, "logits", &t);
         assert_true(cuda.launches_of("long_conv_2_f16") > all);
         assert_int_equal(cuda.launches_of("long_conv_2_f16x2") > precise, !rounded);
         double d = largest_difference(got, good, (size_t)t.bytes / 4) / largest;
@@ -217,14 +223,17 @@ static bool with_a_failure(const char *name, long nth, int code, int *failures) 
 static void each_call_fails(void **state) {
     (void)state;
     static const int codes[2] = {2 /* out of memory */, 719 /* launch failure, sticky */};
-    static const char *const rare[] = {"cuGraphCreate", "cuGraphAddKernelNode", "cuGraphInstantiateWithFlags", "cuGraphLaunch", "cuMemFreeAsync", "cuEventCreate", "cuMemHostAlloc", "cuStreamCreate"};
+    static const char *const rare[] = {"cuGraphCreate",  "cuGraphAddKernelNode", "cuGraphInstantiateWithFlags",
+                                       "cuGraphLaunch",  "cuMemFreeAsync",       "cuEventCreate",
+                                       "cuMemHostAlloc", "cuStreamCreate"};
     for (int sticky = 0; sticky < 2; sticky++) {
         int failed = 0;
         /* the first calls one by one, then with growing steps: the later ones repeat themselves */
         for (long nth = 1; with_a_failure("*", nth, codes[sticky], &failed);) nth += nth < 60 ? 1 : nth / 12;
         for (size_t i = 0; i < sizeof rare / sizeof rare[0]; i++)
             for (long nth = 1; nth < 3; nth++)
-                if (!with_a_failure(rare[i], nth, codes[sticky], &failed)) assert_int_equal(nth, 2); /* each is called at least once */
+                /* each is called at least once */
+                if (!with_a_failure(rare[i], nth, codes[sticky], &failed)) assert_int_equal(nth, 2);
         print_message("%s: %d runs failed\n", sticky ? "for good" : "once", failed);
         assert_true(failed > 60);
     }
@@ -252,7 +261,8 @@ static void memory_came_from(bool pool, const char *when) {
     if ((p > 0) != pool || (n > 0) == pool) fail_msg("%s: %ld allocations from a pool, %ld plain ones", when, p, n);
 }
 
-/* Memory is the stream's where the device has pools, and plain where it has none, the driver is old or the pool cannot be made. */
+/* Memory is the stream's where the device has pools, and plain where it has none, the driver is old or the pool cannot be
+ * made. */
 static void memory_pools(void **state) {
     const bool old = *state != NULL;
     static const struct {
@@ -283,7 +293,8 @@ static void memory_pools(void **state) {
     unsetenv("EMULATED_CUDA_POOLS");
 }
 
-/* Another program takes the memory that the plan was promised: the session says so in one line, and it opens when there is memory again. */
+/* Another program takes the memory that the plan was promised: the session says so in one line, and it opens when there is
+ * memory again. */
 static void memory_taken(void **state) {
     (void)state;
     strand_context *c = open_with_cuda();
@@ -351,11 +362,14 @@ static void many_threads(void **state) {
     nothing_left();
 }
 
-/* Without a driver: one line that names what is missing, nothing else. Another process, since this one has the emulated driver. */
+/* Without a driver: one line that names what is missing, nothing else. Another process, since this one has the emulated
+ * driver. */
 static void without_a_driver(void **state) {
     (void)state;
     char command[1024], line[512] = "";
-    snprintf(command, sizeof command, "env -u LD_LIBRARY_PATH '%s' backends --plugins '%s' 2>&1 | grep -A1 strand-cuda.so | tail -n 1", build_path("apps/strand"), build_path("backends/cuda"));
+    snprintf(command, sizeof command,
+             "env -u LD_LIBRARY_PATH '%s' backends --plugins '%s' 2>&1 | grep -A1 strand-cuda.so | tail -n 1",
+             build_path("apps/strand"), build_path("backends/cuda"));
     if (access(build_path("apps/strand"), 1) != 0) {
         print_message("the command line is not built: skipped\n");
         skip();
@@ -373,10 +387,14 @@ static void without_a_driver(void **state) {
 }
 
 int main(int argc, char **argv) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(either_device), cmocka_unit_test(recorded), cmocka_unit_test(tensor_cores), cmocka_unit_test(long_convolutions), cmocka_unit_test(each_call_fails), cmocka_unit_test(too_small), cmocka_unit_test(memory_pools), cmocka_unit_test(memory_taken), cmocka_unit_test(many_threads),
-                                       cmocka_unit_test(without_a_driver)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(either_device),   cmocka_unit_test(recorded),
+                                       cmocka_unit_test(tensor_cores),    cmocka_unit_test(long_convolutions),
+                                       cmocka_unit_test(each_call_fails), cmocka_unit_test(too_small),
+                                       cmocka_unit_test(memory_pools),    cmocka_unit_test(memory_taken),
+                                       cmocka_unit_test(many_threads),    cmocka_unit_test(without_a_driver)};
     static int yes = 1;
-    const struct CMUnitTest tests_of_old[] = {cmocka_unit_test(either_device), cmocka_unit_test_prestate(memory_pools, &yes), cmocka_unit_test(memory_taken)};
+    const struct CMUnitTest tests_of_old[] = {cmocka_unit_test(either_device), cmocka_unit_test_prestate(memory_pools, &yes),
+                                              cmocka_unit_test(memory_taken)};
     const bool old = argc > 1 && !strcmp(argv[1], "old"); /* the driver is the one without pools */
     void *driver = dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
     *(void **)&cuda.fail_call = driver ? dlsym(driver, "emulated_cuda_fail") : NULL;
@@ -387,8 +405,10 @@ int main(int argc, char **argv) {
     *(void **)&cuda.graph_launches = driver ? dlsym(driver, "emulated_cuda_graph_launches") : NULL;
     *(void **)&cuda.failed = driver ? dlsym(driver, "emulated_cuda_failed") : NULL;
     *(void **)&cuda.calls_of = driver ? dlsym(driver, "emulated_cuda_calls_of") : NULL;
-    if (!cuda.calls_of || !cuda.failed || !cuda.fail_call || !cuda.live || !cuda.wrong || !cuda.launches || !cuda.launches_of || !cuda.graph_launches) {
-        fprintf(stderr, "the emulated driver is not the libcuda.so.1 that the loader finds: set LD_LIBRARY_PATH to its folder\n");
+    if (!cuda.calls_of || !cuda.failed || !cuda.fail_call || !cuda.live || !cuda.wrong || !cuda.launches || !cuda.launches_of ||
+        !cuda.graph_launches) {
+        fprintf(stderr,
+                "the emulated driver is not the libcuda.so.1 that the loader finds: set LD_LIBRARY_PATH to its folder\n");
         return 1;
     }
     make_wanted();
@@ -396,7 +416,8 @@ int main(int argc, char **argv) {
         fprintf(stderr, "the emulated driver %s pools\n", old ? "has" : "does not know");
         return 1;
     }
-    int failed = old ? cmocka_run_group_tests_name("cuda, an older driver", tests_of_old, NULL, NULL) : cmocka_run_group_tests_name("cuda", tests, NULL, NULL);
+    int failed = old ? cmocka_run_group_tests_name("cuda, an older driver", tests_of_old, NULL, NULL)
+                     : cmocka_run_group_tests_name("cuda", tests, NULL, NULL);
     free(want);
     return failed;
 }

@@ -1,5 +1,6 @@
-/* test_cuda_blas.c - the CUDA plugin's use of cuBLASLt, on the emulated driver and library of tests/plugins. `with`: a whole model whose
- * products are the library's, every call of which fails in turn; `without`: a library that cannot be opened changes no byte. */
+/* test_cuda_blas.c - the CUDA plugin's use of cuBLASLt, on the emulated driver and library of tests/plugins. `with`: a whole
+ * model whose products are the library's, every call of which fails in turn; `without`: a library that cannot be opened
+ * changes no byte. */
 #define _GNU_SOURCE
 #include "runs.h"
 
@@ -118,7 +119,8 @@ static void small_products(void **state) {
     free(off);
 }
 
-/* Each call fails in turn: a refusal (not supported) leaves the product to the common kernel; a broken device is an error with a line. */
+/* Each call fails in turn: a refusal (not supported) leaves the product to the common kernel; a broken device is an error
+ * with a line. */
 static void each_call_fails(void **state) {
     (void)state;
     exact = false;
@@ -172,10 +174,12 @@ static void *symbol(void *library, const char *name) {
 }
 
 int main(int argc, char **argv) {
-    const struct CMUnitTest with[] = {cmocka_unit_test(all_products), cmocka_unit_test(small_products), cmocka_unit_test(each_call_fails)};
+    const struct CMUnitTest with[] = {cmocka_unit_test(all_products), cmocka_unit_test(small_products),
+                                      cmocka_unit_test(each_call_fails)};
     const struct CMUnitTest without[] = {cmocka_unit_test(no_library)};
     bool there = argc > 1 && !strcmp(argv[1], "with");
-    void *driver = dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL), *library = there ? dlopen("libcublasLt.so.13", RTLD_NOW | RTLD_LOCAL) : NULL;
+    void *driver = dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL),
+         *library = there ? dlopen("libcublasLt.so.13", RTLD_NOW | RTLD_LOCAL) : NULL;
     *(void **)&lt.driver_live = symbol(driver, "emulated_cuda_live");
     *(void **)&lt.wrong = symbol(driver, "emulated_cuda_wrong");
     if (there) {
@@ -191,7 +195,8 @@ int main(int argc, char **argv) {
         fprintf(stderr, "%s\n", text);
         return 1;
     }
-    int failed = there ? cmocka_run_group_tests_name("cuda with cuBLASLt", with, NULL, NULL) : cmocka_run_group_tests_name("cuda without cuBLASLt", without, NULL, NULL);
+    int failed = there ? cmocka_run_group_tests_name("cuda with cuBLASLt", with, NULL, NULL)
+                       : cmocka_run_group_tests_name("cuda without cuBLASLt", without, NULL, NULL);
     free(want);
     return failed;
 }

@@ -1,6 +1,6 @@
-/* test_gpu_faults.c - a GPU plugin whose driver fails: every call in turn, once and for good, with memory refused, a kernel refused and
- * the device lost. Each failure is one error with a text; the CPU beside it gives its bytes; nothing stays allocated on the device or
- * the host; what can go on goes on.
+/* test_gpu_faults.c - a GPU plugin whose driver fails: every call in turn, once and for good, with memory refused, a kernel
+ * refused and the device lost. Each failure is one error with a text; the CPU beside it gives its bytes; nothing stays
+ * allocated on the device or the host; what can go on goes on.
  *
  * The stand-ins of tests/plugins/gpu_faults are linked in, in front of the loader. GPU_FAULTS names the plugin. */
 #include "runs.h"
@@ -57,7 +57,8 @@ static void one_line(const char *text) {
     assert_null(strchr(text, '\n'));
 }
 
-/* Runs on the GPU, launched, recorded and from the recording, in any state of the driver. True when it went well; else the error's text is in `text`. */
+/* Runs on the GPU, launched, recorded and from the recording, in any state of the driver. True when it went well; else the
+ * error's text is in `text`. */
 static bool attempt(strand_context *c, char *text, size_t room) {
     strand_model *m;
     strand_plan *p = NULL;
@@ -131,7 +132,8 @@ static void in_the_middle(const char *name, long nth, int code, bool again, cons
     if (!strstr(text, says)) fail_msg("%s: the error does not say '%s': %s", name, says, text);
     fault_set(NULL, 0, 0, false);
     bool good = attempt(c, text, sizeof text);
-    if (good != again) fail_msg("%s: afterwards the device %s: %s", name, again ? "does not run" : "runs, though it was lost", text);
+    if (good != again)
+        fail_msg("%s: afterwards the device %s: %s", name, again ? "does not run" : "runs, though it was lost", text);
     cpu_beside(c);
     strand_context_close(c);
     assert_int_equal(fault_live(), 0);
@@ -178,7 +180,9 @@ static void in_several_buffers(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(in_several_buffers), cmocka_unit_test(each_call_fails), cmocka_unit_test(memory_refused), cmocka_unit_test(kernel_refused), cmocka_unit_test(device_lost)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(in_several_buffers), cmocka_unit_test(each_call_fails),
+                                       cmocka_unit_test(memory_refused), cmocka_unit_test(kernel_refused),
+                                       cmocka_unit_test(device_lost)};
     setenv("STRAND_CACHE_DIR", "", 1); /* without a cache every kernel is compiled */
     strand_context *c = open_with_gpu();
     if (!has_backend(c, DEVICE)) {

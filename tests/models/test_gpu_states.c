@@ -1,6 +1,7 @@
-/* test_gpu_states.c - language models step by step on the GPU plugins, whose states stay on the device and whose steps are recorded and
- * run again: the CPU's logits within a tolerance, and on one device the same bytes launched and recorded, again after a reset, after
- * a save and a load, in a fork, beside other sequences and other sessions of the plan, and among runs of so many lengths that recordings are forgotten.
+/* test_gpu_states.c - language models step by step on the GPU plugins, whose states stay on the device and whose steps are
+ * recorded and run again: the CPU's logits within a tolerance, and on one device the same bytes launched and recorded, again
+ * after a reset, after a save and a load, in a fork, beside other sequences and other sessions of the plan, and among runs
+ * of so many lengths that recordings are forgotten.
  *
  * Arguments: the plugin's name (vulkan, opencl, cuda). Vulkan is tried with timeline semaphores and with fences, and with the
  * validation layer where STRAND_VULKAN_VALIDATE asks for it: one message fails the test. */
@@ -15,8 +16,9 @@
 
 static const char *plugin;
 
-static const char *const cases[] = {"mamba1/orig-d32-n2-l64", "llama/gqa-d48-n3-l96-sharded-tied", "mamba2/orig-d64-n2-l101-g2", "rwkv7/pth-d48-n2-l130",
-                                    "griffin/hf-d48-n3-l90-w32", "stripedhyena/hf-d48-n3-l101"};
+static const char *const cases[] = {"mamba1/orig-d32-n2-l64",     "llama/gqa-d48-n3-l96-sharded-tied",
+                                    "mamba2/orig-d64-n2-l101-g2", "rwkv7/pth-d48-n2-l130",
+                                    "griffin/hf-d48-n3-l90-w32",  "stripedhyena/hf-d48-n3-l101"};
 
 typedef struct log_rows {
     float *at[BATCH * STEPS]; /* logits of each sequence and token */
@@ -103,7 +105,8 @@ static void *step_beside(void *arg) {
     float *y = malloc(x->want->bytes);
     for (int64_t t = 0; t < STEPS && y && !x->failed; t++) {
         int64_t id = x->ids[t];
-        strand_tensor in = {"input_ids", STRAND_I64, 2, {1, 1}, &id, sizeof id}, out = {.name = "logits", .data = y, .bytes = x->want->bytes};
+        strand_tensor in = {"input_ids", STRAND_I64, 2, {1, 1}, &id, sizeof id},
+                      out = {.name = "logits", .data = y, .bytes = x->want->bytes};
         x->failed += strand_session_run(x->o.session, &in, 1, &out, 1) != STRAND_OK;
         x->differ += memcmp(y, x->want->at[t], x->want->bytes) != 0;
     }
@@ -122,14 +125,17 @@ static void beside_each_other(opened *g, const int64_t *ids, const log_rows *wan
     for (int i = 0; i < 2; i++) assert_int_equal(pthread_create(&threads[i], NULL, step_beside, &all[i]), 0);
     for (int i = 0; i < 2; i++) {
         pthread_join(threads[i], NULL);
-        if (all[i].failed || all[i].differ) fail_msg("beside others: %d runs failed, %d differ: %s", all[i].failed, all[i].differ, strand_session_error(all[i].o.session));
+        if (all[i].failed || all[i].differ)
+            fail_msg("beside others: %d runs failed, %d differ: %s", all[i].failed, all[i].differ,
+                     strand_session_error(all[i].o.session));
         strand_session_close(all[i].o.session);
     }
 }
 
 static void one_model(strand_context *c, const char *name, const char *backends) {
     const char *path = source_path("tests/golden/text/%s", name);
-    const run_how on_gpu = {.backends = backends, .max_batch = BATCH, .max_length = STEPS}, on_cpu = {.backends = "cpu", .max_batch = BATCH, .max_length = STEPS};
+    const run_how on_gpu = {.backends = backends, .max_batch = BATCH, .max_length = STEPS},
+                  on_cpu = {.backends = "cpu", .max_batch = BATCH, .max_length = STEPS};
     int64_t ids[BATCH * STEPS];
     randoms r = {random_seed(name, 31)};
     log_rows first = {0}, other = {0}, cpu = {0};

@@ -1,7 +1,7 @@
 /* test_memory.c - the plan is obeyed: what a run adds to the resident memory of its process is what the plan said, and no more
- * than a little: peak RSS, less that of a run that does nothing, less the mapped weights, is at most 1.05 x the plan + 16 MiB. With
- * the shape of the largest published model (8 layers, width 256) at 1 k and 32 k bases, with and without a limit. Each run is a
- * process of its own: this program, started with arguments.
+ * than a little: peak RSS, less that of a run that does nothing, less the mapped weights, is at most 1.05 x the plan + 16
+ * MiB. With the shape of the largest published model (8 layers, width 256) at 1 k and 32 k bases, with and without a limit.
+ * Each run is a process of its own: this program, started with arguments.
  *
  *   test-memory                       the tests
  *   test-memory MODEL LENGTH LIMIT    one run: prints "plan-bytes weight-bytes peak-rss-bytes"; length 0 runs nothing

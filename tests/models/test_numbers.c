@@ -1,5 +1,5 @@
-/* test_numbers.c - the numbers of data/dna/hyenadna-tiny-1k/GOLDEN.md: likelihoods, sums and single values of the real model on the
- * human mitochondrial genome, for both filter shifts. Skips, saying so, when STRAND_SHARED is not there. */
+/* test_numbers.c - the numbers of data/dna/hyenadna-tiny-1k/GOLDEN.md: likelihoods, sums and single values of the real model
+ * on the human mitochondrial genome, for both filter shifts. Skips, saying so, when STRAND_SHARED is not there. */
 #include "runs.h"
 
 #include <math.h>
@@ -106,7 +106,8 @@ static void judge_filter(strand_context *c, strand_model *model, const strand_fi
     snprintf(name, sizeof name, "layer0_filter_%s", strchr(g->setting, '5') ? "shift0.05" : "shift0.0");
     assert_true(tensor_named(expected, name, &want) && want.dims[0] == TAPS && want.dims[1] == WIDTH / 4);
     for (int t = 0; t < TAPS; t++)
-        for (int i = 0; i < WIDTH / 4; i++) worst = fmax(worst, fabs((double)x[4 * i * TAPS + t] - (double)((const float *)want.data)[t * (WIDTH / 4) + i]));
+        for (int i = 0; i < WIDTH / 4; i++)
+            worst = fmax(worst, fabs((double)x[4 * i * TAPS + t] - (double)((const float *)want.data)[t * (WIDTH / 4) + i]));
     near(name, worst, 0, 1e-4);
     strand_session_close(session);
     strand_plan_close(plan);

@@ -1,5 +1,5 @@
-/* test_same_bytes.c - what must not change a byte: the neighbours in a batch, the number of threads, a session planned for more,
- * tiles. And what must hardly change a value: how long the sequence goes on after a position (causality). */
+/* test_same_bytes.c - what must not change a byte: the neighbours in a batch, the number of threads, a session planned for
+ * more, tiles. And what must hardly change a value: how long the sequence goes on after a position (causality). */
 #include "runs.h"
 
 #define MODEL "models/weights/hyenadna-tiny-strand"

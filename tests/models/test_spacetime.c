@@ -1,6 +1,7 @@
-/* test_spacetime.c - SpaceTime of random weights in every form that the published configurations can take, against a form of its own in
- * double precision that runs three ways: filters and sums, the recurrence of shift and rank one, and the horizon as a matrix. The three
- * agree to 1e-10, and the model in each of its modes with them. As a stream: whole, in pieces, sample by sample, saved and restored. */
+/* test_spacetime.c - SpaceTime of random weights in every form that the published configurations can take, against a form of
+ * its own in double precision that runs three ways: filters and sums, the recurrence of shift and rank one, and the horizon
+ * as a matrix. The three agree to 1e-10, and the model in each of its modes with them. As a stream: whole, in pieces, sample
+ * by sample, saved and restored. */
 #include "made.h"
 
 #include <math.h>
@@ -24,8 +25,25 @@ static const form forms[] = {
     {.inputs = 1, .outputs = 1, .d = 16, .kernels = 4, .dim = 6, .blocks = 1, .order = 1, .transform = MEAN},
     {.inputs = 1, .outputs = 1, .d = 24, .kernels = 3, .dim = 5, .blocks = 3, .order = 2, .transform = LAST},
     {.inputs = 2, .outputs = 2, .d = 32, .kernels = 4, .dim = 4, .blocks = 2, .order = 0, .transform = STANDARDIZE},
-    {.inputs = 3, .outputs = 1, .d = 24, .kernels = 6, .dim = 7, .blocks = 1, .order = 1, .transform = MEAN, .linear = true, .layernorm = true},
-    {.inputs = 2, .outputs = 2, .d = 16, .kernels = 2, .dim = 1, .blocks = 2, .order = 1, .transform = NONE, .differencing = true},
+    {.inputs = 3,
+     .outputs = 1,
+     .d = 24,
+     .kernels = 6,
+     .dim = 7,
+     .blocks = 1,
+     .order = 1,
+     .transform = MEAN,
+     .linear = true,
+     .layernorm = true},
+    {.inputs = 2,
+     .outputs = 2,
+     .d = 16,
+     .kernels = 2,
+     .dim = 1,
+     .blocks = 2,
+     .order = 1,
+     .transform = NONE,
+     .differencing = true},
     {.inputs = 1, .outputs = 1, .d = 16, .kernels = 8, .dim = 6, .blocks = 2, .order = 1, .transform = MEAN, .shift = true},
 };
 
@@ -41,7 +59,9 @@ static void make_ssm(made *m, const char *name, int kernels, const form *f, bool
 
 static void make_model(made *m, const form *f) {
     char name[64];
-    if (f->linear) made_add(m, 0, 1, DIMS(f->d, f->inputs), "embedding.layers.weight"), made_add(m, 0, 0.2, DIMS(f->d), "embedding.layers.bias");
+    if (f->linear)
+        made_add(m, 0, 1, DIMS(f->d, f->inputs), "embedding.layers.weight"),
+            made_add(m, 0, 0.2, DIMS(f->d), "embedding.layers.bias");
     if (f->differencing) {
         made_add(m, 0, 0.6, DIMS(4, 4), "encoder.blocks.0.pre.kernel");
     } else {
@@ -51,7 +71,9 @@ static void make_model(made *m, const form *f) {
     for (int i = 0; i < f->blocks; i++) {
         snprintf(name, sizeof name, "encoder.blocks.%d.ssm", i);
         make_ssm(m, name, i ? f->d : f->kernels, f, false);
-        if (f->layernorm) made_add(m, 1, 0.2, DIMS(f->d), "encoder.blocks.%d.mlp.layernorm.weight", i), made_add(m, 0, 0.2, DIMS(f->d), "encoder.blocks.%d.mlp.layernorm.bias", i);
+        if (f->layernorm)
+            made_add(m, 1, 0.2, DIMS(f->d), "encoder.blocks.%d.mlp.layernorm.weight", i),
+                made_add(m, 0, 0.2, DIMS(f->d), "encoder.blocks.%d.mlp.layernorm.bias", i);
         made_add(m, 0, 0.3, DIMS(f->d, f->d), "encoder.blocks.%d.mlp.layers.2.weight", i);
         made_add(m, 0, 0.3, DIMS(f->d), "encoder.blocks.%d.mlp.layers.2.bias", i);
     }
@@ -67,7 +89,8 @@ static void row_norm(double *to, const float *all, int kernels, int dim, int row
     double mean = 0, own = 0;
     for (int k = 0; k < kernels; k++) {
         double sum = 0;
-        for (int i = 0; i < dim; i++) sum += order == 1 ? fabs((double)all[k * dim + i]) : (double)all[k * dim + i] * (double)all[k * dim + i];
+        for (int i = 0; i < dim; i++)
+            sum += order == 1 ? fabs((double)all[k * dim + i]) : (double)all[k * dim + i] * (double)all[k * dim + i];
         if (order == 2) sum = sqrt(sum);
         mean += sum / kernels;
         if (k == row) own = sum;
@@ -88,7 +111,8 @@ static double dot(const double *x, const double *y, int n) {
 }
 
 /* y = c A^t b * u, by a filter or by steps. */
-static void open_loop(int way, const double *a, const double *b, const double *c, int dim, const double *u, double *y, int length) {
+static void open_loop(int way, const double *a, const double *b, const double *c, int dim, const double *u, double *y,
+                      int length) {
     double s[16] = {0}, filter[MOST / 16];
     if (way == RECURRENCE) {
         for (int t = 0; t < length; t++) step(s, a, b, u[t], dim), y[t] = dot(c, s, dim);
@@ -103,7 +127,8 @@ static void open_loop(int way, const double *a, const double *b, const double *c
 }
 
 /* x = sum A^(length - 1 - i) b u_i and y_h = c (A + closed_b k^T)^h x. */
-static void closed_loop(int way, const double *a, const double *b, const double *closed_b, const double *c, const double *k, int dim, const double *u, double *y, int length) {
+static void closed_loop(int way, const double *a, const double *b, const double *closed_b, const double *c, const double *k,
+                        int dim, const double *u, double *y, int length) {
     double x[16] = {0}, power[16], row[16], next[16];
     if (way == RECURRENCE) {
         for (int t = 0; t < length; t++) step(x, a, b, u[t], dim);
@@ -167,11 +192,13 @@ static void encoder_block(const made *m, const form *f, int way, int i, double *
     for (int t = 0; t < length; t++) {
         double *x = y + t * d;
         if (f->layernorm) {
-            d_layer_norm(normed, made_find(m, "encoder.blocks.%d.mlp.layernorm.weight", i), made_find(m, "encoder.blocks.%d.mlp.layernorm.bias", i), x, d, 1e-5);
+            d_layer_norm(normed, made_find(m, "encoder.blocks.%d.mlp.layernorm.weight", i),
+                         made_find(m, "encoder.blocks.%d.mlp.layernorm.bias", i), x, d, 1e-5);
             x = normed;
         }
         for (int c = 0; c < d; c++) g[c] = d_gelu(x[c]);
-        d_linear(mixed, made_find(m, "encoder.blocks.%d.mlp.layers.2.weight", i), made_find(m, "encoder.blocks.%d.mlp.layers.2.bias", i), g, d, d);
+        d_linear(mixed, made_find(m, "encoder.blocks.%d.mlp.layers.2.weight", i),
+                 made_find(m, "encoder.blocks.%d.mlp.layers.2.bias", i), g, d, d);
         for (int c = 0; c < d; c++) u[t * d + c] = mixed[c] + x[c] + (i ? u[t * d + c] : z[t * d + c]);
     }
 }
@@ -191,7 +218,9 @@ static void forecast(const made *m, const form *f, int way, const float *window,
     for (int t = 0; t < length; t++) {
         double x[4];
         for (int v = 0; v < f->inputs; v++) x[v] = ((double)window[t * f->inputs + v] - shift[v]) / scale[v];
-        if (f->linear) d_linear(u + t * f->d, made_find(m, "embedding.layers.weight"), made_find(m, "embedding.layers.bias"), x, f->d, f->inputs);
+        if (f->linear)
+            d_linear(u + t * f->d, made_find(m, "embedding.layers.weight"), made_find(m, "embedding.layers.bias"), x, f->d,
+                     f->inputs);
         for (int c = 0; c < f->d && !f->linear; c++) u[t * f->d + c] = x[c % f->inputs];
     }
     for (int i = 0; i < f->blocks; i++) encoder_block(m, f, way, i, u, length);
@@ -207,7 +236,8 @@ static void forecast(const made *m, const form *f, int way, const float *window,
         for (int h = 0; h < HORIZON; h++) rolled[h * f->d + c] = d_gelu(out[h]);
     }
     for (int h = 0; h < HORIZON; h++) {
-        d_linear(y + h * f->outputs, made_find(m, "output.layers.2.weight"), made_find(m, "output.layers.2.bias"), rolled + h * f->d, f->outputs, f->d);
+        d_linear(y + h * f->outputs, made_find(m, "output.layers.2.weight"), made_find(m, "output.layers.2.bias"),
+                 rolled + h * f->d, f->outputs, f->d);
         for (int v = 0; v < f->outputs; v++) {
             int from = f->inputs - f->outputs + v;
             y[h * f->outputs + v] = y[h * f->outputs + v] * scale[from] + shift[from];
@@ -220,7 +250,8 @@ static void forecast(const made *m, const form *f, int way, const float *window,
 static made_session open_form(strand_context *c, const made *m, const form *f, int mode) {
     char config[600], setting[32];
     snprintf(config, sizeof config,
-             "{\"lag\":%d,\"horizon\":%d,\"input_dim\":%d,\"data_transform\":\"%s\",\"args\":{\"norm_order\":%d}}", LAG, HORIZON, f->inputs, transforms[f->transform], f->order);
+             "{\"lag\":%d,\"horizon\":%d,\"input_dim\":%d,\"data_transform\":\"%s\",\"args\":{\"norm_order\":%d}}", LAG,
+             HORIZON, f->inputs, transforms[f->transform], f->order);
     snprintf(setting, sizeof setting, "mode=%s", modes[mode]);
     return made_open(c, m, config, setting, BATCH, LAG, "forecast");
 }
@@ -242,7 +273,8 @@ static void near(const form *f, const char *what, const float *y, const double *
     if (!(d < 5e-6)) fail_msg("form %d, %s: relative difference %.3g", (int)(f - forms), what, d);
 }
 
-/* A first run of `first` samples, then pieces of up to `most`; every run's forecast is that of a whole pass over all samples so far. */
+/* A first run of `first` samples, then pieces of up to `most`; every run's forecast is that of a whole pass over all samples
+ * so far. */
 static void judge_stream(const made *m, const form *f, made_session *r, randoms *rand, const float *windows, int most) {
     float y[BATCH * HORIZON * 4];
     double want[BATCH * HORIZON * 4];
@@ -252,7 +284,8 @@ static void judge_stream(const made *m, const form *f, made_session *r, randoms 
         n = at ? 1 + (int)random_below(rand, most) : first;
         if (n > LAG - at) n = LAG - at;
         run(r->session, f, windows, at, n, y);
-        for (int b = 0; b < BATCH; b++) forecast(m, f, CONV, windows + b * LAG * f->inputs, at + n, first, want + b * HORIZON * f->outputs);
+        for (int b = 0; b < BATCH; b++)
+            forecast(m, f, CONV, windows + b * LAG * f->inputs, at + n, first, want + b * HORIZON * f->outputs);
         near(f, most == 1 ? "sample by sample" : "in pieces", y, want);
     }
 }
@@ -278,18 +311,20 @@ static void judge(strand_context *c, const form *f, randoms *rand) {
     make_model(&m, f);
     for (int i = 0; i < BATCH * LAG * f->inputs; i++) windows[i] = (float)(3 + random_real(rand));
     for (int way = 0; way < WAYS; way++)
-        for (int b = 0; b < BATCH; b++) forecast(&m, f, way, windows + b * LAG * f->inputs, LAG, LAG, want[way] + b * HORIZON * f->outputs);
+        for (int b = 0; b < BATCH; b++)
+            forecast(&m, f, way, windows + b * LAG * f->inputs, LAG, LAG, want[way] + b * HORIZON * f->outputs);
     for (int i = 0; i < BATCH * HORIZON * f->outputs; i++) {
         largest = fmax(largest, fabs(want[0][i]));
         for (int way = 1; way < WAYS; way++) worst = fmax(worst, fabs(want[way][i] - want[0][i]));
     }
-    if (!(worst <= 1e-10 * largest)) fail_msg("form %d: the three ways differ by %.3g of %.3g in double precision", (int)(f - forms), worst, largest);
+    if (!(worst <= 1e-10 * largest))
+        fail_msg("form %d: the three ways differ by %.3g of %.3g in double precision", (int)(f - forms), worst, largest);
     for (int mode = 0; mode < WAYS; mode++) {
         made_session r = open_form(c, &m, f, mode);
         run(r.session, f, windows, 0, LAG, y);
         near(f, modes[mode], y, want[0]);
-        print_message("  form %d, %-10s relative difference %.1e; the three ways in double precision %.1e\n", (int)(f - forms), modes[mode],
-                      distance(y, want[0], BATCH * HORIZON * f->outputs), worst / largest);
+        print_message("  form %d, %-10s relative difference %.1e; the three ways in double precision %.1e\n", (int)(f - forms),
+                      modes[mode], distance(y, want[0], BATCH * HORIZON * f->outputs), worst / largest);
         if (mode == RECURRENCE) {
             judge_stream(&m, f, &r, rand, windows, 7);
             judge_stream(&m, f, &r, rand, windows, 1);
@@ -311,18 +346,27 @@ static void three_ways(void **state) {
 /* Configurations that no model can have: one line, no crash. */
 static void hostile(void **state) {
     static const char *const configs[] = {
-        "{\"horizon\":5}", "{\"lag\":40}", "{\"lag\":-1,\"horizon\":5}", "{\"lag\":40,\"horizon\":99999999999}", "{\"lag\":40,\"horizon\":\"x\"}",
-        "{\"lag\":40,\"horizon\":5,\"input_dim\":0}", "{\"lag\":40,\"horizon\":5,\"input_dim\":7}", "{\"lag\":40,\"horizon\":5,\"data_transform\":\"cube\"}",
-        "{\"lag\":40,\"horizon\":5,\"norm_order\":3}", "{\"lag\":40,\"horizon\":5,\"activation\":\"glu\"}",
+        "{\"horizon\":5}",
+        "{\"lag\":40}",
+        "{\"lag\":-1,\"horizon\":5}",
+        "{\"lag\":40,\"horizon\":99999999999}",
+        "{\"lag\":40,\"horizon\":\"x\"}",
+        "{\"lag\":40,\"horizon\":5,\"input_dim\":0}",
+        "{\"lag\":40,\"horizon\":5,\"input_dim\":7}",
+        "{\"lag\":40,\"horizon\":5,\"data_transform\":\"cube\"}",
+        "{\"lag\":40,\"horizon\":5,\"norm_order\":3}",
+        "{\"lag\":40,\"horizon\":5,\"activation\":\"glu\"}",
         "{\"lag\":40,\"horizon\":5,\"resolved\":{\"output_config\":{\"method\":\"mlp\",\"kwargs\":{\"n_layers\":99999}}}}",
-        "{\"lag\":40,\"horizon\":5,\"resolved\":{\"encoder_config\":{\"blocks\":[{\"mlp_config\":{\"kwargs\":{\"n_layers\":5}}}]}}}"};
+        "{\"lag\":40,\"horizon\":5,\"resolved\":{\"encoder_config\":{\"blocks\":["
+        "{\"mlp_config\":{\"kwargs\":{\"n_layers\":5}}}]}}}"};
     (void)state;
     strand_context *c = open_context(&(open_with){.threads = 1});
     made m = {.r = {7}};
     make_model(&m, &forms[0]);
     for (size_t i = 0; i < sizeof configs / sizeof configs[0]; i++) {
         strand_model *model = NULL;
-        if (strand_model_open_memory(c, m.file, m.bytes, configs[i], NULL, &model) == STRAND_OK) fail_msg("%s was taken", configs[i]);
+        if (strand_model_open_memory(c, m.file, m.bytes, configs[i], NULL, &model) == STRAND_OK)
+            fail_msg("%s was taken", configs[i]);
         assert_true(strlen(strand_error(c)) > 10 && !strchr(strand_error(c), '\n'));
     }
     made_free(&m);

@@ -1,6 +1,7 @@
-/* test_ssm.c - stacks of layers of the S4 family with random weights: every layer by convolution and by recurrence gives the same; by
- * recurrence a sequence whole, in pieces and step by step does, and one that is saved in the middle and restored has the same bytes. Layers
- * that look ahead agree over whole sequences. Some stacks are judged by a form of their own in double precision, norms, gates and all. The memory of an LMU remembers what it should, and hostile files are one line. */
+/* test_ssm.c - stacks of layers of the S4 family with random weights: every layer by convolution and by recurrence gives the
+ * same; by recurrence a sequence whole, in pieces and step by step does, and one that is saved in the middle and restored
+ * has the same bytes. Layers that look ahead agree over whole sequences. Some stacks are judged by a form of their own in
+ * double precision, norms, gates and all. The memory of an LMU remembers what it should, and hostile files are one line. */
 #include "made.h"
 
 #include <complex.h>
@@ -25,7 +26,8 @@ static void linear(made *m, const char *at, const char *name, int rows, int colu
 }
 
 /* Step sizes of e^-3 to e^-1; poles to the left of -e^-1 with angles up to 5. */
-static void s4_kernel(made *m, const char *at, const char *dt, const char *re, const char *im, int channels, int h, double im_sign, int rank) {
+static void s4_kernel(made *m, const char *at, const char *dt, const char *re, const char *im, int channels, int h,
+                      double im_sign, int rank) {
     made_add(m, -2, 0.55, DIMS(h), "%s%s", at, dt);
     made_add(m, -0.5, 0.3, DIMS(h, N), "%s%s", at, re);
     made_add(m, 2.5 * im_sign, 1.4, DIMS(h, N), "%s%s", at, im);
@@ -145,7 +147,8 @@ static void make_lru(made *m, const char *at) {
     made_add(m, 0, 0.5, DIMS(D), "%sseq.D", at);
     made_add(m, 1, 0.2, DIMS(D), "%snormalization.scale", at);
     made_add(m, 0, 0.2, DIMS(D), "%snormalization.bias", at);
-    for (int i = 1; i < 3; i++) made_add(m, 0, 0.3, DIMS(D, D), "%sout%d.kernel", at, i), made_add(m, 0, 0.3, DIMS(D), "%sout%d.bias", at, i);
+    for (int i = 1; i < 3; i++)
+        made_add(m, 0, 0.3, DIMS(D, D), "%sout%d.kernel", at, i), made_add(m, 0, 0.3, DIMS(D), "%sout%d.bias", at, i);
 }
 
 static void make_ema_rows(made *m, const char *at, int rows) {
@@ -167,25 +170,26 @@ static void make_lmu(made *m, const char *at) {
     linear(m, at, "W_h", D, 2 * 6 + D);
 }
 
-static const layer layers[] = {{"s4", "", make_s4, false},
-                               {"s4d", "\"disc\":\"bilinear\"", make_s4d, false},
-                               {"s4 both ways", "\"bidirectional\":true", make_s4_both, true},
-                               {"gss", "\"disc\":\"zoh\"", make_gss, false},
-                               {"s4d minimal", "", make_minimal, false},
-                               {"dss exp", "\"version\":\"exp\"", make_dss_exp, false},
-                               {"dss softmax", "\"version\":\"softmax\"", make_dss_softmax, false},
-                               {"dss both ways", "\"bidirectional\":true", make_dss_both, true},
-                               {"s5", "\"activation\":\"half_glu1\"", make_s5, false},
-                               {"s5 both ways", "\"prenorm\":true", make_s5_both, true},
-                               {"lru", "", make_lru, false},
-                               {"ema", "", make_ema, false},
-                               {"ema both ways", "", make_ema_both, true},
-                               {"lmu", "\"theta\":20", make_lmu, false},
-                               {"s4 of rank 2", "", make_rank_2, false},
-                               {"s4 of rank 3 both ways", "\"bidirectional\":true", make_rank_3_both, true},
-                               {"liquid shift", "\"liquid_kernel\":\"polyb\",\"allcombs\":false,\"liquid_degree\":3", make_liquid, true},
-                               {"liquid all", "\"liquid_kernel\":\"polyb\",\"lcontract\":\"tanh\"", make_liquid, true},
-                               {"liquid kb", "\"liquid_kernel\":\"kb\",\"allcombs\":false", make_liquid, true}};
+static const layer layers[] = {
+    {"s4", "", make_s4, false},
+    {"s4d", "\"disc\":\"bilinear\"", make_s4d, false},
+    {"s4 both ways", "\"bidirectional\":true", make_s4_both, true},
+    {"gss", "\"disc\":\"zoh\"", make_gss, false},
+    {"s4d minimal", "", make_minimal, false},
+    {"dss exp", "\"version\":\"exp\"", make_dss_exp, false},
+    {"dss softmax", "\"version\":\"softmax\"", make_dss_softmax, false},
+    {"dss both ways", "\"bidirectional\":true", make_dss_both, true},
+    {"s5", "\"activation\":\"half_glu1\"", make_s5, false},
+    {"s5 both ways", "\"prenorm\":true", make_s5_both, true},
+    {"lru", "", make_lru, false},
+    {"ema", "", make_ema, false},
+    {"ema both ways", "", make_ema_both, true},
+    {"lmu", "\"theta\":20", make_lmu, false},
+    {"s4 of rank 2", "", make_rank_2, false},
+    {"s4 of rank 3 both ways", "\"bidirectional\":true", make_rank_3_both, true},
+    {"liquid shift", "\"liquid_kernel\":\"polyb\",\"allcombs\":false,\"liquid_degree\":3", make_liquid, true},
+    {"liquid all", "\"liquid_kernel\":\"polyb\",\"lcontract\":\"tanh\"", make_liquid, true},
+    {"liquid kb", "\"liquid_kernel\":\"kb\",\"allcombs\":false", make_liquid, true}};
 
 static void make_stack(made *m, const layer *k) {
     char at[64];
@@ -244,7 +248,8 @@ static void judge_saved(strand_context *c, const layer *k, made_session *r, cons
     run(r->session, x, IN, 31, L - 31, y, OUT);
     run(other, x, IN, 31, L - 31, again, OUT);
     for (int b = 0; b < BATCH; b++)
-        if (memcmp(y + (b * L + 31) * OUT, again + (b * L + 31) * OUT, (L - 31) * OUT * sizeof *y)) fail_msg("%s: restored, it has other bytes", k->name);
+        if (memcmp(y + (b * L + 31) * OUT, again + (b * L + 31) * OUT, (L - 31) * OUT * sizeof *y))
+            fail_msg("%s: restored, it has other bytes", k->name);
     strand_session_close(other);
 }
 
@@ -291,7 +296,8 @@ static double complex pair(const float *p, int i) {
 }
 
 /* One step of a diagonal system by zero-order hold: 2 Re C h. */
-static double hold(double complex *h, const float *re, const float *im, double im_sign, double dt, const float *b, const float *c, double u) {
+static double hold(double complex *h, const float *re, const float *im, double im_sign, double dt, const float *b,
+                   const float *c, double u) {
     double complex y = 0;
     for (int n = 0; n < N; n++) {
         double complex a = -exp((double)re[n]) + I * im_sign * (double)im[n];
@@ -312,8 +318,9 @@ static void glu_of(double *y, const double *both, int n) {
 static void d_minimal(const made *m, const char *at, memory *s, const double *x, double *y) {
     double g[D], both[2 * D];
     for (int c = 0; c < D; c++)
-        g[c] = d_gelu(hold(s->h[c], made_find(m, "%skernel.log_A_real", at) + c * N, made_find(m, "%skernel.A_imag", at) + c * N, 1,
-                           exp((double)made_find(m, "%skernel.log_dt", at)[c]), NULL, made_find(m, "%skernel.C", at) + c * N * 2, x[c]) +
+        g[c] = d_gelu(hold(s->h[c], made_find(m, "%skernel.log_A_real", at) + c * N,
+                           made_find(m, "%skernel.A_imag", at) + c * N, 1, exp((double)made_find(m, "%skernel.log_dt", at)[c]),
+                           NULL, made_find(m, "%skernel.C", at) + c * N * 2, x[c]) +
                       (double)made_find(m, "%sD", at)[c] * x[c]);
     dense_of(m, at, "output_linear.0", g, both, 2 * D, D);
     glu_of(y, both, D);
@@ -325,9 +332,11 @@ static void d_gss(const made *m, const char *at, memory *s, const double *x, dou
     dense_of(m, at, "input_linear.0", x, u, D / 2, D);
     for (int c = 0; c < D / 2; c++) {
         u[c] = d_gelu(u[c]);
-        g[c] = d_gelu(hold(s->h[c], made_find(m, "%skernel.kernel.inv_A_real", at) + c * N, made_find(m, "%skernel.kernel.A_imag", at) + c * N, 1,
-                           exp((double)made_find(m, "%skernel.kernel.log_dt", at)[c]), made_find(m, "%skernel.kernel.B", at) + c * N * 2,
-                           made_find(m, "%skernel.kernel.C", at) + c * N * 2, u[c]) +
+        g[c] = d_gelu(hold(s->h[c], made_find(m, "%skernel.kernel.inv_A_real", at) + c * N,
+                           made_find(m, "%skernel.kernel.A_imag", at) + c * N, 1,
+                           exp((double)made_find(m, "%skernel.kernel.log_dt", at)[c]),
+                           made_find(m, "%skernel.kernel.B", at) + c * N * 2, made_find(m, "%skernel.kernel.C", at) + c * N * 2,
+                           u[c]) +
                       (double)made_find(m, "%sD", at)[c] * u[c]);
     }
     dense_of(m, at, "output_linear", g, wide, 2 * D, D / 2);
@@ -339,7 +348,8 @@ static void d_gss(const made *m, const char *at, memory *s, const double *x, dou
 static void d_s5(const made *m, const char *at, memory *s, const double *x, double *y) {
     double g[D], gate[D], sum[D];
     for (int n = 0; n < N; n++) {
-        double complex a = (double)made_find(m, "%sseq.Lambda_re", at)[n] + I * (double)made_find(m, "%sseq.Lambda_im", at)[n], drive = 0;
+        double complex a = (double)made_find(m, "%sseq.Lambda_re", at)[n] + I * (double)made_find(m, "%sseq.Lambda_im", at)[n],
+                       drive = 0;
         double step = exp((double)made_find(m, "%sseq.log_step", at)[n]);
         for (int c = 0; c < D; c++) drive += pair(made_find(m, "%sseq.B", at), n * D + c) * x[c];
         s->x[n] = cexp(step * a) * s->x[n] + (cexp(step * a) - 1) / a * drive;
@@ -362,7 +372,8 @@ static void d_ema(const made *m, const char *at, memory *s, const double *x, dou
         double sum = (double)made_find(m, "%smove.omega", at)[c] * x[c];
         for (int n = 0; n < N; n++) {
             int i = c * N + n;
-            double p = d_sigmoid((double)made_find(m, "%smove.delta", at)[i]), q = 1 - p * d_sigmoid((double)made_find(m, "%smove.alpha", at)[i]);
+            double p = d_sigmoid((double)made_find(m, "%smove.delta", at)[i]),
+                   q = 1 - p * d_sigmoid((double)made_find(m, "%smove.alpha", at)[i]);
             s->h[c][n] = q * s->h[c][n] + p * (double)made_find(m, "%smove.beta", at)[i] * x[c];
             sum += creal(s->h[c][n]) * (double)made_find(m, "%smove.gamma", at)[i] / sqrt(N);
         }
@@ -377,7 +388,8 @@ static void eliminate(double complex *a, double complex *x, int n, int columns) 
         for (int i = k; i < n; i++)
             if (cabs(a[i * n + k]) > cabs(a[best * n + k])) best = i;
         for (int j = 0; j < n + columns; j++) {
-            double complex *one = j < n ? &a[k * n + j] : &x[k * columns + j - n], *other = j < n ? &a[best * n + j] : &x[best * columns + j - n], swap = *one;
+            double complex *one = j < n ? &a[k * n + j] : &x[k * columns + j - n],
+                           *other = j < n ? &a[best * n + j] : &x[best * columns + j - n], swap = *one;
             *one = *other, *other = swap;
         }
         double complex pivot = a[k * n + k];
@@ -391,9 +403,10 @@ static void eliminate(double complex *a, double complex *x, int n, int columns) 
     }
 }
 
-/* One step of S4 with a low-rank part of rank 2 by its definition: the whole complex matrix of both of each conjugate pair, bilinear, and
- * C (I - step^L) = C~. h [2 N]. */
-static double whole_matrix(double complex *h, const float *re, const float *im, const float *p, double dt, const float *b, const float *c, double u) {
+/* One step of S4 with a low-rank part of rank 2 by its definition: the whole complex matrix of both of each conjugate pair,
+ * bilinear, and C (I - step^L) = C~. h [2 N]. */
+static double whole_matrix(double complex *h, const float *re, const float *im, const float *p, double dt, const float *b,
+                           const float *c, double u) {
     enum { E = 2 * N };
     double complex down[E * E], up[E * E], drive[E], copy[E * E], power[E * E], read[E], next[E], y = 0;
     for (int i = 0; i < E; i++) {
@@ -403,7 +416,8 @@ static double whole_matrix(double complex *h, const float *re, const float *im, 
             double complex a = i == k ? -exp((double)re[i % N]) - (i < N ? I : -I) * (double)im[i % N] : 0;
             for (int r = 0; r < 2; r++) {
                 const float *row = p + r * D * N * 2;
-                double complex left = i < N ? pair(row, i) : conj(pair(row, i - N)), right = k < N ? conj(pair(row, k)) : pair(row, k - N);
+                double complex left = i < N ? pair(row, i) : conj(pair(row, i - N)),
+                               right = k < N ? conj(pair(row, k)) : pair(row, k - N);
                 a -= left * right;
             }
             down[i * E + k] = (i == k) - dt / 2 * a, up[i * E + k] = (i == k) + dt / 2 * a;
@@ -435,9 +449,11 @@ static void d_rank_2(const made *m, const char *at, memory *s, const double *x, 
     double g[D], both[2 * D];
     for (int c = 0; c < D; c++) {
         int n = c * N;
-        g[c] = d_gelu(whole_matrix(s->h[c], made_find(m, "%slayer.kernel.A_real", at) + n, made_find(m, "%slayer.kernel.A_imag", at) + n,
-                                   made_find(m, "%slayer.kernel.P", at) + 2 * n, exp((double)made_find(m, "%slayer.kernel.inv_dt", at)[c]),
-                                   made_find(m, "%slayer.kernel.B", at) + 2 * n, made_find(m, "%slayer.kernel.C", at) + 2 * n, x[c]) +
+        g[c] = d_gelu(whole_matrix(s->h[c], made_find(m, "%slayer.kernel.A_real", at) + n,
+                                   made_find(m, "%slayer.kernel.A_imag", at) + n, made_find(m, "%slayer.kernel.P", at) + 2 * n,
+                                   exp((double)made_find(m, "%slayer.kernel.inv_dt", at)[c]),
+                                   made_find(m, "%slayer.kernel.B", at) + 2 * n, made_find(m, "%slayer.kernel.C", at) + 2 * n,
+                                   x[c]) +
                       (double)made_find(m, "%slayer.D", at)[c] * x[c]);
     }
     dense_of(m, at, "output_linear.0", g, both, 2 * D, D);
@@ -450,7 +466,9 @@ typedef struct double_form {
     bool first; /* norms before the layers */
 } double_form;
 
-static const double_form double_forms[] = {{&layers[4], d_minimal, false}, {&layers[4], d_minimal, true}, {&layers[3], d_gss, true}, {&layers[8], d_s5, false}, {&layers[11], d_ema, true}, {&layers[14], d_rank_2, true}};
+static const double_form double_forms[] = {{&layers[4], d_minimal, false}, {&layers[4], d_minimal, true},
+                                           {&layers[3], d_gss, true},      {&layers[8], d_s5, false},
+                                           {&layers[11], d_ema, true},     {&layers[14], d_rank_2, true}};
 
 static void stack_step(const made *m, const double_form *f, memory *s, const float *in, double *out) {
     double x[D], u[D], y[D], given[IN];
@@ -485,7 +503,8 @@ static void double_precision(void **state) {
         const double_form *f = &double_forms[i];
         float x[BATCH * L * IN], y[BATCH * L * OUT];
         char config[160];
-        snprintf(config, sizeof config, "%s%s\"l_max\":%d,\"prenorm\":%s", f->layer->config, *f->layer->config ? "," : "", L, f->first ? "true" : "false");
+        snprintf(config, sizeof config, "%s%s\"l_max\":%d,\"prenorm\":%s", f->layer->config, *f->layer->config ? "," : "", L,
+                 f->first ? "true" : "false");
         make_stack(&m, f->layer);
         random_fill(&m.r, x, BATCH * L * IN, 1);
         for (int mode = 0; mode < 2; mode++) {
@@ -497,10 +516,12 @@ static void double_precision(void **state) {
                 memset(s, 0, sizeof s);
                 for (int t = 0; t < L; t++) {
                     stack_step(&m, f, s, x + (b * L + t) * IN, want);
-                    for (int k = 0; k < OUT; k++) off += pow((double)y[(b * L + t) * OUT + k] - want[k], 2), size += want[k] * want[k];
+                    for (int k = 0; k < OUT; k++)
+                        off += pow((double)y[(b * L + t) * OUT + k] - want[k], 2), size += want[k] * want[k];
                 }
             }
-            if (!(sqrt(off / size) < 2e-6)) fail_msg("%s, form %d: differs from double precision by %.3g", f->layer->name, (int)i, sqrt(off / size));
+            if (!(sqrt(off / size) < 2e-6))
+                fail_msg("%s, form %d: differs from double precision by %.3g", f->layer->name, (int)i, sqrt(off / size));
             made_close(&r);
         }
         made_free(&m);
@@ -525,7 +546,9 @@ static void lmu_remembers(void **state) {
         run(r.session, x, 1, 0, L, y, 1);
         for (int b = 0; b < BATCH; b++)
             for (int t = 2 * THETA; t < L; t++)
-                if (!(fabsf(y[b * L + t] - x[b * L + t - THETA + 1]) < 0.05f)) fail_msg("after %d samples it remembers %g, not %g", t, (double)y[b * L + t], (double)x[b * L + t - THETA + 1]);
+                if (!(fabsf(y[b * L + t] - x[b * L + t - THETA + 1]) < 0.05f))
+                    fail_msg("after %d samples it remembers %g, not %g", t, (double)y[b * L + t],
+                             (double)x[b * L + t - THETA + 1]);
         made_close(&r);
     }
     made_free(&m);
@@ -533,15 +556,19 @@ static void lmu_remembers(void **state) {
 }
 
 static void hostile(void **state) {
-    static const char *const configs[] = {"{\"l_max\":-1}", "{\"disc\":\"euler\"}", "{\"real_transform\":\"cube\"}", "{\"activation\":\"glu\"}", "{\"bidirectional\":true}",
-                                          "{\"pool\":\"median\"}", "{\"norm\":\"group\"}", "{\"layer_norm_epsilon\":\"x\"}", "{\"dt_fast\":true}", "{\"hyper_act\":\"gelu\"}"};
+    static const char *const configs[] = {
+        "{\"l_max\":-1}",           "{\"disc\":\"euler\"}",           "{\"real_transform\":\"cube\"}",
+        "{\"activation\":\"glu\"}", "{\"bidirectional\":true}",       "{\"pool\":\"median\"}",
+        "{\"norm\":\"group\"}",     "{\"layer_norm_epsilon\":\"x\"}", "{\"dt_fast\":true}",
+        "{\"hyper_act\":\"gelu\"}"};
     (void)state;
     strand_context *c = open_context(&(open_with){.threads = 1});
     made m = {.r = {6}};
     make_stack(&m, &layers[1]);
     for (size_t i = 0; i < sizeof configs / sizeof configs[0]; i++) {
         strand_model *model = NULL;
-        if (strand_model_open_memory(c, m.file, m.bytes, configs[i], NULL, &model) == STRAND_OK) fail_msg("%s was taken", configs[i]);
+        if (strand_model_open_memory(c, m.file, m.bytes, configs[i], NULL, &model) == STRAND_OK)
+            fail_msg("%s was taken", configs[i]);
         assert_true(strlen(strand_error(c)) > 10 && !strchr(strand_error(c), '\n'));
     }
     made_free(&m);
@@ -557,6 +584,7 @@ static void hostile(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(both_ways), cmocka_unit_test(double_precision), cmocka_unit_test(lmu_remembers), cmocka_unit_test(hostile)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(both_ways), cmocka_unit_test(double_precision),
+                                       cmocka_unit_test(lmu_remembers), cmocka_unit_test(hostile)};
     return cmocka_run_group_tests_name("layers of the S4 family", tests, NULL, NULL);
 }

@@ -148,7 +148,8 @@ static void judge_short_first(text *t) {
     }
     strand_session_close(fresh);
     double d = relative_l2(all, t->whole, t->batch * t->length * t->vocabulary);
-    if (!(d <= PIECES)) fail_msg("%s, three tokens and then the rest, in a fresh session: differs from the whole by %.3g", t->c->folder, d);
+    if (!(d <= PIECES))
+        fail_msg("%s, three tokens and then the rest, in a fresh session: differs from the whole by %.3g", t->c->folder, d);
     free(all);
 }
 
@@ -407,8 +408,8 @@ static void tiny_rwkv(void **state) {
     strand_context_close(c);
 }
 
-/* All the models of rwkv.cpp's tests, where STRAND_RWKV_CPP names that folder. Largest differences of half precision and of blocks are
- * those of these files' own rounding: measured once with weights expanded to F32. */
+/* All the models of rwkv.cpp's tests, where STRAND_RWKV_CPP names that folder. Largest differences of half precision and of
+ * blocks are those of these files' own rounding: measured once with weights expanded to F32. */
 static void rwkv_cpp(void **state) {
     (void)state;
     static const struct {

@@ -142,8 +142,10 @@ static void to_llama(gguf *g) {
 
 /* What both Mambas have: the ends, and of each of two layers all but the state space's own. */
 static void mamba_common(gguf *g) {
-    static const char *const names[][2] = {{"attn_norm.weight", "norm.weight"},          {"ssm_in.weight", "mixer.in_proj.weight"},
-                                           {"ssm_conv1d.weight", "mixer.conv1d.weight"}, {"ssm_conv1d.bias", "mixer.conv1d.bias"},
+    static const char *const names[][2] = {{"attn_norm.weight", "norm.weight"},
+                                           {"ssm_in.weight", "mixer.in_proj.weight"},
+                                           {"ssm_conv1d.weight", "mixer.conv1d.weight"},
+                                           {"ssm_conv1d.bias", "mixer.conv1d.bias"},
                                            {"ssm_out.weight", "mixer.out_proj.weight"}};
     add(g, "token_embd.weight", "backbone.embedding.weight");
     add(g, "output_norm.weight", "backbone.norm_f.weight");

@@ -1,5 +1,5 @@
-/* cases_attention.c - ROTARY, ATTENTION (many queries, and steps of few) and CACHE_WRITE. Keys beyond the valid ones are NaN, as
- * is the memory of a cache that has not been written, and now and then a value in the middle. */
+/* cases_attention.c - ROTARY, ATTENTION (many queries, and steps of few) and CACHE_WRITE. Keys beyond the valid ones are
+ * NaN, as is the memory of a cache that has not been written, and now and then a value in the middle. */
 #include "ops_cases.h"
 
 #include <math.h>
@@ -24,9 +24,16 @@ static void set_id(ops_program *g, int index, int64_t i, int64_t value) {
 }
 
 static void make_rotary(ops_program *g, int index) {
-    static const int64_t widths[] = {1, 2, 3, 6, 16, 31, 32, 33, 64, 80, 128, 256}, far[] = {0, 1, 100, 4095, 1000000, 70000000};
-    int64_t heads = ops_between(g, 1, 5), width = PICK(g, widths), dims[3] = {ops_between(g, 1, 3), ops_extent(g, 90), heads * width};
-    strand_op_rotary p = {.heads = heads, .rotary = width / 2 * 2, .interleaved = (uint32_t)index & 1, .base = 10000, .position_scale = 1, .magnitude = 1};
+    static const int64_t widths[] = {1, 2, 3, 6, 16, 31, 32, 33, 64, 80, 128, 256},
+                         far[] = {0, 1, 100, 4095, 1000000, 70000000};
+    int64_t heads = ops_between(g, 1, 5), width = PICK(g, widths),
+            dims[3] = {ops_between(g, 1, 3), ops_extent(g, 90), heads * width};
+    strand_op_rotary p = {.heads = heads,
+                          .rotary = width / 2 * 2,
+                          .interleaved = (uint32_t)index & 1,
+                          .base = 10000,
+                          .position_scale = 1,
+                          .magnitude = 1};
     if (index % 3 == 1) p.rotary = 2 * ops_between(g, 0, width / 2);
     if (index % 5 == 2) p.base = 500000, p.position_scale = 0.25f, p.magnitude = 1.2f;
     p.offset = index % 4 == 3 ? PICK(g, far) : ops_between(g, -3, 3);
@@ -37,8 +44,9 @@ static void make_rotary(ops_program *g, int index) {
     }
     if (index & 4 && p.rotary) in[2] = ops_vector(g, p.rotary / 2);
     ops_add_node(g, STRAND_OP_ROTARY, &p, sizeof p, 3, in, ops_add(g, F32, 3, dims, OPS_OUTPUT));
-    SAY("%lldx%lldx%lldx%lld, %lld rotated, interleaved %u, offset %lld, positions %d, frequencies %d", (long long)dims[0], (long long)dims[1], (long long)heads,
-        (long long)width, (long long)p.rotary, p.interleaved, (long long)p.offset, in[1] >= 0, in[2] >= 0);
+    SAY("%lldx%lldx%lldx%lld, %lld rotated, interleaved %u, offset %lld, positions %d, frequencies %d", (long long)dims[0],
+        (long long)dims[1], (long long)heads, (long long)width, (long long)p.rotary, p.interleaved, (long long)p.offset,
+        in[1] >= 0, in[2] >= 0);
 }
 
 typedef struct shape {
@@ -57,9 +65,15 @@ static void spoil(ops_program *g, int index, int64_t b, int64_t s) {
 }
 
 static void add_attention(ops_program *g, shape *c, bool nan) {
-    int64_t h = c->p.heads, hk = c->p.kv_heads, q[3] = {c->batch, c->length, h * c->d}, k[3] = {c->batch, c->keys, hk * c->d}, v[3] = {c->batch, c->keys, hk * c->dv},
-            out[3] = {c->batch, c->length, h * c->dv}, bias[3] = {ops_between(g, 0, 1) ? h : 1, c->length, c->keys};
-    int in[6] = {ops_add(g, F32, 3, q, OPS_NORMAL), ops_add(g, c->type_k, 3, k, OPS_NORMAL), ops_add(g, c->type_v, 3, v, OPS_NORMAL), -1, -1, -1};
+    int64_t h = c->p.heads, hk = c->p.kv_heads, q[3] = {c->batch, c->length, h * c->d}, k[3] = {c->batch, c->keys, hk * c->d},
+            v[3] = {c->batch, c->keys, hk * c->dv}, out[3] = {c->batch, c->length, h * c->dv},
+            bias[3] = {ops_between(g, 0, 1) ? h : 1, c->length, c->keys};
+    int in[6] = {ops_add(g, F32, 3, q, OPS_NORMAL),
+                 ops_add(g, c->type_k, 3, k, OPS_NORMAL),
+                 ops_add(g, c->type_v, 3, v, OPS_NORMAL),
+                 -1,
+                 -1,
+                 -1};
     if (c->cached) {
         int64_t n = c->batch > 1 && ops_between(g, 0, 2) ? c->batch : 1;
         in[3] = ops_add_ids(g, some_integer(g), 1, &n, 1);
@@ -71,22 +85,27 @@ static void add_attention(ops_program *g, shape *c, bool nan) {
     if (c->bias && ops_between(g, 0, 1)) { /* masks are given as a bias too */
         ops_tensor *t = &g->tensors[in[4]];
         float hidden = -INFINITY;
-        for (int64_t i = 0; i < ops_count(&t->view); i += ops_between(g, 1, 5)) memcpy(t->start + ops_place(t, &t->view, i), &hidden, 4);
+        for (int64_t i = 0; i < ops_count(&t->view); i += ops_between(g, 1, 5))
+            memcpy(t->start + ops_place(t, &t->view, i), &hidden, 4);
     }
     if (c->mask) {
-        int64_t mask[3] = {ops_between(g, 0, 1) ? h : 1, (c->length + c->p.block - 1) / c->p.block, (c->keys + c->p.block - 1) / c->p.block};
+        int64_t mask[3] = {ops_between(g, 0, 1) ? h : 1, (c->length + c->p.block - 1) / c->p.block,
+                           (c->keys + c->p.block - 1) / c->p.block};
         in[5] = ops_add_ids(g, STRAND_PLUGIN_I32, 3, mask, 2);
     }
     if (nan) spoil(g, in[2], 0, ops_between(g, 0, c->keys - 1));
     ops_add_node(g, STRAND_OP_ATTENTION, &c->p, sizeof c->p, 6, in, ops_add(g, F32, 3, out, OPS_OUTPUT));
-    SAY("%lldx%lld queries, %lld keys, %lld/%lld heads of %lld and %lld, causal %u, window %lld + %lld, softcap %g, cached %d, bias %d, mask %d of %lld, types %u %u, nan %d",
-        (long long)c->batch, (long long)c->length, (long long)c->keys, (long long)h, (long long)hk, (long long)c->d, (long long)c->dv, c->p.causal, (long long)c->p.window,
-        (long long)c->p.sinks, (double)c->p.softcap, c->cached, c->bias, c->mask, (long long)c->p.block, c->type_k, c->type_v, nan);
+    SAY("%lldx%lld queries, %lld keys, %lld/%lld heads of %lld and %lld, causal %u, window %lld + %lld, softcap %g, cached %d, bias %d, mask %d "
+        "of %lld, types %u %u, nan %d",
+        (long long)c->batch, (long long)c->length, (long long)c->keys, (long long)h, (long long)hk, (long long)c->d,
+        (long long)c->dv, c->p.causal, (long long)c->p.window, (long long)c->p.sinks, (double)c->p.softcap, c->cached, c->bias,
+        c->mask, (long long)c->p.block, c->type_k, c->type_v, nan);
 }
 
 /* What cases with many queries and steps have in common. */
 static shape some_shape(ops_program *g, int index, int64_t length, int64_t keys) {
-    static const int64_t widths[] = {1, 3, 8, 15, 16, 17, 32, 40, 64, 64, 65, 80, 100, 128, 256}, groups[] = {1, 1, 1, 2, 3, 4, 8};
+    static const int64_t widths[] = {1, 3, 8, 15, 16, 17, 32, 40, 64, 64, 65, 80, 100, 128, 256},
+                         groups[] = {1, 1, 1, 2, 3, 4, 8};
     shape c = {.batch = ops_between(g, 1, 3), .length = length, .keys = keys, .d = PICK(g, widths)};
     c.dv = ops_between(g, 0, 3) ? c.d : PICK(g, widths);
     c.p.kv_heads = ops_between(g, 1, 3);
@@ -123,7 +142,8 @@ static shape some_shape(ops_program *g, int index, int64_t length, int64_t keys)
 }
 
 static void make_attention(ops_program *g, int index) {
-    static const int64_t corners[][2] = {{9, 9}, {16, 16}, {64, 64}, {65, 65}, {33, 130}, {100, 1}, {10, 200}, {129, 129}, {1, 9}, {257, 64}, {31, 63}, {47, 128}};
+    static const int64_t corners[][2] = {{9, 9},    {16, 16},   {64, 64}, {65, 65},  {33, 130}, {100, 1},
+                                         {10, 200}, {129, 129}, {1, 9},   {257, 64}, {31, 63},  {47, 128}};
     int64_t length = ops_between(g, 1, 150), keys = index & 1 ? length : ops_between(g, 1, 300);
     if (index < (int)(sizeof corners / sizeof *corners)) length = corners[index][0], keys = corners[index][1];
     shape c = some_shape(g, index, length, keys);
@@ -141,14 +161,15 @@ static void make_attention_step(ops_program *g, int index) {
     add_attention(g, &c, index % 9 == 7);
 }
 
-/* Wide heads, heads that share keys, biased and masked scores, with keys of half precision: many queries and steps in turn, so that 21 cases
- * are all that a plugin may tell apart. */
+/* Wide heads, heads that share keys, biased and masked scores, with keys of half precision: many queries and steps in turn,
+ * so that 21 cases are all that a plugin may tell apart. */
 static void make_wide_attention(ops_program *g, int index) {
-    static const int64_t many[4][4] = {{64, 33, 64, 8}, {128, 65, 80, 127}, {192, 136, 160, 129}, {256, 256, 200, 193}}, few[3][4] = {{64, 64, 24, 63}, {128, 128, 96, 65}, {256, 136, 192, 256}},
-                         groups[] = {1, 2, 4, 5};
+    static const int64_t many[4][4] = {{64, 33, 64, 8}, {128, 65, 80, 127}, {192, 136, 160, 129}, {256, 256, 200, 193}},
+                         few[3][4] = {{64, 64, 24, 63}, {128, 128, 96, 65}, {256, 136, 192, 256}}, groups[] = {1, 2, 4, 5};
     const int kind = index % 3, which = index / 3 % 7;
     const bool step = which > 3;
-    int64_t length = step ? (index & 1 ? 1 : ops_between(g, 1, 15)) : ops_between(g, 16, 80), keys = step ? ops_between(g, 1, 1400) : ops_between(g, 1, 200);
+    int64_t length = step ? (index & 1 ? 1 : ops_between(g, 1, 15)) : ops_between(g, 16, 80),
+            keys = step ? ops_between(g, 1, 1400) : ops_between(g, 1, 200);
     if (step && index % 5 == 2) length = ops_between(g, 16, 40), keys = ops_between(g, 513, 700);
     shape c = some_shape(g, index, length, keys);
     c.batch = ops_between(g, 1, 2);
@@ -167,16 +188,19 @@ static void make_wide_attention(ops_program *g, int index) {
 }
 
 static void make_cache_write(ops_program *g, int index) {
-    int64_t batch = ops_between(g, 1, 3), rows = ops_extent(g, 100), c = ops_extent(g, 300), length = ops_between(g, 1, index & 1 ? 2 * rows : rows);
+    int64_t batch = ops_between(g, 1, 3), rows = ops_extent(g, 100), c = ops_extent(g, 300),
+            length = ops_between(g, 1, index & 1 ? 2 * rows : rows);
     int64_t cache[3] = {batch, rows, c}, x[3] = {batch, length, c}, n = ops_between(g, 0, 1) ? batch : 1;
     strand_op_cache_write p = {.ring = (uint32_t)index & 1};
     uint32_t type = index % 3 == 0 ? F32 : index % 3 == 1 ? STRAND_PLUGIN_F16 : STRAND_PLUGIN_BF16;
-    int in[3] = {ops_add(g, type, 3, cache, OPS_NORMAL), ops_add(g, F32, 3, x, OPS_NORMAL), ops_add_ids(g, some_integer(g), 1, &n, 1)};
+    int in[3] = {ops_add(g, type, 3, cache, OPS_NORMAL), ops_add(g, F32, 3, x, OPS_NORMAL),
+                 ops_add_ids(g, some_integer(g), 1, &n, 1)};
     if (!p.ring && rows > length && index % 4 == 2) p.slide = (uint32_t)ops_between(g, 1, rows - length);
     for (int64_t b = 0; b < n; b++)
         set_id(g, in[2], b, p.ring ? ops_between(g, -100, 100000) : ops_between(g, 0, p.slide ? 3 * rows : rows - length));
     ops_add_node(g, STRAND_OP_CACHE_WRITE, &p, sizeof p, 3, in, ops_add(g, type, 3, cache, OPS_OUTPUT));
-    SAY("%lldx%lldx%lld of type %u, %lld rows, ring %u, slide %u", (long long)batch, (long long)rows, (long long)c, type, (long long)length, p.ring, p.slide);
+    SAY("%lldx%lldx%lld of type %u, %lld rows, ring %u, slide %u", (long long)batch, (long long)rows, (long long)c, type,
+        (long long)length, p.ring, p.slide);
 }
 
 OPS_CASES(attention,

@@ -16,7 +16,8 @@ static void make_fft(ops_program *g, int index) {
                                       11, 13, 121, 169, 375, 512, 514, 1000, 1024, 1026, 1103, 1183, 1200, 1215, 1331, 1372};
     int count = (int)(sizeof lengths / sizeof *lengths);
     int64_t dims[4], x_dims[4], out_dims[4], n = index < count ? lengths[index] : ops_between(g, 1, index % 4 ? 300 : 1500);
-    strand_op_fft p = {.kind = (uint32_t)ops_between(g, 0, 3), .scale = ops_between(g, 0, 1) ? 1 : 1 / (float)n, .floor = 1e-8f};
+    strand_op_fft p = {
+        .kind = (uint32_t)ops_between(g, 0, 3), .scale = ops_between(g, 0, 1) ? 1 : 1 / (float)n, .floor = 1e-8f};
     int axes = ops_batch_axes(g, dims, 2);
     if (axes && n < 200 && ops_between(g, 0, 1)) dims[axes - 1] = ops_between(g, 10, 40);
     while (axes && ops_product(axes, dims) * n * n > 2000000) axes--;
@@ -37,8 +38,8 @@ static void make_fft(ops_program *g, int index) {
     int x = ops_add(g, F32, axes + 1 + in_pairs, x_dims, OPS_NORMAL);
     if (p.form == STRAND_FFT_LOG_AMPLITUDE) lift(g, x, rows, width);
     ops_add_node(g, STRAND_OP_FFT, &p, sizeof p, 1, &x, ops_add(g, F32, axes + 1 + out_pairs, out_dims, OPS_OUTPUT));
-    SAY("kind %u, form %u, %lld rows of %lld, %lld points, %lld bins", p.kind, p.form, (long long)rows, (long long)width, (long long)n,
-        (long long)bins);
+    SAY("kind %u, form %u, %lld rows of %lld, %lld points, %lld bins", p.kind, p.form, (long long)rows, (long long)width,
+        (long long)n, (long long)bins);
 }
 
 OPS_CASES(convolutions, {"fft", make_fft, false});

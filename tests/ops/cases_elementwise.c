@@ -16,7 +16,8 @@ static void make_norm(ops_program *g, int index) {
     int64_t dims[4], groups = index % 3 ? 1 : ops_between(g, 2, 6);
     int rank = rows_shape(g, dims, groups > 1 ? 150 : 1100), optional = (int)ops_between(g, 0, 3);
     dims[rank - 1] *= groups;
-    strand_op_norm p = {(uint32_t)(index / 3 % 3), (uint32_t)(index / 9 % 3), groups, 1e-5f, optional & 1 && index & 1 ? 1.0f : 0.0f};
+    strand_op_norm p = {(uint32_t)(index / 3 % 3), (uint32_t)(index / 9 % 3), groups, 1e-5f,
+                        optional & 1 && index & 1 ? 1.0f : 0.0f};
     if (ops_between(g, 0, 5) == 0) p.eps = 0.5f;
     if (dims[rank - 1] / groups < 3 && p.kind == STRAND_NORM_LAYER) p.eps = 0.1f; /* the variance of one is 0 */
     int in[3] = {ops_add(g, F32, rank, dims, OPS_NORMAL), -1, -1};
@@ -47,7 +48,8 @@ static void make_softmax(ops_program *g, int index) {
     int rank = rows_shape(g, dims, 3000);
     strand_op_softmax p = {(uint32_t)index & 1};
     if (index < 70) dims[rank - 1] = ops_length(g, index / 2);
-    int x = ops_add(g, F32, rank, dims, ops_between(g, 0, 1) ? OPS_NORMAL : OPS_WIDE), out = ops_add(g, F32, rank, dims, OPS_OUTPUT);
+    int x = ops_add(g, F32, rank, dims, ops_between(g, 0, 1) ? OPS_NORMAL : OPS_WIDE),
+        out = ops_add(g, F32, rank, dims, OPS_OUTPUT);
     float special[2] = {-INFINITY, NAN};
     int64_t n = ops_product(rank, dims);
     for (int i = 0; i < 2 && ops_between(g, 0, 2) == 0; i++)
@@ -86,7 +88,8 @@ static void make_reduce_axis(ops_program *g, int index) {
     }
     strand_op_reduce_axis p = {(uint32_t)(index % (STRAND_AXIS_LAST + 1)), ops_between(g, 0, 1) ? axis : axis - rank,
                                (uint32_t)ops_between(g, 0, 1), 0, 0};
-    if (!with_lengths && ops_between(g, 0, 2) == 0) p.window = ops_between(g, 1, ops_between(g, 0, 1) ? dims[axis] : 1 + dims[axis] / 3);
+    if (!with_lengths && ops_between(g, 0, 2) == 0)
+        p.window = ops_between(g, 1, ops_between(g, 0, 1) ? dims[axis] : 1 + dims[axis] / 3);
     if (rank == 1 && !p.window) p.keep = 1;
     memcpy(out_dims, dims, sizeof dims);
     if (p.window) {
@@ -102,12 +105,13 @@ static void make_reduce_axis(ops_program *g, int index) {
     if (p.kind <= STRAND_AXIS_MEAN && ops_product(out_rank, out_dims) < 50) g->slack = 20; /* a sum may be near nothing */
     float nan = NAN;
     if (ops_between(g, 0, 3) == 0)
-        memcpy(g->tensors[in[0]].start + ops_place(&g->tensors[in[0]], &g->tensors[in[0]].view, ops_between(g, 0, ops_product(rank, dims) - 1)),
+        memcpy(g->tensors[in[0]].start +
+                   ops_place(&g->tensors[in[0]], &g->tensors[in[0]].view, ops_between(g, 0, ops_product(rank, dims) - 1)),
                &nan, 4);
     ops_add_node(g, STRAND_OP_REDUCE_AXIS, &p, sizeof p, 2, in,
                  ops_add(g, p.kind == STRAND_AXIS_ARGMAX ? STRAND_PLUGIN_I64 : F32, out_rank, out_dims, OPS_OUTPUT));
-    SAY("kind %u over axis %d of %d (%lld elements of %lld), window %lld, keep %u, lengths %d", p.kind, p.axis, rank, (long long)dims[axis],
-        (long long)ops_product(rank, dims), (long long)p.window, p.keep, with_lengths);
+    SAY("kind %u over axis %d of %d (%lld elements of %lld), window %lld, keep %u, lengths %d", p.kind, p.axis, rank,
+        (long long)dims[axis], (long long)ops_product(rank, dims), (long long)p.window, p.keep, with_lengths);
 }
 
 OPS_CASES(elementwise,

@@ -1,4 +1,5 @@
-/* cases_first.c - the first operators and groups of them. Sizes are bounded by what the reference, which is slow on purpose, can do in a moment. */
+/* cases_first.c - the first operators and groups of them. Sizes are bounded by what the reference, which is slow on purpose,
+ * can do in a moment. */
 #include "ops_cases.h"
 
 #include <math.h>
@@ -38,8 +39,8 @@ static int matrix(ops_program *g, const matmul_case *c, bool shared, uint32_t ty
 }
 
 static bool of_positive(uint32_t kind) {
-    return kind == STRAND_UNARY_LOG || kind == STRAND_UNARY_SQRT || kind == STRAND_UNARY_RSQRT || kind == STRAND_UNARY_RECIPROCAL ||
-           kind == STRAND_UNARY_LOG1P;
+    return kind == STRAND_UNARY_LOG || kind == STRAND_UNARY_SQRT || kind == STRAND_UNARY_RSQRT ||
+           kind == STRAND_UNARY_RECIPROCAL || kind == STRAND_UNARY_LOG1P;
 }
 
 static bool grows_fast(uint32_t kind) {
@@ -48,8 +49,9 @@ static bool grows_fast(uint32_t kind) {
 
 /* Functions whose values stay small while their argument, and its error, grows. */
 static bool bounded(uint32_t kind) {
-    return (kind >= STRAND_UNARY_SIGMOID && kind <= STRAND_UNARY_TANH) || kind == STRAND_UNARY_COS || kind == STRAND_UNARY_CLAMP ||
-           kind == STRAND_UNARY_SOFTCAP || kind == STRAND_UNARY_ERF || kind == STRAND_UNARY_LAPLACE || grows_fast(kind);
+    return (kind >= STRAND_UNARY_SIGMOID && kind <= STRAND_UNARY_TANH) || kind == STRAND_UNARY_COS ||
+           kind == STRAND_UNARY_CLAMP || kind == STRAND_UNARY_SOFTCAP || kind == STRAND_UNARY_ERF ||
+           kind == STRAND_UNARY_LAPLACE || grows_fast(kind);
 }
 
 static float to_bf16(float x) {
@@ -69,12 +71,14 @@ static void make_bf16(ops_program *g, matmul_case *c, int a, int b) {
 }
 
 static void make_matmul(ops_program *g, int index) {
-    static const int64_t corners[][3] = {{1, 1, 1},     {1, 5, 64},    {64, 5, 64},     {1, 512, 300}, {5, 1, 700},    {13, 33, 17},
-                                         {145, 513, 257}, {12, 32, 256}, {24, 64, 512}, {300, 16, 64}, {2, 600, 1030}, {289, 48, 5},
-                                         {1, 100, 2500},  {3, 31, 4099}, {8, 40, 2049}, {9, 70, 33},   {4, 4200, 9},   {16, 500, 60}};
+    static const int64_t corners[][3] = {{1, 1, 1},      {1, 5, 64},      {64, 5, 64},    {1, 512, 300}, {5, 1, 700},
+                                         {13, 33, 17},   {145, 513, 257}, {12, 32, 256},  {24, 64, 512}, {300, 16, 64},
+                                         {2, 600, 1030}, {289, 48, 5},    {1, 100, 2500}, {3, 31, 4099}, {8, 40, 2049},
+                                         {9, 70, 33},    {4, 4200, 9},    {16, 500, 60}};
     matmul_case c = {.m = ops_extent(g, 300), .n = ops_extent(g, 600), .k = ops_extent(g, 1100)};
     if (ops_between(g, 0, 2) == 0) c.m = ops_between(g, 1, 9);
-    if (index % 3 == 2) c.n = (c.n + 3) / 4 * 4, c.k = (c.k + 3) / 4 * 4; /* rows that kernels may read four elements at a time */
+    if (index % 3 == 2) c.n = (c.n + 3) / 4 * 4, c.k = (c.k + 3) / 4 * 4; /* rows that kernels may read four elements at a
+                                                                             time */
     if (index < (int)(sizeof corners / sizeof *corners))
         c.m = corners[index][0], c.n = corners[index][1], c.k = corners[index][2];
     c.n_batch = ops_batch_axes(g, c.batch, 2);
@@ -98,8 +102,8 @@ static void make_matmul(ops_program *g, int index) {
     if (bounded(c.p.activation)) g->slack = 2 * sqrt((double)(c.k + 1));
     if (c.p.precision == STRAND_PRECISION_BF16) make_bf16(g, &c, a, b);
     SAY("%lldx%lldx%lld, %d batch axes, transposed %u %u, bias %u, activation %u, types %u %u, precision %u", (long long)c.m,
-        (long long)c.n, (long long)c.k, c.n_batch, c.p.transpose_a, c.p.transpose_b, c.p.bias, c.p.activation, c.type_a, c.type_b,
-        c.p.precision);
+        (long long)c.n, (long long)c.k, c.n_batch, c.p.transpose_a, c.p.transpose_b, c.p.bias, c.p.activation, c.type_a,
+        c.type_b, c.p.precision);
 }
 
 static int rows_shape(ops_program *g, int64_t *dims, int64_t most) {
@@ -189,8 +193,9 @@ static void make_short_conv(ops_program *g, int index) {
     ops_node *node = ops_add_node(g, STRAND_OP_SHORT_CONV, &p, sizeof p, 4, in, ops_add(g, F32, rank, dims, OPS_OUTPUT));
     if (optional & 4) node->second = ops_add(g, F32, rank, kept, OPS_OUTPUT);
     if (p.activation) g->slack = 4; /* of a few sums none may be positive */
-    SAY("%lld channels of %lld, token-major %u, %lld taps, activation %u, bias %d, state %d in, %d out", (long long)dims[channel],
-        (long long)dims[time], p.flags, (long long)w_dims[1], p.activation, optional & 1, optional >> 1 & 1, optional >> 2);
+    SAY("%lld channels of %lld, token-major %u, %lld taps, activation %u, bias %d, state %d in, %d out",
+        (long long)dims[channel], (long long)dims[time], p.flags, (long long)w_dims[1], p.activation, optional & 1,
+        optional >> 1 & 1, optional >> 2);
 }
 
 static void make_long_conv(ops_program *g, int index) {
@@ -205,7 +210,8 @@ static void make_long_conv(ops_program *g, int index) {
         dims[0] = 1;
         dims[1] = 65537;
     }
-    int64_t length = dims[rank - 1], c = dims[rank - 2], f_dims[2] = {c, length + ops_between(g, 0, 30)}, b_dims[2] = {c, f_dims[1]};
+    int64_t length = dims[rank - 1], c = dims[rank - 2], f_dims[2] = {c, length + ops_between(g, 0, 30)},
+            b_dims[2] = {c, f_dims[1]};
     if (ops_between(g, 0, 3) == 0 || longest) f_dims[1] = ops_between(g, 1, longest ? 1000 : length);
     if (ops_between(g, 0, 3) == 0 || longest) b_dims[1] = ops_between(g, 1, longest ? 1000 : length);
     int in[6] = {ops_add(g, F32, rank, dims, OPS_NORMAL), ops_add(g, F32, 2, f_dims, OPS_NORMAL), -1, -1, -1, -1};
@@ -222,9 +228,9 @@ static void make_long_conv(ops_program *g, int index) {
         if (in[5] >= 0 && ops_between(g, 0, 3)) g->tensors[in[5]].view.flags = STRAND_TENSOR_CONSTANT;
     }
     ops_add_node(g, STRAND_OP_LONG_CONV, &p, sizeof p, optional & 8 ? 6 : 5, in, ops_add(g, F32, rank, dims, OPS_OUTPUT));
-    SAY("%lld channels of %lld, %lld taps, skip %d, pre %d, post %d, back %lld, flags %u, constant %u", (long long)ops_product(rank - 1, dims),
-        (long long)length, (long long)f_dims[1], optional & 1, optional >> 1 & 1, optional >> 2 & 1,
-        (long long)(optional & 8 ? b_dims[1] : 0), p.flags, g->tensors[in[1]].view.flags);
+    SAY("%lld channels of %lld, %lld taps, skip %d, pre %d, post %d, back %lld, flags %u, constant %u",
+        (long long)ops_product(rank - 1, dims), (long long)length, (long long)f_dims[1], optional & 1, optional >> 1 & 1,
+        optional >> 2 & 1, (long long)(optional & 8 ? b_dims[1] : 0), p.flags, g->tensors[in[1]].view.flags);
 }
 
 static void make_reduce(ops_program *g, int index) {

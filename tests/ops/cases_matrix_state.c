@@ -46,7 +46,8 @@ typedef struct sizes {
 } sizes;
 
 static sizes some_sizes(ops_program *g, int index, int64_t most_depth, double most) {
-    sizes s = {ops_between(g, 1, 3), ops_between(g, 1, 4), some_length(g, index), some_width(g, most_depth), some_width(g, 140)};
+    sizes s = {ops_between(g, 1, 3), ops_between(g, 1, 4), some_length(g, index), some_width(g, most_depth),
+               some_width(g, 140)};
     while ((double)(s.b * s.h * s.l * s.k) * (double)s.v > (s.l > 1000 ? 2 * most : most)) {
         if (s.b > 1 + (s.l > 1000))
             s.b--;
@@ -60,7 +61,8 @@ static sizes some_sizes(ops_program *g, int index, int64_t most_depth, double mo
     return s;
 }
 
-static void finish(ops_program *g, uint32_t op, const void *params, size_t bytes, uint32_t n, const int *in, int out, int rank, const int64_t *state) {
+static void finish(ops_program *g, uint32_t op, const void *params, size_t bytes, uint32_t n, const int *in, int out, int rank,
+                   const int64_t *state) {
     ops_node *node = ops_add_node(g, op, params, bytes, n, in, out);
     if (ops_between(g, 0, 2)) node->second = ops_add(g, F32, rank, state, OPS_OUTPUT);
 }
@@ -68,34 +70,47 @@ static void finish(ops_program *g, uint32_t op, const void *params, size_t bytes
 static void make_ssd(ops_program *g, int index) {
     sizes s = some_sizes(g, index, 140, 1.2e6);
     int64_t groups = s.h % 2 == 0 && ops_between(g, 0, 1) ? 2 : ops_between(g, 0, 1) ? s.h : 1, with = ops_between(g, 0, 31);
-    int64_t x[3] = {s.b, s.l, s.h * s.v}, heads[3] = {s.b, s.l, s.h}, bc[3] = {s.b, s.l, groups * s.k}, state[4] = {s.b, s.h, s.v, s.k};
+    int64_t x[3] = {s.b, s.l, s.h * s.v}, heads[3] = {s.b, s.l, s.h}, bc[3] = {s.b, s.l, groups * s.k},
+            state[4] = {s.b, s.h, s.v, s.k};
     bool dt = with & 1, moving = ops_between(g, 0, 1);
-    strand_op_ssd p = {.heads = s.h, .groups = groups, .softplus = dt && ops_between(g, 0, 1), .dt_min = 0, .dt_max = ops_between(g, 0, 1) ? INFINITY : 1.0f};
+    strand_op_ssd p = {.heads = s.h,
+                       .groups = groups,
+                       .softplus = dt && ops_between(g, 0, 1),
+                       .dt_min = 0,
+                       .dt_max = ops_between(g, 0, 1) ? INFINITY : 1.0f};
     double strongest = ops_between(g, 0, 3) ? -1 : -30;
-    int in[8] = {ops_add(g, F32, 3, x, OPS_NORMAL), moving ? in_range(g, 3, heads, strongest, 0) : in_range(g, 1, heads + 2, strongest, 0),
-                 ops_add(g, F32, 3, bc, OPS_NORMAL), ops_add(g, F32, 3, bc, OPS_NORMAL), -1, -1, -1, -1};
+    int in[8] = {ops_add(g, F32, 3, x, OPS_NORMAL),
+                 moving ? in_range(g, 3, heads, strongest, 0) : in_range(g, 1, heads + 2, strongest, 0),
+                 ops_add(g, F32, 3, bc, OPS_NORMAL),
+                 ops_add(g, F32, 3, bc, OPS_NORMAL),
+                 -1,
+                 -1,
+                 -1,
+                 -1};
     if (dt) in[4] = p.softplus ? ops_add(g, F32, 3, heads, OPS_NORMAL) : in_range(g, 3, heads, 0, 1.5);
     if (with & 2) in[5] = ops_vector(g, s.h);
     if (dt && (with & 4)) in[6] = ops_vector(g, s.h);
     if (with & 24) in[7] = ops_add(g, F32, 4, state, OPS_NORMAL);
     finish(g, STRAND_OP_SSD, &p, sizeof p, 8, in, ops_add(g, F32, 3, x, OPS_OUTPUT), 4, state);
-    SAY("%lldx%lld tokens, %lld heads of %lldx%lld in %lld groups, a moves %d, optional %lld, softplus %u", (long long)s.b, (long long)s.l, (long long)s.h,
-        (long long)s.v, (long long)s.k, (long long)groups, moving, (long long)with, p.softplus);
+    SAY("%lldx%lld tokens, %lld heads of %lldx%lld in %lld groups, a moves %d, optional %lld, softplus %u", (long long)s.b,
+        (long long)s.l, (long long)s.h, (long long)s.v, (long long)s.k, (long long)groups, moving, (long long)with, p.softplus);
 }
 
 static void make_gated_linear_attention(ops_program *g, int index) {
     sizes s = some_sizes(g, index, 140, 1.2e6);
-    int64_t k[3] = {s.b, s.l, s.h * s.k}, v[3] = {s.b, s.l, s.h * s.v}, state[4] = {s.b, s.h, s.k, s.v}, with = ops_between(g, 0, 3);
+    int64_t k[3] = {s.b, s.l, s.h * s.k}, v[3] = {s.b, s.l, s.h * s.v}, state[4] = {s.b, s.h, s.k, s.v},
+            with = ops_between(g, 0, 3);
     bool moving = ops_between(g, 0, 2);
-    strand_op_gated_linear_attention p = {.heads = s.h, .log_w = ops_between(g, 0, 1), .scale = ops_between(g, 0, 1) ? 1.0f : 0.25f};
+    strand_op_gated_linear_attention p = {
+        .heads = s.h, .log_w = ops_between(g, 0, 1), .scale = ops_between(g, 0, 1) ? 1.0f : 0.25f};
     double low = p.log_w ? (ops_between(g, 0, 3) ? -1 : -40) : 0, high = p.log_w ? 0 : 1;
     int in[6] = {ops_add(g, F32, 3, k, OPS_NORMAL), ops_add(g, F32, 3, k, OPS_NORMAL), ops_add(g, F32, 3, v, OPS_NORMAL),
                  moving ? in_range(g, 3, k, low, high) : in_range(g, 1, k + 2, low, high), -1, -1};
     if (with & 1) in[4] = ops_vector(g, s.h * s.k);
     if (with & 2) in[5] = ops_add(g, F32, 4, state, OPS_NORMAL);
     finish(g, STRAND_OP_GATED_LINEAR_ATTENTION, &p, sizeof p, 6, in, ops_add(g, F32, 3, v, OPS_OUTPUT), 4, state);
-    SAY("%lldx%lld tokens, %lld heads of %lldx%lld, w moves %d, logarithms %u, optional %lld", (long long)s.b, (long long)s.l, (long long)s.h, (long long)s.k,
-        (long long)s.v, moving, p.log_w, (long long)with);
+    SAY("%lldx%lld tokens, %lld heads of %lldx%lld, w moves %d, logarithms %u, optional %lld", (long long)s.b, (long long)s.l,
+        (long long)s.h, (long long)s.k, (long long)s.v, moving, p.log_w, (long long)with);
 }
 
 /* a = -kappa and b = kappa rate with |kappa| = 1 and rate in (0, 1), which keeps the transition a contraction. */
@@ -120,13 +135,19 @@ static void make_delta_rule(ops_program *g, int index) {
     int64_t k[3] = {s.b, s.l, s.h * s.k}, v[3] = {s.b, s.l, s.h * s.v}, state[4] = {s.b, s.h, s.v, s.k};
     strand_op_delta_rule p = {.heads = s.h, .log_w = ops_between(g, 0, 1), .scale = ops_between(g, 0, 1) ? 1.0f : 0.125f};
     double low = p.log_w ? -0.61 : 0.5, high = p.log_w ? 0 : 1;
-    int in[7] = {ops_add(g, F32, 3, k, OPS_NORMAL), in_range(g, 3, k, low, high), ops_add(g, F32, 3, k, OPS_NORMAL), ops_add(g, F32, 3, v, OPS_NORMAL),
-                 ops_add(g, F32, 3, k, OPS_OUTPUT), ops_add(g, F32, 3, k, OPS_OUTPUT), -1};
+    int in[7] = {ops_add(g, F32, 3, k, OPS_NORMAL),
+                 in_range(g, 3, k, low, high),
+                 ops_add(g, F32, 3, k, OPS_NORMAL),
+                 ops_add(g, F32, 3, v, OPS_NORMAL),
+                 ops_add(g, F32, 3, k, OPS_OUTPUT),
+                 ops_add(g, F32, 3, k, OPS_OUTPUT),
+                 -1};
     fill_ab(g, in[4], in[5], &s);
     bool with = ops_between(g, 0, 1);
     if (with) in[6] = ops_add(g, F32, 4, state, OPS_NORMAL);
     finish(g, STRAND_OP_DELTA_RULE, &p, sizeof p, 7, in, ops_add(g, F32, 3, v, OPS_OUTPUT), 4, state);
-    SAY("%lldx%lld tokens, %lld heads of %lldx%lld, logarithms %u, state %d", (long long)s.b, (long long)s.l, (long long)s.h, (long long)s.k, (long long)s.v, p.log_w, with);
+    SAY("%lldx%lld tokens, %lld heads of %lldx%lld, logarithms %u, state %d", (long long)s.b, (long long)s.l, (long long)s.h,
+        (long long)s.k, (long long)s.v, p.log_w, with);
 }
 
 /* Normalised sums must stay away from 0: positive queries and keys, and a state that is positive in Z. The Taylor kernel is at
@@ -140,7 +161,8 @@ static void make_linear_attention(ops_program *g, int index) {
     int64_t k[3] = {s.b, s.l, s.h * s.k}, v[3] = {s.b, s.l, s.h * s.v}, state[4] = {s.b, s.h, features, s.v + 1};
     double low = p.feature == STRAND_FEATURE_IDENTITY || p.feature == STRAND_FEATURE_RELU ? 0.05 : -1.5;
     int in[4] = {in_range(g, 3, k, low, 2), in_range(g, 3, k, low, 2), ops_add(g, F32, 3, v, OPS_NORMAL), -1};
-    if (with) in[3] = taylor && p.normalise ? in_range(g, 4, state, 0.02, 0.05) : in_range(g, 4, state, p.normalise ? 0 : -1, 1);
+    if (with)
+        in[3] = taylor && p.normalise ? in_range(g, 4, state, 0.02, 0.05) : in_range(g, 4, state, p.normalise ? 0 : -1, 1);
     if (with && taylor && p.normalise) { /* 1 times a large count outweighs what random features may subtract */
         ops_tensor *t = &g->tensors[in[3]];
         for (int64_t head = 0; head < s.b * s.h; head++) {
@@ -149,22 +171,24 @@ static void make_linear_attention(ops_program *g, int index) {
         }
     }
     finish(g, STRAND_OP_LINEAR_ATTENTION, &p, sizeof p, 4, in, ops_add(g, F32, 3, v, OPS_OUTPUT), 4, state);
-    SAY("%lldx%lld tokens, %lld heads of %lldx%lld, feature %u, normalise %u, state %d", (long long)s.b, (long long)s.l, (long long)s.h, (long long)s.k, (long long)s.v,
-        p.feature, p.normalise, with);
+    SAY("%lldx%lld tokens, %lld heads of %lldx%lld, feature %u, normalise %u, state %d", (long long)s.b, (long long)s.l,
+        (long long)s.h, (long long)s.k, (long long)s.v, p.feature, p.normalise, with);
 }
 
 static void make_wkv4(ops_program *g, int index) {
     int64_t x[3] = {ops_between(g, 1, 3), some_length(g, index), ops_extent(g, 150)}, state[3] = {x[0], 3, x[2]}, c = x[2];
     bool wide = ops_between(g, 0, 2) == 0, with = ops_between(g, 0, 1);
-    int in[5] = {wide ? in_range(g, 3, x, -30, 30) : ops_add(g, F32, 3, x, OPS_NORMAL), ops_add(g, F32, 3, x, OPS_NORMAL), in_range(g, 1, &c, ops_between(g, 0, 1) ? -3 : -0.01, 0),
-                 ops_vector(g, c), -1};
+    int in[5] = {wide ? in_range(g, 3, x, -30, 30) : ops_add(g, F32, 3, x, OPS_NORMAL), ops_add(g, F32, 3, x, OPS_NORMAL),
+                 in_range(g, 1, &c, ops_between(g, 0, 1) ? -3 : -0.01, 0), ops_vector(g, c), -1};
     if (with) {
         in[4] = in_range(g, 3, state, 0.1, 2);
         for (int64_t b = 0; b < x[0]; b++) /* fresh: as a sequence begins */
             for (int64_t i = 0; i < c; i++) {
                 float fresh[3] = {0, 0, -1e30f};
                 for (int r = 0; r < 3 && i % 5 == 0; r++)
-                    memcpy(g->tensors[in[4]].start + ops_place(&g->tensors[in[4]], &g->tensors[in[4]].view, (b * 3 + r) * c + i), &fresh[r], sizeof fresh[r]);
+                    memcpy(g->tensors[in[4]].start +
+                               ops_place(&g->tensors[in[4]], &g->tensors[in[4]].view, (b * 3 + r) * c + i),
+                           &fresh[r], sizeof fresh[r]);
             }
     }
     finish(g, STRAND_OP_WKV4, NULL, 0, 5, in, ops_add(g, F32, 3, x, OPS_OUTPUT), 3, state);
@@ -172,9 +196,11 @@ static void make_wkv4(ops_program *g, int index) {
 }
 
 static void make_token_shift(ops_program *g, int index) {
-    int64_t x[3] = {ops_between(g, 1, 3), some_length(g, index), ops_extent(g, 300)}, state[2] = {x[0], x[2]}, with = ops_between(g, 0, 3);
+    int64_t x[3] = {ops_between(g, 1, 3), some_length(g, index), ops_extent(g, 300)}, state[2] = {x[0], x[2]},
+            with = ops_between(g, 0, 3);
     strand_op_token_shift p = {.form = (uint32_t)(index & 1)};
-    int in[3] = {ops_add(g, F32, 3, x, OPS_NORMAL), with & 1 ? ops_vector(g, x[2]) : -1, with & 2 ? ops_add(g, F32, 2, state, OPS_NORMAL) : -1};
+    int in[3] = {ops_add(g, F32, 3, x, OPS_NORMAL), with & 1 ? ops_vector(g, x[2]) : -1,
+                 with & 2 ? ops_add(g, F32, 2, state, OPS_NORMAL) : -1};
     finish(g, STRAND_OP_TOKEN_SHIFT, &p, sizeof p, 3, in, ops_add(g, F32, 3, x, OPS_OUTPUT), 2, state);
     SAY("%lldx%lldx%lld, form %u, optional %lld", (long long)x[0], (long long)x[1], (long long)x[2], p.form, (long long)with);
 }

@@ -1,7 +1,7 @@
 /* cases_products.c - products with quantised weights, look-ups and casts of them; block-diagonal and grouped products; TOP_K.
  *
- * A backend may round the rows of `a` to Q8 blocks of 32. So most cases have rows that such blocks hold exactly, and the row's own
- * tolerance judges them; the others are rounded, and allow for it. */
+ * A backend may round the rows of `a` to Q8 blocks of 32. So most cases have rows that such blocks hold exactly, and the
+ * row's own tolerance judges them; the others are rounded, and allow for it. */
 #include "ops_cases.h"
 
 #include <stdio.h>
@@ -18,7 +18,8 @@ static void put_float(unsigned char *at, uint32_t dtype, float x) {
     uint32_t bits;
     memcpy(&bits, &x, 4);
     uint16_t half = (uint16_t)(bits >> 16);
-    if (dtype == STRAND_PLUGIN_F16) half = x == 0 ? 0 : (uint16_t)((bits >> 16 & 0x8000) | ((bits >> 23 & 255) - 112) << 10 | (bits >> 13 & 0x3ff));
+    if (dtype == STRAND_PLUGIN_F16)
+        half = x == 0 ? 0 : (uint16_t)((bits >> 16 & 0x8000) | ((bits >> 23 & 255) - 112) << 10 | (bits >> 13 & 0x3ff));
     memcpy(at, dtype == F32 ? (void *)&x : (void *)&half, dtype == F32 ? 4 : 2);
 }
 
@@ -45,25 +46,28 @@ static void make_matmul_quantised(ops_program *g, int index) {
                                          {6, 32, 2},  {7, 65, 1},  {13, 100, 2}, {1, 300, 9}, {70, 20, 4}, {9, 16, 10}};
     int64_t a_dims[4], b_dims[4], dims[4], m = ops_extent(g, 40), n = ops_extent(g, 150), units = ops_between(g, 1, 6);
     uint32_t type = quantised[index % N_QUANTISED], a_type = ops_any_float(g);
-    if (index < (int)(sizeof corners / sizeof *corners)) m = corners[index][0], n = corners[index][1], units = corners[index][2];
+    if (index < (int)(sizeof corners / sizeof *corners))
+        m = corners[index][0], n = corners[index][1], units = corners[index][2];
     int64_t k = units * (ops_block(type) == 32 && ops_between(g, 0, 3) ? 32 : 256);
     int batch = ops_batch_axes(g, dims, 2);
-    bool shared_a = ops_between(g, 0, 4) == 0, shared_b = !shared_a && ops_between(g, 0, 3) > 0, exact = ops_between(g, 0, 3) > 0 || m * n < 200;
+    bool shared_a = ops_between(g, 0, 4) == 0, shared_b = !shared_a && ops_between(g, 0, 3) > 0,
+         exact = ops_between(g, 0, 3) > 0 || m * n < 200;
     if (!shared_b) n = n > 40 ? 40 : n;
     int a_batch = shared_a ? 0 : batch, b_batch = shared_b ? 0 : batch;
     for (int i = 0; i < batch; i++) a_dims[i] = b_dims[i] = dims[i];
     a_dims[a_batch] = m, a_dims[a_batch + 1] = k;
     b_dims[b_batch] = n, b_dims[b_batch + 1] = k;
     dims[batch] = m, dims[batch + 1] = n;
-    strand_op_matmul p = {.transpose_b = 1, .bias = (uint32_t)ops_between(g, 0, 2), .activation = ops_between(g, 0, 2) ? 0 : STRAND_UNARY_RELU};
+    strand_op_matmul p = {
+        .transpose_b = 1, .bias = (uint32_t)ops_between(g, 0, 2), .activation = ops_between(g, 0, 2) ? 0 : STRAND_UNARY_RELU};
     int a = exact ? exact_rows(g, a_type, a_batch + 2, a_dims) : ops_add(g, a_type, a_batch + 2, a_dims, OPS_NORMAL);
     int b = ops_add(g, type, b_batch + 2, b_dims, OPS_NORMAL);
     int bias = p.bias ? ops_vector(g, p.bias == STRAND_BIAS_ROWS ? m : n) : -1;
     int in[3] = {a, b, bias};
     ops_add_node(g, STRAND_OP_MATMUL, &p, sizeof p, p.bias ? 3 : 2, in, ops_add(g, F32, batch + 2, dims, OPS_OUTPUT));
     if (!exact) g->slack = ROUNDED_SLACK;
-    SAY("%lldx%lldx%lld, %d batch axes, shared %d %d, bias %u, activation %u, types %u %u, %s", (long long)m, (long long)n, (long long)k, batch,
-        shared_a, shared_b, p.bias, p.activation, a_type, type, exact ? "exact" : "rounded");
+    SAY("%lldx%lldx%lld, %d batch axes, shared %d %d, bias %u, activation %u, types %u %u, %s", (long long)m, (long long)n,
+        (long long)k, batch, shared_a, shared_b, p.bias, p.activation, a_type, type, exact ? "exact" : "rounded");
 }
 
 static void make_gather_quantised(ops_program *g, int index) {
@@ -92,14 +96,17 @@ static void make_cast_quantised(ops_program *g, int index) {
 /* ---- block-diagonal and grouped products, the largest ---- */
 
 static int32_t any_activation(ops_program *g) {
-    static const int32_t some[] = {STRAND_UNARY_IDENTITY, STRAND_UNARY_IDENTITY, STRAND_UNARY_RELU, STRAND_UNARY_GELU, STRAND_UNARY_LEAKY_RELU};
+    static const int32_t some[] = {STRAND_UNARY_IDENTITY, STRAND_UNARY_IDENTITY, STRAND_UNARY_RELU, STRAND_UNARY_GELU,
+                                   STRAND_UNARY_LEAKY_RELU};
     return some[ops_between(g, 0, 4)];
 }
 
 static void make_block_diagonal(ops_program *g, int index) {
-    static const int64_t corners[][4] = {{1, 1, 1, 1}, {1, 7, 5, 3}, {4, 1, 9, 2}, {5, 6, 1, 100}, {3, 33, 17, 97}, {2, 65, 130, 1}, {16, 16, 16, 40}, {7, 3, 2, 200}};
+    static const int64_t corners[][4] = {{1, 1, 1, 1},    {1, 7, 5, 3},    {4, 1, 9, 2},     {5, 6, 1, 100},
+                                         {3, 33, 17, 97}, {2, 65, 130, 1}, {16, 16, 16, 40}, {7, 3, 2, 200}};
     int64_t dims[4], nb = ops_extent(g, 16), ins = ops_extent(g, 70), outs = ops_extent(g, 70), rows = ops_extent(g, 130);
-    if (index < (int)(sizeof corners / sizeof *corners)) nb = corners[index][0], outs = corners[index][1], ins = corners[index][2], rows = corners[index][3];
+    if (index < (int)(sizeof corners / sizeof *corners))
+        nb = corners[index][0], outs = corners[index][1], ins = corners[index][2], rows = corners[index][3];
     int batch = ops_batch_axes(g, dims, 2);
     while (ops_product(batch, dims) * rows * nb * ins * outs > 3000000) rows = (rows + 1) / 2, nb = (nb + 1) / 2;
     strand_op_block_diagonal p = {.flags = (uint32_t)index & 3, .activation = (uint32_t)any_activation(g), .alpha = 0.1f};
@@ -107,20 +114,29 @@ static void make_block_diagonal(ops_program *g, int index) {
     dims[batch] = rows, dims[batch + 1] = nb * ins;
     int rank = batch + 2, with_bias = (int)ops_between(g, 0, 1);
     if (rank == 2 && ops_between(g, 0, 3) == 0) dims[0] = dims[1], rank = 1;
-    int in[3] = {ops_add(g, F32, rank, dims, OPS_NORMAL), ops_add(g, F32, 3, w_dims, OPS_NORMAL), with_bias ? ops_vector(g, nb * outs) : -1};
+    int in[3] = {ops_add(g, F32, rank, dims, OPS_NORMAL), ops_add(g, F32, 3, w_dims, OPS_NORMAL),
+                 with_bias ? ops_vector(g, nb * outs) : -1};
     dims[rank - 1] = nb * outs;
     ops_add_node(g, STRAND_OP_BLOCK_DIAGONAL, &p, sizeof p, with_bias ? 3 : 2, in, ops_add(g, F32, rank, dims, OPS_OUTPUT));
-    SAY("%lld rows, %lld blocks of %lldx%lld, flags %u, bias %d, activation %u", (long long)ops_product(rank - 1, dims), (long long)nb, (long long)outs,
-        (long long)ins, p.flags, with_bias, p.activation);
+    SAY("%lld rows, %lld blocks of %lldx%lld, flags %u, bias %d, activation %u", (long long)ops_product(rank - 1, dims),
+        (long long)nb, (long long)outs, (long long)ins, p.flags, with_bias, p.activation);
 }
 
 static void make_grouped_matmul(ops_program *g, int index) {
-    static const int64_t corners[][5] = {/* tokens, picks, experts, N, K */ {1, 1, 1, 1, 1}, {1, 4, 8, 33, 64}, {200, 2, 2, 40, 32}, {99, 1, 1, 20, 30},
-                                         {7, 3, 40, 70, 17}, {64, 1, 3, 600, 8},  {5, 2, 4, 9, 256}};
-    int64_t tokens = ops_extent(g, 64), picks = ops_between(g, 1, 4), experts = ops_extent(g, 12), n = ops_extent(g, 130), k = ops_extent(g, 300);
-    uint32_t type = ops_between(g, 0, 1) ? quantised[ops_between(g, 0, N_QUANTISED - 1)] : ops_any_float(g), id = ops_between(g, 0, 1) ? STRAND_PLUGIN_I64 : STRAND_PLUGIN_I32;
+    static const int64_t corners[][5] = {/* tokens, picks, experts, N, K */ {1, 1, 1, 1, 1},
+                                         {1, 4, 8, 33, 64},
+                                         {200, 2, 2, 40, 32},
+                                         {99, 1, 1, 20, 30},
+                                         {7, 3, 40, 70, 17},
+                                         {64, 1, 3, 600, 8},
+                                         {5, 2, 4, 9, 256}};
+    int64_t tokens = ops_extent(g, 64), picks = ops_between(g, 1, 4), experts = ops_extent(g, 12), n = ops_extent(g, 130),
+            k = ops_extent(g, 300);
+    uint32_t type = ops_between(g, 0, 1) ? quantised[ops_between(g, 0, N_QUANTISED - 1)] : ops_any_float(g),
+             id = ops_between(g, 0, 1) ? STRAND_PLUGIN_I64 : STRAND_PLUGIN_I32;
     if (index < (int)(sizeof corners / sizeof *corners)) {
-        tokens = corners[index][0], picks = corners[index][1], experts = corners[index][2], n = corners[index][3], k = corners[index][4];
+        tokens = corners[index][0], picks = corners[index][1], experts = corners[index][2], n = corners[index][3],
+        k = corners[index][4];
         if (!ops_quantised(type) || k % ops_block(type)) type = k % 256 ? F32 : STRAND_PLUGIN_Q4_K;
     }
     int64_t block = ops_block(type);
@@ -129,13 +145,15 @@ static void make_grouped_matmul(ops_program *g, int index) {
     while (experts * n * k > 3000000) experts = (experts + 1) / 2;
     bool each = ops_between(g, 0, 2) == 0, with_bias = ops_between(g, 0, 1);
     strand_op_grouped_matmul p = {.activation = (uint32_t)any_activation(g), .alpha = 0.1f};
-    int64_t x_dims[3] = {tokens, each ? picks : k, k}, w_dims[3] = {experts, n, k}, id_dims[2] = {tokens, picks}, b_dims[2] = {experts, n},
-            dims[3] = {tokens, picks, n};
+    int64_t x_dims[3] = {tokens, each ? picks : k, k}, w_dims[3] = {experts, n, k}, id_dims[2] = {tokens, picks},
+            b_dims[2] = {experts, n}, dims[3] = {tokens, picks, n};
     int x = ops_quantised(type) ? exact_rows(g, F32, each ? 3 : 2, x_dims) : ops_add(g, F32, each ? 3 : 2, x_dims, OPS_NORMAL);
-    int in[4] = {x, ops_add(g, type, 3, w_dims, OPS_NORMAL), ops_add_ids(g, id, 2, id_dims, experts), with_bias ? ops_add(g, F32, 2, b_dims, OPS_NORMAL) : -1};
+    int in[4] = {x, ops_add(g, type, 3, w_dims, OPS_NORMAL), ops_add_ids(g, id, 2, id_dims, experts),
+                 with_bias ? ops_add(g, F32, 2, b_dims, OPS_NORMAL) : -1};
     ops_add_node(g, STRAND_OP_GROUPED_MATMUL, &p, sizeof p, with_bias ? 4 : 3, in, ops_add(g, F32, 3, dims, OPS_OUTPUT));
-    SAY("%lld tokens, %lld picks%s of %lld experts %lldx%lld of type %u, bias %d, activation %u", (long long)tokens, (long long)picks, each ? " with their own x" : "",
-        (long long)experts, (long long)n, (long long)k, type, with_bias, p.activation);
+    SAY("%lld tokens, %lld picks%s of %lld experts %lldx%lld of type %u, bias %d, activation %u", (long long)tokens,
+        (long long)picks, each ? " with their own x" : "", (long long)experts, (long long)n, (long long)k, type, with_bias,
+        p.activation);
 }
 
 /* x of TOP_K: often with many equal numbers, sometimes with NaN and infinities, positive where a sum divides. */
@@ -149,14 +167,16 @@ static int ranked(ops_program *g, int rank, const int64_t *dims, bool positive, 
         memcpy(&v, at, 4);
         if (coarse) v = (float)(int)(v * 4) / 2; /* -0 and 0 among them */
         if (positive) v = v < 0 ? 0.25f - v : 0.25f + v;
-        if (special && ops_between(g, 0, 20) == 0) v = (float[]){__builtin_nanf(""), -__builtin_inff(), __builtin_inff(), -__builtin_nanf("")}[ops_between(g, 0, 3)];
+        if (special && ops_between(g, 0, 20) == 0)
+            v = (float[]){__builtin_nanf(""), -__builtin_inff(), __builtin_inff(), -__builtin_nanf("")}[ops_between(g, 0, 3)];
         memcpy(at, &v, 4);
     }
     return x;
 }
 
 static void make_top_k(ops_program *g, int index) {
-    static const int64_t corners[][2] = {{1, 1}, {2, 2}, {16, 16}, {17, 1}, {300, 300}, {1000, 1}, {8, 2}, {64, 63}, {2500, 40}, {33, 32}};
+    static const int64_t corners[][2] = {{1, 1},    {2, 2}, {16, 16}, {17, 1},    {300, 300},
+                                         {1000, 1}, {8, 2}, {64, 63}, {2500, 40}, {33, 32}};
     int64_t dims[4], n = ops_extent(g, 1200), k = ops_between(g, 1, n < 30 ? n : 30);
     if (index < (int)(sizeof corners / sizeof *corners)) n = corners[index][0], k = corners[index][1];
     int rank = 1 + ops_batch_axes(g, dims, 3);
@@ -168,10 +188,10 @@ static void make_top_k(ops_program *g, int index) {
     dims[rank - 1] = k;
     ops_node *node = ops_add_node(g, STRAND_OP_TOP_K, &p, sizeof p, 1, &x, ops_add(g, F32, rank, dims, OPS_OUTPUT));
     if (ops_between(g, 0, 3)) node->second = ops_add(g, STRAND_PLUGIN_I64, rank, dims, OPS_OUTPUT);
-    SAY("%lld of %lld in %lld rows, values %u, normalise %u, special %d", (long long)k, (long long)n, (long long)ops_product(rank - 1, dims), p.values,
-        p.normalise, special);
+    SAY("%lld of %lld in %lld rows, values %u, normalise %u, special %d", (long long)k, (long long)n,
+        (long long)ops_product(rank - 1, dims), p.values, p.normalise, special);
 }
 
 OPS_CASES(products, {"matmul_quantised", make_matmul_quantised, false}, {"gather_quantised", make_gather_quantised, false},
-          {"cast_quantised", make_cast_quantised, false}, {"block_diagonal", make_block_diagonal, false}, {"grouped_matmul", make_grouped_matmul, false},
-          {"top_k", make_top_k, false});
+          {"cast_quantised", make_cast_quantised, false}, {"block_diagonal", make_block_diagonal, false},
+          {"grouped_matmul", make_grouped_matmul, false}, {"top_k", make_top_k, false});

@@ -5,7 +5,8 @@
 #include <string.h>
 
 static uint32_t any_type(ops_program *g) {
-    static const uint32_t types[] = {STRAND_PLUGIN_F32, STRAND_PLUGIN_F16, STRAND_PLUGIN_BF16, STRAND_PLUGIN_I32, STRAND_PLUGIN_I64};
+    static const uint32_t types[] = {STRAND_PLUGIN_F32, STRAND_PLUGIN_F16, STRAND_PLUGIN_BF16, STRAND_PLUGIN_I32,
+                                     STRAND_PLUGIN_I64};
     return types[ops_between(g, 0, 7) > 4 ? 0 : ops_between(g, 0, 4)];
 }
 
@@ -95,8 +96,8 @@ static void make_slice(ops_program *g, int index) {
         dims[axis] = p.count ? p.count : most;
     }
     ops_add_node(g, STRAND_OP_SLICE, &p, sizeof p, 1, &x, ops_add(g, type, rank, dims, OPS_OUTPUT));
-    SAY("%lld from %lld by %lld of %lld, axis %d of %d, type %u", (long long)p.count, (long long)p.begin, (long long)p.step, (long long)n, axis,
-        rank, type);
+    SAY("%lld from %lld by %lld of %lld, axis %d of %d, type %u", (long long)p.count, (long long)p.begin, (long long)p.step,
+        (long long)n, axis, rank, type);
 }
 
 static void make_permute(ops_program *g, int index) {
@@ -115,7 +116,8 @@ static void make_permute(ops_program *g, int index) {
     int x = add_any(g, type, rank, dims);
     char text[80];
     ops_add_node(g, STRAND_OP_PERMUTE, &p, sizeof p, 1, &x, ops_add(g, type, rank, to, OPS_OUTPUT));
-    SAY("%s of type %u, axes %u %u %u %u", dims_text(text, sizeof text, rank, dims), type, p.axes[0], p.axes[1], p.axes[2], p.axes[3]);
+    SAY("%s of type %u, axes %u %u %u %u", dims_text(text, sizeof text, rank, dims), type, p.axes[0], p.axes[1], p.axes[2],
+        p.axes[3]);
 }
 
 static void make_pad(ops_program *g, int index) {
@@ -132,8 +134,8 @@ static void make_pad(ops_program *g, int index) {
     dims_text(text, sizeof text, rank, dims);
     dims[axis] += p.before + p.after;
     ops_add_node(g, STRAND_OP_PAD, &p, sizeof p, 1, &x, ops_add(g, type, rank, dims, OPS_OUTPUT));
-    SAY("%s of type %u, mode %u, axis %d by %lld and %lld, value %g", text, type, p.mode, axis, (long long)p.before, (long long)p.after,
-        (double)p.value);
+    SAY("%s of type %u, mode %u, axis %d by %lld and %lld, value %g", text, type, p.mode, axis, (long long)p.before,
+        (long long)p.after, (double)p.value);
 }
 
 static void make_repeat(ops_program *g, int index) {

@@ -1,4 +1,5 @@
-/* ops_program.c - making test cases: tensors with random bytes in random layouts, and the pieces that their axis rules allow. */
+/* ops_program.c - making test cases: tensors with random bytes in random layouts, and the pieces that their axis rules
+ * allow. */
 #include "ops_program.h"
 
 #include "dtype.h"

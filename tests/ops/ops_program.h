@@ -70,8 +70,8 @@ bool ops_quantised(uint32_t dtype);
 /* Cuts [begin, end) of `axis` out of the view. */
 void ops_cut(strand_plugin_tensor *view, int axis, int64_t begin, int64_t end);
 
-/* For each node, the views of its inputs and output when the last node makes [begin, end) of `axis` (-1: everything). False when
- * an operator on the way is not computed in such pieces. */
+/* For each node, the views of its inputs and output when the last node makes [begin, end) of `axis` (-1: everything). False
+ * when an operator on the way is not computed in such pieces. */
 typedef struct ops_views {
     strand_plugin_tensor inputs[OPS_NODES][STRAND_PLUGIN_MAX_INPUTS], outputs[OPS_NODES];
     strand_plugin_tensor seconds[OPS_NODES]; /* rank 0: not made (a piece has no second output) */

@@ -129,7 +129,8 @@ static void describe(run *r, bool memory) {
         r->outputs[i][1] = r->views.seconds[i];
         if (r->o->alias) memcpy(r->outputs[i][0].strides, r->inputs[i][0].strides, sizeof r->outputs[i][0].strides);
         bool second = r->outputs[i][1].rank > 0;
-        if (second) memcpy(r->outputs[i][1].strides, r->g->tensors[second_home(r, i)].view.strides, sizeof r->outputs[i][1].strides);
+        if (second)
+            memcpy(r->outputs[i][1].strides, r->g->tensors[second_home(r, i)].view.strides, sizeof r->outputs[i][1].strides);
         if (memory) {
             int home = r->o->alias ? n->inputs[0] : n->output;
             bind(r, &r->outputs[i][0], home, home);
@@ -222,7 +223,8 @@ static int compare_outside(run *r, ops_result *result) {
         unsigned char *mask = calloc(1, tensor->bytes);
         if (!mask) abort();
         for (int i = 0; i < r->g->n_nodes; i++) {
-            if ((r->o->alias ? r->g->nodes[i].inputs[0] : r->g->nodes[i].output) == t) ops_mark(tensor, &r->outputs[i][0], mask);
+            if ((r->o->alias ? r->g->nodes[i].inputs[0] : r->g->nodes[i].output) == t)
+                ops_mark(tensor, &r->outputs[i][0], mask);
             if (r->outputs[i][1].rank && second_home(r, i) == t) ops_mark(tensor, &r->outputs[i][1], mask);
         }
         bool same = true;

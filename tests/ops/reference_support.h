@@ -1,5 +1,5 @@
-/* reference_support.h - what the tests of the reference kernels share: dense tensors over arrays, running one operator, comparing.
- * Included once by each test_reference*.c. */
+/* reference_support.h - what the tests of the reference kernels share: dense tensors over arrays, running one operator,
+ * comparing. Included once by each test_reference*.c. */
 #ifndef STRAND_TESTS_REFERENCE_SUPPORT_H
 #define STRAND_TESTS_REFERENCE_SUPPORT_H
 
@@ -53,7 +53,8 @@ static inline void run_outputs(uint32_t op, const void *params, const strand_plu
                                .name = "case"};
     char why[200] = "";
     if (reference.api->supports(reference.device, &node, why, sizeof why)) fail_msg("not supported: %s", why);
-    strand_plugin_memory scratch = {.bytes = reference.api->scratch_size(reference.device, &node, 1)}; /* the reference needs none */
+    /* the reference needs none */
+    strand_plugin_memory scratch = {.bytes = reference.api->scratch_size(reference.device, &node, 1)};
     scratch.data = scratch.bytes ? malloc(scratch.bytes) : NULL;
     assert_int_equal(reference.api->launch(reference.device, &node, 1, &scratch), STRAND_PLUGIN_OK);
     free(scratch.data);

@@ -4,11 +4,11 @@
  *            [--full-only]    (skipped unless STRAND_TEST_SAMPLE is full)
  *
  * Each case is run whole and compared with the double-precision reference; then again in every way that must not change a byte:
- * with more workers in random order, cut into pieces along every axis that the op table allows, with inputs wider than the piece
- * needs, with everything the piece does not need turned to NaN, in place, with and without its prepared constant, and as a
- * claimed group. The seed is printed; the same seed makes the same cases on every machine. Exit code 77: this plugin cannot run
- * here. A plugin that does not support a case is not blamed for it. Whatever a plugin logs as an error or a warning fails the run:
- * with STRAND_VULKAN_VALIDATE=1 those are the messages of the validation layer. */
+ * with more workers in random order, cut into pieces along every axis that the op table allows, with inputs wider than the
+ * piece needs, with everything the piece does not need turned to NaN, in place, with and without its prepared constant, and
+ * as a claimed group. The seed is printed; the same seed makes the same cases on every machine. Exit code 77: this plugin
+ * cannot run here. A plugin that does not support a case is not blamed for it. Whatever a plugin logs as an error or a
+ * warning fails the run: with STRAND_VULKAN_VALIDATE=1 those are the messages of the validation layer. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -93,8 +93,8 @@ static bool is_nan(const unsigned char *bytes, uint32_t dtype) {
     return dtype == STRAND_PLUGIN_F16 ? (h & 0x7fff) > 0x7c00 : (h & 0x7fff) > 0x7f80;
 }
 
-/* The largest difference from the reference of tensor `out`, relative to its largest value; NaN must meet NaN, and a whole number
- * the same one. */
+/* The largest difference from the reference of tensor `out`, relative to its largest value; NaN must meet NaN, and a whole
+ * number the same one. */
 static double distance(const ops_program *g, int out, const ops_result *mine, const ops_result *good) {
     const ops_tensor *t = &g->tensors[out];
     double most = 0, worst = 0;
@@ -210,7 +210,8 @@ static void check_axis(const at *a, ops_program *g, int axis, bool grouped, bool
     int code = ops_run(&judged, &copy, &all, &r, why, sizeof why);
     strand_plugin_tensor piece = v.outputs[g->n_nodes - 1];
     if (code) blame(a, "with NaN in what a piece does not need", why);
-    if (!same_bytes(g, &r, last_node(g)->output, base, last_node(g)->output, &piece)) blame(a, "NaN spread to another part", "");
+    if (!same_bytes(g, &r, last_node(g)->output, base, last_node(g)->output, &piece))
+        blame(a, "NaN spread to another part", "");
     ops_result_free(&r);
     ops_program_free(&copy);
 }
@@ -382,11 +383,13 @@ static bool arguments(int argc, char **argv) {
 int main(int argc, char **argv) {
     char why[300] = "";
     if (!arguments(argc, argv)) {
-        fprintf(stderr, "usage: test_ops --plugin FILE --reference FILE [--seed N] [--op NAME] [--cases N] [--mask N] [--bench]\n");
+        fprintf(stderr,
+                "usage: test_ops --plugin FILE --reference FILE [--seed N] [--op NAME] [--cases N] [--mask N] [--bench]\n");
         return 2;
     }
     const char *sample = getenv("STRAND_TEST_SAMPLE");
-    if (settings.full_only && (!sample || strcmp(sample, "full"))) return printf("only with STRAND_TEST_SAMPLE=full: skipped\n"), 77;
+    if (settings.full_only && (!sample || strcmp(sample, "full")))
+        return printf("only with STRAND_TEST_SAMPLE=full: skipped\n"), 77;
     int code = ops_open(&judge, settings.reference, why, sizeof why);
     if (code) return fprintf(stderr, "%s: %s\n", settings.reference, why), code;
     code = ops_open_masked(&judged, settings.plugin, settings.mask, why, sizeof why);
@@ -415,7 +418,9 @@ int main(int argc, char **argv) {
     int failed = _cmocka_run_group_tests("ops", tests, (size_t)n, NULL, NULL);
     int64_t left = ops_close(&judged);
     if (left) fprintf(stderr, "%lld allocations were not given back\n", (long long)left);
-    if (judged.host.messages) fprintf(stderr, "%lld messages in the plugin's log, the first: %s\n", (long long)judged.host.messages, judged.host.message);
+    if (judged.host.messages)
+        fprintf(stderr, "%lld messages in the plugin's log, the first: %s\n", (long long)judged.host.messages,
+                judged.host.message);
     ops_close(&judge);
     return failed || left || judged.host.messages ? 1 : 0;
 }

@@ -1,5 +1,5 @@
-/* test_reference.c - the judge judged: the reference kernels against closed forms and against formulas written out again here in
- * double precision. Everything else is compared with these kernels, so they are compared with mathematics. */
+/* test_reference.c - the judge judged: the reference kernels against closed forms and against formulas written out again
+ * here in double precision. Everything else is compared with these kernels, so they are compared with mathematics. */
 #include "reference_support.h"
 
 /* y = long_conv(u, filter) of one channel, with optional skip and gates */
@@ -70,12 +70,14 @@ static void backward_filter_is_mirrored(void **state) {
             for (int i = 0; i < 20; i++) back[i] = wave(5 * i + 2);
             u[s] = 2;
             strand_op_long_conv p = {.flags = flags};
-            strand_plugin_tensor in[6] = {matrix(u, 1, N), matrix(filter, 1, N), vector(&skip, 1), {0}, {0}, matrix(back, 1, 20)},
+            strand_plugin_tensor in[6] = {matrix(u, 1, N),    matrix(filter, 1, N), vector(&skip, 1), {0}, {0},
+                                          matrix(back, 1, 20)},
                                  out = matrix(y, 1, N);
             run(STRAND_OP_LONG_CONV, &p, in, 6, &out);
             for (int t = 0; t < N; t++) {
                 int i = s - t - (flags ? 0 : 1);
-                double good = (t >= s ? 2 * (double)filter[t - s] : 0) + (i >= 0 && i < 20 ? 2 * (double)back[i] : 0) + (t == s);
+                double good =
+                    (t >= s ? 2 * (double)filter[t - s] : 0) + (i >= 0 && i < 20 ? 2 * (double)back[i] : 0) + (t == s);
                 near((double)y[t], good, 1e-6);
             }
         }

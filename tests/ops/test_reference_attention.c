@@ -1,13 +1,21 @@
-/* test_reference_attention.c - the reference kernels of rotary positions, attention and caches against closed forms and formulas
- * written out again, and what models rely on: relative positions, pieces and steps that agree with the whole. All of it holds for
- * the fast modules too, and is run on them. */
+/* test_reference_attention.c - the reference kernels of rotary positions, attention and caches against closed forms and
+ * formulas written out again, and what models rely on: relative positions, pieces and steps that agree with the whole. All
+ * of it holds for the fast modules too, and is run on them. */
 #include "reference_support.h"
 
 #include <stdlib.h>
 
 /* Runs with the working memory that fast kernels ask for. */
-static int launch(uint32_t op, const void *params, const strand_plugin_tensor *inputs, uint32_t n, const strand_plugin_tensor *out) {
-    strand_plugin_node node = {.op = op, .version = 1, .n_inputs = n, .n_outputs = 1, .inputs = inputs, .outputs = out, .params = params, .name = "case"};
+static int launch(uint32_t op, const void *params, const strand_plugin_tensor *inputs, uint32_t n,
+                  const strand_plugin_tensor *out) {
+    strand_plugin_node node = {.op = op,
+                               .version = 1,
+                               .n_inputs = n,
+                               .n_outputs = 1,
+                               .inputs = inputs,
+                               .outputs = out,
+                               .params = params,
+                               .name = "case"};
     char why[200] = "";
     if (reference.api->supports(reference.device, &node, why, sizeof why)) fail_msg("not supported: %s", why);
     uint64_t bytes = (reference.api->scratch_size(reference.device, &node, 1) + 127) / 64 * 64;
@@ -17,7 +25,8 @@ static int launch(uint32_t op, const void *params, const strand_plugin_tensor *i
     return status;
 }
 
-static void compute(uint32_t op, const void *params, const strand_plugin_tensor *inputs, uint32_t n, const strand_plugin_tensor *out) {
+static void compute(uint32_t op, const void *params, const strand_plugin_tensor *inputs, uint32_t n,
+                    const strand_plugin_tensor *out) {
     assert_int_equal(launch(op, params, inputs, n, out), STRAND_PLUGIN_OK);
 }
 
@@ -99,9 +108,11 @@ static void fill(problem *p) {
 }
 
 /* `tokens` queries from token `first` of the problem on, the whole length being `tokens`; valid < 0: not given. */
-static void attend(const strand_op_attention *p, problem *x, int first, int tokens, int keys, int32_t valid, bool bias, bool mask, float *y) {
+static void attend(const strand_op_attention *p, problem *x, int first, int tokens, int keys, int32_t valid, bool bias,
+                   bool mask, float *y) {
     int64_t one = 1;
-    strand_plugin_tensor in[6] = {cube(STRAND_PLUGIN_F32, x->q + first * H * D, 1, tokens, H * D), cube(STRAND_PLUGIN_F32, x->k, 1, keys, HK * D),
+    strand_plugin_tensor in[6] = {cube(STRAND_PLUGIN_F32, x->q + first * H * D, 1, tokens, H * D),
+                                  cube(STRAND_PLUGIN_F32, x->k, 1, keys, HK * D),
                                   cube(STRAND_PLUGIN_F32, x->v, 1, keys, HK * DV)};
     if (valid >= 0) in[3] = tensor(STRAND_PLUGIN_I32, &valid, 1, &one);
     if (bias) in[4] = cube(STRAND_PLUGIN_F32, x->bias, H, L, S);
@@ -141,7 +152,8 @@ static void attention_by_definition(void **state) {
     fill(&x);
     for (int way = 0; way < 96; way++) {
         bool bias = way & 1, mask = way & 2, cached = way & 4;
-        strand_op_attention p = {.heads = H, .kv_heads = HK, .scale = 0.7f, .causal = way >> 3 & 1, .softcap = way & 16 ? 2 : 0, .block = 1};
+        strand_op_attention p = {
+            .heads = H, .kv_heads = HK, .scale = 0.7f, .causal = way >> 3 & 1, .softcap = way & 16 ? 2 : 0, .block = 1};
         if (way >= 32) p.window = 3, p.sinks = way >= 64 ? 2 : 0;
         attend(&p, &x, 0, L, S, cached ? 5 : -1, bias, mask, y);
         check(&p, &x, cached ? 5 : S, bias, mask, y);
@@ -198,11 +210,14 @@ static void attention_in_chunks(void **state) {
     static float q[LONG * WIDTH], k[ROOM * WIDTH], v[ROOM * WIDTH], whole[LONG * WIDTH], part[LONG * WIDTH];
     (void)state;
     for (int i = 0; i < LONG * WIDTH; i++) q[i] = wave(i);
-    for (int i = 0; i < ROOM * WIDTH; i++) k[i] = i < LONG * WIDTH ? wave(3 * i + 1) : NAN, v[i] = i < LONG * WIDTH ? wave(5 * i + 2) : NAN;
+    for (int i = 0; i < ROOM * WIDTH; i++)
+        k[i] = i < LONG * WIDTH ? wave(3 * i + 1) : NAN, v[i] = i < LONG * WIDTH ? wave(5 * i + 2) : NAN;
     for (int step = 1; step < 80; step += step < 10 ? 9 : 23)
         for (int64_t window = 0; window < 50; window += 40) {
             strand_op_attention p = {.heads = 1, .kv_heads = 1, .scale = 0.5f, .causal = 1, .window = window, .sinks = 3};
-            strand_plugin_tensor in[4] = {cube(STRAND_PLUGIN_F32, q, 1, LONG, WIDTH), cube(STRAND_PLUGIN_F32, k, 1, LONG, WIDTH), cube(STRAND_PLUGIN_F32, v, 1, LONG, WIDTH)};
+            strand_plugin_tensor in[4] = {cube(STRAND_PLUGIN_F32, q, 1, LONG, WIDTH),
+                                          cube(STRAND_PLUGIN_F32, k, 1, LONG, WIDTH),
+                                          cube(STRAND_PLUGIN_F32, v, 1, LONG, WIDTH)};
             strand_plugin_tensor out = cube(STRAND_PLUGIN_F32, whole, 1, LONG, WIDTH);
             compute(STRAND_OP_ATTENTION, &p, in, 3, &out);
             for (int t = 0; t < LONG; t += step) {
@@ -239,7 +254,8 @@ static void cache_rows(void **state) {
     int64_t one = 1;
     strand_op_cache_write p = {0};
     (void)state;
-    strand_plugin_tensor in[3] = {cube(STRAND_PLUGIN_F32, cache, 1, 5, 1), cube(STRAND_PLUGIN_F32, x, 1, 2, 1), tensor(STRAND_PLUGIN_I32, &at, 1, &one)};
+    strand_plugin_tensor in[3] = {cube(STRAND_PLUGIN_F32, cache, 1, 5, 1), cube(STRAND_PLUGIN_F32, x, 1, 2, 1),
+                                  tensor(STRAND_PLUGIN_I32, &at, 1, &one)};
     strand_plugin_tensor out = cube(STRAND_PLUGIN_F32, y, 1, 5, 1);
     compute(STRAND_OP_CACHE_WRITE, &p, in, 3, &out);
     const float plain[5] = {10, 20, 30, 1, 2}, ring[5] = {2, 20, 30, 40, 1}, round_and_round[5] = {4, 5, 6, 7, 3};
@@ -258,12 +274,15 @@ static void cache_bounds(void **state) {
     strand_op_cache_write p = {0};
     (void)state;
     for (at = -1; at < 6; at++) {
-        strand_plugin_tensor in[3] = {cube(STRAND_PLUGIN_F32, cache, 1, 5, 1), cube(STRAND_PLUGIN_F32, x, 1, 2, 1), tensor(STRAND_PLUGIN_I64, &at, 1, &one)};
+        strand_plugin_tensor in[3] = {cube(STRAND_PLUGIN_F32, cache, 1, 5, 1), cube(STRAND_PLUGIN_F32, x, 1, 2, 1),
+                                      tensor(STRAND_PLUGIN_I64, &at, 1, &one)};
         strand_plugin_tensor out = in[0];
-        assert_int_equal(launch(STRAND_OP_CACHE_WRITE, &p, in, 3, &out), at < 0 || at > 3 ? STRAND_PLUGIN_ERR_ARGUMENT : STRAND_PLUGIN_OK);
+        assert_int_equal(launch(STRAND_OP_CACHE_WRITE, &p, in, 3, &out),
+                         at < 0 || at > 3 ? STRAND_PLUGIN_ERR_ARGUMENT : STRAND_PLUGIN_OK);
     }
 }
 
-REFERENCE_MAIN("reference_attention", cmocka_unit_test(rotary_turns), cmocka_unit_test(rotary_is_relative), cmocka_unit_test(attention_by_definition),
-               cmocka_unit_test(attention_limits), cmocka_unit_test(attention_in_pieces), cmocka_unit_test(attention_in_chunks), cmocka_unit_test(attention_and_nan), cmocka_unit_test(cache_rows),
-               cmocka_unit_test(cache_bounds))
+REFERENCE_MAIN("reference_attention", cmocka_unit_test(rotary_turns), cmocka_unit_test(rotary_is_relative),
+               cmocka_unit_test(attention_by_definition), cmocka_unit_test(attention_limits),
+               cmocka_unit_test(attention_in_pieces), cmocka_unit_test(attention_in_chunks),
+               cmocka_unit_test(attention_and_nan), cmocka_unit_test(cache_rows), cmocka_unit_test(cache_bounds))

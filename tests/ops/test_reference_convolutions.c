@@ -70,7 +70,8 @@ static void there_and_back(void **state) {
     for (int64_t n = 1; n < 18; n++) {
         float x[18], spectrum[20], y[18];
         for (int i = 0; i < n; i++) x[i] = wave(i);
-        strand_op_fft there = {.kind = STRAND_FFT_R2C, .scale = 1}, back = {.kind = STRAND_FFT_C2R, .n = n, .scale = 1 / (float)n};
+        strand_op_fft there = {.kind = STRAND_FFT_R2C, .scale = 1},
+                      back = {.kind = STRAND_FFT_C2R, .n = n, .scale = 1 / (float)n};
         strand_plugin_tensor a = vector(x, n), b = pairs(spectrum, n / 2 + 1), c = vector(y, n);
         run(STRAND_OP_FFT, &there, &a, 1, &b);
         spectrum[1] = NAN;
@@ -80,4 +81,5 @@ static void there_and_back(void **state) {
     }
 }
 
-REFERENCE_MAIN("reference_convolutions", cmocka_unit_test(impulse_turns), cmocka_unit_test(cosine_is_one_bin), cmocka_unit_test(silence_has_the_floor), cmocka_unit_test(there_and_back))
+REFERENCE_MAIN("reference_convolutions", cmocka_unit_test(impulse_turns), cmocka_unit_test(cosine_is_one_bin),
+               cmocka_unit_test(silence_has_the_floor), cmocka_unit_test(there_and_back))

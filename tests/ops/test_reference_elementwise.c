@@ -14,7 +14,8 @@ static void norms(void **state) {
     p.eps = 8, p.eps_rule = STRAND_EPS_FLOOR;
     run(STRAND_OP_NORM, &p, in, 1, &out);
     for (int i = 0; i < 4; i++) near((double)y[i], (double[]){0.375, -0.5, 0.6, 0.8}[i], 1e-7);
-    p = (strand_op_norm){.kind = STRAND_NORM_RMS, .groups = 1, .eps = 0.75f, .weight_offset = 1}; /* squares: 125 in 4; and 0.75: 32 */
+    /* squares: 125 in 4; and 0.75: 32 */
+    p = (strand_op_norm){.kind = STRAND_NORM_RMS, .groups = 1, .eps = 0.75f, .weight_offset = 1};
     run(STRAND_OP_NORM, &p, in, 3, &out);
     for (int i = 0; i < 4; i++) near((double)y[i], (double)x[i] / sqrt(32.0) * (i + 2) + 10 * (i + 1), 1e-6);
     p = (strand_op_norm){.kind = STRAND_NORM_LAYER, .groups = 2, .eps = 0}; /* two numbers become -1 and 1 */
@@ -56,8 +57,10 @@ static void exponentials(void **state) {
 static void axes(void **state) {
     float x[2 * 3 * 2] = {1, -2, 3, 4, -5, 6, 7, 8, 7, -10, 11, 12}, y[6];
     int64_t dims[3] = {2, 3, 2}, out_dims[2] = {2, 2}, places[4], lengths[2] = {2, 1}, two = 2;
-    const double good[7][4] = {{-1, 8, 25, 10},     {-1 / 3.0, 8 / 3.0, 25 / 3.0, 10 / 3.0}, {3, 6, 11, 12}, {-5, -2, 7, -10}, {9, 12, 25, 30},
-                               {5.916079783, 7.483314774, 14.79864859, 17.54992877}, {0, 0, 0, 0}};
+    const double good[7][4] = {{-1, 8, 25, 10}, {-1 / 3.0, 8 / 3.0, 25 / 3.0, 10 / 3.0},
+                               {3, 6, 11, 12},  {-5, -2, 7, -10},
+                               {9, 12, 25, 30}, {5.916079783, 7.483314774, 14.79864859, 17.54992877},
+                               {0, 0, 0, 0}};
     (void)state;
     strand_plugin_tensor in[2] = {tensor(STRAND_PLUGIN_F32, x, 3, dims), tensor(STRAND_PLUGIN_I64, lengths, 1, &two)},
                          out = tensor(STRAND_PLUGIN_F32, y, 2, out_dims), ids = tensor(STRAND_PLUGIN_I64, places, 2, out_dims);

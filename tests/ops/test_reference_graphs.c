@@ -1,5 +1,5 @@
-/* test_reference_graphs.c - the reference kernels of operators on graphs, on graphs small enough to do by hand and against formulas
- * written anew. */
+/* test_reference_graphs.c - the reference kernels of operators on graphs, on graphs small enough to do by hand and against
+ * formulas written anew. */
 #include "reference_support.h"
 
 static strand_plugin_tensor cube(float *data, int64_t a, int64_t b, int64_t c) {
@@ -27,7 +27,8 @@ static void nearest_neighbours(void **state) {
     run(STRAND_OP_KNN_ADJACENCY, &p, &in, 1, &out); /* itself and the nearest: 0-1, 1-0, 2-1 (70 degrees), 3-2 (80) */
     expect(y, (double[25]){1, w[0][1], 0, 0, 0, w[1][0], 1, 0, 0, 0, 0, w[2][1], 1, 0, 0, 0, 0, w[3][2], 1, 0}, 25, 1e-6);
     p = (strand_op_knn_adjacency){.k = 1, .flags = STRAND_KNN_NOT_SELF | STRAND_KNN_ABSOLUTE | STRAND_KNN_UNIT_DIAGONAL};
-    run(STRAND_OP_KNN_ADJACENCY, &p, &in, 1, &out); /* by |w| 0 and 3 are opposite: 1 each; zero has equal ties and takes the first */
+    run(STRAND_OP_KNN_ADJACENCY, &p, &in, 1, &out); /* by |w| 0 and 3 are opposite: 1 each; zero has equal ties and takes the
+                                                       first */
     expect(y, (double[25]){1, 0, 0, 1, 0, w[0][1], 1, 0, 0, 0, 0, w[2][1], 1, 0, 0, 1, 0, 0, 1, 0, 0, 0, 0, 0, 1}, 25, 1e-6);
     p = (strand_op_knn_adjacency){.k = 5, .flags = STRAND_KNN_CLAMP | STRAND_KNN_SYMMETRIC | STRAND_KNN_UNIT_DIAGONAL};
     run(STRAND_OP_KNN_ADJACENCY, &p, &in, 1, &out);
@@ -41,7 +42,16 @@ static void nearest_neighbours(void **state) {
 
 static void softmax(void **state) {
     float q[6] = {0, 0, 1, 0, 0, 2}, k[6] = {1, 0, 0, 1, 1, 1}, y[9];
-    double e = exp(1), e4 = exp(4), w[9] = {1 / 3., 1 / 3., 1 / 3., e *e / (2 * e * e + 1), 1 / (2 * e * e + 1), e *e / (2 * e * e + 1), 1 / (2 * e4 + 1), e4 / (2 * e4 + 1), e4 / (2 * e4 + 1)};
+    double e = exp(1), e4 = exp(4),
+           w[9] = {1 / 3.,
+                   1 / 3.,
+                   1 / 3.,
+                   e * e / (2 * e * e + 1),
+                   1 / (2 * e * e + 1),
+                   e * e / (2 * e * e + 1),
+                   1 / (2 * e4 + 1),
+                   e4 / (2 * e4 + 1),
+                   e4 / (2 * e4 + 1)};
     strand_op_softmax_adjacency p = {.scale = 2};
     strand_plugin_tensor in[2] = {cube(q, 1, 3, 2), cube(k, 1, 3, 2)}, out = cube(y, 1, 3, 3);
     (void)state;
@@ -59,7 +69,8 @@ static void pruning(void **state) {
     (void)state;
     run(STRAND_OP_PRUNE_ADJACENCY, &p, &in, 1, &out);
     expect(y, (double[9]){5, 0, 4, 3, 0, 3, 0, 3, 0}, 9, 0);
-    p = (strand_op_prune_adjacency){.mode = STRAND_PRUNE_TOP_FRACTION, .value = 0.5f, .loops = STRAND_LOOPS_UNIT}; /* K = 4: the 4th is 3 */
+    /* K = 4: the 4th is 3 */
+    p = (strand_op_prune_adjacency){.mode = STRAND_PRUNE_TOP_FRACTION, .value = 0.5f, .loops = STRAND_LOOPS_UNIT};
     run(STRAND_OP_PRUNE_ADJACENCY, &p, &in, 1, &out);
     expect(y, (double[9]){1, 0, 4, 0, 1, 0, 0, 0, 1}, 9, 0);
     p = (strand_op_prune_adjacency){.mode = STRAND_PRUNE_TOP_FRACTION, .value = 0.1f, .loops = STRAND_LOOPS_KEEP}; /* K = 0 */
@@ -98,7 +109,13 @@ static void supports(void **state) {
         for (int i = 0; i < N; i++)
             for (int j = 0; j < N; j++) {
                 int apart = (i - j + N) % N;
-                near((double)z[i * N + j], 2 / lambda * (apart == 0 ? 1 : apart == 1 || apart == N - 1 ? -0.5 : 0) - (i == j), 1e-6);
+                near((double)z[i * N + j],
+                     2 / lambda *
+                             (apart == 0                     ? 1
+                              : apart == 1 || apart == N - 1 ? -0.5
+                                                             : 0) -
+                         (i == j),
+                     1e-6);
             }
     }
 }
@@ -125,14 +142,17 @@ static void sparse(void **state) {
     int32_t rows[4] = {0, 2, 2, 3}, col[3] = {2, 0, 2};
     int64_t four = 4, three = 3;
     float values[3] = {2, -1, 0.5f}, x[6] = {1, 10, 2, 20, 3, 30}, y[6];
-    strand_plugin_tensor in[4] = {tensor(STRAND_PLUGIN_I32, rows, 1, &four), tensor(STRAND_PLUGIN_I32, col, 1, &three), vector(values, 3), matrix(x, 3, 2)}, out = matrix(y, 3, 2);
+    strand_plugin_tensor in[4] = {tensor(STRAND_PLUGIN_I32, rows, 1, &four), tensor(STRAND_PLUGIN_I32, col, 1, &three),
+                                  vector(values, 3), matrix(x, 3, 2)},
+                         out = matrix(y, 3, 2);
     (void)state;
     run(STRAND_OP_SPMM, NULL, in, 4, &out);
     expect(y, (double[6]){5, 50, 0, 0, 1.5, 15}, 6, 0);
     in[2] = (strand_plugin_tensor){0};
     run(STRAND_OP_SPMM, NULL, in, 4, &out);
     expect(y, (double[6]){4, 40, 0, 0, 3, 30}, 6, 0);
-    strand_plugin_node node = {.op = STRAND_OP_SPMM, .version = 1, .n_inputs = 4, .n_outputs = 1, .inputs = in, .outputs = &out};
+    strand_plugin_node node = {
+        .op = STRAND_OP_SPMM, .version = 1, .n_inputs = 4, .n_outputs = 1, .inputs = in, .outputs = &out};
     col[1] = 3;
     assert_int_equal(reference.api->launch(reference.device, &node, 1, NULL), STRAND_PLUGIN_ERR_ARGUMENT);
     col[1] = 0, rows[1] = 4;
@@ -151,7 +171,13 @@ static void segments(void **state) {
         expect(y, want[kind], 6, 0);
     }
     strand_op_segment_reduce p = {.n = 3};
-    strand_plugin_node node = {.op = STRAND_OP_SEGMENT_REDUCE, .version = 1, .n_inputs = 2, .n_outputs = 1, .inputs = in, .outputs = &out, .params = &p};
+    strand_plugin_node node = {.op = STRAND_OP_SEGMENT_REDUCE,
+                               .version = 1,
+                               .n_inputs = 2,
+                               .n_outputs = 1,
+                               .inputs = in,
+                               .outputs = &out,
+                               .params = &p};
     index[3] = 3;
     assert_int_equal(reference.api->launch(reference.device, &node, 1, NULL), STRAND_PLUGIN_ERR_ARGUMENT);
 }
@@ -163,8 +189,10 @@ static void messages(void **state) {
     strand_plugin_tensor in[4] = {cube(x, 1, 3, 2), cube(a, 1, 3, 3), vector(w, 2), vector(b, 2)}, out = cube(y, 1, 3, 2);
     (void)state;
     run(STRAND_OP_GINE, &p, in, 4, &out);
-    expect(y, (double[6]){1.5, -7.5, 15 + 3.25, 30, 0.75, 6}, 6, 1e-6); /* 1 + 2 + 0.25; 0.5 - 1 + 0.25 < 0; -5 + 6 - 1 = 0; 4 - 3 - 1 = 0 */
+    expect(y, (double[6]){1.5, -7.5, 15 + 3.25, 30, 0.75, 6}, 6, 1e-6); /* 1 + 2 + 0.25; 0.5 - 1 + 0.25 < 0; -5 + 6 - 1 = 0;
+                                                                           4 - 3 - 1 = 0 */
 }
 
-REFERENCE_MAIN("graphs", cmocka_unit_test(nearest_neighbours), cmocka_unit_test(softmax), cmocka_unit_test(pruning), cmocka_unit_test(supports), cmocka_unit_test(diffusion),
-               cmocka_unit_test(sparse), cmocka_unit_test(segments), cmocka_unit_test(messages))
+REFERENCE_MAIN("graphs", cmocka_unit_test(nearest_neighbours), cmocka_unit_test(softmax), cmocka_unit_test(pruning),
+               cmocka_unit_test(supports), cmocka_unit_test(diffusion), cmocka_unit_test(sparse), cmocka_unit_test(segments),
+               cmocka_unit_test(messages))

@@ -1,6 +1,6 @@
-/* test_reference_matrix_state.c - the reference kernels of the recurrences with a matrix state, against their sums over the past
- * written out (no state at all), and cut in two with the state handed on. The fast kernels go through it too: the lengths are longer
- * than their blocks and the cut falls inside one. */
+/* test_reference_matrix_state.c - the reference kernels of the recurrences with a matrix state, against their sums over the
+ * past written out (no state at all), and cut in two with the state handed on. The fast kernels go through it too: the
+ * lengths are longer than their blocks and the cut falls inside one. */
 #include "reference_support.h"
 
 enum { L = 37, H = 2, K = 3, V = 4, CUT = 13 };
@@ -22,8 +22,10 @@ static strand_plugin_tensor state(float *data, int64_t rows, int64_t columns) {
     return tensor(STRAND_PLUGIN_F32, data, 4, dims);
 }
 
-/* Runs tokens [0, CUT) and then the others, the state of the first as that of the second, in place; `last` is the state's input. */
-static void in_two(uint32_t op, const void *params, strand_plugin_tensor *in, uint32_t n, float *y, int64_t channels, strand_plugin_tensor *kept) {
+/* Runs tokens [0, CUT) and then the others, the state of the first as that of the second, in place; `last` is the state's
+ * input. */
+static void in_two(uint32_t op, const void *params, strand_plugin_tensor *in, uint32_t n, float *y, int64_t channels,
+                   strand_plugin_tensor *kept) {
     strand_plugin_tensor out[2] = {seq(y, 0, CUT, channels), *kept}, first[10], second[10];
     for (uint32_t i = 0; i < n; i++) {
         first[i] = second[i] = in[i];
@@ -58,15 +60,19 @@ static void past_stays(uint32_t op, const void *params, const strand_plugin_tens
             poisoned[i].memory.data = copy;
             out = seq(y, 0, L, channels);
             run(op, params, poisoned, n, &out);
-            if (memcmp(y, clean, (size_t)(t * channels) * sizeof *y)) fail_msg("input %u of token %d reached an earlier token", i, (int)t);
+            if (memcmp(y, clean, (size_t)(t * channels) * sizeof *y))
+                fail_msg("input %u of token %d reached an earlier token", i, (int)t);
         }
 }
 
 static void ssd(void **unused) {
-    float y[L * H * V], two[L * H * V], s[H * V * K], s2[H * V * K], a[H] = {-0.3f, -1.1f}, skip[H] = {0.5f, -2}, bias[H] = {0.1f, -0.2f};
+    float y[L * H * V], two[L * H * V], s[H * V * K], s2[H * V * K], a[H] = {-0.3f, -1.1f}, skip[H] = {0.5f, -2},
+                                                                     bias[H] = {0.1f, -0.2f};
     strand_op_ssd p = {.heads = H, .groups = 1, .softplus = 1, .dt_min = 0.2f, .dt_max = 1.0f};
     (void)unused;
-    strand_plugin_tensor in[8] = {seq(numbers[0], 0, L, H * V), vector(a, H), seq(numbers[1], 0, L, K), seq(numbers[2], 0, L, K), seq(numbers[3], 0, L, H), vector(skip, H), vector(bias, H)};
+    strand_plugin_tensor in[8] = {
+        seq(numbers[0], 0, L, H * V), vector(a, H),    seq(numbers[1], 0, L, K), seq(numbers[2], 0, L, K),
+        seq(numbers[3], 0, L, H),     vector(skip, H), vector(bias, H)};
     strand_plugin_tensor out[2] = {seq(y, 0, L, H * V), state(s, V, K)}, kept = state(s2, V, K);
     run_outputs(STRAND_OP_SSD, &p, in, 8, out, 2);
     for (int h = 0; h < H; h++)
@@ -93,7 +99,9 @@ static void retention(void **unused) {
     strand_op_ssd p = {.heads = H, .groups = H};
     (void)unused;
     for (int h = 0; h < H; h++) a[h] = (float)log(1 - pow(2, -5 - h));
-    strand_plugin_tensor in[4] = {seq(numbers[0], 0, L, H * V), vector(a, H), seq(numbers[1], 0, L, H * K), seq(numbers[2], 0, L, H * K)}, out = seq(y, 0, L, H * V);
+    strand_plugin_tensor in[4] = {seq(numbers[0], 0, L, H * V), vector(a, H), seq(numbers[1], 0, L, H * K),
+                                  seq(numbers[2], 0, L, H * K)},
+                         out = seq(y, 0, L, H * V);
     run(STRAND_OP_SSD, &p, in, 4, &out);
     past_stays(STRAND_OP_SSD, &p, in, 4, H * V);
     for (int h = 0; h < H; h++)
@@ -102,7 +110,8 @@ static void retention(void **unused) {
                 double sum = 0;
                 for (int from = 0; from <= t; from++)
                     for (int k = 0; k < K; k++)
-                        sum += pow(1 - pow(2, -5 - h), t - from) * (double)numbers[2][(t * H + h) * K + k] * (double)numbers[1][(from * H + h) * K + k] * (double)numbers[0][(from * H + h) * V + v];
+                        sum += pow(1 - pow(2, -5 - h), t - from) * (double)numbers[2][(t * H + h) * K + k] *
+                               (double)numbers[1][(from * H + h) * K + k] * (double)numbers[0][(from * H + h) * V + v];
                 near((double)y[(t * H + h) * V + v], sum, 5e-6);
             }
 }
@@ -114,7 +123,8 @@ static void gated_linear_attention(void **unused) {
         strand_op_gated_linear_attention p = {.heads = H, .log_w = 1, .scale = 0.5f};
         float w[L * H * K];
         for (int i = 0; i < L * H * K; i++) w[i] = -(float)fabs((double)numbers[3][i]);
-        strand_plugin_tensor in[6] = {seq(numbers[0], 0, L, H * K), seq(numbers[1], 0, L, H * K), seq(numbers[2], 0, L, H * V), seq(w, 0, L, H * K)};
+        strand_plugin_tensor in[6] = {seq(numbers[0], 0, L, H * K), seq(numbers[1], 0, L, H * K), seq(numbers[2], 0, L, H * V),
+                                      seq(w, 0, L, H * K)};
         strand_plugin_tensor out[2] = {seq(y, 0, L, H * V), state(s, K, V)}, kept = state(s2, K, V);
         if (bonus) in[4] = vector(numbers[4], H * K);
         run_outputs(STRAND_OP_GATED_LINEAR_ATTENTION, &p, in, 6, out, 2);
@@ -124,7 +134,8 @@ static void gated_linear_attention(void **unused) {
                     double sum = 0;
                     for (int k = h * K; k < h * K + K; k++)
                         for (int from = 0; from <= t; from++) {
-                            double log_decay = 0, q = (double)numbers[0][t * H * K + k], kv = (double)numbers[1][from * H * K + k] * (double)numbers[2][(from * H + h) * V + v];
+                            double log_decay = 0, q = (double)numbers[0][t * H * K + k],
+                                   kv = (double)numbers[1][from * H * K + k] * (double)numbers[2][(from * H + h) * V + v];
                             for (int i = from + 1; i < t + !bonus; i++) log_decay += (double)w[i * H * K + k];
                             sum += q * kv * (bonus && from == t ? (double)numbers[4][k] : exp(log_decay));
                         }
@@ -144,7 +155,8 @@ static void delta_rule(void **unused) {
     (void)unused;
     for (int i = 0; i < L * H * K; i++) w[i] = 0.5f + 0.4f * numbers[6][i];
     for (int i = 0; i < L * H * K; i++) numbers[4][i] *= 0.2f;
-    strand_plugin_tensor in[7] = {seq(numbers[0], 0, L, H * K), seq(w, 0, L, H * K), seq(numbers[1], 0, L, H * K), seq(numbers[2], 0, L, H * V), seq(numbers[4], 0, L, H * K), seq(numbers[5], 0, L, H * K)};
+    strand_plugin_tensor in[7] = {seq(numbers[0], 0, L, H * K), seq(w, 0, L, H * K),          seq(numbers[1], 0, L, H * K),
+                                  seq(numbers[2], 0, L, H * V), seq(numbers[4], 0, L, H * K), seq(numbers[5], 0, L, H * K)};
     strand_plugin_tensor out[2] = {seq(y, 0, L, H * V), state(s, V, K)}, kept = state(s2, V, K);
     run_outputs(STRAND_OP_DELTA_RULE, &p, in, 7, out, 2);
     for (int h = 0; h < H; h++)
@@ -156,7 +168,8 @@ static void delta_rule(void **unused) {
                 for (int i = from + 1; i <= t; i++) {
                     double along = 0;
                     for (int k = 0; k < K; k++) along += row[k] * (double)numbers[4][(i * H + h) * K + k];
-                    for (int k = 0; k < K; k++) row[k] = row[k] * (double)w[(i * H + h) * K + k] + along * (double)numbers[5][(i * H + h) * K + k];
+                    for (int k = 0; k < K; k++)
+                        row[k] = row[k] * (double)w[(i * H + h) * K + k] + along * (double)numbers[5][(i * H + h) * K + k];
                 }
                 for (int k = 0; k < K; k++) dot += row[k] * (double)numbers[0][(t * H + h) * K + k];
                 for (int v = 0; v < V; v++) want[v] += 2 * dot * (double)numbers[2][(from * H + h) * V + v];
@@ -214,13 +227,15 @@ static void wkv4(void **unused) {
     int64_t dims[3] = {1, 3, C};
     (void)unused;
     strand_plugin_tensor in[5] = {seq(numbers[0], 0, L, C), seq(numbers[1], 0, L, C), vector(w, C), vector(u, C)};
-    strand_plugin_tensor kept = tensor(STRAND_PLUGIN_F32, s2, 3, dims), out[2] = {seq(y, 0, L, C), tensor(STRAND_PLUGIN_F32, s, 3, dims)};
+    strand_plugin_tensor kept = tensor(STRAND_PLUGIN_F32, s2, 3, dims),
+                         out[2] = {seq(y, 0, L, C), tensor(STRAND_PLUGIN_F32, s, 3, dims)};
     run_outputs(STRAND_OP_WKV4, NULL, in, 5, out, 2);
     for (int c = 0; c < C; c++)
         for (int t = 0; t < L; t++) {
             double top = 0, bottom = 0;
             for (int from = 0; from <= t; from++) {
-                double weight = exp((double)numbers[0][from * C + c] + (from == t ? (double)u[c] : (t - 1 - from) * (double)w[c]));
+                double weight =
+                    exp((double)numbers[0][from * C + c] + (from == t ? (double)u[c] : (t - 1 - from) * (double)w[c]));
                 top += weight * (double)numbers[1][from * C + c];
                 bottom += weight;
             }
@@ -239,7 +254,8 @@ static void token_shift(void **unused) {
     (void)unused;
     for (uint32_t form = 0; form < 3; form++) {
         strand_op_token_shift p = {.form = form == 2 ? STRAND_SHIFT_LERP_PREV : STRAND_SHIFT_LERP_X};
-        strand_plugin_tensor in[3] = {seq(numbers[0], 0, L, C)}, out = seq(y, 0, L, C), kept = tensor(STRAND_PLUGIN_F32, s, 2, dims);
+        strand_plugin_tensor in[3] = {seq(numbers[0], 0, L, C)}, out = seq(y, 0, L, C),
+                             kept = tensor(STRAND_PLUGIN_F32, s, 2, dims);
         if (form) in[1] = vector(numbers[1], C);
         run(STRAND_OP_TOKEN_SHIFT, &p, in, 3, &out);
         for (int i = 0; i < L * C; i++) {
@@ -258,5 +274,6 @@ static int begin(void **unused) {
     return 0;
 }
 
-REFERENCE_MAIN("matrix states", cmocka_unit_test_setup(ssd, begin), cmocka_unit_test(retention), cmocka_unit_test(gated_linear_attention),
-               cmocka_unit_test_setup(delta_rule, begin), cmocka_unit_test_setup(linear_attention, begin), cmocka_unit_test(wkv4), cmocka_unit_test(token_shift))
+REFERENCE_MAIN("matrix states", cmocka_unit_test_setup(ssd, begin), cmocka_unit_test(retention),
+               cmocka_unit_test(gated_linear_attention), cmocka_unit_test_setup(delta_rule, begin),
+               cmocka_unit_test_setup(linear_attention, begin), cmocka_unit_test(wkv4), cmocka_unit_test(token_shift))

@@ -117,8 +117,10 @@ static const struct quantised {
     uint32_t dtype;
     int elements, bytes;
     void (*make)(uint8_t *block, double *x);
-} types[] = {{STRAND_PLUGIN_Q8_0, 32, 34, block_q8_0}, {STRAND_PLUGIN_Q4_0, 32, 18, block_q4_0}, {STRAND_PLUGIN_Q4_K, 256, 144, block_q4_k}, {STRAND_PLUGIN_Q6_K, 256, 210, block_q6_k},
-           {STRAND_PLUGIN_Q4_1, 32, 20, block_q4_1}, {STRAND_PLUGIN_Q5_0, 32, 22, block_q5_0}, {STRAND_PLUGIN_Q5_1, 32, 24, block_q5_1}, {STRAND_PLUGIN_Q5_K, 256, 176, block_q5_k}};
+} types[] = {{STRAND_PLUGIN_Q8_0, 32, 34, block_q8_0},   {STRAND_PLUGIN_Q4_0, 32, 18, block_q4_0},
+             {STRAND_PLUGIN_Q4_K, 256, 144, block_q4_k}, {STRAND_PLUGIN_Q6_K, 256, 210, block_q6_k},
+             {STRAND_PLUGIN_Q4_1, 32, 20, block_q4_1},   {STRAND_PLUGIN_Q5_0, 32, 22, block_q5_0},
+             {STRAND_PLUGIN_Q5_1, 32, 24, block_q5_1},   {STRAND_PLUGIN_Q5_K, 256, 176, block_q5_k}};
 
 /* A block, all of it, through CAST; the second of two rows through GATHER; and times the unit vectors through MATMUL. */
 static void quantised_elements(void **state) {
@@ -130,7 +132,8 @@ static void quantised_elements(void **state) {
         float y[256 * 3];
         int64_t dims[2] = {2, n}, out_dims[2] = {1, n}, id = 1, one = 1;
         types[t].make(blocks + types[t].bytes, x);
-        strand_plugin_tensor table = tensor(types[t].dtype, blocks, 2, dims), row = tensor(types[t].dtype, blocks + types[t].bytes, 2, out_dims),
+        strand_plugin_tensor table = tensor(types[t].dtype, blocks, 2, dims),
+                             row = tensor(types[t].dtype, blocks + types[t].bytes, 2, out_dims),
                              in[2] = {table, tensor(STRAND_PLUGIN_I64, &id, 1, &one)}, out = matrix(y, 1, n);
         run(STRAND_OP_GATHER, NULL, in, 2, &out);
         for (int i = 0; i < n; i++) near((double)y[i], x[i], 0);
@@ -164,12 +167,15 @@ static void block_diagonal_is_dense(void **state) {
         for (int j = 0; j < NB; j++)
             for (int o = 0; o < OUT; o++)
                 for (int i = 0; i < IN; i++) {
-                    int to = flags & STRAND_BLOCK_OUT_INTERLEAVED ? o * NB + j : j * OUT + o, from = flags & STRAND_BLOCK_IN_INTERLEAVED ? i * NB + j : j * IN + i;
+                    int to = flags & STRAND_BLOCK_OUT_INTERLEAVED ? o * NB + j : j * OUT + o,
+                        from = flags & STRAND_BLOCK_IN_INTERLEAVED ? i * NB + j : j * IN + i;
                     dense[to][from] = (double)w[(j * OUT + o) * IN + i];
                 }
         strand_op_block_diagonal p = {.flags = flags, .activation = STRAND_UNARY_LEAKY_RELU, .alpha = 0.25f};
         int64_t w_dims[3] = {NB, OUT, IN};
-        strand_plugin_tensor in[3] = {matrix(x, ROWS, NB * IN), tensor(STRAND_PLUGIN_F32, w, 3, w_dims), vector(bias, NB * OUT)}, out = matrix(y, ROWS, NB * OUT);
+        strand_plugin_tensor in[3] = {matrix(x, ROWS, NB * IN), tensor(STRAND_PLUGIN_F32, w, 3, w_dims),
+                                      vector(bias, NB * OUT)},
+                             out = matrix(y, ROWS, NB * OUT);
         run(STRAND_OP_BLOCK_DIAGONAL, &p, in, 3, &out);
         for (int r = 0; r < ROWS; r++)
             for (int o = 0; o < NB * OUT; o++) {
@@ -201,10 +207,12 @@ static void grouped_is_a_product_a_row(void **state) {
     }
     for (int variant = 0; variant < 4; variant++) {
         bool each = variant & 1;
-        int64_t x_dims[3] = {TOKENS, each ? PICKS : K, K}, w_dims[3] = {EXPERTS, N, K}, id_dims[2] = {TOKENS, PICKS}, y_dims[3] = {TOKENS, PICKS, N};
+        int64_t x_dims[3] = {TOKENS, each ? PICKS : K, K}, w_dims[3] = {EXPERTS, N, K}, id_dims[2] = {TOKENS, PICKS},
+                y_dims[3] = {TOKENS, PICKS, N};
         strand_op_grouped_matmul p = {.activation = STRAND_UNARY_RELU};
         strand_plugin_tensor in[4] = {tensor(STRAND_PLUGIN_F32, x, each ? 3 : 2, x_dims),
-                                      variant & 2 ? tensor(STRAND_PLUGIN_Q8_0, blocks, 3, w_dims) : tensor(STRAND_PLUGIN_F32, w, 3, w_dims),
+                                      variant & 2 ? tensor(STRAND_PLUGIN_Q8_0, blocks, 3, w_dims)
+                                                  : tensor(STRAND_PLUGIN_F32, w, 3, w_dims),
                                       tensor(STRAND_PLUGIN_I32, ids, 2, id_dims), matrix(bias, EXPERTS, N)},
                              out = tensor(STRAND_PLUGIN_F32, y, 3, y_dims);
         run(STRAND_OP_GROUPED_MATMUL, &p, in, 4, &out);
@@ -226,9 +234,17 @@ static void grouped_refuses_bad_ids(void **state) {
     for (int64_t id = -1; id < 3; id += 3) {
         int64_t ids[1] = {id};
         strand_op_grouped_matmul p = {0};
-        strand_plugin_tensor in[3] = {tensor(STRAND_PLUGIN_F32, x, 2, x_dims), tensor(STRAND_PLUGIN_F32, w, 3, w_dims), tensor(STRAND_PLUGIN_I64, ids, 2, id_dims)},
+        strand_plugin_tensor in[3] = {tensor(STRAND_PLUGIN_F32, x, 2, x_dims), tensor(STRAND_PLUGIN_F32, w, 3, w_dims),
+                                      tensor(STRAND_PLUGIN_I64, ids, 2, id_dims)},
                              out = tensor(STRAND_PLUGIN_F32, y, 3, y_dims);
-        strand_plugin_node node = {.op = STRAND_OP_GROUPED_MATMUL, .version = 1, .n_inputs = 3, .n_outputs = 1, .inputs = in, .outputs = &out, .params = &p, .name = "case"};
+        strand_plugin_node node = {.op = STRAND_OP_GROUPED_MATMUL,
+                                   .version = 1,
+                                   .n_inputs = 3,
+                                   .n_outputs = 1,
+                                   .inputs = in,
+                                   .outputs = &out,
+                                   .params = &p,
+                                   .name = "case"};
         assert_int_equal(reference.api->launch(reference.device, &node, 1, NULL), STRAND_PLUGIN_ERR_ARGUMENT);
     }
 }
@@ -275,4 +291,5 @@ static void top_k_values(void **state) {
 }
 
 REFERENCE_MAIN("reference_products", cmocka_unit_test(quantised_elements), cmocka_unit_test(block_diagonal_is_dense),
-               cmocka_unit_test(grouped_is_a_product_a_row), cmocka_unit_test(grouped_refuses_bad_ids), cmocka_unit_test(top_k_orders), cmocka_unit_test(top_k_values))
+               cmocka_unit_test(grouped_is_a_product_a_row), cmocka_unit_test(grouped_refuses_bad_ids),
+               cmocka_unit_test(top_k_orders), cmocka_unit_test(top_k_values))

@@ -22,7 +22,9 @@ static void make(void) {
 static void gru(uint32_t reverse, int from, int length, float *before, float *y, float *after) {
     strand_op_gru p = {.reverse = reverse};
     int64_t x_dims[3] = {B, length, 3 * H}, y_dims[3] = {B, length, H};
-    strand_plugin_tensor in[4] = {tensor(STRAND_PLUGIN_F32, x + from * 3 * H, 3, x_dims), matrix(w, 3 * H, H), vector(bias, 3 * H)}, out[2];
+    strand_plugin_tensor in[4] = {tensor(STRAND_PLUGIN_F32, x + from * 3 * H, 3, x_dims), matrix(w, 3 * H, H),
+                                  vector(bias, 3 * H)},
+                         out[2];
     in[0].strides[0] = L * 3 * H;
     if (before) in[3] = matrix(before, B, H);
     out[0] = tensor(STRAND_PLUGIN_F32, y, 3, y_dims), out[1] = matrix(after, B, H);
@@ -47,7 +49,8 @@ static void as_pytorch_says(void **unused) {
                         for (int j = 0; j < H; j++) a[k] += (double)w[(k * H + i) * H + j] * h[j];
                     }
                     const float *v = x + (b * L + t) * 3 * H + i;
-                    double r = sigmoid((double)v[0] + a[0]), z = sigmoid((double)v[H] + a[1]), n = tanh((double)v[2 * H] + r * a[2]);
+                    double r = sigmoid((double)v[0] + a[0]), z = sigmoid((double)v[H] + a[1]),
+                           n = tanh((double)v[2 * H] + r * a[2]);
                     next[i] = (1 - z) * n + z * h[i];
                 }
                 memcpy(h, next, sizeof h);
@@ -85,7 +88,8 @@ static void cut_anywhere(void **unused) {
 #define N 4
 #define M 5
 
-static float graph_gates[B * L * N * 2 * H], graph_x[B * L * N * H], supports[B * 2 * N * N], w_gates[H * M * 2 * H], w_candidate[H * M * H], graph_state[B * N * H];
+static float graph_gates[B * L * N * 2 * H], graph_x[B * L * N * H], supports[B * 2 * N * N], w_gates[H * M * 2 * H],
+    w_candidate[H * M * H], graph_state[B * N * H];
 
 static void make_graph(void) {
     for (int i = 0; i < B * L * N * 2 * H; i++) graph_gates[i] = wave(i);
@@ -98,9 +102,13 @@ static void make_graph(void) {
 
 static void graph_gru(uint32_t flags, int from, int length, float *before, float *y, float *after) {
     strand_op_graph_gru p = {.steps = 2, .flags = flags};
-    int64_t g_dims[4] = {B, length, N, 2 * H}, x_dims[4] = {B, length, N, H}, s_dims[4] = {B, 2, N, N}, state_dims[3] = {B, N, H};
-    strand_plugin_tensor in[6] = {tensor(STRAND_PLUGIN_F32, graph_gates + from * N * 2 * H, 4, g_dims), tensor(STRAND_PLUGIN_F32, graph_x + from * N * H, 4, x_dims),
-                                  tensor(STRAND_PLUGIN_F32, supports, 4, s_dims), matrix(w_gates, H * M, 2 * H), matrix(w_candidate, H * M, H)}, out[2];
+    int64_t g_dims[4] = {B, length, N, 2 * H}, x_dims[4] = {B, length, N, H}, s_dims[4] = {B, 2, N, N},
+            state_dims[3] = {B, N, H};
+    strand_plugin_tensor in[6] = {tensor(STRAND_PLUGIN_F32, graph_gates + from * N * 2 * H, 4, g_dims),
+                                  tensor(STRAND_PLUGIN_F32, graph_x + from * N * H, 4, x_dims),
+                                  tensor(STRAND_PLUGIN_F32, supports, 4, s_dims), matrix(w_gates, H * M, 2 * H),
+                                  matrix(w_candidate, H * M, H)},
+                         out[2];
     in[0].strides[0] = L * N * 2 * H;
     in[1].strides[0] = L * N * H;
     if (before) in[5] = tensor(STRAND_PLUGIN_F32, before, 3, state_dims);
@@ -117,8 +125,8 @@ static void over_graph(const float *s, double from[N][H], double to[N][H]) {
         }
 }
 
-/* sum[n][c] += what the diffusion of x gives with w. Plain: x, S x, 2 S S x - x of each support; carried: the second support's x is S x
- * of the first. */
+/* sum[n][c] += what the diffusion of x gives with w. Plain: x, S x, 2 S S x - x of each support; carried: the second
+ * support's x is S x of the first. */
 static void over_weights(uint32_t carried, const float *s, double x[N][H], const float *w, int columns, double *sum) {
     double m[M][N][H];
     memcpy(m[0], x, sizeof m[0]);
@@ -166,7 +174,8 @@ static void as_dcrnn_says(void **unused) {
 }
 
 static void graph_cut_anywhere(void **unused) {
-    static float whole[B * L * N * H], after[B * N * H], first[B * L * N * H], second[B * L * N * H], between[B * N * H], last[B * N * H];
+    static float whole[B * L * N * H], after[B * N * H], first[B * L * N * H], second[B * L * N * H], between[B * N * H],
+        last[B * N * H];
     const size_t token = N * H;
     (void)unused;
     make_graph();
@@ -176,11 +185,12 @@ static void graph_cut_anywhere(void **unused) {
         graph_gru(STRAND_DIFFUSION_CARRY_OVER, cut, L - cut, between, second, last);
         for (size_t b = 0; b < B; b++) {
             assert_memory_equal(whole + b * L * token, first + b * (size_t)cut * token, (size_t)cut * token * sizeof(float));
-            assert_memory_equal(whole + (b * L + (size_t)cut) * token, second + b * (size_t)(L - cut) * token, (size_t)(L - cut) * token * sizeof(float));
+            assert_memory_equal(whole + (b * L + (size_t)cut) * token, second + b * (size_t)(L - cut) * token,
+                                (size_t)(L - cut) * token * sizeof(float));
         }
         assert_memory_equal(after, last, sizeof last);
     }
 }
 
-REFERENCE_MAIN("reference_recurrent", cmocka_unit_test(as_pytorch_says), cmocka_unit_test(cut_anywhere), cmocka_unit_test(as_dcrnn_says),
-               cmocka_unit_test(graph_cut_anywhere))
+REFERENCE_MAIN("reference_recurrent", cmocka_unit_test(as_pytorch_says), cmocka_unit_test(cut_anywhere),
+               cmocka_unit_test(as_dcrnn_says), cmocka_unit_test(graph_cut_anywhere))

@@ -1,6 +1,6 @@
-/* test_reference_scans.c - the scans and the generators of their filters against closed forms and against formulas written out again
- * here in double precision; and a sequence cut in pieces, with the state handed on, against the whole. Any CPU module will do as
- * argument: the fast ones have the same answers, to rounding. */
+/* test_reference_scans.c - the scans and the generators of their filters against closed forms and against formulas written
+ * out again here in double precision; and a sequence cut in pieces, with the state handed on, against the whole. Any CPU
+ * module will do as argument: the fast ones have the same answers, to rounding. */
 #include "reference_support.h"
 
 #include <complex.h>
@@ -9,8 +9,16 @@
 #define TOLERANCE 2e-5
 
 /* Runs a node with the working memory that it asks for. */
-static void launch(uint32_t op, const void *params, const strand_plugin_tensor *inputs, uint32_t n, const strand_plugin_tensor *out, uint32_t n_out) {
-    strand_plugin_node node = {.op = op, .version = 1, .n_inputs = n, .n_outputs = n_out, .inputs = inputs, .outputs = out, .params = params, .name = "case"};
+static void launch(uint32_t op, const void *params, const strand_plugin_tensor *inputs, uint32_t n,
+                   const strand_plugin_tensor *out, uint32_t n_out) {
+    strand_plugin_node node = {.op = op,
+                               .version = 1,
+                               .n_inputs = n,
+                               .n_outputs = n_out,
+                               .inputs = inputs,
+                               .outputs = out,
+                               .params = params,
+                               .name = "case"};
     char why[200] = "";
     if (reference.api->supports(reference.device, &node, why, sizeof why)) fail_msg("not supported: %s", why);
     uint64_t bytes = (reference.api->scratch_size(reference.device, &node, 1) + 127) / 64 * 64;
@@ -36,10 +44,10 @@ static void waves(float *x, int n, double low, double high) {
     for (int i = 0; i < n; i++) x[i] = (float)(low + (high - low) * (0.5 + 0.5 * (double)wave(seed++ % 3000)));
 }
 
-/* Runs a scan whole, then its pieces [0, cut) and [cut, L) with the state handed on in place; both must agree. Inputs in `along` have
- * tokens on axis 1; `state` is the index of the state. */
-static void whole_and_pieces(uint32_t op, const void *params, strand_plugin_tensor *in, uint32_t n, const bool *along, uint32_t state, strand_plugin_tensor y,
-                             strand_plugin_tensor last, bool reverse) {
+/* Runs a scan whole, then its pieces [0, cut) and [cut, L) with the state handed on in place; both must agree. Inputs in
+ * `along` have tokens on axis 1; `state` is the index of the state. */
+static void whole_and_pieces(uint32_t op, const void *params, strand_plugin_tensor *in, uint32_t n, const bool *along,
+                             uint32_t state, strand_plugin_tensor y, strand_plugin_tensor last, bool reverse) {
     int64_t length = y.dims[1], size = y.dims[0] * y.strides[0], states = last.dims[0] * last.strides[0];
     float *pieces = calloc((size_t)size, sizeof *pieces), *h = calloc((size_t)states, sizeof *h);
     strand_plugin_tensor out[2] = {y, last};
@@ -79,7 +87,8 @@ static void selective_closed_form(void **state) {
     strand_op_selective_scan p = {1};
     (void)state;
     for (int i = 0; i < L; i++) u[i] = b[i] = 1, c[i] = 2, dt[i] = -1;
-    strand_plugin_tensor in[5] = {t3(u, 1, L, 1), t3(dt, 1, L, 1), matrix(&a, 1, 1), t3(b, 1, L, 1), t3(c, 1, L, 1)}, out = t3(y, 1, L, 1);
+    strand_plugin_tensor in[5] = {t3(u, 1, L, 1), t3(dt, 1, L, 1), matrix(&a, 1, 1), t3(b, 1, L, 1), t3(c, 1, L, 1)},
+                         out = t3(y, 1, L, 1);
     launch(STRAND_OP_SELECTIVE_SCAN, &p, in, 5, &out, 1);
     for (int i = 0; i < L; i++) near((double)y[i], 2 * d * (1 - pow(decay, i + 1)) / (1 - decay), 1e-5);
     p.softplus = 0;
@@ -90,11 +99,13 @@ static void selective_closed_form(void **state) {
 }
 
 static void selective_formula(void **state) {
-    float u[B * L * C], dt[B * L * C], a[C * N], b[B * L * N], c[B * L * N], d[C], z[B * L * C], bias[C], h[B * C * N], y[B * L * C], last[B * C * N];
+    float u[B * L * C], dt[B * L * C], a[C * N], b[B * L * N], c[B * L * N], d[C], z[B * L * C], bias[C], h[B * C * N],
+        y[B * L * C], last[B * C * N];
     strand_op_selective_scan p = {1};
     static const bool along[9] = {true, true, false, true, true, false, true, false, false};
     (void)state;
-    waves(u, B * L * C, -2, 2), waves(dt, B * L * C, -4, 2), waves(a, C * N, -3, -0.1), waves(b, B * L * N, -1, 1), waves(c, B * L * N, -1, 1);
+    waves(u, B * L * C, -2, 2), waves(dt, B * L * C, -4, 2), waves(a, C * N, -3, -0.1), waves(b, B * L * N, -1, 1),
+        waves(c, B * L * N, -1, 1);
     waves(d, C, -1, 1), waves(z, B * L * C, -3, 3), waves(bias, C, -1, 1), waves(h, B * C * N, -1, 1);
     dt[3] = 30;
     strand_plugin_tensor in[9] = {t3(u, B, L, C), t3(dt, B, L, C), matrix(a, C, N),  t3(b, B, L, N), t3(c, B, L, N),
@@ -124,7 +135,8 @@ static void selective_formula(void **state) {
 static void lti_impulse(void **state) {
     float u[L * C] = {0}, poles[C * N * 2], in_rows[C * N * 2], out_rows[C * N * 2], skip[C], y[L * C];
     (void)state;
-    waves(poles, C * N * 2, -0.65, 0.65), waves(in_rows, C * N * 2, -1, 1), waves(out_rows, C * N * 2, -1, 1), waves(skip, C, -1, 1);
+    waves(poles, C * N * 2, -0.65, 0.65), waves(in_rows, C * N * 2, -1, 1), waves(out_rows, C * N * 2, -1, 1),
+        waves(skip, C, -1, 1);
     for (int variant = 0; variant < 8; variant++) {
         bool pairs = variant & 1, reverse = variant & 2, logarithms = variant & 4;
         strand_op_lti_scan p = {.log_poles = logarithms, .reverse = reverse, .scale = 2};
@@ -143,7 +155,8 @@ static void lti_impulse(void **state) {
                     int at = k * N + n;
                     double complex pole = pairs ? (double)poles[2 * at] + I * (double)poles[2 * at + 1] : (double)poles[at];
                     double complex b = pairs ? (double)in_rows[2 * at] + I * (double)in_rows[2 * at + 1] : (double)in_rows[at];
-                    double complex c = pairs ? (double)out_rows[2 * at] + I * (double)out_rows[2 * at + 1] : (double)out_rows[at];
+                    double complex c =
+                        pairs ? (double)out_rows[2 * at] + I * (double)out_rows[2 * at + 1] : (double)out_rows[at];
                     want += 2 * creal(b * c * (logarithms ? cexp(pole * t) : t ? cpow(pole, t) : 1));
                 }
                 near((double)y[(reverse ? L - 1 - t : t) * C + k], want, TOLERANCE);
@@ -214,7 +227,8 @@ static void recurrence_gated(void **state) {
             }
             near((double)last[i], s, TOLERANCE);
         }
-        if (with_state) whole_and_pieces(STRAND_OP_LINEAR_RECURRENCE, &p, in, 3, along, 2, t3(y, B, L, C), matrix(last, B, C), reverse);
+        if (with_state)
+            whole_and_pieces(STRAND_OP_LINEAR_RECURRENCE, &p, in, 3, along, 2, t3(y, B, L, C), matrix(last, B, C), reverse);
     }
 }
 
@@ -281,8 +295,10 @@ static void companion_open(void **state) {
     strand_op_companion_scan p = {0};
     static const bool along[7] = {false, false, false, true};
     (void)state;
-    waves(a, 2 * W, -0.2, 0.2), waves(b, 2 * W, -1, 1), waves(c, 2 * W, -1, 1), waves(u, B * L * 6, -1, 1), waves(skip, 6, -1, 1), waves(h, B * 6 * W, -1, 1);
-    strand_plugin_tensor in[7] = {matrix(a, 2, W), matrix(b, 2, W), matrix(c, 2, W), t3(u, B, L, 6), {0}, vector(skip, 6), t3(h, B, 6, W)};
+    waves(a, 2 * W, -0.2, 0.2), waves(b, 2 * W, -1, 1), waves(c, 2 * W, -1, 1), waves(u, B * L * 6, -1, 1),
+        waves(skip, 6, -1, 1), waves(h, B * 6 * W, -1, 1);
+    strand_plugin_tensor in[7] = {matrix(a, 2, W), matrix(b, 2, W), matrix(c, 2, W), t3(u, B, L, 6), {0},
+                                  vector(skip, 6), t3(h, B, 6, W)};
     whole_and_pieces(STRAND_OP_COMPANION_SCAN, &p, in, 7, along, 6, t3(y, B, L, 6), t3(last, B, 6, W), false);
     for (int i = 0; i < B * 6; i++) {
         int k = i % 6 / 3 * W; /* three channels a kernel */
@@ -302,7 +318,8 @@ static void companion_closed(void **state) {
     strand_op_companion_scan p = {.closed = 1};
     static const bool along[7] = {false};
     (void)state;
-    waves(a, 6 * W, -0.2, 0.2), waves(b, 6 * W, -0.2, 0.2), waves(c, 6 * W, -1, 1), waves(k, 6 * W, -0.3, 0.3), waves(h, B * 6 * W, -1, 1);
+    waves(a, 6 * W, -0.2, 0.2), waves(b, 6 * W, -0.2, 0.2), waves(c, 6 * W, -1, 1), waves(k, 6 * W, -0.3, 0.3),
+        waves(h, B * 6 * W, -1, 1);
     strand_plugin_tensor in[7] = {matrix(a, 6, W), matrix(b, 6, W), matrix(c, 6, W), {0}, matrix(k, 6, W), {0}, t3(h, B, 6, W)};
     whole_and_pieces(STRAND_OP_COMPANION_SCAN, &p, in, 7, along, 6, t3(y, B, L, 6), t3(last, B, 6, W), false);
     for (int i = 0; i < B * 6; i++) {
@@ -331,12 +348,14 @@ static void discretisation(void **state) {
     float a[C * N * 2], dt[C], b[N * 2], c[C * N * 2], poles[C * N * 2], coefficients[C * N * 2];
     (void)state;
     waves(a, C * N * 2, -3, -0.1), waves(dt, C, 0.01, 0.3), waves(b, N * 2, -1, 1), waves(c, C * N * 2, -1, 1);
-    strand_plugin_tensor in[4] = {t3(a, C, N, 2), vector(dt, C), t3(b, 1, N, 2), t3(c, C, N, 2)}, out[2] = {t3(poles, C, N, 2), t3(coefficients, C, N, 2)};
+    strand_plugin_tensor in[4] = {t3(a, C, N, 2), vector(dt, C), t3(b, 1, N, 2), t3(c, C, N, 2)},
+                         out[2] = {t3(poles, C, N, 2), t3(coefficients, C, N, 2)};
     for (uint32_t method = 0; method < 4; method++) {
         strand_op_ssm_discretize p = {.method = method};
         launch(STRAND_OP_SSM_DISCRETIZE, &p, in, 4, out, 2);
         for (int i = 0; i < C * N; i++) {
-            double complex z = (double)dt[i / N] * number(a + 2 * i), bc = number(b + i % N * 2) * number(c + 2 * i), pole = cexp(z), want = bc;
+            double complex z = (double)dt[i / N] * number(a + 2 * i), bc = number(b + i % N * 2) * number(c + 2 * i),
+                           pole = cexp(z), want = bc;
             if (method == STRAND_SSM_ZOH) want = bc * (cexp(z) - 1) / number(a + 2 * i);
             if (method == STRAND_SSM_BILINEAR) want = bc * (double)dt[i / N] / (1 - z / 2), pole = (1 + z / 2) / (1 - z / 2);
             if (method == STRAND_SSM_EULER) want = bc * (double)dt[i / N];
@@ -347,7 +366,8 @@ static void discretisation(void **state) {
     /* a pure integrator is held for dt */
     float zero[2] = {0}, step = 0.25f;
     strand_op_ssm_discretize p = {.method = STRAND_SSM_ZOH};
-    strand_plugin_tensor one[2] = {t3(zero, 1, 1, 2), vector(&step, 1)}, both[2] = {t3(poles, 1, 1, 2), t3(coefficients, 1, 1, 2)};
+    strand_plugin_tensor one[2] = {t3(zero, 1, 1, 2), vector(&step, 1)},
+                         both[2] = {t3(poles, 1, 1, 2), t3(coefficients, 1, 1, 2)};
     launch(STRAND_OP_SSM_DISCRETIZE, &p, one, 2, both, 2);
     near_pair(poles, 0, 0);
     near_pair(coefficients, 0.25, 1e-7);
@@ -388,7 +408,11 @@ static void diagonal_filter(void **state) {
         double sum = 0;
         for (int t = 0; t < taps; t++) sum += (double)filter[t];
         near(sum, 1, 1e-5);
-        near((double)filter[i == 2 ? taps - 1 : 0], i == 2 ? creal(1 - cexp(-(double)growth[i] - I * (double)0.3f)) : creal((1 - cexp((double)growth[i] + I * (double)0.3f)) / (1 - cexp(taps * ((double)growth[i] + I * (double)0.3f)))), 1e-5);
+        near((double)filter[i == 2 ? taps - 1 : 0],
+             i == 2 ? creal(1 - cexp(-(double)growth[i] - I * (double)0.3f))
+                    : creal((1 - cexp((double)growth[i] + I * (double)0.3f)) /
+                            (1 - cexp(taps * ((double)growth[i] + I * (double)0.3f)))),
+             1e-5);
     }
 }
 
@@ -423,7 +447,8 @@ static void by_steps(const strand_plugin_tensor in[5], int length, const float *
     strand_op_ssm_discretize_nplr p = {.length = length};
     strand_op_dplr_scan scan = {.scale = 2};
     int64_t dims[4] = {5, 1, 2, 2};
-    strand_plugin_tensor made = tensor(STRAND_PLUGIN_F32, parts, 4, dims), out = t3(y, 1, length, 1), from[6] = {t3(u, 1, length, 1)};
+    strand_plugin_tensor made = tensor(STRAND_PLUGIN_F32, parts, 4, dims), out = t3(y, 1, length, 1),
+                         from[6] = {t3(u, 1, length, 1)};
     launch(STRAND_OP_SSM_DISCRETIZE_NPLR, &p, in, 5, &made, 1);
     for (int i = 0; i < 5; i++) from[i + 1] = t3(parts + 4 * i, 1, 2, 2);
     launch(STRAND_OP_DPLR_SCAN, &scan, from, 6, &out, 1);
@@ -439,7 +464,8 @@ static void nplr_filter(void **state) {
         double complex av[4], pv[4], bv[4], cv[4], x[4];
         dense d;
         for (int i = 0; i < 4; i++) {
-            av[i] = number(a + i / 2 * 2), pv[i] = number(p + i / 2 * 2), bv[i] = number(b + i / 2 * 2), cv[i] = number(c + i / 2 * 2);
+            av[i] = number(a + i / 2 * 2), pv[i] = number(p + i / 2 * 2), bv[i] = number(b + i / 2 * 2),
+            cv[i] = number(c + i / 2 * 2);
             if (i % 2) av[i] = conj(av[i]), pv[i] = conj(pv[i]), bv[i] = conj(bv[i]), cv[i] = conj(cv[i]);
         }
         for (int i = 0; i < 4; i++)
@@ -458,7 +484,8 @@ static void nplr_filter(void **state) {
             stored[i] = (float)creal(sum), stored[i + 1] = (float)cimag(sum);
         }
         strand_op_ssm_kernel_nplr params = {.length = length};
-        strand_plugin_tensor in[5] = {t3(a, 1, 2, 2), t3(p, 1, 2, 2), t3(b, 1, 2, 2), t3(stored, 1, 2, 2), vector(dt, 1)}, out = matrix(filter, 1, length);
+        strand_plugin_tensor in[5] = {t3(a, 1, 2, 2), t3(p, 1, 2, 2), t3(b, 1, 2, 2), t3(stored, 1, 2, 2), vector(dt, 1)},
+                             out = matrix(filter, 1, length);
         launch(STRAND_OP_SSM_KERNEL_NPLR, &params, in, 5, &out, 1);
         double complex m[4][4];
         memcpy(m, d.backward, sizeof m);
@@ -478,7 +505,8 @@ static void nplr_filter(void **state) {
 static void dense_closed_form(void **state) {
     enum { TOKENS = 9 };
     const float r = 0.9f, angle = 0.7f;
-    float a[4] = {r * cosf(angle), -r * sinf(angle), r * sinf(angle), r * cosf(angle)}, b[2] = {2, 0}, start[2] = {2, 0}, u[TOKENS] = {1}, y[2 * TOKENS], last[2];
+    float a[4] = {r * cosf(angle), -r * sinf(angle), r * sinf(angle), r * cosf(angle)}, b[2] = {2, 0}, start[2] = {2, 0},
+          u[TOKENS] = {1}, y[2 * TOKENS], last[2];
     (void)state;
     for (int driven = 0; driven < 2; driven++) {
         strand_plugin_tensor in[4] = {t3(a, 1, 2, 2), {0}, {0}, {0}}, out[2] = {t3(y, 1, TOKENS, 2), t3(last, 1, 1, 2)};
@@ -487,15 +515,17 @@ static void dense_closed_form(void **state) {
         run_outputs(STRAND_OP_DENSE_SCAN, NULL, in, 4, out, 2);
         for (int t = 0; t < TOKENS; t++) {
             double size = 2 * pow((double)r, t);
-            near((double)y[2 * t], size * cos((double)angle * t), 1e-5), near((double)y[2 * t + 1], size * sin((double)angle * t), 1e-5);
+            near((double)y[2 * t], size * cos((double)angle * t), 1e-5),
+                near((double)y[2 * t + 1], size * sin((double)angle * t), 1e-5);
         }
         int made = driven ? TOKENS - 1 : TOKENS; /* a free run gives the state after the last token it has given */
         near((double)last[0], 2 * pow((double)r, made) * cos((double)angle * made), 1e-5);
     }
 }
 
-REFERENCE_MAIN("reference scans", cmocka_unit_test(selective_closed_form), cmocka_unit_test(selective_formula), cmocka_unit_test(lti_impulse),
-               cmocka_unit_test(lti_pieces), cmocka_unit_test(recurrence_closed_form), cmocka_unit_test(recurrence_gated),
-               cmocka_unit_test(recurrence_logarithms_of_pairs), cmocka_unit_test(companion_filter), cmocka_unit_test(companion_open),
-               cmocka_unit_test(companion_closed), cmocka_unit_test(discretisation), cmocka_unit_test(diagonal_filter), cmocka_unit_test(nplr_filter),
+REFERENCE_MAIN("reference scans", cmocka_unit_test(selective_closed_form), cmocka_unit_test(selective_formula),
+               cmocka_unit_test(lti_impulse), cmocka_unit_test(lti_pieces), cmocka_unit_test(recurrence_closed_form),
+               cmocka_unit_test(recurrence_gated), cmocka_unit_test(recurrence_logarithms_of_pairs),
+               cmocka_unit_test(companion_filter), cmocka_unit_test(companion_open), cmocka_unit_test(companion_closed),
+               cmocka_unit_test(discretisation), cmocka_unit_test(diagonal_filter), cmocka_unit_test(nplr_filter),
                cmocka_unit_test(dense_closed_form))

@@ -1,6 +1,6 @@
-/* test_faraway.c - first that faraway is what it says: memory that kills who touches it, work that is not done before wait, checks
- * that see a broken ABI. Then that the library lives through a device that fails: at every upload, launch, download, wait ... with
- * and without losing the device for good. */
+/* test_faraway.c - first that faraway is what it says: memory that kills who touches it, work that is not done before wait,
+ * checks that see a broken ABI. Then that the library lives through a device that fails: at every upload, launch, download,
+ * wait ... with and without losing the device for good. */
 #define _GNU_SOURCE
 #include "support.h"
 

@@ -1,5 +1,5 @@
-/* test_registry.c - the handshake as an application sees it: every bad plugin is refused with one line that says why, and what is
- * good still works beside it. */
+/* test_registry.c - the handshake as an application sees it: every bad plugin is refused with one line that says why, and
+ * what is good still works beside it. */
 #define _GNU_SOURCE
 #include "support.h"
 

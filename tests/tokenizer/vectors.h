@@ -1,4 +1,5 @@
-/* vectors.h - small tokenizers of every kind as tokenizer.json documents, with the ids that the library "tokenizers" 0.23.3 gives. */
+/* vectors.h - small tokenizers of every kind as tokenizer.json documents, with the ids that the library "tokenizers" 0.23.3
+ * gives. */
 #ifndef STRAND_TESTS_TOKENIZER_VECTORS_H
 #define STRAND_TESTS_TOKENIZER_VECTORS_H
 
@@ -93,15 +94,16 @@ static const small_tokenizer small_tokenizers[] = {
     {"split",
      "{\"version\": \"1.0\", \"truncation\": null, \"padding\": null, \"added_tokens\": [], \"normalizer\": {\"type\": \""
      "NFC\"}, \"pre_tokenizer\": {\"type\": \"Sequence\", \"pretokenizers\": [{\"type\": \"Split\", \"pattern\": {\"Regex\""
-     ": \"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?\\\\p{L}+|\\\\p{N}{1,3}| ?[^\\\\s\\\\p{L}\\\\p{N}]+[\\\\r\\"
-     "\\n]*|\\\\s*[\\\\r\\\\n]+|\\\\s+(?!\\\\S)|\\\\s+\"}, \"behavior\": \"Isolated\", \"invert\": false}, {\"type\": \"ByteLevel"
-     "\", \"add_prefix_space\": false, \"trim_offsets\": true, \"use_regex\": false}]}, \"post_processor\": null, \""
-     "decoder\": {\"type\": \"ByteLevel\", \"add_prefix_space\": true, \"trim_offsets\": true, \"use_regex\": true}, "
-     "\"model\": {\"type\": \"BPE\", \"dropout\": null, \"unk_token\": null, \"continuing_subword_prefix\": null, \"end"
-     "_of_word_suffix\": null, \"fuse_unk\": false, \"byte_fallback\": false, \"ignore_merges\": true, \"vocab\": {"
-     "\"a\": 0, \"b\": 1, \"l\": 2, \"\\u0120\": 3, \"1\": 4, \"2\": 5, \"3\": 6, \"4\": 7, \"'\": 8, \"!\": 9, \"\\u010a\": 10, \""
-     "ll\": 11, \"'ll\": 12, \"ab\": 13, \"\\u0120a\": 14, \"\\u0120ab\": 15, \"12\": 16, \"123\": 17, \"\\u0120\\u0120\": 18"
-     "}, \"merges\": [\"l l\", \"\\u0120 a\", \"\\u0120a b\", \"1 2\", \"a b\"]}}"
+     ": \"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?\\\\p{L}+|\\\\p{N}{1,3}| "
+     "?[^\\\\s\\\\p{L}\\\\p{N}]+[\\\\r\\\\n]*|\\\\s*[\\\\r\\\\n]+|\\\\s+(?!\\\\S)|\\\\s+\"}, \"behavior\": \"Isolated\", "
+     "\"invert\": false}, {\"type\": \"ByteLevel\", \"add_prefix_space\": false, \"trim_offsets\": true, \"use_regex\": "
+     "false}]}, \"post_processor\": null, \"decoder\": {\"type\": \"ByteLevel\", \"add_prefix_space\": true, \"trim_offsets\": "
+     "true, \"use_regex\": true}, \"model\": {\"type\": \"BPE\", \"dropout\": null, \"unk_token\": null, "
+     "\"continuing_subword_prefix\": null, \"end_of_word_suffix\": null, \"fuse_unk\": false, \"byte_fallback\": false, "
+     "\"ignore_merges\": true, \"vocab\": {\"a\": 0, \"b\": 1, \"l\": 2, \"\\u0120\": 3, \"1\": 4, \"2\": 5, \"3\": 6, \"4\": "
+     "7, \"'\": 8, \"!\": 9, \"\\u010a\": 10, \"ll\": 11, \"'ll\": 12, \"ab\": 13, \"\\u0120a\": 14, \"\\u0120ab\": 15, "
+     "\"12\": 16, \"123\": 17, \"\\u0120\\u0120\": 18}, \"merges\": [\"l l\", \"\\u0120 a\", \"\\u0120a b\", \"1 2\", \"a "
+     "b\"]}}"
      ,
      {
          {"ab'll ab", {13, 12, 15, NO_MORE}},

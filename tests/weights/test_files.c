@@ -380,7 +380,8 @@ static void held_files_may_be_cut(void **state) {
     buffer b = {0};
     weights *w = NULL;
     error e = {0};
-    snprintf(header, sizeof header, "{\"x\":{\"dtype\":\"U8\",\"shape\":[%lld],\"data_offsets\":[0,%lld]}}", (long long)n, (long long)n);
+    snprintf(header, sizeof header, "{\"x\":{\"dtype\":\"U8\",\"shape\":[%lld],\"data_offsets\":[0,%lld]}}", (long long)n,
+             (long long)n);
     put_safetensors(&b, header, (size_t)n);
     memset((char *)b.data + b.size - n, 0x5a, (size_t)n);
     write_file("large.safetensors", b.data, b.size);
@@ -400,8 +401,10 @@ static void held_files_may_be_cut(void **state) {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, make_base, remove_base)
 
 int main(void) {
-    const struct CMUnitTest tests[] = {TEST(test_single), TEST(test_refused_files), TEST(test_foreign_files),
-                                       TEST(test_order),  TEST(test_two_of_a_rank), TEST(test_config), TEST(held_files_may_be_cut),
-                                       TEST(test_shards), TEST(test_bad_shards),    TEST(test_allocation_failures)};
+    const struct CMUnitTest tests[] = {TEST(test_single),           TEST(test_refused_files),
+                                       TEST(test_foreign_files),    TEST(test_order),
+                                       TEST(test_two_of_a_rank),    TEST(test_config),
+                                       TEST(held_files_may_be_cut), TEST(test_shards),
+                                       TEST(test_bad_shards),       TEST(test_allocation_failures)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,6 @@
-/* test_gguf.c - GGUF files: what is read, and every rule from its bad side. The named cases are bugs that readers of this format
- * have had: counts that overflow, an alignment of 0, a shape larger than its file, arrays without end, negative extents. */
+/* test_gguf.c - GGUF files: what is read, and every rule from its bad side. The named cases are bugs that readers of this
+ * format have had: counts that overflow, an alignment of 0, a shape larger than its file, arrays without end, negative
+ * extents. */
 #include "check.h"
 
 #include "weights/gguf.h"
@@ -241,9 +242,9 @@ static void test_blocks(void **state) {
         uint32_t number;
         strand_dtype dtype;
         int elements, bytes;
-    } rows[] = {{2, STRAND_Q4_0, 32, 18},  {3, STRAND_Q4_1, 32, 20},    {6, STRAND_Q5_0, 32, 22},    {7, STRAND_Q5_1, 32, 24},
-                {8, STRAND_Q8_0, 32, 34},  {12, STRAND_Q4_K, 256, 144}, {13, STRAND_Q5_K, 256, 176}, {14, STRAND_Q6_K, 256, 210},
-                {0, STRAND_F32, 1, 4},     {1, STRAND_F16, 1, 2},       {30, STRAND_BF16, 1, 2},     {26, STRAND_I32, 1, 4}};
+    } rows[] = {{2, STRAND_Q4_0, 32, 18}, {3, STRAND_Q4_1, 32, 20},    {6, STRAND_Q5_0, 32, 22},    {7, STRAND_Q5_1, 32, 24},
+                {8, STRAND_Q8_0, 32, 34}, {12, STRAND_Q4_K, 256, 144}, {13, STRAND_Q5_K, 256, 176}, {14, STRAND_Q6_K, 256, 210},
+                {0, STRAND_F32, 1, 4},    {1, STRAND_F16, 1, 2},       {30, STRAND_BF16, 1, 2},     {26, STRAND_I32, 1, 4}};
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         buffer b = {0};
         weights *w = NULL;
@@ -254,7 +255,8 @@ static void test_blocks(void **state) {
         size_t at = b.size;
         put_fill(&b, 7, (size_t)rows[i].bytes * 6);
         if (weights_open_bytes(NULL, b.data, b.size, "f", &w, &e)) fail_msg("%s", e.text);
-        check_tensor(w, "t", rows[i].dtype, 2, (const int64_t[]){3, rows[i].elements * 2}, b.data + at, (size_t)rows[i].bytes * 6);
+        check_tensor(w, "t", rows[i].dtype, 2, (const int64_t[]){3, rows[i].elements * 2}, b.data + at,
+                     (size_t)rows[i].bytes * 6);
         weights_close(w);
         check_refused("a byte less", b.data, b.size - 1, STRAND_ERR_FORMAT, "cut short");
         buffer_free(&b);

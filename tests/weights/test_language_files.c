@@ -98,7 +98,8 @@ static float first_of(const weights *w, const char *name) {
     return *(const float *)t->data;
 }
 
-/* The same with `width` and `hidden`, matrices in bytes: element i of each is i % 200 - 100, the scale of its group g (g + 1) / 1024. */
+/* The same with `width` and `hidden`, matrices in bytes: element i of each is i % 200 - 100, the scale of its group g (g +
+ * 1) / 1024. */
 static void put_int8(buffer *b, int64_t width, int64_t hidden, int64_t group) {
     const int64_t numbers[] = {width, hidden, 2, 4, 2, 5, 3}, square = width * width, tall = hidden * width;
     put_int(b, 0x616b3432u, 4), put_int(b, 2, 4);

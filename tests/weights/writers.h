@@ -97,8 +97,8 @@ void pickle_state(buffer *b, const tensor_spec *tensors, int n);
 extern const tensor_spec small_state[3];
 /* The file archive/data.pkl, archive/data/0 and 1 around a pickle (PROTO to STOP); `how` as for zip_add. */
 void put_torch_zip(buffer *b, const buffer *pickle, unsigned how, bool zip64);
-/* The pre-zip format around the object's instructions (without PROTO and STOP), with storages 0 and 1 of small_state. They may be
- * left out when the object names none, as a legacy file holds just those that are named. */
+/* The pre-zip format around the object's instructions (without PROTO and STOP), with storages 0 and 1 of small_state. They
+ * may be left out when the object names none, as a legacy file holds just those that are named. */
 void put_torch_legacy(buffer *b, const buffer *object, bool storages);
 /* Ready files. */
 void put_small_zip(buffer *b);

@@ -1,5 +1,5 @@
-/* cmocka.h - the few words of cmocka that the operator tester uses, for cross builds whose target has no cmocka package. Tests run
- * one after another; a failure leaves the test by longjmp, as cmocka's does. */
+/* cmocka.h - the few words of cmocka that the operator tester uses, for cross builds whose target has no cmocka package.
+ * Tests run one after another; a failure leaves the test by longjmp, as cmocka's does. */
 #ifndef STRAND_TESTS_PLAIN_CMOCKA_H
 #define STRAND_TESTS_PLAIN_CMOCKA_H
 
@@ -29,7 +29,8 @@ extern jmp_buf plain_leave;
 #define assert_int_not_equal(a, b) assert_true((long long)(a) != (long long)(b))
 
 /* Runs them all; returns how many failed. The closing lines are cmocka's. */
-static inline int _cmocka_run_group_tests(const char *name, const struct CMUnitTest *tests, size_t n, void *setup, void *teardown) {
+static inline int _cmocka_run_group_tests(const char *name, const struct CMUnitTest *tests, size_t n, void *setup,
+                                          void *teardown) {
     volatile int failed = 0;
     (void)setup, (void)teardown;
     for (volatile size_t i = 0; i < n; i++) {

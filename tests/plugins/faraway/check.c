@@ -1,6 +1,6 @@
-/* check.c - does the host keep the ABI? Every description that comes with a launch is checked: memory inside live buffers and as
- * large as the view, origins inside the whole, alignment, internal tensors that an earlier node of the group makes, results
- * that overlap nothing but what the operator may overwrite, working memory as large as was asked for. */
+/* check.c - does the host keep the ABI? Every description that comes with a launch is checked: memory inside live buffers
+ * and as large as the view, origins inside the whole, alignment, internal tensors that an earlier node of the group makes,
+ * results that overlap nothing but what the operator may overwrite, working memory as large as was asked for. */
 #include "faraway.h"
 
 #include <stdio.h>

@@ -9,9 +9,9 @@
  *   STRAND_FARAWAY_QUEUE    "deferred" (default): work runs inside wait; "thread": a worker runs it, late
  *   STRAND_FARAWAY_DELAY_US how long the worker sleeps before each command (default 20)
  *   STRAND_FARAWAY_SUBSET   a number: every node is taken or not by a hash of it and the node's name
- *   STRAND_FARAWAY_PREPARE  0: prepares nothing;  STRAND_FARAWAY_CLAIM  0: claims nothing;  STRAND_FARAWAY_RECORD  0: no segments
- *   STRAND_FARAWAY_BUFFER   bytes of the largest buffer; without it there is no limit
- *   STRAND_FARAWAY_FAIL     "kind:n:status" or "kind:n:status:lost": the n-th call of that kind fails (open, device, buffer,
+ *   STRAND_FARAWAY_PREPARE  0: prepares nothing;  STRAND_FARAWAY_CLAIM  0: claims nothing;  STRAND_FARAWAY_RECORD  0: no
+ *   segments STRAND_FARAWAY_BUFFER   bytes of the largest buffer; without it there is no limit STRAND_FARAWAY_FAIL
+ *   "kind:n:status" or "kind:n:status:lost": the n-th call of that kind fails (open, device, buffer,
  *                           upload, download, prepare, launch, late, wait, copy, record, replay; late: a launch that fails when
  *                           it runs; record: segment_create and segment_launch); with lost every later call fails too */
 #ifndef STRAND_TEST_FARAWAY_H
@@ -75,7 +75,8 @@ typedef struct far_node {
     char name[96];
 } far_node;
 
-typedef enum far_kind { FAR_RUN, FAR_MAKE, FAR_TAKE, FAR_GIVE, FAR_MOVE } far_kind; /* launch, prepare, upload, download, copy */
+/* launch, prepare, upload, download, copy */
+typedef enum far_kind { FAR_RUN, FAR_MAKE, FAR_TAKE, FAR_GIVE, FAR_MOVE } far_kind;
 
 typedef struct far_command far_command;
 struct far_command {
@@ -128,8 +129,8 @@ void far_buffer_destroy(strand_plugin_device *d, strand_plugin_buffer *buffer);
 strand_plugin_status far_upload(strand_plugin_device *d, strand_plugin_buffer *b, uint64_t offset, const void *from,
                                 uint64_t bytes);
 strand_plugin_status far_download(strand_plugin_device *d, strand_plugin_buffer *b, uint64_t offset, void *to, uint64_t bytes);
-strand_plugin_status far_copy(strand_plugin_device *d, strand_plugin_buffer *from, uint64_t from_offset, strand_plugin_buffer *to,
-                              uint64_t to_offset, uint64_t bytes);
+strand_plugin_status far_copy(strand_plugin_device *d, strand_plugin_buffer *from, uint64_t from_offset,
+                              strand_plugin_buffer *to, uint64_t to_offset, uint64_t bytes);
 /* The bytes behind a range, or NULL when it is not inside a live buffer. */
 unsigned char *far_bytes(strand_plugin_device *d, const strand_plugin_buffer *buffer, uint64_t offset, uint64_t bytes);
 

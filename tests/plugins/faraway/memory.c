@@ -1,6 +1,7 @@
-/* memory.c - faraway's buffers. The handle that the host gets is an address in pages that allow nothing, over the whole length of
- * the buffer: reading or writing through it, or through it plus an offset, ends the process at the very instruction. The bytes
- * stand in memory that the host has no way to find, and begin as NaN, so that reading what nobody wrote shows. */
+/* memory.c - faraway's buffers. The handle that the host gets is an address in pages that allow nothing, over the whole
+ * length of the buffer: reading or writing through it, or through it plus an offset, ends the process at the very
+ * instruction. The bytes stand in memory that the host has no way to find, and begin as NaN, so that reading what nobody
+ * wrote shows. */
 #define _GNU_SOURCE
 #include "faraway.h"
 
@@ -89,8 +90,8 @@ strand_plugin_status far_download(strand_plugin_device *d, strand_plugin_buffer 
     return queue_copy(d, FAR_DOWNLOAD, b, offset, NULL, to, bytes);
 }
 
-strand_plugin_status far_copy(strand_plugin_device *d, strand_plugin_buffer *from, uint64_t from_offset, strand_plugin_buffer *to,
-                              uint64_t to_offset, uint64_t bytes) {
+strand_plugin_status far_copy(strand_plugin_device *d, strand_plugin_buffer *from, uint64_t from_offset,
+                              strand_plugin_buffer *to, uint64_t to_offset, uint64_t bytes) {
     strand_plugin_status status = far_turn(d, FAR_COPY);
     if (status) return status;
     unsigned char *a = far_bytes(d, from, from_offset, bytes), *b = far_bytes(d, to, to_offset, bytes);

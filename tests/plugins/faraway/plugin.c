@@ -256,7 +256,8 @@ static void segment_destroy(strand_plugin_device *d, strand_plugin_segment *s) {
 
 static strand_plugin_status device_features(strand_plugin_instance *x, uint32_t index, char *text, size_t bytes) {
     if (index) return STRAND_PLUGIN_ERR_ARGUMENT;
-    snprintf(text, bytes, "type=device for tests\nqueue=%s\nno value\n=no name\nodd text=a=b\tc\n", x->set.thread ? "late" : "deferred");
+    snprintf(text, bytes, "type=device for tests\nqueue=%s\nno value\n=no name\nodd text=a=b\tc\n",
+             x->set.thread ? "late" : "deferred");
     return STRAND_PLUGIN_OK;
 }
 

@@ -1,6 +1,6 @@
-/* queue.c - faraway's queue. Every command waits: in deferred mode until wait() asks for its point, in thread mode until a worker
- * has slept and come to it. Host memory is read and written only then. A command that fails empties the queue, and the next
- * wait says so, once. Commands are freed by the host's own thread: its allocator need not be safe for others. */
+/* queue.c - faraway's queue. Every command waits: in deferred mode until wait() asks for its point, in thread mode until a
+ * worker has slept and come to it. Host memory is read and written only then. A command that fails empties the queue, and
+ * the next wait says so, once. Commands are freed by the host's own thread: its allocator need not be safe for others. */
 #define _GNU_SOURCE
 #include "faraway.h"
 

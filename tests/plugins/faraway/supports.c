@@ -1,7 +1,7 @@
 /* supports.c - what faraway takes, what it prepares and claims, and how much working memory it asks for.
  *
- * far_capable is what the kernels can do: shapes, types, and inputs that cover the tile of the output. Launch asks it again. The
- * subset that is offered on top of it is judged once, at the plan's maximum: a shorter run may have any extents. */
+ * far_capable is what the kernels can do: shapes, types, and inputs that cover the tile of the output. Launch asks it again.
+ * The subset that is offered on top of it is judged once, at the plan's maximum: a shorter run may have any extents. */
 #include "faraway.h"
 
 #include <stdio.h>

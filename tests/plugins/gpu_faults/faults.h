@@ -1,13 +1,14 @@
-/* faults.h - makes calls of a GPU's API fail. vulkan.c and opencl.c stand in front of the loaders' functions that the plugins call: a
- * program that links them with its symbols exported is found before the loader. What is made and given back is counted. */
+/* faults.h - makes calls of a GPU's API fail. vulkan.c and opencl.c stand in front of the loaders' functions that the
+ * plugins call: a program that links them with its symbols exported is found before the loader. What is made and given back
+ * is counted. */
 #ifndef STRAND_TESTS_GPU_FAULTS_H
 #define STRAND_TESTS_GPU_FAULTS_H
 
 #include <stdbool.h>
 #include <stdint.h>
 
-/* The nth call from now on (1: the next) whose name is `name`, or any when that is "*", fails with `code`; with `on` every later one
- * fails too, whatever its name. NULL: none. */
+/* The nth call from now on (1: the next) whose name is `name`, or any when that is "*", fails with `code`; with `on` every
+ * later one fails too, whatever its name. NULL: none. */
 void fault_set(const char *name, long nth, int code, bool on);
 /* Objects that were made and not given back. */
 long fault_live(void);

@@ -1,7 +1,7 @@
 /* vulkan.c - the functions of the Vulkan loader that the plugin calls and that may fail, and those that make and destroy.
  *
- * Vulkan's functions are taken from the loader itself. A wait that is told to fail has been done: a real device that is lost has
- * stopped, and lavapipe's threads must not work in memory that is freed. */
+ * Vulkan's functions are taken from the loader itself. A wait that is told to fail has been done: a real device that is lost
+ * has stopped, and lavapipe's threads must not work in memory that is freed. */
 #include <vulkan/vulkan.h>
 
 #include "faults.h"
@@ -48,7 +48,8 @@
 
 MAY_FAIL(vkCreateInstance, 1, (const VkInstanceCreateInfo *i, const VkAllocationCallbacks *a, VkInstance *o), (i, a, o))
 MAY_FAIL(vkEnumeratePhysicalDevices, 0, (VkInstance x, uint32_t *n, VkPhysicalDevice *o), (x, n, o))
-MAY_FAIL(vkCreateDevice, 1, (VkPhysicalDevice p, const VkDeviceCreateInfo *i, const VkAllocationCallbacks *a, VkDevice *o), (p, i, a, o))
+MAY_FAIL(vkCreateDevice, 1, (VkPhysicalDevice p, const VkDeviceCreateInfo *i, const VkAllocationCallbacks *a, VkDevice *o),
+         (p, i, a, o))
 MAKES(vkAllocateMemory, VkMemoryAllocateInfo, VkDeviceMemory)
 MAKES(vkCreateBuffer, VkBufferCreateInfo, VkBuffer)
 MAKES(vkCreateCommandPool, VkCommandPoolCreateInfo, VkCommandPool)
@@ -59,13 +60,16 @@ MAKES(vkCreateSemaphore, VkSemaphoreCreateInfo, VkSemaphore)
 MAKES(vkCreatePipelineLayout, VkPipelineLayoutCreateInfo, VkPipelineLayout)
 MAKES(vkCreateShaderModule, VkShaderModuleCreateInfo, VkShaderModule)
 MAY_FAIL(vkCreateComputePipelines, 1,
-         (VkDevice d, VkPipelineCache c, uint32_t n, const VkComputePipelineCreateInfo *i, const VkAllocationCallbacks *a, VkPipeline *o), (d, c, n, i, a, o))
+         (VkDevice d, VkPipelineCache c, uint32_t n, const VkComputePipelineCreateInfo *i, const VkAllocationCallbacks *a,
+          VkPipeline *o),
+         (d, c, n, i, a, o))
 MAY_FAIL(vkAllocateCommandBuffers, 0, (VkDevice d, const VkCommandBufferAllocateInfo *i, VkCommandBuffer *o), (d, i, o))
 MAY_FAIL(vkAllocateDescriptorSets, 0, (VkDevice d, const VkDescriptorSetAllocateInfo *i, VkDescriptorSet *o), (d, i, o))
 MAY_FAIL(vkBeginCommandBuffer, 0, (VkCommandBuffer c, const VkCommandBufferBeginInfo *i), (c, i))
 MAY_FAIL(vkEndCommandBuffer, 0, (VkCommandBuffer c), (c))
 MAY_FAIL(vkBindBufferMemory, 0, (VkDevice d, VkBuffer b, VkDeviceMemory m, VkDeviceSize o), (d, b, m, o))
-MAY_FAIL(vkMapMemory, 0, (VkDevice d, VkDeviceMemory m, VkDeviceSize o, VkDeviceSize n, VkMemoryMapFlags f, void **at), (d, m, o, n, f, at))
+MAY_FAIL(vkMapMemory, 0, (VkDevice d, VkDeviceMemory m, VkDeviceSize o, VkDeviceSize n, VkMemoryMapFlags f, void **at),
+         (d, m, o, n, f, at))
 MAY_FAIL(vkQueueSubmit, 0, (VkQueue q, uint32_t n, const VkSubmitInfo *s, VkFence f), (q, n, s, f))
 MAY_FAIL(vkResetDescriptorPool, 0, (VkDevice d, VkDescriptorPool p, VkDescriptorPoolResetFlags f), (d, p, f))
 MAY_FAIL(vkResetFences, 0, (VkDevice d, uint32_t n, const VkFence *f), (d, n, f))
