@@ -2,8 +2,8 @@
  *
  * Requests come on threads of the HTTP library (http.c), are read into jobs (request.c), wait in a queue, and run in one
  * thread that owns the model's engine (schedule.c): it feeds one prompt a piece at a time between the steps of all texts
- * that are being made. Each job has a row of the engine. States of prompts and of finished texts are kept for the next
- * request that begins like them (prefix.c).
+ * that are being made; answer.c writes what the clients get. Each job has a row of the engine. States of prompts and of
+ * finished texts are kept for the next request that begins like them (prefix.c).
  *
  * Locks: `server.lock` guards the queue, the counters and the fields of jobs under "shared"; everything else of a job
  * belongs to the scheduler once it is in the queue. The engine belongs to the scheduler alone, the tokenizer to whoever
@@ -134,7 +134,7 @@ request *request_read(server *s, job_kind kind, const char *body, size_t n, int 
 /* The HTTP side lets go of it; what still runs is cancelled. */
 void request_leave(request *r);
 void request_unref(request *r); /* with the lock held */
-/* The whole answer, and the pieces of one that streams; with the lock held. */
+/* answer.c: the whole answer, and the pieces of one that streams; with the lock held. */
 void request_answer(request *r, buffer *out);
 /* Appends what there is to send now; sets r->ended when that was the last. */
 void request_stream(request *r, buffer *out);
