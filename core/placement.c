@@ -93,7 +93,7 @@ static strand_status mark_wanted(placement *p, const char *outputs, error *e) {
     uint32_t found = 0;
     for (uint32_t i = 0; i < g->n_outputs; i++) {
         if (outputs ? !listed(outputs, g->outputs[i].name) : g->outputs[i].on_request) continue;
-        p->wanted[g->outputs[i].tensor] = 1;
+        p->wanted[g->outputs[i].tensor] = WANTED_ASKED;
         found++;
     }
     for (const char *at = outputs; at && *at;) {
@@ -111,8 +111,8 @@ static strand_status mark_wanted(placement *p, const char *outputs, error *e) {
 static void mark_live(placement *p) {
     const graph *g = p->graph;
     for (uint32_t t = 1; t < g->n_tensors; t++) /* what a state becomes is made whatever else is asked for */
-        if (g->tensors[t].kind == TENSOR_STATE) p->wanted[g->tensors[t].next] = 1;
-    for (uint32_t t = 1; t < g->n_tensors; t++) p->uses[t] = p->wanted[t];
+        if (g->tensors[t].kind == TENSOR_STATE) p->wanted[g->tensors[t].next] |= WANTED_NEXT;
+    for (uint32_t t = 1; t < g->n_tensors; t++) p->uses[t] = p->wanted[t] != 0;
     for (uint32_t i = g->n_nodes; i-- > 0;) {
         const graph_node *n = &g->nodes[i];
         p->nodes[i].live = p->uses[n->output] > 0 || used_second(p, i);

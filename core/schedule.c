@@ -190,6 +190,18 @@ static uint32_t home_of(const builder *b, tensor_id state) {
     return REGISTRY_HAS(b->p->devices[device], copy) ? b->p->space[device] : 0;
 }
 
+/* A clock goes to the devices that read it before any launch, so that no copy stands between launches that could be one recording. */
+static strand_status send_clocks(builder *b) {
+    for (uint32_t i = 0; i < b->g->n_nodes; i++) {
+        const graph_node *n = &b->g->nodes[i];
+        for (uint32_t k = 0, unused; b->p->nodes[i].live && k < n->n_inputs; k++)
+            if (n->inputs[k] && b->g->tensors[n->inputs[k]].kind == TENSOR_CLOCK &&
+                builder_need(b, MAIN, b->p->space[b->p->nodes[i].device], n->inputs[k], &unused))
+                return b->e->status;
+    }
+    return STRAND_OK;
+}
+
 /* Inputs and clocks come first; states are there already. */
 static strand_status load_inputs(builder *b) {
     for (tensor_id t = 1; t < b->g->n_tensors; t++) {
@@ -206,7 +218,7 @@ static strand_status load_inputs(builder *b) {
         }
         if (builder_step(b, (step){STEP_INPUT, MAIN, 0, NONE, 0, 0, NONE, at, NONE, 0}, &unused)) return b->e->status;
     }
-    return STRAND_OK;
+    return send_clocks(b);
 }
 
 /* States take their next values last of all. */
@@ -239,7 +251,7 @@ static strand_status finish(builder *b) {
     if (!s->outputs) return builder_no_memory(b);
     for (uint32_t i = 0; i < b->g->n_outputs; i++) {
         s->outputs[i] = NONE;
-        if (b->p->wanted[b->g->outputs[i].tensor] && builder_need(b, MAIN, 0, b->g->outputs[i].tensor, &s->outputs[i]))
+        if (b->p->wanted[b->g->outputs[i].tensor] & WANTED_ASKED && builder_need(b, MAIN, 0, b->g->outputs[i].tensor, &s->outputs[i]))
             return b->e->status;
     }
     if (turn_states(b)) return b->e->status;

@@ -54,10 +54,13 @@ typedef struct placement {
     uint32_t n_devices, n_spaces;
     placed_node *nodes; /* one a graph node */
     uint32_t *uses;     /* for each tensor, how many live nodes and wanted outputs use it */
-    uint8_t *wanted;    /* for each tensor, is it an output that was asked for, or what a state becomes */
+    uint8_t *wanted;    /* for each tensor: WANTED_... */
     region *regions;
     uint32_t n_regions;
 } placement;
+
+#define WANTED_ASKED 1u /* an output that was asked for */
+#define WANTED_NEXT 2u  /* what a state becomes: it stays where the state is */
 
 typedef struct instance {
     tensor_id tensor;

@@ -115,6 +115,44 @@ static void recorded(void **state) {
     nothing_left();
 }
 
+/* A decoding step, from the third token on, is one graph's launch: the token goes in with one copy, its logits come back with one, and nothing else is asked of
+ * the driver but to wait once for them. */
+static void decoding_steps(void **state) {
+    (void)state;
+    static const struct {
+        const char *name;
+        long clocks; /* copies beside the token's: where its sequence stands */
+    } models[] = {{"mamba1/orig-d32-n2-l64", 0},
+                  {"mamba2/orig-d64-n2-l101-g2", 0},
+                  {"rwkv7/pth-d48-n2-l130", 0},
+                  {"llama/gqa-d48-n3-l96-sharded-tied", 3}};
+    static const char *const calls[] = {"cuGraphLaunch",       "cuMemcpyHtoDAsync",           "cuMemcpyDtoHAsync",
+                                        "cuStreamSynchronize", "cuMemcpyDtoDAsync",           "cuLaunchKernel",
+                                        "cuEventSynchronize",  "cuGraphInstantiateWithFlags", "cuMemAllocFromPoolAsync"};
+    enum { N = sizeof calls / sizeof calls[0], STEPS = 8 };
+    for (size_t m = 0; m < sizeof models / sizeof models[0]; m++) {
+        strand_context *c = open_with_cuda();
+        opened o = open_all(c, source_path("tests/golden/text/%s", models[m].name),
+                            &(run_how){.backends = "cuda:0", .max_batch = 1, .max_length = 1, .outputs = "logits"}, 1, 1);
+        only_on(&o, "cuda:0");
+        for (int64_t t = 0; t < STEPS; t++) {
+            long before[N];
+            strand_tensor out;
+            int64_t id = 3 + t % 5;
+            for (int i = 0; i < N; i++) before[i] = cuda.calls_of(calls[i]);
+            free(run_output(&o, &id, 1, 1, "logits", &out));
+            for (int i = 0; i < N && t > 1; i++) {
+                long n = cuda.calls_of(calls[i]) - before[i], most = i == 1 ? 1 + models[m].clocks : i < 4;
+                if (n > most || (i != 1 && n != most))
+                    fail_msg("%s, token %d: %ld calls of %s, not %ld", models[m].name, (int)t, n, calls[i], most);
+            }
+        }
+        close_all(&o);
+        strand_context_close(c);
+        nothing_left();
+    }
+}
+
 /* Products that may be in BF16 run on tensor cores, unless the setting says no. */
 static void tensor_cores(void **state) {
     (void)state;
@@ -388,6 +426,7 @@ static void without_a_driver(void **state) {
 
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(either_device),   cmocka_unit_test(recorded),
+                                       cmocka_unit_test(decoding_steps),
                                        cmocka_unit_test(tensor_cores),    cmocka_unit_test(long_convolutions),
                                        cmocka_unit_test(each_call_fails), cmocka_unit_test(too_small),
                                        cmocka_unit_test(memory_pools),    cmocka_unit_test(memory_taken),
