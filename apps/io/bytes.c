@@ -2,7 +2,7 @@
  */
 #include "bytes.h"
 
-#include "common.h"
+#include "say.h"
 #include "input.h"
 #include "progress.h"
 

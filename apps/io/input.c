@@ -2,7 +2,7 @@
  */
 #include "input.h"
 
-#include "common.h"
+#include "say.h"
 #include "progress.h"
 
 #include <ctype.h>

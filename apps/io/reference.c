@@ -3,7 +3,7 @@
  */
 #include "reference.h"
 
-#include "common.h"
+#include "say.h"
 #include "input.h"
 
 #include <errno.h>

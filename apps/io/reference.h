@@ -3,7 +3,8 @@
 #ifndef STRAND_APP_REFERENCE_H
 #define STRAND_APP_REFERENCE_H
 
-#include "options.h"
+#include "say.h"
+#include "text_list.h"
 
 #include <stdint.h>
 

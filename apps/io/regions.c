@@ -1,7 +1,7 @@
 /* regions.c - lists of regions: `-r` as samtools reads it, `-R` files as BED or as 1-based tables. Parsing of `-r` is htslib's,
  * so that colons in names, commas in numbers and open ends mean what they mean there.
  */
-#include "common.h"
+#include "say.h"
 #include "input.h"
 #include "progress.h"
 #include "reference.h"

@@ -134,14 +134,3 @@ int st_close(st_writer *w, int keep) {
     free(w);
     return rc;
 }
-
-const char *const *st_metadata(st_run_metadata *metadata, const runtime *rt) {
-    if (rt->settings->no_version) return NULL;
-    runtime_settings(rt, metadata->settings, sizeof metadata->settings);
-    const char *pairs[] = {
-        "strand",    strand_version(),   "model",   rt->info.name, "model_sha256", strand_model_sha256(rt->model),
-        "precision", rt->info.precision, "backend", rt->backends,  "settings",     metadata->settings,
-        "command",   rt->settings->line, NULL};
-    memcpy(metadata->pairs, pairs, sizeof pairs);
-    return metadata->pairs;
-}

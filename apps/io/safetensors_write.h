@@ -8,6 +8,7 @@
 #define STRAND_APP_SAFETENSORS_WRITE_H
 
 #include "output.h"
+#include "strand.h"
 
 typedef struct st_writer st_writer;
 
@@ -20,13 +21,5 @@ int st_write(st_writer *w, const void *data, size_t bytes);
 int st_next(st_writer *w, int64_t rows);
 /* Writes the header if `keep`, frees. The output stays open. 0 or -1. */
 int st_close(st_writer *w, int keep);
-
-/* The metadata of this run for outputs that carry one: fills at most 16 pointers ended by NULL, or returns NULL under
- * --no-version. */
-typedef struct st_run_metadata {
-    const char *pairs[16];
-    char settings[512];
-} st_run_metadata;
-const char *const *st_metadata(st_run_metadata *metadata, const runtime *rt);
 
 #endif

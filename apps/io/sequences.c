@@ -3,7 +3,7 @@
  */
 #include "sequences.h"
 
-#include "common.h"
+#include "say.h"
 #include "input.h"
 #include "progress.h"
 #include "reference.h"
@@ -85,23 +85,23 @@ static int count_records(sequence_reader *reader, int64_t *total) {
     return status < 0 ? -1 : open_stream(reader);
 }
 
-static int open_regions(sequence_reader *reader, const options *settings) {
+static int open_regions(sequence_reader *reader, const sequence_choice *what) {
     reader->ref = reference_open(reader->path);
     if (!reader->ref) return -1;
-    if (regions_from_text(&reader->regions, reader->ref, &settings->regions)) return -1;
-    if (settings->region_file && regions_from_file(&reader->regions, reader->ref, settings->region_file)) return -1;
+    if (regions_from_text(&reader->regions, reader->ref, what->regions)) return -1;
+    if (what->region_file && regions_from_file(&reader->regions, reader->ref, what->region_file)) return -1;
     return 0;
 }
 
-sequence_reader *sequences_open(const options *settings, const char *path, int *rc) {
+sequence_reader *sequences_open(const sequence_choice *what, const char *path, int *rc) {
     sequence_reader *reader = calloc(1, sizeof *reader);
     *rc = EXIT_FAILED;
     if (!reader) return complain("out of memory"), NULL;
     reader->path = path;
-    reader->part = settings->part;
-    const int by_region = settings->regions.n || settings->region_file;
+    if (what) reader->part = what->part;
+    const int by_region = what && (what->regions->n || what->region_file);
     int64_t total = INT64_MAX;
-    int bad = by_region ? open_regions(reader, settings) : open_stream(reader);
+    int bad = by_region ? open_regions(reader, what) : open_stream(reader);
     if (!bad && by_region)
         total = reader->regions.n;
     else if (!bad && reader->part.count > 1)

@@ -3,7 +3,9 @@
 #ifndef STRAND_APP_SEQUENCES_H
 #define STRAND_APP_SEQUENCES_H
 
-#include "options.h"
+#include "say.h"
+#include "shard.h"
+#include "text_list.h"
 
 #include <stdint.h>
 
@@ -18,8 +20,16 @@ typedef struct sequence {
 
 typedef struct sequence_reader sequence_reader;
 
-/* By the options --region, --regions-file and --shard. NULL on failure, after a message; *rc gets the exit code. */
-sequence_reader *sequences_open(const options *settings, const char *path, int *rc);
+/* Which records of a file: regions of a reference, given as texts and in a file (NULL: none), or else all records; of those
+ * that are left, one shard. */
+typedef struct sequence_choice {
+    const text_list *regions;
+    const char *region_file;
+    shard part;
+} sequence_choice;
+
+/* `what`: NULL for all records. NULL on failure, after a message; *rc gets the exit code. */
+sequence_reader *sequences_open(const sequence_choice *what, const char *path, int *rc);
 /* 1: `record` is filled (free it), 0: no more, -1: failed, after a message. */
 int sequences_next(sequence_reader *reader, sequence *record);
 void sequence_free(sequence *record);

@@ -2,7 +2,7 @@
  */
 #include "variants_io.h"
 
-#include "common.h"
+#include "say.h"
 #include "input.h"
 #include "output.h"
 #include "progress.h"

@@ -3,10 +3,12 @@
 #ifndef STRAND_APP_VARIANTS_IO_H
 #define STRAND_APP_VARIANTS_IO_H
 
-#include "options.h"
+#include "say.h"
 #include "shard.h"
 
 #include <htslib/vcf.h>
+
+enum { VARIANT_AUTO, VARIANT_VCF, VARIANT_VCF_GZ, VARIANT_BCF, VARIANT_BCF_RAW }; /* dna variants -O */
 
 typedef struct variant_reader variant_reader;
 

@@ -1,6 +1,6 @@
 /* none.c - `strand serve` where libmicrohttpd was not found when Strand was built. */
 #include "commands.h"
-#include "common.h"
+#include "runtime.h"
 
 int run_serve(const options *settings) {
     (void)settings;

@@ -1,7 +1,7 @@
 /* backends.c - `strand backends`: devices that can compute here, with what their plugins use of them, and plugins that were
  * refused, each with the reason. For people, or as JSON. */
 #include "commands.h"
-#include "common.h"
+#include "runtime.h"
 #include "escape.h"
 
 #include <inttypes.h>

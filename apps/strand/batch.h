@@ -7,7 +7,7 @@
 #ifndef STRAND_APP_BATCH_H
 #define STRAND_APP_BATCH_H
 
-#include "common.h"
+#include "runtime.h"
 
 typedef struct batch_item {
     const uint8_t *ids;

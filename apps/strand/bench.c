@@ -5,7 +5,7 @@
 #include "bench.h"
 
 #include "commands.h"
-#include "common.h"
+#include "runtime.h"
 #include "progress.h"
 
 #include <errno.h>

@@ -5,6 +5,7 @@
 #define STRAND_APP_BENCH_H
 
 #include "grid.h"
+#include "strand.h"
 
 enum { BENCH_INPUTS = 16 };
 

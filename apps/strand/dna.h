@@ -3,7 +3,7 @@
 #ifndef STRAND_APP_DNA_H
 #define STRAND_APP_DNA_H
 
-#include "common.h"
+#include "runtime.h"
 
 typedef struct dna_alphabet {
     uint8_t id[256];         /* of each letter, after the rules for case, U and IUPAC */

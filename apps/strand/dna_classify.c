@@ -93,7 +93,7 @@ static int classify_all(classifier *s, sequence_reader *reader, const char *file
 }
 
 static void write_header(const classifier *s) {
-    if (!s->rt.settings->no_version) output_header(s->out, &s->rt);
+    if (!s->rt.settings->no_version) runtime_header(&s->rt, s->out);
     output_printf(s->out, "name\tlength\tclass");
     for (int64_t c = 0; c < s->classes; c++) output_printf(s->out, "\tp%lld", (long long)c);
     output_printf(s->out, "\n");
@@ -110,7 +110,7 @@ static int classify(classifier *s, const options *settings, const char *file) {
     if (!s->runner) return EXIT_FAILED;
     runtime_output(&s->rt, "class_logits", &shape);
     s->classes = shape.dims[shape.rank - 1];
-    sequence_reader *reader = sequences_open(settings, file, &rc);
+    sequence_reader *reader = records_open(settings, file, &rc);
     if (reader) {
         rc = EXIT_FAILED;
         if (!batch_prepare(s->runner, 1) && (s->out = output_open(settings->output)) != NULL) {

@@ -160,7 +160,7 @@ static int embed(embedder *e, const options *settings, const char *file) {
     int rc = windows_init(&e->rule, &e->rt);
     if (!rc) rc = dna_alphabet_init(&e->dna, &e->rt, settings->soft_mask, SOFTMAX_ALL);
     if (rc) return rc;
-    sequence_reader *reader = sequences_open(settings, file, &rc);
+    sequence_reader *reader = records_open(settings, file, &rc);
     if (!reader) return rc;
     rc = EXIT_FAILED;
     e->pool = settings->pool;

@@ -113,8 +113,7 @@ static int generate_from_file(generator *g, const options *settings) {
     record_chunk chunk;
     int rc, status, failed = 0;
     int64_t seed = settings->seed;
-    options plain = *settings; /* the reader looks at regions and shards, which this command has not */
-    sequence_reader *reader = sequences_open(&plain, settings->prompt_file, &rc);
+    sequence_reader *reader = sequences_open(NULL, settings->prompt_file, &rc);
     if (!reader) return rc;
     while ((status = records_read(&chunk, reader, &g->dna, settings->prompt_file, 1, INT64_MAX)) > 0) {
         const record *r = &chunk.items[0];

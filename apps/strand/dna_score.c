@@ -138,7 +138,7 @@ static int write_chunk(scorer *s, const record_chunk *chunk, strand_scores *scor
 
 static void write_header(scorer *s) {
     const options *settings = s->rt.settings;
-    if (!settings->no_version) output_header(s->out, &s->rt);
+    if (!settings->no_version) runtime_header(&s->rt, s->out);
     if (settings->format == FORMAT_SUMMARY) output_printf(s->out, "name\tlength\tscored\tmean_loglik\tbits_per_base\n");
     if (settings->format == FORMAT_TSV) output_printf(s->out, "contig\tpos\tbase\tloglik\n");
 }
@@ -164,7 +164,7 @@ static int score(scorer *s, const options *settings, const char *file) {
     int rc = windows_init(&s->rule, &s->rt);
     if (!rc) rc = dna_alphabet_init(&s->dna, &s->rt, settings->soft_mask, settings->softmax);
     if (rc) return rc;
-    sequence_reader *reader = sequences_open(settings, file, &rc);
+    sequence_reader *reader = records_open(settings, file, &rc);
     if (!reader) return rc;
     rc = EXIT_FAILED;
     s->runner = batch_open(&s->rt, "logits");

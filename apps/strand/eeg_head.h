@@ -6,7 +6,7 @@
 #ifndef STRAND_APP_EEG_HEAD_H
 #define STRAND_APP_EEG_HEAD_H
 
-#include "common.h"
+#include "runtime.h"
 
 #define DEFAULT_HEAD "eeg-seizure-head"
 /* The encoder that it was trained on: the published pretrained_distance_graph_12s.pth.tar. */

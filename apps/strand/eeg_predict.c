@@ -133,12 +133,12 @@ static int write_header(predictor *p) {
 static int open_tensors(predictor *p) {
     const options *settings = p->source.settings;
     if (!settings->predictions) return 0;
-    st_run_metadata metadata;
+    run_metadata metadata;
     const strand_tensor shape = {
         .name = "prediction_log", .dtype = STRAND_F32, .rank = 4, .dims = {-1, p->net.horizon, p->net.nodes, p->net.bins}};
     p->tensors_out = output_open(settings->predictions);
     p->tensors = p->tensors_out
-                     ? st_open(p->tensors_out, &shape, 1, settings->no_version ? NULL : st_metadata(&metadata, &p->net.rt))
+                     ? st_open(p->tensors_out, &shape, 1, settings->no_version ? NULL : runtime_metadata(&p->net.rt, &metadata))
                      : NULL;
     return p->tensors ? 0 : EXIT_FAILED;
 }

@@ -8,7 +8,7 @@
 #ifndef STRAND_APP_EEG_SOURCE_H
 #define STRAND_APP_EEG_SOURCE_H
 
-#include "common.h"
+#include "runtime.h"
 #include "electrodes.h"
 #include "recording.h"
 #include "resample.h"

@@ -3,6 +3,7 @@
 #ifndef STRAND_APP_EEG_TABLES_H
 #define STRAND_APP_EEG_TABLES_H
 
+#include "options.h"
 #include "output.h"
 
 typedef struct eeg_table eeg_table;

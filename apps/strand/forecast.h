@@ -13,7 +13,7 @@
 #ifndef STRAND_APP_FORECAST_H
 #define STRAND_APP_FORECAST_H
 
-#include "common.h"
+#include "runtime.h"
 #include "output.h"
 #include "series.h"
 

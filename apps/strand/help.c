@@ -1,6 +1,6 @@
 /* help.c - what is generated from the command table: --help, the man page, completions for bash, zsh and fish.
  */
-#include "common.h"
+#include "runtime.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -1,7 +1,7 @@
 /* inspect.c - `strand inspect`: what a model holds, or a file of tensors that no model family knows.
  */
 #include "commands.h"
-#include "common.h"
+#include "runtime.h"
 
 #include <inttypes.h>
 #include <string.h>

@@ -2,7 +2,7 @@
  * output has arrived.
  */
 #include "commands.h"
-#include "common.h"
+#include "runtime.h"
 #include "output.h"
 #include "progress.h"
 

@@ -3,7 +3,7 @@
  * What a file is, its first bytes say. Shards are read one after the other; only their headers are compared beforehand.
  */
 #include "commands.h"
-#include "common.h"
+#include "runtime.h"
 #include "npy.h"
 #include "output.h"
 #include "progress.h"

@@ -6,7 +6,7 @@
  */
 #include "options.h"
 
-#include "common.h"
+#include "runtime.h"
 
 #include <ctype.h>
 #include <errno.h>

@@ -7,18 +7,12 @@
 #ifndef STRAND_APP_OPTIONS_H
 #define STRAND_APP_OPTIONS_H
 
+#include "say.h"
 #include "shard.h"
+#include "text_list.h"
 
 #include <stddef.h>
 #include <stdint.h>
-
-enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_PARTIAL = 3 };
-
-/* A repeatable option: its values in order. `items` is owned by the options (options_free). */
-typedef struct text_list {
-    const char **items;
-    int n;
-} text_list;
 
 enum { FORMAT_SUMMARY, FORMAT_TSV, FORMAT_BEDGRAPH };                             /* dna score -f */
 enum { EMBED_AUTO, EMBED_NPY, EMBED_TSV, EMBED_SAFETENSORS };                     /* dna embed -f */
@@ -26,8 +20,6 @@ enum { POOL_MEAN, POOL_LAST, POOL_NONE };                                       
 enum { RC_NONE, RC_MEAN };                                                        /* --rc */
 enum { MASK_UPPER, MASK_N, MASK_KEEP };                                           /* --soft-mask */
 enum { SOFTMAX_ACGT, SOFTMAX_ALL };                                               /* --softmax */
-enum { VARIANT_AUTO, VARIANT_VCF, VARIANT_VCF_GZ, VARIANT_BCF, VARIANT_BCF_RAW }; /* dna variants -O */
-
 enum { SCALE_MODEL, SCALE_SERIES, SCALE_NONE };                                   /* forecast --scale */
 enum { FORECAST_AUTO, FORECAST_CSV, FORECAST_TSV, FORECAST_JSONL, FORECAST_NPY }; /* forecast -f */
 enum { SPLIT_NONE, SPLIT_VALIDATION, SPLIT_TEST };                                /* forecast --split */

@@ -1,7 +1,7 @@
 /* plan.c - `strand plan`: where each operator would run and what memory it takes, without running.
  */
 #include "commands.h"
-#include "common.h"
+#include "runtime.h"
 
 #include <inttypes.h>
 

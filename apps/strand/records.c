@@ -8,6 +8,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+sequence_reader *records_open(const options *settings, const char *file, int *rc) {
+    return sequences_open(&(sequence_choice){&settings->regions, settings->region_file, settings->part}, file, rc);
+}
+
 void records_free(record_chunk *chunk) {
     for (int64_t i = 0; i < chunk->n; i++) {
         sequence_free(&chunk->items[i].seq);

@@ -4,6 +4,7 @@
 #define STRAND_APP_RECORDS_H
 
 #include "dna.h"
+#include "options.h"
 #include "sequences.h"
 
 typedef struct record {
@@ -18,6 +19,9 @@ typedef struct record_chunk {
     int64_t n, bases;
 } record_chunk;
 
+/* The records that --region, --regions-file and --shard choose of a file. NULL on failure, after a message; *rc gets the exit
+ * code. */
+sequence_reader *records_open(const options *settings, const char *file, int *rc);
 /* Reads on until `most_bases` or `most` records are in the chunk. 1: some, 0: no more, -1: failed, after a message. */
 int records_read(record_chunk *chunk, sequence_reader *reader, const dna_alphabet *dna, const char *file, int64_t most,
                  int64_t most_bases);

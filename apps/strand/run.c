@@ -1,7 +1,7 @@
 /* run.c - `strand run`: any model on named tensors, one run for exactly the shapes of the input file.
  */
 #include "commands.h"
-#include "common.h"
+#include "runtime.h"
 #include "output.h"
 #include "progress.h"
 #include "engine.h"
@@ -209,7 +209,7 @@ static int choose_outputs(run_job *job) {
 }
 
 static int write_results(run_job *job) {
-    st_run_metadata metadata;
+    run_metadata metadata;
     output *out = output_open(job->rt.settings->output);
     if (!out) return -1;
     if (!output_seekable(out)) {
@@ -217,7 +217,7 @@ static int write_results(run_job *job) {
         output_close(out, 0);
         return -1;
     }
-    st_writer *w = st_open(out, job->outputs, job->n_outputs, st_metadata(&metadata, &job->rt));
+    st_writer *w = st_open(out, job->outputs, job->n_outputs, runtime_metadata(&job->rt, &metadata));
     int bad = !w;
     for (int32_t i = 0; !bad && i < job->n_outputs; i++)
         bad = st_write(w, job->outputs[i].data, job->outputs[i].bytes) || st_next(w, job->outputs[i].dims[0]);

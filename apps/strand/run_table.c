@@ -2,7 +2,7 @@
  * refused with their row and column. */
 #include "run_table.h"
 
-#include "common.h"
+#include "runtime.h"
 #include "csv.h"
 #include "npy.h"
 

@@ -6,7 +6,7 @@
 #ifndef STRAND_APP_WINDOWS_H
 #define STRAND_APP_WINDOWS_H
 
-#include "common.h"
+#include "runtime.h"
 
 typedef struct window_rule {
     int64_t window, overlap;

@@ -6,7 +6,7 @@
 #ifndef STRAND_APP_ENGINE_H
 #define STRAND_APP_ENGINE_H
 
-#include "common.h"
+#include "runtime.h"
 
 typedef struct engine engine;
 

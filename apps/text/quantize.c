@@ -7,7 +7,7 @@
 #include "blocks.h"
 
 #include "commands.h"
-#include "common.h"
+#include "runtime.h"
 #include "output.h"
 #include "progress.h"
 #include "text.h"

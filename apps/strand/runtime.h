@@ -1,26 +1,14 @@
-/* common.h - what all commands share: one-line messages, and the way from options to an open model.
+/* runtime.h - what all commands share: the way from the options to an open model and its plan.
  */
-#ifndef STRAND_APP_COMMON_H
-#define STRAND_APP_COMMON_H
+#ifndef STRAND_APP_RUNTIME_H
+#define STRAND_APP_RUNTIME_H
 
 #include "options.h"
+#include "output.h"
+#include "say.h"
 #include "strand.h"
 
-#include <stdio.h>
-
-#if defined(__GNUC__)
-#define PRINTF_LIKE(text, first) __attribute__((format(printf, text, first)))
-#else
-#define PRINTF_LIKE(text, first)
-#endif
-
 #define DEFAULT_MODEL "hyenadna-tiny-strand"
-
-/* "strand: ..." on stderr, always exactly one line. */
-void complain(const char *format, ...) PRINTF_LIKE(1, 2);
-/* The same for things worth knowing that are no failure; silent after messages_quiet(1). */
-void remark(const char *format, ...) PRINTF_LIKE(1, 2);
-void messages_quiet(int quiet);
 
 /* A context and the model that a command works with. `backends` names where the operators run: filled when a plan is made. */
 typedef struct runtime {
@@ -46,5 +34,15 @@ strand_status runtime_plan(runtime *rt, int64_t batch, int64_t length, const cha
 int32_t runtime_output(const runtime *rt, const char *name, strand_tensor *shape);
 /* "shift=0.05 ..." of the model, into `text`. */
 void runtime_settings(const runtime *rt, char *text, size_t size);
+/* The '#' lines that text outputs begin with: version, model and SHA-256, precision, backend, settings, command line. */
+int runtime_header(const runtime *rt, output *out);
+
+/* The metadata of this run for safetensors outputs (st_open): fills at most 16 pointers ended by NULL, or returns NULL under
+ * --no-version. */
+typedef struct run_metadata {
+    const char *pairs[16];
+    char settings[512];
+} run_metadata;
+const char *const *runtime_metadata(const runtime *rt, run_metadata *metadata);
 
 #endif

@@ -7,10 +7,11 @@
 #ifndef STRAND_APP_OUTPUT_H
 #define STRAND_APP_OUTPUT_H
 
-#include "common.h"
+#include "say.h"
 
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 typedef struct output output;
 
@@ -44,8 +45,5 @@ void output_complain(const char *path, int code);
 int output_pipe_closed(void);
 /* For signal handlers. */
 void output_remove_temps(void);
-
-/* The '#' lines that text outputs begin with: version, model and SHA-256, precision, backend, settings, command line. */
-int output_header(output *out, const runtime *rt);
 
 #endif

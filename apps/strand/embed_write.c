@@ -19,7 +19,7 @@ struct embed_writer {
     int format, per_base;
     output *out, *table; /* table: beside an NPY file */
     st_writer *st;
-    st_run_metadata metadata;
+    run_metadata metadata;
     int64_t channels, rows, records;
     spool names, lengths, counts;
     const char *name, *contig; /* of the current record */
@@ -56,7 +56,7 @@ static int begin_npy(embed_writer *w, int header) {
     snprintf(beside, sizeof beside, "%s.tsv", w->rt->settings->output);
     w->table = output_open(beside);
     if (!w->table) return -1;
-    if (header && !w->rt->settings->no_version) output_header(w->table, w->rt);
+    if (header && !w->rt->settings->no_version) runtime_header(w->rt, w->table);
     if (header) output_printf(w->table, "name\tlength\trows\n");
     return npy_begin(w->out);
 }
@@ -66,13 +66,13 @@ static int begin_safetensors(embed_writer *w) {
                                      {"length", STRAND_I64, 1, {-1}, NULL, 0},
                                      {"rows", STRAND_I64, 1, {-1}, NULL, 0},
                                      {"names", STRAND_U8, 1, {-1}, NULL, 0}};
-    w->st = st_open(w->out, tensors, 4, st_metadata(&w->metadata, w->rt));
+    w->st = st_open(w->out, tensors, 4, runtime_metadata(w->rt, &w->metadata));
     return w->st ? 0 : -1;
 }
 
 static int begin_tsv(embed_writer *w, int header) {
     if (!header) return 0;
-    if (!w->rt->settings->no_version) output_header(w->out, w->rt);
+    if (!w->rt->settings->no_version) runtime_header(w->rt, w->out);
     output_printf(w->out, w->per_base ? "contig\tpos" : "name\tlength");
     for (int64_t c = 0; c < w->channels; c++) output_printf(w->out, "\te%lld", (long long)c);
     return output_write(w->out, "\n", 1);

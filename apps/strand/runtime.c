@@ -1,43 +1,11 @@
-/* common.c - messages of one line, and opening context, model and plan by the common options.
+/* runtime.c - from the common options to an open context, model and plan.
  */
-#include "common.h"
+#include "runtime.h"
 
 #include "memory.h"
 
-#include "progress.h"
-
-#include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
-
-static int quiet_messages;
-
-void messages_quiet(int quiet) {
-    quiet_messages = quiet;
-}
-
-static void say(const char *format, va_list list) {
-    char text[2048];
-    vsnprintf(text, sizeof text, format, list);
-    for (char *p = text; *p; p++)
-        if (*p == '\n' || *p == '\r') *p = ' ';
-    progress_clear();
-    fprintf(stderr, "strand: %s\n", text);
-}
-
-void complain(const char *format, ...) {
-    va_list list;
-    va_start(list, format);
-    say(format, list);
-    va_end(list);
-}
-
-void remark(const char *format, ...) {
-    if (quiet_messages) return;
-    va_list list;
-    va_start(list, format);
-    say(format, list);
-    va_end(list);
-}
 
 /* user: an int that counts errors. */
 static void library_log(void *user, strand_log_level level, const char *text) {
@@ -166,4 +134,26 @@ void runtime_settings(const runtime *rt, char *text, size_t size) {
         if (n < 0) return;
         used += (size_t)n;
     }
+}
+
+int runtime_header(const runtime *rt, output *out) {
+    char settings[512];
+    runtime_settings(rt, settings, sizeof settings);
+    output_printf(out, "# strand %s\n", strand_version());
+    output_printf(out, "# model %s sha256 %s precision %s\n", rt->info.name, strand_model_sha256(rt->model),
+                  rt->info.precision);
+    output_printf(out, "# backend %s\n", rt->backends[0] ? rt->backends : "none");
+    if (settings[0]) output_printf(out, "# settings %s\n", settings);
+    return output_printf(out, "# command %s\n", rt->settings->line);
+}
+
+const char *const *runtime_metadata(const runtime *rt, run_metadata *metadata) {
+    if (rt->settings->no_version) return NULL;
+    runtime_settings(rt, metadata->settings, sizeof metadata->settings);
+    const char *pairs[] = {
+        "strand",    strand_version(),   "model",   rt->info.name, "model_sha256", strand_model_sha256(rt->model),
+        "precision", rt->info.precision, "backend", rt->backends,  "settings",     metadata->settings,
+        "command",   rt->settings->line, NULL};
+    memcpy(metadata->pairs, pairs, sizeof pairs);
+    return metadata->pairs;
 }

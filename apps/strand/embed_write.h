@@ -3,7 +3,9 @@
 #ifndef STRAND_APP_EMBED_WRITE_H
 #define STRAND_APP_EMBED_WRITE_H
 
+#include "options.h"
 #include "output.h"
+#include "runtime.h"
 
 typedef struct embed_writer embed_writer;
 

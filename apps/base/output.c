@@ -224,14 +224,3 @@ int output_finish_stdout(void) {
     if (bad && !pipe_closed && code) output_complain("standard output", code);
     return bad ? -1 : 0;
 }
-
-int output_header(output *out, const runtime *rt) {
-    char settings[512];
-    runtime_settings(rt, settings, sizeof settings);
-    output_printf(out, "# strand %s\n", strand_version());
-    output_printf(out, "# model %s sha256 %s precision %s\n", rt->info.name, strand_model_sha256(rt->model),
-                  rt->info.precision);
-    output_printf(out, "# backend %s\n", rt->backends[0] ? rt->backends : "none");
-    if (settings[0]) output_printf(out, "# settings %s\n", settings);
-    return output_printf(out, "# command %s\n", rt->settings->line);
-}

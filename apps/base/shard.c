@@ -2,7 +2,7 @@
  */
 #include "shard.h"
 
-#include "common.h"
+#include "say.h"
 
 #include <ctype.h>
 #include <errno.h>
