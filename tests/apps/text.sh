@@ -2,18 +2,23 @@
 . "$(dirname "$0")/lib.sh"
 stories=$STRAND_SHARED/data/text/stories260K
 text() { "$STRAND" text "$@"; }
+published=
+m=mamba-bytes-strand
 if [ -f "$stories/stories260K.bin" ]; then
+    published=1
     m=$stories/stories260K.bin
+    cp "$stories/expected.txt" told
 else
-    note "no stories260K in STRAND_SHARED"
-    echo "SKIP: no model"
-    exit 77
+    note "no stories260K in STRAND_SHARED: the built-in model in its place, and no published text"
+    printf 'Once upon a time there was a king who had a daughter, and she was the joy of his old age.\n' >told
 fi
 generate() { text generate -q -m "$m" "$@"; }
 
-generate -p "" -n 200 -t 0 >out
-head -c -1 out >x
-same x "$stories/expected.txt" "the published text"
+if [ $published ]; then
+    generate -p "" -n 200 -t 0 >out
+    head -c -1 out >x
+    same x told "the published text"
+fi
 
 # several texts as one batch are what each is alone
 generate -p "Tom and" -p "The big" -p "One day" -n 25 -t 0 -f jsonl >batch
@@ -30,8 +35,14 @@ is "$(generate -p "Once" -n 20 -t 0)" "$(generate -p "Once" -n 20 -k 1 -s 9)" "t
 is "$(generate -p "Once" -n 20 -t 0)" "$(generate -p "Once" -n 20 --min-p 1 -s 9)" "min-p 1 is greedy"
 is "$(generate -p "Once" -n 20 -s 5)" "$(generate -p "Once" -n 20 -s 5 -@1)" "one seed, one text"
 [ "$(generate -p "Once" -n 20 -s 5 -t 1)" != "$(generate -p "Once" -n 20 -s 6 -t 1)" ] && pass || fault "two seeds, one text"
-is "$(generate -p "Once upon a time" --only-new -n 60 -t 0 --stop girl --stop park)" ", there was a little " "stop string"
-is "$(generate -p "Once upon a time" --only-new -n 60 -t 0 --stop "girl namex" --stop "named Lil")" ", there was a little girl " "stop strings that begin alike"
+if [ $published ]; then
+    is "$(generate -p "Once upon a time" --only-new -n 60 -t 0 --stop girl --stop park)" ", there was a little " "stop string"
+    is "$(generate -p "Once upon a time" --only-new -n 60 -t 0 --stop "girl namex" --stop "named Lil")" ", there was a little girl " \
+        "stop strings that begin alike"
+fi
+whole=$(generate -p "Once upon a time" --only-new -n 60 -t 0)
+stop=${whole:20:3}
+is "$(generate -p "Once upon a time" --only-new -n 60 -t 0 --stop "$stop")" "${whole%%"$stop"*}" "the text ends before a stop string"
 [ "$(generate -p "Once" -n 60 -t 0)" != "$(generate -p "Once" -n 60 -t 0 --repeat-penalty 1.5)" ] && pass || fault "a repetition penalty changes nothing"
 
 # grammars and schemas
@@ -67,27 +78,35 @@ head -c 100 s >cut; expect 1 "a state that is cut" generate --state-load cut; sa
 { head -c 200 s; printf x; tail -c +202 s; } >bad; expect 1 "a state with a wrong byte" generate --state-load bad; says "damaged" "a wrong byte"
 
 # score and embed
-text score -q -m "$m" "$stories/expected.txt" >out
-awk -F'\t' 'NR == 2 { exit !($2 == 464 && $4 == 200 && $5 > -0.5 && $5 < -0.4 && $7 > 0.25 && $7 < 0.32) }' out && pass || fault "score: $(cat out)"
-text score -q -m "$m" --each "$stories/expected.txt" | awk -F'\t' 'NR > 1 { s += $3; n++ } END { printf "%.4f\n", s / n }' >each
+text score -q -m "$m" told >out
+if [ $published ]; then
+    awk -F'\t' 'NR == 2 { exit !($2 == 464 && $4 == 200 && $5 > -0.5 && $5 < -0.4 && $7 > 0.25 && $7 < 0.32) }' out && pass ||
+        fault "score: $(cat out)"
+fi
+text score -q -m "$m" --each told | awk -F'\t' 'NR > 1 && $3 != "" { s += $3; n++ } END { printf "%.4f\n", s / n }' >each
 is "$(cat each)" "$(awk -F'\t' 'NR == 2 { printf "%.4f\n", $5 }' out)" "the tokens' mean is the mean"
-for b in 1 7 64; do text score -q -m "$m" --batch $b "$stories/expected.txt" | awk -F'\t' 'NR == 2 { printf "%.4f\n", $5 }'; done | sort -u >batches
+for b in 1 7 64; do
+    text score -q -m "$m" --batch $b told | awk -F'\t' 'NR == 2 { printf "%.4f\n", $5 }'
+done | sort -u >batches
 is "$(wc -l <batches)" 1 "pieces of any size score alike"
-text embed -q -m "$m" "$stories/expected.txt" | awk -F'\t' '{ exit !(NF == 65) }' && pass || fault "embed: width"
+width=$("$STRAND" inspect -q -m "$m" | sed -n 's/^ *last_hidden .*, \([0-9]*\)\]$/\1/p')
+text embed -q -m "$m" told | awk -F'\t' -v w="$width" '{ exit !(NF == w + 1) }' && pass || fault "embed: width is not $width"
 
 # tokens
 printf 'Lily had a caf\303\251.\n\nThe  end' >t
 text tokenize -q -m "$m" t | text detokenize -q -m "$m" >back; same t back "text comes back"
-is "$(text tokenize -q -m "$m" -p "Once upon")" "403 407" "ids"
-is "$(text tokenize -q -m "$m" -p "Once upon" --bounds)" "1 403 407" "ids with their bounds"
-is "$(text tokenize -q -m "$m" -p " </s>" --special | tr ' ' '\n' | tail -1)" 2 "a special token where asked for"
+if [ $published ]; then
+    is "$(text tokenize -q -m "$m" -p "Once upon")" "403 407" "ids"
+    is "$(text tokenize -q -m "$m" -p "Once upon" --bounds)" "1 403 407" "ids with their bounds"
+    is "$(text tokenize -q -m "$m" -p " </s>" --special | tr ' ' '\n' | tail -1)" 2 "a special token where asked for"
+fi
 expect 1 "an id beyond" text detokenize -m "$m" -p "1 512"; says "'512" "the id"
 text tokenize -q -m "$m" -p x --set tokenizer=bytes >out; is "$(cat out)" 120 "another tokenizer"
 
 # a conversation: a turn runs only its own tokens, and from a pipe it is what it is from options
 text chat -m "$m" -p "Once upon a time" -p "What then?" -n 30 -t 0 >out 2>err
 is "$(grep -c 'of the prompt were run' err)" 2 "two turns"
-awk '/were run/ { if (++n == 2) exit !($2 < $4 / 2) }' err && pass || fault "the second turn ran the first again: $(cat err)"
+awk '/were run/ { if (++n == 1) first = $4; else exit !($4 - $2 >= first - 1) }' err && pass || fault "the second turn ran the first again: $(cat err)"
 printf 'Once upon a time\n\nWhat then?\n' | text chat -q -m "$m" -n 30 -t 0 >x; same x out "a conversation on the standard input"
 printf '{{ raise_exception("not you") }}' >t.jinja
 expect 1 "a template that refuses" text chat -m "$m" -p x --chat-template t.jinja; says "not you" "its words"
@@ -95,6 +114,7 @@ printf '{%% for x in %%}' >t.jinja; expect 1 "a template that is damaged" text c
 
 # quantised copies of a golden case: opened, run, near the logits of the case
 case=$STRAND_SHARED/golden/text/mamba2/orig-d64-n2-l101-g2
+[ -d "$case" ] || case=$(ls -d "$STRAND_SOURCE"/tests/golden/text/mamba2/* 2>/dev/null | head -n 1)
 if [ -d "$case" ]; then
     for t in f32 f16 q8_0 q6_k q4_k q4_0; do
         expect 0 "quantize $t" "$STRAND" quantize -q "$case" -t $t -o q-$t.gguf
