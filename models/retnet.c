@@ -85,7 +85,7 @@ static tensor_id retention(builder *b, const retnet *p, tensor_id n) {
     tensor_id k = rotate(b, p, "layers.*.attn.k", build_linear(b, "layers.*.attn.k_proj", n, p->keys, p->d, plain), 1);
     tensor_id v = build_linear(b, "layers.*.attn.v_proj", n, p->values, p->d, plain), next;
     tensor_id state = build_state(b, "layers.*.attn.state", 3, (int64_t[]){p->heads, dv, dk});
-    strand_op_ssd rule = {.heads = p->heads, .groups = p->heads};
+    strand_op_ssd rule = {.heads = p->heads, .groups = p->heads, .precision = b->precision};
     if (build_failed(b)) return 0;
     tensor_id y = graph_op2(b->g, build_name(b, "layers.*.attn.retention"), STRAND_OP_SSD, &rule,
                             (tensor_id[]){v, p->decay, k, q, 0, 0, 0, state}, 8, NULL, &next);

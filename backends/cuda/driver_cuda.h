@@ -64,8 +64,11 @@ typedef struct cuda_pool {
     X(long_conv_16_f16x2, 3) X(long_conv_32_f16x2, 3) X(long_conv_64_f16x2, 3) X(long_conv_inner_16_f16, 3)                          \
     X(long_conv_inner_64_f16, 3) X(long_conv_inner_16_f16x2, 3) X(long_conv_inner_64_f16x2, 3) X(long_conv_spectra_f16, 4)           \
     X(long_conv_spectra_f16x2, 4) X(long_conv_outer_f16, 4) X(long_conv_outer_f16x2, 4) X(long_conv_back_f16, 4)                     \
-    X(long_conv_back_f16x2, 4) X(long_conv_inner_8_f16, 3) X(long_conv_inner_4_f16x2, 3) X(long_conv_inner_8_f16x2, 3)
-#define CUDA_OWN_IMAGES 5
+    X(long_conv_back_f16x2, 4) X(long_conv_inner_8_f16, 3) X(long_conv_inner_4_f16x2, 3) X(long_conv_inner_8_f16x2, 3)              \
+    X(ssd_prepare_f16x2_64, 5) X(ssd_prepare_f16x2_128, 5) X(ssd_prepare_bf16_64, 5) X(ssd_prepare_bf16_128, 5)                      \
+    X(ssd_ends_f16x2_64, 5) X(ssd_ends_f16x2_128, 5) X(ssd_ends_bf16_64, 5) X(ssd_ends_bf16_128, 5)                                  \
+    X(ssd_walk_f16x2_64, 5) X(ssd_walk_f16x2_128, 5) X(ssd_walk_bf16_64, 5) X(ssd_walk_bf16_128, 5)
+#define CUDA_OWN_IMAGES 6
 typedef enum cuda_own_kernel {
 #define CUDA_OWN(name, image) CUDA_OWN_##name,
     CUDA_OWN_KERNELS(CUDA_OWN)
@@ -148,6 +151,10 @@ uint64_t cuda_long_conv_scratch(const cuda_device *d, const strand_plugin_node *
 uint64_t cuda_long_conv_prepare_size(const cuda_device *d, const strand_plugin_node *node);
 strand_plugin_status cuda_long_conv_prepare(cuda_device *d, const strand_plugin_node *node, const strand_plugin_memory *scratch);
 strand_plugin_status cuda_long_conv_run(cuda_device *d, const strand_plugin_node *node, const strand_plugin_memory *scratch, bool *done);
+
+/* ssd.c: SSD of many tokens on tensor cores. */
+uint64_t cuda_ssd_scratch(const cuda_device *d, const strand_plugin_node *node);
+strand_plugin_status cuda_ssd_run(cuda_device *d, const strand_plugin_node *node, const strand_plugin_memory *scratch, bool *done);
 
 /* images.c: the compiled code (a fat binary) of the family that a kernel belongs to, and the family's number. */
 const void *cuda_image_of(gpu_kernel kernel, uint32_t *family);

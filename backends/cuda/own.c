@@ -1,5 +1,5 @@
 /* own.c - what the CUDA driver does in its own way, before the common kernels are asked: large products by cuBLASLt (blas.c), attention
- * and products on tensor cores (tensor.c), long convolutions there too (long_conv.c). */
+ * and products on tensor cores (tensor.c), long convolutions (long_conv.c) and SSD (ssd.c) there too. */
 #include "driver_cuda.h"
 
 /* Factors of unequal types: cuBLASLt would multiply copies in F32, tensor cores multiply their halves. */
@@ -11,6 +11,7 @@ static bool blas_first(const cuda_device *d, const strand_plugin_node *node) {
 static uint64_t own_scratch(strand_plugin_device *device, const strand_plugin_node *node) {
     cuda_device *d = cuda_of(device);
     if (node->op == STRAND_OP_LONG_CONV) return cuda_long_conv_scratch(d, node);
+    if (node->op == STRAND_OP_SSD) return cuda_ssd_scratch(d, node);
     if (node->op == STRAND_OP_MATMUL && blas_first(d, node)) return cuda_blas_scratch(d, node);
     return cuda_tensor_scratch(d, node);
 }
@@ -27,6 +28,7 @@ static strand_plugin_status own_run(strand_plugin_device *device, const strand_p
     cuda_device *d = cuda_of(device);
     strand_plugin_status status = STRAND_PLUGIN_OK;
     if (node->op == STRAND_OP_LONG_CONV) return cuda_long_conv_run(d, node, scratch, done);
+    if (node->op == STRAND_OP_SSD) return cuda_ssd_run(d, node, scratch, done);
     if (node->op == STRAND_OP_MATMUL && blas_first(d, node)) status = cuda_blas_run(d, node, scratch, done);
     return status || *done ? status : cuda_tensor_run(d, node, scratch, done);
 }

@@ -67,8 +67,7 @@ static void finish(ops_program *g, uint32_t op, const void *params, size_t bytes
     if (ops_between(g, 0, 2)) node->second = ops_add(g, F32, rank, state, OPS_OUTPUT);
 }
 
-static void make_ssd(ops_program *g, int index) {
-    sizes s = some_sizes(g, index, 140, 1.2e6);
+static void ssd_of_sizes(ops_program *g, sizes s, bool rounded) {
     int64_t groups = s.h % 2 == 0 && ops_between(g, 0, 1) ? 2 : ops_between(g, 0, 1) ? s.h : 1, with = ops_between(g, 0, 31);
     int64_t x[3] = {s.b, s.l, s.h * s.v}, heads[3] = {s.b, s.l, s.h}, bc[3] = {s.b, s.l, groups * s.k},
             state[4] = {s.b, s.h, s.v, s.k};
@@ -78,6 +77,7 @@ static void make_ssd(ops_program *g, int index) {
                        .softplus = dt && ops_between(g, 0, 1),
                        .dt_min = 0,
                        .dt_max = ops_between(g, 0, 1) ? INFINITY : 1.0f};
+    if (rounded) p.precision = STRAND_PRECISION_BF16, g->slack = 2000; /* factors that are rounded */
     double strongest = ops_between(g, 0, 3) ? -1 : -30;
     int in[8] = {ops_add(g, F32, 3, x, OPS_NORMAL),
                  moving ? in_range(g, 3, heads, strongest, 0) : in_range(g, 1, heads + 2, strongest, 0),
@@ -92,8 +92,22 @@ static void make_ssd(ops_program *g, int index) {
     if (dt && (with & 4)) in[6] = ops_vector(g, s.h);
     if (with & 24) in[7] = ops_add(g, F32, 4, state, OPS_NORMAL);
     finish(g, STRAND_OP_SSD, &p, sizeof p, 8, in, ops_add(g, F32, 3, x, OPS_OUTPUT), 4, state);
-    SAY("%lldx%lld tokens, %lld heads of %lldx%lld in %lld groups, a moves %d, optional %lld, softplus %u", (long long)s.b,
-        (long long)s.l, (long long)s.h, (long long)s.v, (long long)s.k, (long long)groups, moving, (long long)with, p.softplus);
+    SAY("%lldx%lld tokens, %lld heads of %lldx%lld in %lld groups, a moves %d, optional %lld, softplus %u, precision %u",
+        (long long)s.b, (long long)s.l, (long long)s.h, (long long)s.v, (long long)s.k, (long long)groups, moving, (long long)with,
+        p.softplus, p.precision);
+}
+
+static void make_ssd(ops_program *g, int index) {
+    ssd_of_sizes(g, some_sizes(g, index, 140, 1.2e6), ops_between(g, 0, 3) == 0);
+}
+
+/* Heads as models have them, of which a backend may do chunks and parts of long sequences. */
+static sizes model_sizes(ops_program *g, int index) {
+    static const int64_t lengths[] = {33, 600, 64, 17, 1030}, depths[] = {64, 128, 16, 100}, widths[] = {64, 72, 16, 33};
+    return (sizes){ops_between(g, 1, 2), ops_between(g, 1, 3), lengths[index % 5], depths[index % 4], widths[index % 4]};
+}
+static void make_ssd_heads(ops_program *g, int index) {
+    ssd_of_sizes(g, model_sizes(g, index), index / 2 % 2);
 }
 
 static void make_gated_linear_attention(ops_program *g, int index) {
@@ -207,6 +221,7 @@ static void make_token_shift(ops_program *g, int index) {
 
 OPS_CASES(matrix_state,
     {"ssd", make_ssd, false},
+    {"ssd_heads", make_ssd_heads, false},
     {"gated_linear_attention", make_gated_linear_attention, false},
     {"delta_rule", make_delta_rule, false},
     {"linear_attention", make_linear_attention, false},

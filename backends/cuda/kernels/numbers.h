@@ -44,4 +44,19 @@ typedef struct spectra_numbers {
     int log_r, log_outer, reserved;
 } spectra_numbers;
 
+/* SSD in chunks. Strides are of (batch, token), of states of (batch, head, column, row). What y touches: heads from first_head on, groups from
+ * first_group on; its channels begin at `origin` of all. */
+#define SSD_CHUNK 32 /* tokens */
+typedef struct ssd_numbers {
+    int tokens, first;                    /* of the sequence; the first of this run over some of its chunks */
+    int chunks, part, parts, most_parts;  /* of this run; of a part; parts, and as many as there is room for */
+    int heads, first_head, heads_a_group, groups, first_group;
+    int n, width, slices;                 /* rows and columns of a head's state; slices of 64 columns */
+    int origin, channels;
+    int x[2], b[2], c[2], y[2], dt[2], a[2], state[4], after[4];
+    int a_moves, has_dt, has_bias, bias_stride, softplus, has_d, d_stride, has_state, has_after, last;
+    int fast_x, fast_bc, fast_y;          /* may be read or written 16 bytes (y: 8) at a time */
+    float dt_min, dt_max;
+} ssd_numbers;
+
 #endif

@@ -38,7 +38,13 @@ FN void warp_load4_transposed(uint *r, const half_word *row) {
 }
 
 FN float warp_xor(float v, int mask) { return __shfl_xor_sync(0xffffffffu, v, mask); }
+FN float warp_from(float v, int lane) { return __shfl_sync(0xffffffffu, v, lane & 31); }
 #define WARP_BARRIER __syncwarp();
+
+// Words in their places, which are multiples of their size.
+FN void put_word(half_word *to, uint a) { *(uint *)to = a; }
+FN void put_words(half_word *to, uint a, uint b) { *(uint2 *)to = make_uint2(a, b); }
+FN void put_pair(float *to, float a, float b) { *(float2 *)to = make_float2(a, b); }
 
 // An 8 x 8 matrix of halves, lane: row lane / 4, columns 2 (lane % 4) and the next, turned over.
 FN uint warp_transpose(uint v) {

@@ -13,7 +13,7 @@
 #define __device__
 #define __forceinline__ inline
 #define __shared__ static
-#define __launch_bounds__(n)
+#define __launch_bounds__(...)
 #define __grid_constant__
 #define __noinline__
 #define __align__(n) __attribute__((aligned(n)))

@@ -68,6 +68,7 @@ static inline void warp_load4_transposed(unsigned *r, const half_word *row) {
 static inline float warp_xor(float v, int mask) {
     return __uint_as_float(emulated_warp({{__float_as_uint(v)}, nullptr})[(static_cast<int>(threadIdx.x) & 31) ^ mask].u[0]);
 }
+static inline float warp_from(float v, int lane) { return __uint_as_float(emulated_warp({{__float_as_uint(v)}, nullptr})[lane & 31].u[0]); }
 static inline unsigned warp_transpose(unsigned v) {
     const emulated_words *all = emulated_warp({{v}, nullptr});
     int row = (static_cast<int>(threadIdx.x) & 31) / 4, column = (static_cast<int>(threadIdx.x) & 3) * 2;
@@ -75,6 +76,10 @@ static inline unsigned warp_transpose(unsigned v) {
     return (row & 1 ? low >> 16 : low & 0xffff) | (row & 1 ? high & 0xffff0000u : high << 16);
 }
 #define WARP_BARRIER emulated_warp({{}, nullptr});
+
+static inline void put_word(half_word *to, unsigned a) { std::memcpy(to, &a, sizeof a); }
+static inline void put_words(half_word *to, unsigned a, unsigned b) { put_word(to, a), put_word(to + 2, b); }
+static inline void put_pair(float *to, float a, float b) { to[0] = a, to[1] = b; }
 
 /* Shared memory of a launch; what lies behind it is watched (run.cpp). */
 extern unsigned char emulated_shared[];
