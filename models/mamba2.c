@@ -176,7 +176,8 @@ static tensor_id state_space(builder *b, const mamba2 *p, tensor_id n) {
                       build_vector(b, "layers.*.dt_bias", p->heads),
                       build_state(b, "layers.*.ssm.state", 3, (int64_t[]){p->heads, width, p->states})};
     strand_op_ssd ssd = {
-        .heads = p->heads, .groups = p->groups, .softplus = 1, .dt_min = (float)p->dt_min, .dt_max = (float)p->dt_max, .precision = b->precision};
+        .heads = p->heads, .groups = p->groups, .softplus = 1, .dt_min = (float)p->dt_min, .dt_max = (float)p->dt_max,
+        .precision = b->precision};
     if (build_failed(b)) return 0;
     tensor_id y = graph_op2(b->g, build_name(b, "layers.*.ssm"), STRAND_OP_SSD, &ssd, in, 8, NULL, &next);
     build_state_next(b, in[7], next);
