@@ -1,15 +1,14 @@
-/* fft_kernel.h - the arithmetic of the transform: complex vectors, small transforms, and the leaf.
+/* fft_kernel.h - the arithmetic of transforms: complex vectors, and transforms of a few of them.
  *
  * Data: blocks of CPU_LANES real parts followed by CPU_LANES imaginary parts. A node of the tree is a polynomial of degree < m
  * modulo z^m - e^(i theta); splitting it r ways gives r polynomials modulo z^(m/r) - e^(i (theta + 2 pi j)/r), and needs only
  * the r - 1 powers of e^(i theta/r): one twiddle a block, not one a butterfly. Nothing is reordered, as the filter's spectrum
- * comes out in the same order. A leaf has CPU_LANES^2 points: split across vectors, transposed, split again. */
+ * comes out in the same order. */
 #ifndef STRAND_CPU_FFT_KERNEL_H
 #define STRAND_CPU_FFT_KERNEL_H
 
 #include "simd.h"
 
-#define LEAF (CPU_LANES * CPU_LANES)
 #define STEP (2 * CPU_LANES) /* floats of a complex vector */
 
 typedef struct cv {
@@ -61,15 +60,53 @@ CPU_INLINE void finish4(const cv *s, const cv *d, cv *x) {
     x[0] = add(s[0], s[1]), x[1] = add_i(d[0], d[1]), x[2] = sub(s[0], s[1]), x[3] = sub_i(d[0], d[1]);
 }
 
-CPU_INLINE void finish8(const cv *s, const cv *d, cv *x) {
+/* The same sums, half of them as multiply-adds by one (whose rounding is the same): two of four units add, the other two multiply,
+ * and what stands near one another should keep all of them busy. */
+#if CPU_LANES == 16
+CPU_INLINE vf hidden_one(void) {
+    vf x = vf_set(1);
+    __asm__("" : "+v"(x)); /* a compiler that knew it would add */
+    return x;
+}
+CPU_INLINE cv add_mixed(cv a, cv b) {
+    return (cv){a.r + b.r, vf_fma(a.i, hidden_one(), b.i)};
+}
+CPU_INLINE cv sub_mixed(cv a, cv b) {
+    return (cv){a.r - b.r, vf_fnma(b.i, hidden_one(), a.i)};
+}
+CPU_INLINE cv add_i_mixed(cv a, cv b) {
+    return (cv){a.r - b.i, vf_fma(b.r, hidden_one(), a.i)};
+}
+CPU_INLINE cv sub_i_mixed(cv a, cv b) {
+    return (cv){a.r + b.i, vf_fnma(b.r, hidden_one(), a.i)};
+}
+#else
+#define add_mixed add
+#define sub_mixed sub
+#define add_i_mixed add_i
+#define sub_i_mixed sub_i
+#endif
+
+/* Of eight: halves e and o (two of them times sqrt(2)), then results j and j + 4 of them. */
+CPU_INLINE void halves8(const cv *s, const cv *d, cv *e, cv *o) {
+    e[0] = add_mixed(s[0], s[2]), o[0] = add_mixed(s[1], s[3]), e[2] = sub_mixed(s[0], s[2]), o[2] = sub_mixed(s[1], s[3]);
+    e[1] = add_i_mixed(d[0], d[2]), o[1] = add_i_mixed(d[1], d[3]), e[3] = sub_i_mixed(d[0], d[2]), o[3] = sub_i_mixed(d[1], d[3]);
+    o[1] = (cv){o[1].r - o[1].i, o[1].r + o[1].i}; /* times (1 + i) */
+    o[3] = (cv){o[3].r + o[3].i, o[3].i - o[3].r}; /* times (1 - i) */
+}
+CPU_INLINE void pair8(int j, cv e, cv o, cv *lower, cv *upper) {
     const vf h = vf_set(0.707106781187f);
+    cv more = {vf_fma(o.r, h, e.r), vf_fma(o.i, h, e.i)}, less = {vf_fnma(o.r, h, e.r), vf_fnma(o.i, h, e.i)};
+    if (j == 0) *lower = add(e, o), *upper = sub(e, o);
+    if (j == 1) *lower = more, *upper = less;
+    if (j == 2) *lower = add_i(e, o), *upper = sub_i(e, o);
+    if (j == 3) *lower = less, *upper = more;
+}
+CPU_INLINE void finish8(const cv *s, const cv *d, cv *x) {
     cv e[4], o[4];
-    finish4((cv[]){s[0], s[2]}, (cv[]){d[0], d[2]}, e);
-    finish4((cv[]){s[1], s[3]}, (cv[]){d[1], d[3]}, o);
-    cv o1 = {h * (o[1].r - o[1].i), h * (o[1].r + o[1].i)}; /* times e^(i pi/4) */
-    cv o3 = {h * (o[3].r + o[3].i), h * (o[3].i - o[3].r)}; /* times -e^(3 i pi/4) */
-    x[0] = add(e[0], o[0]), x[4] = sub(e[0], o[0]), x[1] = add(e[1], o1), x[5] = sub(e[1], o1);
-    x[2] = add_i(e[2], o[2]), x[6] = sub_i(e[2], o[2]), x[3] = sub(e[3], o3), x[7] = add(e[3], o3);
+    halves8(s, d, e, o);
+#pragma GCC unroll 4
+    for (int j = 0; j < 4; j++) pair8(j, e[j], o[j], &x[j], &x[j + 4]);
 }
 
 CPU_INLINE void finish(int radix, const cv *s, const cv *d, cv *x) {
@@ -111,6 +148,39 @@ CPU_INLINE cv twice_less(cv a, cv sum) {
     return (cv){vf_fms(two, a.r, sum.r), vf_fms(two, a.i, sum.i)};
 }
 
+/* a *w, c + a *w and c - a *w, w being broadcast. As an operand of a multiplication a broadcast costs nothing; compilers prefer to use
+ * it twice, and as an instruction of its own it takes a unit's turn. */
+#if CPU_LANES == 16
+CPU_INLINE vf mul_at(vf a, const float *w) {
+    vf r;
+    __asm__("vmulps %2%{1to16%}, %1, %0" : "=v"(r) : "v"(a), "m"(*w));
+    return r;
+}
+CPU_INLINE vf fma_at(vf a, const float *w, vf c) {
+    __asm__("vfmadd231ps %2%{1to16%}, %1, %0" : "+v"(c) : "v"(a), "m"(*w));
+    return c;
+}
+CPU_INLINE vf fnma_at(vf a, const float *w, vf c) {
+    __asm__("vfnmadd231ps %2%{1to16%}, %1, %0" : "+v"(c) : "v"(a), "m"(*w));
+    return c;
+}
+#else
+CPU_INLINE vf mul_at(vf a, const float *w) {
+    return a * vf_set(*w);
+}
+CPU_INLINE vf fma_at(vf a, const float *w, vf c) {
+    return vf_fma(a, vf_set(*w), c);
+}
+CPU_INLINE vf fnma_at(vf a, const float *w, vf c) {
+    return vf_fnma(a, vf_set(*w), c);
+}
+#endif
+CPU_INLINE cv times_at(cv a, const float *w) {
+    return (cv){fnma_at(a.i, w + 1, mul_at(a.r, w)), fma_at(a.i, w, mul_at(a.r, w + 1))};
+}
+CPU_INLINE cv times_conjugate_at(cv a, const float *w) {
+    return (cv){fma_at(a.i, w + 1, mul_at(a.r, w)), fnma_at(a.r, w + 1, mul_at(a.i, w))};
+}
 /* x[k] times w[k - 1], then dft. */
 CPU_INLINE void twiddled(int radix, cv *x, const cv *w) {
     if (radix % 2 || !CPU_HAS_FMA) {
@@ -158,211 +228,5 @@ CPU_INLINE void ones(int n, cv *w, const float *t) {
 #pragma GCC unroll 8
     for (int k = 0; k < n; k++) w[k] = one(t + 2 * k);
 }
-
-/* ---- the leaf ---- */
-
-/* What happens to r neighbouring vectors at the bottom: down, times the spectrum (or stored as one), up again. */
-CPU_INLINE void bottom_convolve(int radix, float *p, const float *spectrum, vf skip, const cv *w) {
-    cv x[8];
-#pragma GCC unroll 8
-    for (int k = 0; k < radix; k++) x[k] = ld(p + k * STEP);
-    twiddled(radix, x, w);
-#pragma GCC unroll 8
-    for (int k = 0; k < radix; k++) {
-        cv s = ld(spectrum + k * STEP);
-        s.r += skip;
-        x[k] = times(x[k], s);
-    }
-    dft(radix, x);
-    st(p, x[0]);
-#pragma GCC unroll 8
-    for (int k = 1; k < radix; k++) st(p + k * STEP, times_conjugate(x[backwards(radix, k)], w[k - 1]));
-}
-
-CPU_INLINE void bottom_spectrum(int radix, float *p, vf scale, const cv *w) {
-    cv x[8];
-#pragma GCC unroll 8
-    for (int k = 0; k < radix; k++) x[k] = ld(p + k * STEP);
-    twiddled(radix, x, w);
-#pragma GCC unroll 8
-    for (int k = 0; k < radix; k++) st(p + k * STEP, scaled(x[k], scale));
-}
-
-/* A leaf's twiddles are powers of v = e^(i theta/LEAF). A broadcast power times a constant vector is a vector of lanes' twiddles:
- * after the transposition, lane q is the q-th child. */
-#if CPU_LANES == 16
-/* Two levels of 4 across the vectors, two across the lanes. Powers 64k; then 16k e^(2 pi i jk/16) for j = 0..3; then 4k; k. */
-#define LEAF_FLOATS 48
-#define LANE_POWERS 6
-#define BOTTOM      4
-#define BOTTOMS     4
-
-typedef struct lane_twiddles {
-    cv upper[3], lower[3];
-} lane_twiddles;
-
-CPU_INLINE lane_twiddles lanes_of(const float *constants, const float *t) {
-    lane_twiddles w;
-#pragma GCC unroll 4
-    for (int k = 0; k < 3; k++) {
-        w.upper[k] = times(ld(constants + k * STEP), one(t + 30 + 2 * k));
-        w.lower[k] = times(ld(constants + (3 + k) * STEP), one(t + 36 + 2 * k));
-    }
-    return w;
-}
-
-/* A square of 16 vectors is transposed in two halves, each among four vectors that a level holds in registers anyway: numbers
- * within the quarters of vectors 4j .. 4j + 3, and quarters among vectors k, k + 4, k + 8, k + 12. */
-CPU_INLINE void transpose_inside(vf *a, vf *b, vf *c, vf *d) {
-    vf p = __builtin_shufflevector(*a, *b, 0, 16, 1, 17, 4, 20, 5, 21, 8, 24, 9, 25, 12, 28, 13, 29);
-    vf q = __builtin_shufflevector(*a, *b, 2, 18, 3, 19, 6, 22, 7, 23, 10, 26, 11, 27, 14, 30, 15, 31);
-    vf r = __builtin_shufflevector(*c, *d, 0, 16, 1, 17, 4, 20, 5, 21, 8, 24, 9, 25, 12, 28, 13, 29);
-    vf s = __builtin_shufflevector(*c, *d, 2, 18, 3, 19, 6, 22, 7, 23, 10, 26, 11, 27, 14, 30, 15, 31);
-    *a = __builtin_shufflevector(p, r, 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29);
-    *b = __builtin_shufflevector(p, r, 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31);
-    *c = __builtin_shufflevector(q, s, 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29);
-    *d = __builtin_shufflevector(q, s, 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31);
-}
-CPU_INLINE vf even_quarters(vf a, vf b) {
-    return __builtin_shufflevector(a, b, 0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27);
-}
-CPU_INLINE vf odd_quarters(vf a, vf b) {
-    return __builtin_shufflevector(a, b, 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31);
-}
-CPU_INLINE void transpose_quarters(vf *a, vf *b, vf *c, vf *d) {
-    vf p = even_quarters(*a, *b), q = odd_quarters(*a, *b), r = even_quarters(*c, *d), s = odd_quarters(*c, *d);
-    *a = even_quarters(p, r), *b = even_quarters(q, s), *c = odd_quarters(p, r), *d = odd_quarters(q, s);
-}
-
-/* A level of 4 with half a transposition before or after it. */
-typedef enum half { NONE, INSIDE, QUARTERS } half;
-
-CPU_INLINE void load4(half before, cv *x, const float *p, int gap) {
-#pragma GCC unroll 4
-    for (int k = 0; k < 4; k++) x[k] = ld(p + k * gap);
-    if (before == INSIDE) transpose_inside(&x[0].r, &x[1].r, &x[2].r, &x[3].r), transpose_inside(&x[0].i, &x[1].i, &x[2].i, &x[3].i);
-    if (before == QUARTERS) transpose_quarters(&x[0].r, &x[1].r, &x[2].r, &x[3].r), transpose_quarters(&x[0].i, &x[1].i, &x[2].i, &x[3].i);
-}
-
-CPU_INLINE void store4(half after, float *p, cv *x, int gap) {
-    if (after == INSIDE) transpose_inside(&x[0].r, &x[1].r, &x[2].r, &x[3].r), transpose_inside(&x[0].i, &x[1].i, &x[2].i, &x[3].i);
-    if (after == QUARTERS) transpose_quarters(&x[0].r, &x[1].r, &x[2].r, &x[3].r), transpose_quarters(&x[0].i, &x[1].i, &x[2].i, &x[3].i);
-#pragma GCC unroll 4
-    for (int k = 0; k < 4; k++) st(p + k * gap, x[k]);
-}
-
-CPU_INLINE void down4(half before, half after, float *p, int gap, const cv *w) {
-    cv x[4];
-    load4(before, x, p, gap);
-    twiddled(4, x, w);
-    store4(after, p, x, gap);
-}
-
-CPU_INLINE void up4(half before, half after, float *p, int gap, const cv *w) {
-    cv x[4];
-    load4(before, x, p, gap);
-    dft(4, x);
-    cv y[4] = {x[0], times_conjugate(x[3], w[0]), times_conjugate(x[2], w[1]), times_conjugate(x[1], w[2])};
-    store4(after, p, y, gap);
-}
-
-CPU_INLINE void leaf_down(float *p, const float *t, const lane_twiddles *l) {
-    cv w[3];
-    ones(3, w, t);
-#pragma GCC unroll 4
-    for (int k = 0; k < 4; k++) down4(NONE, NONE, p + k * STEP, 4 * STEP, w);
-#pragma GCC unroll 4
-    for (int j = 0; j < 4; j++) {
-        ones(3, w, t + 6 + 6 * j);
-        down4(NONE, INSIDE, p + 4 * j * STEP, STEP, w);
-    }
-#pragma GCC unroll 4
-    for (int k = 0; k < 4; k++) down4(QUARTERS, NONE, p + k * STEP, 4 * STEP, l->upper);
-}
-
-CPU_INLINE void leaf_up(float *p, const float *t, const lane_twiddles *l) {
-    cv w[3];
-#pragma GCC unroll 4
-    for (int k = 0; k < 4; k++) up4(NONE, QUARTERS, p + k * STEP, 4 * STEP, l->upper);
-#pragma GCC unroll 4
-    for (int j = 0; j < 4; j++) {
-        ones(3, w, t + 6 + 6 * j);
-        up4(INSIDE, NONE, p + 4 * j * STEP, STEP, w);
-    }
-    ones(3, w, t);
-#pragma GCC unroll 4
-    for (int k = 0; k < 4; k++) up4(NONE, NONE, p + k * STEP, 4 * STEP, w);
-}
-
-/* a e^(pi i/4) */
-CPU_INLINE cv eighth(cv a) {
-    const vf h = vf_set(0.707106781187f);
-    return (cv){h * (a.r - a.i), h * (a.r + a.i)};
-}
-CPU_INLINE cv times_i(cv a) {
-    return (cv){-a.i, a.r};
-}
-
-/* Twiddles of bottom j: e^(2 pi i jk/16) further on. */
-CPU_INLINE void bottom_twiddles(int j, const lane_twiddles *l, cv *w) {
-    const cv a = {vf_set(0.923879532511f), vf_set(0.382683432365f)}, b = {vf_set(0.382683432365f), vf_set(0.923879532511f)};
-    const cv *v = l->lower;
-    if (j == 0) w[0] = v[0], w[1] = v[1], w[2] = v[2];
-    if (j == 1) w[0] = times(v[0], a), w[1] = eighth(v[1]), w[2] = times(v[2], b);
-    if (j == 2) w[0] = eighth(v[0]), w[1] = times_i(v[1]), w[2] = times_i(eighth(v[2]));
-    if (j == 3) w[0] = times(v[0], b), w[1] = times_i(eighth(v[1])), w[2] = times(v[2], (cv){-a.r, -a.i});
-}
-#else
-CPU_INLINE void transpose(float *p) {
-    vf x[CPU_LANES];
-#pragma GCC unroll 2
-    for (int part = 0; part < 2; part++, p += CPU_LANES) {
-#pragma GCC unroll 16
-        for (int i = 0; i < CPU_LANES; i++) x[i] = vf_load(p + i * STEP);
-        vf_transpose(x);
-#pragma GCC unroll 16
-        for (int i = 0; i < CPU_LANES; i++) vf_store(p + i * STEP, x[i]);
-    }
-}
-
-/* One level of CPU_LANES across the vectors, one across the lanes: powers CPU_LANES k; then k. */
-#define BOTTOM      CPU_LANES
-#define BOTTOMS     1
-#define LANE_POWERS (CPU_LANES - 1)
-#define LEAF_FLOATS (4 * LANE_POWERS)
-
-typedef struct lane_twiddles {
-    cv lower[LANE_POWERS];
-} lane_twiddles;
-
-CPU_INLINE lane_twiddles lanes_of(const float *constants, const float *t) {
-    lane_twiddles w;
-#pragma GCC unroll 8
-    for (int k = 0; k < LANE_POWERS; k++) w.lower[k] = times(ld(constants + k * STEP), one(t + 2 * LANE_POWERS + 2 * k));
-    return w;
-}
-
-CPU_INLINE void leaf_down(float *p, const float *t, const lane_twiddles *l) {
-    cv w[LANE_POWERS];
-    (void)l;
-    ones(LANE_POWERS, w, t);
-    down(CPU_LANES, p, STEP, w);
-    transpose(p);
-}
-
-CPU_INLINE void leaf_up(float *p, const float *t, const lane_twiddles *l) {
-    cv w[LANE_POWERS];
-    (void)l;
-    transpose(p);
-    ones(LANE_POWERS, w, t);
-    up(CPU_LANES, p, STEP, w);
-}
-
-CPU_INLINE void bottom_twiddles(int j, const lane_twiddles *l, cv *w) {
-    (void)j;
-#pragma GCC unroll 8
-    for (int k = 0; k < LANE_POWERS; k++) w[k] = l->lower[k];
-}
-#endif
 
 #endif

@@ -1,11 +1,12 @@
 /* ring.c - the tree of the transform: a first pass from real input, passes down, leaves, passes up, a last pass to real output.
  * Depth first, so that each block is finished while it is in the nearest cache that holds it. */
 #include "ring.h"
-#include "fft_kernel.h"
+#include "fft_leaf.h"
 
 #include <math.h>
 
-#define LOOK_AHEAD 2 /* leaves of the spectrum that are fetched before they are needed */
+#define MOST_WIDE  (CPU_LANES == 16 ? 200000 : 0) /* points whose leaves have wide tables: eight bytes a point */
+#define LOOK_AHEAD (CPU_LANES == 16 ? 4 : 2)      /* leaves of the spectrum that are fetched before they are needed */
 
 /* ---- sizes and tables ---- */
 
@@ -19,9 +20,13 @@ int64_t cpu_ring_size(int64_t length) {
     return best;
 }
 
+static bool wide(int64_t n) {
+    return n <= MOST_WIDE;
+}
+
 static void split(cpu_ring *f, int64_t n) {
     int64_t rest = n / LEAF;
-    *f = (cpu_ring){.n = n, .first = 1};
+    *f = (cpu_ring){.n = n, .first = 1, .leaf_floats = wide(n) ? WIDE_FLOATS : LEAF_FLOATS};
     if (rest % 3 == 0) f->first = 3;
     if (rest % 5 == 0) f->first = 5;
     rest /= f->first;
@@ -49,7 +54,7 @@ int64_t cpu_ring_table_floats(int64_t n) {
         floats += round_up(blocks * 2 * (f.radix[s] - 1));
         blocks *= f.radix[s];
     }
-    return floats + blocks * LEAF_FLOATS;
+    return floats + blocks * f.leaf_floats;
 }
 
 typedef struct z {
@@ -73,35 +78,31 @@ static void powers(float *t, z v, int n) {
     for (int k = 0; k < n; k++, p = product(p, v)) put(t + 2 * k, p);
 }
 
-static void fill_leaf(float *t, double angle) {
-    z v = turn(angle / LEAF), v4 = product(product(v, v), product(v, v));
-#if CPU_LANES == 16
-    z v16 = product(product(v4, v4), product(v4, v4)), v64 = product(product(v16, v16), product(v16, v16));
-    const double c = 0.92387953251128675613, s = 0.38268343236508977173;
-    z by = {c, s}, v16_j = v16; /* v^16 e^(2 pi i j/16) */
-    powers(t, v64, 3);
-    for (int j = 0; j < 4; j++, v16_j = product(v16_j, by)) powers(t + 6 + 6 * j, v16_j, 3);
-    powers(t + 30, v4, 3);
-    powers(t + 36, v, 3);
-#else
-    powers(t, CPU_LANES == 8 ? product(v4, v4) : v4, LANE_POWERS);
-    powers(t + 2 * LANE_POWERS, v, LANE_POWERS);
-#endif
+static void fill_leaf(float *t, bool wide, double angle) {
+    const int powers_of[] = LANE_POWERS_OF;
+    powers(t, turn(angle * (CPU_LANES == 16 ? 16 : CPU_LANES) / LEAF), CPU_LANES == 16 ? 7 : LANE_POWERS);
+    t += TOP_FLOATS;
+    for (int k = 0; k < LANE_POWERS; k++) {
+        if (!wide) put(t + 2 * k, turn(angle * powers_of[k] / LEAF));
+        for (int q = 0; wide && q < CPU_LANES; q++) {
+            z w = turn((angle * powers_of[k] + LANE_TURNS(k, q)) / LEAF);
+            t[k * STEP + q] = (float)w.r, t[k * STEP + CPU_LANES + q] = (float)w.i;
+        }
+    }
 }
 
-/* Constants of the lanes: lane q is the child whose angle is m(q)/CPU_LANES of a turn further than the leaf's share. */
+/* Constants of the lanes: how much further on a lane's child is than the leaf's share. */
 static void fill_lanes(float *t) {
     for (int k = 0; k < LANE_POWERS; k++)
         for (int q = 0; q < CPU_LANES; q++) {
-            int power = CPU_LANES == 16 ? (k < 3 ? 4 * (k + 1) : k - 2) : k + 1, m = CPU_LANES == 16 ? q / 4 + q % 4 * 4 : q;
-            z w = turn((double)(m * power) / LEAF);
+            z w = turn((double)LANE_TURNS(k, q) / LEAF);
             t[k * STEP + q] = (float)w.r, t[k * STEP + CPU_LANES + q] = (float)w.i;
         }
 }
 
 static void fill(const cpu_ring *f, float *const twiddle[], float *leaf, int level, int64_t at, double angle) {
     if (level == f->passes) {
-        fill_leaf(leaf + at * LEAF_FLOATS, angle);
+        fill_leaf(leaf + at * f->leaf_floats, wide(f->n), angle);
         return;
     }
     int radix = f->radix[level];
@@ -249,29 +250,28 @@ static __attribute__((noinline)) void pass_up(int radix, float *p, int64_t vecto
 
 /* ---- leaves and the tree ---- */
 
-static __attribute__((noinline)) void leaf_convolve(const cpu_ring *f, float *p, const float *spectrum, float skip, int64_t at) {
-    const float *t = f->leaf + at * LEAF_FLOATS;
-    lane_twiddles l = lanes_of(f->lanes, t);
-    leaf_down(p, t, &l);
-#pragma GCC unroll 4
-    for (int j = 0; j < BOTTOMS; j++) {
-        cv w[7];
-        bottom_twiddles(j, &l, w);
-        bottom_convolve(BOTTOM, p + j * BOTTOM * STEP, spectrum + j * BOTTOM * STEP, vf_set(skip), w);
-    }
-    leaf_up(p, t, &l);
+static __attribute__((noinline)) void convolve_wide(float *p, const float *spectrum, float skip, const float *t) {
+    leaf_convolve(p, spectrum, vf_set(skip), NULL, t);
 }
 
-static __attribute__((noinline)) void leaf_spectrum(const cpu_ring *f, float *p, float scale, int64_t at) {
-    const float *t = f->leaf + at * LEAF_FLOATS;
-    lane_twiddles l = lanes_of(f->lanes, t);
-    leaf_down(p, t, &l);
-#pragma GCC unroll 4
-    for (int j = 0; j < BOTTOMS; j++) {
-        cv w[7];
-        bottom_twiddles(j, &l, w);
-        bottom_spectrum(BOTTOM, p + j * BOTTOM * STEP, vf_set(scale), w);
-    }
+static __attribute__((noinline)) void convolve_narrow(float *p, const float *spectrum, float skip, const float *lanes, const float *t) {
+    leaf_convolve(p, spectrum, vf_set(skip), lanes, t);
+}
+
+static void convolve_leaf(const cpu_ring *f, float *p, const float *spectrum, float skip, int64_t at) {
+    const float *t = f->leaf + at * f->leaf_floats;
+    if (wide(f->n))
+        convolve_wide(p, spectrum, skip, t);
+    else
+        convolve_narrow(p, spectrum, skip, f->lanes, t);
+}
+
+static __attribute__((noinline)) void spectrum_of_leaf(const cpu_ring *f, float *p, float scale, int64_t at) {
+    const float *t = f->leaf + at * f->leaf_floats;
+    if (wide(f->n))
+        leaf_spectrum(p, vf_set(scale), NULL, t);
+    else
+        leaf_spectrum(p, vf_set(scale), f->lanes, t);
 }
 
 /* Asks for the leaf `ahead` floats further on; behind the last leaf stands the next channel's spectrum, or nothing: fetching does
@@ -285,11 +285,11 @@ CPU_INLINE void fetch(const float *spectrum, int64_t ahead) {
 static void tree(const cpu_ring *f, float *p, const float *spectrum, float factor, int64_t m, int level, int64_t at) {
     if (level == f->passes) {
         if (!spectrum) {
-            leaf_spectrum(f, p, factor, at);
+            spectrum_of_leaf(f, p, factor, at);
             return;
         }
         fetch(spectrum, LOOK_AHEAD * 2 * LEAF);
-        leaf_convolve(f, p, spectrum, factor, at);
+        convolve_leaf(f, p, spectrum, factor, at);
         return;
     }
     int radix = f->radix[level];

@@ -12,10 +12,10 @@
 /* How a size is split: n = first * radix[0] * radix[1] ... * leaf. Twiddles lie in the caller's memory. */
 typedef struct cpu_ring {
     int64_t n;
-    int first, passes, radix[RING_MOST_PASSES];
+    int first, passes, radix[RING_MOST_PASSES], leaf_floats;
     const float *lanes;                        /* constants of the leaves, one vector each */
     const float *twiddle[RING_MOST_PASSES + 1]; /* of the first pass, then of each pass: (radix - 1) complex numbers a block */
-    const float *leaf;                         /* LEAF_FLOATS a leaf */
+    const float *leaf;                         /* leaf_floats a leaf */
 } cpu_ring;
 
 /* What the first pass reads: u (times gate, when there is one) for the first `length` positions, zeros to n. A filter that also
