@@ -190,7 +190,8 @@ static uint32_t home_of(const builder *b, tensor_id state) {
     return REGISTRY_HAS(b->p->devices[device], copy) ? b->p->space[device] : 0;
 }
 
-/* A clock goes to the devices that read it before any launch, so that no copy stands between launches that could be one recording. */
+/* A clock goes to the devices that read it before any launch, so that no copy stands between launches that could be one
+ * recording. */
 static strand_status send_clocks(builder *b) {
     for (uint32_t i = 0; i < b->g->n_nodes; i++) {
         const graph_node *n = &b->g->nodes[i];
@@ -251,7 +252,8 @@ static strand_status finish(builder *b) {
     if (!s->outputs) return builder_no_memory(b);
     for (uint32_t i = 0; i < b->g->n_outputs; i++) {
         s->outputs[i] = NONE;
-        if (b->p->wanted[b->g->outputs[i].tensor] & WANTED_ASKED && builder_need(b, MAIN, 0, b->g->outputs[i].tensor, &s->outputs[i]))
+        if (b->p->wanted[b->g->outputs[i].tensor] & WANTED_ASKED &&
+            builder_need(b, MAIN, 0, b->g->outputs[i].tensor, &s->outputs[i]))
             return b->e->status;
     }
     if (turn_states(b)) return b->e->status;

@@ -25,8 +25,9 @@ static uint32_t claim(const builder *b, const run_of_nodes *run, uint32_t first)
     const registry_device *d = b->p->devices[b->p->nodes[run->nodes[first]].device];
     uint32_t n = 0;
     if (!REGISTRY_HAS(d, claim)) return 1;
+    const bool prepared = d->plugin->table.abi_minor >= 3;
     while (n < CLAIM_WINDOW && first + n < run->n && !used_second(b->p, run->nodes[first + n]) &&
-           b->p->devices[b->p->nodes[run->nodes[first + n]].device] == d && !b->prepare[run->nodes[first + n]])
+           b->p->devices[b->p->nodes[run->nodes[first + n]].device] == d && (prepared || !b->prepare[run->nodes[first + n]]))
         n++;
     while (n > 1) {
         strand_plugin_node nodes[CLAIM_WINDOW];
@@ -35,6 +36,10 @@ static uint32_t claim(const builder *b, const run_of_nodes *run, uint32_t first)
         for (uint32_t i = 0; i < n; i++)
             node_at_maximum(b->p, run->nodes[first + i], run->region == NONE ? 0 : b->s->tile[run->region], &nodes[i],
                             views[i]);
+        for (uint32_t i = 0; i < n; i++) {
+            uint32_t made = b->prepared[run->nodes[first + i]];
+            if (b->prepare[run->nodes[first + i]]) nodes[i].prepared.bytes = made == NONE ? 1 : b->s->blocks[made].life.bytes;
+        }
         mark_needed(b, run, first, n, needed);
         uint32_t taken = d->plugin->table.api->claim(d->device, nodes, n, needed);
         if (taken < 2 || taken > n) return 1;

@@ -119,7 +119,7 @@ static int open_session(bench_row *row, strand_trace_fn trace) {
 static int open_row(bench_row *row, const char *name) {
     const double begin = now();
     if (runtime_open(&row->rt, &row->settings, name)) return -1;
-    if (runtime_plan(&row->rt, row->batch, row->length, NULL, &row->plan) != STRAND_OK) {
+    if (runtime_plan(&row->rt, row->batch, row->length, row->rt.settings->outputs, &row->plan) != STRAND_OK) {
         row->plan = NULL;
         complain("%s", strand_error(row->rt.context));
         return -1;

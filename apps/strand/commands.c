@@ -221,6 +221,7 @@ static const option_row bench_rows[] = {
      "Lengths to time, ',' between them; default: 256, 1024, 4096 ... and the model's window, up to 65536."},
     {'b', "batch", OPTION_INT, "B", AT(batch), 1, "Sequences that run together; default 1."},
     {'n', "repeat", OPTION_INT, "N", AT(repeat), 1, "Runs of which the median is taken, after one to warm up; default 5."},
+    {0, "outputs", OPTION_TEXT, "A,B", AT(outputs), 0, "Only these outputs; default: all that the model has."},
     {0, "pp", OPTION_TEXT, "LIST", AT(pp), 0, "Of a language model: time prompts of so many tokens (512), ',' between them."},
     {0, "tg", OPTION_TEXT, "LIST", AT(tg), 0, "Of a language model: time the making of so many tokens one by one (128)."},
     {0, "depth", OPTION_TEXT, "LIST", AT(depth), 0, "With --pp and --tg: after so many tokens; default 0."},

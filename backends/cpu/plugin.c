@@ -213,8 +213,10 @@ static strand_plugin_status plugin_launch(strand_plugin_device *device, const st
 }
 
 static uint32_t plugin_claim(strand_plugin_device *device, const strand_plugin_node *nodes, uint32_t n, const uint8_t *needed) {
+    uint32_t plain = 0; /* nodes with something prepared stay alone */
     (void)device;
-    return cpu_grouping ? cpu_grouping->claim(nodes, n, needed) : 0;
+    while (plain < n && !nodes[plain].prepared.bytes) plain++;
+    return cpu_grouping && plain > 1 ? cpu_grouping->claim(nodes, plain, needed) : 0;
 }
 
 const strand_plugin_api cpu_api = {

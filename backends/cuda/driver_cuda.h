@@ -67,8 +67,9 @@ typedef struct cuda_pool {
     X(long_conv_back_f16x2, 4) X(long_conv_inner_8_f16, 3) X(long_conv_inner_4_f16x2, 3) X(long_conv_inner_8_f16x2, 3)              \
     X(ssd_prepare_f16x2_64, 5) X(ssd_prepare_f16x2_128, 5) X(ssd_prepare_bf16_64, 5) X(ssd_prepare_bf16_128, 5)                      \
     X(ssd_ends_f16x2_64, 5) X(ssd_ends_f16x2_128, 5) X(ssd_ends_bf16_64, 5) X(ssd_ends_bf16_128, 5)                                  \
-    X(ssd_walk_f16x2_64, 5) X(ssd_walk_f16x2_128, 5) X(ssd_walk_bf16_64, 5) X(ssd_walk_bf16_128, 5)
-#define CUDA_OWN_IMAGES 6
+    X(ssd_walk_f16x2_64, 5) X(ssd_walk_f16x2_128, 5) X(ssd_walk_bf16_64, 5) X(ssd_walk_bf16_128, 5) \
+    X(hyena_in_128, 6) X(hyena_in_256, 6) X(hyena_out_128, 6) X(hyena_out_256, 6)
+#define CUDA_OWN_IMAGES 7
 typedef enum cuda_own_kernel {
 #define CUDA_OWN(name, image) CUDA_OWN_##name,
     CUDA_OWN_KERNELS(CUDA_OWN)
@@ -144,6 +145,12 @@ strand_plugin_status cuda_tensor_run(cuda_device *d, const strand_plugin_node *n
 /* One of our own kernels; shared: its launches ask for shared memory, up to all that a group may have. NULL with no error where the plugin was built without code
  * for the device: then the common kernels run. */
 strand_plugin_status cuda_own_find(cuda_device *d, cuda_own_kernel kernel, bool shared, CUfunction *function);
+
+/* hyena.c: layers of HyenaDNA as groups of nodes; claim: how many nodes from the first on are one. */
+bool cuda_hyena_product(const strand_plugin_node *node);
+uint32_t cuda_hyena_claim(cuda_device *d, const strand_plugin_node *nodes, uint32_t n, const uint8_t *needed);
+uint64_t cuda_hyena_scratch(cuda_device *d, const strand_plugin_node *nodes, uint32_t n);
+strand_plugin_status cuda_hyena_run(cuda_device *d, const strand_plugin_node *nodes, uint32_t n, const strand_plugin_memory *scratch);
 
 /* long_conv.c: long convolutions on tensor cores. Opening it where they cannot be is no error. */
 void cuda_long_conv_open(cuda_device *d);

@@ -1,10 +1,12 @@
 /* own.c - what the CUDA driver does in its own way, before the common kernels are asked: large products by cuBLASLt (blas.c), attention
- * and products on tensor cores (tensor.c), long convolutions (long_conv.c) and SSD (ssd.c) there too. */
+ * and products on tensor cores (tensor.c), long convolutions (long_conv.c) and SSD (ssd.c) there too,
+ * groups of nodes (hyena.c). */
 #include "driver_cuda.h"
 
-/* Factors of unequal types: cuBLASLt would multiply copies in F32, tensor cores multiply their halves. */
+/* Products of a layer that may be one group have the group's bytes. Factors of unequal types: cuBLASLt would multiply copies in F32, tensor cores multiply their halves. */
 static bool blas_first(const cuda_device *d, const strand_plugin_node *node) {
     const strand_op_matmul *p = node->params;
+    if (cuda_hyena_product(node) && cuda_tensor_takes(d, node)) return false;
     return p->precision == STRAND_PRECISION_BF16 || node->inputs[0].dtype == node->inputs[1].dtype || !cuda_tensor_takes(d, node);
 }
 
@@ -33,4 +35,17 @@ static strand_plugin_status own_run(strand_plugin_device *device, const strand_p
     return status || *done ? status : cuda_tensor_run(d, node, scratch, done);
 }
 
-const gpu_own cuda_own = {own_scratch, own_prepare_size, own_prepare, own_run};
+static uint32_t own_claim(strand_plugin_device *device, const strand_plugin_node *nodes, uint32_t n, const uint8_t *needed) {
+    return cuda_hyena_claim(cuda_of(device), nodes, n, needed);
+}
+
+static uint64_t own_group_scratch(strand_plugin_device *device, const strand_plugin_node *nodes, uint32_t n) {
+    return cuda_hyena_scratch(cuda_of(device), nodes, n);
+}
+
+static strand_plugin_status own_group_run(strand_plugin_device *device, const strand_plugin_node *nodes, uint32_t n,
+                                          const strand_plugin_memory *scratch) {
+    return cuda_hyena_run(cuda_of(device), nodes, n, scratch);
+}
+
+const gpu_own cuda_own = {own_scratch, own_prepare_size, own_prepare, own_run, own_claim, own_group_scratch, own_group_run};

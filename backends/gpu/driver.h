@@ -52,6 +52,11 @@ typedef struct gpu_own {
     uint64_t (*prepare_size)(strand_plugin_device *device, const strand_plugin_node *node);
     strand_plugin_status (*prepare)(strand_plugin_device *device, const strand_plugin_node *node, const strand_plugin_memory *scratch);
     strand_plugin_status (*run)(strand_plugin_device *device, const strand_plugin_node *node, const strand_plugin_memory *scratch, bool *done);
+    /* Groups of nodes (the ABI's claim, and what it brings with it); all three or none. A group is run whole. */
+    uint32_t (*claim)(strand_plugin_device *device, const strand_plugin_node *nodes, uint32_t n, const uint8_t *needed);
+    uint64_t (*group_scratch)(strand_plugin_device *device, const strand_plugin_node *nodes, uint32_t n);
+    strand_plugin_status (*group_run)(strand_plugin_device *device, const strand_plugin_node *nodes, uint32_t n,
+                                      const strand_plugin_memory *scratch);
 } gpu_own;
 
 /* Drivers put their own fields after this one. */

@@ -150,6 +150,10 @@ typedef struct gpu_op {
     strand_plugin_status (*run)(strand_plugin_device *device, const strand_plugin_node *node, const strand_plugin_memory *scratch);
 } gpu_op;
 
+/* One node as launch runs it, and its working memory: for groups that are made of other nodes. The device is entered already. */
+uint64_t gpu_node_scratch(strand_plugin_device *device, const strand_plugin_node *node);
+strand_plugin_status gpu_run_node(strand_plugin_device *device, const strand_plugin_node *node, const strand_plugin_memory *scratch);
+
 /* ---- putting a dispatch together ---- */
 
 /* Begins one; bindings and parameters are pushed in the kernel's order, all bindings first. */

@@ -181,6 +181,7 @@ static uint64_t scratch_of(strand_plugin_device *d, const gpu_op *op, const stra
 
 static uint64_t scratch_size(strand_plugin_device *d, const strand_plugin_node *nodes, uint32_t n) {
     uint64_t most = 0;
+    if (n > 1 && d->own && d->own->group_scratch) return d->own->group_scratch(d, nodes, n);
     for (uint32_t i = 0; i < n; i++) {
         uint64_t one = scratch_of(d, find(&nodes[i]), &nodes[i]);
         if (one > most) most = one;
@@ -210,7 +211,11 @@ static strand_plugin_status prepare(strand_plugin_device *d, const strand_plugin
     return status ? status : leave(d, own ? d->own->prepare(d, node, scratch) : op->prepare(d, node, scratch));
 }
 
-static strand_plugin_status run_one(strand_plugin_device *d, const strand_plugin_node *node, const strand_plugin_memory *scratch) {
+uint64_t gpu_node_scratch(strand_plugin_device *device, const strand_plugin_node *node) {
+    return scratch_of(device, find(node), node);
+}
+
+strand_plugin_status gpu_run_node(strand_plugin_device *d, const strand_plugin_node *node, const strand_plugin_memory *scratch) {
     char why[200] = "unknown operator";
     const gpu_op *op = find(node);
     if (!op || !accepted(d, op, node, why, sizeof why)) return gpu_fail(d->host, STRAND_PLUGIN_ERR_UNSUPPORTED, "%s: %s", named(node), why);
@@ -228,10 +233,24 @@ static strand_plugin_status run_one(strand_plugin_device *d, const strand_plugin
     return status || done ? status : op->run(d, node, scratch);
 }
 
+/* Several are a group that was claimed. */
+static strand_plugin_status run_nodes(strand_plugin_device *d, const strand_plugin_node *nodes, uint32_t n, const strand_plugin_memory *scratch) {
+    if (n == 1) return gpu_run_node(d, nodes, scratch);
+    if (!d->own || !d->own->group_run) return gpu_fail(d->host, STRAND_PLUGIN_ERR_UNSUPPORTED, "%s: this group was never claimed", named(nodes));
+    return d->own->group_run(d, nodes, n, scratch);
+}
+
+static uint32_t claim(strand_plugin_device *d, const strand_plugin_node *nodes, uint32_t n, const uint8_t *needed) {
+    if (!d->own || !d->own->claim || enter(d)) return 0;
+    uint32_t taken = d->own->claim(d, nodes, n, needed);
+    leave(d, STRAND_PLUGIN_OK);
+    return taken;
+}
+
 static strand_plugin_status launch(strand_plugin_device *d, const strand_plugin_node *nodes, uint32_t n, const strand_plugin_memory *scratch) {
     strand_plugin_status status = enter(d);
     if (status) return status;
-    for (uint32_t i = 0; i < n && !status; i++) status = run_one(d, &nodes[i], scratch);
+    status = run_nodes(d, nodes, n, scratch);
     return leave(d, status);
 }
 
@@ -246,7 +265,7 @@ static strand_plugin_status segment_launch(strand_plugin_device *d, strand_plugi
     strand_plugin_status status = enter(d);
     if (status) return status;
     d->segment = segment;
-    for (uint32_t i = 0; i < n && !status; i++) status = run_one(d, &nodes[i], scratch);
+    status = run_nodes(d, nodes, n, scratch);
     d->segment = NULL;
     return leave(d, status);
 }
@@ -286,6 +305,7 @@ static const strand_plugin_api api = {
     .prepare_size = prepare_size,
     .prepare = prepare,
     .launch = launch,
+    .claim = claim,
     .device_features = device_features,
     .copy = copy,
     .segment_create = segment_create,

@@ -40,9 +40,10 @@ def write(path, name, array):
 
 
 def filter_taps(w, p, length, n, shift):
-    i = torch.arange(length, dtype=torch.float64)
+    at = w[p + "implicit_filter.6.weight"].device
+    i = torch.arange(length, dtype=torch.float64, device=at)
     t, angle = i / (n - 1), 2 * math.pi * i / n
-    bands = torch.linspace(1e-4, 1, 2, dtype=torch.float64)
+    bands = torch.linspace(1e-4, 1, 2, dtype=torch.float64, device=at)
     z = torch.cat([t[:, None], torch.cos(bands * angle[:, None]), -torch.sin(bands * angle[:, None])], 1).float()
     freq = w[p + "implicit_filter.1.freq"]
     h = z
@@ -50,11 +51,12 @@ def filter_taps(w, p, length, n, shift):
         h = torch.sin(freq * F.linear(h, w[p + f"implicit_filter.{j}.weight"], w[p + f"implicit_filter.{j}.bias"]))
     k = F.linear(h, w[p + "implicit_filter.6.weight"])
     d = k.shape[1]
-    rates = torch.linspace(math.log(0.01) / 1.5, math.log(0.01) / 0.3, d, dtype=torch.float64).float().abs()
+    rates = torch.linspace(math.log(0.01) / 1.5, math.log(0.01) / 0.3, d, dtype=torch.float64, device=at).float().abs()
     return (k * (torch.exp(-t.float()[:, None] * rates) + shift)).t()
 
 
-def forward(w, ids, n, shift):
+def forward(w, ids, n, shift, spectra=None):
+    """spectra: a dictionary that keeps the filters' transforms from run to run, as Strand does."""
     length = ids.shape[1]
     x = w["backbone.embeddings.word_embeddings.weight"][ids]
     d = x.shape[2]
@@ -65,9 +67,13 @@ def forward(w, ids, n, shift):
         u = F.linear(u, w[p + "mixer.in_proj.weight"], w[p + "mixer.in_proj.bias"]).transpose(1, 2)
         u = F.conv1d(u, w[p + "mixer.short_filter.weight"], w[p + "mixer.short_filter.bias"], padding=2, groups=3 * d)[..., :length]
         x0, x1, v = u.split(d, 1)
-        v = v * x1
-        k = filter_taps(w, p + "mixer.filter_fn.", length, n, shift)
-        spectrum = torch.fft.rfft(k, 2 * length)
+        v = (v * x1).float()
+        spectrum = spectra.get((layer, length)) if spectra is not None else None
+        if spectrum is None:
+            with torch.autocast(v.device.type, enabled=False):
+                spectrum = torch.fft.rfft(filter_taps(w, p + "mixer.filter_fn.", length, n, shift), 2 * length)
+            if spectra is not None:
+                spectra[layer, length] = spectrum
         y = torch.fft.irfft(torch.fft.rfft(v, 2 * length) * spectrum, 2 * length)[..., :length]
         y = ((y + v * w[p + "mixer.filter_fn.bias"][:, None]) * x0).transpose(1, 2)
         x = x + F.linear(y, w[p + "mixer.out_proj.weight"], w[p + "mixer.out_proj.bias"])

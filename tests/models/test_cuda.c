@@ -115,8 +115,8 @@ static void recorded(void **state) {
     nothing_left();
 }
 
-/* A decoding step, from the third token on, is one graph's launch: the token goes in with one copy, its logits come back with one, and nothing else is asked of
- * the driver but to wait once for them. */
+/* A decoding step, from the third token on, is one graph's launch: the token goes in with one copy, its logits come back with
+ * one, and nothing else is asked of the driver but to wait once for them. */
 static void decoding_steps(void **state) {
     (void)state;
     static const struct {
@@ -171,6 +171,53 @@ static void tensor_cores(void **state) {
         nothing_left();
     }
     unsetenv("STRAND_CUDA_TENSOR_CORES");
+}
+
+/* What is around a layer's long convolution is two launches with precision=bf16, of the bytes of its nodes one by one: many
+ * tokens, few, and fewer than tensor cores take; a batch; widths of 128 and 256. */
+static void layers_of_hyena(void **state) {
+    (void)state;
+    enum { LONGEST = 520, MOST_BATCH = 2 };
+    static const struct {
+        int d, layers, batch;
+        int64_t length;
+    } cases[] = {{128, 2, 1, LONGEST}, {128, 2, 2, 130}, {128, 2, 1, 9}, {256, 1, 2, 121}};
+    static int64_t bases[MOST_BATCH * LONGEST];
+    char folder[] = "/tmp/strand-hyena-XXXXXX", path[64], command[512];
+    randoms r = {random_seed("cuda", 5)};
+    random_bases(&r, bases, MOST_BATCH * LONGEST);
+    assert_non_null(mkdtemp(folder));
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        snprintf(path, sizeof path, "%s/%d", folder, cases[i].d);
+        snprintf(command, sizeof command, "'%s' %s --d %d --layers %d --l-max %d", build_path("tests/models/make-hyenadna"),
+                 path, cases[i].d, cases[i].layers, LONGEST);
+        assert_int_equal(system(command), 0);
+        run_how how = {
+            .backends = "cpu", .settings = {"precision=bf16"}, .n_settings = 1, .max_length = LONGEST, .max_batch = MOST_BATCH};
+        strand_tensor t;
+        float *y[3];
+        for (int k = 0; k < 3; k++) {
+            setenv("STRAND_CUDA_GROUPS", k == 1 ? "0" : "1", 1);
+            long in = cuda.launches_of("hyena_in"), out = cuda.launches_of("hyena_out");
+            how.backends = k ? "cuda:0" : "cpu";
+            strand_context *c = open_with_cuda();
+            y[k] = run_once(c, path, &how, bases, cases[i].batch, cases[i].length, "hidden", &t);
+            strand_context_close(c);
+            nothing_left();
+            assert_int_equal(cuda.launches_of("hyena_in") - in, k == 2 ? cases[i].layers : 0);
+            assert_int_equal(cuda.launches_of("hyena_out") - out, k == 2 && cases[i].length >= 16 ? cases[i].layers : 0);
+        }
+        double largest = 0, off = largest_difference(y[0], y[2], (size_t)t.bytes / 4);
+        for (size_t k = 0; k < (size_t)t.bytes / 4; k++) largest = fmax(largest, fabs((double)y[0][k]));
+        print_message("width %d, %d x %d: %.2g of the largest away from the CPU\n", cases[i].d, cases[i].batch,
+                      (int)cases[i].length, off / largest);
+        assert_true(off < 2e-2 * largest);
+        assert_same_bytes(y[1], y[2], (size_t)t.bytes, "nodes, groups");
+        for (int k = 0; k < 3; k++) free(y[k]);
+    }
+    unsetenv("STRAND_CUDA_GROUPS");
+    snprintf(command, sizeof command, "rm -r %s", folder);
+    assert_int_equal(system(command), 0);
 }
 
 /* Convolutions of more than 256 positions are products on tensor cores, in F32's own precision; rounded where the setting
@@ -426,7 +473,7 @@ static void without_a_driver(void **state) {
 
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(either_device),   cmocka_unit_test(recorded),
-                                       cmocka_unit_test(decoding_steps),
+                                       cmocka_unit_test(decoding_steps),  cmocka_unit_test(layers_of_hyena),
                                        cmocka_unit_test(tensor_cores),    cmocka_unit_test(long_convolutions),
                                        cmocka_unit_test(each_call_fails), cmocka_unit_test(too_small),
                                        cmocka_unit_test(memory_pools),    cmocka_unit_test(memory_taken),
@@ -434,6 +481,7 @@ int main(int argc, char **argv) {
     static int yes = 1;
     const struct CMUnitTest tests_of_old[] = {cmocka_unit_test(either_device), cmocka_unit_test_prestate(memory_pools, &yes),
                                               cmocka_unit_test(memory_taken)};
+    if (argc > 2 && !strcmp(argv[1], "only")) cmocka_set_test_filter(argv[2]); /* one test, by its name */
     const bool old = argc > 1 && !strcmp(argv[1], "old"); /* the driver is the one without pools */
     void *driver = dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
     *(void **)&cuda.fail_call = driver ? dlsym(driver, "emulated_cuda_fail") : NULL;

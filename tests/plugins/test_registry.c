@@ -11,7 +11,7 @@ static const struct {
 } refused[] = {
     {"no-entry", "does not export strand_plugin_entry"},
     {"magic", "magic number is wrong"},
-    {"major", "speaks plugin ABI 2.2, this library 1.2"},
+    {"major", "speaks plugin ABI 2.3, this library 1.3"},
     {"short-table", "its table is short"},
     {"short-api", "its function table is short"},
     {"layout", "strand_plugin_tensor.origin is"},

@@ -40,6 +40,25 @@ typedef struct long_conv_numbers {
     int u[3], pre[3], post[3], y[3];
 } long_conv_numbers;
 
+/* Vectors of the three projections in the order of their rows: addresses, 0 where there is none. Strides of a row are of a token's
+ * channels (x, y) or of a channel's tokens (the others). */
+#define HYENA_HALO 8 /* tokens that a group of hyena_in makes again */
+typedef struct hyena_in_numbers {
+    unsigned long long bias[3], taps_of[3], tap_bias[3];
+    int length, taps, norm_bias; /* norm_bias, bias0 ...: is there one? */
+    int x_row, gated_row, post_row;
+    int x_batch, gated_batch, post_batch;
+    float eps;
+} hyena_in_numbers;
+
+typedef struct hyena_out_numbers {
+    int rows, inner;
+    int bias0, bias1, bias2, norm_bias;
+    int mixed_row, x_row, y_row;
+    int mixed_batch, x_batch, y_batch;
+    float eps;
+} hyena_out_numbers;
+
 typedef struct spectra_numbers {
     int log_r, log_outer, reserved;
 } spectra_numbers;
