@@ -11,6 +11,7 @@
 #include "simd.h"
 
 #define DIRECT 64
+#define SOON   16384 /* positions: rows up to here are fetched while the row before is worked at */
 #define LAGS   (2 * DIRECT + 16) /* taps of a short filter from -DIRECT on, and room for a vector */
 
 typedef struct head {
@@ -138,8 +139,21 @@ CPU_KERNEL(cpu_long_conv_prepare) {
     return STRAND_PLUGIN_OK;
 }
 
+/* The rows of the piece of work after this one, as far as there is one and they are short: long ones would push out what is at
+ * work, and are read in order anyway. */
+static void find_soon(const job *j, int64_t entry, int64_t channel, cpu_ring_source *from) {
+    int n = 0;
+    if (j->s.length > SOON || channel >= j->s.channels) return;
+    from->soon[n++] = row_of(j, &j->u, entry, channel);
+    from->soon[n++] = row_of(j, &j->out, entry, channel);
+    if (j->has_pre) from->soon[n++] = row_of(j, &j->pre, entry, channel);
+    if (j->has_post) from->soon[n++] = row_of(j, &j->post, entry, channel);
+}
+
 static void convolve(const job *j, int64_t entry, int64_t channel, const float *spectrum, float *work) {
     cpu_ring_source from = {.u = row_of(j, &j->u, entry, channel), .length = j->s.length};
+    bool last = entry + 1 == j->s.batch;
+    find_soon(j, last ? 0 : entry + 1, last ? channel + 1 : channel, &from);
     if (j->has_pre) from.gate = row_of(j, &j->pre, entry, channel);
     const float *post = j->has_post ? row_of(j, &j->post, entry, channel) : NULL;
     float *y = (float *)(void *)cpu_row(&j->out, j->dims, entry * j->s.channels + channel);

@@ -281,14 +281,23 @@ CPU_INLINE void fetch(const float *spectrum, int64_t ahead) {
     for (int i = 0; i < 2 * LEAF; i += 16) __builtin_prefetch((const void *)(p + (uintptr_t)i * sizeof *spectrum), 0, 2);
 }
 
+/* The next call's rows, a leaf's share of each. */
+CPU_INLINE void fetch_soon(const cpu_ring_source *from, int64_t at) {
+    for (int k = 0; k < RING_SOON && from->soon[k]; k++) {
+        const char *p = (const char *)(from->soon[k] + at * LEAF);
+        for (int i = 0; i < LEAF; i += 16) __builtin_prefetch(p + (size_t)i * sizeof(float), 0, 2);
+    }
+}
+
 /* Block `at` of `level`: m points, in place. With a spectrum it is convolved, without one it becomes one. */
-static void tree(const cpu_ring *f, float *p, const float *spectrum, float factor, int64_t m, int level, int64_t at) {
+static void tree(const cpu_ring *f, const cpu_ring_source *from, float *p, const float *spectrum, float factor, int64_t m, int level, int64_t at) {
     if (level == f->passes) {
         if (!spectrum) {
             spectrum_of_leaf(f, p, factor, at);
             return;
         }
         fetch(spectrum, LOOK_AHEAD * 2 * LEAF);
+        fetch_soon(from, at);
         convolve_leaf(f, p, spectrum, factor, at);
         return;
     }
@@ -297,7 +306,7 @@ static void tree(const cpu_ring *f, float *p, const float *spectrum, float facto
     const float *t = f->twiddle[level + 1] + at * 2 * (radix - 1);
     pass_down(radix, p, part / CPU_LANES, t);
     for (int j = 0; j < radix; j++) {
-        tree(f, p + 2 * j * part, spectrum ? spectrum + 2 * j * part : NULL, factor, part, level + 1, at * radix + j);
+        tree(f, from, p + 2 * j * part, spectrum ? spectrum + 2 * j * part : NULL, factor, part, level + 1, at * radix + j);
     }
     if (spectrum) pass_up(radix, p, part / CPU_LANES, t);
 }
@@ -305,7 +314,7 @@ static void tree(const cpu_ring *f, float *p, const float *spectrum, float facto
 void cpu_ring_spectrum(const cpu_ring *f, const cpu_ring_source *from, float *spectrum) {
     int64_t part = f->n / f->first;
     first_pass(f, from, spectrum);
-    for (int j = 0; j < f->first; j++) tree(f, spectrum + 2 * j * part, NULL, 1.0f / (float)f->n, part, 0, j);
+    for (int j = 0; j < f->first; j++) tree(f, from, spectrum + 2 * j * part, NULL, 1.0f / (float)f->n, part, 0, j);
 }
 
 void cpu_ring_convolve(const cpu_ring *f, const cpu_ring_source *from, const float *spectrum, float skip, float *y,
@@ -313,7 +322,7 @@ void cpu_ring_convolve(const cpu_ring *f, const cpu_ring_source *from, const flo
     int64_t part = f->n / f->first;
     first_pass(f, from, work);
     for (int j = 0; j < f->first; j++) {
-        tree(f, work + 2 * j * part, spectrum + 2 * j * part, skip / (float)f->n, part, 0, j);
+        tree(f, from, work + 2 * j * part, spectrum + 2 * j * part, skip / (float)f->n, part, 0, j);
     }
     last_pass(f, y, gate, length, work);
 }

@@ -18,11 +18,15 @@ typedef struct cpu_ring {
     const float *leaf;                         /* leaf_floats a leaf */
 } cpu_ring;
 
+#define RING_SOON 4
+
 /* What the first pass reads: u (times gate, when there is one) for the first `length` positions, zeros to n. A filter that also
- * looks ahead has imaginary parts, n of them. */
+ * looks ahead has imaginary parts, n of them. Soon: rows of `length` that the next call will read or write, or NULL; they are
+ * fetched between leaves. */
 typedef struct cpu_ring_source {
     const float *u, *gate, *imaginary;
     int64_t length;
+    const float *soon[RING_SOON];
 } cpu_ring_source;
 
 /* The smallest size that holds `length`: 2^k, 3 2^k or 5 2^k, at least 256. Depends on the length alone, and grows with it. */
