@@ -111,6 +111,27 @@ template <int ROWS, int P> FN void fetch(half_word *to, int to_step, const half_
 
 // ---- hyena_in ----
 
+// Short convolutions of a channel's row of 128 results, of which a lane has every 32nd; what HYENA_HALO takes is anything.
+FN void three_taps(float *v, const float *row, const float *w, float constant, int lane) {
+    const float w0 = w[0], w1 = w[1], w2 = w[2];
+#pragma unroll
+    for (int k = 0; k < 4; k++) {
+        const float *x = row + (k ? 32 * k + lane : IMAX(lane, 2));
+        v[k] = FMA(w2, x[0], FMA(w1, x[-1], FMA(w0, x[-2], constant)));
+    }
+}
+
+// first: the token of the row's first result; nothing is before token 0.
+FN void any_taps(float *v, const float *row, const float *w, float constant, int lane, int taps, int first) {
+#pragma unroll
+    for (int k = 0; k < 4; k++) {
+        const int r = 32 * k + lane;
+        v[k] = constant;
+        for (int back = taps - 1; r >= HYENA_HALO && back >= 0; back--)
+            if (first + r >= back) v[k] = FMA(w[taps - 1 - back], row[r - back], v[k]);
+    }
+}
+
 // 128 tokens of which the first HYENA_HALO are what the short filters look back at.
 template <int D>
 FN void project(unsigned char *shared, const float *x, const float *norm_weight, const float *norm_bias, const half_word *w,
@@ -178,19 +199,24 @@ FN void project(unsigned char *shared, const float *x, const float *norm_weight,
         }
         BARRIER
 #pragma unroll
-        for (int i = 0; i < 16; i++) { // each warp four channels, each lane every 32nd token
-            const int c = warp * 4 + i / 4, r = i % 4 * 32 + lane, t = first + r, channel = channel0 + c;
-            float v = 0.0f;
-            if (tap_bias) v = tap_bias[channel];
-            if (r >= HYENA_HALO)
-                for (int j = 0; j < N.taps; j++) {
-                    int back = N.taps - 1 - j;
-                    if (t >= back) v = FMA(taps[channel * N.taps + j], result[c * echo + r - back], v);
-                }
-            const bool there = r >= HYENA_HALO && t < N.length;
-            if (which == 0) before[i / 4][i % 4] = v;
-            if (which == 1 && there) gated[(long long)channel * N.gated_row + t] = v * before[i / 4][i % 4];
-            if (which == 2 && there) post[(long long)channel * N.post_row + t] = v;
+        for (int i = 0; i < 4; i++) { // each warp four channels, each lane every 32nd token
+            const int channel = channel0 + warp * 4 + i;
+            const float *row = result + (warp * 4 + i) * echo, *w = taps + channel * N.taps,
+                        constant = tap_bias ? tap_bias[channel] : 0.0f;
+            float v[4];
+            if (N.taps == 3 && first >= 0)
+                three_taps(v, row, w, constant, lane);
+            else
+                any_taps(v, row, w, constant, lane, N.taps, first);
+            float *to =
+                (which == 1 ? gated + (long long)channel * N.gated_row : post + (long long)channel * N.post_row) + first + lane;
+#pragma unroll
+            for (int k = 0; k < 4; k++) {
+                const bool there = (k > 0 || lane >= HYENA_HALO) && first + lane + 32 * k < N.length;
+                if (which == 1) v[k] = v[k] * before[i][k];
+                if (which == 0) before[i][k] = v[k];
+                if (which > 0 && there) to[32 * k] = v[k];
+            }
         }
     }
 }
