@@ -2,8 +2,9 @@
  * canaries, a stream does its work at once, kernels run as run.cpp runs them.
  *
  * What a test can do with it: make the n-th call of a function fail (EMULATED_CUDA_FAIL=cuMemAlloc:2:700, or emulated_cuda_fail; * is any function), make
- * the device small (EMULATED_CUDA_BYTES; EMULATED_CUDA_SHARED: a group's memory), have several of it (EMULATED_CUDA_DEVICES), take its pools away (EMULATED_CUDA_POOLS=0; compiled
- * with EMULATED_CUDA_OLD the driver does not know them), and ask what is still allocated (emulated_cuda_live), how often a function was
+ * the device small (EMULATED_CUDA_BYTES; EMULATED_CUDA_SHARED: a group's memory) or another one (EMULATED_CUDA_CAPABILITY=80),
+ * have several of it (EMULATED_CUDA_DEVICES), take its pools away (EMULATED_CUDA_POOLS=0; compiled with EMULATED_CUDA_OLD the
+ * driver knows neither them nor tensor maps), and ask what is still allocated (emulated_cuda_live), how often a function was
  * called (emulated_cuda_calls_of) and what was done wrong (emulated_cuda_wrong): copies and kernel arguments outside allocations or before
  * or after them in the order of the stream that they belong to, frees of what was never given or is still in use, damaged canaries, calls
  * without a context. Error 700 and above stay, as sticky errors do. */
@@ -230,11 +231,13 @@ API CUresult cuDeviceTotalMem(size_t *bytes, CUdevice) {
     return CUDA_SUCCESS;
 }
 API CUresult cuDeviceGetAttribute(int *v, CUdevice_attribute what, CUdevice) {
-    *v = what == CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK  ? 49152
-         : what == CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR   ? 9
-         : what == CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN ? static_cast<int>(setting("EMULATED_CUDA_SHARED", emulated_most_shared))
-         : what == CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED     ? static_cast<int>(setting("EMULATED_CUDA_POOLS", 1))
-                                                                  : 0;
+    *v = what == CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK ? 49152
+         : what == CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR ? static_cast<int>(setting("EMULATED_CUDA_CAPABILITY", 90)) / 10
+         : what == CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR ? static_cast<int>(setting("EMULATED_CUDA_CAPABILITY", 90)) % 10
+         : what == CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN
+             ? static_cast<int>(setting("EMULATED_CUDA_SHARED", emulated_most_shared))
+         : what == CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED ? static_cast<int>(setting("EMULATED_CUDA_POOLS", 1))
+                                                              : 0;
     return CUDA_SUCCESS;
 }
 API CUresult cuDevicePrimaryCtxRetain(CUcontext *c, CUdevice d) {
@@ -380,6 +383,39 @@ API CUresult cuMemFreeAsync(CUdeviceptr at, CUstream s) {
     p.kept += memory[at];
     pool_of.erase(at);
     return release(at);
+}
+#endif
+#ifndef EMULATED_CUDA_OLD
+/* Rank 4, halves, no steps between elements: what the plugin asks for, with the limits of the real one. */
+API CUresult cuTensorMapEncodeTiled(CUtensorMap *to, CUtensorMapDataType type, cuuint32_t rank, void *base,
+                                    const cuuint64_t *dims, const cuuint64_t *strides, const cuuint32_t *box,
+                                    const cuuint32_t *steps, CUtensorMapInterleave interleave, CUtensorMapSwizzle swizzle,
+                                    CUtensorMapL2promotion, CUtensorMapFloatOOBfill fill) {
+    ENTER(false)
+    const bool halves = type == CU_TENSOR_MAP_DATA_TYPE_BFLOAT16 || type == CU_TENSOR_MAP_DATA_TYPE_FLOAT16;
+    const unsigned turned = swizzle == CU_TENSOR_MAP_SWIZZLE_128B  ? 128
+                            : swizzle == CU_TENSOR_MAP_SWIZZLE_64B ? 64
+                            : swizzle == CU_TENSOR_MAP_SWIZZLE_32B ? 32
+                                                                   : 0;
+    emulated_map m = {emulated_map_magic, turned, 2, {}, static_cast<const unsigned char *>(base), {}, {}};
+    size_t last = 2;
+    if (rank != 4 || !halves || interleave != CU_TENSOR_MAP_INTERLEAVE_NONE || fill != CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE)
+        return CUDA_ERROR_INVALID_VALUE;
+    if (reinterpret_cast<size_t>(base) % 16 || reinterpret_cast<size_t>(to) % 64 || (turned && box[0] * 2 > turned) ||
+        box[0] * 2 % 16)
+        return CUDA_ERROR_INVALID_VALUE;
+    for (int i = 0; i < 4; i++) {
+        if (!dims[i] || dims[i] >> 32 || !box[i] || box[i] > 256 || steps[i] != 1) return CUDA_ERROR_INVALID_VALUE;
+        if (i && (!strides[i - 1] || strides[i - 1] % 16 || strides[i - 1] >> 40)) return CUDA_ERROR_INVALID_VALUE;
+        m.dims[i] = dims[i];
+        m.box[i] = box[i];
+        if (i) m.strides[i - 1] = strides[i - 1];
+        last += (dims[i] - 1) * (i ? strides[i - 1] : 2);
+    }
+    if (!inside(reinterpret_cast<CUdeviceptr>(base), last)) fault("a tensor map of what is outside an allocation");
+    memset(to, 0, sizeof *to);
+    memcpy(to, &m, sizeof m);
+    return CUDA_SUCCESS;
 }
 #endif
 API CUresult cuMemcpyHtoDAsync(CUdeviceptr to, const void *from, size_t bytes, CUstream s) {

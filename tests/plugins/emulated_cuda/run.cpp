@@ -1,8 +1,13 @@
-/* run.cpp - runs a kernel's grid: groups one after another, the items of a group as coroutines that yield at barriers.
+/* run.cpp - runs a kernel's grid: groups one after another, the items of a group as coroutines that yield where they wait.
  *
- * Between two barriers the items run to the barrier one at a time, warp after warp, in an order that changes from phase to phase (a
- * fixed pseudo-random sequence): a missing barrier gives another result than the reference. Items that do not all come to the same
- * barrier are an error, as on a device; so are lanes of a warp of which some alone come to what warps do together. */
+ * Items run to the next place where they must wait one at a time, warp after warp, in an order that changes from phase to phase
+ * (a fixed pseudo-random sequence): a missing barrier gives another result than the reference. Items that wait for what never
+ * comes are an error, as on a device; so are lanes of a warp of which some alone come to what warps do together or to a
+ * barrier, and arrivals, copies or products that nobody waits for.
+ *
+ * What a device does beside its items comes as late as it may: copies of 16 bytes and products of a warp group when they are
+ * waited for, bulk copies at any time after their beginning. Where such a copy goes, and a product's sums, are rubbish until
+ * then. */
 #include "run.h"
 
 #include <setjmp.h>
@@ -11,12 +16,14 @@
 
 #include "shim.h"
 #include "warp_emulated.h"
+#include "wgmma_emulated.h"
 
+#include <cstdio>
 #include <vector>
 
 emulated_index threadIdx, blockIdx, gridDim;
 emulated_kernel *emulated_kernels;
-alignas(256) unsigned char emulated_shared[emulated_most_shared + 4096];
+alignas(1024) unsigned char emulated_shared[emulated_most_shared + 4096];
 
 emulated_kernel::emulated_kernel(const char *n, emulated_entry e, const size_t *s) : name(n), entry(e), sizes(s), next(emulated_kernels) { emulated_kernels = this; }
 
@@ -24,12 +31,49 @@ namespace {
 constexpr size_t stack_bytes = 256 << 10;
 constexpr unsigned most_items = 1024;
 
-/* Begun once by makecontext, and from then on switched without a system call. After the kernel's end an item waits for the next group. */
+/* Begun once by makecontext, and from then on switched without a system call. After the kernel's end an item waits for the next
+ * group. */
 struct item {
     ucontext_t context;
     jmp_buf at;
-    bool begun, done, at_warp; /* at_warp: waits for the other lanes, not for the group */
-    unsigned turn;
+    bool begun;
+    enum { RUNS, AT_WARP, AT_BARRIER, AT_PHASE, DONE } state;
+    unsigned turn, barrier;      /* AT_BARRIER: its number */
+    const emulated_phase *phase; /* AT_PHASE, until its parity is no longer this one */
+    unsigned parity;
+    bool fenced; /* registers may go into products */
+};
+
+/* A barrier of the group by number: who has come. */
+struct barrier {
+    unsigned need, here;
+};
+
+/* A bulk copy that is under way. */
+struct bulk {
+    emulated_map map;
+    unsigned char *to;
+    int at[4];
+    emulated_phase *phase;
+};
+
+/* The part of a warp group's product that one lane makes: its sums c, of rows lane / 4 and 8 on of its warp's 16. */
+struct product {
+    float *c;
+    int n;
+    bool f16, add, a_shared;
+    unsigned long long a_at, b_at;
+    const unsigned *a;
+    unsigned a_was[4];
+    float rows[2][16];
+    bool n_major;
+};
+
+/* The sums that products under way add to, and how many of these are left. */
+struct sums {
+    float *c;
+    std::vector<float> now;
+    unsigned left;
 };
 
 /* A copy of 16 bytes that is under way. */
@@ -43,9 +87,20 @@ item items[most_items];
 std::vector<std::vector<copy>> copies[most_items]; /* by item: committed groups, and the one that is open */
 char *stacks;
 jmp_buf scheduler;
-unsigned running;
+unsigned running, group_items, group_shared;
 emulated_entry entry;
 void **arguments;
+barrier barriers[16];
+std::vector<bulk> bulks;
+std::vector<std::vector<product>> products[most_items]; /* by item, as copies */
+std::vector<sums> under_way[most_items];
+std::vector<unsigned long long>
+    batches[most_items / 32]; /* what each warp has multiplied: a warp group's warps must do the same */
+const char *trouble;
+
+void fault(const char *what) {
+    if (!trouble) fprintf(stderr, "emulated CUDA: %s\n", trouble = what);
+}
 
 void leave() {
     if (!_setjmp(items[running].at)) _longjmp(scheduler, 1);
@@ -54,7 +109,7 @@ void leave() {
 void body() {
     for (;;) {
         entry(arguments);
-        items[running].done = true;
+        items[running].state = item::DONE;
         leave();
     }
 }
@@ -77,39 +132,80 @@ unsigned pick(unsigned long &order) {
     return static_cast<unsigned>(order >> 33);
 }
 
-/* The lanes of a warp up to the next barrier of the group, or their end. */
-bool run_warp(unsigned begin, unsigned lanes, unsigned long &order) {
-    for (;;) {
-        unsigned first = pick(order), forward = first >> 16 & 1, waiting = 0;
+bool ready(const item &x) {
+    return x.state == item::RUNS || (x.state == item::AT_PHASE && x.phase->parity != x.parity);
+}
+
+/* The lanes of a warp until all of them wait for others, or have ended: how many times one ran. */
+unsigned run_warp(unsigned begin, unsigned lanes, unsigned long &order) {
+    for (unsigned ran = 0;;) {
+        unsigned first = pick(order), forward = first >> 16 & 1, before = ran, at_warp = 0;
         for (unsigned k = 0; k < lanes; k++) {
             running = begin + (first % lanes + (forward ? k : lanes - k)) % lanes;
             threadIdx.x = running;
-            items[running].at_warp = false;
+            if (!ready(items[running])) continue;
+            items[running].state = item::RUNS;
             resume();
-            waiting += items[running].at_warp;
+            ran++;
         }
-        if (waiting == 0) return true;
-        if (waiting < lanes || lanes < 32) return false;
+        for (unsigned k = 0; k < lanes; k++) at_warp += items[begin + k].state == item::AT_WARP;
+        if (at_warp == 32)
+            for (unsigned k = 0; k < lanes; k++) items[begin + k].state = item::RUNS;
+        else if (ran == before)
+            return ran;
     }
 }
 
-/* All items up to their end; false when some wait at a barrier that others never reach. */
+void passes(emulated_phase *p) {
+    if (p->pending || p->bytes) return;
+    p->parity ^= 1;
+    p->pending = p->count;
+}
+
+/* One of the bulk copies under way, any. */
+void finish_bulk(unsigned long &order) {
+    size_t which = pick(order) % bulks.size();
+    bulk c = bulks[which];
+    bulks.erase(bulks.begin() + static_cast<long>(which));
+    emulated_fill(c.map, c.to, c.at);
+    c.phase->bytes -= c.map.box_bytes();
+    passes(c.phase);
+}
+
+/* All items up to their end; false when some wait for what others never do. */
 bool run_group(unsigned n, unsigned long &order) {
     const unsigned warps = (n + 31) / 32;
-    bool good = true;
-    for (unsigned i = 0; i < n; i++) items[i].done = false, items[i].turn = 0, copies[i].clear();
-    while (good) {
-        unsigned finished = 0, first = pick(order), forward = first >> 16 & 1;
-        for (unsigned k = 0; k < warps && good; k++) {
-            unsigned w = (first % warps + (forward ? k : warps - k)) % warps, begin = w * 32;
-            good = run_warp(begin, n - begin < 32 ? n - begin : 32, order);
-        }
-        for (unsigned i = 0; i < n; i++) finished += items[i].done;
-        if (good && finished == n) return true;
-        good = good && !finished;
+    group_items = n;
+    for (unsigned i = 0; i < n; i++) {
+        items[i].state = item::RUNS;
+        items[i].turn = 0;
+        items[i].fenced = false;
+        copies[i].clear();
+        products[i].clear();
+        under_way[i].clear();
     }
-    for (unsigned i = 0; i < n; i++) items[i].begun = false; /* what waits is abandoned */
-    return false;
+    for (auto &b : barriers) b = {0, 0};
+    for (auto &b : batches) b.clear();
+    bulks.clear();
+    for (unsigned finished = 0; finished < n && !trouble;) {
+        unsigned first = pick(order), forward = first >> 16 & 1, ran = 0;
+        for (unsigned k = 0; k < warps; k++) {
+            unsigned w = (first % warps + (forward ? k : warps - k)) % warps, begin = w * 32;
+            ran += run_warp(begin, n - begin < 32 ? n - begin : 32, order);
+        }
+        finished = 0;
+        for (unsigned i = 0; i < n; i++) finished += items[i].state == item::DONE;
+        if (finished < n && !ran && bulks.empty()) fault("items part at a barrier, or wait for ever");
+        while (!bulks.empty() && (!ran || (pick(order) & 1))) finish_bulk(order), ran = 1;
+    }
+    for (auto &b : barriers)
+        if (b.here) fault("an arrival that no barrier waits for");
+    if (!bulks.empty()) fault("a bulk copy that nobody waits for");
+    for (unsigned i = 0; i < n; i++)
+        if (!under_way[i].empty()) fault("products that nobody waits for");
+    if (trouble)
+        for (unsigned i = 0; i < n; i++) items[i].begun = false; /* what waits is abandoned */
+    return !trouble;
 }
 } // namespace
 
@@ -118,7 +214,7 @@ const emulated_words *emulated_warp(const emulated_words &mine) {
     item &x = items[running];
     unsigned warp = running / 32, turn = x.turn++ & 1;
     all[warp][turn][running % 32] = mine;
-    x.at_warp = true;
+    x.state = item::AT_WARP;
     leave();
     return all[warp][turn];
 }
@@ -147,7 +243,207 @@ void emulated_wait(int left) {
     }
 }
 
-void emulated_barrier() { leave(); }
+/* Counts this item in; true when it was the last one, and the others go on. */
+static bool comes(unsigned id, unsigned n) {
+    barrier &b = barriers[id % 16];
+    if (id > 15 || n % 32 || n > group_items || (b.here && b.need != n))
+        fault("a barrier that does not exist, or for another number of items");
+    b.need = n;
+    if (++b.here < n) return false;
+    b.here = 0;
+    for (unsigned i = 0; i < group_items; i++) {
+        if (items[i].state != item::AT_BARRIER || items[i].barrier != id) continue;
+        for (unsigned k = i / 32 * 32; k < i / 32 * 32 + 32 && k < group_items; k++)
+            if (items[k].state != item::RUNS && items[k].state != item::AT_BARRIER)
+                fault("a warp of which not all lanes come to a barrier");
+    }
+    for (unsigned i = 0; i < group_items; i++)
+        if (items[i].state == item::AT_BARRIER && items[i].barrier == id) items[i].state = item::RUNS;
+    return true;
+}
+
+void emulated_barrier_of(unsigned id, unsigned n) {
+    items[running].state = item::AT_BARRIER;
+    items[running].barrier = id;
+    comes(id, n);
+    leave();
+}
+
+void emulated_arrive_of(unsigned id, unsigned n) {
+    comes(id, n);
+}
+
+void emulated_barrier() {
+    item &x = items[running];
+    x.state = item::AT_BARRIER;
+    x.barrier = 0;
+    if (++barriers[0].here == group_items) {
+        barriers[0].here = 0;
+        for (unsigned i = 0; i < group_items; i++)
+            if (items[i].state == item::AT_BARRIER && items[i].barrier == 0) items[i].state = item::RUNS;
+    }
+    leave();
+}
+
+void emulated_phase_arrive(emulated_phase *p, int bytes) {
+    if (!p->pending) fault("an arrival too many");
+    p->bytes += bytes;
+    p->pending--;
+    passes(p);
+}
+
+void emulated_phase_wait(const emulated_phase *p, unsigned parity) {
+    item &x = items[running];
+    x.state = item::AT_PHASE;
+    x.phase = p;
+    x.parity = parity;
+    leave();
+}
+
+void emulated_fill(const emulated_map &m, unsigned char *to, const int at[4]) {
+    for (unsigned i = 0; i < m.box[0] * m.box[1] * m.box[2] * m.box[3]; i++) {
+        unsigned left = i;
+        bool there = true;
+        const unsigned char *from = m.base;
+        for (int axis = 0; axis < 4; axis++) {
+            long long c = static_cast<long long>(left % m.box[axis]) + at[axis];
+            left /= m.box[axis];
+            there = there && c >= 0 && c < static_cast<long long>(m.dims[axis]);
+            from += c * static_cast<long long>(axis ? m.strides[axis - 1] : m.bytes);
+        }
+        size_t byte = i * m.bytes;
+        if (m.swizzle) byte ^= (byte >> 7 & (m.swizzle / 16 - 1)) << 4;
+        if (there)
+            memcpy(to + byte, from, m.bytes);
+        else
+            memset(to + byte, 0, m.bytes);
+    }
+}
+
+void emulated_bulk(void *to, const void *map, const int at[4], emulated_phase *phase) {
+    bulk c;
+    memcpy(&c.map, map, sizeof c.map);
+    c.to = static_cast<unsigned char *>(to);
+    memcpy(c.at, at, sizeof c.at);
+    c.phase = phase;
+    if (c.map.magic != emulated_map_magic) return fault("a tensor map that is none");
+    if ((c.to - emulated_shared) % (c.map.swizzle == 128 ? 1024 : 128) || c.to < emulated_shared ||
+        c.to + c.map.box_bytes() > emulated_shared + group_shared)
+        return fault("a bulk copy to a place that is not aligned, or outside of shared memory");
+    memset(to, 0xff, static_cast<size_t>(c.map.box_bytes()));
+    bulks.push_back(c);
+}
+
+/* ---- products of warp groups ---- */
+
+void emulated_products_begin() {
+    emulated_warp({{}, nullptr});
+    items[running].fenced = true;
+}
+
+/* A half of a matrix in shared memory by its descriptor. i: row (of A) or column (of B). */
+static float element(unsigned long long at, bool n_major, bool f16, int i, int k) {
+    const int leading = static_cast<int>(at >> 16 & 0x3fff) * 16, stride = static_cast<int>(at >> 32 & 0x3fff) * 16,
+              mode = static_cast<int>(at >> 62),
+              wide = mode == 1   ? 128
+                     : mode == 2 ? 64
+                     : mode == 3 ? 32
+                                 : 16;
+    int byte = static_cast<int>(at & 0x3fff) * 16;
+    if (n_major && mode)
+        byte += i % (wide / 2) * 2 + i / (wide / 2) * leading + k % 8 * wide + k / 8 * stride;
+    else if (n_major)
+        byte += i % 8 * 2 + i / 8 * stride + k % 8 * 16 + k / 8 * leading;
+    else
+        byte += i % 8 * wide + i / 8 * stride + k % 8 * 2 + k / 8 * (mode ? 16 : leading);
+    byte ^= (byte >> 7 & (wide / 16 - 1)) << 4;
+    if (byte < 0 || byte + 2 > static_cast<int>(group_shared)) {
+        fault("a product of what is outside of shared memory");
+        return 0;
+    }
+    half_word h;
+    memcpy(&h, emulated_shared + byte, 2);
+    return emulated_half(f16, h);
+}
+
+static sums &sums_of(float *c) {
+    for (sums &s : under_way[running])
+        if (s.c == c) return s;
+    under_way[running].push_back({c, {}, 0});
+    return under_way[running].back();
+}
+
+static const float rubbish = __uint_as_float(0x7fc0beefu);
+
+void emulated_product(float *c, int n, bool f16, bool add, const unsigned *a, unsigned long long a_at, unsigned long long b_at,
+                      bool n_major) {
+    product p = {c, n, f16, add, a == nullptr, a_at, b_at, a, {}, {}, n_major};
+    emulated_words mine = {};
+    if (a) memcpy(mine.u, a, sizeof p.a_was), memcpy(p.a_was, a, sizeof p.a_was);
+    const emulated_words *all = emulated_warp(mine);
+    const int lane = static_cast<int>(running % 32);
+    for (int i = 0; i < 2 && a; i++)
+        for (int k = 0; k < 16; k++) p.rows[i][k] = emulated_a(f16, all, lane / 4 + 8 * i, k);
+    item &x = items[running];
+    if (!x.fenced) fault("a product without a fence before it");
+    if (lane == 0) batches[running / 32].push_back(b_at ^ (a ? 0 : a_at * 3));
+    sums &s = sums_of(c);
+    if (!s.left) {
+        s.now.assign(c, c + n / 2);
+        for (int i = 0; i < n / 2; i++) c[i] = rubbish;
+    }
+    s.left++;
+    auto &all_mine = products[running];
+    if (all_mine.empty()) all_mine.emplace_back();
+    all_mine.back().push_back(p);
+}
+
+void emulated_products_commit() {
+    emulated_warp({{}, nullptr});
+    if (products[running].empty()) products[running].emplace_back();
+    products[running].emplace_back();
+    items[running].fenced = false;
+}
+
+static void multiply(const product &p) {
+    const int lane = static_cast<int>(running % 32), first = static_cast<int>(running / 32 % 4) * 16;
+    sums &s = sums_of(p.c);
+    if (p.a && memcmp(p.a, p.a_was, sizeof p.a_was)) fault("registers that changed while they were multiplied");
+    float rows[2][16];
+    for (int i = 0; i < 2; i++)
+        for (int k = 0; k < 16; k++)
+            rows[i][k] = p.a_shared ? element(p.a_at, false, p.f16, first + lane / 4 + 8 * i, k) : p.rows[i][k];
+    for (int i = 0; i < p.n / 4; i++) {
+        float column[16];
+        for (int k = 0; k < 16; k++) column[k] = element(p.b_at, p.n_major, p.f16, i / 2 * 8 + lane % 4 * 2 + i % 2, k);
+        for (int r = 0; r < 2; r++) {
+            float &to = s.now[static_cast<size_t>(i / 2 * 4 + 2 * r + i % 2)];
+            double sum = p.add ? static_cast<double>(to) : 0;
+            for (int k = 0; k < 16; k++) sum += static_cast<double>(rows[r][k]) * static_cast<double>(column[k]);
+            to = static_cast<float>(sum);
+        }
+    }
+    if (--s.left) return;
+    for (int i = 0; i < p.n / 2; i++)
+        if (__float_as_uint(p.c[i]) != __float_as_uint(rubbish))
+            fault("sums that were written while products were added to them");
+    memcpy(p.c, s.now.data(), sizeof(float) * s.now.size());
+    under_way[running].erase(under_way[running].begin() + (&s - under_way[running].data()));
+}
+
+void emulated_products_wait(int left) {
+    emulated_warp({{}, nullptr});
+    auto &mine = products[running];
+    while (static_cast<int>(mine.size()) - 1 > left) {
+        for (const product &p : mine.front()) multiply(p);
+        mine.erase(mine.begin());
+    }
+    items[running].fenced = false;
+    /* The warps of a group multiply the same. */
+    const auto &theirs = batches[running / 128 * 4], &ours = batches[running / 32];
+    for (size_t i = 0; i < theirs.size() && i < ours.size(); i++)
+        if (theirs[i] != ours[i]) fault("warps of a warp group that multiply different things");
+}
 
 bool emulated_run(const char *name, const unsigned grid[3], unsigned group, unsigned shared, void **args, unsigned long *order) {
     entry = nullptr;
@@ -160,6 +456,8 @@ bool emulated_run(const char *name, const unsigned grid[3], unsigned group, unsi
     }
     if (!entry || group > most_items || shared > emulated_most_shared) return false;
     memset(emulated_shared, 0x7f, sizeof emulated_shared); /* rubbish */
+    trouble = nullptr;
+    group_shared = shared;
     arguments = args;
     gridDim = {grid[0], grid[1], grid[2]};
     for (blockIdx.z = 0; blockIdx.z < grid[2]; blockIdx.z++)

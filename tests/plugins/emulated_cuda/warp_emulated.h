@@ -69,6 +69,12 @@ static inline float warp_xor(float v, int mask) {
     return __uint_as_float(emulated_warp({{__float_as_uint(v)}, nullptr})[(static_cast<int>(threadIdx.x) & 31) ^ mask].u[0]);
 }
 static inline float warp_from(float v, int lane) { return __uint_as_float(emulated_warp({{__float_as_uint(v)}, nullptr})[lane & 31].u[0]); }
+static inline bool warp_any(bool yes) {
+    const emulated_words *all = emulated_warp({{yes}, nullptr});
+    unsigned any = 0;
+    for (int i = 0; i < 32; i++) any |= all[i].u[0];
+    return any != 0;
+}
 static inline unsigned warp_transpose(unsigned v) {
     const emulated_words *all = emulated_warp({{v}, nullptr});
     int row = (static_cast<int>(threadIdx.x) & 31) / 4, column = (static_cast<int>(threadIdx.x) & 3) * 2;
