@@ -43,17 +43,18 @@ FN void attend(attention_tiles<D, KEYS> &tiles, const float *q, const half_word 
     // Of the tiles with a key that some query here may see. Behind the sinks the window begins.
     const int oldest = N.window ? IMAX(before + block - N.window + 1, 0) / KEYS * KEYS : 0;
 #define NEXT(s) ((s) >= N.sinks && (s) < oldest ? oldest : (s))
+    // They are whole, up to the valid keys: whether one has values that are not finite must not depend on the queries.
     int s0 = NEXT(0), turn = 0;
     if (s0 < end) {
-        fill<128, D, KEYS>(tiles.k[0], k, N.k[1], N.d, s0, end, N.fast);
-        fill<128, D, KEYS>(tiles.v[0], v, N.v[1], N.dv, s0, end, N.fast);
+        fill<128, D, KEYS>(tiles.k[0], k, N.k[1], N.d, s0, valid, N.fast);
+        fill<128, D, KEYS>(tiles.v[0], v, N.v[1], N.dv, s0, valid, N.fast);
     }
     async_commit();
     while (s0 < end) {
         const int next = NEXT(s0 + KEYS);
         if (next < end) {
-            fill<128, D, KEYS>(tiles.k[turn ^ 1], k, N.k[1], N.d, next, end, N.fast);
-            fill<128, D, KEYS>(tiles.v[turn ^ 1], v, N.v[1], N.dv, next, end, N.fast);
+            fill<128, D, KEYS>(tiles.k[turn ^ 1], k, N.k[1], N.d, next, valid, N.fast);
+            fill<128, D, KEYS>(tiles.v[turn ^ 1], v, N.v[1], N.dv, next, valid, N.fast);
         }
         async_commit();
         async_wait<1>();

@@ -58,18 +58,18 @@ FN void attend_parts(shared_tiles<ROWS, PARTS, D, KEYS> &tiles, const float *q, 
 #pragma unroll
         for (int j = 0; j < 4; j++) acc[i][j] = 0.0f;
 
-    // Of the tiles with a key that some row here may see. Behind the sinks the window begins.
+    // Of the tiles with a key that some row here may see, whole, up to the valid keys. Behind the sinks the window begins.
     const int oldest = N.window ? IMAX(before + block / group - N.window + 1, 0) / KEYS * KEYS : 0;
 #define NEXT(s) ((s) >= N.sinks && (s) < oldest ? oldest : (s))
     int s0 = NEXT(begin);
-    if (s0 < end) fill<items, D, KEYS>(tiles.k, k, N.k[1], N.d, s0, end, N.fast);
+    if (s0 < end) fill<items, D, KEYS>(tiles.k, k, N.k[1], N.d, s0, valid, N.fast);
     async_commit();
     while (s0 < end) {
         const int next = NEXT(s0 + KEYS);
         async_wait<0>();
         BARRIER // the keys are there, the values before them are used
         if (LOCAL == 0) tiles.odd = 0;
-        fill<items, D, KEYS>(tiles.v, v, N.v[1], N.dv, s0, end, N.fast);
+        fill<items, D, KEYS>(tiles.v, v, N.v[1], N.dv, s0, valid, N.fast);
         async_commit();
         float s[KEYS / 8][4], keep[2];
         tile_scores<width, D + 8, KEYS, TERMS, F16>(s, fq, tiles.k + mine * width);
@@ -78,7 +78,7 @@ FN void attend_parts(shared_tiles<ROWS, PARTS, D, KEYS> &tiles, const float *q, 
             for (int n = 0; n < KEYS / 2; n++) tiles.scores[mine - 1][warp][n][lane] = s[n / 4][n % 4];
         }
         BARRIER // the keys are used
-        if (next < end) fill<items, D, KEYS>(tiles.k, k, N.k[1], N.d, next, end, N.fast);
+            if (next < end) fill<items, D, KEYS>(tiles.k, k, N.k[1], N.d, next, valid, N.fast);
         async_commit();
         if (mine == 0) {
 #pragma unroll
