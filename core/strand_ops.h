@@ -417,8 +417,9 @@ typedef struct strand_op_rotary {
  * s < w (not causal: |p - s| < w), or s < sinks; and, with a mask, where mask[h, t / block, s / block] is not 0 (the mask's
  * extents are rounded up). A key whose score is -infinity is not seen either; nothing of a key that is not seen enters, be
  * it NaN. A query that sees nothing gives 0. kv_length outside [0, S] is an error. k and v may be F16 or BF16; with
- * precision BF16, and both BF16, a backend may round q (times scale) and the softmax's weights to BF16 first (sums stay
- * F32): the tolerance of that is 2000 times the row's. Online softmax: Dao, arXiv 2307.08691; sinks: arXiv 2309.17453. */
+ * precision BF16, and both BF16 or both F16, a backend may round q (times scale) and the softmax's weights to their type first
+ * (sums stay F32): the tolerance of that is 2000 times the row's, of F16 400. Online softmax: Dao, arXiv 2307.08691; sinks:
+ * arXiv 2309.17453. */
 typedef struct strand_op_attention {
     int64_t heads, kv_heads, window, sinks, block;
     float scale, softcap;

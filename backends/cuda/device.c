@@ -80,7 +80,10 @@ strand_plugin_status driver_device_features(strand_plugin_instance *instance, ui
     gpu_say(text, "shared memory", "%.0f KiB a group", (double)attribute(id, CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK) / 1024);
     gpu_say(text, "stream-ordered memory", "%s", attribute(id, CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED) ? "yes" : "no");
     gpu_say(text, "states on the device", "yes");
-    gpu_say(text, "tensor cores", "%s", cuda_tensor_wanted(id) ? "yes" : "no");
+    gpu_say(text, "tensor cores", "%s",
+            !cuda_tensor_wanted(id) ? "no"
+            : cuda_wgmma_wanted(id) ? "yes, of warp groups too"
+                                    : "yes");
     gpu_say(text, "recorded segments", "yes, as graphs");
     return STRAND_PLUGIN_OK;
 }
@@ -132,7 +135,7 @@ strand_plugin_status driver_device_open(strand_plugin_instance *instance, uint32
     if (!status) status = open_memory(d);
     if (!status) cuda_pool_open(d);
     if (!status) cuda_blas_open(d);
-    d->tensor_cores = cuda_tensor_wanted(d->id);
+    cuda_tensor_open(d);
     if (!status) cuda_long_conv_open(d);
     if (status)
         driver_device_close(&d->base);

@@ -68,8 +68,9 @@ typedef struct cuda_pool {
     X(ssd_prepare_f16x2_64, 5) X(ssd_prepare_f16x2_128, 5) X(ssd_prepare_bf16_64, 5) X(ssd_prepare_bf16_128, 5)                      \
     X(ssd_ends_f16x2_64, 5) X(ssd_ends_f16x2_128, 5) X(ssd_ends_bf16_64, 5) X(ssd_ends_bf16_128, 5)                                  \
     X(ssd_walk_f16x2_64, 5) X(ssd_walk_f16x2_128, 5) X(ssd_walk_bf16_64, 5) X(ssd_walk_bf16_128, 5) \
-    X(hyena_in_128, 6) X(hyena_in_256, 6) X(hyena_out_128, 6) X(hyena_out_256, 6)
-#define CUDA_OWN_IMAGES 7
+    X(hyena_in_128, 6) X(hyena_in_256, 6) X(hyena_out_128, 6) X(hyena_out_256, 6)                                         \
+    X(attention_wgmma_bf16_64, 7) X(attention_wgmma_bf16_128, 7) X(attention_wgmma_f16_64, 7) X(attention_wgmma_f16_128, 7)
+#define CUDA_OWN_IMAGES 8
 typedef enum cuda_own_kernel {
 #define CUDA_OWN(name, image) CUDA_OWN_##name,
     CUDA_OWN_KERNELS(CUDA_OWN)
@@ -94,6 +95,7 @@ typedef struct cuda_device {
     cuda_blas *blas; /* cuBLASLt, or NULL */
     bool tensor_cores, own_missing; /* own_missing: there is no code of our own kernels for this device */
     bool long_conv;                 /* is there of the long convolution's? */
+    __typeof__(&cuTensorMapEncodeTiled) encode; /* tensor maps; NULL: kernels of 9.0 alone (architecture 90a) are not wanted */
     uint32_t shared_bytes;          /* that a group may ask for */
     CUmodule own_modules[CUDA_OWN_IMAGES];
     CUfunction own_kernels[CUDA_N_OWN];
@@ -138,6 +140,8 @@ strand_plugin_status cuda_blas_run(cuda_device *d, const strand_plugin_node *nod
 
 /* tensor.c: attention and products on tensor cores. */
 bool cuda_tensor_wanted(CUdevice id); /* STRAND_CUDA_TENSOR_CORES=0: never */
+bool cuda_wgmma_wanted(CUdevice id);  /* on 9.0 alone; STRAND_CUDA_TENSOR_CORES=mma: never */
+void cuda_tensor_open(cuda_device *d);
 void cuda_tensor_close(cuda_device *d);
 bool cuda_tensor_takes(const cuda_device *d, const strand_plugin_node *node);
 uint64_t cuda_tensor_scratch(const cuda_device *d, const strand_plugin_node *node);
@@ -165,6 +169,7 @@ strand_plugin_status cuda_ssd_run(cuda_device *d, const strand_plugin_node *node
 
 /* images.c: the compiled code (a fat binary) of the family that a kernel belongs to, and the family's number. */
 const void *cuda_image_of(gpu_kernel kernel, uint32_t *family);
+/* NULL: nvcc did not know the architecture. */
 const void *cuda_own_image_of(cuda_own_kernel kernel, uint32_t *image, const char **name);
 
 #endif

@@ -1,8 +1,10 @@
-/* tensor.c - attention and matrix products on tensor cores (kernels/attention_mma.cu, products_mma.cu), from compute capability 8.0 on.
- * What they do not take, the common kernels do: which of them it is depends on types, parameters and whole extents alone. */
+/* tensor.c - attention and matrix products on tensor cores (kernels/attention_*.cu, products_mma.cu), from compute capability
+ * 8.0 on. What they do not take, the common kernels do: which of them it is depends on types, parameters, whole extents and
+ * alignment alone. */
 #include "driver_cuda.h"
 #include "kernels/numbers.h"
 
+#include <dlfcn.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,6 +13,7 @@
 #define LEAST_ROWS    16  /* fewer rows or queries leave most of a tile empty */
 #define STEP_KEYS     128 /* the least that a range of keys has */
 #define MOST_RANGES   64
+#define MOST_KEYS     (1 << 30) /* a window of more is none */
 
 bool cuda_tensor_wanted(CUdevice id) {
     const char *setting = getenv("STRAND_CUDA_TENSOR_CORES");
@@ -19,12 +22,33 @@ bool cuda_tensor_wanted(CUdevice id) {
     return major >= 8 && !(setting && !strcmp(setting, "0"));
 }
 
+bool cuda_wgmma_wanted(CUdevice id) {
+    const char *setting = getenv("STRAND_CUDA_TENSOR_CORES");
+    int major = 0, minor = 0;
+    uint32_t image;
+    const char *name;
+    cuDeviceGetAttribute(&major, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, id);
+    cuDeviceGetAttribute(&minor, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR, id);
+    return cuda_tensor_wanted(id) && major == 9 && minor == 0 && !(setting && !strcmp(setting, "mma")) &&
+           cuda_own_image_of(CUDA_OWN_attention_wgmma_bf16_64, &image, &name);
+}
+
+/* Tensor maps are younger than the driver that the plugin is linked against may be. */
+void cuda_tensor_open(cuda_device *d) {
+    void *library, *symbol = NULL;
+    d->tensor_cores = cuda_tensor_wanted(d->id);
+    if (!cuda_wgmma_wanted(d->id) || !(library = dlopen("libcuda.so.1", RTLD_NOW | RTLD_NOLOAD))) return;
+    symbol = dlsym(library, "cuTensorMapEncodeTiled");
+    memcpy(&d->encode, &symbol, sizeof symbol);
+    dlclose(library); /* it stays: the plugin is linked against it */
+}
+
 strand_plugin_status cuda_own_find(cuda_device *d, cuda_own_kernel kernel, bool shared, CUfunction *function) {
     uint32_t image;
     const char *name;
     const void *code = cuda_own_image_of(kernel, &image, &name);
     *function = d->own_kernels[kernel];
-    if (*function || d->own_missing) return STRAND_PLUGIN_OK;
+    if (*function || d->own_missing || !code) return STRAND_PLUGIN_OK;
     if (!d->own_modules[image]) {
         CUresult e = cuModuleLoadData(&d->own_modules[image], code);
         d->own_missing = e == CUDA_ERROR_NO_BINARY_FOR_GPU;
@@ -96,11 +120,28 @@ static attention_numbers numbers_of(const strand_plugin_node *node) {
     const strand_op_attention *p = node->params;
     const strand_plugin_tensor *q = &node->inputs[0], *k = &node->inputs[1], *v = &node->inputs[2], *n = cpu_input(node, 3), *bias = cpu_input(node, 4), *mask = cpu_input(node, 5),
                                *y = &node->outputs[0];
-    attention_numbers x = {.queries = (int)y->dims[1], .first = (int)y->origin[1], .all_queries = (int)y->whole[1], .keys = (int)k->dims[1],
-                           .d = (int)(q->dims[2] / p->heads), .dv = (int)(y->dims[2] / p->heads), .heads = (int)p->heads, .kv_heads = (int)p->kv_heads,
-                           .causal = p->causal != 0, .window = (int)p->window, .sinks = (int)p->sinks, .length_words = !n ? 0 : n->dtype == STRAND_PLUGIN_I64 ? 2 : 1,
-                           .length_stride = n && n->whole[0] != 1 ? (int)n->strides[0] : 0, .scale = p->scale, .softcap = p->softcap,
-                           .splits = (int)ranges(node), .least = STEP_KEYS, .biased = bias != NULL, .masked = mask != NULL, .block = mask ? (int)p->block : 1};
+    attention_numbers x = {.queries = (int)y->dims[1],
+                           .first = (int)y->origin[1],
+                           .all_queries = (int)y->whole[1],
+                           .keys = (int)k->dims[1],
+                           .d = (int)(q->dims[2] / p->heads),
+                           .dv = (int)(y->dims[2] / p->heads),
+                           .heads = (int)p->heads,
+                           .kv_heads = (int)p->kv_heads,
+                           .causal = p->causal != 0,
+                           .window = (int)cpu_min(p->window, MOST_KEYS),
+                           .sinks = (int)cpu_min(p->sinks, MOST_KEYS),
+                           .length_words = !n                              ? 0
+                                           : n->dtype == STRAND_PLUGIN_I64 ? 2
+                                                                           : 1,
+                           .length_stride = n && n->whole[0] != 1 ? (int)n->strides[0] : 0,
+                           .scale = p->scale,
+                           .softcap = p->softcap,
+                           .splits = (int)ranges(node),
+                           .least = STEP_KEYS,
+                           .biased = bias != NULL,
+                           .masked = mask != NULL,
+                           .block = mask ? (int)p->block : 1};
     for (int i = 0; i < 2; i++) {
         x.q[i] = (int)q->strides[i];
         x.k[i] = (int)k->strides[i];
@@ -110,6 +151,56 @@ static attention_numbers numbers_of(const strand_plugin_node *node) {
         if (mask && (i || mask->dims[0] > 1)) x.mask[i] = (int)mask->strides[i];
     }
     return x;
+}
+
+/* ---- by warp groups, on 9.0 ---- */
+
+/* Where queries and weights may be rounded to the keys' type, and there are enough queries for the groups of that kernel. */
+static bool takes_wgmma(const cuda_device *d, const strand_plugin_node *node) {
+    const strand_op_attention *p = node->params;
+    return d->encode && p->precision == STRAND_PRECISION_BF16 && p->scale > 0 &&
+           node->outputs[0].whole[1] > ATTENTION_GROUP_ROWS / 2 &&
+           d->shared_bytes >= (uint32_t)ATTENTION_SHARED(widest(node) > 64 ? 128 : 64);
+}
+
+/* Keys or values as (column, head, key, batch), of which boxes of 64 columns and a tile of keys are copied. */
+static bool map_of(const cuda_device *d, CUtensorMap *map, const strand_plugin_tensor *t, CUdeviceptr at, int64_t width,
+                   int64_t heads, int64_t batch) {
+    const uint64_t row = (uint64_t)t->strides[1] * 2;
+    const cuuint64_t dims[4] = {(cuuint64_t)width, (cuuint64_t)heads, (cuuint64_t)t->dims[1], (cuuint64_t)batch},
+                     strides[3] = {heads > 1 ? (cuuint64_t)width * 2 : row, row, batch > 1 ? (cuuint64_t)t->strides[0] * 2 : row};
+    const cuuint32_t box[4] = {64, 1, 128, 1}, steps[4] = {1, 1, 1, 1};
+    union {
+        CUdeviceptr number;
+        void *pointer;
+    } base = {at};
+    return d->encode(map, t->dtype == STRAND_PLUGIN_F16 ? CU_TENSOR_MAP_DATA_TYPE_FLOAT16 : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 4,
+                     base.pointer, dims, strides, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
+                     CU_TENSOR_MAP_L2_PROMOTION_L2_128B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE) == CUDA_SUCCESS;
+}
+
+/* *done stays false where there is no code for it, or the driver makes no map of these strides. */
+static strand_plugin_status attention_wgmma(cuda_device *d, const strand_plugin_node *node, CUdeviceptr at_q, CUdeviceptr at_k,
+                                            CUdeviceptr at_v, CUdeviceptr at_n, CUdeviceptr at_y, attention_numbers *x,
+                                            bool *done) {
+    static const cuda_own_kernel kernels[2][2] = {{CUDA_OWN_attention_wgmma_bf16_64, CUDA_OWN_attention_wgmma_bf16_128},
+                                                  {CUDA_OWN_attention_wgmma_f16_64, CUDA_OWN_attention_wgmma_f16_128}};
+    const strand_op_attention *p = node->params;
+    const strand_plugin_tensor *k = &node->inputs[1], *v = &node->inputs[2], *y = &node->outputs[0];
+    const bool wide = widest(node) > 64;
+    CUfunction function;
+    CUtensorMap maps[2];
+    strand_plugin_status status = cuda_own_find(d, kernels[k->dtype == STRAND_PLUGIN_F16][wide], true, &function);
+    if (status || !function || !map_of(d, &maps[0], k, at_k, x->d, p->kv_heads, y->dims[0]) ||
+        !map_of(d, &maps[1], v, at_v, x->dv, p->kv_heads, y->dims[0]))
+        return status;
+    x->fast_rows =
+        (x->d | x->q[0] | x->q[1]) % 4 == 0 && at_q % 16 == 0 && (x->dv | x->y[0] | x->y[1]) % 2 == 0 && at_y % 8 == 0;
+    const uint32_t groups[3] = {(uint32_t)((y->dims[1] + ATTENTION_GROUP_ROWS - 1) / ATTENTION_GROUP_ROWS), (uint32_t)p->heads,
+                                (uint32_t)y->dims[0]};
+    void *arguments[] = {&at_q, &maps[0], &maps[1], &at_n, &at_y, x};
+    *done = true;
+    return cuda_launch(d, d->base.segment, function, groups, 384, ATTENTION_SHARED(wide ? 128 : 64), arguments, "attention");
 }
 
 static strand_plugin_status attention(cuda_device *d, const strand_plugin_node *node, const strand_plugin_memory *scratch, bool *done) {
@@ -128,7 +219,9 @@ static strand_plugin_status attention(cuda_device *d, const strand_plugin_node *
     x.fast = (x.d | x.dv | x.k[0] | x.k[1] | x.v[0] | x.v[1]) % 8 == 0 && (at_k | at_v) % 16 == 0;
     if (x.splits > 1) at_part = scratch->buffer->memory + scratch->offset;
     if (n) status = gpu_check_counts(&d->base, n, k->dims[1]);
-    if (status) return status;
+    if (!status && !parts && x.fast && takes_wgmma(d, node))
+        status = attention_wgmma(d, node, at_q, at_k, at_v, at_n, at_y, &x, done);
+    if (status || *done) return status;
     *done = true;
     if (!parts) {
         const uint32_t groups[3] = {(uint32_t)((y->dims[1] + 63) / 64), (uint32_t)p->heads, (uint32_t)y->dims[0]};

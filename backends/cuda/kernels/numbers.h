@@ -9,6 +9,7 @@ typedef struct attention_numbers {
     int causal, window, sinks;
     int length_words, length_stride; /* of kv_length: 0, 1 or 2 words each */
     int fast;                        /* rows of k and v may be read 16 bytes at a time */
+    int fast_rows; /* rows of q may be read 16 bytes at a time, and of y written 8 (attention_wgmma.cu alone) */
     int q[2], k[2], v[2], y[2];
     float scale, softcap;
     /* attention_parts.cu alone */
@@ -16,6 +17,21 @@ typedef struct attention_numbers {
     int biased, masked, block;
     int bias[2], mask[2];            /* strides of (head, query) and (head, block of queries) */
 } attention_numbers;
+
+/* attention_wgmma.cu: queries of a group, tiles of keys that it holds at once by the head's width, and the shared memory that
+ * it asks for. */
+#define ATTENTION_GROUP_ROWS    128
+#define ATTENTION_STAGES(width) ((width) > 64 ? 2 : 4)
+#define ATTENTION_SHARED(width) (256 * (width) + ATTENTION_STAGES(width) * 512 * (width) + 2048)
+
+/* A tensor map as the driver makes it (CUtensorMap). */
+#ifdef __CUDACC__
+struct __align__(64) tensor_map {
+#else
+struct tensor_map {
+#endif
+    unsigned long long words[16];
+};
 
 /* Strides of two batch axes, in which the third extent of the grid counts, the second one fastest. */
 typedef struct product_numbers {
@@ -28,9 +44,9 @@ typedef struct product_numbers {
     float alpha, beta;
 } product_numbers;
 
-/* Rows of a long convolution: number r of all is that of channel r / batch and batch entry r % batch, the second of two batch axes having
- * `inner`. Strides are of (two batch axes, channel). A row is cut into `segments` of `valid` results each, which lie from `lead` on in
- * what is transformed; or it is 2^log_outer columns around the transforms of its rows. */
+/* Rows of a long convolution: number r of all is that of channel r / batch and batch entry r % batch, the second of two batch
+ * axes having `inner`. Strides are of (two batch axes, channel). A row is cut into `segments` of `valid` results each, which
+ * lie from `lead` on in what is transformed; or it is 2^log_outer columns around the transforms of its rows. */
 typedef struct long_conv_numbers {
     int rows, batch, entry, inner; /* rows here, entries of each channel, the first of them */
     int length, segments, valid, lead;

@@ -39,6 +39,7 @@ FN void warp_load4_transposed(uint *r, const half_word *row) {
 
 FN float warp_xor(float v, int mask) { return __shfl_xor_sync(0xffffffffu, v, mask); }
 FN float warp_from(float v, int lane) { return __shfl_sync(0xffffffffu, v, lane & 31); }
+FN bool warp_any(bool yes) { return __any_sync(0xffffffffu, yes); }
 #define WARP_BARRIER __syncwarp();
 
 // Words in their places, which are multiples of their size.
