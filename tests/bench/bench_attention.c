@@ -10,7 +10,7 @@
 typedef struct shape {
     int64_t length, keys, heads, kv_heads, d;
     uint32_t type, causal, precision;
-    int64_t window;
+    int64_t window, batch; /* batch 0: 1 */
 } shape;
 
 static const char *const types[] = {"", "F32", "F16", "BF16"};
@@ -22,16 +22,19 @@ static double pairs(const shape *s) {
         int64_t end = s->causal ? s->keys - s->length + t + 1 : s->keys;
         n += (double)(s->window > 0 && end > s->window ? s->window : end);
     }
-    return n * (double)s->heads;
+    return n * (double)s->heads * (double)(s->batch ? s->batch : 1);
 }
 
 static void attention(bench *b, const char *name, const shape *s) {
-    int64_t q[3] = {1, s->length, s->heads * s->d}, k[3] = {1, s->keys, s->kv_heads * s->d};
+    const int64_t batch = s->batch ? s->batch : 1;
+    int64_t q[3] = {batch, s->length, s->heads * s->d}, k[3] = {batch, s->keys, s->kv_heads * s->d};
     strand_op_attention p = {.heads = s->heads, .kv_heads = s->kv_heads, .window = s->window, .scale = 1 / sqrtf((float)s->d), .causal = s->causal, .precision = s->precision};
     bench_case c;
     if (!bench_wants(b, name)) return;
-    bench_begin(b, &c, name, STRAND_OP_ATTENTION, &p, sizeof p, "L=%lld S=%lld H=%lld/%lld d=%lld %s%s%s%s", (long long)s->length, (long long)s->keys, (long long)s->heads,
-                (long long)s->kv_heads, (long long)s->d, types[s->type], s->causal ? " causal" : "", s->window ? " window" : "", s->precision ? " BF16 products" : "");
+    bench_begin(b, &c, name, STRAND_OP_ATTENTION, &p, sizeof p, "B=%lld L=%lld S=%lld H=%lld/%lld d=%lld %s%s%s%s",
+                (long long)batch, (long long)s->length, (long long)s->keys, (long long)s->heads, (long long)s->kv_heads,
+                (long long)s->d, types[s->type], s->causal ? " causal" : "", s->window ? " window" : "",
+                s->precision ? " rounded" : "");
     bench_input(&c, bench_random(b, STRAND_PLUGIN_F32, 3, q, -1, 1));
     bench_input(&c, bench_random(b, s->type, 3, k, -1, 1));
     bench_input(&c, bench_random(b, s->type, 3, k, -1, 1));
@@ -68,6 +71,23 @@ static void cache(bench *b, int64_t length, uint32_t type) {
     bench_run(b, &c);
 }
 
+/* A GPU's rows: 16k tokens or more of 1024 columns, so that the working set is several times its L2; tests/bench/attention_torch.py
+ * times PyTorch at the same. */
+static void rows_of_gpus(bench *b) {
+    static const int64_t lengths[] = {1024, 4096, 16384, 65536};
+    for (int64_t d = 64; d <= 128; d *= 2)
+        for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++)
+            for (uint32_t kind = 0; kind < 3; kind++) {
+                const int64_t l = lengths[i], heads = 1024 / d;
+                attention(b, "attention", &(shape){l, l, heads, heads, d, kind == 2 ? STRAND_PLUGIN_F16 : STRAND_PLUGIN_BF16,
+                                                   kind != 0, STRAND_PRECISION_BF16, 0, l < 16384 ? 16384 / l : 1});
+            }
+    for (uint32_t type = STRAND_PLUGIN_F16; type <= STRAND_PLUGIN_BF16; type++) {
+        attention(b, "step", &(shape){1, 16384, 16, 16, 64, type, 0, STRAND_PRECISION_BF16, 0, 8});
+        attention(b, "step", &(shape){1, 16384, 32, 8, 128, type, 0, STRAND_PRECISION_BF16, 0, 8});
+    }
+}
+
 int main(int argc, char **argv) {
     static const shape many[] = {
         {1024, 1024, 8, 8, 64, STRAND_PLUGIN_F32, 0, 0, 0},       {1024, 1024, 8, 8, 64, STRAND_PLUGIN_F32, 1, 0, 0},
@@ -86,6 +106,7 @@ int main(int argc, char **argv) {
     bench b;
     int code = bench_open(&b, argc, argv, "attention");
     if (code) return code;
+    if (b.device) rows_of_gpus(&b);
     for (size_t i = 0; i < sizeof many / sizeof *many; i++) attention(&b, "attention", &many[i]);
     for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) attention(&b, "step", &steps[i]);
     rotary(&b, 1024, 16, 64, 0);
