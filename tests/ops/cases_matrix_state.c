@@ -148,7 +148,8 @@ static void make_delta_rule(ops_program *g, int index) {
     sizes s = some_sizes(g, index, 140, 1.2e6);
     int64_t k[3] = {s.b, s.l, s.h * s.k}, v[3] = {s.b, s.l, s.h * s.v}, state[4] = {s.b, s.h, s.v, s.k};
     strand_op_delta_rule p = {.heads = s.h, .log_w = ops_between(g, 0, 1), .scale = ops_between(g, 0, 1) ? 1.0f : 0.125f};
-    double low = p.log_w ? -0.61 : 0.5, high = p.log_w ? 0 : 1;
+    bool strong = !ops_between(g, 0, 3); /* beyond RWKV-7's e^-0.61 */
+    double low = p.log_w ? (strong ? -40 : -0.61) : strong ? 0 : 0.5, high = p.log_w ? 0 : 1;
     int in[7] = {ops_add(g, F32, 3, k, OPS_NORMAL),
                  in_range(g, 3, k, low, high),
                  ops_add(g, F32, 3, k, OPS_NORMAL),
