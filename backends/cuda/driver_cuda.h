@@ -52,7 +52,7 @@ typedef struct cuda_pool {
 /* Kernels that this plugin alone has (kernels/): X(name, image). */
 #define CUDA_OWN_KERNELS(X)                                                                                                  \
     X(attention_bf16_64, 0) X(attention_bf16_128, 0) X(attention_bf16x3_64, 0) X(attention_bf16x3_128, 0) X(attention_f16x2_64, 0) \
-    X(attention_f16x2_128, 0) X(product_bf16, 1) X(product_bf16x3, 1) X(product_f16, 1)                                        \
+    X(attention_f16x2_128, 0) X(product_bf16, 1) X(product_bf16x3, 1) X(product_f16, 1) X(product_row, 1)                                        \
     X(attention_wide_bf16_64, 2) X(attention_wide_bf16_128, 2) X(attention_wide_bf16_192, 2) X(attention_wide_bf16_256, 2)     \
     X(attention_wide_bf16x3_64, 2) X(attention_wide_bf16x3_128, 2) X(attention_wide_bf16x3_192, 2) X(attention_wide_bf16x3_256, 2) \
     X(attention_wide_f16x2_64, 2) X(attention_wide_f16x2_128, 2) X(attention_wide_f16x2_192, 2) X(attention_wide_f16x2_256, 2) \
@@ -69,8 +69,9 @@ typedef struct cuda_pool {
     X(ssd_ends_f16x2_64, 5) X(ssd_ends_f16x2_128, 5) X(ssd_ends_bf16_64, 5) X(ssd_ends_bf16_128, 5)                                  \
     X(ssd_walk_f16x2_64, 5) X(ssd_walk_f16x2_128, 5) X(ssd_walk_bf16_64, 5) X(ssd_walk_bf16_128, 5) \
     X(hyena_in_128, 6) X(hyena_in_256, 6) X(hyena_out_128, 6) X(hyena_out_256, 6)                                         \
-    X(attention_wgmma_bf16_64, 7) X(attention_wgmma_bf16_128, 7) X(attention_wgmma_f16_64, 7) X(attention_wgmma_f16_128, 7)
-#define CUDA_OWN_IMAGES 8
+    X(attention_wgmma_bf16_64, 7) X(attention_wgmma_bf16_128, 7) X(attention_wgmma_f16_64, 7) X(attention_wgmma_f16_128, 7) \
+    X(selective_chunks, 8) X(selective_step, 8) X(ssd_step, 8) X(gated_step, 8) X(delta_step, 8)
+#define CUDA_OWN_IMAGES 9
 typedef enum cuda_own_kernel {
 #define CUDA_OWN(name, image) CUDA_OWN_##name,
     CUDA_OWN_KERNELS(CUDA_OWN)
@@ -166,6 +167,9 @@ strand_plugin_status cuda_long_conv_run(cuda_device *d, const strand_plugin_node
 /* ssd.c: SSD of many tokens on tensor cores. */
 uint64_t cuda_ssd_scratch(const cuda_device *d, const strand_plugin_node *node);
 strand_plugin_status cuda_ssd_run(cuda_device *d, const strand_plugin_node *node, const strand_plugin_memory *scratch, bool *done);
+
+/* scans.c: selective scans in one pass; few tokens of scans and matrix states. */
+strand_plugin_status cuda_scans_run(cuda_device *d, const strand_plugin_node *node, bool *done);
 
 /* images.c: the compiled code (a fat binary) of the family that a kernel belongs to, and the family's number. */
 const void *cuda_image_of(gpu_kernel kernel, uint32_t *family);

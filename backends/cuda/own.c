@@ -1,6 +1,6 @@
 /* own.c - what the CUDA driver does in its own way, before the common kernels are asked: large products by cuBLASLt (blas.c), attention
- * and products on tensor cores (tensor.c), long convolutions (long_conv.c) and SSD (ssd.c) there too,
- * groups of nodes (hyena.c). */
+ * and products on tensor cores (tensor.c), long convolutions (long_conv.c) and SSD (ssd.c) there too; selective scans and steps of
+ * recurrences (scans.c), groups of nodes (hyena.c). */
 #include "driver_cuda.h"
 
 /* Products of a layer that may be one group have the group's bytes. Factors of unequal types: cuBLASLt would multiply copies in F32, tensor cores multiply their halves. */
@@ -30,7 +30,9 @@ static strand_plugin_status own_run(strand_plugin_device *device, const strand_p
     cuda_device *d = cuda_of(device);
     strand_plugin_status status = STRAND_PLUGIN_OK;
     if (node->op == STRAND_OP_LONG_CONV) return cuda_long_conv_run(d, node, scratch, done);
-    if (node->op == STRAND_OP_SSD) return cuda_ssd_run(d, node, scratch, done);
+    if (node->op == STRAND_OP_SSD) status = cuda_ssd_run(d, node, scratch, done);
+    if (!status && !*done) status = cuda_scans_run(d, node, done);
+    if (status || *done) return status;
     if (node->op == STRAND_OP_MATMUL && blas_first(d, node)) status = cuda_blas_run(d, node, scratch, done);
     return status || *done ? status : cuda_tensor_run(d, node, scratch, done);
 }

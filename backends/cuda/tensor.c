@@ -247,6 +247,15 @@ static bool takes_product(const strand_plugin_node *node) {
     return floats && (half(b->dtype) || p->precision == STRAND_PRECISION_BF16) && y->whole[y->rank - 2] >= LEAST_ROWS;
 }
 
+/* One row by halves [N, K]: a decoding step. */
+static bool takes_row(const strand_plugin_node *node) {
+    const strand_op_matmul *p = node->params;
+    const strand_plugin_tensor *a = &node->inputs[0], *b = &node->inputs[1], *y = &node->outputs[0];
+    int64_t batch = 1;
+    for (uint32_t i = 0; i + 2 < y->rank; i++) batch *= y->whole[i];
+    return y->whole[y->rank - 2] == 1 && batch <= 65535 && a->dtype == STRAND_PLUGIN_F32 && half(b->dtype) && p->transpose_b && !p->transpose_a;
+}
+
 /* May it be read 16 bytes at a time along its dense axis? Strides of the other axis and of the batch axes. */
 static bool fast(const strand_plugin_tensor *t, CUdeviceptr at, int64_t other, const int batch[2]) {
     int64_t each = t->dtype == STRAND_PLUGIN_F32 ? 4 : 8;
@@ -259,8 +268,9 @@ static strand_plugin_status product(cuda_device *d, const strand_plugin_node *no
     const uint32_t mo = y->rank - 2, no = y->rank - 1, am = a->rank - (p->transpose_a ? 1 : 2), ak = a->rank - (p->transpose_a ? 2 : 1),
                    bn = b->rank - (p->transpose_b ? 2 : 1), bk = b->rank - (p->transpose_b ? 1 : 2);
     const bool one = p->precision == STRAND_PRECISION_BF16 || (a->dtype == STRAND_PLUGIN_BF16 && b->dtype == STRAND_PLUGIN_BF16);
+    const bool row = takes_row(node);
     CUfunction function;
-    strand_plugin_status status = cuda_own_find(d, one ? CUDA_OWN_product_bf16 : b->dtype == STRAND_PLUGIN_BF16 ? CUDA_OWN_product_bf16x3 : CUDA_OWN_product_f16, false, &function);
+    strand_plugin_status status = cuda_own_find(d, row ? CUDA_OWN_product_row : one ? CUDA_OWN_product_bf16 : b->dtype == STRAND_PLUGIN_BF16 ? CUDA_OWN_product_bf16x3 : CUDA_OWN_product_f16, false, &function);
     if (status || !function) return status;
     product_numbers x = {.m = (int)y->dims[mo], .n = (int)y->dims[no], .k = (int)a->dims[ak], .a_m = (int)a->strides[am], .a_k = (int)a->strides[ak], .b_k = (int)b->strides[bk],
                          .b_n = (int)b->strides[bn], .y_m = (int)y->strides[mo], .inner = y->rank > 2 ? (int)y->dims[y->rank - 3] : 1,
@@ -285,15 +295,22 @@ static strand_plugin_status product(cuda_device *d, const strand_plugin_node *no
     if (bias) at[2] = cuda_address(bias, cpu_lead(bias, 0, y, p->bias == STRAND_BIAS_ROWS ? mo : no) * bias->strides[0]);
     x.fast_a = fast(a, at[0], p->transpose_a ? x.a_k : x.a_m, x.a_batch);
     x.fast_b = fast(b, at[1], p->transpose_b ? x.b_n : x.b_k, x.b_batch);
-    const uint32_t groups[3] = {(uint32_t)((y->dims[mo] + 63) / 64), (uint32_t)((y->dims[no] + 127) / 128), (uint32_t)batch};
+    uint32_t groups[3] = {(uint32_t)((y->dims[mo] + 63) / 64), (uint32_t)((y->dims[no] + 127) / 128), (uint32_t)batch};
     void *arguments[] = {&at[0], &at[1], &at[2], &at[3], &x};
     *done = true;
+    if (row) {
+        groups[0] = (uint32_t)((y->dims[no] + 7) / 8);
+        groups[1] = 1;
+        x.fast_a = at[0] % 16 == 0 && x.a_k == 1 && (x.a_batch[0] | x.a_batch[1]) % 4 == 0;
+        x.fast_b = x.b_k == 1 && fast(b, at[1], x.b_n, x.b_batch);
+        return cuda_launch(d, d->base.segment, function, groups, 128, 0, arguments, "a product of one row");
+    }
     return cuda_launch(d, d->base.segment, function, groups, 256, 0, arguments, "product");
 }
 
 bool cuda_tensor_takes(const cuda_device *d, const strand_plugin_node *node) {
     if (!d->tensor_cores) return false;
-    return node->op == STRAND_OP_ATTENTION ? takes_attention(node) : node->op == STRAND_OP_MATMUL && takes_product(node);
+    return node->op == STRAND_OP_ATTENTION ? takes_attention(node) : node->op == STRAND_OP_MATMUL && (takes_product(node) || takes_row(node));
 }
 
 uint64_t cuda_tensor_scratch(const cuda_device *d, const strand_plugin_node *node) {

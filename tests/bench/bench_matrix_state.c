@@ -99,11 +99,11 @@ static void shift(bench *b, int64_t l, int64_t channels) {
 }
 
 int main(int argc, char **argv) {
-    static const int64_t lengths[] = {512, 1};
+    static const int64_t lengths[] = {512, 1, 16384}; /* the last one on devices alone, several times the size of their caches */
     bench b;
     int code = bench_open(&b, argc, argv, "matrix_state");
     if (code) return code;
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < (b.device ? 3 : 2); i++) {
         int64_t l = lengths[i];
         if (bench_wants(&b, "ssd")) {
             ssd(&b, l, 24, 64, 128);

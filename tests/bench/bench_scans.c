@@ -160,6 +160,10 @@ int main(int argc, char **argv) {
     }
     selective(&b, 512, 1536, 16, true, false);
     selective(&b, 2048, 1536, 16, false, false);
+    if (b.device) { /* several times the size of a cache */
+        selective(&b, 16384, 1536, 16, false, false);
+        selective(&b, 16384, 1536, 16, true, false);
+    }
     selective(&b, 512, 256, 64, false, false);
     lti(&b, 1, 512, 32);
     lti(&b, 1024, 128, 32);

@@ -68,10 +68,7 @@ static sizes scan_sizes(ops_program *g, int index, int64_t cost) {
     return s;
 }
 
-static void make_selective_scan(ops_program *g, int index) {
-    static const int64_t states[] = {16, 16, 1, 8, 5, 17, 33, 64, 3, 31, 48};
-    int64_t n = index < 11 ? states[index] : coin(g) ? 16 : ops_between(g, 1, 40);
-    sizes s = scan_sizes(g, index, n);
+static void selective_scan_of(ops_program *g, int index, sizes s, int64_t n) {
     strand_op_selective_scan p = {.softplus = coin(g)};
     int optional = index < 3 ? (index == 0 ? 15 : index == 1 ? 0 : 8) : (int)ops_between(g, 0, 15);
     int in[9] = {add3(g, s.b, s.l, s.c),
@@ -100,6 +97,22 @@ static void make_selective_scan(ops_program *g, int index) {
     SAY("%lld x %lld x %lld, %lld states, softplus %u, D %d, z %d, bias %d, state %d, last %d", (long long)s.b, (long long)s.l,
         (long long)s.c, (long long)n, p.softplus, optional & 1, optional >> 1 & 1, optional >> 2 & 1, optional >> 3,
         node->second >= 0);
+}
+
+static void make_selective_scan(ops_program *g, int index) {
+    static const int64_t states[] = {16, 16, 1, 8, 5, 17, 33, 64, 3, 31, 48};
+    int64_t n = index < 11 ? states[index] : coin(g) ? 16 : ops_between(g, 1, 40);
+    selective_scan_of(g, index, scan_sizes(g, index, n), n);
+}
+
+/* Channels as models have them, and lengths around chunks of 256 tokens. */
+static void make_selective_scan_wide(ops_program *g, int index) {
+    static const int64_t lengths[] = {300, 17, 256, 530, 40}, channels[] = {518, 512, 771}, states[] = {16, 5, 20, 64};
+    sizes s = scan_sizes(g, index, 1);
+    s.b = index % 3 == 1 ? 2 : 1;
+    s.l = lengths[index % 5];
+    s.c = channels[index % 3];
+    selective_scan_of(g, index, s, states[index % 4]);
 }
 
 static void make_lti_scan(ops_program *g, int index) {
@@ -335,5 +348,6 @@ OPS_CASES(scans, {"ssm_discretize", make_ssm_discretize, false}, {"ssm_kernel_di
           {"ssm_kernel_nplr", make_ssm_kernel_nplr, false}, {"ssm_kernel_companion", make_ssm_kernel_companion, false},
           {"lti_scan", make_lti_scan, false}, {"linear_recurrence", make_linear_recurrence, false},
           {"companion_scan", make_companion_scan, false}, {"selective_scan", make_selective_scan, false},
+          {"selective_scan_wide", make_selective_scan_wide, false},
           {"dplr_scan", make_dplr_scan, false}, {"ssm_discretize_nplr", make_ssm_discretize_nplr, false},
           {"dense_scan", make_dense_scan, false});

@@ -94,4 +94,20 @@ typedef struct ssd_numbers {
     float dt_min, dt_max;
 } ssd_numbers;
 
+/* A selective scan. Strides are of (batch, token), of states of (batch, channel, state). group: channels of a group, a warp each. */
+typedef struct scan_numbers {
+    int tokens, channels, states, group;
+    int u[2], dt[2], b[2], c[2], z[2], y[2], state[3], after[3];
+    int a_stride, has_d, d_stride, has_z, has_bias, bias_stride, has_state, has_after, softplus;
+} scan_numbers;
+
+/* Few tokens of a recurrence with a matrix state. Inputs by kernel (scans_own.cu), strides of (batch, token). fast: may be read or written 16 bytes at a time. */
+typedef struct step_numbers {
+    int tokens, n, width, first_head, heads_a_group, origin, channels;
+    int in[6][2], y[2], state[4], after[4];
+    int fast_in, fast_y, fast_state, fast_after;
+    int a_moves, has_dt, has_bias, bias_stride, softplus, has_d, d_stride, has_state, has_after, log_w;
+    float dt_min, dt_max, scale;
+} step_numbers;
+
 #endif
