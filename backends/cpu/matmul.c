@@ -31,10 +31,10 @@ int64_t cpu_product_pack_pieces(const cpu_product *p) {
     return p->k > 0 && cpu_product_pack_floats(p) <= MOST_PACKED ? across : 0;
 }
 
-/* Places of the longest panels, which are those of F32 with chains: 260 for each 256. */
+/* Places of the longest panels, which are those of F32 with chains: 264 for each 256. */
 int64_t cpu_product_pack_floats(const cpu_product *p) {
     int64_t columns = (p->n + CPU_PRODUCT_ALIGN - 1) / CPU_PRODUCT_ALIGN * CPU_PRODUCT_ALIGN;
-    return columns * (p->k + 7 + (p->k + 255) / 256 * 4);
+    return columns * (p->k + 7 + (p->k + 255) / 256 * 8);
 }
 
 void cpu_product_pack(const cpu_product *p, int64_t piece, float *packed) {

@@ -6,8 +6,9 @@
  * enter. That is what makes one row alone, and any tile, give the bytes that the whole gives. The sums:
  *   B dense along n, or k below SHORT_K: one chain of unit_fma over the units in order, begun at zero;
  *   B dense along k (weights as they are stored): each segment of BLOCK_K units makes CHAINS chains, chain i of the units i,
- *   i + CHAINS, ..., the last ones with zeros for what is not there; the segment is (0 + 2) + (1 + 3), and segments are added
- *   in order. Few rows then take the units as they lie, without transposing them.
+ *   i + CHAINS, ..., the last ones with zeros for what is not there; the segment is ((0 + 4) + (2 + 6)) + ((1 + 5) + (3 + 7)), or
+ *   (0 + 2) + (1 + 3) where vectors have four lanes, and segments are added in order. Few rows then take the units as they lie, a
+ *   vector from one column, without transposing them.
  *
  * Three ways lead through a product, by its number of rows and by how B lies:
  *   few rows, B dense along k: matmul_few.h;
@@ -75,11 +76,11 @@ INLINE void put(int rows, int vectors, vf sum[PANEL_ROWS][PANEL_VECTORS], float 
 }
 
 /* rows x vectors (constants) of the result over `units` steps, going on from what c holds unless `fresh`; in one chain or in
- * CHAINS, which come in the order 0, 2, 1, 3. */
+ * CHAINS, which come in the order of panel_place. Sums that wait for their partner are as many as half of the tree is high. */
 INLINE void block(int rows, int vectors, bool chains, const float *a, const float *b, int64_t units, float *c, int64_t c_stride,
                   bool fresh, const ahead *soon) {
     vf sum[PANEL_ROWS][PANEL_VECTORS];
-    float waiting[2][PANEL_ROWS * PANEL_COLUMNS] __attribute__((aligned(64)));
+    float waiting[CHAINS / 4 + 1][PANEL_ROWS * PANEL_COLUMNS] __attribute__((aligned(64)));
     const int64_t each = chains ? (units + CHAINS - 1) / CHAINS : units, apart = chain_apart(units);
     for (int i = 0; i < (chains ? CHAINS : 1); i++) {
 #pragma GCC unroll 16
@@ -89,10 +90,11 @@ INLINE void block(int rows, int vectors, bool chains, const float *a, const floa
                 sum[r][v] = fresh || chains ? vf_zero() : vf_load(c + r * c_stride + v * CPU_LANES);
         chain(rows, vectors, sum, a + i * apart * rows, b + i * apart * PANEL_COLUMNS, i * each, each, c, c_stride, soon);
         if (!chains) break;
-        if (i % 2) add_to(rows, vectors, sum, waiting[0], PANEL_COLUMNS);
-        if (i < 3) put(rows, vectors, sum, waiting[i % 2], PANEL_COLUMNS);
+        int height = 0;
+        for (int left = i; left % 2; left /= 2) height++;
+        for (int low = 0; low < height; low++) add_to(rows, vectors, sum, waiting[low], PANEL_COLUMNS);
+        if (i < CHAINS - 1) put(rows, vectors, sum, waiting[height], PANEL_COLUMNS);
     }
-    if (chains) add_to(rows, vectors, sum, waiting[1], PANEL_COLUMNS);
     if (chains && !fresh) add_to(rows, vectors, sum, c, c_stride);
     put(rows, vectors, sum, c, c_stride);
 }
@@ -155,13 +157,21 @@ CPU_INLINE bool in_chains(const cpu_product *p) {
 }
 
 #define BLOCK_M (PANEL_ROWS * (144 / PANEL_ROWS))
-#define BLOCK_N (PANEL_COLUMNS * (512 / PANEL_COLUMNS)) /* a packed block of B stays in L2 */
+#define BLOCK_N (PANEL_COLUMNS * (256 / PANEL_COLUMNS)) /* a packed block of B stays in L2 */
+
+/* Columns of a block: twice as many where k is so short that they fit, since A is packed once for each block. */
+CPU_INLINE int64_t block_n(int64_t units) {
+    return units <= BLOCK_K / 2 ? 2 * BLOCK_N : BLOCK_N;
+}
 
 CPU_INLINE int64_t packed_a(int64_t m, int64_t units) {
     return round_up(cpu_min(m, BLOCK_M) * (cpu_min(round_up(units, CHAINS), BLOCK_K) + CHAINS) + STRIP, 16);
 }
+/* Never less for more units. */
 CPU_INLINE int64_t packed_b(int64_t n, int64_t units) {
-    return round_up(cpu_min(round_up(n, PANEL_COLUMNS), BLOCK_N) * (cpu_min(round_up(units, CHAINS), BLOCK_K) + CHAINS), 16);
+    const int64_t all = round_up(n, PANEL_COLUMNS), places = round_up(units, CHAINS);
+    int64_t wide = cpu_min(all, 2 * BLOCK_N) * (cpu_min(places, BLOCK_K / 2) + CHAINS);
+    return round_up(cpu_max(wide, cpu_min(all, BLOCK_N) * (cpu_min(places, BLOCK_K) + CHAINS)), 16);
 }
 
 /* A packed block of A times a packed block of B; what is to be packed next is asked for on the way, evenly. */
@@ -227,7 +237,7 @@ TARGET static const float *panels_of_b(const cpu_product *p, int64_t column, int
  * up before the next one is packed. */
 TARGET static void one_block_of_rows(const cpu_product *p, int64_t row, int64_t m, int64_t column, int64_t n, float *c,
                                      int64_t c_stride, float *pa, float *pb) {
-    int64_t wide = m <= 4 * PANEL_ROWS && p->b.inner == 1 ? PANEL_COLUMNS : BLOCK_N;
+    int64_t wide = m <= 4 * PANEL_ROWS && p->b.inner == 1 ? PANEL_COLUMNS : block_n(units_of(p->k));
     for (int64_t k = 0; k < p->k; k += BLOCK_K * UNIT_K) {
         int64_t depth = cpu_min(BLOCK_K * UNIT_K, p->k - k), units = units_of(depth);
         pack(pa, PANEL_ROWS, false, in_chains(p), &p->a, row, m, k, depth);
@@ -250,9 +260,10 @@ TARGET static void by_panels(const cpu_product *p, int64_t row, int64_t m, int64
         one_block_of_rows(p, row, m, column, n, c, c_stride, pa, pb);
         return;
     }
-    for (int64_t j = 0; j < n; j += BLOCK_N)
+    const int64_t wide = block_n(units_of(p->k));
+    for (int64_t j = 0; j < n; j += wide)
         for (int64_t k = 0; k < p->k; k += BLOCK_K * UNIT_K) {
-            int64_t nj = cpu_min(BLOCK_N, n - j), depth = cpu_min(BLOCK_K * UNIT_K, p->k - k), units = units_of(depth);
+            int64_t nj = cpu_min(wide, n - j), depth = cpu_min(BLOCK_K * UNIT_K, p->k - k), units = units_of(depth);
             const float *panels = panels_of_b(p, column + j, nj, k, depth, pb);
             for (int64_t i = 0; i < m; i += BLOCK_M) {
                 int64_t mi = cpu_min(BLOCK_M, m - i), left = m - i - BLOCK_M;
@@ -272,7 +283,7 @@ TARGET static void by_panels(const cpu_product *p, int64_t row, int64_t m, int64
 #define FEW_STREAMS 16   /* of B dense along n */
 #define FEW_K       2048 /* units of A that are kept at a time */
 #define FEW_SUMS    4096 /* floats: half of L1 */
-#define FEW_ROOM    4096 /* floats of A beside B dense along k, kept at a time */
+#define FEW_ROOM    4096 /* floats of A beside B dense along k, kept at a time, or a segment */
 
 typedef void few_fn(const cpu_product *p, int64_t row, int64_t m, int64_t column, int64_t n, float *c, int64_t c_stride,
                     float *a);
@@ -395,7 +406,6 @@ INLINE void few_streams(uint32_t dtype, bool ahead, const cpu_product *p, int64_
 #define FEWS(name, dtype)                                                                                                      \
     FEW(weights_1_##name, few_weights, 1, dtype)                                                                               \
     FEW(weights_2_##name, few_weights, 2, dtype)                                                                               \
-    FEW(weights_half_##name, few_weights, 4, dtype)                                                                            \
     FEW(weights_most_##name, few_weights, FEW_ROWS, dtype)                                                                     \
     FEW(streams_##name, few_streams, dtype, true)                                                                              \
     FEW(cached_##name, few_streams, dtype, false)
@@ -414,11 +424,11 @@ FEWS(bf16, STRAND_PLUGIN_BF16)
 #define FEW_TYPES 1
 #endif
 #define FEW_NAMES(name)                                                                                                        \
-    { streams_##name, cached_##name, weights_1_##name, weights_2_##name, weights_half_##name, weights_most_##name }
+    { streams_##name, cached_##name, weights_1_##name, weights_2_##name, weights_most_##name }
 
 /* NULL: panels are better. */
 static few_fn *few_kernel(const cpu_product *p, int64_t m) {
-    static few_fn *const kernels[FEW_TYPES][6] = {
+    static few_fn *const kernels[FEW_TYPES][5] = {
         FEW_NAMES(f32),
 #if FEW_TYPES == 3
         FEW_NAMES(f16),
@@ -427,13 +437,13 @@ static few_fn *few_kernel(const cpu_product *p, int64_t m) {
     };
     int type = p->b.dtype == STRAND_PLUGIN_F32 ? 0 : p->b.dtype == STRAND_PLUGIN_F16 ? 1 : 2;
     bool weights = p->b.inner == 1;
-    if (m > (weights ? 2 * FEW_ROWS : FEW_STREAMS) || type >= FEW_TYPES || (weights && !in_chains(p))) return NULL;
+    if (m > (weights ? FEW_MOST : FEW_STREAMS) || type >= FEW_TYPES || (weights && !in_chains(p))) return NULL;
 #if !UNIT_PAIRS
     static few_fn *const in_registers[] = {held_1, held_2, held_4, held_4, held_8, held_8, held_8, held_8};
     if (!weights && type == 0 && m <= HELD_ROWS && p->n * p->k * (int64_t)sizeof(float) <= FITS_IN_L2) return in_registers[m - 1];
 #endif
     if (!weights) return kernels[type][p->n * p->k * cpu_element_bytes(p->b.dtype) <= FITS_IN_L2];
-    return kernels[type][m == 1 ? 2 : m == 2 ? 3 : m <= 4 ? 4 : 5];
+    return kernels[type][m == 1 ? 2 : m == 2 ? 3 : 4];
 }
 #endif
 
@@ -443,7 +453,7 @@ CPU_INLINE int64_t scratch_floats(int64_t m, int64_t n, int64_t k) {
     int64_t units = units_of(k), panels = packed_a(m, units) + packed_b(n, units);
     int64_t sums = cpu_min(FEW_SUMS, round_up(cpu_min(n, FEW_SUMS), 2 * CPU_LANES) * cpu_min(m, FEW_STREAMS));
     int64_t few = 2 * cpu_min(m, FEW_STREAMS); /* 3 rows are packed as 4, or 5 as 8 */
-    few = cpu_max(cpu_min(few, FEW_STREAMS) * cpu_min(FEW_K, units) + STRIP, cpu_min(FEW_ROOM, few * round_up(units, CHAINS)));
+    few = cpu_max(cpu_min(few, FEW_STREAMS) * cpu_min(FEW_K, units) + STRIP, cpu_min(cpu_max(FEW_ROOM, FEW_STREAMS * BLOCK_K), few * round_up(units, CHAINS)));
     return cpu_max(panels, round_up(sums + few, 16));
 }
 

@@ -45,8 +45,8 @@ CPU_INLINE int64_t round_up(int64_t n, int64_t to) {
     return (n + to - 1) / to * to;
 }
 
-#define BLOCK_K 256 /* units: a panel of A stays in L1 */
-#define CHAINS  4   /* sums of a segment of BLOCK_K units when B is dense along k: as many units as 16 bytes hold */
+#define BLOCK_K 512   /* units: a panel of A stays in L1 */
+#define CHAINS  STRIP /* sums of a segment of BLOCK_K units when B is dense along k: the lanes of a vector */
 
 /* ---- units ---- */
 
@@ -216,10 +216,11 @@ CPU_INLINE int64_t chain_apart(int64_t units) {
     return (units + CHAINS - 1) / CHAINS + 1;
 }
 
-/* Where unit u of a block stands in a panel: in order, or one chain after the other (0, 2, 1, 3), `apart` places from one to
- * the next. */
+/* Where unit u of a block stands in a panel: in order, or one chain after the other (0, 4, 2, 6, 1, 5, 3, 7: their numbers' bits
+ * turned round), `apart` places from one to the next. */
 CPU_INLINE int64_t panel_place(int64_t u, int64_t apart) {
-    return apart ? (u % 2 * 2 + u / 2 % 2) * apart + u / 4 : u;
+    int64_t turned = CHAINS == 8 ? u % 2 * 4 + u / 2 % 2 * 2 + u / 4 % 2 : u % 2 * 2 + u / 2 % 2;
+    return apart ? turned * apart + u / CHAINS : u;
 }
 
 INLINE void store_some(float *to, sv x, int64_t n) {
