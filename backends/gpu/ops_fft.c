@@ -43,16 +43,19 @@ static void bind_or_points(strand_plugin_device *device, gpu_dispatch *d, const 
         gpu_bind_memory(device, d, r->memory, r->at, (uint64_t)r->total * 8, 4);
 }
 
-/* The kernel for blocks or columns (8, 64 or 512) of `whole` points. */
+/* The kernel for blocks or columns (8, 64 or 512) of `whole` points. Blocks have inputs and results, or neither. */
 static gpu_kernel kernel_of(int64_t whole, bool columns, int what) {
     static const gpu_kernel forward[] = {GPU_K_fft_forward0, GPU_K_fft_forward1, GPU_K_fft_forward2, GPU_K_fft_forward3, GPU_K_fft_forward4,  GPU_K_fft_forward5,
                                          GPU_K_fft_forward6, GPU_K_fft_forward7, GPU_K_fft_forward8, GPU_K_fft_forward9, GPU_K_fft_forward10, GPU_K_fft_forward11};
-    static const gpu_kernel convolve[] = {GPU_K_fft_convolve7, GPU_K_fft_convolve8, GPU_K_fft_convolve9, GPU_K_fft_convolve10, GPU_K_fft_convolve11};
-    static const gpu_kernel across[] = {GPU_K_fft_columns3, GPU_K_fft_columns6, GPU_K_fft_columns9};
-    static const gpu_kernel back[] = {GPU_K_fft_inverse3, GPU_K_fft_inverse6, GPU_K_fft_inverse9};
+    static const gpu_kernel convolve[] = {GPU_K_fft_convolve9, GPU_K_fft_convolve10, GPU_K_fft_convolve11};
+    static const gpu_kernel rows[] = {GPU_K_fft_rows7, GPU_K_fft_rows8, GPU_K_fft_rows9, GPU_K_fft_rows10, GPU_K_fft_rows11};
+    static const gpu_kernel across[] = {GPU_K_fft_columns3, GPU_K_fft_columns6, GPU_K_fft_columns9}, take[] = {GPU_K_fft_take3, GPU_K_fft_take6, GPU_K_fft_take9};
+    static const gpu_kernel back[] = {GPU_K_fft_inverse3, GPU_K_fft_inverse6, GPU_K_fft_inverse9}, give[] = {GPU_K_fft_give3, GPU_K_fft_give6, GPU_K_fft_give9};
     int bits = log2_of(whole);
-    if (columns) return (what & FORWARD ? across : back)[bits / 3 - 1];
-    return what & INVERSE ? convolve[bits - 7] : forward[bits];
+    if (columns && (what & FORWARD)) return (what & FROM_INPUTS ? take : across)[bits / 3 - 1];
+    if (columns) return (what & TO_RESULTS ? give : back)[bits / 3 - 1];
+    if (!(what & INVERSE)) return forward[bits];
+    return what & FROM_INPUTS ? rows[bits - 7] : convolve[bits - 9]; /* nothing shorter comes without ends */
 }
 
 /* One step: blocks of `whole` points, or `whole` rows of columns of blocks of m points. */
@@ -75,7 +78,7 @@ static strand_plugin_status step(strand_plugin_device *device, const rows *r, in
     if (skip) d.params[2] += (int32_t)(h->skip_first * skip->strides[0]);
     gpu_int(&d, r->total);
     gpu_int(&d, m ? log2_of(m) : 0);
-    gpu_int(&d, what);
+    gpu_int(&d, (what & SPECTRA) != 0);
     gpu_int(&d, log2_of(r->n));
     gpu_int(&d, h ? h->rows : 1);
     gpu_int(&d, skip != NULL);
