@@ -2,6 +2,7 @@
 #include "vulkan.h"
 
 #include <stddef.h>
+#include <string.h>
 
 #include "gpu_spirv.inc"
 
@@ -36,6 +37,46 @@ strand_plugin_status vk_layouts_open(vk_device *d) {
     return status;
 }
 
+/* What the module says of its variables: those of a storage buffer that is not readonly in GLSL have no NonWritable, neither on the variable
+ * nor on the buffer's only member. */
+typedef struct spirv_id {
+    uint32_t type;    /* of a variable: its pointer; of a pointer: what it points to */
+    uint32_t binding; /* plus one; 0: none */
+    bool read_only;
+} spirv_id;
+
+/* Buffers that the kernel may write, a bit each. All of them where there is no memory to find out. */
+static uint32_t written(const strand_host *host, const spirv *s) {
+    enum { HEADER = 5, BOUND = 3, VARIABLE = 59, POINTER = 32, DECORATE = 71, DECORATE_MEMBER = 72, BINDING = 33, NON_WRITABLE = 24 };
+    const uint32_t *code = s->code, bound = code[BOUND];
+    const size_t words = s->bytes / 4, bytes = bound * sizeof(spirv_id);
+    spirv_id *ids = host->alloc(host->context, bytes, 64);
+    uint32_t bits = 0;
+    if (!ids) return ~(uint32_t)0;
+    memset(ids, 0, bytes);
+    for (size_t at = HEADER; at < words; at += code[at] >> 16) {
+        const uint32_t *op = code + at;
+        switch (op[0] & 0xffff) {
+        case DECORATE:
+            if (op[2] == BINDING) ids[op[1]].binding = op[3] + 1;
+            if (op[2] == NON_WRITABLE) ids[op[1]].read_only = true;
+            break;
+        case DECORATE_MEMBER:
+            if (op[3] == NON_WRITABLE) ids[op[1]].read_only = true;
+            break;
+        case POINTER:
+            ids[op[1]].type = op[3];
+            break;
+        case VARIABLE: /* types and decorations come first */
+            ids[op[2]].type = op[1];
+            if (ids[op[2]].binding && !ids[op[2]].read_only && !ids[ids[op[1]].type].read_only) bits |= (uint32_t)1 << (ids[op[2]].binding - 1);
+            break;
+        }
+    }
+    host->free(host->context, ids, bytes);
+    return bits;
+}
+
 /* A kernel that the driver refuses is no reason to give up the device. */
 static strand_plugin_status refused(const strand_host *host, VkResult result, gpu_kernel kernel) {
     if (result == VK_SUCCESS || result == VK_ERROR_OUT_OF_HOST_MEMORY || result == VK_ERROR_OUT_OF_DEVICE_MEMORY || result == VK_ERROR_DEVICE_LOST)
@@ -59,6 +100,7 @@ strand_plugin_status vk_pipeline(vk_device *d, gpu_kernel kernel, VkPipeline *pi
         status = refused(d->base.host, vkCreateComputePipelines(d->device, VK_NULL_HANDLE, 1, &info, NULL, &d->pipelines[kernel]), kernel);
         vkDestroyShaderModule(d->device, module, NULL);
         if (status) return status;
+        d->writes[kernel] = written(d->base.host, &codes[kernel]);
     }
     *pipeline = d->pipelines[kernel];
     return STRAND_PLUGIN_OK;

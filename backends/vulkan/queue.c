@@ -77,7 +77,16 @@ strand_plugin_status vk_recording(vk_device *d, vk_batch **batch) {
     if (!status) status = vk_check(d->base.host, vkResetDescriptorPool(d->device, b->page.descriptors, 0), "resetting descriptors");
     if (!status) status = vk_check(d->base.host, vkBeginCommandBuffer(b->commands, &begin), "recording");
     b->recording = !status;
+    vk_hazards_forget(&b->hazards);
     return status;
+}
+
+/* A copy of `bytes`: staging's are a batch's own, each used once, and need no barrier. */
+static void record_copy(vk_batch *b, const strand_plugin_buffer *from, uint64_t from_offset, const strand_plugin_buffer *to, uint64_t to_offset, uint64_t bytes) {
+    const VkBufferCopy copy = {from_offset, to_offset, bytes};
+    const vk_range touched[] = {{from->buffer, from_offset, from_offset + bytes, false}, {to->buffer, to_offset, to_offset + bytes, true}};
+    vk_before(b->commands, &b->hazards, touched, 2);
+    vkCmdCopyBuffer(b->commands, from->buffer, to->buffer, 1, &copy);
 }
 
 static void memory_barrier(VkCommandBuffer commands, VkPipelineStageFlags from, VkAccessFlags wrote, VkPipelineStageFlags to, VkAccessFlags reads) {
@@ -159,9 +168,7 @@ strand_plugin_status driver_upload(strand_plugin_device *device, strand_plugin_b
         strand_plugin_status status = stage(d, bytes - done, &b, &at, &got);
         if (status) return status;
         memcpy(b->staging.mapped + at, (const char *)from + done, (size_t)got);
-        const VkBufferCopy copy = {at, offset + done, got};
-        vk_barrier(b->commands);
-        vkCmdCopyBuffer(b->commands, b->staging.buffer, buffer->buffer, 1, &copy);
+        record_copy(b, &b->staging, at, buffer, offset + done, got);
     }
     return STRAND_PLUGIN_OK;
 }
@@ -172,9 +179,7 @@ strand_plugin_status driver_download(strand_plugin_device *device, strand_plugin
         vk_batch *b;
         strand_plugin_status status = stage(d, bytes - done, &b, &at, &got);
         if (status) return status;
-        const VkBufferCopy copy = {offset + done, at, got};
-        vk_barrier(b->commands);
-        vkCmdCopyBuffer(b->commands, buffer->buffer, b->staging.buffer, 1, &copy);
+        record_copy(b, buffer, offset + done, &b->staging, at, got);
         b->reads[b->n_reads++] = (vk_read){at, got, (char *)to + done};
     }
     return STRAND_PLUGIN_OK;
@@ -184,14 +189,12 @@ strand_plugin_status driver_copy(strand_plugin_device *device, strand_plugin_buf
                                  uint64_t bytes) {
     vk_batch *b;
     strand_plugin_status status = vk_recording(vk_of(device), &b);
-    const VkBufferCopy copy = {from_offset, to_offset, bytes};
-    if (status) return status;
-    vk_barrier(b->commands);
-    vkCmdCopyBuffer(b->commands, from->buffer, to->buffer, 1, &copy);
-    return STRAND_PLUGIN_OK;
+    if (!status) record_copy(b, from, from_offset, to, to_offset, bytes);
+    return status;
 }
 
-static void write_set(vk_device *d, const vk_page *page, VkDescriptorSet set, const gpu_dispatch *g) {
+/* The dispatch's descriptors, and what it touches: its bindings' ranges. */
+static void write_set(vk_device *d, const vk_page *page, VkDescriptorSet set, const gpu_dispatch *g, vk_range *touched) {
     VkDescriptorBufferInfo infos[GPU_MOST_BINDINGS + 1];
     VkWriteDescriptorSet writes[GPU_MOST_BINDINGS + 1];
     for (uint32_t i = 0; i <= g->n_bindings; i++) {
@@ -199,6 +202,7 @@ static void write_set(vk_device *d, const vk_page *page, VkDescriptorSet set, co
         if (i < g->n_bindings) {
             uint64_t room = from->buffer->bytes - from->offset;
             infos[i] = (VkDescriptorBufferInfo){from->buffer->buffer, from->offset, from->bytes < 4 ? 4 : from->bytes < room ? from->bytes : room};
+            touched[i] = (vk_range){from->buffer->buffer, from->offset, from->offset + infos[i].range, d->writes[g->kernel] >> i & 1};
         } else {
             infos[i] = (VkDescriptorBufferInfo){page->params.buffer, (uint64_t)page->used * VK_PARAM_BYTES, VK_PARAM_BYTES};
         }
@@ -212,7 +216,8 @@ static void write_set(vk_device *d, const vk_page *page, VkDescriptorSet set, co
     vkUpdateDescriptorSets(d->device, g->n_bindings + 1, writes, 0, NULL);
 }
 
-strand_plugin_status vk_record(vk_device *d, VkCommandBuffer commands, vk_page *page, const gpu_dispatch *g) {
+strand_plugin_status vk_record(vk_device *d, VkCommandBuffer commands, vk_hazards *hazards, vk_page *page, const gpu_dispatch *g) {
+    vk_range touched[GPU_MOST_BINDINGS];
     VkPipeline pipeline;
     VkDescriptorSet set;
     const VkDescriptorSetAllocateInfo allocate = {.sType = VK_STRUCTURE_TYPE_DESCRIPTOR_SET_ALLOCATE_INFO,
@@ -223,9 +228,9 @@ strand_plugin_status vk_record(vk_device *d, VkCommandBuffer commands, vk_page *
     if (!status) status = vk_check(d->base.host, vkAllocateDescriptorSets(d->device, &allocate, &set), "making a descriptor set");
     if (status) return status;
     memcpy(page->params.mapped + (size_t)page->used * VK_PARAM_BYTES, g->params, sizeof g->params);
-    write_set(d, page, set, g);
+    write_set(d, page, set, g, touched);
     page->used++;
-    vk_barrier(commands);
+    vk_before(commands, hazards, touched, g->n_bindings);
     vkCmdBindPipeline(commands, VK_PIPELINE_BIND_POINT_COMPUTE, pipeline);
     vkCmdBindDescriptorSets(commands, VK_PIPELINE_BIND_POINT_COMPUTE, d->layouts[g->n_bindings + 1], 0, 1, &set, 0, NULL);
     vkCmdDispatch(commands, g->groups[0], g->groups[1], g->groups[2]);
@@ -240,5 +245,5 @@ strand_plugin_status driver_dispatch(strand_plugin_device *device, const gpu_dis
         status = vk_flush(d);
         if (!status) status = vk_recording(d, &b);
     }
-    return status ? status : vk_record(d, b->commands, &b->page, g);
+    return status ? status : vk_record(d, b->commands, &b->hazards, &b->page, g);
 }

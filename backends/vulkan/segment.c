@@ -9,6 +9,7 @@
 
 struct strand_plugin_segment {
     VkCommandBuffer commands;
+    vk_hazards hazards;
     vk_page *pages; /* the newest first */
     uint64_t point; /* of the last batch that executes it; 0: none yet */
     bool recording;
@@ -23,6 +24,7 @@ static strand_plugin_status begin(vk_device *d, strand_plugin_segment *s) {
     strand_plugin_status status = vk_check(d->base.host, vkAllocateCommandBuffers(d->device, &commands, &s->commands), "making a command buffer");
     if (!status) status = vk_check(d->base.host, vkBeginCommandBuffer(s->commands, &info), "recording");
     s->recording = !status;
+    vk_hazards_forget(&s->hazards);
     return status;
 }
 
@@ -54,7 +56,7 @@ strand_plugin_status driver_segment_dispatch(strand_plugin_device *device, stran
     strand_plugin_status status = STRAND_PLUGIN_OK;
     if (!s->recording) return gpu_fail(device->host, STRAND_PLUGIN_ERR_ARGUMENT, "a segment that has been run takes no more launches");
     if (!s->pages || s->pages->used == s->pages->room) status = add_page(d, s);
-    return status ? status : vk_record(d, s->commands, s->pages, g);
+    return status ? status : vk_record(d, s->commands, &s->hazards, s->pages, g);
 }
 
 /* The first dispatch begins with a barrier, as what comes behind the segment does. */
@@ -67,6 +69,7 @@ strand_plugin_status driver_segment_run(strand_plugin_device *device, strand_plu
     if (!status) status = vk_recording(d, &b);
     if (status) return status;
     vkCmdExecuteCommands(b->commands, 1, &s->commands);
+    vk_hazards_forget(&b->hazards);
     s->point = d->last_point + 1;
     return STRAND_PLUGIN_OK;
 }

@@ -2,8 +2,9 @@
  *
  * Work is recorded into batches: a command buffer with its descriptor sets, its parameters and its share of host-visible staging
  * memory. A batch is submitted when the host asks, or when it is full, and used again when it has passed: its number has come up
- * on the timeline semaphore, or, on devices without one, its fence has. A barrier stands before every command, so everything
- * happens in the order given. Segments are secondary command buffers that batches execute (segment.c). */
+ * on the timeline semaphore, or, on devices without one, its fence has. A barrier stands before every command that touches what
+ * an earlier one wrote, or writes what one read (hazards.c), so everything happens as if in the order given. Segments are
+ * secondary command buffers that batches execute (segment.c). */
 #ifndef STRAND_VULKAN_H
 #define STRAND_VULKAN_H
 
@@ -18,6 +19,7 @@
 #define VK_STAGING     ((uint64_t)8 << 20)  /* bytes of a batch */
 #define VK_READS       256                  /* downloads of a batch */
 #define VK_PAGE        128                  /* dispatches of one page of a segment */
+#define VK_RANGES      128                  /* of memory that are remembered from one barrier to the next; more than a dispatch's bindings */
 
 typedef struct vk_instance {
     strand_plugin_instance base;
@@ -52,8 +54,23 @@ typedef struct vk_page {
     struct vk_page *next;
 } vk_page;
 
+/* Bytes [from, to) of a buffer that a command reads, or reads and writes. */
+typedef struct vk_range {
+    VkBuffer buffer;
+    uint64_t from, to;
+    bool written;
+} vk_range;
+
+/* What a command buffer's commands have touched since its last barrier. */
+typedef struct vk_hazards {
+    bool unknown; /* anything */
+    uint32_t n;
+    vk_range ranges[VK_RANGES];
+} vk_hazards;
+
 typedef struct vk_batch {
     VkCommandBuffer commands;
+    vk_hazards hazards;
     VkFence fence; /* where there is no timeline */
     vk_page page;
     strand_plugin_buffer staging;
@@ -74,6 +91,7 @@ typedef struct vk_device {
     VkDescriptorSetLayout set_layouts[GPU_MOST_BINDINGS + 2]; /* by number of buffers, parameters included */
     VkPipelineLayout layouts[GPU_MOST_BINDINGS + 2];
     VkPipeline pipelines[GPU_N_KERNELS]; /* made when first used */
+    uint32_t writes[GPU_N_KERNELS];      /* bit i: the kernel of that pipeline may write its buffer i */
     VkSemaphore timeline; /* counts the batches that have passed; NULL: fences do */
     PFN_vkWaitSemaphores wait;
     vk_batch batches[VK_BATCHES];
@@ -104,7 +122,13 @@ void vk_barrier(VkCommandBuffer commands);
 strand_plugin_status vk_page_open(vk_device *d, vk_page *page, uint32_t room);
 void vk_page_close(vk_device *d, vk_page *page);
 /* Records a dispatch, whose descriptors and parameters the page has room for. */
-strand_plugin_status vk_record(vk_device *d, VkCommandBuffer commands, vk_page *page, const gpu_dispatch *g);
+strand_plugin_status vk_record(vk_device *d, VkCommandBuffer commands, vk_hazards *hazards, vk_page *page, const gpu_dispatch *g);
+
+/* hazards.c */
+/* At the beginning of a command buffer, and behind a segment in it: the next command has a barrier. */
+void vk_hazards_forget(vk_hazards *h);
+/* A barrier if a command that touches these ranges needs one here; the command is recorded next. */
+void vk_before(VkCommandBuffer commands, vk_hazards *h, const vk_range *touched, uint32_t n);
 
 /* pipeline.c */
 strand_plugin_status vk_pipeline(vk_device *d, gpu_kernel kernel, VkPipeline *pipeline);

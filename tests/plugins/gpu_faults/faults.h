@@ -23,5 +23,7 @@ void *fault_real(const char *library, const char *name);
 
 /* The largest allocation that the device says it gives; 0: what it truly says. */
 extern uint64_t fault_largest;
+/* Dispatches and copies that were recorded, and barriers between them (Vulkan). */
+extern long fault_commands, fault_barriers;
 
 #endif

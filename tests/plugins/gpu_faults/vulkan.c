@@ -102,6 +102,28 @@ VKAPI_ATTR void VKAPI_CALL vkGetPhysicalDeviceProperties2(VkPhysicalDevice p, Vk
             ((VkPhysicalDeviceMaintenance3Properties *)(void *)s)->maxMemoryAllocationSize = fault_largest;
 }
 
+long fault_commands, fault_barriers;
+
+VKAPI_ATTR void VKAPI_CALL vkCmdDispatch(VkCommandBuffer c, uint32_t x, uint32_t y, uint32_t z) {
+    REAL(vkCmdDispatch);
+    fault_commands++;
+    real(c, x, y, z);
+}
+
+VKAPI_ATTR void VKAPI_CALL vkCmdCopyBuffer(VkCommandBuffer c, VkBuffer from, VkBuffer to, uint32_t n, const VkBufferCopy *r) {
+    REAL(vkCmdCopyBuffer);
+    fault_commands++;
+    real(c, from, to, n, r);
+}
+
+/* Not those at the end of a batch, which are the host's. */
+VKAPI_ATTR void VKAPI_CALL vkCmdPipelineBarrier(VkCommandBuffer c, VkPipelineStageFlags from, VkPipelineStageFlags to, VkDependencyFlags f, uint32_t n,
+                                                const VkMemoryBarrier *m, uint32_t nb, const VkBufferMemoryBarrier *b, uint32_t ni, const VkImageMemoryBarrier *i) {
+    REAL(vkCmdPipelineBarrier);
+    if (to != VK_PIPELINE_STAGE_HOST_BIT) fault_barriers++;
+    real(c, from, to, f, n, m, nb, b, ni, i);
+}
+
 DESTROYS(vkDestroyInstance, x, (VkInstance x, const VkAllocationCallbacks *a), (x, a))
 DESTROYS(vkDestroyDevice, x, (VkDevice x, const VkAllocationCallbacks *a), (x, a))
 DROPS(vkFreeMemory, VkDeviceMemory)
