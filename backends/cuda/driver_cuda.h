@@ -70,8 +70,9 @@ typedef struct cuda_pool {
     X(ssd_walk_f16x2_64, 5) X(ssd_walk_f16x2_128, 5) X(ssd_walk_bf16_64, 5) X(ssd_walk_bf16_128, 5) \
     X(hyena_in_128, 6) X(hyena_in_256, 6) X(hyena_out_128, 6) X(hyena_out_256, 6)                                         \
     X(attention_wgmma_bf16_64, 7) X(attention_wgmma_bf16_128, 7) X(attention_wgmma_f16_64, 7) X(attention_wgmma_f16_128, 7) \
-    X(selective_chunks, 8) X(selective_step, 8) X(ssd_step, 8) X(gated_step, 8) X(delta_step, 8)
-#define CUDA_OWN_IMAGES 9
+    X(selective_chunks, 8) X(selective_step, 8) X(ssd_step, 8) X(gated_step, 8) X(delta_step, 8) \
+    X(gated_prepare_64, 9) X(gated_prepare_128, 9) X(gated_ends_64, 9) X(gated_ends_128, 9) X(gated_walk_64, 9) X(gated_walk_128, 9)
+#define CUDA_OWN_IMAGES 10
 typedef enum cuda_own_kernel {
 #define CUDA_OWN(name, image) CUDA_OWN_##name,
     CUDA_OWN_KERNELS(CUDA_OWN)
@@ -164,7 +165,7 @@ uint64_t cuda_long_conv_prepare_size(const cuda_device *d, const strand_plugin_n
 strand_plugin_status cuda_long_conv_prepare(cuda_device *d, const strand_plugin_node *node, const strand_plugin_memory *scratch);
 strand_plugin_status cuda_long_conv_run(cuda_device *d, const strand_plugin_node *node, const strand_plugin_memory *scratch, bool *done);
 
-/* ssd.c: SSD of many tokens on tensor cores. */
+/* ssd.c: SSD and gated linear attention of many tokens on tensor cores. */
 uint64_t cuda_ssd_scratch(const cuda_device *d, const strand_plugin_node *node);
 strand_plugin_status cuda_ssd_run(cuda_device *d, const strand_plugin_node *node, const strand_plugin_memory *scratch, bool *done);
 

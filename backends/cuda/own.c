@@ -13,7 +13,7 @@ static bool blas_first(const cuda_device *d, const strand_plugin_node *node) {
 static uint64_t own_scratch(strand_plugin_device *device, const strand_plugin_node *node) {
     cuda_device *d = cuda_of(device);
     if (node->op == STRAND_OP_LONG_CONV) return cuda_long_conv_scratch(d, node);
-    if (node->op == STRAND_OP_SSD) return cuda_ssd_scratch(d, node);
+    if (node->op == STRAND_OP_SSD || node->op == STRAND_OP_GATED_LINEAR_ATTENTION) return cuda_ssd_scratch(d, node);
     if (node->op == STRAND_OP_MATMUL && blas_first(d, node)) return cuda_blas_scratch(d, node);
     return cuda_tensor_scratch(d, node);
 }
@@ -30,7 +30,7 @@ static strand_plugin_status own_run(strand_plugin_device *device, const strand_p
     cuda_device *d = cuda_of(device);
     strand_plugin_status status = STRAND_PLUGIN_OK;
     if (node->op == STRAND_OP_LONG_CONV) return cuda_long_conv_run(d, node, scratch, done);
-    if (node->op == STRAND_OP_SSD) status = cuda_ssd_run(d, node, scratch, done);
+    if (node->op == STRAND_OP_SSD || node->op == STRAND_OP_GATED_LINEAR_ATTENTION) status = cuda_ssd_run(d, node, scratch, done);
     if (!status && !*done) status = cuda_scans_run(d, node, done);
     if (status || *done) return status;
     if (node->op == STRAND_OP_MATMUL && blas_first(d, node)) status = cuda_blas_run(d, node, scratch, done);

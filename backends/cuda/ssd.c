@@ -1,4 +1,5 @@
-/* ssd.c - SSD on tensor cores (kernels/ssd_mma.cu), from compute capability 8.0 on: which nodes, how they are cut, and the launches.
+/* ssd.c - SSD and gated linear attention on tensor cores (kernels/ssd_mma.cu, gated_mma.cu), from compute capability 8.0 on: which nodes,
+ * how they are cut, and the launches.
  *
  * Some chunks at a time: what heads share of them is made, the ends of parts where the heads alone do not fill a device, then results. How a
  * sequence is cut depends on heads, groups and its length, so that tiles and neighbours in a batch change nothing. */
@@ -19,23 +20,32 @@ typedef struct ssd_form {
     int64_t block, steps, tile;
     int64_t heads, first_head, groups, first_group; /* that y touches */
     uint64_t at_steps, at_slots, at_totals, bytes;
-    bool halves, wide;                              /* one BF16 number; more than 64 rows */
+    bool halves, wide, gated;                       /* one BF16 number; more than 64 rows */
 } ssd_form;
 
+static int64_t heads_of(const strand_plugin_node *node) {
+    return node->op == STRAND_OP_SSD ? ((const strand_op_ssd *)node->params)->heads : ((const strand_op_gated_linear_attention *)node->params)->heads;
+}
+static int64_t groups_of(const strand_plugin_node *node) {
+    return node->op == STRAND_OP_SSD ? ((const strand_op_ssd *)node->params)->groups : heads_of(node);
+}
+
 static bool form_of(const cuda_device *d, const strand_plugin_node *node, ssd_form *f) {
-    const strand_op_ssd *p = node->params;
     const strand_plugin_tensor *y = &node->outputs[0];
-    if (node->op != STRAND_OP_SSD || !d->tensor_cores) return false;
-    const bool one = p->precision == STRAND_PRECISION_BF16;
-    *f = (ssd_form){.length = y->dims[1], .n = node->inputs[2].dims[2] / p->groups, .width = y->whole[2] / p->heads, .halves = one};
+    const bool gated = node->op == STRAND_OP_GATED_LINEAR_ATTENTION;
+    if ((node->op != STRAND_OP_SSD && !gated) || !d->tensor_cores) return false;
+    const int64_t all_heads = heads_of(node), all_groups = groups_of(node);
+    const bool one = !gated && ((const strand_op_ssd *)node->params)->precision == STRAND_PRECISION_BF16;
+    *f = (ssd_form){.length = y->dims[1], .n = node->inputs[gated ? 1 : 2].dims[2] / all_groups, .width = y->whole[2] / all_heads, .halves = one, .gated = gated};
     if (f->length < LEAST_TOKENS || f->n < LEAST_ROWS || f->n > 128 || f->width < LEAST_WIDTH || !y->dims[0] || !y->dims[2]) return false;
     f->wide = f->n > 64;
     f->slices = (f->width + 63) / 64;
-    const int64_t nn = f->wide ? 128 : 64, terms = one ? 1 : 2, all = (f->length + SSD_CHUNK - 1) / SSD_CHUNK, units = p->heads * f->slices, each = p->heads / p->groups;
+    const int64_t nn = f->wide ? 128 : 64, terms = one ? 1 : 2, all = (f->length + SSD_CHUNK - 1) / SSD_CHUNK, units = all_heads * f->slices, each = all_heads / all_groups,
+                  keeps = gated ? nn : SSD_CHUNK;
     f->block = terms * 2 * SSD_CHUNK * nn * 2 + (2 * SSD_CHUNK + SSD_CHUNK * SSD_CHUNK) * 4;
-    f->steps = 6 * SSD_CHUNK * 4;
+    f->steps = (5 * SSD_CHUNK + keeps) * 4;
     f->tile = 128 * nn / 2 * 4;
-    const int64_t chunk = p->groups * f->block + p->heads * f->steps, room = MOST_BYTES / chunk, tiles = MOST_BYTES / f->tile;
+    const int64_t chunk = all_groups * f->block + all_heads * f->steps, room = MOST_BYTES / chunk, tiles = MOST_BYTES / f->tile;
     if (room < PART || 4 * units > tiles || units > 65535) return false;
     f->chunks = cpu_min(cpu_min(all, MOST_CHUNKS), room);
     f->most_parts = (FILLING + units - 1) / units;
@@ -48,12 +58,12 @@ static bool form_of(const cuda_device *d, const strand_plugin_node *node, ssd_fo
     f->first_group = f->first_head / each;
     f->groups = (f->first_head + f->heads - 1) / each + 1 - f->first_group;
     /* As much as any shorter sequence needs, and a tile of as many channels wherever it begins. */
-    const int64_t heads = cpu_min(p->heads, (y->dims[2] + f->width - 2) / f->width + 1), groups = cpu_min(p->groups, (heads + each - 2) / each + 1);
+    const int64_t heads = cpu_min(all_heads, (y->dims[2] + f->width - 2) / f->width + 1), groups = cpu_min(all_groups, (heads + each - 2) / each + 1);
     const int64_t at_a_time = cpu_min(y->dims[0] * all, room), entries = cpu_max(1, cpu_min(y->dims[0], tiles / ((f->most_parts + 1) * units)));
     f->at_steps = (uint64_t)(at_a_time * groups * f->block);
     f->at_slots = f->at_steps + (uint64_t)(at_a_time * heads * f->steps);
     f->at_totals = f->at_slots + (uint64_t)(entries * heads * f->slices * (f->most_parts + 1) * f->tile);
-    f->bytes = f->at_totals + (uint64_t)(entries * heads * f->slices * f->most_parts * 4);
+    f->bytes = f->at_totals + (uint64_t)(entries * heads * f->slices * f->most_parts * keeps * 4);
     return true;
 }
 
@@ -66,19 +76,34 @@ static void two(int *to, const strand_plugin_tensor *t) {
     for (int i = 0; i < 2; i++) to[i] = (int)t->strides[i];
 }
 
+static ssd_numbers shape_of(const strand_plugin_node *node, const ssd_form *f) {
+    const strand_plugin_tensor *y = &node->outputs[0];
+    ssd_numbers n = {.tokens = (int)f->length, .most_parts = (int)f->most_parts, .part = (int)f->part, .heads = (int)f->heads, .first_head = (int)f->first_head,
+                     .heads_a_group = (int)(heads_of(node) / groups_of(node)), .groups = (int)f->groups, .first_group = (int)f->first_group, .n = (int)f->n,
+                     .width = (int)f->width, .slices = (int)f->slices, .origin = (int)y->origin[2], .channels = (int)y->dims[2]};
+    two(n.y, y);
+    return n;
+}
+
 static ssd_numbers numbers_of(const strand_plugin_node *node, const ssd_form *f) {
     const strand_op_ssd *p = node->params;
     const strand_plugin_tensor *x = &node->inputs[0], *a = &node->inputs[1], *B = &node->inputs[2], *C = &node->inputs[3], *dt = cpu_input(node, 4), *D = cpu_input(node, 5),
-                               *bias = cpu_input(node, 6), *state = cpu_input(node, 7), *y = &node->outputs[0], *after = node->n_outputs > 1 ? &node->outputs[1] : NULL;
-    ssd_numbers n = {.tokens = (int)f->length, .most_parts = (int)f->most_parts, .part = (int)f->part, .heads = (int)f->heads, .first_head = (int)f->first_head,
-                     .heads_a_group = (int)(p->heads / p->groups), .groups = (int)f->groups, .first_group = (int)f->first_group, .n = (int)f->n, .width = (int)f->width,
-                     .slices = (int)f->slices, .origin = (int)y->origin[2], .channels = (int)y->dims[2], .a_moves = a->rank == 3, .has_dt = dt != NULL,
-                     .has_bias = dt && bias, .bias_stride = bias ? (int)bias->strides[0] : 0, .softplus = p->softplus != 0, .has_d = D != NULL,
-                     .d_stride = D ? (int)D->strides[0] : 0, .has_state = state != NULL, .has_after = after != NULL, .dt_min = p->dt_min, .dt_max = p->dt_max};
+                               *bias = cpu_input(node, 6), *state = cpu_input(node, 7), *after = node->n_outputs > 1 ? &node->outputs[1] : NULL;
+    ssd_numbers n = shape_of(node, f);
+    n.a_moves = a->rank == 3;
+    n.has_dt = dt != NULL;
+    n.has_bias = dt && bias;
+    n.bias_stride = bias ? (int)bias->strides[0] : 0;
+    n.softplus = p->softplus != 0;
+    n.has_d = D != NULL;
+    n.d_stride = D ? (int)D->strides[0] : 0;
+    n.has_state = state != NULL;
+    n.has_after = after != NULL;
+    n.dt_min = p->dt_min;
+    n.dt_max = p->dt_max;
     two(n.x, x);
     two(n.b, B);
     two(n.c, C);
-    two(n.y, y);
     if (dt) two(n.dt, dt);
     n.a[0] = (int)a->strides[0];
     if (a->rank == 3) n.a[1] = (int)a->strides[1];
@@ -89,20 +114,45 @@ static ssd_numbers numbers_of(const strand_plugin_node *node, const ssd_form *f)
     return n;
 }
 
+/* Of gated linear attention: q, k, w stand for C, B, a, and a state's columns are its last axis. */
+static ssd_numbers gated_numbers_of(const strand_plugin_node *node, const ssd_form *f) {
+    const strand_op_gated_linear_attention *p = node->params;
+    const strand_plugin_tensor *w = &node->inputs[3], *u = cpu_input(node, 4), *state = cpu_input(node, 5), *after = node->n_outputs > 1 ? &node->outputs[1] : NULL;
+    ssd_numbers n = shape_of(node, f);
+    n.a_moves = w->rank == 3;
+    n.has_bias = u != NULL;
+    n.bias_stride = u ? (int)u->strides[0] : 0;
+    n.softplus = p->log_w != 0;
+    n.has_state = state != NULL;
+    n.has_after = after != NULL;
+    n.scale = p->scale;
+    two(n.c, &node->inputs[0]);
+    two(n.b, &node->inputs[1]);
+    two(n.x, &node->inputs[2]);
+    n.a[0] = (int)w->strides[0];
+    if (w->rank == 3) n.a[1] = (int)w->strides[1];
+    for (int i = 0; i < 4; i++) {
+        if (state) n.state[i] = (int)state->strides[i < 2 ? i : 5 - i];
+        if (after) n.after[i] = (int)after->strides[i < 2 ? i : 5 - i];
+    }
+    return n;
+}
+
 enum { PREPARE, ENDS, WALK };
 
 static strand_plugin_status launch(cuda_device *d, const ssd_form *f, int what, int64_t x, int64_t y, int64_t z, void **arguments) {
-    static const cuda_own_kernel kernels[3][4] = {
-        {CUDA_OWN_ssd_prepare_f16x2_64, CUDA_OWN_ssd_prepare_f16x2_128, CUDA_OWN_ssd_prepare_bf16_64, CUDA_OWN_ssd_prepare_bf16_128},
-        {CUDA_OWN_ssd_ends_f16x2_64, CUDA_OWN_ssd_ends_f16x2_128, CUDA_OWN_ssd_ends_bf16_64, CUDA_OWN_ssd_ends_bf16_128},
-        {CUDA_OWN_ssd_walk_f16x2_64, CUDA_OWN_ssd_walk_f16x2_128, CUDA_OWN_ssd_walk_bf16_64, CUDA_OWN_ssd_walk_bf16_128}};
+    static const cuda_own_kernel kernels[3][6] = {
+        {CUDA_OWN_ssd_prepare_f16x2_64, CUDA_OWN_ssd_prepare_f16x2_128, CUDA_OWN_ssd_prepare_bf16_64, CUDA_OWN_ssd_prepare_bf16_128, CUDA_OWN_gated_prepare_64, CUDA_OWN_gated_prepare_128},
+        {CUDA_OWN_ssd_ends_f16x2_64, CUDA_OWN_ssd_ends_f16x2_128, CUDA_OWN_ssd_ends_bf16_64, CUDA_OWN_ssd_ends_bf16_128, CUDA_OWN_gated_ends_64, CUDA_OWN_gated_ends_128},
+        {CUDA_OWN_ssd_walk_f16x2_64, CUDA_OWN_ssd_walk_f16x2_128, CUDA_OWN_ssd_walk_bf16_64, CUDA_OWN_ssd_walk_bf16_128, CUDA_OWN_gated_walk_64, CUDA_OWN_gated_walk_128}};
     const int64_t nn = f->wide ? 128 : 64, terms = f->halves ? 1 : 2;
-    const int64_t shared = terms * SSD_CHUNK * 2 * (2 * (nn + 8) + 40 + 2 * 72) + (SSD_CHUNK * (SSD_CHUNK + 4) + 2 * 6 * SSD_CHUNK + 3 * 64 + SSD_CHUNK) * 4; /* walk_tiles */
+    const int64_t shared = terms * SSD_CHUNK * 2 * (2 * (nn + 8) + 40 + 2 * 72) + (SSD_CHUNK * (SSD_CHUNK + 4) + 3 * 64 + SSD_CHUNK) * 4 + 2 * f->steps; /* walk_tiles */
+    const int64_t making = f->gated ? 2 * terms * SSD_CHUNK * 2 * (nn + 8) + 2 * SSD_CHUNK * 4 + 3 * SSD_CHUNK * (nn + 4) * 4 : 0;         /* gated_tiles */
     const uint32_t groups[3] = {(uint32_t)x, (uint32_t)y, (uint32_t)z};
     CUfunction function;
-    strand_plugin_status status = cuda_own_find(d, kernels[what][2 * f->halves + f->wide], what != PREPARE, &function);
+    strand_plugin_status status = cuda_own_find(d, kernels[what][2 * (f->gated ? 2 : f->halves) + f->wide], what != PREPARE || f->gated, &function);
     if (!status && !function) status = gpu_fail(d->base.host, STRAND_PLUGIN_ERR_DEVICE, "the device has no code for SSD");
-    return status ? status : cuda_launch(d, d->base.segment, function, groups, 128, what == PREPARE ? 0 : (uint32_t)shared, arguments, "SSD");
+    return status ? status : cuda_launch(d, d->base.segment, function, groups, 128, (uint32_t)(what == PREPARE ? making : shared), arguments, f->gated ? "gated linear attention" : "SSD");
 }
 
 static CUdeviceptr at_entry(const strand_plugin_tensor *t, const strand_plugin_tensor *y, int64_t begin, CUdeviceptr or_else) {
@@ -111,18 +161,21 @@ static CUdeviceptr at_entry(const strand_plugin_tensor *t, const strand_plugin_t
 
 /* Entries [begin, begin + n), chunks of one run after another. */
 static strand_plugin_status run_entries(cuda_device *d, const strand_plugin_node *node, const strand_plugin_memory *scratch, const ssd_form *f, int64_t begin, int64_t n) {
-    const strand_plugin_tensor *x = &node->inputs[0], *a = &node->inputs[1], *D = cpu_input(node, 5), *bias = cpu_input(node, 6), *y = &node->outputs[0],
-                               *after = node->n_outputs > 1 ? &node->outputs[1] : NULL;
+    const bool gated = f->gated;
+    const strand_plugin_tensor *x = &node->inputs[gated ? 2 : 0], *a = &node->inputs[gated ? 3 : 1], *D = gated ? NULL : cpu_input(node, 5),
+                               *bias = cpu_input(node, gated ? 4 : 6), *y = &node->outputs[0], *after = node->n_outputs > 1 ? &node->outputs[1] : NULL;
     const CUdeviceptr memory = scratch->buffer->memory + scratch->offset, none = cuda_address(y, 0);
     CUdeviceptr at_x = at_entry(x, y, begin, none) + (CUdeviceptr)(cpu_lead(x, 2, y, 2) * x->strides[2] * 4), at_a = a->rank == 3 ? at_entry(a, y, begin, none) : cuda_address(a, 0),
-                at_b = at_entry(&node->inputs[2], y, begin, none), at_c = at_entry(&node->inputs[3], y, begin, none), at_dt = at_entry(cpu_input(node, 4), y, begin, none),
-                at_d = D ? cuda_address(D, 0) : none, at_bias = bias ? cuda_address(bias, 0) : none, at_state = at_entry(cpu_input(node, 7), y, begin, none),
+                at_b = at_entry(&node->inputs[gated ? 1 : 2], y, begin, none), at_c = at_entry(&node->inputs[gated ? 0 : 3], y, begin, none),
+                at_dt = gated ? none : at_entry(cpu_input(node, 4), y, begin, none),
+                at_d = D ? cuda_address(D, 0) : none, at_bias = bias ? cuda_address(bias, 0) : none, at_state = at_entry(cpu_input(node, gated ? 5 : 7), y, begin, none),
                 at_y = cuda_address(y, begin * y->strides[0]), at_after = after ? cuda_address(after, begin * after->strides[0]) : none, blocks = memory,
                 steps = memory + f->at_steps, slots = memory + f->at_slots, totals = memory + f->at_totals;
-    ssd_numbers s = numbers_of(node, f);
+    ssd_numbers s = gated ? gated_numbers_of(node, f) : numbers_of(node, f);
     s.fast_x = at_x % 16 == 0 && (s.x[0] | s.x[1] | s.width | s.origin) % 4 == 0;
     s.fast_bc = (at_b | at_c) % 16 == 0 && (s.b[0] | s.b[1] | s.c[0] | s.c[1] | s.n) % 4 == 0;
     s.fast_y = at_y % 8 == 0 && (s.y[0] | s.y[1] | s.width | s.origin) % 2 == 0;
+    void *gates[] = {&at_c, &at_b, &at_a, &at_bias, &blocks, &steps, &s};
     void *prepare[] = {&at_b, &at_c, &at_a, &at_dt, &at_bias, &blocks, &steps, &s}, *walk[] = {&at_x, &at_d, &at_state, &blocks, &steps, &slots, &totals, &at_y, &at_after, &s};
     strand_plugin_status status = STRAND_PLUGIN_OK;
     for (int64_t first = 0; first < f->length && !status; first += f->chunks * SSD_CHUNK) {
@@ -131,7 +184,7 @@ static strand_plugin_status run_entries(cuda_device *d, const strand_plugin_node
         s.chunks = (int)chunks;
         s.parts = (int)parts;
         s.last = first + chunks * SSD_CHUNK >= f->length;
-        status = launch(d, f, PREPARE, chunks, f->groups, n, prepare);
+        status = launch(d, f, PREPARE, chunks, f->groups, n, gated ? gates : prepare);
         if (!status && parts > 1) status = launch(d, f, ENDS, f->heads * f->slices, parts - 1, n, walk);
         if (!status) status = launch(d, f, WALK, f->heads * f->slices, parts, n, walk);
     }
@@ -143,7 +196,7 @@ strand_plugin_status cuda_ssd_run(cuda_device *d, const strand_plugin_node *node
     CUfunction function;
     if (!form_of(d, node, &f)) return STRAND_PLUGIN_OK;
     strand_plugin_status status = cuda_current(d);
-    if (!status) status = cuda_own_find(d, CUDA_OWN_ssd_walk_f16x2_64, true, &function);
+    if (!status) status = cuda_own_find(d, f.gated ? CUDA_OWN_gated_walk_64 : CUDA_OWN_ssd_walk_f16x2_64, true, &function);
     if (status || !function) return status;
     *done = true;
     for (int64_t begin = 0; begin < node->outputs[0].dims[0] && !status; begin += f.batch)

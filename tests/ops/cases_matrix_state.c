@@ -110,8 +110,7 @@ static void make_ssd_heads(ops_program *g, int index) {
     ssd_of_sizes(g, model_sizes(g, index), index / 2 % 2);
 }
 
-static void make_gated_linear_attention(ops_program *g, int index) {
-    sizes s = some_sizes(g, index, 140, 1.2e6);
+static void gated_of_sizes(ops_program *g, sizes s) {
     int64_t k[3] = {s.b, s.l, s.h * s.k}, v[3] = {s.b, s.l, s.h * s.v}, state[4] = {s.b, s.h, s.k, s.v},
             with = ops_between(g, 0, 3);
     bool moving = ops_between(g, 0, 2);
@@ -125,6 +124,13 @@ static void make_gated_linear_attention(ops_program *g, int index) {
     finish(g, STRAND_OP_GATED_LINEAR_ATTENTION, &p, sizeof p, 6, in, ops_add(g, F32, 3, v, OPS_OUTPUT), 4, state);
     SAY("%lldx%lld tokens, %lld heads of %lldx%lld, w moves %d, logarithms %u, optional %lld", (long long)s.b, (long long)s.l,
         (long long)s.h, (long long)s.k, (long long)s.v, moving, p.log_w, (long long)with);
+}
+
+static void make_gated_linear_attention(ops_program *g, int index) {
+    gated_of_sizes(g, some_sizes(g, index, 140, 1.2e6));
+}
+static void make_gated_heads(ops_program *g, int index) {
+    gated_of_sizes(g, model_sizes(g, index));
 }
 
 /* a = -kappa and b = kappa rate with |kappa| = 1 and rate in (0, 1), which keeps the transition a contraction. */
@@ -224,6 +230,7 @@ OPS_CASES(matrix_state,
     {"ssd", make_ssd, false},
     {"ssd_heads", make_ssd_heads, false},
     {"gated_linear_attention", make_gated_linear_attention, false},
+    {"gated_heads", make_gated_heads, false},
     {"delta_rule", make_delta_rule, false},
     {"linear_attention", make_linear_attention, false},
     {"wkv4", make_wkv4, false},

@@ -79,7 +79,7 @@ typedef struct spectra_numbers {
     int log_r, log_outer, reserved;
 } spectra_numbers;
 
-/* SSD in chunks. Strides are of (batch, token), of states of (batch, head, column, row). What y touches: heads from first_head on, groups from
+/* SSD and gated linear attention (c, b, a: q, k, w; bias: u; softplus: w is given as its logarithm) in chunks. Strides are of (batch, token), of states of (batch, head, column, row). What y touches: heads from first_head on, groups from
  * first_group on; its channels begin at `origin` of all. */
 #define SSD_CHUNK 32 /* tokens */
 typedef struct ssd_numbers {
@@ -91,7 +91,7 @@ typedef struct ssd_numbers {
     int x[2], b[2], c[2], y[2], dt[2], a[2], state[4], after[4];
     int a_moves, has_dt, has_bias, bias_stride, softplus, has_d, d_stride, has_state, has_after, last;
     int fast_x, fast_bc, fast_y;          /* may be read or written 16 bytes (y: 8) at a time */
-    float dt_min, dt_max;
+    float dt_min, dt_max, scale;
 } ssd_numbers;
 
 /* A selective scan. Strides are of (batch, token), of states of (batch, channel, state). group: channels of a group, a warp each. */
