@@ -12,6 +12,7 @@
  * of the state instead of 5 BLOCK, and it is stored once instead of BLOCK times, which counts for more. Longer blocks would pay more
  * for their pairs than they save. Decays are multiplied up one after another, which neither overflows nor divides. One token alone is
  * a step over the state as it lies in memory, [V][K]. */
+#include "decay.h"
 #include "matrix_state.h"
 #include "vecmath.h"
 
@@ -126,7 +127,7 @@ CPU_INLINE void first_pairs(const given *g, const room *m, int64_t keys, const b
 #pragma GCC unroll 4
         for (int i = 0; i < BLOCK; i++) {
             decay[i] = ms_load(g->w[i] + c, left);
-            if (log_w) decay[i] = vf_exp(decay[i]);
+            if (log_w) decay[i] = vf_exp2(decay[i] * CPU_LOG2_E);
         }
 #pragma GCC unroll 4
         for (int i = 0; i < BLOCK; i++) {

@@ -176,7 +176,7 @@ static int ranked(ops_program *g, int rank, const int64_t *dims, bool positive, 
 
 static void make_top_k(ops_program *g, int index) {
     static const int64_t corners[][2] = {{1, 1},    {2, 2}, {16, 16}, {17, 1},    {300, 300},
-                                         {1000, 1}, {8, 2}, {64, 63}, {2500, 40}, {33, 32}};
+                                         {1000, 1}, {8, 2}, {64, 63}, {2500, 40}, {33, 32}, {2000, 300}, {2400, 250}};
     int64_t dims[4], n = ops_extent(g, 1200), k = ops_between(g, 1, n < 30 ? n : 30);
     if (index < (int)(sizeof corners / sizeof *corners)) n = corners[index][0], k = corners[index][1];
     int rank = 1 + ops_batch_axes(g, dims, 3);
