@@ -1,5 +1,5 @@
 /* ops_scans.c - linear recurrences and GRU, and the generators of the scans' filters, on the GPU plugins
- * (kernels/scans.k). y may be a tile of batch entries and channels, never of the length. */
+ * (kernels/scans.k, gru.k, ssm_kernels.k). y may be a tile of batch entries and channels, never of the length. */
 #include "scans.h"
 
 #include <math.h>
