@@ -164,7 +164,7 @@ INLINE void few_line_of(int rows, int vectors, sv sum[FEW_REGISTERS], const floa
 
 /* A segment of `depth` elements: the sums of rows x vectors, row after row, added to what `total` has unless `fresh`. */
 INLINE void few_segment(int rows, int vectors, uint32_t dtype, const float *a, const char *b, int64_t outer, int64_t depth,
-                        sv total[FEW_FOLDS], bool fresh, const char *next, bool ahead) {
+                        sv total[FEW_FOLDS], bool fresh, const char *next, int64_t left, int64_t jump, bool ahead) {
     const int64_t step = FEW_STEP(dtype), bytes = cpu_element_bytes(dtype), chunk = step * bytes > 64 ? step : 64 / bytes;
     const int64_t floats = step / UNIT_K * rows;
     const int groups = FEW_GROUPS(dtype);
@@ -172,7 +172,8 @@ INLINE void few_segment(int rows, int vectors, uint32_t dtype, const float *a, c
 #pragma GCC unroll 16
     for (int i = 0; i < FEW_REGISTERS; i++) sum[i] = (sv){0};
     int64_t k = 0;
-    for (; k + chunk <= depth; k += chunk, next += chunk * bytes) {
+    for (; k + chunk <= depth; k += chunk, next += chunk * bytes, left -= chunk * bytes) {
+        if (left <= 0) next += jump, left = INT64_MAX / 2; /* the columns that come next */
         if (ahead)
 #pragma GCC unroll 8
             for (int i = 0; i < vectors; i++) __builtin_prefetch(next + i * outer, 0, 2);
@@ -221,9 +222,8 @@ INLINE void few_tile(int rows, int vectors, uint32_t dtype, const float *a, cons
     for (int64_t r = 0; r < m && !fresh; r++) few_copy(tile + r * vectors, c + r * c_stride, vectors, count);
     for (int64_t k = 0; k < depth; k += BLOCK_K * UNIT_K) {
         int64_t soon = k * bytes + AHEAD;
-        const char *next = b + (soon < row_bytes ? soon : vectors * apart + soon - row_bytes);
         few_segment(rows, vectors, dtype, a + k / UNIT_K * rows, b + k * bytes, outer, cpu_min(BLOCK_K * UNIT_K, depth - k),
-                    total, fresh && k == 0, next, ahead);
+                    total, fresh && k == 0, b + soon, row_bytes - soon, vectors * apart - row_bytes, ahead);
     }
 #pragma GCC unroll 1
     for (int64_t r = 0; r < m; r++) few_copy(c + r * c_stride, tile + r * vectors, vectors, count);
