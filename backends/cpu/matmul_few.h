@@ -162,6 +162,27 @@ INLINE void few_line_of(int rows, int vectors, sv sum[FEW_REGISTERS], const floa
 }
 #endif
 
+#if FEW_LINES
+INLINE __m512 few_numbers(const char *p, uint32_t dtype) {
+    __m256i h = _mm256_loadu_si256((const void *)p);
+    return dtype == STRAND_PLUGIN_F16 ? _mm512_cvtph_ps(h) : (__m512)_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16);
+}
+/* Four steps of one row and halves: two loads for a line. */
+INLINE void few_halves_of(int vectors, sv sum[FEW_REGISTERS], uint32_t dtype, const float *a, const char *b, int64_t outer) {
+    sv left[4];
+#pragma GCC unroll 4
+    for (int g = 0; g < 4; g++) left[g] = few_load(a + g * CHAINS);
+#pragma GCC unroll 8
+    for (int v = 0; v < vectors; v++) {
+        __m512 low = few_numbers(b + v * outer, dtype), high = few_numbers(b + v * outer + 32, dtype);
+        sum[v] = few_fma(left[0], (sv)_mm512_castps512_ps256(low), sum[v]);
+        sum[v] = few_fma(left[1], (sv)_mm512_extractf32x8_ps(low, 1), sum[v]);
+        sum[v] = few_fma(left[2], (sv)_mm512_castps512_ps256(high), sum[v]);
+        sum[v] = few_fma(left[3], (sv)_mm512_extractf32x8_ps(high, 1), sum[v]);
+    }
+}
+#endif
+
 /* A segment of `depth` elements: the sums of rows x vectors, row after row, added to what `total` has unless `fresh`. */
 INLINE void few_segment(int rows, int vectors, uint32_t dtype, const float *a, const char *b, int64_t outer, int64_t depth,
                         sv total[FEW_FOLDS], bool fresh, const char *next, int64_t left, int64_t jump, bool ahead) {
@@ -181,6 +202,13 @@ INLINE void few_segment(int rows, int vectors, uint32_t dtype, const float *a, c
         if (dtype == STRAND_PLUGIN_F32 && rows == 2) { /* with one row both wait for L2 alike, with four multiply-adds take longer */
             few_line_of(rows, vectors, sum, a, b + k * bytes, outer);
             a += 2 * floats;
+            continue;
+        }
+#endif
+#if FEW_LINES
+        if (dtype != STRAND_PLUGIN_F32 && rows == 1) {
+            few_halves_of(vectors, sum, dtype, a, b + k * bytes, outer);
+            a += 4 * floats;
             continue;
         }
 #endif
