@@ -1,7 +1,8 @@
 /* plan.c - first-fit placement in four orders: by size, by size times lifetime, by first use, and by first use where blocks
  * that do not stay to the end and are nearly as large as the largest of them take as much room, so that they fit each other's
- * places. Each block goes to the lowest gap between the blocks already placed that are alive with it. Quadratic in the number of
- * blocks, which is a few hundred. The order of equal blocks is their index, so that a plan depends on nothing but its input. */
+ * places. Each block goes to the lowest gap between the blocks already placed that are alive with it. Quadratic in the
+ * number of blocks, which is a few hundred. The order of equal blocks is their index, so that a plan depends on nothing but
+ * its input. */
 #include "plan.h"
 
 #include <string.h>

@@ -536,7 +536,8 @@ typedef struct strand_op_ssd {
     int64_t heads, groups;
     uint32_t softplus;
     float dt_min, dt_max;
-    uint32_t precision; /* STRAND_PRECISION_...: BF16 lets a backend round what is multiplied (sums, decays and states stay F32) */
+    uint32_t precision; /* STRAND_PRECISION_...: BF16 lets a backend round what is multiplied (sums, decays and states stay
+                           F32) */
 } strand_op_ssd;
 
 /* S [K, V]: without u: S <- diag(w) S + k v^T, y = scale q S (GLA, arXiv 2312.06635); with u: y = scale q (S + diag(u) k

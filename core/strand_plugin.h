@@ -37,7 +37,8 @@ extern "C" {
 #define STRAND_PLUGIN_MAGIC 0x444e415254530001ull /* "STRAND", form 1 */
 #define STRAND_PLUGIN_ABI_MAJOR 1
 #ifndef STRAND_PLUGIN_ABI_MINOR
-#define STRAND_PLUGIN_ABI_MINOR 3 /* 1.1 added claim; 1.2 device_features, copy, the segments and buffer_limit; 1.3: see claim */
+#define STRAND_PLUGIN_ABI_MINOR 3 /* 1.1 added claim; 1.2 device_features, copy, the segments and buffer_limit; 1.3: see
+                                     claim */
 #endif
 #define STRAND_PLUGIN_RANK 4
 #define STRAND_PLUGIN_MAX_INPUTS 10
@@ -173,7 +174,8 @@ typedef struct strand_plugin_api {
      * none). `needed` has one byte a node: nonzero when the node's output is used outside the n nodes or is followed by a use
      * after the group would end; the group may have such an output only at its last node. Results must have the bytes that the
      * nodes have one by one. Tiles are cut along the same axis for all nodes of a group.
-     * Since 1.3 there may be nodes among them for which something is prepared: prepared.bytes is not 0 then (no memory is told). */
+     * Since 1.3 there may be nodes among them for which something is prepared: prepared.bytes is not 0 then (no memory is
+     * told). */
     uint32_t (*claim)(strand_plugin_device *device, const strand_plugin_node *nodes, uint32_t n, const uint8_t *needed);
 #endif
 #if STRAND_PLUGIN_ABI_MINOR >= 2

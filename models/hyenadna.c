@@ -69,7 +69,8 @@ static bool recognise(const weights *w, const json *config) {
         char name[256];
         canonical_name(weights_at(w, i)->name, name, sizeof name);
         filter = filter || !strcmp(name, "layers.0.mixer.filter_fn.implicit_filter.0.weight");
-        words = words || (!strcmp(name, "embeddings.word_embeddings.weight") && weights_at(w, i)->rank == 2 && weights_at(w, i)->dims[0] > HYENA_CHARACTERS);
+        words = words || (!strcmp(name, "embeddings.word_embeddings.weight") && weights_at(w, i)->rank == 2 &&
+                          weights_at(w, i)->dims[0] > HYENA_CHARACTERS);
     }
     return filter && !words;
 }
@@ -119,7 +120,8 @@ static void use(hyena *h, const weights_tensor *w) {
 
 /* Rows [first, first + rows) of a weight as a [rows, columns] matrix, or a [rows] vector when columns is 0. Vectors and what
  * is no operand of a product are cast to F32 when the file holds them in half precision. */
-static tensor_id weight(hyena *h, const weights_tensor *w, const char *name, int64_t all_rows, int64_t first, int64_t rows, int64_t columns, bool operand) {
+static tensor_id weight(hyena *h, const weights_tensor *w, const char *name, int64_t all_rows, int64_t first, int64_t rows,
+                        int64_t columns, bool operand) {
     if (h->e->status) return 0;
     uint64_t want = (uint64_t)all_rows * (uint64_t)(columns ? columns : 1), have = 1;
     if (!w) {
@@ -128,8 +130,8 @@ static tensor_id weight(hyena *h, const weights_tensor *w, const char *name, int
     }
     for (int i = 0; i < w->rank; i++) have *= (uint64_t)w->dims[i];
     if (have != want || !float_type(w->dtype)) {
-        error_set(h->e, STRAND_ERR_FORMAT, "tensor '%s' has %llu elements of type %s; expected %llu of F32, F16 or BF16", w->name, (unsigned long long)have,
-                  strand_dtype_name(w->dtype), (unsigned long long)want);
+        error_set(h->e, STRAND_ERR_FORMAT, "tensor '%s' has %llu elements of type %s; expected %llu of F32, F16 or BF16",
+                  w->name, (unsigned long long)have, strand_dtype_name(w->dtype), (unsigned long long)want);
         return 0;
     }
     use(h, w);
@@ -146,28 +148,37 @@ static tensor_id weight(hyena *h, const weights_tensor *w, const char *name, int
 #define LAYER "layers.%lld.%s"
 #define FILTER "layers.%lld.mixer.filter_fn.%s"
 
-static tensor_id layer_matrix(hyena *h, int64_t layer, const char *part, int64_t all_rows, int64_t first, int64_t rows, int64_t columns) {
-    return weight(h, find_layer(h, LAYER, layer, part), graph_name(h->g, LAYER, (long long)layer, part), all_rows, first, rows, columns, true);
+static tensor_id layer_matrix(hyena *h, int64_t layer, const char *part, int64_t all_rows, int64_t first, int64_t rows,
+                              int64_t columns) {
+    return weight(h, find_layer(h, LAYER, layer, part), graph_name(h->g, LAYER, (long long)layer, part), all_rows, first, rows,
+                  columns, true);
 }
 
 static tensor_id layer_vector(hyena *h, int64_t layer, const char *part, int64_t all_rows, int64_t first, int64_t rows) {
-    return weight(h, find_layer(h, LAYER, layer, part), graph_name(h->g, LAYER, (long long)layer, part), all_rows, first, rows, 0, false);
+    return weight(h, find_layer(h, LAYER, layer, part), graph_name(h->g, LAYER, (long long)layer, part), all_rows, first, rows,
+                  0, false);
 }
 
 /* ---- operators ---- */
 
-static tensor_id product(hyena *h, const char *name, tensor_id a, bool ta, tensor_id b, bool tb, tensor_id bias, uint32_t place, uint32_t activation,
-                         uint32_t precision) {
-    strand_op_matmul p = {.transpose_a = ta, .transpose_b = tb, .bias = bias ? place : STRAND_BIAS_NONE, .activation = activation, .precision = precision};
+static tensor_id product(hyena *h, const char *name, tensor_id a, bool ta, tensor_id b, bool tb, tensor_id bias, uint32_t place,
+                         uint32_t activation, uint32_t precision) {
+    strand_op_matmul p = {.transpose_a = ta,
+                          .transpose_b = tb,
+                          .bias = bias ? place : STRAND_BIAS_NONE,
+                          .activation = activation,
+                          .precision = precision};
     return graph_op(h->g, name, STRAND_OP_MATMUL, &p, (tensor_id[]){a, b, bias}, 3, NULL);
 }
 
-static tensor_id matmul(hyena *h, const char *name, tensor_id a, bool ta, tensor_id b, bool tb, tensor_id bias, uint32_t place, uint32_t activation) {
+static tensor_id matmul(hyena *h, const char *name, tensor_id a, bool ta, tensor_id b, bool tb, tensor_id bias, uint32_t place,
+                        uint32_t activation) {
     return product(h, name, a, ta, b, tb, bias, place, activation, STRAND_PRECISION_F32);
 }
 
 /* A product of the residual stream's layers, in the precision that was asked for. */
-static tensor_id layer_product(hyena *h, const char *name, tensor_id a, bool ta, tensor_id b, bool tb, tensor_id bias, uint32_t place, uint32_t activation) {
+static tensor_id layer_product(hyena *h, const char *name, tensor_id a, bool ta, tensor_id b, bool tb, tensor_id bias,
+                               uint32_t place, uint32_t activation) {
     if (h->halves) a = build_halved(h->g, a), b = build_halved(h->g, b);
     return product(h, name, a, ta, b, tb, bias, place, activation, h->precision);
 }
@@ -215,14 +226,16 @@ static tensor_id decay_rates(hyena *h, int64_t layer) {
                 error_set(h->e, STRAND_ERR_UNSUPPORTED, "tensor '%s' is not the published spacing of decays", stored->name);
                 return 0;
             }
-    return graph_weight(h->g, graph_name(h->g, FILTER, (long long)layer, "decay_rates"), STRAND_F32, 1, (op_dim[]){DIM(h->d)}, rates);
+    return graph_weight(h->g, graph_name(h->g, FILTER, (long long)layer, "decay_rates"), STRAND_F32, 1, (op_dim[]){DIM(h->d)},
+                        rates);
 }
 
 /* The last layer is the one without a bias; the ones before it are followed by a sine. */
 static tensor_id filter_trunk(hyena *h, int64_t layer, int64_t order, int64_t features, int64_t *last) {
     strand_op_positions p = {.n = h->n, .bands = (uint32_t)((features - 1) / 2)};
     op_shape shape = {STRAND_F32, 2, {DIM_L, DIM(features)}};
-    tensor_id x = graph_op(h->g, graph_name(h->g, FILTER, (long long)layer, "positions"), STRAND_OP_POSITIONS, &p, NULL, 0, &shape);
+    tensor_id x =
+        graph_op(h->g, graph_name(h->g, FILTER, (long long)layer, "positions"), STRAND_OP_POSITIONS, &p, NULL, 0, &shape);
     tensor_id freq = frequency(h, layer, order);
     int64_t columns = features;
     for (int64_t j = 0;; j += 2) {
@@ -237,8 +250,10 @@ static tensor_id filter_trunk(hyena *h, int64_t layer, int64_t order, int64_t fe
         tensor_id w = weight(h, find_layer(h, FILTER, layer, part), name, order, 0, order, columns, true);
         strand_op_unary sine = {STRAND_UNARY_SIN};
         x = matmul(h, name, x, false, w, true, bias, STRAND_BIAS_COLUMNS, STRAND_UNARY_IDENTITY);
-        x = binary(h, graph_name(h->g, FILTER ".%lld", (long long)layer, "frequency", (long long)j), STRAND_BINARY_MUL, x, freq);
-        x = graph_op(h->g, graph_name(h->g, FILTER ".%lld", (long long)layer, "sine", (long long)j), STRAND_OP_UNARY, &sine, &x, 1, NULL);
+        x = binary(h, graph_name(h->g, FILTER ".%lld", (long long)layer, "frequency", (long long)j), STRAND_BINARY_MUL, x,
+                   freq);
+        x = graph_op(h->g, graph_name(h->g, FILTER ".%lld", (long long)layer, "sine", (long long)j), STRAND_OP_UNARY, &sine, &x,
+                     1, NULL);
         columns = order;
     }
 }
@@ -246,7 +261,8 @@ static tensor_id filter_trunk(hyena *h, int64_t layer, int64_t order, int64_t fe
 static strand_status filter_sizes(hyena *h, int64_t layer, int64_t *order, int64_t *features) {
     const weights_tensor *w = find_layer(h, FILTER, layer, "implicit_filter.0.weight");
     if (!w || w->rank != 2 || w->dims[1] < 3 || w->dims[1] % 2 == 0 || w->dims[1] > 1025)
-        return error_set(h->e, STRAND_ERR_FORMAT, "layer %lld: implicit_filter.0.weight is missing or not [order, 1 + 2 bands]", (long long)layer);
+        return error_set(h->e, STRAND_ERR_FORMAT, "layer %lld: implicit_filter.0.weight is missing or not [order, 1 + 2 bands]",
+                         (long long)layer);
     *order = w->dims[0];
     *features = w->dims[1];
     return STRAND_OK;
@@ -288,16 +304,18 @@ static tensor_id mixer(hyena *h, int64_t layer, tensor_id residual) {
     if (filter_sizes(h, layer, &order, &features)) return 0;
     /* The trunk stands before the norm, and the tail just before its use, so that little is alive at once. */
     tensor_id trunk = filter_trunk(h, layer, order, features, &last);
-    tensor_id x = layer_norm(h, graph_name(h->g, LAYER, (long long)layer, "norm1"), residual, layer_vector(h, layer, "norm1.weight", d, 0, d),
-                             layer_vector(h, layer, "norm1.bias", d, 0, d));
+    tensor_id x = layer_norm(h, graph_name(h->g, LAYER, (long long)layer, "norm1"), residual,
+                             layer_vector(h, layer, "norm1.weight", d, 0, d), layer_vector(h, layer, "norm1.bias", d, 0, d));
     tensor_id x0 = projection(h, layer, x, 0), x1 = projection(h, layer, x, 1), v = projection(h, layer, x, 2);
     tensor_id k = h->filters[layer] = filter_tail(h, layer, trunk, order, last);
     tensor_id skip = layer_vector(h, layer, "mixer.filter_fn.bias", d, 0, d);
     strand_op_long_conv p = {.flags = h->precision == STRAND_PRECISION_BF16 ? STRAND_LONG_CONV_ROUNDED : 0};
     tensor_id y = graph_op(h->g, graph_name(h->g, LAYER, (long long)layer, "mixer.long_conv"), STRAND_OP_LONG_CONV, &p,
                            (tensor_id[]){v, k, skip, x1, x0}, 5, NULL);
-    tensor_id w = layer_matrix(h, layer, "mixer.out_proj.weight", d, 0, d, d), b = layer_vector(h, layer, "mixer.out_proj.bias", d, 0, d);
-    y = layer_product(h, graph_name(h->g, LAYER, (long long)layer, "mixer.out_proj"), y, true, w, true, b, STRAND_BIAS_COLUMNS, STRAND_UNARY_IDENTITY);
+    tensor_id w = layer_matrix(h, layer, "mixer.out_proj.weight", d, 0, d, d),
+              b = layer_vector(h, layer, "mixer.out_proj.bias", d, 0, d);
+    y = layer_product(h, graph_name(h->g, LAYER, (long long)layer, "mixer.out_proj"), y, true, w, true, b, STRAND_BIAS_COLUMNS,
+                      STRAND_UNARY_IDENTITY);
     return binary(h, graph_name(h->g, LAYER, (long long)layer, "mixer.add"), STRAND_BINARY_ADD, residual, y);
 }
 
@@ -305,12 +323,14 @@ static tensor_id mlp(hyena *h, int64_t layer, tensor_id residual) {
     int64_t d = h->d;
     const weights_tensor *fc1 = find_layer(h, LAYER, layer, "mlp.fc1.weight");
     int64_t inner = fc1 && fc1->rank == 2 ? fc1->dims[0] : 4 * d;
-    tensor_id x = layer_norm(h, graph_name(h->g, LAYER, (long long)layer, "norm2"), residual, layer_vector(h, layer, "norm2.weight", d, 0, d),
-                             layer_vector(h, layer, "norm2.bias", d, 0, d));
-    x = layer_product(h, graph_name(h->g, LAYER, (long long)layer, "mlp.fc1"), x, false, layer_matrix(h, layer, "mlp.fc1.weight", inner, 0, inner, d), true,
-               layer_vector(h, layer, "mlp.fc1.bias", inner, 0, inner), STRAND_BIAS_COLUMNS, STRAND_UNARY_GELU_TANH);
-    x = layer_product(h, graph_name(h->g, LAYER, (long long)layer, "mlp.fc2"), x, false, layer_matrix(h, layer, "mlp.fc2.weight", d, 0, d, inner), true,
-               layer_vector(h, layer, "mlp.fc2.bias", d, 0, d), STRAND_BIAS_COLUMNS, STRAND_UNARY_IDENTITY);
+    tensor_id x = layer_norm(h, graph_name(h->g, LAYER, (long long)layer, "norm2"), residual,
+                             layer_vector(h, layer, "norm2.weight", d, 0, d), layer_vector(h, layer, "norm2.bias", d, 0, d));
+    x = layer_product(h, graph_name(h->g, LAYER, (long long)layer, "mlp.fc1"), x, false,
+                      layer_matrix(h, layer, "mlp.fc1.weight", inner, 0, inner, d), true,
+                      layer_vector(h, layer, "mlp.fc1.bias", inner, 0, inner), STRAND_BIAS_COLUMNS, STRAND_UNARY_GELU_TANH);
+    x = layer_product(h, graph_name(h->g, LAYER, (long long)layer, "mlp.fc2"), x, false,
+                      layer_matrix(h, layer, "mlp.fc2.weight", d, 0, d, inner), true,
+                      layer_vector(h, layer, "mlp.fc2.bias", d, 0, d), STRAND_BIAS_COLUMNS, STRAND_UNARY_IDENTITY);
     return binary(h, graph_name(h->g, LAYER, (long long)layer, "mlp.add"), STRAND_BINARY_ADD, residual, x);
 }
 
@@ -321,8 +341,13 @@ static bool pool_kind(const char *name, uint32_t *kind) {
     static const struct {
         const char *name;
         uint32_t kind;
-    } modes[] = {{"pool", STRAND_REDUCE_MEAN},   {"mean", STRAND_REDUCE_MEAN}, {"ragged", STRAND_REDUCE_MEAN}, {"sum", STRAND_REDUCE_SUM},
-                 {"first", STRAND_REDUCE_FIRST}, {"last", STRAND_REDUCE_LAST}, {"before_pad", STRAND_REDUCE_BEFORE_TOKEN}};
+    } modes[] = {{"pool", STRAND_REDUCE_MEAN},
+                 {"mean", STRAND_REDUCE_MEAN},
+                 {"ragged", STRAND_REDUCE_MEAN},
+                 {"sum", STRAND_REDUCE_SUM},
+                 {"first", STRAND_REDUCE_FIRST},
+                 {"last", STRAND_REDUCE_LAST},
+                 {"before_pad", STRAND_REDUCE_BEFORE_TOKEN}};
     for (size_t i = 0; i < sizeof modes / sizeof modes[0]; i++)
         if (!strcmp(name, modes[i].name)) {
             *kind = modes[i].kind;
@@ -356,10 +381,14 @@ static strand_status class_head(hyena *h, tensor_id ids, tensor_id hidden) {
     if (strcmp(h->pool, "token") != 0) {
         strand_op_reduce p = {.token = PAD_ID};
         if (!pool_kind(h->pool, &p.kind))
-            return error_set(h->e, STRAND_ERR_ARGUMENT, "setting pool=%.40s is none of pool, mean, sum, first, last, ragged, before_pad, token", h->pool);
-        x = graph_op(h->g, "head.pool", STRAND_OP_REDUCE, &p, (tensor_id[]){hidden, ids}, p.kind == STRAND_REDUCE_BEFORE_TOKEN ? 2 : 1, NULL);
+            return error_set(h->e, STRAND_ERR_ARGUMENT,
+                             "setting pool=%.40s is none of pool, mean, sum, first, last, ragged, before_pad, token", h->pool);
+        x = graph_op(h->g, "head.pool", STRAND_OP_REDUCE, &p, (tensor_id[]){hidden, ids},
+                     p.kind == STRAND_REDUCE_BEFORE_TOKEN ? 2 : 1, NULL);
     }
-    graph_output_add(h->g, "class_logits", matmul(h, "head.output_transform", x, false, weights_id, true, bias, STRAND_BIAS_COLUMNS, STRAND_UNARY_IDENTITY));
+    graph_output_add(
+        h->g, "class_logits",
+        matmul(h, "head.output_transform", x, false, weights_id, true, bias, STRAND_BIAS_COLUMNS, STRAND_UNARY_IDENTITY));
     return config_record(h->m, "pool", h->pool, h->e);
 }
 
@@ -369,7 +398,8 @@ static strand_status class_head(hyena *h, tensor_id ids, tensor_id hidden) {
 static strand_status number(hyena *h, const char *key, double fallback, double *out) {
     const char *given = config_given(h->config, key);
     *out = json_number(h->config->root ? json_get(h->config->root, "layer") : NULL, key, json_number(h->config->root, key, fallback));
-    if (given && !config_parse_number(given, out)) return error_set(h->e, STRAND_ERR_ARGUMENT, "setting %s=%.40s is not a number", key, given);
+    if (given && !config_parse_number(given, out))
+        return error_set(h->e, STRAND_ERR_ARGUMENT, "setting %s=%.40s is not a number", key, given);
     return isfinite(*out) ? STRAND_OK : error_set(h->e, STRAND_ERR_ARGUMENT, "setting %s is not finite", key);
 }
 
@@ -378,11 +408,17 @@ static strand_status grid_length(hyena *h) {
     const char *given = config_given(h->config, "l_max");
     const weights_tensor *stored = find_layer(h, FILTER, 0, "pos_emb.t");
     const json *root = h->config->root;
-    if (given && !config_parse_integer(given, &h->n)) return error_set(h->e, STRAND_ERR_ARGUMENT, "setting l_max=%.40s is not an integer", given);
+    if (given && !config_parse_integer(given, &h->n))
+        return error_set(h->e, STRAND_ERR_ARGUMENT, "setting l_max=%.40s is not an integer", given);
     if (!given && stored && stored->rank == 3) h->n = stored->dims[1];
-    if (!given && !stored) h->n = json_int(root ? json_get(root, "layer") : NULL, "l_max", json_int(root, "l_max", json_int(root, "max_seq_len", 0)));
-    if (h->n == 0) return error_set(h->e, STRAND_ERR_FORMAT, "the sequence length is in neither the weights nor a config.json; give --set l_max=N");
-    if (h->n < 4 || h->n > (int64_t)1 << 32) return error_set(h->e, STRAND_ERR_FORMAT, "l_max is %lld; expected 4 to 2^32", (long long)h->n);
+    if (!given && !stored)
+        h->n =
+            json_int(root ? json_get(root, "layer") : NULL, "l_max", json_int(root, "l_max", json_int(root, "max_seq_len", 0)));
+    if (h->n == 0)
+        return error_set(h->e, STRAND_ERR_FORMAT,
+                         "the sequence length is in neither the weights nor a config.json; give --set l_max=N");
+    if (h->n < 4 || h->n > (int64_t)1 << 32)
+        return error_set(h->e, STRAND_ERR_FORMAT, "l_max is %lld; expected 4 to 2^32", (long long)h->n);
     return STRAND_OK;
 }
 
@@ -399,13 +435,16 @@ static strand_status product_precision(hyena *h) {
 static strand_status configure(hyena *h) {
     double shift, eps;
     const json *layer = h->config->root ? json_get(h->config->root, "layer") : NULL;
-    const weights_tensor *embedding = find(h, "embeddings.word_embeddings.weight"), *in_proj = find_layer(h, LAYER, 0, "mixer.in_proj.weight");
-    if (!embedding || embedding->rank != 2) return error_set(h->e, STRAND_ERR_FORMAT, "embeddings.word_embeddings.weight is missing or not [vocabulary, d]");
+    const weights_tensor *embedding = find(h, "embeddings.word_embeddings.weight"),
+                         *in_proj = find_layer(h, LAYER, 0, "mixer.in_proj.weight");
+    if (!embedding || embedding->rank != 2)
+        return error_set(h->e, STRAND_ERR_FORMAT, "embeddings.word_embeddings.weight is missing or not [vocabulary, d]");
     h->vocab = embedding->dims[0];
     h->d = embedding->dims[1];
     if (h->d < 1 || h->d > 65536) return error_set(h->e, STRAND_ERR_FORMAT, "d is %lld; expected 1 to 65536", (long long)h->d);
     if (!in_proj || in_proj->rank != 2 || in_proj->dims[0] != 3 * h->d)
-        return error_set(h->e, STRAND_ERR_UNSUPPORTED, "mixer.in_proj.weight is not [3 d, d]: only Hyena of order 2 is supported");
+        return error_set(h->e, STRAND_ERR_UNSUPPORTED,
+                         "mixer.in_proj.weight is not [3 d, d]: only Hyena of order 2 is supported");
     while (find_layer(h, LAYER, h->layers, "mixer.in_proj.weight")) h->layers++;
     h->filters = ARENA_ARRAY(&h->m->arena, tensor_id, (size_t)h->layers);
     if (!h->filters) return error_set(h->e, STRAND_ERR_MEMORY, "out of memory while loading");
@@ -414,7 +453,8 @@ static strand_status configure(hyena *h) {
     h->eps = (float)eps;
     h->modulate = json_bool(layer, "modulate", true);
     if (json_bool(layer, "normalized", false) || json_bool(layer, "bidirectional", false))
-        return error_set(h->e, STRAND_ERR_UNSUPPORTED, "config.json asks for a normalized or bidirectional filter, which no published model has");
+        return error_set(h->e, STRAND_ERR_UNSUPPORTED,
+                         "config.json asks for a normalized or bidirectional filter, which no published model has");
     char text[32];
     snprintf(text, sizeof text, "%.9g", shift);
     if (config_record(h->m, "shift", text, h->e)) return h->e->status;
@@ -425,7 +465,8 @@ static strand_status configure(hyena *h) {
 /* Ids of the published character tokenizer. Case matters: a lower-case letter is unknown. */
 static void set_tokenizer(strand_model *m) {
     static const char *const text_of[] = {"", "", "", "", "", "", "", "A", "C", "G", "T", "N"};
-    static const tokenizer_special specials[] = {{"[CLS]", 0}, {"[SEP]", 1}, {"[BOS]", 2}, {"[MASK]", 3}, {"[PAD]", PAD_ID}, {"[RESERVED]", 5}, {"[UNK]", 6}};
+    static const tokenizer_special specials[] = {{"[CLS]", 0},      {"[SEP]", 1},      {"[BOS]", 2}, {"[MASK]", 3},
+                                                 {"[PAD]", PAD_ID}, {"[RESERVED]", 5}, {"[UNK]", 6}};
     for (int i = 0; i < 256; i++) m->tokenizer.id_of[i] = 6;
     for (int16_t id = 7; id < 12; id++) m->tokenizer.id_of[(unsigned char)text_of[id][0]] = id;
     m->tokenizer.text_of = text_of;
@@ -438,7 +479,8 @@ static strand_status build(strand_model *m, const model_config *config, error *e
     hyena h = {.m = m, .g = &m->graph, .config = config, .e = e};
     if (index_names(&h) || configure(&h)) return e->status;
     tensor_id ids = graph_input(h.g, "input_ids", STRAND_I64, 2, (op_dim[]){DIM_B, DIM_L});
-    tensor_id table = weight(&h, find(&h, "embeddings.word_embeddings.weight"), "embeddings.word_embeddings.weight", h.vocab, 0, h.vocab, h.d, true);
+    tensor_id table = weight(&h, find(&h, "embeddings.word_embeddings.weight"), "embeddings.word_embeddings.weight", h.vocab, 0,
+                             h.vocab, h.d, true);
     tensor_id x = graph_op(h.g, "embeddings", STRAND_OP_GATHER, NULL, (tensor_id[]){table, ids}, 2, NULL);
     for (int64_t i = 0; i < h.layers && !e->status && !h.g->error.status; i++) x = mlp(&h, i, mixer(&h, i, x));
     const weights_tensor *lm_head = find(&h, "lm_head.weight");
@@ -450,7 +492,8 @@ static strand_status build(strand_model *m, const model_config *config, error *e
     graph_output_add(h.g, "hidden", x);
     graph_output_add(h.g, "logits", matmul(&h, "lm_head", x, false, head, true, 0, STRAND_BIAS_NONE, STRAND_UNARY_IDENTITY));
     if (class_head(&h, ids, x)) return e->status;
-    for (int64_t i = 0; i < h.layers; i++) graph_output_on_request(h.g, graph_name(h.g, LAYER, (long long)i, "filter"), h.filters[i]);
+    for (int64_t i = 0; i < h.layers; i++)
+        graph_output_on_request(h.g, graph_name(h.g, LAYER, (long long)i, "filter"), h.filters[i]);
     m->max_length = h.n;
     m->window = h.n - 2; /* the published models count two special tokens */
     set_tokenizer(m);

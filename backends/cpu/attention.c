@@ -1,5 +1,5 @@
-/* attention.c - ATTENTION: the node unpacked, the range of keys of each query, and the choice between the kernel for many rows and
- * the one for a step (attention.h says how they share the work). */
+/* attention.c - ATTENTION: the node unpacked, the range of keys of each query, and the choice between the kernel for many
+ * rows and the one for a step (attention.h says how they share the work). */
 #include "attention.h"
 
 void cpu_attention_of(const strand_plugin_node *node, cpu_heads *a) {
@@ -38,9 +38,12 @@ cpu_attention_row cpu_attention_row_at(const cpu_heads *a, int64_t b, int64_t kv
         if (!p->causal && position < valid - window) r.high = cpu_max(position + window, cpu_min(valid, p->sinks));
     }
     r.high = cpu_max(0, r.high);
-    if (a->bias) r.bias = cpu_f32(a->bias) + (a->bias->dims[0] == 1 ? 0 : r.head) * a->bias->strides[0] + (t - a->bias->origin[1]) * a->bias->strides[1];
+    if (a->bias)
+        r.bias = cpu_f32(a->bias) + (a->bias->dims[0] == 1 ? 0 : r.head) * a->bias->strides[0] +
+                 (t - a->bias->origin[1]) * a->bias->strides[1];
     if (a->mask)
-        r.mask = (const int32_t *)a->mask->memory.data + (a->mask->dims[0] == 1 ? 0 : r.head) * a->mask->strides[0] + t / p->block * a->mask->strides[1];
+        r.mask = (const int32_t *)a->mask->memory.data + (a->mask->dims[0] == 1 ? 0 : r.head) * a->mask->strides[0] +
+                 t / p->block * a->mask->strides[1];
     return r;
 }
 
@@ -57,8 +60,8 @@ CPU_KERNEL(cpu_attention) {
     for (int64_t b = 0; b < a.batch; b++) {
         int64_t valid = cpu_attention_valid(&a, b);
         if (valid < 0 || valid > a.keys)
-            return cpu_fail(device, STRAND_PLUGIN_ERR_ARGUMENT, "%s: kv_length %lld is outside [0, %lld]", node->name ? node->name : "attention",
-                            (long long)valid, (long long)a.keys);
+            return cpu_fail(device, STRAND_PLUGIN_ERR_ARGUMENT, "%s: kv_length %lld is outside [0, %lld]",
+                            node->name ? node->name : "attention", (long long)valid, (long long)a.keys);
     }
     if (a.group * cpu_min(a.length, STEP_ROWS + 1) <= STEP_ROWS)
         cpu_attention_step(device, &a, scratch);

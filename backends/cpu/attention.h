@@ -1,9 +1,10 @@
-/* attention.h - what the two kernels of ATTENTION share: the node unpacked, which keys a query sees, and the softmax's exponential.
+/* attention.h - what the two kernels of ATTENTION share: the node unpacked, which keys a query sees, and the softmax's
+ * exponential.
  *
  * A query's row is one query head at one token; the rows of one key head are counted token by token, head by head of its group,
  * so that those which share keys stand side by side. attention_rows.c gives each row a lane of its own and is for many rows;
- * attention_step.c puts a row's elements into lanes and is for the few rows of a decoding step. Which of them runs follows from the
- * whole length alone.
+ * attention_step.c puts a row's elements into lanes and is for the few rows of a decoding step. Which of them runs follows
+ * from the whole length alone.
  *
  * Invariants, for the same bytes whatever the tiles and neighbours: keys are taken in tiles of TILE, anchored at key 0; within
  * and between tiles a row's sums run in the order of keys; and a key that a row does not see adds an exact zero and does not
@@ -43,7 +44,8 @@ cpu_attention_row cpu_attention_row_at(const cpu_heads *a, int64_t b, int64_t kv
 int64_t cpu_attention_valid(const cpu_heads *a, int64_t b);
 
 /* Where head `head` of token (or key) t stands in q, k, v or the output; the number of elements from one token to the next. */
-CPU_INLINE char *cpu_attention_at(const cpu_heads *a, const strand_plugin_tensor *x, int64_t b, int64_t t, int64_t head, int64_t width) {
+CPU_INLINE char *cpu_attention_at(const cpu_heads *a, const strand_plugin_tensor *x, int64_t b, int64_t t, int64_t head,
+                                  int64_t width) {
     const strand_plugin_tensor *out = &a->node->outputs[0];
     int64_t place = (out->origin[0] - x->origin[0] + b) * x->strides[0] + t * x->strides[1] + head * width;
     return (char *)x->memory.data + place * cpu_element_bytes(x->dtype);

@@ -1,5 +1,5 @@
-/* attention_pairs.h - the two products of attention_rows.c on pairs of BF16 (VDPBF16PS): two elements, or two keys, in each 32 bits.
- * Only for AVX-512 modules, and called only where the processor has the instruction. */
+/* attention_pairs.h - the two products of attention_rows.c on pairs of BF16 (VDPBF16PS): two elements, or two keys, in each
+ * 32 bits. Only for AVX-512 modules, and called only where the processor has the instruction. */
 #ifndef STRAND_CPU_ATTENTION_PAIRS_H
 #define STRAND_CPU_ATTENTION_PAIRS_H
 
@@ -9,25 +9,27 @@
 CPU_TARGET_BF16 static void pair_rows(int vectors, float *x, int64_t rows) {
     for (int64_t i = 0; i < rows; i += 2)
         for (int v = 0; v < vectors; v++) {
-            __m512 low = (__m512)vf_load(x + i * PANEL + v * CPU_LANES), high = i + 1 < rows ? (__m512)vf_load(x + (i + 1) * PANEL + v * CPU_LANES) : (__m512)vf_zero();
-            __m512i a = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(low)), b = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(high));
+            __m512 low = (__m512)vf_load(x + i * PANEL + v * CPU_LANES),
+                   high = i + 1 < rows ? (__m512)vf_load(x + (i + 1) * PANEL + v * CPU_LANES) : (__m512)vf_zero();
+            __m512i a = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(low)),
+                    b = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(high));
             vf_store(x + i / 2 * PANEL + v * CPU_LANES, (vf)_mm512_or_si512(a, _mm512_slli_epi32(b, 16)));
         }
 }
 
 /* KEYS results a row of the panel: for each of n pairs, the panel's pair times pairs y[r * apart]; steps of `step` floats. */
-#define PAIR_BLOCK(vectors)                                                                                                      \
-    _Pragma("GCC unroll 8") for (int r = 0; r < KEYS; r++)                                                                       \
-        _Pragma("GCC unroll 4") for (int v = 0; v < vectors; v++) sum[r][v] = _mm512_setzero_ps();                               \
-    for (int64_t i = 0; i < n; i++, x += PANEL, y += step) {                                                                     \
-        __m512bh left[VECTORS];                                                                                                  \
-        _Pragma("GCC unroll 4") for (int v = 0; v < vectors; v++) left[v] = (__m512bh)_mm512_loadu_si512(x + v * CPU_LANES);     \
-        _Pragma("GCC unroll 8") for (int r = 0; r < KEYS; r++) {                                                                 \
-            int32_t pair;                                                                                                        \
-            memcpy(&pair, y + r * apart, sizeof pair);                                                                           \
-            _Pragma("GCC unroll 4") for (int v = 0; v < vectors; v++)                                                            \
-                sum[r][v] = _mm512_dpbf16_ps(sum[r][v], left[v], (__m512bh)_mm512_set1_epi32(pair));                             \
-        }                                                                                                                        \
+#define PAIR_BLOCK(vectors)                                                                                                    \
+    _Pragma("GCC unroll 8") for (int r = 0; r < KEYS; r++)                                                                     \
+        _Pragma("GCC unroll 4") for (int v = 0; v < vectors; v++) sum[r][v] = _mm512_setzero_ps();                             \
+    for (int64_t i = 0; i < n; i++, x += PANEL, y += step) {                                                                   \
+        __m512bh left[VECTORS];                                                                                                \
+        _Pragma("GCC unroll 4") for (int v = 0; v < vectors; v++) left[v] = (__m512bh)_mm512_loadu_si512(x + v * CPU_LANES);   \
+        _Pragma("GCC unroll 8") for (int r = 0; r < KEYS; r++) {                                                               \
+            int32_t pair;                                                                                                      \
+            memcpy(&pair, y + r * apart, sizeof pair);                                                                         \
+            _Pragma("GCC unroll 4") for (int v = 0; v < vectors; v++)                                                          \
+                sum[r][v] = _mm512_dpbf16_ps(sum[r][v], left[v], (__m512bh)_mm512_set1_epi32(pair));                           \
+        }                                                                                                                      \
     }
 
 CPU_TARGET_BF16 static void score_pairs(const float *x, const float *y, int64_t n, float *scores, vf most[VECTORS]) {
@@ -43,7 +45,8 @@ CPU_TARGET_BF16 static void score_pairs(const float *x, const float *y, int64_t 
         }
 }
 
-CPU_TARGET_BF16 static void weigh_pairs(const float *x, const float *y, int64_t step, int64_t n, float *sums, const vf shrink[VECTORS]) {
+CPU_TARGET_BF16 static void weigh_pairs(const float *x, const float *y, int64_t step, int64_t n, float *sums,
+                                        const vf shrink[VECTORS]) {
     __m512 sum[KEYS][VECTORS];
     const int64_t apart = 1;
     PAIR_BLOCK(VECTORS)
@@ -57,7 +60,8 @@ CPU_TARGET_BF16 static void weigh_pairs(const float *x, const float *y, int64_t 
 }
 
 /* The same for values that are not all finite: a weight of -0 marks a key that is not seen. */
-static void weigh_pairs_seen(const float *weights, const float *values, int64_t step, int64_t n, float *sums, const vf shrink[VECTORS]) {
+static void weigh_pairs_seen(const float *weights, const float *values, int64_t step, int64_t n, float *sums,
+                             const vf shrink[VECTORS]) {
     for (int r = 0; r < KEYS; r++)
         for (int v = 0; v < VECTORS; v++) {
             vf sum = vf_zero();

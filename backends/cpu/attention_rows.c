@@ -1,9 +1,10 @@
 /* attention_rows.c - ATTENTION of many rows: one lane a row, blocked, with the running maximum of an online softmax.
  *
  * A panel holds PANEL rows turned on their side: q [d][PANEL], the result [dv][PANEL], one maximum and one sum a row. A tile of
- * keys and one of values are unpacked to F32 once for all panels of a block of rows. Scores are a register block of KEYS keys by a
- * panel: a row of q against broadcast elements of the keys; the result is the same thing with broadcast elements of the values.
- * Lanes never meet, so a row's bytes depend on nothing of its neighbours; see attention.h for what else keeps them. */
+ * keys and one of values are unpacked to F32 once for all panels of a block of rows. Scores are a register block of KEYS
+ * keys by a panel: a row of q against broadcast elements of the keys; the result is the same thing with broadcast elements
+ * of the values. Lanes never meet, so a row's bytes depend on nothing of its neighbours; see attention.h for what else keeps
+ * them. */
 #include "attention.h"
 
 #define VECTORS 2
@@ -69,7 +70,8 @@ static bool unpack(float *to, int64_t ld, const char *from, uint32_t dtype, int6
 CPU_INLINE void turn_in(const float *const from[CPU_LANES], int64_t n, int64_t c, int64_t some, float factor, float *q) {
     vf square[CPU_LANES];
 #pragma GCC unroll 16
-    for (int i = 0; i < CPU_LANES; i++) square[i] = i < n ? (some == CPU_LANES ? vf_load(from[i] + c) : vf_load_part(from[i] + c, some)) * factor : vf_zero();
+    for (int i = 0; i < CPU_LANES; i++)
+        square[i] = i < n ? (some == CPU_LANES ? vf_load(from[i] + c) : vf_load_part(from[i] + c, some)) * factor : vf_zero();
     vf_transpose(square);
 #pragma GCC unroll 16
     for (int i = 0; i < CPU_LANES; i++)
@@ -113,7 +115,8 @@ CPU_INLINE void turn_out(float *const to[CPU_LANES], int64_t n, int64_t c, int64
 }
 
 /* The result of a panel: sums over totals, and 0 for a row that has seen nothing. Adding 0 makes one zero of the two. */
-static void store_panel(const cpu_heads *a, int64_t b, const cpu_attention_row *rows, int64_t n, const float *sums, const float *total) {
+static void store_panel(const cpu_heads *a, int64_t b, const cpu_attention_row *rows, int64_t n, const float *sums,
+                        const float *total) {
     for (int64_t v = 0; v < VECTORS; v++, sums += CPU_LANES) {
         float *to[CPU_LANES] = {0};
         int64_t left = cpu_max(0, cpu_min(CPU_LANES, n - v * CPU_LANES)), whole = a->dv - a->dv % CPU_LANES;
@@ -165,7 +168,8 @@ CPU_INLINE void score_keys(int vectors, const float *q, const float *k, int64_t 
 }
 
 /* KEYS elements of the result: sums = sums * shrink + sum over keys of weight * value. */
-CPU_INLINE void weigh(int vectors, const float *weights, const float *values, int64_t ldv, int64_t keys, float *sums, const vf shrink[VECTORS]) {
+CPU_INLINE void weigh(int vectors, const float *weights, const float *values, int64_t ldv, int64_t keys, float *sums,
+                      const vf shrink[VECTORS]) {
     vf sum[KEYS][VECTORS];
 #pragma GCC unroll 8
     for (int r = 0; r < KEYS; r++)
@@ -193,7 +197,8 @@ CPU_INLINE void weigh(int vectors, const float *weights, const float *values, in
 }
 
 /* The same for values that are not all finite: a weight of -0 marks a key that is not seen. */
-static void weigh_seen(int vectors, const float *weights, const float *values, int64_t ldv, int64_t keys, float *sums, const vf shrink[VECTORS]) {
+static void weigh_seen(int vectors, const float *weights, const float *values, int64_t ldv, int64_t keys, float *sums,
+                       const vf shrink[VECTORS]) {
     for (int r = 0; r < KEYS; r++)
         for (int v = 0; v < vectors; v++) {
             vf sum = vf_zero();
@@ -229,11 +234,13 @@ static void finish_scores(const cpu_heads *a, const cpu_attention_row *rows, int
         for (int64_t i = r.from * VECTORS; i < r.to * VECTORS; i++)
             vf_store(scores + i * CPU_LANES, vf_tanh(vf_load(scores + i * CPU_LANES) / cap) * cap * LOG2_E);
     for (int64_t i = r.from; a->bias && i < r.to; i += CPU_LANES)
-        for (int v = 0; v < VECTORS; v++) bias_part(rows, n, first + i, cpu_min(CPU_LANES, r.to - i), scores + i * PANEL, v, vf_set(LOG2_E));
+        for (int v = 0; v < VECTORS; v++)
+            bias_part(rows, n, first + i, cpu_min(CPU_LANES, r.to - i), scores + i * PANEL, v, vf_set(LOG2_E));
 }
 
 /* Gives -infinity to keys that a row does not see. */
-CPU_INLINE void hide(int vectors, const cpu_heads *a, const cpu_attention_row *rows, int64_t n, int64_t first, range r, float *scores, const int32_t *blocks) {
+CPU_INLINE void hide(int vectors, const cpu_heads *a, const cpu_attention_row *rows, int64_t n, int64_t first, range r,
+                     float *scores, const int32_t *blocks) {
     int32_t low[PANEL] = {0}, high[PANEL] = {0};
     for (int64_t i = 0; i < n; i++) {
         low[i] = (int32_t)cpu_min(cpu_max(rows[i].low - first, 0), TILE);
@@ -260,7 +267,8 @@ CPU_INLINE void hide(int vectors, const cpu_heads *a, const cpu_attention_row *r
 }
 
 /* Scores become weights: 2^(score - maximum). shrink: what the sums so far are to be multiplied by. */
-CPU_INLINE void soften(int vectors, float *scores, range r, float *most, float *total, const vf best[VECTORS], bool mark, vf shrink[VECTORS]) {
+CPU_INLINE void soften(int vectors, float *scores, range r, float *most, float *total, const vf best[VECTORS], bool mark,
+                       vf shrink[VECTORS]) {
     vf base[VECTORS], sum[VECTORS];
 #pragma GCC unroll 4
     for (int v = 0; v < vectors; v++) {
@@ -280,7 +288,8 @@ CPU_INLINE void soften(int vectors, float *scores, range r, float *most, float *
             vf_store(s, w);
         }
 #pragma GCC unroll 4
-    for (int v = 0; v < vectors; v++) vf_store(total + v * CPU_LANES, vf_fma(vf_load(total + v * CPU_LANES), shrink[v], sum[v]));
+    for (int v = 0; v < vectors; v++)
+        vf_store(total + v * CPU_LANES, vf_fma(vf_load(total + v * CPU_LANES), shrink[v], sum[v]));
 }
 
 /* ---- one panel and one tile ---- */
@@ -293,13 +302,15 @@ static range panel_range(const cpu_heads *a, const cpu_attention_row *rows, int6
         most_low = cpu_max(most_low, rows[i].low);
         least_high = cpu_min(least_high, rows[i].high);
     }
-    range r = {.from = first < a->p->sinks ? 0 : cpu_max(0, low - first), .to = cpu_min(high - first, cpu_min(TILE, valid - first))};
+    range r = {.from = first < a->p->sinks ? 0 : cpu_max(0, low - first),
+               .to = cpu_min(high - first, cpu_min(TILE, valid - first))};
     r.whole = least_high >= first + r.to && (most_low <= first + r.from || first + r.to <= a->p->sinks);
     return r;
 }
 
 /* The block mask over a tile, or false where no row sees any block. */
-static bool open_blocks(const cpu_heads *a, const cpu_attention_row *rows, int64_t n, int64_t first, int64_t end, int32_t *blocks) {
+static bool open_blocks(const cpu_heads *a, const cpu_attention_row *rows, int64_t n, int64_t first, int64_t end,
+                        int32_t *blocks) {
     int64_t from = first / a->p->block, to = (end - 1) / a->p->block;
     int32_t any = 0;
     for (int64_t c = from; c <= to; c++, blocks += PANEL)
@@ -310,7 +321,8 @@ static bool open_blocks(const cpu_heads *a, const cpu_attention_row *rows, int64
     return any != 0;
 }
 
-CPU_INLINE void products(int vectors, const cpu_heads *a, const space *s, int64_t ldv, int64_t panel, int64_t n, int64_t first, range r, bool finite) {
+CPU_INLINE void products(int vectors, const cpu_heads *a, const space *s, int64_t ldv, int64_t panel, int64_t n, int64_t first,
+                         range r, bool finite) {
     const cpu_attention_row *rows = s->rows + panel * PANEL;
     const float *q = s->q + panel * a->d * PANEL;
     float *sums = s->sums + panel * ldv * PANEL;
@@ -324,7 +336,8 @@ CPU_INLINE void products(int vectors, const cpu_heads *a, const space *s, int64_
     if (!exact || a->p->softcap > 0 || a->bias)
         for (int v = 0; v < vectors; v++) {
             best[v] = vf_set(-INFINITY);
-            for (int64_t i = r.from; i < r.to; i++) best[v] = cpu_attention_max(vf_load(s->scores + i * PANEL + v * CPU_LANES), best[v]);
+            for (int64_t i = r.from; i < r.to; i++)
+                best[v] = cpu_attention_max(vf_load(s->scores + i * PANEL + v * CPU_LANES), best[v]);
         }
     soften(vectors, s->scores, r, s->most + panel * PANEL, s->total + panel * PANEL, best, !finite, shrink);
     const float *weights = s->scores + r.from * PANEL, *values = s->values + r.from * ldv;
@@ -335,11 +348,13 @@ CPU_INLINE void products(int vectors, const cpu_heads *a, const space *s, int64_
             weigh_seen(vectors, weights, values + c, ldv, r.to - r.from, sums + c * PANEL, shrink);
 }
 
-static void products_wide(const cpu_heads *a, const space *s, int64_t ldv, int64_t panel, int64_t n, int64_t first, range r, bool finite) {
+static void products_wide(const cpu_heads *a, const space *s, int64_t ldv, int64_t panel, int64_t n, int64_t first, range r,
+                          bool finite) {
     products(VECTORS, a, s, ldv, panel, n, first, r, finite);
 }
 #if CPU_LANES == 16
-static void products_pairs(const cpu_heads *a, const space *s, int64_t ldv, int64_t panel, int64_t n, int64_t first, range r, bool finite) {
+static void products_pairs(const cpu_heads *a, const space *s, int64_t ldv, int64_t panel, int64_t n, int64_t first, range r,
+                           bool finite) {
     float *sums = s->sums + panel * ldv * PANEL;
     const float *q = s->q + panel * a->d * PANEL;
     int64_t from = r.from / KEYS * KEYS, d = (a->d + 1) / 2;
@@ -350,7 +365,8 @@ static void products_pairs(const cpu_heads *a, const space *s, int64_t ldv, int6
     if (!r.whole) hide(VECTORS, a, s->rows + panel * PANEL, n, first, r, s->scores, a->mask ? s->blocks : NULL);
     for (int v = 0; v < VECTORS; v++) {
         best[v] = vf_set(-INFINITY);
-        for (int64_t i = r.from; i < r.to; i++) best[v] = cpu_attention_max(vf_load(s->scores + i * PANEL + v * CPU_LANES), best[v]);
+        for (int64_t i = r.from; i < r.to; i++)
+            best[v] = cpu_attention_max(vf_load(s->scores + i * PANEL + v * CPU_LANES), best[v]);
     }
     soften(VECTORS, s->scores, r, s->most + panel * PANEL, s->total + panel * PANEL, best, !finite, shrink);
     float *weights = s->scores + r.from * PANEL;
@@ -373,7 +389,8 @@ static range even(range r) {
 }
 #endif
 
-static void products_narrow(const cpu_heads *a, const space *s, int64_t ldv, int64_t panel, int64_t n, int64_t first, range r, bool finite) {
+static void products_narrow(const cpu_heads *a, const space *s, int64_t ldv, int64_t panel, int64_t n, int64_t first, range r,
+                            bool finite) {
     products(1, a, s, ldv, panel, n, first, r, finite);
 }
 
@@ -412,7 +429,8 @@ static void begin(const cpu_heads *a, const space *s, int64_t ldv, int64_t b, in
 }
 
 /* Asks for keys [from, to) of k or v. */
-static void ask(const cpu_heads *a, const strand_plugin_tensor *x, int64_t b, int64_t kv_head, int64_t from, int64_t to, int64_t width) {
+static void ask(const cpu_heads *a, const strand_plugin_tensor *x, int64_t b, int64_t kv_head, int64_t from, int64_t to,
+                int64_t width) {
     int64_t bytes = cpu_element_bytes(x->dtype);
     for (; from < to; from++) {
         const char *row = cpu_attention_at(a, x, b, from, kv_head, width);
@@ -424,7 +442,8 @@ static void ask(const cpu_heads *a, const strand_plugin_tensor *x, int64_t b, in
 static bool unpack_tile(const job *j, const space *s, int64_t b, int64_t kv_head, int64_t first, int64_t count) {
     const cpu_heads *a = j->a;
     const strand_plugin_tensor *k = &a->node->inputs[1], *v = &a->node->inputs[2];
-    const char *keys = cpu_attention_at(a, k, b, first, kv_head, a->d), *values = cpu_attention_at(a, v, b, first, kv_head, a->dv);
+    const char *keys = cpu_attention_at(a, k, b, first, kv_head, a->d),
+               *values = cpu_attention_at(a, v, b, first, kv_head, a->dv);
     int64_t rest = rounded(count, KEYS) - count, width = j->pairs ? (a->d + 1) / 2 : a->d;
     memset(s->keys + count * width, 0, (size_t)(rest * width) * sizeof(float));
 #if CPU_LANES == 16
@@ -475,7 +494,8 @@ static void tile(const job *j, const space *s, int64_t b, int64_t kv_head, int64
 static void body(void *arg, int64_t i, int32_t worker) {
     const job *j = arg;
     const cpu_heads *a = j->a;
-    int64_t rows = a->tokens * a->group, piece = i % j->pieces, kv_head = i / j->pieces % a->kv_heads, b = i / j->pieces / a->kv_heads;
+    int64_t rows = a->tokens * a->group, piece = i % j->pieces, kv_head = i / j->pieces % a->kv_heads,
+            b = i / j->pieces / a->kv_heads;
     int64_t row = piece * j->block, n = cpu_min(j->block, rows - row), valid = cpu_attention_valid(a, b);
     space s = space_of(j, worker, NULL);
     begin(a, &s, j->ldv, b, kv_head, row, n);
@@ -491,7 +511,8 @@ static void body(void *arg, int64_t i, int32_t worker) {
     for (int64_t first = 0; first < sinks; first += TILE) tile(j, &s, b, kv_head, n, first, valid);
     int64_t first = cpu_max(low / TILE * TILE, rounded(sinks, TILE));
     for (; first < high; first += TILE) tile(j, &s, b, kv_head, n, first, valid);
-    for (int64_t r = 0; r < n; r += PANEL) store_panel(a, b, s.rows + r, cpu_min(PANEL, n - r), s.sums + r * j->ldv, s.total + r);
+    for (int64_t r = 0; r < n; r += PANEL)
+        store_panel(a, b, s.rows + r, cpu_min(PANEL, n - r), s.sums + r * j->ldv, s.total + r);
 }
 
 /* q and sums of a block should leave half of a cache of 1 MB to others. */

@@ -1,11 +1,13 @@
 /* attention_step.c - ATTENTION of a step: few rows against many keys, which is a matter of reading keys and values once.
  *
- * Elements of a head lie in lanes: a score is a dot product, of which CPU_LANES are summed together by a tree of exchanges. The valid
- * keys are cut into at most SPLITS chunks (by their number alone), each with a maximum, a sum and a result of its own, so that
- * threads share long caches; a second pass joins the chunks in order. Rows are computed one by one: a row's bytes depend on its keys.
+ * Elements of a head lie in lanes: a score is a dot product, of which CPU_LANES are summed together by a tree of exchanges.
+ * The valid keys are cut into at most SPLITS chunks (by their number alone), each with a maximum, a sum and a result of its
+ * own, so that threads share long caches; a second pass joins the chunks in order. Rows are computed one by one: a row's
+ * bytes depend on its keys.
  *
- * Keys of one head lie far apart (a row of all heads is often a page), so a piece of work takes as many heads as fill a page, tile by
- * tile, and asks for each head's part of the next tile while it computes: pages are visited once, and lines arrive in time. */
+ * Keys of one head lie far apart (a row of all heads is often a page), so a piece of work takes as many heads as fill a
+ * page, tile by tile, and asks for each head's part of the next tile while it computes: pages are visited once, and lines
+ * arrive in time. */
 #include "attention.h"
 
 #define SPLITS      64
@@ -22,8 +24,8 @@ typedef struct job {
     uint64_t bytes;
 } job;
 
-/* What is still to be asked for of the next tile of k or v: the parts of its rows that belong to one head each, row by row, so that
- * memory is asked for in its own order. Each head of a piece asks for its share of them. */
+/* What is still to be asked for of the next tile of k or v: the parts of its rows that belong to one head each, row by row,
+ * so that memory is asked for in its own order. Each head of a piece asks for its share of them. */
 typedef struct ahead {
     const char *row; /* of the first of the heads */
     int64_t stride, part, parts, bytes, left; /* bytes: of a part; left: parts */
@@ -91,13 +93,15 @@ CPU_INLINE vf dots(const float *q, const plane *k, uint32_t dtype, int64_t first
         const char *key = k->data + first * k->stride;
         vf y = vf_load(q + c);
 #pragma GCC unroll 16
-        for (int i = 0; i < CPU_LANES; i++, key += k->stride) x[i] = vf_fma(cpu_attention_load(key, dtype, c, CPU_LANES), y, x[i]);
+        for (int i = 0; i < CPU_LANES; i++, key += k->stride)
+            x[i] = vf_fma(cpu_attention_load(key, dtype, c, CPU_LANES), y, x[i]);
     }
     for (int64_t c = inside ? whole : 0; c < d; c += CPU_LANES)
 #pragma GCC unroll 16
         for (int i = 0; i < CPU_LANES; i++) {
             const char *key = k->data + cpu_min(first + i, last) * k->stride;
-            x[i] = vf_fma(c < whole ? cpu_attention_load(key, dtype, c, CPU_LANES) : cpu_attention_load(key, dtype, c, d - c), vf_load(q + c), x[i]);
+            x[i] = vf_fma(c < whole ? cpu_attention_load(key, dtype, c, CPU_LANES) : cpu_attention_load(key, dtype, c, d - c),
+                          vf_load(q + c), x[i]);
         }
     return sums_of(x);
 }
@@ -127,7 +131,8 @@ static vf finish(const cpu_heads *a, const cpu_attention_row *row, int64_t first
     if (!row->mask && row->low <= first + i && row->high >= first + i + CPU_LANES) return x;
     for (int l = 0; l < CPU_LANES; l++) at[l] = (int32_t)i + l;
     memcpy(&lane, at, sizeof lane);
-    int32_t low = (int32_t)cpu_min(cpu_max(row->low - first, 0), STEP_TILE), high = (int32_t)cpu_min(cpu_max(row->high - first, 0), n);
+    int32_t low = (int32_t)cpu_min(cpu_max(row->low - first, 0), STEP_TILE),
+            high = (int32_t)cpu_min(cpu_max(row->high - first, 0), n);
     int32_t sinks = (int32_t)cpu_min(cpu_max(a->p->sinks - first, 0), STEP_TILE);
     seen = (lane < high) & ((lane >= low) | (lane < sinks));
     if (row->mask) {
@@ -141,8 +146,8 @@ static vf finish(const cpu_heads *a, const cpu_attention_row *row, int64_t first
 /* ---- the result ---- */
 
 /* `parts` vectors of the result: sum = sum * shrink + sum over keys of weight * value; a negative weight: not seen. */
-CPU_INLINE void weigh(int parts, const plane *v, uint32_t dtype, int64_t column, int64_t width, const float *weights, int64_t from, int64_t to, float shrink, float *sum,
-                      ahead *next) {
+CPU_INLINE void weigh(int parts, const plane *v, uint32_t dtype, int64_t column, int64_t width, const float *weights,
+                      int64_t from, int64_t to, float shrink, float *sum, ahead *next) {
     vf x[8];
 #pragma GCC unroll 8
     for (int i = 0; i < parts; i++) x[i] = vf_zero();
@@ -159,21 +164,28 @@ CPU_INLINE void weigh(int parts, const plane *v, uint32_t dtype, int64_t column,
     for (int i = 0; i < parts; i++) vf_store(sum + i * CPU_LANES, vf_fma(vf_load(sum + i * CPU_LANES), vf_set(shrink), x[i]));
 }
 
-CPU_INLINE void weigh_typed(const plane *v, uint32_t dtype, int64_t dv, const float *weights, int64_t from, int64_t to, float shrink, float *sum, ahead *next) {
+CPU_INLINE void weigh_typed(const plane *v, uint32_t dtype, int64_t dv, const float *weights, int64_t from, int64_t to,
+                            float shrink, float *sum, ahead *next) {
     int64_t c = 0;
-    for (; c + 8 * CPU_LANES <= dv; c += 8 * CPU_LANES, next = NULL) weigh(8, v, dtype, c, CPU_LANES, weights, from, to, shrink, sum + c, next);
-    for (; c + 4 * CPU_LANES <= dv; c += 4 * CPU_LANES, next = NULL) weigh(4, v, dtype, c, CPU_LANES, weights, from, to, shrink, sum + c, next);
-    for (; c + CPU_LANES <= dv; c += CPU_LANES, next = NULL) weigh(1, v, dtype, c, CPU_LANES, weights, from, to, shrink, sum + c, next);
+    for (; c + 8 * CPU_LANES <= dv; c += 8 * CPU_LANES, next = NULL)
+        weigh(8, v, dtype, c, CPU_LANES, weights, from, to, shrink, sum + c, next);
+    for (; c + 4 * CPU_LANES <= dv; c += 4 * CPU_LANES, next = NULL)
+        weigh(4, v, dtype, c, CPU_LANES, weights, from, to, shrink, sum + c, next);
+    for (; c + CPU_LANES <= dv; c += CPU_LANES, next = NULL)
+        weigh(1, v, dtype, c, CPU_LANES, weights, from, to, shrink, sum + c, next);
     if (c < dv) weigh(1, v, dtype, c, dv - c, weights, from, to, shrink, sum + c, next);
 }
 
-static void weigh_f32(const plane *v, int64_t dv, const float *weights, int64_t from, int64_t to, float shrink, float *sum, ahead *next) {
+static void weigh_f32(const plane *v, int64_t dv, const float *weights, int64_t from, int64_t to, float shrink, float *sum,
+                      ahead *next) {
     weigh_typed(v, STRAND_PLUGIN_F32, dv, weights, from, to, shrink, sum, next);
 }
-static void weigh_f16(const plane *v, int64_t dv, const float *weights, int64_t from, int64_t to, float shrink, float *sum, ahead *next) {
+static void weigh_f16(const plane *v, int64_t dv, const float *weights, int64_t from, int64_t to, float shrink, float *sum,
+                      ahead *next) {
     weigh_typed(v, STRAND_PLUGIN_F16, dv, weights, from, to, shrink, sum, next);
 }
-static void weigh_bf16(const plane *v, int64_t dv, const float *weights, int64_t from, int64_t to, float shrink, float *sum, ahead *next) {
+static void weigh_bf16(const plane *v, int64_t dv, const float *weights, int64_t from, int64_t to, float shrink, float *sum,
+                       ahead *next) {
     weigh_typed(v, STRAND_PLUGIN_BF16, dv, weights, from, to, shrink, sum, next);
 }
 
@@ -198,8 +210,8 @@ CPU_INLINE float largest(vf x) {
 }
 
 /* state: the maximum and the sum so far. */
-static void row_tile(const cpu_heads *a, const cpu_attention_row *row, const float *q, const plane *k, const plane *v, int64_t first, int64_t n, float *state, float *sum,
-                     ahead *next_k, ahead *next_v) {
+static void row_tile(const cpu_heads *a, const cpu_attention_row *row, const float *q, const plane *k, const plane *v,
+                     int64_t first, int64_t n, float *state, float *sum, ahead *next_k, ahead *next_v) {
     float weights[STEP_TILE];
     int64_t from, to;
     if (!row_range(a, row, first, n, &from, &to)) return;
@@ -247,7 +259,8 @@ static plane plane_at(const cpu_heads *a, uint32_t input, int64_t b, int64_t kv_
 }
 
 /* The share of head `h` of `heads`, from `head` on, in asking for the tile that begins with key `first`. */
-static ahead ahead_at(const cpu_heads *a, uint32_t input, int64_t b, int64_t head, int64_t h, int64_t heads, int64_t first, int64_t end, int64_t width) {
+static ahead ahead_at(const cpu_heads *a, uint32_t input, int64_t b, int64_t head, int64_t h, int64_t heads, int64_t first,
+                      int64_t end, int64_t width) {
     int64_t begin = h * STEP_TILE, all = cpu_min(STEP_TILE, end - first) * heads, row = begin / heads;
     if (begin >= all) return (ahead){0};
     plane p = plane_at(a, input, b, head, first + row, width);
@@ -272,7 +285,8 @@ static void begin_head(const job *j, int64_t b, int64_t kv_head, int64_t split, 
         cpu_attention_row row = cpu_attention_row_at(a, b, kv_head, r);
         const char *from = cpu_attention_at(a, query, b, a->first - query->origin[1] + row.token, row.head, a->d);
         for (int64_t c = 0; c < a->d; c += CPU_LANES)
-            vf_store(q + r * j->dr + c, cpu_attention_load(from, STRAND_PLUGIN_F32, c, cpu_min(CPU_LANES, a->d - c)) * a->factor);
+            vf_store(q + r * j->dr + c,
+                     cpu_attention_load(from, STRAND_PLUGIN_F32, c, cpu_min(CPU_LANES, a->d - c)) * a->factor);
         j->states[2 * (slot + r)] = -INFINITY;
         j->states[2 * (slot + r) + 1] = 0;
         memset(j->sums + (slot + r) * j->dvr, 0, (size_t)j->dvr * sizeof(float));
@@ -280,7 +294,8 @@ static void begin_head(const job *j, int64_t b, int64_t kv_head, int64_t split, 
 }
 
 /* Tile [first, first + STEP_TILE) of the keys before `end`, for head `h` of those from `head` on. */
-static void head_tile(const job *j, int64_t b, int64_t head, int64_t h, int64_t heads, int64_t split, int64_t first, int64_t end, const float *q, float *tiles) {
+static void head_tile(const job *j, int64_t b, int64_t head, int64_t h, int64_t heads, int64_t split, int64_t first,
+                      int64_t end, const float *q, float *tiles) {
     const cpu_heads *a = j->a;
     int64_t n = cpu_min(STEP_TILE, end - first), slot = slot_of(j, b, head + h, split), from, to;
     cpu_attention_row rows[STEP_ROWS];
@@ -291,13 +306,15 @@ static void head_tile(const job *j, int64_t b, int64_t head, int64_t h, int64_t 
     }
     if (!any) return;
     plane k = plane_at(a, 1, b, head + h, first, a->d), v = plane_at(a, 2, b, head + h, first, a->dv);
-    ahead next_k = ahead_at(a, 1, b, head, h, heads, first + STEP_TILE, end, a->d), next_v = ahead_at(a, 2, b, head, h, heads, first + STEP_TILE, end, a->dv);
+    ahead next_k = ahead_at(a, 1, b, head, h, heads, first + STEP_TILE, end, a->d),
+          next_v = ahead_at(a, 2, b, head, h, heads, first + STEP_TILE, end, a->dv);
     if (j->rows > 1) {
         k = unpacked(k, n, a->d, j->dr, tiles, &next_k);
         v = unpacked(v, n, a->dv, j->dvr, tiles + STEP_TILE * j->dr, &next_v);
     }
     for (int64_t r = 0; r < j->rows; r++)
-        row_tile(a, &rows[r], q + r * j->dr, &k, &v, first, n, j->states + 2 * (slot + r), j->sums + (slot + r) * j->dvr, &next_k, &next_v);
+        row_tile(a, &rows[r], q + r * j->dr, &k, &v, first, n, j->states + 2 * (slot + r), j->sums + (slot + r) * j->dvr,
+                 &next_k, &next_v);
 }
 
 static void body(void *arg, int64_t i, int32_t worker) {
@@ -317,7 +334,8 @@ static void join(void *arg, int64_t i, int32_t worker) {
     const job *j = arg;
     const cpu_heads *a = j->a;
     (void)worker;
-    int64_t b = i / a->kv_heads, kv_head = i % a->kv_heads, valid = cpu_attention_valid(a, b), keys = chunk_of(valid), splits = (valid + keys - 1) / keys;
+    int64_t b = i / a->kv_heads, kv_head = i % a->kv_heads, valid = cpu_attention_valid(a, b), keys = chunk_of(valid),
+            splits = (valid + keys - 1) / keys;
     for (int64_t r = 0; r < j->rows; r++) {
         cpu_attention_row row = cpu_attention_row_at(a, b, kv_head, r);
         float *y = (float *)(void *)cpu_attention_at(a, &a->node->outputs[0], b, row.token, row.head, a->dv);
@@ -335,7 +353,8 @@ static void join(void *arg, int64_t i, int32_t worker) {
         }
         for (int64_t c = 0; c < a->dv; c += CPU_LANES) {
             vf sum = vf_zero();
-            for (int64_t s = 0; s < splits; s++) sum = vf_fma(vf_load(j->sums + (slot + s * j->rows) * j->dvr + c), vf_set(share[s]), sum);
+            for (int64_t s = 0; s < splits; s++)
+                sum = vf_fma(vf_load(j->sums + (slot + s * j->rows) * j->dvr + c), vf_set(share[s]), sum);
             sum = total == 0 ? vf_zero() : sum / total + 0.0f;
             if (c + CPU_LANES <= a->dv)
                 vf_store(y + c, sum);
@@ -361,7 +380,8 @@ uint64_t cpu_attention_step_scratch(const cpu_device *device, const cpu_heads *a
     job j = job_of(a, cpu_min(STEP_ROWS, a->group * cpu_min(STEP_ROWS, a->length)));
     int64_t splits = cpu_min(SPLITS, (a->keys + SPLIT_LEAST - 1) / SPLIT_LEAST);
     uint64_t slots = (uint64_t)(a->batch * a->kv_heads * splits * j.rows);
-    return cpu_round(slots * 2 * sizeof(float)) + cpu_round(slots * (uint64_t)j.dvr * sizeof(float)) + j.bytes * (uint64_t)cpu_workers(device);
+    return cpu_round(slots * 2 * sizeof(float)) + cpu_round(slots * (uint64_t)j.dvr * sizeof(float)) +
+           j.bytes * (uint64_t)cpu_workers(device);
 }
 
 void cpu_attention_step(const cpu_device *device, const cpu_heads *a, void *scratch) {

@@ -1,7 +1,7 @@
 /* binary.c - BINARY: f(act(a), b) of two tensors, either of which may be one element for a row, a column or everything.
  *
- * An activation goes over a piece of `a` into a small buffer before f: that stays in the first cache, and spares a loop for each pair
- * of functions. */
+ * An activation goes over a piece of `a` into a small buffer before f: that stays in the first cache, and spares a loop for
+ * each pair of functions. */
 #include "kernels.h"
 #include "rows.h"
 #include "vecmath.h"

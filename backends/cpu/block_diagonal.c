@@ -1,6 +1,6 @@
-/* block_diagonal.c - BLOCK_DIAGONAL: every block is a small matrix product, shared out by blocks and by runs of rows. Interleaved
- * inputs are gathered, and interleaved outputs scattered, by way of a run's own working memory: for CPU_LANES blocks at once, by
- * squares that are transposed in registers. */
+/* block_diagonal.c - BLOCK_DIAGONAL: every block is a small matrix product, shared out by blocks and by runs of rows.
+ * Interleaved inputs are gathered, and interleaved outputs scattered, by way of a run's own working memory: for CPU_LANES
+ * blocks at once, by squares that are transposed in registers. */
 #include "kernels.h"
 #include "matmul.h"
 #include "simd.h"
@@ -62,7 +62,8 @@ static bool even(const cpu_operand *o, const int64_t dims[STRAND_PLUGIN_RANK]) {
     return (dims[1] == 1 || o->strides[1] == apart) && (dims[0] == 1 || o->strides[0] == apart * dims[1]);
 }
 
-/* Squares: to[b][i] = from[i stride + b] for CPU_LANES b, which stand `apart` in `to`; and back, to[o stride + b] = from[b][o]. */
+/* Squares: to[b][i] = from[i stride + b] for CPU_LANES b, which stand `apart` in `to`; and back, to[o stride + b] =
+ * from[b][o]. */
 static void spread(const float *from, int64_t stride, int64_t n, float *to, int64_t apart) {
     for (int64_t i = 0; i < n; i += CPU_LANES) {
         vf square[CPU_LANES];
@@ -84,7 +85,8 @@ static void join(const float *from, int64_t apart, int64_t n, float *to, int64_t
         vf square[CPU_LANES];
         int64_t some = cpu_min(CPU_LANES, n - o);
 #pragma GCC unroll 16
-        for (int b = 0; b < CPU_LANES; b++) square[b] = some == CPU_LANES ? vf_load(from + b * apart + o) : vf_load_part(from + b * apart + o, some);
+        for (int b = 0; b < CPU_LANES; b++)
+            square[b] = some == CPU_LANES ? vf_load(from + b * apart + o) : vf_load_part(from + b * apart + o, some);
         vf_transpose(square);
 #pragma GCC unroll 16
         for (int l = 0; l < CPU_LANES; l++)
@@ -144,7 +146,8 @@ static void multiply(const job *j, const piece *at, int64_t i, float *bias, floa
                      .beta = j->p->beta};
     if (j->bias) {
         bool interleaved = j->p->flags & STRAND_BLOCK_OUT_INTERLEAVED;
-        for (int64_t o = 0; o < j->outs; o++) bias[o] = j->bias[(interleaved ? o * j->blocks + b : b * j->outs + o) * j->bias_stride];
+        for (int64_t o = 0; o < j->outs; o++)
+            bias[o] = j->bias[(interleaved ? o * j->blocks + b : b * j->outs + o) * j->bias_stride];
         p.bias_kind = STRAND_BIAS_COLUMNS;
         p.bias = bias;
         p.bias_stride = 1;
@@ -156,7 +159,12 @@ static void body(void *arg, int64_t i, int32_t worker) {
     const job *j = arg;
     piece_shape s = shape_of(j->node);
     float *work = j->scratch + worker * s.each;
-    piece p = {.row = i % j->runs * j->run, .first = i / j->runs * j->group, .x = work, .x_apart = s.x, .y = work + s.group * s.x, .y_apart = s.y};
+    piece p = {.row = i % j->runs * j->run,
+               .first = i / j->runs * j->group,
+               .x = work,
+               .x_apart = s.x,
+               .y = work + s.group * s.x,
+               .y_apart = s.y};
     p.n = cpu_min(j->run, j->rows - p.row);
     p.blocks = cpu_min(j->group, j->blocks - p.first);
     p.gathers = j->p->flags & STRAND_BLOCK_IN_INTERLEAVED || !even(&j->x, j->dims);
@@ -168,7 +176,8 @@ static void body(void *arg, int64_t i, int32_t worker) {
 }
 
 CPU_KERNEL(cpu_block_diagonal) {
-    const strand_plugin_tensor *x = &node->inputs[0], *w = &node->inputs[1], *bias = cpu_input(node, 2), *out = &node->outputs[0];
+    const strand_plugin_tensor *x = &node->inputs[0], *w = &node->inputs[1], *bias = cpu_input(node, 2),
+                               *out = &node->outputs[0];
     job j = {.node = node, .p = node->params, .blocks = w->dims[0], .outs = w->dims[1], .ins = w->dims[2], .scratch = scratch};
     piece_shape s = shape_of(node);
     cpu_extents(out, j.dims);

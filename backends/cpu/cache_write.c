@@ -51,7 +51,8 @@ static void write_tokens(void *arg, int64_t i, int32_t worker) {
         if (j->slide) at = staying(j->dims[2], j->slide, at, j->tokens);
         int64_t s = (j->ring ? ((at % j->ring + j->ring) % j->ring + l % j->ring) % j->ring : at + l) - out->origin[1];
         if (s < 0 || s >= j->dims[2]) continue; /* in another tile */
-        const float *from = cpu_f32(x) + (cpu_lead(x, 0, out, 0) + b) * x->strides[0] + l * x->strides[1] + cpu_lead(x, 2, out, 2);
+        const float *from =
+            cpu_f32(x) + (cpu_lead(x, 0, out, 0) + b) * x->strides[0] + l * x->strides[1] + cpu_lead(x, 2, out, 2);
         convert(out->dtype, cpu_row(&j->out, j->dims, b * j->dims[2] + s), from, j->dims[3]);
     }
 }
@@ -62,13 +63,15 @@ static void slide_rows(void *arg, int64_t b, int32_t worker) {
     (void)worker;
     int64_t have = cpu_min(place_of(j, b), j->dims[2]), keep = staying(j->dims[2], j->slide, have, j->tokens);
     for (int64_t i = 0; i < keep && keep < have; i++)
-        memcpy(cpu_row(&j->out, j->dims, b * j->dims[2] + i), cpu_row(&j->out, j->dims, b * j->dims[2] + have - keep + i), (size_t)(j->dims[3] * j->out.bytes));
+        memcpy(cpu_row(&j->out, j->dims, b * j->dims[2] + i), cpu_row(&j->out, j->dims, b * j->dims[2] + have - keep + i),
+               (size_t)(j->dims[3] * j->out.bytes));
 }
 
 /* Is every element of the result the same element of the cache? */
 static bool in_place(const job *j) {
     bool same = j->out.base == j->cache.base;
-    for (int axis = 0; axis < STRAND_PLUGIN_RANK; axis++) same = same && (j->dims[axis] == 1 || j->out.strides[axis] == j->cache.strides[axis]);
+    for (int axis = 0; axis < STRAND_PLUGIN_RANK; axis++)
+        same = same && (j->dims[axis] == 1 || j->out.strides[axis] == j->cache.strides[axis]);
     return same;
 }
 
@@ -84,12 +87,14 @@ CPU_KERNEL(cpu_cache_write) {
     for (int64_t b = 0; b < out->dims[0] && !p->ring; b++) {
         int64_t first = place_of(&j, b);
         if (p->slide && first >= 0 && staying(rows, p->slide, first, length) < 0)
-            return cpu_fail(device, STRAND_PLUGIN_ERR_ARGUMENT, "%s: %lld tokens at once leave too few of those before them in a window of %lld rows; give them in pieces",
-                            node->name ? node->name : "cache_write", (long long)length, (long long)rows);
+            return cpu_fail(
+                device, STRAND_PLUGIN_ERR_ARGUMENT,
+                "%s: %lld tokens at once leave too few of those before them in a window of %lld rows; give them in pieces",
+                node->name ? node->name : "cache_write", (long long)length, (long long)rows);
         if (p->slide && first >= 0) continue;
         if (first < 0 || first > rows - length)
-            return cpu_fail(device, STRAND_PLUGIN_ERR_ARGUMENT, "%s: %lld rows from %lld on are outside the cache of %lld", node->name ? node->name : "cache_write",
-                            (long long)length, (long long)first, (long long)rows);
+            return cpu_fail(device, STRAND_PLUGIN_ERR_ARGUMENT, "%s: %lld rows from %lld on are outside the cache of %lld",
+                            node->name ? node->name : "cache_write", (long long)length, (long long)first, (long long)rows);
     }
     j.slide = p->slide;
     if (p->ring) {

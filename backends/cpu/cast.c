@@ -68,7 +68,8 @@ static void cast_quantised(const cpu_device *device, const strand_plugin_node *n
     quantised_job q = {.first = out->origin[out->rank - 1]};
     cpu_place(out, x, false, &j->x);
     j->x.base = x->memory.data;
-    for (uint32_t axis = 0; axis + 1 < x->rank; axis++) q.lead += cpu_lead(x, axis, out, axis + out->rank - x->rank) * x->strides[axis];
+    for (uint32_t axis = 0; axis + 1 < x->rank; axis++)
+        q.lead += cpu_lead(x, axis, out, axis + out->rank - x->rank) * x->strides[axis];
     j->pieces = cpu_cut(j->dims);
     q.all = *j;
     cpu_parallel(device, j->pieces.count, quantised_body, &q);

@@ -9,7 +9,8 @@
 
 #define NO(...) return cpu_no(why, why_bytes, __VA_ARGS__)
 
-static const char *const what[] = {"input 0", "input 1", "input 2", "input 3", "input 4", "input 5", "input 6", "input 7", "input 8", "input 9"};
+static const char *const what[] = {"input 0", "input 1", "input 2", "input 3", "input 4",
+                                   "input 5", "input 6", "input 7", "input 8", "input 9"};
 
 /* A quantised tensor stands in whole blocks: so must its last axis, its strides and its origin. */
 static inline bool whole_blocks(const strand_plugin_tensor *t) {
@@ -20,10 +21,12 @@ static inline bool whole_blocks(const strand_plugin_tensor *t) {
     return t->dims[last] % length == 0 && t->origin[last] == 0 && t->dims[last] == t->whole[last];
 }
 
-/* Counts, ranks, extents and the last stride of every tensor of the node; quantised ones may be the inputs in the mask alone. */
-static inline bool sane_quantised(const strand_plugin_node *node, uint32_t least_inputs, uint32_t most_inputs, uint32_t most_outputs, uint32_t quantised,
-                                  char *why, size_t why_bytes) {
-    if (node->n_outputs < 1 || node->n_outputs > most_outputs) NO("%u outputs are made at most, not %u", most_outputs, node->n_outputs);
+/* Counts, ranks, extents and the last stride of every tensor of the node; quantised ones may be the inputs in the mask
+ * alone. */
+static inline bool sane_quantised(const strand_plugin_node *node, uint32_t least_inputs, uint32_t most_inputs,
+                                  uint32_t most_outputs, uint32_t quantised, char *why, size_t why_bytes) {
+    if (node->n_outputs < 1 || node->n_outputs > most_outputs)
+        NO("%u outputs are made at most, not %u", most_outputs, node->n_outputs);
     if (node->n_inputs > most_inputs || node->n_inputs > STRAND_PLUGIN_MAX_INPUTS) NO("too many inputs: %u", node->n_inputs);
     for (uint32_t i = 0; i < least_inputs; i++)
         if (!cpu_input(node, i)) NO("%s is missing", what[i]);
@@ -43,12 +46,14 @@ static inline bool sane_quantised(const strand_plugin_node *node, uint32_t least
 }
 
 /* The same, with nothing quantised. */
-static inline bool sane_outputs(const strand_plugin_node *node, uint32_t least_inputs, uint32_t most_inputs, uint32_t most_outputs, char *why, size_t why_bytes) {
+static inline bool sane_outputs(const strand_plugin_node *node, uint32_t least_inputs, uint32_t most_inputs,
+                                uint32_t most_outputs, char *why, size_t why_bytes) {
     return sane_quantised(node, least_inputs, most_inputs, most_outputs, 0, why, why_bytes);
 }
 
 /* The same with one output. */
-static inline bool sane(const strand_plugin_node *node, uint32_t least_inputs, uint32_t most_inputs, char *why, size_t why_bytes) {
+static inline bool sane(const strand_plugin_node *node, uint32_t least_inputs, uint32_t most_inputs, char *why,
+                        size_t why_bytes) {
     return sane_outputs(node, least_inputs, most_inputs, 1, why, why_bytes);
 }
 

@@ -1,10 +1,11 @@
-/* companion.c - COMPANION_SCAN and SSM_KERNEL_COMPANION: systems whose matrix shifts the state by one and adds a multiple of its last
- * column. A lane is a channel (or a kernel); a step is O(d): s[i] <- s[i-1] + a[i] w + b[i] u, where w was the last element.
+/* companion.c - COMPANION_SCAN and SSM_KERNEL_COMPANION: systems whose matrix shifts the state by one and adds a multiple of
+ * its last column. A lane is a channel (or a kernel); a step is O(d): s[i] <- s[i-1] + a[i] w + b[i] u, where w was the last
+ * element.
  *
- * TOGETHER steps are made in one pass from the last element down: an element moves TOGETHER places while it passes through registers, so
- * that the shift costs nothing and the state is read and written once for several tokens. What w will be in each of the steps is
- * worked out first, from the last few elements, by the same operations. One step or several, the operations on every number and
- * their order are the same: a sequence cut anywhere has the same bytes. */
+ * TOGETHER steps are made in one pass from the last element down: an element moves TOGETHER places while it passes through
+ * registers, so that the shift costs nothing and the state is read and written once for several tokens. What w will be in
+ * each of the steps is worked out first, from the last few elements, by the same operations. One step or several, the
+ * operations on every number and their order are the same: a sequence cut anywhere has the same bytes. */
 #include "kernels.h"
 #include "scans.h"
 
@@ -105,8 +106,8 @@ static void closed_step(const system_block *k, vf *u, vf *y) {
 
 #define BLOCKS_OF_STATES 5 /* a, b, c, k, s */
 
-/* Floats of one of them. The odd vectors keep the five from lying at the same place modulo a page, where loads of one would wait for
- * stores to another. */
+/* Floats of one of them. The odd vectors keep the five from lying at the same place modulo a page, where loads of one would
+ * wait for stores to another. */
 static int64_t size_of(int64_t d) {
     return (d + 3) * CPU_LANES;
 }
@@ -116,7 +117,8 @@ typedef struct job {
     float *y, *scratch;
     scan_rows a, b, c, k, state, last;
     int64_t u_batch, u_time, y_batch, y_time, state_batch, last_batch;
-    int64_t batches, length, channels, d, shared, origin; /* `shared` channels have a kernel; the first channel is number `origin` */
+    int64_t batches, length, channels, d, shared, origin; /* `shared` channels have a kernel; the first channel is number
+                                                             `origin` */
     int64_t blocks, blocks_a_piece;
     bool closed;
 } job;
@@ -141,7 +143,8 @@ static void run_open(const job *j, system_block *k, const float *u, float *y, in
         vf drive[TOGETHER], out[TOGETHER];
         for (int q = 0; q < steps; q++) drive[q] = scan_load(u + (t + q) * j->u_time, n);
         (steps == 1 ? driven_one : driven_together)(k, drive, out);
-        for (int q = 0; q < steps; q++) scan_store(y + (t + q) * j->y_time, j->skip ? vf_fma(skip, drive[q], out[q]) : out[q], n);
+        for (int q = 0; q < steps; q++)
+            scan_store(y + (t + q) * j->y_time, j->skip ? vf_fma(skip, drive[q], out[q]) : out[q], n);
         t += steps;
     }
 }
@@ -196,14 +199,21 @@ static scan_rows state_rows(const strand_plugin_tensor *in, const strand_plugin_
 
 CPU_KERNEL(cpu_companion_scan) {
     const strand_op_companion_scan *p = node->params;
-    const strand_plugin_tensor *out = &node->outputs[0], *a = &node->inputs[0], *u = cpu_input(node, 3), *state = cpu_input(node, 6);
+    const strand_plugin_tensor *out = &node->outputs[0], *a = &node->inputs[0], *u = cpu_input(node, 3),
+                               *state = cpu_input(node, 6);
     const strand_plugin_tensor *last = node->n_outputs > 1 ? &node->outputs[1] : NULL;
-    job j = {.closed = p->closed != 0, .scratch = scratch, .length = out->dims[1], .channels = out->dims[2], .d = a->dims[1], .origin = out->origin[2]};
+    job j = {.closed = p->closed != 0,
+             .scratch = scratch,
+             .length = out->dims[1],
+             .channels = out->dims[2],
+             .d = a->dims[1],
+             .origin = out->origin[2]};
     j.shared = out->whole[2] / a->whole[0];
     j.y = cpu_f32(out), j.y_batch = out->strides[0], j.y_time = out->strides[1];
     if (u) j.u = scan_sequence(u, out), j.u_batch = u->strides[0], j.u_time = u->strides[1];
     j.skip = scan_at(cpu_input(node, 5), out, 1, (const uint32_t[]){0}, (const uint32_t[]){2});
-    j.a = kernels_of(a, out, j.shared), j.b = kernels_of(&node->inputs[1], out, j.shared), j.c = kernels_of(&node->inputs[2], out, j.shared);
+    j.a = kernels_of(a, out, j.shared), j.b = kernels_of(&node->inputs[1], out, j.shared),
+    j.c = kernels_of(&node->inputs[2], out, j.shared);
     j.k = kernels_of(cpu_input(node, 4), out, j.shared);
     j.state = state_rows(state, out), j.last = state_rows(last, out);
     if (state) j.state_batch = state->strides[0];
@@ -260,9 +270,15 @@ static void filter_body(void *arg, int64_t i, int32_t worker) {
 
 CPU_KERNEL(cpu_ssm_kernel_companion) {
     const strand_plugin_tensor *out = &node->outputs[0], *in = node->inputs;
-    filter_job j = {.out = cpu_f32(out), .scratch = scratch, .stride = out->strides[0], .taps = out->dims[1], .kernels = out->dims[0], .d = in[0].dims[1]};
+    filter_job j = {.out = cpu_f32(out),
+                    .scratch = scratch,
+                    .stride = out->strides[0],
+                    .taps = out->dims[1],
+                    .kernels = out->dims[0],
+                    .d = in[0].dims[1]};
     scan_rows *rows[3] = {&j.a, &j.b, &j.c};
-    for (int i = 0; i < 3; i++) *rows[i] = (scan_rows){scan_at(&in[i], out, 1, (const uint32_t[]){0}, (const uint32_t[]){0}), in[i].strides[0], 1, 1};
+    for (int i = 0; i < 3; i++)
+        *rows[i] = (scan_rows){scan_at(&in[i], out, 1, (const uint32_t[]){0}, (const uint32_t[]){0}), in[i].strides[0], 1, 1};
     if (j.taps > 0) cpu_parallel(device, (j.kernels + CPU_LANES - 1) / CPU_LANES, filter_body, &j);
     return STRAND_PLUGIN_OK;
 }

@@ -1,12 +1,13 @@
 /* conv1d.c - CONV1D: an implicit product of the weights with shifted rows of x.
  *
- * Time lies in lanes. A piece of work is some channels of one group (or all of some small groups) over a stretch of time, BLOCK by BLOCK:
- * it lays the rows of x that it needs out in its own memory, padded, so that what tap j of row i meets is one run of floats. Without much reach that is
- * one copy of the row for each remainder of the stride; else, one for each tap. Register blocks of channels by vectors of time
- * then go through rows and taps. Weights are packed once, [channels of a register block] for each row and tap.
+ * Time lies in lanes. A piece of work is some channels of one group (or all of some small groups) over a stretch of time,
+ * BLOCK by BLOCK: it lays the rows of x that it needs out in its own memory, padded, so that what tap j of row i meets is
+ * one run of floats. Without much reach that is one copy of the row for each remainder of the stride; else, one for each
+ * tap. Register blocks of channels by vectors of time then go through rows and taps. Weights are packed once, [channels of a
+ * register block] for each row and tap.
  *
- * Invariant: each result is one chain of vf_fma over rows and taps in order, begun at its bias; rows that do not fit one turn go
- * on from what the result holds. Padding is multiplied too. So the bytes do not depend on pieces or tiles. */
+ * Invariant: each result is one chain of vf_fma over rows and taps in order, begun at its bias; rows that do not fit one
+ * turn go on from what the result holds. Padding is multiplied too. So the bytes do not depend on pieces or tiles. */
 #include "kernels.h"
 #include "rows.h"
 #include "simd.h"
@@ -20,7 +21,8 @@
 typedef struct job {
     const strand_plugin_node *node;
     const strand_op_conv1d *p;
-    int64_t batch, ins, outs, taps, tokens;     /* ins, outs: channels of a group in x and the whole result; tokens: of the tile */
+    int64_t batch, ins, outs, taps, tokens;     /* ins, outs: channels of a group in x and the whole result; tokens: of the
+                                                   tile */
     int64_t first, channels;                    /* the tile's channels [first, first + channels) */
     int64_t ld, phase, turn;                    /* floats of a row laid out, of one remainder of it; rows of a turn */
     bool by_tap;
@@ -40,7 +42,8 @@ static int64_t rounded(int64_t n, int64_t to) {
 
 /* channels x vectors results: c = (start, one number a channel, or c itself where that is NULL)
  * + sum over rows i < n and taps of weights[i][tap][channel] x[i][offset[tap] + lane]. */
-CPU_INLINE void block(int channels, int vectors, const float *w, const float *x, int64_t ld, const int64_t *offsets, int64_t taps, int64_t n, const float *start, float *c, int64_t c_stride) {
+CPU_INLINE void block(int channels, int vectors, const float *w, const float *x, int64_t ld, const int64_t *offsets,
+                      int64_t taps, int64_t n, const float *start, float *c, int64_t c_stride) {
     vf sum[CHANNELS][8];
 #pragma GCC unroll 8
     for (int r = 0; r < channels; r++)
@@ -66,7 +69,8 @@ CPU_INLINE void block(int channels, int vectors, const float *w, const float *x,
         for (int v = 0; v < vectors; v++) vf_store(c + r * c_stride + v * CPU_LANES, sum[r][v]);
 }
 
-typedef void block_fn(const float *w, const float *x, int64_t ld, const int64_t *offsets, int64_t taps, int64_t n, const float *start, float *c, int64_t c_stride);
+typedef void block_fn(const float *w, const float *x, int64_t ld, const int64_t *offsets, int64_t taps, int64_t n,
+                      const float *start, float *c, int64_t c_stride);
 #define BLOCK_FN(channels, vectors)                                                                                            \
     static void block_##channels##_##vectors(const float *w, const float *x, int64_t ld, const int64_t *offsets, int64_t taps, \
                                              int64_t n, const float *start, float *c, int64_t c_stride) {                     \
@@ -104,7 +108,8 @@ static int64_t together(int64_t n) {
 }
 
 /* `channels` (8, 4, 2 or 1) rows of the result over n tokens. The last vector goes through memory of its own. */
-static void channel_block(const job *j, int64_t channels, const float *w, const float *x, int64_t rows, int64_t n, const float *start, float *c, int64_t c_stride) {
+static void channel_block(const job *j, int64_t channels, const float *w, const float *x, int64_t rows, int64_t n,
+                          const float *start, float *c, int64_t c_stride) {
     static const int64_t widths[] = {[8] = WIDE_8, [4] = WIDE_4, [2] = WIDE_2, [1] = WIDE_1};
     block_fn *const big = channels == 1 ? block_1_8 : wide[channels];
     block_fn *const one = channels == 8 ? narrow_8 : channels == 4 ? block_4_1 : channels == 2 ? block_2_1 : block_1_1;
@@ -163,8 +168,8 @@ static void run_of(float *to, const float *row, int64_t s, int64_t step, int64_t
     for (; i < n; i++) to[i] = 0;
 }
 
-/* Lays out what the results of tokens [t, t + n) (of the whole) meet in one row of x, which begins where the view does. The view has
- * all that is needed; lanes beyond the tile may meet zeros instead. */
+/* Lays out what the results of tokens [t, t + n) (of the whole) meet in one row of x, which begins where the view does. The
+ * view has all that is needed; lanes beyond the tile may meet zeros instead. */
 static void lay_out(const job *j, float *to, const float *row, int64_t t, int64_t n) {
     const strand_op_conv1d *p = j->p;
     const strand_plugin_tensor *x = &j->node->inputs[0];
@@ -174,7 +179,8 @@ static void lay_out(const job *j, float *to, const float *row, int64_t t, int64_
     if (j->by_tap)
         for (int64_t k = 0; k < j->taps; k++) run_of(to + j->offsets[k], row, s + k * p->dilation, p->stride, n, low, high);
     else
-        for (int64_t r = 0; r < p->stride; r++) run_of(to + r * j->phase, row, s + r, p->stride, n + (j->taps - 1) * p->dilation / p->stride + 1, low, high);
+        for (int64_t r = 0; r < p->stride; r++)
+            run_of(to + r * j->phase, row, s + r, p->stride, n + (j->taps - 1) * p->dilation / p->stride + 1, low, high);
 }
 
 /* ---- pieces ---- */
@@ -187,7 +193,8 @@ static float *result_at(const job *j, int64_t b, int64_t o, int64_t t) {
 /* What the results of n channels from o on begin with. */
 static void begin(const job *j, int64_t o, int64_t n, float start[CHANNELS]) {
     const strand_plugin_tensor *bias = cpu_input(j->node, 2);
-    for (int64_t r = 0; r < n; r++) start[r] = bias ? cpu_f32(bias)[(o + r - bias->origin[0]) * (bias->dims[0] > 1 ? bias->strides[0] : 1)] : 0;
+    for (int64_t r = 0; r < n; r++)
+        start[r] = bias ? cpu_f32(bias)[(o + r - bias->origin[0]) * (bias->dims[0] > 1 ? bias->strides[0] : 1)] : 0;
 }
 
 /* Channels [from, to) of group g, tokens [t, t + n) of the tile. */
@@ -216,13 +223,16 @@ static void group_part(const job *j, int64_t b, int64_t g, int64_t from, int64_t
 static void body(void *arg, int64_t i, int32_t worker) {
     const job *j = arg;
     float *rows = j->rows + worker * j->rows_each;
-    int64_t part = i % j->parts, first = i / j->parts % j->blocks * j->tokens_each, span = i / j->parts / j->blocks % j->spans, b = i / j->parts / j->blocks / j->spans;
-    int64_t end = cpu_min(j->group0 + (span + 1) * j->groups_each, j->group0 + j->groups), last = cpu_min(first + j->tokens_each, j->tokens);
+    int64_t part = i % j->parts, first = i / j->parts % j->blocks * j->tokens_each, span = i / j->parts / j->blocks % j->spans,
+            b = i / j->parts / j->blocks / j->spans;
+    int64_t end = cpu_min(j->group0 + (span + 1) * j->groups_each, j->group0 + j->groups),
+            last = cpu_min(first + j->tokens_each, j->tokens);
     for (int64_t g = j->group0 + span * j->groups_each; g < end; g++) {
         int64_t from, to;
         group_channels(j, g, &from, &to);
         from += part * j->outs_each;
-        for (int64_t t = first; t < last && from < to; t += BLOCK) group_part(j, b, g, from, cpu_min(from + j->outs_each, to), t, cpu_min(BLOCK, last - t), rows);
+        for (int64_t t = first; t < last && from < to; t += BLOCK)
+            group_part(j, b, g, from, cpu_min(from + j->outs_each, to), t, cpu_min(BLOCK, last - t), rows);
     }
 }
 
@@ -234,7 +244,12 @@ static int64_t by_remainder(const job *j) {
 
 static job job_of(const strand_plugin_node *node) {
     const strand_plugin_tensor *w = &node->inputs[1], *out = &node->outputs[0];
-    job j = {.node = node, .p = node->params, .batch = out->dims[0], .tokens = out->dims[2], .first = out->origin[1], .channels = out->dims[1]};
+    job j = {.node = node,
+             .p = node->params,
+             .batch = out->dims[0],
+             .tokens = out->dims[2],
+             .first = out->origin[1],
+             .channels = out->dims[1]};
     j.ins = w->dims[1];
     j.taps = w->dims[2];
     j.outs = cpu_max(1, out->whole[1] / j.p->groups);
@@ -249,7 +264,8 @@ static job job_of(const strand_plugin_node *node) {
     j.groups = (j.first + j.channels - 1) / j.outs - j.group0 + 1;
     int64_t work = cpu_max(1, j.ins * j.taps * cpu_min(BLOCK, cpu_max(1, j.tokens)) / CPU_LANES); /* of a channel */
     j.outs_each = cpu_min(j.outs, rounded(cpu_max(1, WORK / work), CHANNELS));
-    int64_t blocks = (j.tokens + BLOCK - 1) / BLOCK, along = j.outs_each < j.outs ? 1 : cpu_max(1, cpu_min(blocks, WORK / (work * j.outs)));
+    int64_t blocks = (j.tokens + BLOCK - 1) / BLOCK,
+            along = j.outs_each < j.outs ? 1 : cpu_max(1, cpu_min(blocks, WORK / (work * j.outs)));
     j.tokens_each = along * BLOCK; /* along a row first: it is a run of memory */
     j.groups_each = j.outs_each < j.outs ? 1 : cpu_max(1, cpu_min(j.groups, WORK / (work * j.outs * along)));
     j.spans = (j.groups + j.groups_each - 1) / j.groups_each;

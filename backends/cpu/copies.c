@@ -1,8 +1,8 @@
 /* copies.c - moving elements between two strided layouts, at the speed of memory where the layouts allow it.
  *
- * Loops are merged where both sides are dense across them. Then there are three ways: rows that are dense on both sides; squares that
- * are transposed, where the dense axis of one side is another one than that of the other; and element by element. The work is cut by
- * the shape alone. */
+ * Loops are merged where both sides are dense across them. Then there are three ways: rows that are dense on both sides;
+ * squares that are transposed, where the dense axis of one side is another one than that of the other; and element by
+ * element. The work is cut by the shape alone. */
 #include "copies.h"
 #include "simd.h"
 
@@ -15,7 +15,8 @@ typedef enum way { ROWS, SQUARES, ELEMENTS } way;
 typedef struct part {
     cpu_copy c;
     way way;
-    int64_t height, width, across; /* of a piece: rows or elements of loop LAST - 1, elements of the last loop, pieces beside one another */
+    int64_t height, width, across; /* of a piece: rows or elements of loop LAST - 1, elements of the last loop, pieces beside
+                                      one another */
     int64_t down, first;           /* pieces of the rows (or of one pair of the last two loops); the first piece of this part */
 } part;
 
@@ -134,7 +135,8 @@ static void turn4(float *to, int64_t to_stride, const float *from, int64_t from_
             float *y = to + r * to_stride + c;
             vf block[CPU_LANES];
             if (in_r == CPU_LANES && in_c == CPU_LANES) {
-                for (int i = 0; i < CPU_LANES && c + 2 * CPU_LANES <= width; i++) { /* steps of rows are no stream to the processor */
+                /* steps of rows are no stream to the processor */
+                for (int i = 0; i < CPU_LANES && c + 2 * CPU_LANES <= width; i++) {
                     __builtin_prefetch(x + (CPU_LANES + i) * from_stride, 0, 3);
                     __builtin_prefetch(y + i * to_stride + CPU_LANES, 1, 3);
                 }
@@ -220,7 +222,8 @@ static void squares(const part *p, int64_t outer, int64_t r, int64_t column, int
     for (int64_t k = 0; k < width; k += SQUARE) {
         int64_t n = cpu_min(SQUARE, width - k);
         if (c->bytes == 4)
-            turn4((float *)(void *)(to + 4 * k), to_stride, (const float *)(const void *)(from + 4 * k * from_stride), from_stride, height, n);
+            turn4((float *)(void *)(to + 4 * k), to_stride, (const float *)(const void *)(from + 4 * k * from_stride),
+                  from_stride, height, n);
         else if (c->bytes == 2)
             turn2(to + 2 * k, to_stride, from + 2 * k * from_stride, from_stride, height, n);
         else

@@ -6,8 +6,8 @@
 
 #define CPU_COPY_LOOPS 5
 
-/* For all i: to[sum i_k to_step_k] = from[sum i_k from_step_k], i_k < n_k; elements of 2, 4 or 8 bytes, steps in elements. A step of 0
- * repeats, a negative one runs backwards. Unused loops have n 1. */
+/* For all i: to[sum i_k to_step_k] = from[sum i_k from_step_k], i_k < n_k; elements of 2, 4 or 8 bytes, steps in elements. A
+ * step of 0 repeats, a negative one runs backwards. Unused loops have n 1. */
 typedef struct cpu_copy {
     char *to;
     const char *from;

@@ -86,7 +86,8 @@ static inline const strand_plugin_tensor *cpu_input(const strand_plugin_node *no
     return i < node->n_inputs && node->inputs[i].dtype != STRAND_PLUGIN_NONE ? &node->inputs[i] : NULL;
 }
 
-/* A tensor seen through the output's four axes (axes that it lacks have extent 1): base stands at the output's first element. */
+/* A tensor seen through the output's four axes (axes that it lacks have extent 1): base stands at the output's first
+ * element. */
 typedef struct cpu_operand {
     char *base;
     int64_t strides[STRAND_PLUGIN_RANK]; /* elements; 0 along broadcast axes */

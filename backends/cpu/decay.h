@@ -9,13 +9,16 @@
 
 /* 2^x, 1 ulp; gradual underflow and overflow to infinity. NaN gives NaN. */
 #if CPU_LANES == 16
-/* x is a multiple of 1/32 and a rest in [0, 1/32): two to the fractional part of the multiple is looked up in two registers by its low
- * bits, the rest needs three terms, and scalef takes the whole part of x by itself: less work than a polynomial over a whole unit. */
+/* x is a multiple of 1/32 and a rest in [0, 1/32): two to the fractional part of the multiple is looked up in two registers
+ * by its low bits, the rest needs three terms, and scalef takes the whole part of x by itself: less work than a polynomial
+ * over a whole unit. */
 CPU_INLINE vf vf_exp2(vf x) {
-    const vf low = {0x1p0f,         0x1.059b0ep0f, 0x1.0b5586p0f, 0x1.11301ep0f, 0x1.172b84p0f, 0x1.1d4874p0f, 0x1.2387a6p0f, 0x1.29e9ep0f,
-                    0x1.306fep0f,   0x1.371a74p0f, 0x1.3dea64p0f, 0x1.44e086p0f, 0x1.4bfdaep0f, 0x1.5342b6p0f, 0x1.5ab07ep0f, 0x1.6247ecp0f};
-    const vf high = {0x1.6a09e6p0f, 0x1.71f75ep0f, 0x1.7a1148p0f, 0x1.82589ap0f, 0x1.8ace54p0f, 0x1.93737cp0f, 0x1.9c4918p0f, 0x1.a5503cp0f,
-                     0x1.ae89fap0f, 0x1.b7f77p0f,  0x1.c199bep0f, 0x1.cb720ep0f, 0x1.d5818ep0f, 0x1.dfc974p0f, 0x1.ea4afap0f, 0x1.f50766p0f};
+    const vf low = {0x1p0f,        0x1.059b0ep0f, 0x1.0b5586p0f, 0x1.11301ep0f, 0x1.172b84p0f, 0x1.1d4874p0f,
+                    0x1.2387a6p0f, 0x1.29e9ep0f,  0x1.306fep0f,  0x1.371a74p0f, 0x1.3dea64p0f, 0x1.44e086p0f,
+                    0x1.4bfdaep0f, 0x1.5342b6p0f, 0x1.5ab07ep0f, 0x1.6247ecp0f};
+    const vf high = {0x1.6a09e6p0f, 0x1.71f75ep0f, 0x1.7a1148p0f, 0x1.82589ap0f, 0x1.8ace54p0f, 0x1.93737cp0f,
+                     0x1.9c4918p0f, 0x1.a5503cp0f, 0x1.ae89fap0f, 0x1.b7f77p0f,  0x1.c199bep0f, 0x1.cb720ep0f,
+                     0x1.d5818ep0f, 0x1.dfc974p0f, 0x1.ea4afap0f, 0x1.f50766p0f};
 #define CPU_DOWN (_MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC)
     vf t = (vf)_mm512_add_round_ps((__m512)x, _mm512_set1_ps(0x1.8p18f), CPU_DOWN);
     vf r = (vf)_mm512_reduce_ps((__m512)x, 5 << 4 | CPU_DOWN);

@@ -1,17 +1,17 @@
 /* delta_rule.c - DELTA_RULE: RWKV-7 and gated delta networks. S <- S diag(w) + (S a) b^T + v k^T, y = scale S r.
  *
- * While a sequence runs, the state is turned over, S [K][V], so that values lie along the lanes and nothing is summed across them,
- * and blocks of BLOCK tokens pass it. With P_i the product of the block's decays up to token i, [j, i] that of those after j up to i,
- * and s_i what token i takes away (S a before it),
+ * While a sequence runs, the state is turned over, S [K][V], so that values lie along the lanes and nothing is summed across
+ * them, and blocks of BLOCK tokens pass it. With P_i the product of the block's decays up to token i, [j, i] that of those
+ * after j up to i, and s_i what token i takes away (S a before it),
  *
  *   s[i] = (a[i] P_(i-1)) S + sum_{j < i} (a[i] . b[j] [j, i-1]) s[j] + (a[i] . k[j] [j, i-1]) v[j]
  *   y[i] = (r[i] P_i) S + sum_{j <= i} (r[i] . b[j] [j, i]) s[j] + (r[i] . k[j] [j, i]) v[j]
  *   S    = diag(P_last) S + sum_j (b[j] [j, last]) s[j]^T + (k[j] [j, last]) v[j]^T
  *
- * The first terms of s and y are one product of 2 BLOCK rows, the last line one of 2 BLOCK columns: 4 BLOCK + 1 instructions a vector
- * of the state instead of 5 BLOCK, and it is stored once instead of BLOCK times, which counts for more. Longer blocks would pay more
- * for their pairs than they save. Decays are multiplied up one after another, which neither overflows nor divides. One token alone is
- * a step over the state as it lies in memory, [V][K]. */
+ * The first terms of s and y are one product of 2 BLOCK rows, the last line one of 2 BLOCK columns: 4 BLOCK + 1 instructions
+ * a vector of the state instead of 5 BLOCK, and it is stored once instead of BLOCK times, which counts for more. Longer
+ * blocks would pay more for their pairs than they save. Decays are multiplied up one after another, which neither overflows
+ * nor divides. One token alone is a step over the state as it lies in memory, [V][K]. */
 #include "decay.h"
 #include "matrix_state.h"
 #include "vecmath.h"
@@ -75,7 +75,8 @@ typedef struct given {
     const float *r[BLOCK], *w[BLOCK], *k[BLOCK], *a[BLOCK], *b[BLOCK];
 } given;
 
-CPU_INLINE void rows_at(const float **row, const ms_tokens *v, const ms_unit *u, int64_t t, int64_t n, int64_t first, const float *none) {
+CPU_INLINE void rows_at(const float **row, const ms_tokens *v, const ms_unit *u, int64_t t, int64_t n, int64_t first,
+                        const float *none) {
     const float *p = ms_at(v, u->b, t, first);
 #pragma GCC unroll 4
     for (int i = 0; i < BLOCK; i++, p += v->token) row[i] = i < n ? p : none;
@@ -92,14 +93,14 @@ CPU_INLINE given given_at(const job *j, const ms_unit *u, const room *m, int64_t
     return g;
 }
 
-/* Pairs are kept token by token: token b's b and k with its own r, then with a and with r of each later token, in the order in which
- * `solve` takes them. Token b's begin at: */
+/* Pairs are kept token by token: token b's b and k with its own r, then with a and with r of each later token, in the order
+ * in which `solve` takes them. Token b's begin at: */
 CPU_INLINE int pairs_before(int b) {
     return b * (4 * BLOCK - 2 * b);
 }
 
-/* A vector of keys of token b's b and k (x, y) with the rows of itself (r) and of each later token i (a, r), to sums of their own. On
- * the way x and y take the decays up to the block's end. */
+/* A vector of keys of token b's b and k (x, y) with the rows of itself (r) and of each later token i (a, r), to sums of
+ * their own. On the way x and y take the decays up to the block's end. */
 CPU_INLINE void pair(const int b, vf *x, vf *y, const vf *a, const vf *r, const vf *decay, vf *sum) {
     sum[0] = vf_fma(r[b], *x, sum[0]);
     sum[1] = vf_fma(r[b], *y, sum[1]);
@@ -114,7 +115,8 @@ CPU_INLINE void pair(const int b, vf *x, vf *y, const vf *a, const vf *r, const 
     }
 }
 
-/* What reads the state, since every product of decays is met on the way; the decays themselves; and the pairs of the first token. */
+/* What reads the state, since every product of decays is met on the way; the decays themselves; and the pairs of the first
+ * token. */
 CPU_INLINE void first_pairs(const given *g, const room *m, int64_t keys, const bool log_w, const bool whole) {
     float *look = m->look, *change = m->change, *last = m->last, *w = m->w;
     const int64_t step = m->pitch;
@@ -123,7 +125,8 @@ CPU_INLINE void first_pairs(const given *g, const room *m, int64_t keys, const b
     for (int e = 0; e < 4 * BLOCK - 2; e++) sum[e] = vf_zero();
     for (int64_t c = 0; c < keys; c += CPU_LANES) {
         int64_t left = whole ? CPU_LANES : keys - c;
-        vf a[BLOCK], r[BLOCK], decay[BLOCK], product = vf_set(1.0f), x = ms_load(g->b[0] + c, left), y = ms_load(g->k[0] + c, left);
+        vf a[BLOCK], r[BLOCK], decay[BLOCK], product = vf_set(1.0f), x = ms_load(g->b[0] + c, left),
+                                             y = ms_load(g->k[0] + c, left);
 #pragma GCC unroll 4
         for (int i = 0; i < BLOCK; i++) {
             decay[i] = ms_load(g->w[i] + c, left);
@@ -199,8 +202,8 @@ static __attribute__((noinline)) void pairs(const job *j, const given *g, const 
     }
 }
 
-/* s and y of the block's n tokens from what was read, one after another: s and v to `take`, y to its place. Behind the last token s and
- * v are zero: what a row of zeros read may be no number. */
+/* s and y of the block's n tokens from what was read, one after another: s and v to `take`, y to its place. Behind the last
+ * token s and v are zero: what a row of zeros read may be no number. */
 CPU_INLINE void solve(const job *j, const ms_unit *u, const room *m, int64_t t, int64_t n, const bool whole) {
     const float *sums = m->sums, *seen = m->seen, *from = ms_at(&j->v, u->b, t, u->channel);
     const int64_t pitch = m->v_pitch, step = j->y.token, v_step = j->v.token;
@@ -231,13 +234,14 @@ CPU_INLINE void solve(const job *j, const ms_unit *u, const room *m, int64_t t, 
     }
 }
 
-CPU_INLINE void ask_rows(ms_asking *asking, const ms_tokens *v, const ms_unit *u, int64_t t, int64_t n, int64_t channel, int64_t count) {
+CPU_INLINE void ask_rows(ms_asking *asking, const ms_tokens *v, const ms_unit *u, int64_t t, int64_t n, int64_t channel,
+                         int64_t count) {
     const float *p = ms_at(v, u->b, t, channel);
     for (int64_t i = 0; i < n; i++, p += v->token) ms_will_ask(asking, p, count);
 }
 
-/* The rows of the tokens from t on, a later block, to be asked for while this one's product runs; past the end, where the state will be
- * left. */
+/* The rows of the tokens from t on, a later block, to be asked for while this one's product runs; past the end, where the
+ * state will be left. */
 CPU_INLINE void look_ahead(const job *j, const ms_unit *u, int64_t t, ms_asking *asking) {
     const int64_t first = u->h * j->keys, n = cpu_min(BLOCK, j->length - t);
     asking->asks = asking->done = 0;
@@ -251,7 +255,8 @@ CPU_INLINE void look_ahead(const job *j, const ms_unit *u, int64_t t, ms_asking 
         ask_rows(asking, &j->y, u, t, n, u->channel, u->n);
     } else if (j->out.data) {
         int64_t share = (u->n + AHEAD - 1) / AHEAD, row = (t - j->length) / BLOCK * share;
-        for (int64_t end = cpu_min(u->n, row + share); row < end; row++) ms_will_ask(asking, ms_head(&j->out, u->b, u->h) + (u->v + row) * j->out.row, j->keys);
+        for (int64_t end = cpu_min(u->n, row + share); row < end; row++)
+            ms_will_ask(asking, ms_head(&j->out, u->b, u->h) + (u->v + row) * j->out.row, j->keys);
     }
 }
 
@@ -268,10 +273,19 @@ CPU_INLINE void block(const job *j, const ms_unit *u, const room *m, int64_t t, 
     ms_asking asking;
     pairs(j, &g, m);
     look_ahead(j, u, t + AHEAD * BLOCK, &asking);
-    ms_reading reading = {.q = m->look, .q_pitch = m->pitch, .depth = j->keys, .s = m->s, .pitch = m->v_pitch, .y = m->seen, .asking = &asking};
+    ms_reading reading = {
+        .q = m->look, .q_pitch = m->pitch, .depth = j->keys, .s = m->s, .pitch = m->v_pitch, .y = m->seen, .asking = &asking};
     read_state(&reading);
     solve(j, u, m, t, n, whole);
-    ms_writing writing = {.b = m->change, .b_pitch = m->pitch, .x = m->take, .decay = m->last, .decay_step = 1, .s = m->s, .depth = j->keys, .pitch = m->v_pitch, .n = 2 * BLOCK};
+    ms_writing writing = {.b = m->change,
+                          .b_pitch = m->pitch,
+                          .x = m->take,
+                          .decay = m->last,
+                          .decay_step = 1,
+                          .s = m->s,
+                          .depth = j->keys,
+                          .pitch = m->v_pitch,
+                          .n = 2 * BLOCK};
     write_state(&writing);
 }
 
@@ -311,15 +325,18 @@ CPU_INLINE void look(const rows *s, int64_t c, const int vectors, vf sums[CPU_LA
     for (int i = 0; i < vectors; i++) a[i] = ms_load(s->a + c + i * CPU_LANES, s->n - c);
     for (int64_t e = 0; e < s->count; e++)
 #pragma GCC unroll 4
-        for (int i = 0; i < vectors; i++) sums[e] = vf_fma(ms_load(s->in + e * s->in_row + c + i * CPU_LANES, s->n - c), a[i], sums[e]);
+        for (int i = 0; i < vectors; i++)
+            sums[e] = vf_fma(ms_load(s->in + e * s->in_row + c + i * CPU_LANES, s->n - c), a[i], sums[e]);
 }
 
 /* The same keys of the rows anew, and sums[e] += row e times r. */
-CPU_INLINE void change(const rows *s, int64_t c, const int vectors, const float *value, const float *removed, vf sums[CPU_LANES]) {
+CPU_INLINE void change(const rows *s, int64_t c, const int vectors, const float *value, const float *removed,
+                       vf sums[CPU_LANES]) {
     vf w[VECTORS], b[VECTORS], k[VECTORS], r[VECTORS];
     for (int i = 0; i < vectors; i++) {
         int64_t at = c + i * CPU_LANES;
-        w[i] = ms_load(s->w + at, s->n - c), b[i] = ms_load(s->b + at, s->n - c), k[i] = ms_load(s->k + at, s->n - c), r[i] = ms_load(s->r + at, s->n - c);
+        w[i] = ms_load(s->w + at, s->n - c), b[i] = ms_load(s->b + at, s->n - c), k[i] = ms_load(s->k + at, s->n - c),
+        r[i] = ms_load(s->r + at, s->n - c);
     }
     for (int64_t e = 0; e < s->count; e++) {
         vf new_value = vf_set(value[e]), less = vf_set(removed[e]);
@@ -340,7 +357,8 @@ static void run_step(const job *j, const ms_unit *u, float *decay) {
     const float *in = ms_head(&j->in, u->b, u->h), *v = ms_at(&j->v, u->b, 0, u->channel);
     float *out = ms_head(&j->out, u->b, u->h), *y = ms_at(&j->y, u->b, 0, u->channel);
     rows s = {.in_row = j->in.row, .out_row = j->out.row, .n = n, .w = decays(j, decay, ms_at(&j->w, u->b, 0, first), n)};
-    s.a = ms_at(&j->a, u->b, 0, first), s.b = ms_at(&j->b, u->b, 0, first), s.k = ms_at(&j->k, u->b, 0, first), s.r = ms_at(&j->r, u->b, 0, first);
+    s.a = ms_at(&j->a, u->b, 0, first), s.b = ms_at(&j->b, u->b, 0, first), s.k = ms_at(&j->k, u->b, 0, first),
+    s.r = ms_at(&j->r, u->b, 0, first);
     for (int64_t row = 0; row < u->n; row += CPU_LANES) {
         vf sums[CPU_LANES];
         float removed[CPU_LANES], value[CPU_LANES];

@@ -1,9 +1,9 @@
-/* dft.c - Stockham's transform: each pass reads r numbers a stride apart and writes them side by side, so that the result stands
- * in its natural order without a reordering pass. A pass has one twiddle for each p, which all lanes and all inner positions
- * share.
+/* dft.c - Stockham's transform: each pass reads r numbers a stride apart and writes them side by side, so that the result
+ * stands in its natural order without a reordering pass. A pass has one twiddle for each p, which all lanes and all inner
+ * positions share.
  *
- * A longer row is cut into residues modulo d (the largest divisor that fits the lanes): d transforms of n/d points in the lanes,
- * then, for CPU_LANES results at a time, a turn, a transposition and a transform of d points over vectors. */
+ * A longer row is cut into residues modulo d (the largest divisor that fits the lanes): d transforms of n/d points in the
+ * lanes, then, for CPU_LANES results at a time, a turn, a transposition and a transform of d points over vectors. */
 #include "dft.h"
 #include "fft_kernel.h"
 
@@ -98,19 +98,21 @@ void cpu_dft_plan(cpu_dft *f, int64_t n, float *table, bool fill) {
         next += rest * 2 * (r - 1);
     }
     f->combine = next;
-    for (int64_t l = 0; fill && f->lanes > 1 && l < CPU_LANES; l++) cpu_dft_roots(next + l, next + CPU_LANES + l, STEP, f->m, l, n);
+    for (int64_t l = 0; fill && f->lanes > 1 && l < CPU_LANES; l++)
+        cpu_dft_roots(next + l, next + CPU_LANES + l, STEP, f->m, l, n);
 }
 
 /* ---- small transforms ---- */
 
 /* Any odd number of points: pairs k and r - k share a cosine and a sine, taken from the r-th roots. */
 CPU_INLINE void dft_odd(int r, cv *x) {
-    static const float c7[] = {1, 0.623489801859f, -0.222520933956f, -0.900968867902f},
-                       s7[] = {0, 0.781831482468f, 0.974927912182f, 0.433883739118f},
-                       c11[] = {1, 0.841253532831f, 0.415415013002f, -0.142314838273f, -0.654860733945f, -0.959492973614f},
-                       s11[] = {0, 0.540640817456f, 0.909631995355f, 0.989821441881f, 0.755749574354f, 0.281732556841f},
-                       c13[] = {1, 0.885456025653f, 0.568064746731f, 0.120536680255f, -0.354604887043f, -0.748510748171f, -0.970941817426f},
-                       s13[] = {0, 0.464723172044f, 0.822983865894f, 0.992708874098f, 0.935016242685f, 0.663122658241f, 0.239315664288f};
+    static const float
+        c7[] = {1, 0.623489801859f, -0.222520933956f, -0.900968867902f},
+        s7[] = {0, 0.781831482468f, 0.974927912182f, 0.433883739118f},
+        c11[] = {1, 0.841253532831f, 0.415415013002f, -0.142314838273f, -0.654860733945f, -0.959492973614f},
+        s11[] = {0, 0.540640817456f, 0.909631995355f, 0.989821441881f, 0.755749574354f, 0.281732556841f},
+        c13[] = {1, 0.885456025653f, 0.568064746731f, 0.120536680255f, -0.354604887043f, -0.748510748171f, -0.970941817426f},
+        s13[] = {0, 0.464723172044f, 0.822983865894f, 0.992708874098f, 0.935016242685f, 0.663122658241f, 0.239315664288f};
     const float *c = r == 7 ? c7 : r == 11 ? c11 : c13, *s = r == 7 ? s7 : r == 11 ? s11 : s13;
     int half = (r - 1) / 2;
     cv sum[6], difference[6], y[13];

@@ -39,7 +39,8 @@ void cpu_dft_roots(float *re, float *im, int64_t gap, int64_t count, int64_t ste
 /* Transforms m blocks of x (which is overwritten); the result is in x or other, and is returned. backward: e^(+2 pi i jk/m). */
 float *cpu_dft_lanes(const cpu_dft *f, float *x, float *other, bool backward);
 
-/* One row of n complex numbers, from in to out (which may be the same); x and other are m blocks each. For plans with lanes > 1. */
+/* One row of n complex numbers, from in to out (which may be the same); x and other are m blocks each. For plans with lanes
+ * > 1. */
 void cpu_dft_row(const cpu_dft *f, const float *in, float *out, float *x, float *other, bool backward);
 
 #endif

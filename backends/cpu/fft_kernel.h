@@ -60,8 +60,8 @@ CPU_INLINE void finish4(const cv *s, const cv *d, cv *x) {
     x[0] = add(s[0], s[1]), x[1] = add_i(d[0], d[1]), x[2] = sub(s[0], s[1]), x[3] = sub_i(d[0], d[1]);
 }
 
-/* The same sums, half of them as multiply-adds by one (whose rounding is the same): two of four units add, the other two multiply,
- * and what stands near one another should keep all of them busy. */
+/* The same sums, half of them as multiply-adds by one (whose rounding is the same): two of four units add, the other two
+ * multiply, and what stands near one another should keep all of them busy. */
 #if CPU_LANES == 16
 CPU_INLINE vf hidden_one(void) {
     vf x = vf_set(1);
@@ -90,7 +90,8 @@ CPU_INLINE cv sub_i_mixed(cv a, cv b) {
 /* Of eight: halves e and o (two of them times sqrt(2)), then results j and j + 4 of them. */
 CPU_INLINE void halves8(const cv *s, const cv *d, cv *e, cv *o) {
     e[0] = add_mixed(s[0], s[2]), o[0] = add_mixed(s[1], s[3]), e[2] = sub_mixed(s[0], s[2]), o[2] = sub_mixed(s[1], s[3]);
-    e[1] = add_i_mixed(d[0], d[2]), o[1] = add_i_mixed(d[1], d[3]), e[3] = sub_i_mixed(d[0], d[2]), o[3] = sub_i_mixed(d[1], d[3]);
+    e[1] = add_i_mixed(d[0], d[2]), o[1] = add_i_mixed(d[1], d[3]), e[3] = sub_i_mixed(d[0], d[2]),
+    o[3] = sub_i_mixed(d[1], d[3]);
     o[1] = (cv){o[1].r - o[1].i, o[1].r + o[1].i}; /* times (1 + i) */
     o[3] = (cv){o[3].r + o[3].i, o[3].i - o[3].r}; /* times (1 - i) */
 }
@@ -148,8 +149,8 @@ CPU_INLINE cv twice_less(cv a, cv sum) {
     return (cv){vf_fms(two, a.r, sum.r), vf_fms(two, a.i, sum.i)};
 }
 
-/* a *w, c + a *w and c - a *w, w being broadcast. As an operand of a multiplication a broadcast costs nothing; compilers prefer to use
- * it twice, and as an instruction of its own it takes a unit's turn. */
+/* a *w, c + a *w and c - a *w, w being broadcast. As an operand of a multiplication a broadcast costs nothing; compilers
+ * prefer to use it twice, and as an instruction of its own it takes a unit's turn. */
 #if CPU_LANES == 16
 CPU_INLINE vf mul_at(vf a, const float *w) {
     vf r;

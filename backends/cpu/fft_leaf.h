@@ -1,8 +1,10 @@
-/* fft_leaf.h - the leaf of the long convolution's transform: LEAF points down to their numbers, times the spectrum, and up again.
+/* fft_leaf.h - the leaf of the long convolution's transform: LEAF points down to their numbers, times the spectrum, and up
+ * again.
  *
- * A node's twiddles are powers of v = e^(i theta/LEAF), broadcast, down to single vectors. Then lanes are transposed, lane q becomes
- * the q-th child, and twiddles are vectors: a broadcast power times a constant vector (a narrow table), or the vectors as they are (a
- * wide one, which saves arithmetic as long as it is near). Functions take the constants, or NULL where the table is wide. */
+ * A node's twiddles are powers of v = e^(i theta/LEAF), broadcast, down to single vectors. Then lanes are transposed, lane q
+ * becomes the q-th child, and twiddles are vectors: a broadcast power times a constant vector (a narrow table), or the
+ * vectors as they are (a wide one, which saves arithmetic as long as it is near). Functions take the constants, or NULL
+ * where the table is wide. */
 #ifndef STRAND_CPU_FFT_LEAF_H
 #define STRAND_CPU_FFT_LEAF_H
 
@@ -11,28 +13,29 @@
 #define LEAF (CPU_LANES * (CPU_LANES < 8 ? CPU_LANES : 8)) /* points */
 
 #if CPU_LANES == 16
-/* Eight vectors stay in registers from the first load to the last store: eight ways across the vectors, a transposition of pairs of
- * lanes, eight ways across what were the pairs' places, two ways within the pairs, and back. A store costs as much as two additions,
- * so a leaf that stores each number once beats a larger one. A processor's window holds a quarter of a leaf, and shuffles have two
- * units of four: so they stand among the butterflies that they feed, two numbers at a time. Twiddles: powers 16k for k = 1..7; then
- * 2k; then 1. */
+/* Eight vectors stay in registers from the first load to the last store: eight ways across the vectors, a transposition of
+ * pairs of lanes, eight ways across what were the pairs' places, two ways within the pairs, and back. A store costs as much
+ * as two additions, so a leaf that stores each number once beats a larger one. A processor's window holds a quarter of a
+ * leaf, and shuffles have two units of four: so they stand among the butterflies that they feed, two numbers at a time.
+ * Twiddles: powers 16k for k = 1..7; then 2k; then 1. */
 #define LANE_POWERS    8
 #define LANE_POWERS_OF {2, 4, 6, 8, 10, 12, 14, 1}
 #define TOP_FLOATS     16                               /* powers 16k */
 #define LEAF_FLOATS    (TOP_FLOATS + 2 * LANE_POWERS)   /* of a narrow table: the other powers */
 #define WIDE_FLOATS    (TOP_FLOATS + LANE_POWERS * STEP) /* of a wide one: vectors of the lanes' twiddles */
 
-/* Lane p's child, times 1/LEAF of a turn. Once transposed, bits of the lane are 0, 2, 1 of the child j, then the number in its pair;
- * where pairs of vectors q and q + 4 are parted, the lanes of a quarter are (q, j), (q, j + 2), (q + 4, j), (q + 4, j + 2). */
-#define LANE_TURNS(power, p)                                                                                                    \
-    ((power) < 7 ? ((p) / 8 + ((p) / 4 % 2) * 4 + (p) / 2 % 2 * 2) * 2 * ((power) + 1)                                            \
+/* Lane p's child, times 1/LEAF of a turn. Once transposed, bits of the lane are 0, 2, 1 of the child j, then the number in
+ * its pair; where pairs of vectors q and q + 4 are parted, the lanes of a quarter are (q, j), (q, j + 2), (q + 4, j), (q +
+ * 4, j + 2). */
+#define LANE_TURNS(power, p)                                                                                                   \
+    ((power) < 7 ? ((p) / 8 + ((p) / 4 % 2) * 4 + (p) / 2 % 2 * 2) * 2 * ((power) + 1)                                         \
                  : (p) / 8 + (p) / 4 % 2 * 4 + (p) % 2 * 2 + (p) / 2 % 2 * 32)
 
-/* Halves, quarters, pairs and numbers of two vectors. Taking even and odd quarters apart leaves the even ones of a in the lower half;
- * firsts and seconds are parted within quarters, and come together again in lower and upper. */
+/* Halves, quarters, pairs and numbers of two vectors. Taking even and odd quarters apart leaves the even ones of a in the
+ * lower half; firsts and seconds are parted within quarters, and come together again in lower and upper. */
 #define LANES_OF(name, ...)                                                                                                    \
     CPU_INLINE cv name(cv a, cv b) {                                                                                           \
-        return (cv){__builtin_shufflevector(a.r, b.r, __VA_ARGS__), __builtin_shufflevector(a.i, b.i, __VA_ARGS__)};            \
+        return (cv){__builtin_shufflevector(a.r, b.r, __VA_ARGS__), __builtin_shufflevector(a.i, b.i, __VA_ARGS__)};           \
     }
 LANES_OF(lower_halves, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23)
 LANES_OF(upper_halves, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31)

@@ -1,9 +1,9 @@
 /* fft_op.c - FFT: rows of any length. Real rows of even length are transformed as half as many complex numbers; lengths with a
  * large prime factor as a convolution with a chirp (Bluestein 1970), whose size is a power of two or nearly.
  *
- * Up to DFT_IN_ROWS points CPU_LANES rows are taken at once, a lane each; longer rows one by one. Which way is a question of the
- * length alone, and lanes do not meet, so a row's bytes do not depend on the other rows. Tables are made by each launch in its
- * working memory. */
+ * Up to DFT_IN_ROWS points CPU_LANES rows are taken at once, a lane each; longer rows one by one. Which way is a question of
+ * the length alone, and lanes do not meet, so a row's bytes do not depend on the other rows. Tables are made by each launch
+ * in its working memory. */
 #include "dft.h"
 #include "kernels.h"
 #include "simd.h"

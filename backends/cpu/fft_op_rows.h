@@ -1,5 +1,6 @@
 /* fft_op_rows.h - what is done before and after a transform, once for blocks of lanes and once for pairs of a single row.
- * Included by fft_op.c with E (vf or float), N(name) and IM (distance of an imaginary part; a complex number has 2 IM floats). */
+ * Included by fft_op.c with E (vf or float), N(name) and IM (distance of an imaginary part; a complex number has 2 IM
+ * floats). */
 
 #define RE_(z, k) (*(U *)((z) + 2 * IM * (k)))
 #define IM_(z, k) (*(U *)((z) + 2 * IM * (k) + IM))

@@ -1,12 +1,13 @@
-/* gated_linear_attention.c - GATED_LINEAR_ATTENTION: a decay for each key (GLA, RWKV-5/6). A head's state S [K][V] stays in working
- * memory while blocks of BLOCK tokens pass. With P_i the product of the decays of the block up to token i (before it, with u) and
- * R_j that of those after token j,
+/* gated_linear_attention.c - GATED_LINEAR_ATTENTION: a decay for each key (GLA, RWKV-5/6). A head's state S [K][V] stays in
+ * working memory while blocks of BLOCK tokens pass. With P_i the product of the decays of the block up to token i (before
+ * it, with u) and R_j that of those after token j,
  *
  *   y[i] = (q[i] P_i) S + sum_{j <= i} a_ij v[j],   a_ij = sum over keys of q[i] k[j] (decays between j and i)
  *   S    = diag(P_last) S + sum_j (k[j] R_j) v[j]^T
  *
- * The decays between two tokens are multiplied up one after another, which neither overflows nor divides. The work is 2 BLOCK + 1
- * instructions a vector of the state instead of 3 BLOCK. One token alone is a step over the state as it lies in memory. */
+ * The decays between two tokens are multiplied up one after another, which neither overflows nor divides. The work is 2
+ * BLOCK + 1 instructions a vector of the state instead of 3 BLOCK. One token alone is a step over the state as it lies in
+ * memory. */
 #include "matrix_state.h"
 #include "vecmath.h"
 
@@ -30,7 +31,8 @@ typedef struct room {
 
 static int64_t room_floats(int64_t keys, int64_t width) {
     int64_t pitch = ms_floats(ms_pitch(keys)), v_pitch = ms_floats(ms_pitch(width));
-    return ms_floats(keys * v_pitch) + 2 * BLOCK * v_pitch + (3 * BLOCK + 2) * pitch + BLOCK * BLOCK + ms_pitch(PAIRS) * CPU_LANES;
+    return ms_floats(keys * v_pitch) + 2 * BLOCK * v_pitch + (3 * BLOCK + 2) * pitch + BLOCK * BLOCK +
+           ms_pitch(PAIRS) * CPU_LANES;
 }
 
 static room room_at(float *p, int64_t keys, int64_t width) {
@@ -65,13 +67,15 @@ static void decays(const job *j, float *to, const float *w, int64_t n) {
     }
 }
 
-/* Rows of queries, times scale, and of keys and decays of n tokens from t on; decays that are the same for all are there already. */
+/* Rows of queries, times scale, and of keys and decays of n tokens from t on; decays that are the same for all are there
+ * already. */
 static void load(const job *j, const ms_unit *u, const room *r, int64_t t, int64_t n) {
     vf scale = vf_set(j->p->scale);
     int64_t first = u->h * j->keys;
     for (int64_t i = 0; i < BLOCK; i++) {
         float *q = r->q + i * r->pitch, *k = r->k + i * r->pitch, *w = r->w + i * r->pitch;
-        const float *from_q = i < n ? ms_at(&j->q, u->b, t + i, first) : NULL, *from_k = i < n ? ms_at(&j->k, u->b, t + i, first) : NULL;
+        const float *from_q = i < n ? ms_at(&j->q, u->b, t + i, first) : NULL,
+                    *from_k = i < n ? ms_at(&j->k, u->b, t + i, first) : NULL;
         for (int64_t c = 0; c < j->keys; c += CPU_LANES) {
             vf_store(q + c, from_q ? scale * ms_load(from_q + c, j->keys - c) : vf_zero());
             vf_store(k + c, from_k ? ms_load(from_k + c, j->keys - c) : vf_zero());
@@ -149,11 +153,27 @@ static void block(const job *j, const ms_unit *u, const room *r, int64_t t, int6
     ms_ahead(&j->w, u->b, next, BLOCK, j->length, first, j->keys);
     ms_rows_in(r->v, r->v_pitch, ms_at(&j->v, u->b, t, u->channel), j->v.token, n, u->n);
     for (int64_t i = n; i < BLOCK; i++) memset(r->v + i * r->v_pitch, 0, (size_t)r->v_pitch * sizeof *r->v);
-    ms_reading reading = {.q = r->q, .q_pitch = r->pitch, .depth = j->keys, .s = r->s, .pitch = r->v_pitch, .a = r->a, .a_pitch = BLOCK, .x = r->v, .y = r->y};
+    ms_reading reading = {.q = r->q,
+                          .q_pitch = r->pitch,
+                          .depth = j->keys,
+                          .s = r->s,
+                          .pitch = r->v_pitch,
+                          .a = r->a,
+                          .a_pitch = BLOCK,
+                          .x = r->v,
+                          .y = r->y};
     ms_read(&reading, BLOCK);
     ms_ahead(&j->v, u->b, next, BLOCK, j->length, u->channel, u->n);
     ms_rows_out(ms_at(&j->y, u->b, t, u->channel), j->y.token, r->y, r->v_pitch, n, u->n);
-    ms_writing writing = {.b = r->k, .b_pitch = r->pitch, .x = r->v, .decay = r->last, .decay_step = 1, .s = r->s, .depth = j->keys, .pitch = r->v_pitch, .n = BLOCK};
+    ms_writing writing = {.b = r->k,
+                          .b_pitch = r->pitch,
+                          .x = r->v,
+                          .decay = r->last,
+                          .decay_step = 1,
+                          .s = r->s,
+                          .depth = j->keys,
+                          .pitch = r->v_pitch,
+                          .n = BLOCK};
     ms_write(&writing);
     ms_ahead(&j->y, u->b, next, BLOCK, j->length, u->channel, u->n);
 }
@@ -167,7 +187,8 @@ static void run_blocks(const job *j, const ms_unit *u, float *work) {
         ms_rows_in(r.s, r.v_pitch, in + u->v, j->in.row, j->keys, u->n);
     else
         memset(r.s, 0, (size_t)(j->keys * r.v_pitch) * sizeof *r.s);
-    for (int64_t i = 0; i < BLOCK && !j->w.token && j->length > 0; i++) decays(j, r.w + i * r.pitch, ms_at(&j->w, u->b, 0, u->h * j->keys), j->keys);
+    for (int64_t i = 0; i < BLOCK && !j->w.token && j->length > 0; i++)
+        decays(j, r.w + i * r.pitch, ms_at(&j->w, u->b, 0, u->h * j->keys), j->keys);
     if (j->u.data) ms_rows_in(r.u, r.pitch, ms_at(&j->u, 0, 0, u->h * j->keys), 0, 1, j->keys);
     for (int64_t t = 0; t < j->length; t += BLOCK) block(j, u, &r, t, cpu_min(BLOCK, j->length - t));
     if (out) ms_rows_out(out + u->v, j->out.row, r.s, r.v_pitch, j->keys, u->n);
@@ -178,7 +199,8 @@ static void run_blocks(const job *j, const ms_unit *u, float *work) {
 /* Columns [c, c + n) of the state, n of at most `vectors` vectors, down all keys. */
 CPU_INLINE void step_columns(const job *j, const ms_unit *u, int64_t c, int64_t n, const int vectors, const float *w) {
     int64_t first = u->h * j->keys;
-    const float *q = ms_at(&j->q, u->b, 0, first), *k = ms_at(&j->k, u->b, 0, first), *bonus = j->u.data ? ms_at(&j->u, 0, 0, first) : NULL;
+    const float *q = ms_at(&j->q, u->b, 0, first), *k = ms_at(&j->k, u->b, 0, first),
+                *bonus = j->u.data ? ms_at(&j->u, 0, 0, first) : NULL;
     const float *in = ms_head(&j->in, u->b, u->h), *v = ms_at(&j->v, u->b, 0, u->channel + c);
     float *out = ms_head(&j->out, u->b, u->h), *y = ms_at(&j->y, u->b, 0, u->channel + c), own = 0.0f;
     vf value[4], sum[4];
@@ -198,7 +220,8 @@ CPU_INLINE void step_columns(const job *j, const ms_unit *u, int64_t c, int64_t 
         }
     }
     for (int e = 0; e < vectors; e++)
-        ms_store(y + e * CPU_LANES, vf_set(j->p->scale) * (bonus ? vf_fma(vf_set(own), value[e], sum[e]) : sum[e]), n - e * CPU_LANES);
+        ms_store(y + e * CPU_LANES, vf_set(j->p->scale) * (bonus ? vf_fma(vf_set(own), value[e], sum[e]) : sum[e]),
+                 n - e * CPU_LANES);
 }
 
 static void run_step(const job *j, const ms_unit *u, float *work) {
@@ -236,7 +259,8 @@ uint64_t cpu_gated_linear_attention_scratch(const cpu_device *device, const stra
 
 CPU_KERNEL(cpu_gated_linear_attention) {
     const strand_op_gated_linear_attention *p = node->params;
-    int64_t keys = node->inputs[0].dims[2] / p->heads, width = node->outputs[0].whole[2] / p->heads, length = node->outputs[0].dims[1];
+    int64_t keys = node->inputs[0].dims[2] / p->heads, width = node->outputs[0].whole[2] / p->heads,
+            length = node->outputs[0].dims[1];
     job j = {.p = p, .work = scratch, .length = length, .keys = keys, .each = room_floats(keys, block_of(width))};
     j.q = ms_view(node, cpu_input(node, 0));
     j.k = ms_view(node, cpu_input(node, 1));

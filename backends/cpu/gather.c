@@ -27,7 +27,8 @@ static int64_t id_at(const job *j, int64_t row) {
 }
 
 static void copy_row(float *y, const strand_plugin_tensor *table, int64_t first, int64_t n) {
-    const uint16_t *h = (const uint16_t *)table->memory.data + (cpu_is_float(table->dtype) && table->dtype != STRAND_PLUGIN_F32 ? first : 0);
+    const uint16_t *h =
+        (const uint16_t *)table->memory.data + (cpu_is_float(table->dtype) && table->dtype != STRAND_PLUGIN_F32 ? first : 0);
     if (cpu_is_quantised(table->dtype)) cpu_dequantise(table->dtype, table->memory.data, first, n, y);
     if (table->dtype == STRAND_PLUGIN_F32) memcpy(y, (const float *)table->memory.data + first, (size_t)n * sizeof *y);
     if (table->dtype == STRAND_PLUGIN_F16)

@@ -1,5 +1,5 @@
-/* glu.c - GLU: one half of a row times the other, one of them through an activation. Halves stand one after the other or element by
- * element. A row is done in pieces that stay in the first cache. */
+/* glu.c - GLU: one half of a row times the other, one of them through an activation. Halves stand one after the other or
+ * element by element. A row is done in pieces that stay in the first cache. */
 #include "kernels.h"
 #include "rows.h"
 #include "simd.h"

@@ -3,8 +3,8 @@
  * A piece of work is one entry of the batch through the whole sequence. A node's features stand as [matrix of the
  * diffusion][units, in whole vectors], so that a diffusion is a product with a support and a gate one product with the
  * packed weight, whose rows stand in the same order; that packing is a prepared constant when the weights are constants,
- * else it is made in working memory. With precision BF16, where the processor has AVX512-BF16, the packed weight and the diffused state
- * are rounded to pairs along the sum (VDPBF16PS); diffusions, sums, gates and the state stay F32.
+ * else it is made in working memory. With precision BF16, where the processor has AVX512-BF16, the packed weight and the
+ * diffused state are rounded to pairs along the sum (VDPBF16PS); diffusions, sums, gates and the state stay F32.
  *
  * Invariant: each element is one chain of multiply-adds in the order written here, whichever block of rows it fell into. */
 #include "graphs_links.h"
@@ -54,8 +54,8 @@ static float weight_at(const job *j, const strand_plugin_tensor *w, int64_t m, i
     return f < j->h && c < j->h ? cpu_f32(w)[(f * j->all + m) * w->strides[0] + part * j->h + c] : 0.0f;
 }
 
-/* Row f * all + m of the weight becomes row m * pitch + f; each of `parts` blocks of h columns begins at a whole vector. Two rows are
- * one of pairs. */
+/* Row f * all + m of the weight becomes row m * pitch + f; each of `parts` blocks of h columns begins at a whole vector. Two
+ * rows are one of pairs. */
 static float *pack(const job *j, const strand_plugin_tensor *w, int parts, float *to) {
     for (int64_t m = 0; m < j->all; m++)
         for (int64_t f = 0; f < j->pitch; f += j->pairs ? 2 : 1, to += parts * j->pitch)
@@ -123,7 +123,8 @@ static void diffuse(const job *j, const cpu_links *supports, float *d) {
     for (int64_t m = 0; m < j->count; m++) {
         int64_t before = start, now = start;
         for (int64_t k = 1; k <= j->p->steps; k++, made++) { /* S x, then 2 S x - x_before */
-            cpu_links_carry(supports, m, d + now * j->pitch, k > 1 ? d + before * j->pitch : NULL, d + made * j->pitch, pitch, j->pitch);
+            cpu_links_carry(supports, m, d + now * j->pitch, k > 1 ? d + before * j->pitch : NULL, d + made * j->pitch, pitch,
+                            j->pitch);
             before = now;
             now = made;
         }
@@ -213,8 +214,8 @@ static void body(void *arg, int64_t b, int32_t worker) {
     const strand_plugin_tensor *x = &node->inputs[0], *xc = &node->inputs[1], *s = &node->inputs[2],
                                *state = cpu_input(node, 5), *out = &node->outputs[0];
     float *h = j->work + worker * j->each, *ru = h + j->n * j->pitch, *c = ru + 2 * j->n * j->pitch, *d = c + j->n * j->pitch;
-    cpu_links supports =
-        cpu_links_of(cpu_f32(s) + (s->rank == 4 ? first_of(node, s, b) : 0), s->strides + (s->rank - 3), j->n, j->count, h + j->links);
+    cpu_links supports = cpu_links_of(cpu_f32(s) + (s->rank == 4 ? first_of(node, s, b) : 0), s->strides + (s->rank - 3), j->n,
+                                      j->count, h + j->links);
     memset(h, 0, (size_t)(j->n * j->pitch) * sizeof *h);
     if (state) rows_in(j, cpu_f32(state) + first_of(node, state, b), state->strides[1], 1, h);
     for (int64_t t = 0; t < j->length; t++) {

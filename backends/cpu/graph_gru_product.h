@@ -1,5 +1,5 @@
-/* graph_gru_product.h - the products of graph_gru.c: y += q s, in one chain of UNIT_FMA an element. A template: TARGET and UNIT_FMA
- * say what a unit of 32 bits is, an F32 number or a pair of BF16 along the sum; PRODUCT(name) names what is made. */
+/* graph_gru_product.h - the products of graph_gru.c: y += q s, in one chain of UNIT_FMA an element. A template: TARGET and
+ * UNIT_FMA say what a unit of 32 bits is, an F32 number or a pair of BF16 along the sum; PRODUCT(name) names what is made. */
 
 CPU_INLINE TARGET void PRODUCT(block)(const product *p, int64_t row, int64_t column, const int rows, const int vectors) {
     vf sum[MOST_ROWS][2];

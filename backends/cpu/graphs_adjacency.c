@@ -1,7 +1,8 @@
 /* graphs_adjacency.c - KNN_ADJACENCY, SOFTMAX_ADJACENCY and PRUNE_ADJACENCY. One graph is one piece of work.
  *
- * Which neighbours are kept must not hang on rounding, so similarities are summed in double precision; all products of a graph are
- * made with the same chains of additions, so that equal rows have equal similarities. Pruning compares the numbers as they stand. */
+ * Which neighbours are kept must not hang on rounding, so similarities are summed in double precision; all products of a
+ * graph are made with the same chains of additions, so that equal rows have equal similarities. Pruning compares the numbers
+ * as they stand. */
 #include "matrix_state.h"
 #include "vecmath.h"
 
@@ -141,7 +142,8 @@ static void knn_rows(const job *j, int64_t b, int64_t first, double *w, const do
             if (p->flags & STRAND_KNN_ABSOLUTE) row[i] = fabs(row[i]);
         }
         keep_largest(row, kept, j->n, p->k, first + r, p->flags & STRAND_KNN_NOT_SELF);
-        for (int64_t i = 0; i < j->n; i++) to[i] = !kept[i] || ((p->flags & STRAND_KNN_CLAMP) && row[i] < 0) ? 0.0f : (float)row[i];
+        for (int64_t i = 0; i < j->n; i++)
+            to[i] = !kept[i] || ((p->flags & STRAND_KNN_CLAMP) && row[i] < 0) ? 0.0f : (float)row[i];
     }
 }
 
@@ -168,7 +170,15 @@ static int64_t knn_floats(int64_t n) {
 static job begin(const strand_plugin_node *node, void *scratch, int64_t each) {
     int64_t n = node->outputs[0].dims[node->outputs[0].rank - 1];
     const strand_plugin_tensor *x = &node->inputs[0];
-    job j = {.node = node, .params = node->params, .work = scratch, .n = n, .width = x->dims[x->rank - 1], .pitch = ms_pitch(n), .each = each, .runs = 1, .run_stride = 1};
+    job j = {.node = node,
+             .params = node->params,
+             .work = scratch,
+             .n = n,
+             .width = x->dims[x->rank - 1],
+             .pitch = ms_pitch(n),
+             .each = each,
+             .runs = 1,
+             .run_stride = 1};
     if (x->rank == 4) {
         j.runs = x->dims[2];
         j.run_stride = x->strides[2] > 0 ? x->strides[2] : 1;
@@ -223,14 +233,20 @@ static void softmax_graph(void *arg, int64_t b, int32_t worker) {
     const strand_op_softmax_adjacency *p = j->params;
     float *keys = j->work + worker * j->each, *scores = keys + j->width * j->pitch;
     ms_transpose_in(keys, j->pitch, row_in(j, 1, b, 0), j->node->inputs[1].strides[1], j->n, j->width);
-    ms_reading m = {.q = row_in(j, 0, b, 0), .q_pitch = j->node->inputs[0].strides[1], .depth = j->width, .s = keys, .pitch = j->pitch, .y = scores};
+    ms_reading m = {.q = row_in(j, 0, b, 0),
+                    .q_pitch = j->node->inputs[0].strides[1],
+                    .depth = j->width,
+                    .s = keys,
+                    .pitch = j->pitch,
+                    .y = scores};
     ms_product(&m, j->n);
     for (int64_t i = 0; i < j->n; i++) softmax_row(row_out(j, b, i), scores + i * j->pitch, j->n, p->scale);
     if (p->symmetric) make_symmetric(j, b);
 }
 
 uint64_t cpu_softmax_adjacency_scratch(const cpu_device *device, const strand_plugin_node *node) {
-    return (uint64_t)cpu_workers(device) * (uint64_t)softmax_floats(node->outputs[0].dims[2], node->inputs[0].dims[2]) * sizeof(float);
+    return (uint64_t)cpu_workers(device) * (uint64_t)softmax_floats(node->outputs[0].dims[2], node->inputs[0].dims[2]) *
+           sizeof(float);
 }
 
 CPU_KERNEL(cpu_softmax_adjacency) {
@@ -289,7 +305,9 @@ static void prune_row(float *to, const float *from, int64_t n, int32_t threshold
 static void prune_graph(void *arg, int64_t b, int32_t worker) {
     const job *j = arg;
     const strand_op_prune_adjacency *p = j->params;
-    int64_t k = p->mode == STRAND_PRUNE_TOP_FRACTION ? (int64_t)((float)(j->n * j->n) * p->value) : p->mode == STRAND_PRUNE_PER_ROW ? (int64_t)p->value : 0;
+    int64_t k = p->mode == STRAND_PRUNE_TOP_FRACTION ? (int64_t)((float)(j->n * j->n) * p->value)
+                : p->mode == STRAND_PRUNE_PER_ROW    ? (int64_t)p->value
+                                                     : 0;
     int32_t threshold = INT32_MAX;
     (void)worker;
     if (p->mode == STRAND_PRUNE_TOP_FRACTION && k > 0) threshold = kth_largest(j, b, 0, j->n, k);

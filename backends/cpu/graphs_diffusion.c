@@ -1,6 +1,6 @@
-/* graphs_diffusion.c - DIFFUSION: a signal carried over a small dense graph by Chebyshev's recursion. A piece of work is one graph
- * and a block of its features, which lie along the lanes: every step is a sum over neighbours, made where x lies in cache; at the end
- * the steps of a feature are laid side by side. */
+/* graphs_diffusion.c - DIFFUSION: a signal carried over a small dense graph by Chebyshev's recursion. A piece of work is one
+ * graph and a block of its features, which lie along the lanes: every step is a sum over neighbours, made where x lies in
+ * cache; at the end the steps of a feature are laid side by side. */
 #include "graphs_links.h"
 #include "matrix_state.h"
 
@@ -9,7 +9,8 @@
 typedef struct job {
     const strand_plugin_node *node;
     const strand_op_diffusion *p;
-    int64_t n, features, count, all, blocks, each, links; /* nodes; supports; matrices of y; links: where the lists stand in a worker's floats */
+    int64_t n, features, count, all, blocks, each, links; /* nodes; supports; matrices of y; links: where the lists stand in
+                                                             a worker's floats */
     float *work;
 } job;
 
@@ -31,7 +32,8 @@ static void steps(const job *j, const cpu_links *supports, float *x, int64_t pit
     }
 }
 
-/* y[f all + m] = x_m[f]. The numbers that the published models have are constants, which lets compilers shuffle whole vectors. */
+/* y[f all + m] = x_m[f]. The numbers that the published models have are constants, which lets compilers shuffle whole
+ * vectors. */
 static void lay_side_by_side(const float *x, int64_t stride, int64_t all, int64_t width, float *restrict y) {
     const float *a = x, *b = x + stride, *c = b + stride, *d = c + stride, *e = d + stride;
     if (all == 3)
@@ -47,7 +49,8 @@ static void lay_side_by_side(const float *x, int64_t stride, int64_t all, int64_
 static void body(void *arg, int64_t i, int32_t worker) {
     const job *j = arg;
     const strand_plugin_tensor *x = &j->node->inputs[0], *s = &j->node->inputs[1], *out = &j->node->outputs[0];
-    int64_t first = i % j->blocks * BLOCK, width = cpu_min(BLOCK, j->features - first), pitch = ms_pitch(width), from = first, to = first * j->all, graph = i / j->blocks, supports = 0;
+    int64_t first = i % j->blocks * BLOCK, width = cpu_min(BLOCK, j->features - first), pitch = ms_pitch(width), from = first,
+            to = first * j->all, graph = i / j->blocks, supports = 0;
     uint32_t rank = out->rank;
     for (uint32_t axis = rank - 2; axis-- > 0;) {
         int64_t at = graph % out->dims[axis];
@@ -68,7 +71,12 @@ static void body(void *arg, int64_t i, int32_t worker) {
 
 static job begin(const strand_plugin_node *node, void *scratch) {
     const strand_plugin_tensor *x = &node->inputs[0], *s = &node->inputs[1];
-    job j = {.node = node, .p = node->params, .n = x->dims[x->rank - 2], .features = x->dims[x->rank - 1], .count = s->dims[s->rank - 3], .work = scratch};
+    job j = {.node = node,
+             .p = node->params,
+             .n = x->dims[x->rank - 2],
+             .features = x->dims[x->rank - 1],
+             .count = s->dims[s->rank - 3],
+             .work = scratch};
     j.all = 1 + j.count * j.p->steps;
     j.blocks = (j.features + BLOCK - 1) / BLOCK;
     j.links = room_floats(j.n, j.features, j.all);

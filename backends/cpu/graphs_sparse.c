@@ -1,5 +1,5 @@
-/* graphs_sparse.c - SPMM, SEGMENT_REDUCE and GINE: sums over lists of neighbours, features along the lanes. Lists are looked through
- * for bad indices before anything is written; sums are taken in the order of the lists. */
+/* graphs_sparse.c - SPMM, SEGMENT_REDUCE and GINE: sums over lists of neighbours, features along the lanes. Lists are looked
+ * through for bad indices before anything is written; sums are taken in the order of the lists. */
 #include "matrix_state.h"
 
 #include <math.h>
@@ -43,7 +43,8 @@ static void places(const job *j, int64_t graph, const float **x, float **out) {
 static void spmm_row(const job *j, int64_t i, const float *x, float *y) {
     const strand_plugin_tensor *rows = &j->node->inputs[0], *col = &j->node->inputs[1], *values = cpu_input(j->node, 2);
     uint32_t axis = j->out->rank - 2;
-    const int32_t *pointers = (const int32_t *)rows->memory.data + (i + j->out->origin[axis] - rows->origin[0]) * rows->strides[0];
+    const int32_t *pointers =
+        (const int32_t *)rows->memory.data + (i + j->out->origin[axis] - rows->origin[0]) * rows->strides[0];
     const int32_t *columns = col->memory.data;
     const float *v = cpu_f32(values);
     int64_t begin = pointers[0], end = pointers[rows->strides[0]], step = j->x->strides[axis];
@@ -66,19 +67,26 @@ static void spmm_body(void *arg, int64_t i, int32_t worker) {
     float *out;
     (void)worker;
     places(j, i / j->down, &x, &out);
-    for (int64_t r = i % j->down * j->height; r < cpu_min((i % j->down + 1) * j->height, j->rows); r++) spmm_row(j, r, x, out + r * j->out->strides[j->out->rank - 2]);
+    for (int64_t r = i % j->down * j->height; r < cpu_min((i % j->down + 1) * j->height, j->rows); r++)
+        spmm_row(j, r, x, out + r * j->out->strides[j->out->rank - 2]);
 }
 
 CPU_KERNEL(cpu_spmm) {
     job j = begin(node, 3, scratch);
     const strand_plugin_tensor *rows = &node->inputs[0], *col = &node->inputs[1];
-    const int32_t *pointers = (const int32_t *)rows->memory.data + (j.out->origin[j.out->rank - 2] - rows->origin[0]) * rows->strides[0], *columns = col->memory.data;
+    const int32_t *pointers = (const int32_t *)rows->memory.data +
+                              (j.out->origin[j.out->rank - 2] - rows->origin[0]) * rows->strides[0],
+                  *columns = col->memory.data;
     int64_t entries = col->dims[0], nodes = j.x->dims[j.x->rank - 2], step = rows->strides[0];
     for (int64_t i = 0; i < j.rows; i++) {
         int64_t from = pointers[i * step], to = pointers[(i + 1) * step];
-        if (from < 0 || to < from || to > entries) return cpu_fail(device, STRAND_PLUGIN_ERR_ARGUMENT, "%s: row pointers %lld, %lld of %lld entries", node->name ? node->name : "spmm", (long long)from, (long long)to, (long long)entries);
+        if (from < 0 || to < from || to > entries)
+            return cpu_fail(device, STRAND_PLUGIN_ERR_ARGUMENT, "%s: row pointers %lld, %lld of %lld entries",
+                            node->name ? node->name : "spmm", (long long)from, (long long)to, (long long)entries);
         for (int64_t e = from; e < to; e++)
-            if (columns[e] < 0 || columns[e] >= nodes) return cpu_fail(device, STRAND_PLUGIN_ERR_ARGUMENT, "%s: column %lld of %lld nodes", node->name ? node->name : "spmm", (long long)columns[e], (long long)nodes);
+            if (columns[e] < 0 || columns[e] >= nodes)
+                return cpu_fail(device, STRAND_PLUGIN_ERR_ARGUMENT, "%s: column %lld of %lld nodes",
+                                node->name ? node->name : "spmm", (long long)columns[e], (long long)nodes);
     }
     cpu_parallel(device, j.graphs * j.down, spmm_body, &j);
     return STRAND_PLUGIN_OK;
@@ -87,7 +95,8 @@ CPU_KERNEL(cpu_spmm) {
 /* ---- segments ---- */
 
 static int64_t id_of(const strand_plugin_tensor *index, int64_t e) {
-    return index->dtype == STRAND_PLUGIN_I64 ? ((const int64_t *)index->memory.data)[e] : ((const int32_t *)index->memory.data)[e];
+    return index->dtype == STRAND_PLUGIN_I64 ? ((const int64_t *)index->memory.data)[e]
+                                             : ((const int32_t *)index->memory.data)[e];
 }
 
 CPU_INLINE vf combine(uint32_t kind, vf sum, vf x) {
@@ -101,7 +110,8 @@ static void segment_columns(const job *j, const float *x, float *out, int64_t c,
     uint32_t axis = j->out->rank - 2;
     const int32_t *counts = (const int32_t *)(const void *)j->work;
     int64_t step = j->out->strides[axis], first = j->out->origin[axis];
-    for (int64_t i = 0; i < j->rows; i++) ms_store(out + i * step + c, vf_set(p->kind == STRAND_SEGMENT_MAX && counts[i] ? -INFINITY : 0.0f), n);
+    for (int64_t i = 0; i < j->rows; i++)
+        ms_store(out + i * step + c, vf_set(p->kind == STRAND_SEGMENT_MAX && counts[i] ? -INFINITY : 0.0f), n);
     for (int64_t e = 0; e < index->dims[0]; e++) {
         int64_t i = id_of(index, e) - first;
         if (i < 0 || i >= j->rows) continue;
@@ -119,7 +129,8 @@ static void segment_body(void *arg, int64_t i, int32_t worker) {
     int64_t blocks = (j->features + COLUMNS - 1) / COLUMNS, first = i % blocks * COLUMNS;
     (void)worker;
     places(j, i / blocks, &x, &out);
-    for (int64_t c = first; c < cpu_min(first + COLUMNS, j->features); c += CPU_LANES) segment_columns(j, x, out, c, cpu_min(CPU_LANES, j->features - c));
+    for (int64_t c = first; c < cpu_min(first + COLUMNS, j->features); c += CPU_LANES)
+        segment_columns(j, x, out, c, cpu_min(CPU_LANES, j->features - c));
 }
 
 /* The number of entries of each segment of the output. */
@@ -136,7 +147,9 @@ CPU_KERNEL(cpu_segment_reduce) {
     for (int64_t i = 0; i < j.rows; i++) counts[i] = 0;
     for (int64_t e = 0; e < index->dims[0]; e++) {
         int64_t id = id_of(index, e), i = id - j.out->origin[j.out->rank - 2];
-        if (id < 0 || id >= p->n) return cpu_fail(device, STRAND_PLUGIN_ERR_ARGUMENT, "%s: entry %lld belongs to segment %lld of %lld", node->name ? node->name : "segment_reduce", (long long)e, (long long)id, (long long)p->n);
+        if (id < 0 || id >= p->n)
+            return cpu_fail(device, STRAND_PLUGIN_ERR_ARGUMENT, "%s: entry %lld belongs to segment %lld of %lld",
+                            node->name ? node->name : "segment_reduce", (long long)e, (long long)id, (long long)p->n);
         if (i >= 0 && i < j.rows) counts[i] += counts[i] < INT32_MAX;
     }
     cpu_parallel(device, j.graphs * ((j.features + COLUMNS - 1) / COLUMNS), segment_body, &j);
@@ -149,8 +162,11 @@ CPU_KERNEL(cpu_segment_reduce) {
 static void gine_node(const job *j, int64_t b, int64_t i, const float *x, float *y, float *list) {
     const strand_op_gine *p = j->node->params;
     const strand_plugin_tensor *a = &j->node->inputs[1], *w = &j->node->inputs[2], *bias = &j->node->inputs[3];
-    const float *edges = cpu_f32(a) + (b + j->out->origin[0] - a->origin[0]) * a->strides[0] + (i + j->out->origin[1] - a->origin[2]) * a->strides[2];
-    const float *weight = cpu_f32(w) + (j->out->origin[2] - w->origin[0]), *shift = cpu_f32(bias) + (j->out->origin[2] - bias->origin[0]), *own = x + (i + j->out->origin[1]) * j->x->strides[1];
+    const float *edges = cpu_f32(a) + (b + j->out->origin[0] - a->origin[0]) * a->strides[0] +
+                         (i + j->out->origin[1] - a->origin[2]) * a->strides[2];
+    const float *weight = cpu_f32(w) + (j->out->origin[2] - w->origin[0]),
+                *shift = cpu_f32(bias) + (j->out->origin[2] - bias->origin[0]),
+                *own = x + (i + j->out->origin[1]) * j->x->strides[1];
     int64_t nodes = j->x->dims[1], n = 0;
     int32_t *from = (int32_t *)(void *)(list + nodes);
     for (int64_t k = 0; k < nodes; k++)
@@ -175,7 +191,8 @@ static void gine_body(void *arg, int64_t i, int32_t worker) {
     float *out;
     int64_t b = i / j->down, first = i % j->down * j->height;
     places(j, b, &x, &out);
-    for (int64_t r = first; r < cpu_min(first + j->height, j->rows); r++) gine_node(j, b, r, x, out + r * j->out->strides[1], j->work + worker * j->each);
+    for (int64_t r = first; r < cpu_min(first + j->height, j->rows); r++)
+        gine_node(j, b, r, x, out + r * j->out->strides[1], j->work + worker * j->each);
 }
 
 static int64_t gine_floats(const strand_plugin_node *node) {

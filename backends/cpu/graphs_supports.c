@@ -1,6 +1,7 @@
-/* graphs_supports.c - GRAPH_SUPPORTS: the matrices of a diffusion, one graph a piece of work. Sums of degrees and everything of the
- * Laplacian are in double precision; its largest eigenvalue, where it is not given, comes from a tridiagonal form by Householder's
- * reflections and bisection with Sturm's count, which always ends and whose steps do not depend on the numbers. */
+/* graphs_supports.c - GRAPH_SUPPORTS: the matrices of a diffusion, one graph a piece of work. Sums of degrees and everything
+ * of the Laplacian are in double precision; its largest eigenvalue, where it is not given, comes from a tridiagonal form by
+ * Householder's reflections and bisection with Sturm's count, which always ends and whose steps do not depend on the
+ * numbers. */
 #include "matrix_state.h"
 
 #include <math.h>
@@ -49,7 +50,8 @@ static void walk_in(const job *j, int64_t b, float *out, double *degree) {
 
 /* ---- the Laplacian ---- */
 
-/* One reflection: row `last` of a gets zeros left of its last but one element. d and e: diagonal, and what stands left of it. */
+/* One reflection: row `last` of a gets zeros left of its last but one element. d and e: diagonal, and what stands left of
+ * it. */
 static void reflect(double *a, int64_t n, int64_t last, double *e, double *p) {
     double *u = a + last * n, norm = 0, scale = 0, along = 0;
     for (int64_t k = 0; k < last; k++) scale = fmax(scale, fabs(u[k]));
@@ -145,7 +147,11 @@ uint64_t cpu_graph_supports_scratch(const cpu_device *device, const strand_plugi
 
 CPU_KERNEL(cpu_graph_supports) {
     const strand_plugin_tensor *a = &node->inputs[0], *out = &node->outputs[0];
-    job j = {.p = node->params, .a = cpu_f32(a) + (out->origin[0] - a->origin[0]) * a->strides[0], .out = cpu_f32(out), .batch = a->strides[0], .row = a->strides[1]};
+    job j = {.p = node->params,
+             .a = cpu_f32(a) + (out->origin[0] - a->origin[0]) * a->strides[0],
+             .out = cpu_f32(out),
+             .batch = a->strides[0],
+             .row = a->strides[1]};
     j.out_batch = out->strides[0], j.out_support = out->strides[1], j.out_row = out->strides[2];
     j.n = out->dims[3];
     j.each = room_doubles(j.n);

@@ -3,10 +3,11 @@
  *   a matrix product and the element-wise nodes after it, tile by tile;
  *   [matmul, matmul, add], the residual MLP, a block of rows at a time: the hidden rows are never stored whole.
  *
- * Groups are recognised by shapes alone, since a tensor's id may be untold (0). The host promises that no result but the last is
- * used outside; a group is claimed only where that promise leaves one reading: every node has exactly one input that could be
- * the result before it (an extent that differs rules an input out). While launching, an input without memory is that result.
- * Every node is computed by the rows and blocks that compute it alone, so the bytes are those of the nodes one by one. */
+ * Groups are recognised by shapes alone, since a tensor's id may be untold (0). The host promises that no result but the
+ * last is used outside; a group is claimed only where that promise leaves one reading: every node has exactly one input that
+ * could be the result before it (an extent that differs rules an input out). While launching, an input without memory is
+ * that result. Every node is computed by the rows and blocks that compute it alone, so the bytes are those of the nodes one
+ * by one. */
 #include "kernels.h"
 #include "matmul.h"
 #include "quant.h"
@@ -283,7 +284,8 @@ static void mlp_result_columns(void *arg, int64_t i, int32_t worker) {
     float *result = j->scratch + worker * j->each + j->hidden;
     cpu_product_block(&j->second, 0, j->second.m, column, width, result, width, result + j->result);
     for (int64_t r = 0; r < j->second.m; r++)
-        element_row(&j->add, (float *)(void *)cpu_row(&j->out, j->dims, r) + column, result + r * width, j->dims, r, column, width);
+        element_row(&j->add, (float *)(void *)cpu_row(&j->out, j->dims, r) + column, result + r * width, j->dims, r, column,
+                    width);
 }
 
 static void mlp_few_rows(const cpu_device *device, mlp_job *j) {
@@ -301,7 +303,8 @@ static void mlp_sizes(const cpu_device *device, mlp_job *j, const strand_plugin_
     cpu_product_of(device, &nodes[0], &j->first);
     cpu_product_of(device, &nodes[1], &j->second);
     cpu_product first = j->first, second = j->second;
-    if (cpu_product_join(&nodes[0], &first) && cpu_product_join(&nodes[1], &second)) j->first = first, j->second = second; /* both or none: they share rows */
+    /* both or none: they share rows */
+    if (cpu_product_join(&nodes[0], &first) && cpu_product_join(&nodes[1], &second)) j->first = first, j->second = second;
     int64_t height = cpu_min(MLP_HEIGHT, cpu_product_rows(&j->first));
     j->hidden = (height * j->first.n + 15) / 16 * 16;
     j->result = (height * j->second.n + 15) / 16 * 16;

@@ -1,6 +1,7 @@
 /* grouped_matmul.c - GROUPED_MATMUL, the products of a mixture of experts. Rows (a token and one of its picks) are ordered by
  * expert, so that each expert's weight is read once for a run of rows; every row's elements are those of a MATMUL of that row.
- * All ids are checked before anything is written. Quantised weights: each row of x is rounded once, whatever experts read it. */
+ * All ids are checked before anything is written. Quantised weights: each row of x is rounded once, whatever experts read
+ * it. */
 #include "kernels.h"
 #include "matmul.h"
 #include "matmul_quant.h"
@@ -66,11 +67,13 @@ uint64_t cpu_grouped_matmul_scratch(const cpu_device *device, const strand_plugi
 
 static int64_t id_of(const job *j, int64_t row) {
     const strand_plugin_tensor *ids = &j->node->inputs[2], *out = &j->node->outputs[0];
-    int64_t at = (row / j->picks + cpu_lead(ids, 0, out, 0)) * ids->strides[0] + (row % j->picks + cpu_lead(ids, 1, out, 1)) * ids->strides[1];
+    int64_t at = (row / j->picks + cpu_lead(ids, 0, out, 0)) * ids->strides[0] +
+                 (row % j->picks + cpu_lead(ids, 1, out, 1)) * ids->strides[1];
     return ids->dtype == STRAND_PLUGIN_I64 ? ((const int64_t *)ids->memory.data)[at] : ((const int32_t *)ids->memory.data)[at];
 }
 
-/* Orders the rows by expert, in their own order within one, and cuts runs. `at` has room for experts + 1. Returns how many runs. */
+/* Orders the rows by expert, in their own order within one, and cuts runs. `at` has room for experts + 1. Returns how many
+ * runs. */
 static int64_t order_rows(const job *j, int32_t *at, int32_t *order, run *runs) {
     int64_t experts = j->node->inputs[1].dims[0], n = 0;
     memset(at, 0, (size_t)(experts + 1) * sizeof *at);
@@ -138,7 +141,8 @@ static int64_t rounded_row(const job *j, int64_t row) {
 
 static void quantised_run(const job *j, const run *r, int64_t column, int64_t n, void *work) {
     const strand_plugin_tensor *w = &j->node->inputs[1];
-    cpu_quant_weights weights = {w->dtype, (const uint8_t *)weight_of(j, r->expert), cpu_span(w->dtype, w->strides[1]), j->n, j->k};
+    cpu_quant_weights weights = {w->dtype, (const uint8_t *)weight_of(j, r->expert), cpu_span(w->dtype, w->strides[1]), j->n,
+                                 j->k};
     const float *bias = bias_of(j, r->expert);
     const char *starts[RUN];
     float *c[RUN];
@@ -170,7 +174,8 @@ static void round_rows(void *arg, int64_t i, int32_t worker) {
     int64_t end = cpu_min((i + 1) * j->height, j->distinct), step = j->rows / j->distinct;
     (void)worker;
     for (int64_t r = i * j->height; r < end; r++)
-        cpu_quant_round(j->quant, j->node->inputs[1].dtype, x_row(j, r * step), STRAND_PLUGIN_F32, j->k, j->rounded + r * j->row_bytes);
+        cpu_quant_round(j->quant, j->node->inputs[1].dtype, x_row(j, r * step), STRAND_PLUGIN_F32, j->k,
+                        j->rounded + r * j->row_bytes);
 }
 
 /* x seen through the output's axes [tokens, picks, N], without the last one. */
@@ -188,7 +193,12 @@ CPU_KERNEL(cpu_grouped_matmul) {
     const strand_plugin_tensor *x = &node->inputs[0], *w = &node->inputs[1], *out = &node->outputs[0];
     parts s = parts_of(device, node);
     char *memory = scratch;
-    job j = {.node = node, .p = node->params, .picks = out->dims[1], .rows = out->dims[0] * out->dims[1], .k = w->dims[2], .n = out->dims[2]};
+    job j = {.node = node,
+             .p = node->params,
+             .picks = out->dims[1],
+             .rows = out->dims[0] * out->dims[1],
+             .k = w->dims[2],
+             .n = out->dims[2]};
     int32_t *order = (int32_t *)(void *)(memory + s.counts);
     run *runs = (run *)(void *)(memory + s.counts + s.order);
     cpu_extents(out, j.dims);
@@ -197,8 +207,8 @@ CPU_KERNEL(cpu_grouped_matmul) {
     for (int64_t r = 0; r < j.rows; r++) {
         int64_t e = id_of(&j, r);
         if (e < 0 || e >= w->dims[0])
-            return cpu_fail(device, STRAND_PLUGIN_ERR_ARGUMENT, "%s: id %lld is outside the %lld experts", node->name ? node->name : "grouped_matmul",
-                            (long long)e, (long long)w->dims[0]);
+            return cpu_fail(device, STRAND_PLUGIN_ERR_ARGUMENT, "%s: id %lld is outside the %lld experts",
+                            node->name ? node->name : "grouped_matmul", (long long)e, (long long)w->dims[0]);
     }
     if (j.rows < 1 || j.n < 1) return STRAND_PLUGIN_OK;
     int64_t n_runs = order_rows(&j, (int32_t *)(void *)memory, order, runs);

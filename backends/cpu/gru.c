@@ -1,10 +1,10 @@
 /* gru.c - GRU: the recurrence over gates whose input part is there already.
  *
- * A step is a product of the state with [3H, H] and then a few functions, each lane one hidden unit. The weight is packed so that
- * the lanes of a block of units stand side by side: [block][H][r, z, n][lanes]; that is a prepared constant when the weight is a
- * constant, else it is made in working memory. Rows of the batch share each load of the weight, and pieces of work are rows of the
- * batch. Every sum runs over the state from first to last in one accumulator, so a row's bytes are the same with any neighbours.
- * The state before a token is the output of the token before it, where that stands. */
+ * A step is a product of the state with [3H, H] and then a few functions, each lane one hidden unit. The weight is packed so
+ * that the lanes of a block of units stand side by side: [block][H][r, z, n][lanes]; that is a prepared constant when the
+ * weight is a constant, else it is made in working memory. Rows of the batch share each load of the weight, and pieces of
+ * work are rows of the batch. Every sum runs over the state from first to last in one accumulator, so a row's bytes are the
+ * same with any neighbours. The state before a token is the output of the token before it, where that stands. */
 #include "kernels.h"
 #include "vecmath.h"
 
@@ -36,7 +36,8 @@ static void pack(const strand_plugin_tensor *w, float *packed) {
             for (int64_t j = 0; j < h; j += CPU_LANES) { /* squares are turned */
                 vf r[CPU_LANES];
                 int64_t columns = cpu_min(CPU_LANES, h - j);
-                for (int64_t i = 0; i < CPU_LANES; i++) r[i] = i < lanes ? vf_load_part(from + i * w->strides[0] + j, columns) : vf_zero();
+                for (int64_t i = 0; i < CPU_LANES; i++)
+                    r[i] = i < lanes ? vf_load_part(from + i * w->strides[0] + j, columns) : vf_zero();
                 vf_transpose(r);
                 for (int64_t i = 0; i < columns; i++) vf_store(packed + ((j + i) * GATES + gate) * CPU_LANES, r[i]);
             }
@@ -130,7 +131,8 @@ static float *row_of(const job *j, const strand_plugin_tensor *t, int64_t b, boo
     const strand_plugin_tensor *out = &j->node->outputs[0];
     int64_t inner = j->time == 2 ? out->dims[1] : 1, at[2] = {b / inner, b % inner}, place = 0;
     if (!t) return NULL;
-    for (uint32_t axis = 0; axis < j->time; axis++) place += (at[axis] + (output ? 0 : out->origin[axis] - t->origin[axis])) * t->strides[axis];
+    for (uint32_t axis = 0; axis < j->time; axis++)
+        place += (at[axis] + (output ? 0 : out->origin[axis] - t->origin[axis])) * t->strides[axis];
     return cpu_f32(t) + place;
 }
 
@@ -174,7 +176,8 @@ static void body(void *arg, int64_t i, int32_t worker) {
 /* The packed weight, and a row of zeros. */
 uint64_t cpu_gru_scratch(const cpu_device *device, const strand_plugin_node *node) {
     (void)device;
-    return (packed_floats(node) + (uint64_t)blocks_of(node->outputs[0].dims[node->outputs[0].rank - 1]) * CPU_LANES) * sizeof(float);
+    return (packed_floats(node) + (uint64_t)blocks_of(node->outputs[0].dims[node->outputs[0].rank - 1]) * CPU_LANES) *
+           sizeof(float);
 }
 
 uint64_t cpu_gru_prepare_size(const strand_plugin_node *node) {
@@ -200,7 +203,8 @@ CPU_KERNEL(cpu_gru) {
     memset(zero, 0, (size_t)j.h * sizeof *zero);
     j.zero = zero;
     j.packed = node->prepared.data;
-    if (!w->memory.data && !j.packed) return cpu_fail(device, STRAND_PLUGIN_ERR_ARGUMENT, "%s: the weight has no memory", node->name ? node->name : "gru");
+    if (!w->memory.data && !j.packed)
+        return cpu_fail(device, STRAND_PLUGIN_ERR_ARGUMENT, "%s: the weight has no memory", node->name ? node->name : "gru");
     if (!j.packed || !cpu_gru_prepare_size(node) || node->prepared.bytes < cpu_gru_prepare_size(node)) {
         pack(w, scratch);
         j.packed = scratch;

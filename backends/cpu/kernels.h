@@ -1,5 +1,6 @@
 /* kernels.h - the table of operators and what its rows point to: for each operator one predicate, asked by supports and launch
- * (supports*.c), a fast kernel (one file a family) and a reference kernel (reference*.c). Adding an operator adds one line here.
+ * (supports*.c), a fast kernel (one file a family) and a reference kernel (reference*.c). Adding an operator adds one line
+ * here.
  *
  * X(id, name, scratch, prepare_size, prepare): cpu_supports_NAME, cpu_NAME, cpu_reference_NAME. */
 #ifndef STRAND_CPU_KERNELS_H

@@ -1,10 +1,11 @@
-/* linear_attention.c - LINEAR_ATTENTION: a sum of outer products of features, not decayed. A head's state stays in working memory
- * while blocks of BLOCK tokens pass; inside a block y is a masked product, and the products f(q).f(k) of the Taylor features are
- * 1 + s + s^2/2 with s = q.k / sqrt(d), which needs no features at all.
+/* linear_attention.c - LINEAR_ATTENTION: a sum of outer products of features, not decayed. A head's state stays in working
+ * memory while blocks of BLOCK tokens pass; inside a block y is a masked product, and the products f(q).f(k) of the Taylor
+ * features are 1 + s + s^2/2 with s = q.k / sqrt(d), which needs no features at all.
  *
- * The quadratic Taylor features are symmetric, so the state at work is folded: for a < b one row W holds KV[ab] + KV[ba], and the
- * key's feature counts twice. Leaving, KV[ab] = (W + KV0[ab] - KV0[ba]) / 2 with KV0 the state that came in, which need not be
- * symmetric. Z is a vector beside it, folded alike. One token alone is a step over the whole state as it lies in memory. */
+ * The quadratic Taylor features are symmetric, so the state at work is folded: for a < b one row W holds KV[ab] + KV[ba],
+ * and the key's feature counts twice. Leaving, KV[ab] = (W + KV0[ab] - KV0[ba]) / 2 with KV0 the state that came in, which
+ * need not be symmetric. Z is a vector beside it, folded alike. One token alone is a step over the whole state as it lies in
+ * memory. */
 #include "matrix_state.h"
 #include "vecmath.h"
 
@@ -66,7 +67,8 @@ static vf map(uint32_t feature, vf x) {
     return x;
 }
 
-/* Folded features of one row x of d numbers, with zeros behind them; `twice`: products of two different numbers count double. */
+/* Folded features of one row x of d numbers, with zeros behind them; `twice`: products of two different numbers count
+ * double. */
 static void taylor_row(float *to, const float *x, int64_t d, bool twice) {
     float root = sqrtf((float)d), linear = 1.0f / sqrtf(root), square = 1.0f / (sqrtf(2.0f) * root);
     float *at = to + 1;
@@ -82,7 +84,8 @@ static void taylor_row(float *to, const float *x, int64_t d, bool twice) {
     vf_store(at, vf_zero());
 }
 
-static void feature_rows(const job *j, float *to, int64_t pitch, const ms_tokens *from, const ms_unit *u, int64_t t, int64_t n, bool twice) {
+static void feature_rows(const job *j, float *to, int64_t pitch, const ms_tokens *from, const ms_unit *u, int64_t t, int64_t n,
+                         bool twice) {
     float padded[MOST_TAYLOR + CPU_LANES];
     for (int64_t i = 0; i < n; i++) {
         const float *x = ms_at(from, u->b, t + i, u->h * j->keys);
@@ -150,7 +153,8 @@ static void state_out(const job *j, const ms_unit *u, const room *r) {
                 continue;
             }
             for (int64_t c = 0; c < u->n; c += CPU_LANES) {
-                vf folded_row = vf_load(w + c), skew = in ? ms_load(x + u->v + c, u->n - c) - ms_load(y + u->v + c, u->n - c) : vf_zero();
+                vf folded_row = vf_load(w + c),
+                   skew = in ? ms_load(x + u->v + c, u->n - c) - ms_load(y + u->v + c, u->n - c) : vf_zero();
                 ms_store(to_x + u->v + c, (folded_row + skew) * 0.5f, u->n - c);
                 ms_store(to_y + u->v + c, (folded_row - skew) * 0.5f, u->n - c);
             }
@@ -163,10 +167,12 @@ static void state_out(const job *j, const ms_unit *u, const room *r) {
 /* a[i][j] = f(q[i]).f(k[j]) for j <= i, else 0. */
 static void products(const job *j, const ms_unit *u, const room *r, int64_t t, int64_t n) {
     bool raw = taylor(j->p);
-    const float *q = raw ? ms_at(&j->q, u->b, t, u->h * j->keys) : r->q, *k = raw ? ms_at(&j->k, u->b, t, u->h * j->keys) : r->k;
+    const float *q = raw ? ms_at(&j->q, u->b, t, u->h * j->keys) : r->q,
+                *k = raw ? ms_at(&j->k, u->b, t, u->h * j->keys) : r->k;
     vf scale = vf_set(1.0f / sqrtf((float)j->keys));
     ms_transpose_in(r->turned, BLOCK, k, raw ? j->k.token : r->f_pitch, n, j->keys);
-    ms_reading m = {.q = q, .q_pitch = raw ? j->q.token : r->f_pitch, .depth = j->keys, .s = r->turned, .pitch = BLOCK, .y = r->a};
+    ms_reading m = {
+        .q = q, .q_pitch = raw ? j->q.token : r->f_pitch, .depth = j->keys, .s = r->turned, .pitch = BLOCK, .y = r->a};
     ms_product(&m, n);
     for (int64_t i = 0; i < n; i++)
         for (int64_t c = 0; c < BLOCK; c += CPU_LANES) {
@@ -188,7 +194,8 @@ static void normalisers(const job *j, const room *r, int64_t n) {
         for (int64_t e = 0; e < CPU_LANES; e++) {
             vf sum = vf_zero();
             const float *q = r->q + (i + e) * r->f_pitch, *a = r->a + (i + e) * BLOCK;
-            for (int64_t c = 0; c < r->features && i + e < n; c += CPU_LANES) sum = vf_fma(vf_load(q + c), vf_load(r->z + c), sum);
+            for (int64_t c = 0; c < r->features && i + e < n; c += CPU_LANES)
+                sum = vf_fma(vf_load(q + c), vf_load(r->z + c), sum);
             for (int64_t c = 0; c < BLOCK && i + e < n; c += CPU_LANES) sum += vf_load(a + c);
             lanes[e] = sum;
         }
@@ -206,15 +213,25 @@ static void block(const job *j, const ms_unit *u, const room *r, int64_t t, int6
     ms_ahead(&j->y, u->b, t + BLOCK, BLOCK, j->length, u->channel, u->n);
     products(j, u, r, t, n);
     ms_rows_in(r->v, r->pitch, ms_at(&j->v, u->b, t, u->channel), j->v.token, n, u->n);
-    ms_reading reading = {.q = r->q, .q_pitch = r->f_pitch, .depth = r->features, .s = r->s, .pitch = r->pitch, .a = r->a, .a_pitch = BLOCK, .x = r->v, .y = r->y};
+    ms_reading reading = {.q = r->q,
+                          .q_pitch = r->f_pitch,
+                          .depth = r->features,
+                          .s = r->s,
+                          .pitch = r->pitch,
+                          .a = r->a,
+                          .a_pitch = BLOCK,
+                          .x = r->v,
+                          .y = r->y};
     ms_read(&reading, n);
     if (j->p->normalise) {
         normalisers(j, r, n);
         for (int64_t i = 0; i < n; i++)
-            for (int64_t c = 0; c < r->pitch; c += CPU_LANES) vf_store(r->y + i * r->pitch + c, vf_load(r->y + i * r->pitch + c) / r->sum[i]);
+            for (int64_t c = 0; c < r->pitch; c += CPU_LANES)
+                vf_store(r->y + i * r->pitch + c, vf_load(r->y + i * r->pitch + c) / r->sum[i]);
     }
     ms_rows_out(ms_at(&j->y, u->b, t, u->channel), j->y.token, r->y, r->pitch, n, u->n);
-    ms_writing writing = {.b = r->k, .b_pitch = r->f_pitch, .x = r->v, .decay = &one, .s = r->s, .depth = r->features, .pitch = r->pitch, .n = n};
+    ms_writing writing = {
+        .b = r->k, .b_pitch = r->f_pitch, .x = r->v, .decay = &one, .s = r->s, .depth = r->features, .pitch = r->pitch, .n = n};
     ms_write(&writing);
     for (int64_t c = 0; c < r->features; c += CPU_LANES) {
         vf z = vf_load(r->z + c);
@@ -247,10 +264,11 @@ static void feature_row(const strand_op_linear_attention *p, float *to, const fl
         for (int64_t c = 0; c < d; c += CPU_LANES) vf_store(to + c, vf_set(x[a] * square) * ms_load(x + c, d - c));
 }
 
-/* Columns [c, c + n) of the values, of at most `vectors` vectors, down all features; fq and fk hold the features. The first columns
- * take Z along, the last column of the state's rows, with four sums to hide their latency, and leave f(q) Z + eps in *normaliser. */
-CPU_INLINE void step_columns(const job *j, const ms_unit *u, int64_t features, const float *fq, const float *fk, int64_t c, int64_t n, const int vectors,
-                             const bool with_z, float *normaliser) {
+/* Columns [c, c + n) of the values, of at most `vectors` vectors, down all features; fq and fk hold the features. The first
+ * columns take Z along, the last column of the state's rows, with four sums to hide their latency, and leave f(q) Z + eps in
+ * *normaliser. */
+CPU_INLINE void step_columns(const job *j, const ms_unit *u, int64_t features, const float *fq, const float *fk, int64_t c,
+                             int64_t n, const int vectors, const bool with_z, float *normaliser) {
     int64_t width = j->cut.width;
     const float *in = ms_head(&j->in, u->b, u->h), *v = ms_at(&j->v, u->b, 0, u->channel + c);
     float *out = ms_head(&j->out, u->b, u->h), *y = ms_at(&j->y, u->b, 0, u->channel + c), sums[4] = {0};
@@ -277,7 +295,8 @@ CPU_INLINE void step_columns(const job *j, const ms_unit *u, int64_t features, c
         }
     }
     if (with_z) *normaliser = (sums[0] + sums[1]) + (sums[2] + sums[3]) + j->p->eps;
-    for (int e = 0; e < vectors; e++) ms_store(y + e * CPU_LANES, j->p->normalise ? sum[e] / *normaliser : sum[e], n - e * CPU_LANES);
+    for (int e = 0; e < vectors; e++)
+        ms_store(y + e * CPU_LANES, j->p->normalise ? sum[e] / *normaliser : sum[e], n - e * CPU_LANES);
 }
 
 static void run_step(const job *j, const ms_unit *u, float *fq) {
@@ -292,8 +311,10 @@ static void run_step(const job *j, const ms_unit *u, float *fq) {
         step_columns(j, u, features, fq, fk, 0, cpu_min(CPU_LANES, u->n), 1, true, &normaliser);
         c = CPU_LANES;
     }
-    for (; c + 4 * CPU_LANES <= u->n; c += 4 * CPU_LANES) step_columns(j, u, features, fq, fk, c, 4 * CPU_LANES, 4, false, &normaliser);
-    for (; c < u->n; c += CPU_LANES) step_columns(j, u, features, fq, fk, c, cpu_min(CPU_LANES, u->n - c), 1, false, &normaliser);
+    for (; c + 4 * CPU_LANES <= u->n; c += 4 * CPU_LANES)
+        step_columns(j, u, features, fq, fk, c, 4 * CPU_LANES, 4, false, &normaliser);
+    for (; c < u->n; c += CPU_LANES)
+        step_columns(j, u, features, fq, fk, c, cpu_min(CPU_LANES, u->n - c), 1, false, &normaliser);
 }
 
 static int64_t step_floats(const strand_op_linear_attention *p, int64_t d) {
@@ -326,7 +347,11 @@ uint64_t cpu_linear_attention_scratch(const cpu_device *device, const strand_plu
 CPU_KERNEL(cpu_linear_attention) {
     const strand_op_linear_attention *p = node->params;
     int64_t width = node->outputs[0].whole[2] / p->heads;
-    job j = {.p = p, .work = scratch, .length = node->outputs[0].dims[1], .keys = node->inputs[0].dims[2] / p->heads, .each = each_worker(node)};
+    job j = {.p = p,
+             .work = scratch,
+             .length = node->outputs[0].dims[1],
+             .keys = node->inputs[0].dims[2] / p->heads,
+             .each = each_worker(node)};
     j.q = ms_view(node, cpu_input(node, 0));
     j.k = ms_view(node, cpu_input(node, 1));
     j.v = ms_view(node, cpu_input(node, 2));

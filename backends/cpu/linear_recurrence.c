@@ -1,7 +1,7 @@
-/* linear_recurrence.c - LINEAR_RECURRENCE: h <- a h + x, element by element, of reals or of pairs that lie in neighbouring lanes. It moves
- * memory and does little else, so it must read and write long runs of it: COLUMNS vectors of neighbouring elements go through time
- * together, TOKENS tokens at a time, with their states in the first cache. A lane knows nothing of the others, except of the other
- * half of its pair. */
+/* linear_recurrence.c - LINEAR_RECURRENCE: h <- a h + x, element by element, of reals or of pairs that lie in neighbouring
+ * lanes. It moves memory and does little else, so it must read and write long runs of it: COLUMNS vectors of neighbouring
+ * elements go through time together, TOKENS tokens at a time, with their states in the first cache. A lane knows nothing of
+ * the others, except of the other half of its pair. */
 #include "kernels.h"
 #include "scans.h"
 #include "vecmath.h"
@@ -84,8 +84,8 @@ typedef struct columns {
 } columns;
 
 /* `count` tokens, from token i on, of n elements from `first` on. */
-CPU_INLINE void run_tokens(const job *j, columns *c, int v, const scan_rows *x, const scan_rows *a, const scan_rows *y, int64_t first, int64_t n, int64_t i,
-                           const int count, const bool each, const bool pairs) {
+CPU_INLINE void run_tokens(const job *j, columns *c, int v, const scan_rows *x, const scan_rows *a, const scan_rows *y,
+                           int64_t first, int64_t n, int64_t i, const int count, const bool each, const bool pairs) {
     vf h = c->h[v], decay = c->decay[v], cross = c->cross[v], by = c->gate[v];
     scan_rows from = *x, to = *y, rates = *a;
 #pragma GCC unroll 4
@@ -161,17 +161,23 @@ static scan_rows rows_of(float *at, const strand_plugin_tensor *t, uint32_t axis
 
 CPU_KERNEL(cpu_linear_recurrence) {
     const strand_op_linear_recurrence *p = node->params;
-    const strand_plugin_tensor *out = &node->outputs[0], *x = &node->inputs[0], *a = &node->inputs[1], *state = cpu_input(node, 2);
+    const strand_plugin_tensor *out = &node->outputs[0], *x = &node->inputs[0], *a = &node->inputs[1],
+                               *state = cpu_input(node, 2);
     const strand_plugin_tensor *last = node->n_outputs > 1 ? &node->outputs[1] : NULL;
     bool pairs = p->complex_pairs != 0, each = a->rank == x->rank;
-    job j = {.pairs = pairs, .each = each, .log_a = p->log_a != 0, .gated = p->form == STRAND_RECURRENCE_RGLRU, .length = out->dims[1]};
+    job j = {.pairs = pairs,
+             .each = each,
+             .log_a = p->log_a != 0,
+             .gated = p->form == STRAND_RECURRENCE_RGLRU,
+             .length = out->dims[1]};
     int64_t begin = p->reverse ? cpu_max(0, j.length - 1) : 0, sign = p->reverse ? -1 : 1;
     (void)scratch;
     j.x = rows_of(scan_sequence(x, out) + begin * x->strides[1], x, 2, pairs);
     j.y = rows_of(cpu_f32(out) + begin * out->strides[1], out, 2, pairs);
     j.x_batch = x->strides[0], j.x_time = sign * x->strides[1], j.y_batch = out->strides[0], j.y_time = sign * out->strides[1];
-    j.a = rows_of(each ? scan_sequence(a, out) + begin * a->strides[1] : scan_at(a, out, 1, (const uint32_t[]){0}, (const uint32_t[]){2}), a,
-                  each ? 2 : 0, pairs);
+    j.a = rows_of(each ? scan_sequence(a, out) + begin * a->strides[1]
+                       : scan_at(a, out, 1, (const uint32_t[]){0}, (const uint32_t[]){2}),
+                  a, each ? 2 : 0, pairs);
     if (each) j.a_batch = a->strides[0], j.a_time = sign * a->strides[1];
     if (state) j.state = rows_of(scan_state(state, out), state, 1, pairs), j.state_batch = state->strides[0];
     if (last) j.last = rows_of(scan_state(last, out), last, 1, pairs), j.last_batch = last->strides[0];

@@ -2,10 +2,11 @@
  * pass of the transform.
  *
  * The transform's size is a function of the run's length alone, so a channel's bytes depend on its own data and length. The
- * spectra of filters that depend on weights alone are a prepared constant: a head (which length it was made for), the transform's
- * tables, 2 n floats a channel (for a short length: the taps themselves). Other filters, and constant ones whose spectra the host
- * did not keep, are transformed in working memory, once for all batch entries; both ways give the same bytes. Up to DIRECT
- * positions the sum is taken as it stands. A backward filter is the imaginary half of the forward one (ring.h). */
+ * spectra of filters that depend on weights alone are a prepared constant: a head (which length it was made for), the
+ * transform's tables, 2 n floats a channel (for a short length: the taps themselves). Other filters, and constant ones whose
+ * spectra the host did not keep, are transformed in working memory, once for all batch entries; both ways give the same
+ * bytes. Up to DIRECT positions the sum is taken as it stands. A backward filter is the imaginary half of the forward one
+ * (ring.h). */
 #include "ring.h"
 #include "kernels.h"
 #include "simd.h"
@@ -21,7 +22,8 @@ typedef struct head {
 
 typedef struct shape {
     int64_t batch, channels, length, n, table; /* table: floats */
-    int64_t taps, ahead, from; /* taps that are used, forward and backward; the first backward one looks `from` positions ahead */
+    int64_t taps, ahead, from; /* taps that are used, forward and backward; the first backward one looks `from` positions
+                                  ahead */
 } shape;
 
 static shape shape_of(const strand_plugin_node *node) {

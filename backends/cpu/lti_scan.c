@@ -1,10 +1,11 @@
 /* lti_scan.c - LTI_SCAN: diagonal linear systems, real or complex, with states that stay in registers while time runs.
  *
- * A lane is a channel. A block of CPU_LANES channels of one sequence is a piece of work: its poles, inputs and outputs are turned once
- * so that a state's coefficients are whole vectors, time runs in blocks of TIME tokens whose u lies turned in the first cache, and a
- * few states at a time (GROUP) run over the block and add to y. The states follow each other in the same order whatever the cut.
- * Sequences of a few tokens (decoding) would spend their time on turning, and few channels would leave lanes empty; they run with a
- * lane an element of the state, with the same operations on the states and another order of the sum over them. */
+ * A lane is a channel. A block of CPU_LANES channels of one sequence is a piece of work: its poles, inputs and outputs are
+ * turned once so that a state's coefficients are whole vectors, time runs in blocks of TIME tokens whose u lies turned in
+ * the first cache, and a few states at a time (GROUP) run over the block and add to y. The states follow each other in the
+ * same order whatever the cut. Sequences of a few tokens (decoding) would spend their time on turning, and few channels
+ * would leave lanes empty; they run with a lane an element of the state, with the same operations on the states and another
+ * order of the sum over them. */
 #include "kernels.h"
 #include "scans.h"
 
@@ -44,7 +45,8 @@ typedef struct block {
 /* ---- one group of states over a block of time ---- */
 
 CPU_INLINE void run_complex(block *k, const int count, int64_t state, int64_t tokens, const bool with_in) {
-    const float *poles = k->poles + state * 2 * CPU_LANES, *in = k->in + state * 2 * CPU_LANES, *out = k->out + state * 2 * CPU_LANES;
+    const float *poles = k->poles + state * 2 * CPU_LANES, *in = k->in + state * 2 * CPU_LANES,
+                *out = k->out + state * 2 * CPU_LANES;
     float *h = k->h + state * 2 * CPU_LANES;
     vf re[GROUP], im[GROUP], pole_re[GROUP], pole_im[GROUP];
 #pragma GCC unroll 4
@@ -202,7 +204,8 @@ static void run_short(block *k) {
 static void exponentials(const scan_rows *from, int64_t channel, float *to, int64_t states, bool pairs) {
     for (int64_t n = 0; n < states; n++) {
         if (pairs) {
-            double r = exp((double)from->rows[scan_row_at(from, channel, 2 * n)]), angle = (double)from->rows[scan_row_at(from, channel, 2 * n + 1)];
+            double r = exp((double)from->rows[scan_row_at(from, channel, 2 * n)]),
+                   angle = (double)from->rows[scan_row_at(from, channel, 2 * n + 1)];
             to[2 * n] = (float)(r * cos(angle));
             to[2 * n + 1] = (float)(r * sin(angle));
         } else {
@@ -277,14 +280,15 @@ static scan_rows state_rows(const strand_plugin_tensor *in, const strand_plugin_
 
 CPU_KERNEL(cpu_lti_scan) {
     const strand_op_lti_scan *p = node->params;
-    const strand_plugin_tensor *out = &node->outputs[0], *u = &node->inputs[0], *poles = &node->inputs[1], *state = cpu_input(node, 5);
+    const strand_plugin_tensor *out = &node->outputs[0], *u = &node->inputs[0], *poles = &node->inputs[1],
+                               *state = cpu_input(node, 5);
     const strand_plugin_tensor *last = node->n_outputs > 1 ? &node->outputs[1] : NULL;
     bool pairs = poles->rank == 3;
     job j = {.u = scan_sequence(u, out), .u_batch = u->strides[0], .u_time = u->strides[1], .pairs = pairs, .scale = p->scale};
     j.y = cpu_f32(out), j.y_batch = out->strides[0], j.y_time = out->strides[1];
     j.skip = scan_at(cpu_input(node, 4), out, 1, (const uint32_t[]){0}, (const uint32_t[]){2});
-    j.rows = (rows){rows_of(poles, out, pairs), rows_of(cpu_input(node, 2), out, pairs), rows_of(cpu_input(node, 3), out, pairs),
-                    state_rows(state, out, pairs), state_rows(last, out, pairs)};
+    j.rows = (rows){rows_of(poles, out, pairs), rows_of(cpu_input(node, 2), out, pairs),
+                    rows_of(cpu_input(node, 3), out, pairs), state_rows(state, out, pairs), state_rows(last, out, pairs)};
     if (state) j.state_batch = state->strides[0];
     if (last) j.last_batch = last->strides[0];
     j.length = out->dims[1], j.channels = out->dims[2], j.states = poles->dims[1];

@@ -181,8 +181,8 @@ typedef struct job {
 
 /* ---- small weights that are packed once for all runs ---- */
 
-/* Too many rows for kernels that read B as it lies, and so few that packing B takes a good part of the product. Weights that are
- * stored the other way round, and large ones, are read as they lie, lest they take twice their memory. */
+/* Too many rows for kernels that read B as it lies, and so few that packing B takes a good part of the product. Weights that
+ * are stored the other way round, and large ones, are read as they lie, lest they take twice their memory. */
 #define KEPT_ROWS_ABOVE 16
 #define KEPT_ROWS_BELOW (3 * CUT_ROWS)
 #define KEPT_FLOATS     (1 << 16)
@@ -200,7 +200,8 @@ uint64_t cpu_matmul_prepare_size(const strand_plugin_node *node) {
     for (uint32_t axis = 0; axis + 1 < out->rank; axis++) rows *= out->whole[axis];
     if (o->transpose_b || b->rank != 2 || b->dtype != STRAND_PLUGIN_F32 || !(b->flags & STRAND_TENSOR_CONSTANT)) return 0;
     if (b->whole[0] < 1 || b->whole[1] < 1) return 0;
-    /* The rows of the longest run decide, when the plan is made: what it gave memory to is made and used by runs of any length. */
+    /* The rows of the longest run decide, when the plan is made: what it gave memory to is made and used by runs of any
+     * length. */
     if (!node->prepared.data && (rows <= KEPT_ROWS_ABOVE || rows >= KEPT_ROWS_BELOW)) return 0;
     return b->whole[0] <= KEPT_FLOATS / b->whole[1] ? (uint64_t)kept_floats(b) * sizeof(float) : 0;
 }
@@ -209,7 +210,8 @@ CPU_KERNEL(cpu_matmul_prepare) {
     const strand_plugin_tensor *b = &node->inputs[1];
     cpu_product p;
     (void)scratch;
-    if (!b->memory.data) return cpu_fail(device, STRAND_PLUGIN_ERR_ARGUMENT, "%s: the weight has no memory", node->name ? node->name : "matmul");
+    if (!b->memory.data)
+        return cpu_fail(device, STRAND_PLUGIN_ERR_ARGUMENT, "%s: the weight has no memory", node->name ? node->name : "matmul");
     cpu_product_of(device, node, &p);
     float *copy = node->prepared.data, *panels = copy + round_up(p.n * p.k, 16);
     p.b.data = b->memory.data;

@@ -26,16 +26,16 @@ typedef struct cpu_product {
 
 /* The product of one node without its batch axes, and where batch entry i begins. */
 void cpu_product_of(const cpu_device *device, const strand_plugin_node *node, cpu_product *p);
-/* Makes one product of all entries: those that share their second factor, and whose rows follow each other evenly (one token of each
- * of several texts). Weights are then read once. False, changing nothing: they are several. */
+/* Makes one product of all entries: those that share their second factor, and whose rows follow each other evenly (one token
+ * of each of several texts). Weights are then read once. False, changing nothing: they are several. */
 bool cpu_product_join(const strand_plugin_node *node, cpu_product *p);
 void cpu_product_batch(const strand_plugin_node *node, int64_t entry, cpu_product *p);
 
 /* Where the second factor begins when it is shared by all batch entries. */
 const char *cpu_product_shared(const strand_plugin_node *node);
 
-/* Rows of all batch entries, by which working memory is counted: the entries of a piece of a node may be one product where those of
- * the whole are not, and a piece has no more memory than the whole. */
+/* Rows of all batch entries, by which working memory is counted: the entries of a piece of a node may be one product where
+ * those of the whole are not, and a piece has no more memory than the whole. */
 int64_t cpu_product_rows(const cpu_product *p);
 
 /* Floats of working memory that cpu_product_block needs for blocks of at most m x n. Grows with every argument. */
@@ -45,9 +45,9 @@ int64_t cpu_product_scratch(int64_t m, int64_t n, int64_t k);
 void cpu_product_block(const cpu_product *p, int64_t row, int64_t m, int64_t column, int64_t n, float *c, int64_t c_stride,
                        float *scratch);
 
-/* B can be packed once for all blocks of rows, in as many pieces of work as cpu_product_pack_pieces says (0: as much memory as that
- * takes is not well spent), into cpu_product_pack_floats floats. Columns of a block then begin at multiples of CPU_PRODUCT_ALIGN.
- * The bytes of the result are the same. */
+/* B can be packed once for all blocks of rows, in as many pieces of work as cpu_product_pack_pieces says (0: as much memory
+ * as that takes is not well spent), into cpu_product_pack_floats floats. Columns of a block then begin at multiples of
+ * CPU_PRODUCT_ALIGN. The bytes of the result are the same. */
 #define CPU_PRODUCT_ALIGN 96
 int64_t cpu_product_pack_pieces(const cpu_product *p);
 int64_t cpu_product_pack_floats(const cpu_product *p);

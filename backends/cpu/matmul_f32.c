@@ -1,4 +1,5 @@
-/* matmul_f32.c - sums of matrix products in F32: a unit of matmul_kernel.h is one number, every sum a chain of multiply-adds. */
+/* matmul_f32.c - sums of matrix products in F32: a unit of matmul_kernel.h is one number, every sum a chain of
+ * multiply-adds. */
 #define UNIT_PAIRS 0
 #include "matmul_kernel.h"
 

@@ -23,7 +23,8 @@
 #define FITS_IN_L2 (512 << 10)
 #define FITS_IN_L3 (16 << 20)
 
-/* Elements that a step takes of a column: one vector of units, or two where halves come as eight and vectors have four lanes. */
+/* Elements that a step takes of a column: one vector of units, or two where halves come as eight and vectors have four
+ * lanes. */
 #define FEW_GROUPS(dtype) (STRIP == 4 && (dtype) != STRAND_PLUGIN_F32 ? 2 : 1)
 #define FEW_STEP(dtype)   (CHAINS * UNIT_K * FEW_GROUPS(dtype))
 
@@ -65,7 +66,8 @@ INLINE sv few_fold(const sv r[8]) {
         x[i] = _mm256_add_ps(_mm256_blend_ps(a, b, 0xf0), _mm256_permute2f128_ps(a, b, 0x21));
     }
 #pragma GCC unroll 2
-    for (int i = 0; i < 2; i++) y[i] = _mm256_add_ps(_mm256_blend_ps(x[i], x[i + 2], 0xcc), _mm256_shuffle_ps(x[i], x[i + 2], 0x4e));
+    for (int i = 0; i < 2; i++)
+        y[i] = _mm256_add_ps(_mm256_blend_ps(x[i], x[i + 2], 0xcc), _mm256_shuffle_ps(x[i], x[i + 2], 0x4e));
     __m256 others = _mm256_permute_ps(_mm256_blend_ps(y[1], y[0], 0xaa), 0xb1);
     return (sv)_mm256_add_ps(_mm256_blend_ps(y[0], y[1], 0xaa), others);
 }
@@ -147,7 +149,8 @@ INLINE void few_step_of(int rows, int vectors, int groups, sv sum[FEW_REGISTERS]
 
 #define FEW_LINES (CPU_LANES == 16 && !UNIT_PAIRS)
 #if FEW_LINES
-/* Two steps of F32: a line of a column is one load, and its second half an exchange, so that a line that L1 lacks is asked for once. */
+/* Two steps of F32: a line of a column is one load, and its second half an exchange, so that a line that L1 lacks is asked
+ * for once. */
 INLINE void few_line_of(int rows, int vectors, sv sum[FEW_REGISTERS], const float *a, const char *b, int64_t outer) {
 #pragma GCC unroll 8
     for (int v = 0; v < vectors; v++) {
@@ -199,7 +202,8 @@ INLINE void few_segment(int rows, int vectors, uint32_t dtype, const float *a, c
 #pragma GCC unroll 8
             for (int i = 0; i < vectors; i++) __builtin_prefetch(next + i * outer, 0, 2);
 #if FEW_LINES
-        if (dtype == STRAND_PLUGIN_F32 && rows == 2) { /* with one row both wait for L2 alike, with four multiply-adds take longer */
+        if (dtype == STRAND_PLUGIN_F32 && rows == 2) { /* with one row both wait for L2 alike, with four multiply-adds take
+                                                          longer */
             few_line_of(rows, vectors, sum, a, b + k * bytes, outer);
             a += 2 * floats;
             continue;
@@ -258,8 +262,8 @@ INLINE void few_tile(int rows, int vectors, uint32_t dtype, const float *a, cons
 }
 
 /* Tiles of `rows` x `columns` over n columns of `depth` elements, `rows` rows at a time. */
-INLINE void few_tiles(int rows, int columns, uint32_t dtype, const float *a, const char *b, int64_t outer, int64_t depth, float *c,
-                      int64_t c_stride, int64_t m, int64_t n, bool fresh, bool ahead) {
+INLINE void few_tiles(int rows, int columns, uint32_t dtype, const float *a, const char *b, int64_t outer, int64_t depth,
+                      float *c, int64_t c_stride, int64_t m, int64_t n, bool fresh, bool ahead) {
     const int64_t floats = round_up(units_of(depth), CHAINS) * rows;
     for (int64_t j = 0; j < n;) {
         bool whole = j + columns <= n;

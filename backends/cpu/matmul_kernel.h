@@ -6,9 +6,9 @@
  * enter. That is what makes one row alone, and any tile, give the bytes that the whole gives. The sums:
  *   B dense along n, or k below SHORT_K: one chain of unit_fma over the units in order, begun at zero;
  *   B dense along k (weights as they are stored): each segment of BLOCK_K units makes CHAINS chains, chain i of the units i,
- *   i + CHAINS, ..., the last ones with zeros for what is not there; the segment is ((0 + 4) + (2 + 6)) + ((1 + 5) + (3 + 7)), or
- *   (0 + 2) + (1 + 3) where vectors have four lanes, and segments are added in order. Few rows then take the units as they lie, a
- *   vector from one column, without transposing them.
+ *   i + CHAINS, ..., the last ones with zeros for what is not there; the segment is ((0 + 4) + (2 + 6)) + ((1 + 5) + (3 +
+ *   7)), or (0 + 2) + (1 + 3) where vectors have four lanes, and segments are added in order. Few rows then take the units
+ *   as they lie, a vector from one column, without transposing them.
  *
  * Three ways lead through a product, by its number of rows and by how B lies:
  *   few rows, B dense along k: matmul_few.h;
@@ -440,7 +440,8 @@ static few_fn *few_kernel(const cpu_product *p, int64_t m) {
     if (m > (weights ? FEW_MOST : FEW_STREAMS) || type >= FEW_TYPES || (weights && !in_chains(p))) return NULL;
 #if !UNIT_PAIRS
     static few_fn *const in_registers[] = {held_1, held_2, held_4, held_4, held_8, held_8, held_8, held_8};
-    if (!weights && type == 0 && m <= HELD_ROWS && p->n * p->k * (int64_t)sizeof(float) <= FITS_IN_L2) return in_registers[m - 1];
+    if (!weights && type == 0 && m <= HELD_ROWS && p->n * p->k * (int64_t)sizeof(float) <= FITS_IN_L2)
+        return in_registers[m - 1];
 #endif
     if (!weights) return kernels[type][p->n * p->k * cpu_element_bytes(p->b.dtype) <= FITS_IN_L2];
     return kernels[type][m == 1 ? 2 : m == 2 ? 3 : 4];
@@ -453,7 +454,8 @@ CPU_INLINE int64_t scratch_floats(int64_t m, int64_t n, int64_t k) {
     int64_t units = units_of(k), panels = packed_a(m, units) + packed_b(n, units);
     int64_t sums = cpu_min(FEW_SUMS, round_up(cpu_min(n, FEW_SUMS), 2 * CPU_LANES) * cpu_min(m, FEW_STREAMS));
     int64_t few = 2 * cpu_min(m, FEW_STREAMS); /* 3 rows are packed as 4, or 5 as 8 */
-    few = cpu_max(cpu_min(few, FEW_STREAMS) * cpu_min(FEW_K, units) + STRIP, cpu_min(cpu_max(FEW_ROOM, FEW_STREAMS * BLOCK_K), few * round_up(units, CHAINS)));
+    few = cpu_max(cpu_min(few, FEW_STREAMS) * cpu_min(FEW_K, units) + STRIP,
+                  cpu_min(cpu_max(FEW_ROOM, FEW_STREAMS * BLOCK_K), few * round_up(units, CHAINS)));
     return cpu_max(panels, round_up(sums + few, 16));
 }
 

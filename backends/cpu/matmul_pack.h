@@ -216,8 +216,8 @@ CPU_INLINE int64_t chain_apart(int64_t units) {
     return (units + CHAINS - 1) / CHAINS + 1;
 }
 
-/* Where unit u of a block stands in a panel: in order, or one chain after the other (0, 4, 2, 6, 1, 5, 3, 7: their numbers' bits
- * turned round), `apart` places from one to the next. */
+/* Where unit u of a block stands in a panel: in order, or one chain after the other (0, 4, 2, 6, 1, 5, 3, 7: their numbers'
+ * bits turned round), `apart` places from one to the next. */
 CPU_INLINE int64_t panel_place(int64_t u, int64_t apart) {
     int64_t turned = CHAINS == 8 ? u % 2 * 4 + u / 2 % 2 * 2 + u / 4 % 2 : u % 2 * 2 + u / 2 % 2;
     return apart ? turned * apart + u / CHAINS : u;

@@ -1,6 +1,6 @@
-/* matmul_quant.c - MATMUL with quantised weights: rounds the rows of a, shares columns among the workers, and finishes with bias
- * and activation. Rows of all batch entries that share one b are one matrix, so that each weight is read once for a few hundred
- * rows. The kernels themselves stand in matmul_quant_kernel.h. */
+/* matmul_quant.c - MATMUL with quantised weights: rounds the rows of a, shares columns among the workers, and finishes with
+ * bias and activation. Rows of all batch entries that share one b are one matrix, so that each weight is read once for a few
+ * hundred rows. The kernels themselves stand in matmul_quant_kernel.h. */
 #include "matmul_quant.h"
 
 #include "kernels.h"
@@ -21,7 +21,8 @@ int64_t cpu_quant_row_bytes(const cpu_quant_kernel *kernel, int64_t k) {
     return (int64_t)cpu_round((uint64_t)(k / 32 * kernel->round_bytes));
 }
 
-void cpu_quant_round(const cpu_quant_kernel *kernel, uint32_t dtype, const void *x, uint32_t x_dtype, int64_t k, char *rounded) {
+void cpu_quant_round(const cpu_quant_kernel *kernel, uint32_t dtype, const void *x, uint32_t x_dtype, int64_t k,
+                     char *rounded) {
     const uint16_t *h = x;
     if (x_dtype == STRAND_PLUGIN_F32) {
         kernel->round(dtype, x, k, rounded);
@@ -109,7 +110,8 @@ static void multiply(void *arg, int64_t i, int32_t worker) {
     int64_t column = i * j->width, n = cpu_min(j->width, j->w.n - column);
     float *c[CHUNK];
     for (int64_t r = 0; r < j->rows; r++) c[r] = j->results[r] + column;
-    j->kernel->columns(&j->w, column, n, j->starts, c, j->rows, j->panels + worker * (int64_t)cpu_round((uint64_t)j->kernel->panel_bytes));
+    j->kernel->columns(&j->w, column, n, j->starts, c, j->rows,
+                       j->panels + worker * (int64_t)cpu_round((uint64_t)j->kernel->panel_bytes));
     for (int64_t r = 0; r < j->rows; r++) finish(j, r, column, n);
 }
 

@@ -1,9 +1,9 @@
-/* matmul_quant.h - products with quantised weights [N, K]: rows of activations are rounded to Q8 blocks of 32 once, then multiplied
- * with the packed weights in integers, block by block. For MATMUL and GROUPED_MATMUL.
+/* matmul_quant.h - products with quantised weights [N, K]: rows of activations are rounded to Q8 blocks of 32 once, then
+ * multiplied with the packed weights in integers, block by block. For MATMUL and GROUPED_MATMUL.
  *
  * One element of the result is a sum over its blocks in order, each block one exact integer dot product (of Q6_K with the whole
- * scales of its halves in it) and one fused multiply-add with the product of the two scales. So its bytes depend on its row and its column alone, however many rows and
- * columns are computed together. */
+ * scales of its halves in it) and one fused multiply-add with the product of the two scales. So its bytes depend on its row
+ * and its column alone, however many rows and columns are computed together. */
 #ifndef STRAND_CPU_MATMUL_QUANT_H
 #define STRAND_CPU_MATMUL_QUANT_H
 
@@ -22,9 +22,10 @@ typedef struct cpu_quant_kernel {
     int64_t panel_bytes; /* working memory of `columns` */
     /* Rounds k floats for weights of this type. */
     void (*round)(uint32_t dtype, const float *x, int64_t k, char *rounded);
-    /* c[r][column - from ...] = the product of rounded row r with weights [column, column + width); c points at column `column`. */
-    void (*columns)(const cpu_quant_weights *w, int64_t column, int64_t width, const char *const *rounded, float *const *c, int64_t rows,
-                    void *panel);
+    /* c[r][column - from ...] = the product of rounded row r with weights [column, column + width); c points at column
+     * `column`. */
+    void (*columns)(const cpu_quant_weights *w, int64_t column, int64_t width, const char *const *rounded, float *const *c,
+                    int64_t rows, void *panel);
 } cpu_quant_kernel;
 
 extern const cpu_quant_kernel cpu_quant_plain, cpu_quant_vnni, cpu_quant_expand;

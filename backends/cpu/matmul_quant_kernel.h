@@ -5,10 +5,10 @@
  *                  few pairs can be added; else pairs of 16-bit numbers (PMADDWD and its like)
  *   QUANT_TARGET   attribute of every function here, QUANT_NAME the table that is exported
  *
- * Lanes are columns. Four elements of a block of CPU_LANES rows of weights, transposed into one vector, are a "quad"; eight quads
- * and the scales are a block of 32 in a panel. Many rows share an unpacked panel; few rows (decoding) go along the packed weights,
- * unpacking to registers. Weights that are stored with an offset (q - 8) are multiplied as unsigned numbers: the integer sum of a
- * row then begins at minus offset times the sum of the row's block, which is exact. */
+ * Lanes are columns. Four elements of a block of CPU_LANES rows of weights, transposed into one vector, are a "quad"; eight
+ * quads and the scales are a block of 32 in a panel. Many rows share an unpacked panel; few rows (decoding) go along the
+ * packed weights, unpacking to registers. Weights that are stored with an offset (q - 8) are multiplied as unsigned numbers:
+ * the integer sum of a row then begins at minus offset times the sum of the row's block, which is exact. */
 #include "simd.h"
 
 #define QUANT_FN static inline __attribute__((always_inline)) QUANT_TARGET
@@ -63,7 +63,10 @@ QUANT_FN int form_of(uint32_t dtype) {
     return dtype == STRAND_PLUGIN_Q4_K ? WITH_MINIMUM : dtype == STRAND_PLUGIN_Q6_K ? TWO_SCALES : ONE_SCALE;
 }
 QUANT_FN int offset_of(uint32_t dtype) {
-    return dtype == STRAND_PLUGIN_Q8_0 ? (QUANT_VNNI ? 128 : 0) : dtype == STRAND_PLUGIN_Q4_0 ? 8 : dtype == STRAND_PLUGIN_Q6_K ? 32 : 0;
+    return dtype == STRAND_PLUGIN_Q8_0   ? (QUANT_VNNI ? 128 : 0)
+           : dtype == STRAND_PLUGIN_Q4_0 ? 8
+           : dtype == STRAND_PLUGIN_Q6_K ? 32
+                                         : 0;
 }
 #include "matmul_quant_unpack.h"
 
@@ -133,8 +136,8 @@ QUANT_FN vi dot_signed(int way, vi sum, vi w, const rounded_block *a, int j) {
     return dot(way, sum, quad, a, j);
 }
 
-/* An integer sum that begins at `start`: with words, pairs are added up for a few quads (eight of four bits, two of six) and then
- * widened. */
+/* An integer sum that begins at `start`: with words, pairs are added up for a few quads (eight of four bits, two of six) and
+ * then widened. */
 QUANT_FN vi begin(int way, vi start) {
     return way == TWO_BYTES ? (vi){0} : start;
 }
@@ -147,8 +150,8 @@ QUANT_FN vi widened(int way, vi start, vi sum) {
 }
 
 /* whole[r][v] += quads [first, last) of p[v] times those of a[r]; `few` quads fit a sum of words. */
-QUANT_FN void multiply(int way, int few, int rows, int vectors, const panel_block *const *p, const rounded_block *const *a, int first, int last,
-                       vi whole[][2]) {
+QUANT_FN void multiply(int way, int few, int rows, int vectors, const panel_block *const *p, const rounded_block *const *a,
+                       int first, int last, vi whole[][2]) {
     const int step = way == TWO_BYTES ? few : last - first;
 #pragma GCC unroll 4
     for (int from = first; from < last; from += step) {
@@ -170,8 +173,8 @@ QUANT_FN void multiply(int way, int few, int rows, int vectors, const panel_bloc
     }
 }
 
-/* What is added to a sum: a block's integer sum with the product of the two scales. With scales for both halves of a block (Q6_K) those
- * are whole numbers, so that the sum is one too, below 2^24 and exact. */
+/* What is added to a sum: a block's integer sum with the product of the two scales. With scales for both halves of a block
+ * (Q6_K) those are whole numbers, so that the sum is one too, below 2^24 and exact. */
 QUANT_FN vf scaled(vf sum, vi whole, vf scale, const rounded_block *a) {
     return vf_fma(__builtin_convertvector(whole, vf), scale * a->scale, sum);
 }
@@ -190,8 +193,10 @@ QUANT_FN vi high_sum(int way, vi sum) {
     return way == TWO_BYTES ? widened(way, (vi){0}, sum) : sum >> 4;
 }
 
-/* sum[r][v] += block p[v] times block a[r]. The first halves of blocks with two scales wait in memory: there are not registers enough. */
-QUANT_FN void add_block(int form, int way, int rows, int vectors, const panel_block *const *p, const rounded_block *const *a, vf sum[][2]) {
+/* sum[r][v] += block p[v] times block a[r]. The first halves of blocks with two scales wait in memory: there are not
+ * registers enough. */
+QUANT_FN void add_block(int form, int way, int rows, int vectors, const panel_block *const *p, const rounded_block *const *a,
+                        vf sum[][2]) {
     vi whole[MOST_ROWS][2];
     vf waiting[MOST_ROWS][2];
 #pragma GCC unroll 8
@@ -217,7 +222,8 @@ QUANT_FN void add_block(int form, int way, int rows, int vectors, const panel_bl
 #pragma GCC unroll 8
     for (int r = 0; r < rows; r++)
 #pragma GCC unroll 2
-        for (int v = 0; v < vectors; v++) sum[r][v] = scaled_twice(sum[r][v], waiting[r][v], whole[r][v], p[v]->second, p[v]->scale, a[r]);
+        for (int v = 0; v < vectors; v++)
+            sum[r][v] = scaled_twice(sum[r][v], waiting[r][v], whole[r][v], p[v]->second, p[v]->scale, a[r]);
 }
 
 QUANT_FN vf load_edge(const float *c, int64_t n) {
@@ -231,8 +237,8 @@ QUANT_FN void store_edge(float *c, vf x, int64_t n) {
 }
 
 /* `real` of the rows are there, the others repeat one and are not stored. */
-QUANT_FN void tile(int form, int way, int rows, const panel_block *panel, int64_t blocks, int64_t first, const char *const *rounded, float *const *c,
-                   int64_t column, int64_t width, int64_t real) {
+QUANT_FN void tile(int form, int way, int rows, const panel_block *panel, int64_t blocks, int64_t first,
+                   const char *const *rounded, float *const *c, int64_t column, int64_t width, int64_t real) {
     vf sum[TILE_ROWS][2];
     const rounded_block *a[TILE_ROWS];
 #pragma GCC unroll 8
@@ -240,7 +246,8 @@ QUANT_FN void tile(int form, int way, int rows, const panel_block *panel, int64_
         int64_t from = cpu_min(r, real - 1);
         a[r] = (const rounded_block *)(const void *)rounded[from] + first;
 #pragma GCC unroll 2
-        for (int v = 0; v < 2; v++) sum[r][v] = first ? load_edge(c[from] + column + v * CPU_LANES, width - v * CPU_LANES) : vf_zero();
+        for (int v = 0; v < 2; v++)
+            sum[r][v] = first ? load_edge(c[from] + column + v * CPU_LANES, width - v * CPU_LANES) : vf_zero();
     }
 #pragma GCC unroll 1
     for (int64_t b = 0; b < blocks; b++) {
@@ -257,8 +264,8 @@ QUANT_FN void tile(int form, int way, int rows, const panel_block *panel, int64_
         }
 }
 
-QUANT_FN void many_rows(int form, int way, const panel_block *panel, int64_t blocks, int64_t first, const char *const *rounded, float *const *c,
-                        int64_t column, int64_t width, int64_t rows) {
+QUANT_FN void many_rows(int form, int way, const panel_block *panel, int64_t blocks, int64_t first, const char *const *rounded,
+                        float *const *c, int64_t column, int64_t width, int64_t rows) {
     for (int64_t r = 0; r < rows;) {
         int64_t left = rows - r;
         if (left > TILE_ROWS / 2) {
@@ -284,16 +291,19 @@ QUANT_FN void panel_columns(uint32_t dtype, const cpu_quant_weights *w, int64_t 
     for (int64_t first = 0; first < w->k / 32; first += DEPTH) {
         int64_t blocks = cpu_min(DEPTH, w->k / 32 - first);
         for (int v = 0; v < 2; v++)
-            for (int64_t b = 0; b < blocks; b += unit) unpack(dtype, starts + v * CPU_LANES, (first + b) / unit, panel + v * DEPTH + b);
+            for (int64_t b = 0; b < blocks; b += unit)
+                unpack(dtype, starts + v * CPU_LANES, (first + b) / unit, panel + v * DEPTH + b);
         many_rows(form_of(dtype), way_of(dtype), panel, blocks, first, rounded, c, at, width, rows);
     }
 }
-/* Rows of CPU_LANES columns lie one after the other; while one group of them is read, the next comes to the second cache: of what
- * lies as far ahead as `ahead`, bytes [at, at + bytes) of each row in a piece. A few lines at a time, or loads would wait. */
+/* Rows of CPU_LANES columns lie one after the other; while one group of them is read, the next comes to the second cache: of
+ * what lies as far ahead as `ahead`, bytes [at, at + bytes) of each row in a piece. A few lines at a time, or loads would
+ * wait. */
 QUANT_FN void prefetch(const uint8_t *const *rows, int64_t ahead, int64_t at, int64_t bytes) {
     uintptr_t first = (uintptr_t)rows[0] + (uintptr_t)(ahead + CPU_LANES * at) / 64 * 64;
 #pragma GCC unroll 16
-    for (int64_t i = 0; i < CPU_LANES * bytes / 64 + 1; i++) __builtin_prefetch((const void *)(first + (uintptr_t)(64 * i)), 0, 2);
+    for (int64_t i = 0; i < CPU_LANES * bytes / 64 + 1; i++)
+        __builtin_prefetch((const void *)(first + (uintptr_t)(64 * i)), 0, 2);
 }
 
 #if CPU_LANES == 16
@@ -348,25 +358,25 @@ QUANT_FN void columns_of(uint32_t dtype, const cpu_quant_weights *w, int64_t col
     }
 }
 
-static QUANT_TARGET void columns_q8_0(const cpu_quant_weights *w, int64_t column, int64_t width, const char *const *rounded, float *const *c,
-                                      int64_t rows, void *panel) {
+static QUANT_TARGET void columns_q8_0(const cpu_quant_weights *w, int64_t column, int64_t width, const char *const *rounded,
+                                      float *const *c, int64_t rows, void *panel) {
     columns_of(STRAND_PLUGIN_Q8_0, w, column, width, rounded, c, rows, panel);
 }
-static QUANT_TARGET void columns_q4_0(const cpu_quant_weights *w, int64_t column, int64_t width, const char *const *rounded, float *const *c,
-                                      int64_t rows, void *panel) {
+static QUANT_TARGET void columns_q4_0(const cpu_quant_weights *w, int64_t column, int64_t width, const char *const *rounded,
+                                      float *const *c, int64_t rows, void *panel) {
     columns_of(STRAND_PLUGIN_Q4_0, w, column, width, rounded, c, rows, panel);
 }
-static QUANT_TARGET void columns_q4_k(const cpu_quant_weights *w, int64_t column, int64_t width, const char *const *rounded, float *const *c,
-                                      int64_t rows, void *panel) {
+static QUANT_TARGET void columns_q4_k(const cpu_quant_weights *w, int64_t column, int64_t width, const char *const *rounded,
+                                      float *const *c, int64_t rows, void *panel) {
     columns_of(STRAND_PLUGIN_Q4_K, w, column, width, rounded, c, rows, panel);
 }
-static QUANT_TARGET void columns_q6_k(const cpu_quant_weights *w, int64_t column, int64_t width, const char *const *rounded, float *const *c,
-                                      int64_t rows, void *panel) {
+static QUANT_TARGET void columns_q6_k(const cpu_quant_weights *w, int64_t column, int64_t width, const char *const *rounded,
+                                      float *const *c, int64_t rows, void *panel) {
     columns_of(STRAND_PLUGIN_Q6_K, w, column, width, rounded, c, rows, panel);
 }
 
-static void columns(const cpu_quant_weights *w, int64_t column, int64_t width, const char *const *rounded, float *const *c, int64_t rows,
-                    void *panel) {
+static void columns(const cpu_quant_weights *w, int64_t column, int64_t width, const char *const *rounded, float *const *c,
+                    int64_t rows, void *panel) {
     for (int64_t r = 0; r < rows && w->k == 0; r++) memset(c[r], 0, (size_t)width * sizeof *c[r]);
     if (w->k == 0) return;
     if (w->dtype == STRAND_PLUGIN_Q8_0) columns_q8_0(w, column, width, rounded, c, rows, panel);

@@ -1,5 +1,5 @@
-/* matmul_quant_row.h - one row times quantised weights with vectors of 4 or 8 numbers: each block goes from the packed weights through
- * registers. Part of the template of matmul_quant_kernel.h. */
+/* matmul_quant_row.h - one row times quantised weights with vectors of 4 or 8 numbers: each block goes from the packed
+ * weights through registers. Part of the template of matmul_quant_kernel.h. */
 
 QUANT_FN vf one_q8_0(int way, vf sum, const uint8_t *const *rows, int64_t at, int64_t ahead, const rounded_block *a) {
     prefetch(rows, ahead, at, 34);
@@ -46,7 +46,8 @@ QUANT_FN vf one_q4_k(int way, vf sum, const uint8_t *const *rows, int64_t at, in
 }
 
 /* Two quads of each of four sub-blocks, from low nibbles x and y and their high bits h. */
-QUANT_FN void two_quads_q6_k(int way, vi whole[4][2], int part, const vi *x, const vi *y, const vi *h, const rounded_block *a, int j) {
+QUANT_FN void two_quads_q6_k(int way, vi whole[4][2], int part, const vi *x, const vi *y, const vi *h, const rounded_block *a,
+                             int j) {
     vi sum[4];
 #pragma GCC unroll 4
     for (int b = 0; b < 4; b++) sum[b] = begin(way, whole[b][part]);

@@ -166,7 +166,8 @@ QUANT_FN __m512i even_and_odd(__m512i a, __m512i b) {
                             _mm512_castps_si512(_mm512_shuffle_ps(x, y, 0xdd)));
 }
 
-/* 128 weights of a row by the activations: lane l of 128 bits holds two sums of the places of scale l and two of scale l + 4. */
+/* 128 weights of a row by the activations: lane l of 128 bits holds two sums of the places of scale l and two of scale l +
+ * 4. */
 QUANT_FN __m512i half_q6_k(const uint8_t *low, const uint8_t *high, __m512i scales, const __m512i a[2],
                            const __m512i start[2]) {
     const __m512i nibble = _mm512_set1_epi8(0x0f), mask = _mm512_set1_epi8(0x30), zero = _mm512_setzero_si512(),

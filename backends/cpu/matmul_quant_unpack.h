@@ -1,4 +1,5 @@
-/* matmul_quant_unpack.h - rounded rows of activations, and packed weights as panels; part of the template of matmul_quant_kernel.h. */
+/* matmul_quant_unpack.h - rounded rows of activations, and packed weights as panels; part of the template of
+ * matmul_quant_kernel.h. */
 
 /* ---- activations ---- */
 
@@ -171,7 +172,8 @@ QUANT_FN vf load_halves(const uint8_t *const *rows, int64_t at) {
 #elif CPU_LANES == 8
     return (vf)_mm256_cvtph_ps(_mm_set_epi64x((int64_t)four[1], (int64_t)four[0]));
 #else
-    return from_half((vi){(int32_t)(four[0] & 0xffff), (int32_t)(four[0] >> 16 & 0xffff), (int32_t)(four[0] >> 32 & 0xffff), (int32_t)(four[0] >> 48)});
+    return from_half((vi){(int32_t)(four[0] & 0xffff), (int32_t)(four[0] >> 16 & 0xffff), (int32_t)(four[0] >> 32 & 0xffff),
+                          (int32_t)(four[0] >> 48)});
 #endif
 }
 

@@ -1,11 +1,12 @@
-/* matrix_state.h - what the kernels with a matrix state share: how they see their tensors, how work is cut, and the small products
- * that move a block of tokens past a state.
+/* matrix_state.h - what the kernels with a matrix state share: how they see their tensors, how work is cut, and the small
+ * products that move a block of tokens past a state.
  *
- * While a sequence runs, a head's state lies in working memory as S [depth][pitch]: depth is the axis that queries contract, the
- * values lie along the lanes, pitch is a whole number of vectors. Tokens go by in blocks whose length is a constant, counted from
- * the first token. Columns of values never mix, so that a tile of them has the bytes of the whole.
+ * While a sequence runs, a head's state lies in working memory as S [depth][pitch]: depth is the axis that queries contract,
+ * the values lie along the lanes, pitch is a whole number of vectors. Tokens go by in blocks whose length is a constant,
+ * counted from the first token. Columns of values never mix, so that a tile of them has the bytes of the whole.
  *
- * Invariant: each element of a result is one chain of vf_fma in the order written here, whichever register block it fell into. */
+ * Invariant: each element of a result is one chain of vf_fma in the order written here, whichever register block it fell
+ * into. */
 #ifndef STRAND_CPU_MATRIX_STATE_H
 #define STRAND_CPU_MATRIX_STATE_H
 
@@ -14,8 +15,8 @@
 
 /* ---- tensors ---- */
 
-/* An input [B, L, channels], or a vector over channels (strides 0): batch entries counted from y's, tokens and channels from the
- * whole's. data NULL: absent. */
+/* An input [B, L, channels], or a vector over channels (strides 0): batch entries counted from y's, tokens and channels from
+ * the whole's. data NULL: absent. */
 typedef struct ms_tokens {
     float *data;
     int64_t batch, token, origin;
@@ -24,23 +25,24 @@ typedef struct ms_tokens {
 static inline ms_tokens ms_view(const strand_plugin_node *node, const strand_plugin_tensor *t) {
     if (!t) return (ms_tokens){0};
     if (t->rank == 1) return (ms_tokens){cpu_f32(t), 0, 0, t->origin[0]};
-    return (ms_tokens){cpu_f32(t) + (node->outputs[0].origin[0] - t->origin[0]) * t->strides[0], t->strides[0], t->strides[1], t->origin[2]};
+    return (ms_tokens){cpu_f32(t) + (node->outputs[0].origin[0] - t->origin[0]) * t->strides[0], t->strides[0], t->strides[1],
+                       t->origin[2]};
 }
 
 static inline float *ms_at(const ms_tokens *v, int64_t b, int64_t t, int64_t channel) {
     return v->data + b * v->batch + t * v->token + (channel - v->origin);
 }
 
-/* Asks for the cache lines of `count` channels of tokens [t, t + n) that there are before `length`. A head's rows lie far apart, so
- * the processor does not see by itself what comes next. */
+/* Asks for the cache lines of `count` channels of tokens [t, t + n) that there are before `length`. A head's rows lie far
+ * apart, so the processor does not see by itself what comes next. */
 CPU_INLINE void ms_ahead(const ms_tokens *v, int64_t b, int64_t t, int64_t n, int64_t length, int64_t channel, int64_t count) {
     if (!v->token) return;
     for (int64_t i = t; i < cpu_min(t + n, length); i++)
         for (int64_t c = 0; c < count; c += 16) __builtin_prefetch(ms_at(v, b, i, channel + c), 0, 2);
 }
 
-/* The same, spread over other work: dozens of lines asked for at once fill the places of misses and stand in the way. Rows are added
- * first, then each call asks for four lines. What does not fit the list is left to the processor. */
+/* The same, spread over other work: dozens of lines asked for at once fill the places of misses and stand in the way. Rows
+ * are added first, then each call asks for four lines. What does not fit the list is left to the processor. */
 #define MS_ASK       64 /* floats */
 #define MS_MOST_ASKS 128
 typedef struct ms_asking {
@@ -71,7 +73,8 @@ typedef struct ms_state {
 
 static inline ms_state ms_state_view(const strand_plugin_node *node, const strand_plugin_tensor *t) {
     if (!t) return (ms_state){0};
-    return (ms_state){cpu_f32(t) + (node->outputs[0].origin[0] - t->origin[0]) * t->strides[0], t->strides[0], t->strides[1], t->strides[2]};
+    return (ms_state){cpu_f32(t) + (node->outputs[0].origin[0] - t->origin[0]) * t->strides[0], t->strides[0], t->strides[1],
+                      t->strides[2]};
 }
 
 /* The state that came in, and the one to leave behind. */
@@ -88,8 +91,8 @@ static inline float *ms_head(const ms_state *s, int64_t b, int64_t h) {
 
 /* ---- work ---- */
 
-/* Units of work: batch entries x the heads that y's channels touch x blocks of a head's values, begun at the head's first value.
- * `group` units go together where one is too small to be worth handing out. */
+/* Units of work: batch entries x the heads that y's channels touch x blocks of a head's values, begun at the head's first
+ * value. `group` units go together where one is too small to be worth handing out. */
 typedef struct ms_cut {
     int64_t batches, width, block, begin, end; /* channels [begin, end) of the whole; width of a head, of a block */
     int64_t first, heads, blocks, units, group, pieces;
@@ -98,7 +101,8 @@ typedef struct ms_cut {
 /* cost: rough vector instructions of one unit. */
 static inline ms_cut ms_plan(const strand_plugin_node *node, int64_t heads, int64_t block, double cost) {
     const strand_plugin_tensor *out = &node->outputs[0];
-    ms_cut c = {.batches = out->dims[0], .width = out->whole[2] / heads, .begin = out->origin[2], .end = out->origin[2] + out->dims[2]};
+    ms_cut c = {
+        .batches = out->dims[0], .width = out->whole[2] / heads, .begin = out->origin[2], .end = out->origin[2] + out->dims[2]};
     c.block = cpu_min(block, c.width);
     c.first = c.begin / c.width;
     c.heads = c.end > c.begin ? (c.end - 1) / c.width + 1 - c.first : 0;
@@ -152,7 +156,8 @@ CPU_INLINE void ms_store(float *p, vf x, int64_t n) {
 
 /* to[c][r] = from[r][c] for rows x columns; to has to_pitch, a whole number of vectors of which those that hold `rows` are all
  * written (zeros after the last row). */
-static inline void ms_transpose_in(float *to, int64_t to_pitch, const float *from, int64_t from_pitch, int64_t rows, int64_t columns) {
+static inline void ms_transpose_in(float *to, int64_t to_pitch, const float *from, int64_t from_pitch, int64_t rows,
+                                   int64_t columns) {
     for (int64_t r = 0; r < rows; r += CPU_LANES)
         for (int64_t c = 0; c < columns; c += CPU_LANES) {
             vf square[CPU_LANES];
@@ -164,7 +169,8 @@ static inline void ms_transpose_in(float *to, int64_t to_pitch, const float *fro
 }
 
 /* to[r][c] = from[c][r] for rows x columns of `to`; from is padded as above. */
-static inline void ms_transpose_out(float *to, int64_t to_pitch, const float *from, int64_t from_pitch, int64_t rows, int64_t columns) {
+static inline void ms_transpose_out(float *to, int64_t to_pitch, const float *from, int64_t from_pitch, int64_t rows,
+                                    int64_t columns) {
     for (int64_t r = 0; r < rows; r += CPU_LANES)
         for (int64_t c = 0; c < columns; c += CPU_LANES) {
             vf square[CPU_LANES];
@@ -201,8 +207,8 @@ typedef struct ms_reading {
     ms_asking *asking;                      /* NULL: nothing to ask for */
 } ms_reading;
 
-/* Rows [i, i + rows), `vectors` vectors from column c on; with `inside` row r takes x of [0, r], and nothing behind it is touched: 0
- * times a number that is none would reach the past. */
+/* Rows [i, i + rows), `vectors` vectors from column c on; with `inside` row r takes x of [0, r], and nothing behind it is
+ * touched: 0 times a number that is none would reach the past. */
 CPU_INLINE void ms_read_block(const ms_reading *m, int64_t i, int64_t c, const bool inside, const int rows, const int vectors) {
     vf acc[MS_ROWS][2];
     const float *q = m->q + i * m->q_pitch, *s = m->s + c;

@@ -1,5 +1,5 @@
-/* norm.c - NORM: each part of a row to mean square 1 (RMS), to mean 0 and variance 1 (LAYER) or to length 1 (L2), then weight and
- * bias. The row is in cache when it is read again; the order of the sums depends on the part's width alone. */
+/* norm.c - NORM: each part of a row to mean square 1 (RMS), to mean 0 and variance 1 (LAYER) or to length 1 (L2), then
+ * weight and bias. The row is in cache when it is read again; the order of the sums depends on the part's width alone. */
 #include "kernels.h"
 #include "vecmath.h"
 

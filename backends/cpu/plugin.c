@@ -81,8 +81,9 @@ static strand_plugin_status plugin_device_info(strand_plugin_instance *instance,
 static strand_plugin_status plugin_device_features(strand_plugin_instance *instance, uint32_t index, char *text, size_t bytes) {
     if (index != 0 || !bytes) return STRAND_PLUGIN_ERR_ARGUMENT;
     int32_t n = instance->host->workers ? instance->host->workers(instance->host->context) : 1;
-    snprintf(text, bytes, "type=processor\ninstruction set=%s\ninteger dot products=%s\nbfloat16 dot products=%s\nthreads=%d\n", cpu_isa,
-             instance->features & CPU_AVX512_VNNI ? "AVX512-VNNI" : "no", instance->features & CPU_AVX512_BF16 ? "AVX512-BF16" : "no", (int)n);
+    snprintf(text, bytes, "type=processor\ninstruction set=%s\ninteger dot products=%s\nbfloat16 dot products=%s\nthreads=%d\n",
+             cpu_isa, instance->features & CPU_AVX512_VNNI ? "AVX512-VNNI" : "no",
+             instance->features & CPU_AVX512_BF16 ? "AVX512-BF16" : "no", (int)n);
     return STRAND_PLUGIN_OK;
 }
 
@@ -189,7 +190,8 @@ static strand_plugin_status run_one(const cpu_device *d, const strand_plugin_nod
             return cpu_fail(d, STRAND_PLUGIN_ERR_ARGUMENT, "%s: input %u has no memory", name, i);
         }
     for (uint32_t i = 0; i < node->n_outputs; i++)
-        if (!node->outputs[i].memory.data) return cpu_fail(d, STRAND_PLUGIN_ERR_ARGUMENT, "%s: output %u has no memory", name, i);
+        if (!node->outputs[i].memory.data)
+            return cpu_fail(d, STRAND_PLUGIN_ERR_ARGUMENT, "%s: output %u has no memory", name, i);
     return op->run(d, node, scratch);
 }
 

@@ -1,5 +1,5 @@
-/* quant.h - the quantised element types: their blocks, and one block as floats. The layouts are those of GGUF files (strand_ops.h);
- * blocks stand at even addresses only, so everything wider than a byte is read with memcpy. */
+/* quant.h - the quantised element types: their blocks, and one block as floats. The layouts are those of GGUF files
+ * (strand_ops.h); blocks stand at even addresses only, so everything wider than a byte is read with memcpy. */
 #ifndef STRAND_CPU_QUANT_H
 #define STRAND_CPU_QUANT_H
 

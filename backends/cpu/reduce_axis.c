@@ -1,9 +1,9 @@
 /* reduce_axis.c - REDUCE_AXIS: sums, extremes and their like over one axis.
  *
- * Three ways, chosen by the shape: over an axis before the last one, columns are reduced side by side (`columns`); short rows are
- * transposed into columns first; a long row is reduced in a few running vectors. Sums run over at most BLOCK rows, or ROW_BLOCK
- * elements, in single precision and over those in double. The order depends on the reduced extent and the way alone, so an
- * element's bytes do not depend on its neighbours. */
+ * Three ways, chosen by the shape: over an axis before the last one, columns are reduced side by side (`columns`); short
+ * rows are transposed into columns first; a long row is reduced in a few running vectors. Sums run over at most BLOCK rows,
+ * or ROW_BLOCK elements, in single precision and over those in double. The order depends on the reduced extent and the way
+ * alone, so an element's bytes do not depend on its neighbours. */
 #include "kernels.h"
 #include "vecmath.h"
 
@@ -289,7 +289,8 @@ static void item_at(const job *j, int64_t item, const float **x, char **y) {
 
 static int64_t length_at(const strand_plugin_tensor *lengths, int64_t i) {
     int64_t at = i * lengths->strides[0];
-    return lengths->dtype == STRAND_PLUGIN_I64 ? ((const int64_t *)lengths->memory.data)[at] : ((const int32_t *)lengths->memory.data)[at];
+    return lengths->dtype == STRAND_PLUGIN_I64 ? ((const int64_t *)lengths->memory.data)[at]
+                                               : ((const int32_t *)lengths->memory.data)[at];
 }
 
 static int64_t extent_of(const job *j, int64_t item) {
@@ -349,7 +350,8 @@ static void body(void *arg, int64_t i, int32_t worker) {
     }
 }
 
-/* The loops over both tensors: what comes before the axis, its windows, and what comes after it. Dense axes at the end are columns. */
+/* The loops over both tensors: what comes before the axis, its windows, and what comes after it. Dense axes at the end are
+ * columns. */
 static void plan(job *j, const strand_plugin_node *node) {
     const strand_op_reduce_axis *p = node->params;
     const strand_plugin_tensor *x = &node->inputs[0], *out = &node->outputs[0];
@@ -381,7 +383,8 @@ static void plan(job *j, const strand_plugin_node *node) {
 }
 
 /* Lengths must lie between 1 and the axis's extent. */
-static strand_plugin_status check_lengths(const cpu_device *device, const strand_plugin_node *node, const job *j, int64_t count) {
+static strand_plugin_status check_lengths(const cpu_device *device, const strand_plugin_node *node, const job *j,
+                                          int64_t count) {
     for (int64_t b = 0; b < count; b++) {
         int64_t length = length_at(j->lengths, j->lengths_lead + b);
         if (length < 1 || length > j->n) {

@@ -103,7 +103,8 @@ CPU_KERNEL(cpu_reference_binary) {
     return STRAND_PLUGIN_OK;
 }
 
-/* Input at position t of the sequence, at the walk's batch entry and channel; before the sequence stands the state, or zeros. */
+/* Input at position t of the sequence, at the walk's batch entry and channel; before the sequence stands the state, or
+ * zeros. */
 static double input_at(const walk *w, const strand_plugin_node *node, uint32_t time, int64_t t) {
     const strand_plugin_tensor *in = t >= 0 ? &node->inputs[0] : cpu_input(node, 3);
     int64_t at = 0, index = t >= 0 ? t - node->inputs[0].origin[time] : node->inputs[1].dims[1] - 1 + t;
@@ -124,11 +125,13 @@ CPU_KERNEL(cpu_reference_short_conv) {
         int64_t t = w.index[time] + out->origin[time]; /* position in the whole sequence */
         int64_t c = w.index[channel] + out->origin[channel] - weight->origin[0];
         double sum = vector_at(&w, cpu_input(node, 2), channel, 0);
-        for (int64_t i = 0; i < taps; i++) sum += get(weight, c * weight->strides[0] + i) * input_at(&w, node, time, t - (taps - 1) + i);
+        for (int64_t i = 0; i < taps; i++)
+            sum += get(weight, c * weight->strides[0] + i) * input_at(&w, node, time, t - (taps - 1) + i);
         put(out, here(&w), function(p->activation, 0, 0, sum));
     }
     if (node->n_outputs < 2) return STRAND_PLUGIN_OK;
-    const strand_plugin_tensor *last = &node->outputs[1]; /* may lie over the state, of which only what comes later is still wanted */
+    const strand_plugin_tensor *last = &node->outputs[1]; /* may lie over the state, of which only what comes later is still
+                                                             wanted */
     int64_t length = out->dims[time];
     for (int64_t i = 0; i < taps - 1; i++) {
         strand_plugin_tensor one = *last;
@@ -145,7 +148,8 @@ CPU_KERNEL(cpu_reference_long_conv) {
     const strand_plugin_tensor *u = &node->inputs[0], *filter = &node->inputs[1], *out = &node->outputs[0];
     const strand_plugin_tensor *pre = cpu_input(node, 3), *post = cpu_input(node, 4), *back = cpu_input(node, 5);
     uint32_t channel = out->rank - 2, time = out->rank - 1;
-    int64_t length = out->dims[time], from = p->flags & STRAND_LONG_CONV_BACK_FROM_ZERO ? 0 : 1; /* back's first tap meets t + from */
+    /* back's first tap meets t + from */
+    int64_t length = out->dims[time], from = p->flags & STRAND_LONG_CONV_BACK_FROM_ZERO ? 0 : 1;
     for (walk w = walk_over(out); w.left > 0; step(&w)) {
         int64_t t = w.index[time], at_u = there(&w, u, 0, false) - t, at_pre = pre ? there(&w, pre, 0, false) - t : 0;
         int64_t c = w.index[channel] + out->origin[channel], at_filter = (c - filter->origin[0]) * filter->strides[0];

@@ -22,18 +22,23 @@ static inline double get_quantised(const strand_plugin_tensor *t, int64_t at) {
         return (double)cpu_half_at(b) * ((i < 16 ? b[2 + i] & 15 : b[2 + i - 16] >> 4) - 8);
     case STRAND_PLUGIN_Q4_K:
         cpu_q4_k_scale(b + 4, (int)j, &scale, &minimum);
-        return (double)cpu_half_at(b) * scale * (b[16 + j / 2 * 32 + i % 32] >> j % 2 * 4 & 15) - (double)cpu_half_at(b + 2) * minimum;
+        return (double)cpu_half_at(b) * scale * (b[16 + j / 2 * 32 + i % 32] >> j % 2 * 4 & 15) -
+               (double)cpu_half_at(b + 2) * minimum;
     case STRAND_PLUGIN_Q4_1:
         return (double)cpu_half_at(b) * (i < 16 ? b[4 + i] & 15 : b[4 + i - 16] >> 4) + (double)cpu_half_at(b + 2);
     case STRAND_PLUGIN_Q5_0:
         return (double)cpu_half_at(b) * ((i < 16 ? b[6 + i] & 15 : b[6 + i - 16] >> 4) + 16 * (b[2 + i / 8] >> i % 8 & 1) - 16);
     case STRAND_PLUGIN_Q5_1:
-        return (double)cpu_half_at(b) * ((i < 16 ? b[8 + i] & 15 : b[8 + i - 16] >> 4) + 16 * (b[4 + i / 8] >> i % 8 & 1)) + (double)cpu_half_at(b + 2);
+        return (double)cpu_half_at(b) * ((i < 16 ? b[8 + i] & 15 : b[8 + i - 16] >> 4) + 16 * (b[4 + i / 8] >> i % 8 & 1)) +
+               (double)cpu_half_at(b + 2);
     case STRAND_PLUGIN_Q5_K:
         cpu_q4_k_scale(b + 4, (int)j, &scale, &minimum);
-        return (double)cpu_half_at(b) * scale * ((b[48 + j / 2 * 32 + i % 32] >> j % 2 * 4 & 15) + 16 * (b[16 + i % 32] >> j & 1)) - (double)cpu_half_at(b + 2) * minimum;
+        return (double)cpu_half_at(b) * scale *
+                   ((b[48 + j / 2 * 32 + i % 32] >> j % 2 * 4 & 15) + 16 * (b[16 + i % 32] >> j & 1)) -
+               (double)cpu_half_at(b + 2) * minimum;
     default: {
-        int low = b[i / 128 * 64 + j % 2 * 32 + i % 32] >> (j % 4 / 2) * 4 & 15, high = b[128 + i / 128 * 32 + i % 32] >> j % 4 * 2 & 3;
+        int low = b[i / 128 * 64 + j % 2 * 32 + i % 32] >> (j % 4 / 2) * 4 & 15,
+            high = b[128 + i / 128 * 32 + i % 32] >> j % 4 * 2 & 3;
         return (double)cpu_half_at(b + 208) * (int8_t)b[192 + i / 16] * ((low | high << 4) - 32);
     }
     }

@@ -1,5 +1,5 @@
-/* reference_attention.c - ROTARY, ATTENTION and CACHE_WRITE as their definitions say them: every score is computed anew wherever
- * it is needed, which costs time and no memory. */
+/* reference_attention.c - ROTARY, ATTENTION and CACHE_WRITE as their definitions say them: every score is computed anew
+ * wherever it is needed, which costs time and no memory. */
 #include "reference.h"
 
 #include <stdbool.h>
@@ -14,7 +14,8 @@ static double at3(const strand_plugin_tensor *x, const strand_plugin_tensor *out
     return get(x, (b + out->origin[0] - x->origin[0]) * x->strides[0] + (t - x->origin[1]) * x->strides[1] + c);
 }
 
-static int64_t position_of(const strand_op_rotary *p, const strand_plugin_tensor *at, const strand_plugin_tensor *out, int64_t b, int64_t t) {
+static int64_t position_of(const strand_op_rotary *p, const strand_plugin_tensor *at, const strand_plugin_tensor *out,
+                           int64_t b, int64_t t) {
     if (!at) return p->offset + t;
     uint32_t last = at->rank - 1;
     int64_t row = at->rank == 2 ? (b + out->origin[0] - at->origin[0]) * at->strides[0] : 0;
@@ -69,24 +70,28 @@ static double score(const query *y, int64_t s) {
     double sum = 0;
     if (!sees(y, s)) return -INFINITY;
     for (int64_t i = 0; i < y->d; i++)
-        sum += at3(q, &y->node->outputs[0], y->b, y->t, y->head * y->d + i) * at3(k, &y->node->outputs[0], y->b, s, kv_head * y->d + i);
+        sum += at3(q, &y->node->outputs[0], y->b, y->t, y->head * y->d + i) *
+               at3(k, &y->node->outputs[0], y->b, s, kv_head * y->d + i);
     sum *= (double)p->scale;
     if (p->softcap > 0) sum = (double)p->softcap * tanh(sum / (double)p->softcap);
-    if (bias) sum += get(bias, (bias->dims[0] == 1 ? 0 : y->head) * bias->strides[0] + (y->t - bias->origin[1]) * bias->strides[1] + s);
+    if (bias)
+        sum +=
+            get(bias, (bias->dims[0] == 1 ? 0 : y->head) * bias->strides[0] + (y->t - bias->origin[1]) * bias->strides[1] + s);
     return sum;
 }
 
 CPU_KERNEL(cpu_reference_attention) {
     (void)scratch;
     const strand_op_attention *p = node->params;
-    const strand_plugin_tensor *q = &node->inputs[0], *v = &node->inputs[2], *valid = cpu_input(node, 3), *out = &node->outputs[0];
+    const strand_plugin_tensor *q = &node->inputs[0], *v = &node->inputs[2], *valid = cpu_input(node, 3),
+                               *out = &node->outputs[0];
     int64_t keys = v->dims[1], dv = out->dims[2] / p->heads, group = p->heads / p->kv_heads;
     for (walk w = walk_over(out); w.left > 0;) {
         query y = {node, w.index[0], w.index[1] + out->origin[1], w.index[2] / dv, keys, 0, q->dims[2] / p->heads};
         if (valid) y.valid = count_at(valid, out, y.b);
         if (y.valid < 0 || y.valid > keys)
-            return cpu_fail(device, STRAND_PLUGIN_ERR_ARGUMENT, "%s: kv_length %lld is outside [0, %lld]", node->name ? node->name : "attention",
-                            (long long)y.valid, (long long)keys);
+            return cpu_fail(device, STRAND_PLUGIN_ERR_ARGUMENT, "%s: kv_length %lld is outside [0, %lld]",
+                            node->name ? node->name : "attention", (long long)y.valid, (long long)keys);
         y.position = y.valid - out->whole[1] + y.t;
         double most = -INFINITY, total = 0, sum[64] = {0};
         int64_t first = w.index[2] % dv, n = cpu_min(64, dv - first); /* so many elements of the result at once */
@@ -105,19 +110,23 @@ CPU_KERNEL(cpu_reference_attention) {
 CPU_KERNEL(cpu_reference_cache_write) {
     (void)scratch;
     const strand_op_cache_write *p = node->params;
-    const strand_plugin_tensor *cache = &node->inputs[0], *x = &node->inputs[1], *at = &node->inputs[2], *out = &node->outputs[0];
+    const strand_plugin_tensor *cache = &node->inputs[0], *x = &node->inputs[1], *at = &node->inputs[2],
+                               *out = &node->outputs[0];
     int64_t rows = out->whole[1], length = x->dims[1];
     for (int64_t b = 0; b < out->dims[0]; b++) {
-        int64_t first = count_at(at, out, b), have = first < rows ? first : rows, keep = have < rows - length ? have : rows - length;
+        int64_t first = count_at(at, out, b), have = first < rows ? first : rows,
+                keep = have < rows - length ? have : rows - length;
         if (p->slide && first >= 0) {
             if (keep < (have < p->slide ? have : p->slide))
-                return cpu_fail(device, STRAND_PLUGIN_ERR_ARGUMENT, "%s: %lld tokens at once leave too few of those before them in a window of %lld rows; give them in pieces",
-                                node->name ? node->name : "cache_write", (long long)length, (long long)rows);
+                return cpu_fail(
+                    device, STRAND_PLUGIN_ERR_ARGUMENT,
+                    "%s: %lld tokens at once leave too few of those before them in a window of %lld rows; give them in pieces",
+                    node->name ? node->name : "cache_write", (long long)length, (long long)rows);
             continue;
         }
         if (!p->ring && (first < 0 || first > rows - length))
-            return cpu_fail(device, STRAND_PLUGIN_ERR_ARGUMENT, "%s: %lld rows from %lld on are outside the cache of %lld", node->name ? node->name : "cache_write",
-                            (long long)length, (long long)first, (long long)rows);
+            return cpu_fail(device, STRAND_PLUGIN_ERR_ARGUMENT, "%s: %lld rows from %lld on are outside the cache of %lld",
+                            node->name ? node->name : "cache_write", (long long)length, (long long)first, (long long)rows);
     }
     for (walk w = walk_over(out); w.left > 0; step(&w)) {
         int64_t first = count_at(at, out, w.index[0]), s = w.index[1] + out->origin[1], l = s - first;
@@ -133,7 +142,8 @@ CPU_KERNEL(cpu_reference_cache_write) {
         }
         bool old = l < 0 || l >= length;
         int64_t from = old ? there(&w, cache, 0, false) + moved * cache->strides[1]
-                           : (w.index[0] + out->origin[0] - x->origin[0]) * x->strides[0] + l * x->strides[1] + w.index[2] + out->origin[2] - x->origin[2];
+                           : (w.index[0] + out->origin[0] - x->origin[0]) * x->strides[0] + l * x->strides[1] + w.index[2] +
+                                 out->origin[2] - x->origin[2];
         double value = get(old ? cache : x, from);
         uint16_t *half = (uint16_t *)out->memory.data + here(&w);
         if (out->dtype == STRAND_PLUGIN_F32) put(out, here(&w), value);

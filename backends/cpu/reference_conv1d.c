@@ -14,7 +14,8 @@ CPU_KERNEL(cpu_reference_conv1d) {
             for (int64_t j = 0; j < weight->dims[2]; j++) {
                 int64_t s = t * p->stride + j * p->dilation - p->pad_left;
                 if (s < 0 || s >= x->whole[2]) continue;
-                double a = get(weight, (o - weight->origin[0]) * weight->strides[0] + i * weight->strides[1] + j * weight->strides[2]);
+                double a =
+                    get(weight, (o - weight->origin[0]) * weight->strides[0] + i * weight->strides[1] + j * weight->strides[2]);
                 sum += a * get(x, row + (o / outs * ins + i) * x->strides[1] + s - x->origin[2]);
             }
         put(out, here(&w), function(p->activation, 0, 0, sum));

@@ -26,7 +26,9 @@ CPU_KERNEL(cpu_reference_fft) {
     const strand_plugin_tensor *x = &node->inputs[0], *out = &node->outputs[0];
     bool pairs = p->kind != STRAND_FFT_C2R && p->form == STRAND_FFT_COMPLEX;
     uint32_t axis = out->rank - (pairs ? 2 : 1);
-    int64_t width = x->dims[axis], n = p->n && p->kind == STRAND_FFT_R2C ? p->n : p->kind == STRAND_FFT_C2R ? out->dims[axis] : width;
+    int64_t width = x->dims[axis], n = p->n && p->kind == STRAND_FFT_R2C ? p->n
+                                       : p->kind == STRAND_FFT_C2R       ? out->dims[axis]
+                                                                         : width;
     double sign = p->kind == STRAND_FFT_R2C || p->kind == STRAND_FFT_FORWARD ? -1 : 1;
     for (walk w = walk_over(out); w.left > 0; step(&w)) {
         int64_t at = 0, k = w.index[axis];

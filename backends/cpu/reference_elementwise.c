@@ -11,7 +11,8 @@ static double row_get(const walk *w, const strand_plugin_tensor *x, int64_t i) {
 CPU_KERNEL(cpu_reference_norm) {
     (void)device, (void)scratch;
     const strand_op_norm *p = node->params;
-    const strand_plugin_tensor *x = &node->inputs[0], *weight = cpu_input(node, 1), *bias = cpu_input(node, 2), *out = &node->outputs[0];
+    const strand_plugin_tensor *x = &node->inputs[0], *weight = cpu_input(node, 1), *bias = cpu_input(node, 2),
+                               *out = &node->outputs[0];
     uint32_t last = out->rank - 1;
     int64_t width = out->dims[last] / p->groups;
     for (walk w = walk_over(out); w.left > 0;) { /* part by part: the output may be x itself */

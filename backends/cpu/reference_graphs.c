@@ -1,5 +1,5 @@
-/* reference_graphs.c - operators on graphs as their definitions say. Selections are made on double-precision values, as the fast
- * kernels make them too. */
+/* reference_graphs.c - operators on graphs as their definitions say. Selections are made on double-precision values, as the
+ * fast kernels make them too. */
 #include "reference.h"
 
 static strand_plugin_status no_memory(const cpu_device *device) {
@@ -25,8 +25,8 @@ static void put3(const strand_plugin_node *node, int64_t b, int64_t i, int64_t j
     put(out, b * out->strides[0] + i * out->strides[1] + j * out->strides[2], value);
 }
 
-/* Keeps the k largest of row[0, n), the smaller index first of equals; the others become 0. `own` (-1: none) is kept in any case:
- * as one of the k, or with `besides` on top. */
+/* Keeps the k largest of row[0, n), the smaller index first of equals; the others become 0. `own` (-1: none) is kept in any
+ * case: as one of the k, or with `besides` on top. */
 static void keep_largest(double *row, char *kept, int64_t n, int64_t k, int64_t own, bool besides) {
     memset(kept, 0, (size_t)n);
     if (own >= 0) kept[own] = 1;
@@ -48,7 +48,8 @@ static double dot(const strand_plugin_node *node, uint32_t input, int64_t b, int
         int64_t from = (b + node->outputs[0].origin[0] - t->origin[0]) * t->strides[0];
         for (int64_t s = 0; s < t->dims[2]; s++)
             for (int64_t f = 0; f < t->dims[3]; f++)
-                sum += get(t, from + i * t->strides[1] + s * t->strides[2] + f) * get(t, from + j * t->strides[1] + s * t->strides[2] + f);
+                sum += get(t, from + i * t->strides[1] + s * t->strides[2] + f) *
+                       get(t, from + j * t->strides[1] + s * t->strides[2] + f);
         return sum;
     }
     for (int64_t f = 0; f < node->inputs[input].dims[2]; f++) sum += at(node, input, b, i, f) * at(node, other, b, j, f);
@@ -80,7 +81,8 @@ CPU_KERNEL(cpu_reference_knn_adjacency) {
         }
         if (p->flags & STRAND_KNN_SYMMETRIC) symmetric(w, n);
         for (int64_t i = 0; i < n; i++)
-            for (int64_t j = 0; j < n; j++) put3(node, b, i, j, i == j && (p->flags & STRAND_KNN_UNIT_DIAGONAL) ? 1 : w[i * n + j]);
+            for (int64_t j = 0; j < n; j++)
+                put3(node, b, i, j, i == j && (p->flags & STRAND_KNN_UNIT_DIAGONAL) ? 1 : w[i * n + j]);
     }
     give_back(device, w, n * n + n);
     return STRAND_PLUGIN_OK;
@@ -121,14 +123,20 @@ static double kth_largest(const double *v, int64_t n, int64_t k) {
 CPU_KERNEL(cpu_reference_prune_adjacency) {
     const strand_op_prune_adjacency *p = node->params;
     const strand_plugin_tensor *out = &node->outputs[0];
-    int64_t n = out->dims[1], k = p->mode == STRAND_PRUNE_TOP_FRACTION ? (int64_t)((float)(n * n) * p->value) : p->mode == STRAND_PRUNE_PER_ROW ? (int64_t)p->value : 0;
+    int64_t n = out->dims[1], k = p->mode == STRAND_PRUNE_TOP_FRACTION ? (int64_t)((float)(n * n) * p->value)
+                                  : p->mode == STRAND_PRUNE_PER_ROW    ? (int64_t)p->value
+                                                                       : 0;
     double *w = room(device, n * n + n);
     (void)scratch;
     if (!w) return no_memory(device);
     for (int64_t b = 0; b < out->dims[0]; b++) {
         for (int64_t i = 0; i < n * n; i++) w[i] = at(node, 0, b, i / n, i % n);
-        double above = p->mode == STRAND_PRUNE_ABOVE ? (double)p->value : p->mode == STRAND_PRUNE_PER_ROW ? -INFINITY : k < 1 ? INFINITY : kth_largest(w, n * n, k);
-        for (int64_t i = 0; i < n && p->mode == STRAND_PRUNE_PER_ROW; i++) keep_largest(w + i * n, (char *)(w + n * n), n, k, -1, false);
+        double above = p->mode == STRAND_PRUNE_ABOVE     ? (double)p->value
+                       : p->mode == STRAND_PRUNE_PER_ROW ? -INFINITY
+                       : k < 1                           ? INFINITY
+                                                         : kth_largest(w, n * n, k);
+        for (int64_t i = 0; i < n && p->mode == STRAND_PRUNE_PER_ROW; i++)
+            keep_largest(w + i * n, (char *)(w + n * n), n, k, -1, false);
         for (int64_t i = 0; i < n; i++)
             for (int64_t j = 0; j < n; j++) {
                 double value = w[i * n + j] > above ? w[i * n + j] : 0;
@@ -151,7 +159,8 @@ static double largest_eigenvalue(double *a, int64_t n) {
                 double x = a[p * n + q];
                 off += x * x;
                 if (x == 0) continue;
-                double theta = (a[q * n + q] - a[p * n + p]) / (2 * x), t = (theta < 0 ? -1 : 1) / (fabs(theta) + sqrt(theta * theta + 1));
+                double theta = (a[q * n + q] - a[p * n + p]) / (2 * x),
+                       t = (theta < 0 ? -1 : 1) / (fabs(theta) + sqrt(theta * theta + 1));
                 double c = 1 / sqrt(t * t + 1), s = t * c;
                 for (int64_t i = 0; i < n; i++) {
                     double u = a[i * n + p], v = a[i * n + q];
@@ -215,7 +224,8 @@ CPU_KERNEL(cpu_reference_graph_supports) {
 /* ---- diffusion ---- */
 
 /* One feature of one graph: x_0 .. in `x`, each n long; s points at the first support. */
-static void diffuse(const strand_op_diffusion *p, const strand_plugin_tensor *s, int64_t first, int64_t count, double *x, int64_t n) {
+static void diffuse(const strand_op_diffusion *p, const strand_plugin_tensor *s, int64_t first, int64_t count, double *x,
+                    int64_t n) {
     uint32_t r = s->rank;
     int64_t start = 0, made = 1;
     for (int64_t m = 0; m < count; m++) {
@@ -223,7 +233,9 @@ static void diffuse(const strand_op_diffusion *p, const strand_plugin_tensor *s,
         for (int64_t k = 1; k <= p->steps; k++, made++) {
             for (int64_t i = 0; i < n; i++) {
                 double sum = 0;
-                for (int64_t j = 0; j < n; j++) sum += get(s, first + m * s->strides[r - 3] + i * s->strides[r - 2] + j * s->strides[r - 1]) * x[now * n + j];
+                for (int64_t j = 0; j < n; j++)
+                    sum +=
+                        get(s, first + m * s->strides[r - 3] + i * s->strides[r - 2] + j * s->strides[r - 1]) * x[now * n + j];
                 x[made * n + i] = k == 1 ? sum : 2 * sum - x[before * n + i];
             }
             before = now;
@@ -272,16 +284,22 @@ static int64_t row_of(const walk *w, const strand_plugin_tensor *x, int64_t row)
 }
 
 CPU_KERNEL(cpu_reference_spmm) {
-    const strand_plugin_tensor *rows = &node->inputs[0], *col = &node->inputs[1], *values = cpu_input(node, 2), *x = &node->inputs[3], *out = &node->outputs[0];
+    const strand_plugin_tensor *rows = &node->inputs[0], *col = &node->inputs[1], *values = cpu_input(node, 2),
+                               *x = &node->inputs[3], *out = &node->outputs[0];
     uint32_t axis = out->rank - 2;
     (void)scratch;
     for (walk w = walk_over(out); w.left > 0; step(&w)) {
-        int64_t i = w.index[axis] + out->origin[axis] - rows->origin[0], from = get_id(rows, i * rows->strides[0]), to = get_id(rows, (i + 1) * rows->strides[0]);
-        if (from < 0 || to < from || to > col->dims[0]) return cpu_fail(device, STRAND_PLUGIN_ERR_ARGUMENT, "row pointers %lld, %lld of %lld entries", (long long)from, (long long)to, (long long)col->dims[0]);
+        int64_t i = w.index[axis] + out->origin[axis] - rows->origin[0], from = get_id(rows, i * rows->strides[0]),
+                to = get_id(rows, (i + 1) * rows->strides[0]);
+        if (from < 0 || to < from || to > col->dims[0])
+            return cpu_fail(device, STRAND_PLUGIN_ERR_ARGUMENT, "row pointers %lld, %lld of %lld entries", (long long)from,
+                            (long long)to, (long long)col->dims[0]);
         double sum = 0;
         for (int64_t e = from; e < to; e++) {
             int64_t c = get_id(col, e * col->strides[0]);
-            if (c < 0 || c >= x->dims[axis]) return cpu_fail(device, STRAND_PLUGIN_ERR_ARGUMENT, "column %lld of %lld nodes", (long long)c, (long long)x->dims[axis]);
+            if (c < 0 || c >= x->dims[axis])
+                return cpu_fail(device, STRAND_PLUGIN_ERR_ARGUMENT, "column %lld of %lld nodes", (long long)c,
+                                (long long)x->dims[axis]);
             sum += (values ? get(values, e * values->strides[0]) : 1) * get(x, row_of(&w, x, c));
         }
         put(out, here(&w), sum);
@@ -296,7 +314,9 @@ CPU_KERNEL(cpu_reference_segment_reduce) {
     (void)scratch;
     for (int64_t e = 0; e < index->dims[0]; e++) {
         int64_t id = get_id(index, e * index->strides[0]);
-        if (id < 0 || id >= p->n) return cpu_fail(device, STRAND_PLUGIN_ERR_ARGUMENT, "entry %lld belongs to segment %lld of %lld", (long long)e, (long long)id, (long long)p->n);
+        if (id < 0 || id >= p->n)
+            return cpu_fail(device, STRAND_PLUGIN_ERR_ARGUMENT, "entry %lld belongs to segment %lld of %lld", (long long)e,
+                            (long long)id, (long long)p->n);
     }
     for (walk w = walk_over(out); w.left > 0; step(&w)) {
         double value = 0;

@@ -2,7 +2,8 @@
  * precision: one column of values after another, with its part of the state as a vector. TOKEN_SHIFT and WKV4 besides. */
 #include "reference.h"
 
-/* Element of [B, L, channels], or of a vector over channels: batch entry and token count from y's, the channel from the whole's. */
+/* Element of [B, L, channels], or of a vector over channels: batch entry and token count from y's, the channel from the
+ * whole's. */
 static double at(const strand_plugin_node *node, uint32_t i, int64_t b, int64_t t, int64_t channel) {
     const strand_plugin_tensor *in = &node->inputs[i];
     if (in->rank == 1) return get(in, (channel - in->origin[0]) * in->strides[0]);
@@ -14,13 +15,14 @@ static double at(const strand_plugin_node *node, uint32_t i, int64_t b, int64_t 
 static double state_at(const strand_plugin_node *node, uint32_t i, int64_t b, int64_t h, int64_t row, int64_t column) {
     const strand_plugin_tensor *in = cpu_input(node, i);
     if (!in) return 0;
-    return get(in, (b + node->outputs[0].origin[0] - in->origin[0]) * in->strides[0] + h * in->strides[1] + row * in->strides[2] +
-                       column * in->strides[3]);
+    return get(in, (b + node->outputs[0].origin[0] - in->origin[0]) * in->strides[0] + h * in->strides[1] +
+                       row * in->strides[2] + column * in->strides[3]);
 }
 
 static void put_state(const strand_plugin_node *node, int64_t b, int64_t h, int64_t row, int64_t column, double value) {
     const strand_plugin_tensor *out = &node->outputs[1];
-    if (node->n_outputs > 1) put(out, b * out->strides[0] + h * out->strides[1] + row * out->strides[2] + column * out->strides[3], value);
+    if (node->n_outputs > 1)
+        put(out, b * out->strides[0] + h * out->strides[1] + row * out->strides[2] + column * out->strides[3], value);
 }
 
 static void put_y(const strand_plugin_node *node, int64_t b, int64_t t, int64_t channel, double value) {
@@ -37,7 +39,8 @@ typedef struct column {
 typedef void (*column_body)(const strand_plugin_node *node, const column *c);
 
 /* Runs the body for each column of y with room for `n` doubles, from the device's host. */
-static strand_plugin_status each_column(const cpu_device *device, const strand_plugin_node *node, int64_t heads, int64_t n, column_body body) {
+static strand_plugin_status each_column(const cpu_device *device, const strand_plugin_node *node, int64_t heads, int64_t n,
+                                        column_body body) {
     const strand_plugin_tensor *out = &node->outputs[0];
     uint64_t bytes = (uint64_t)n * sizeof(double);
     double *s = device->host->alloc(device->host->context, bytes, CPU_ALIGN);
@@ -125,7 +128,8 @@ static void delta_column(const strand_plugin_node *node, const column *c) {
         for (int64_t i = 0; i < n; i++) removed += c->s[i] * at(node, 4, c->b, t, first + i);
         for (int64_t i = 0; i < n; i++) {
             double w = at(node, 1, c->b, t, first + i);
-            c->s[i] = c->s[i] * (p->log_w ? exp(w) : w) + removed * at(node, 5, c->b, t, first + i) + v * at(node, 2, c->b, t, first + i);
+            c->s[i] = c->s[i] * (p->log_w ? exp(w) : w) + removed * at(node, 5, c->b, t, first + i) +
+                      v * at(node, 2, c->b, t, first + i);
             y += c->s[i] * at(node, 0, c->b, t, first + i);
         }
         put_y(node, c->b, t, c->channel, (double)p->scale * y);
@@ -148,7 +152,8 @@ static double feature(const strand_plugin_node *node, uint32_t i, int64_t b, int
     if (p->feature == STRAND_FEATURE_TAYLOR2) {
         if (f == 0) return 1;
         if (f <= d) return at(node, i, b, t, first + f - 1) / pow((double)d, 0.25);
-        return at(node, i, b, t, first + (f - 1 - d) / d) * at(node, i, b, t, first + (f - 1 - d) % d) / (sqrt(2.0) * sqrt((double)d));
+        return at(node, i, b, t, first + (f - 1 - d) / d) * at(node, i, b, t, first + (f - 1 - d) % d) /
+               (sqrt(2.0) * sqrt((double)d));
     }
     double x = at(node, i, b, t, first + f);
     if (p->feature == STRAND_FEATURE_ELU1) return x > 0 ? x + 1 : exp(x);
@@ -197,13 +202,15 @@ CPU_KERNEL(cpu_reference_linear_attention) {
 /* ---- WKV4 and the token shift ---- */
 
 CPU_KERNEL(cpu_reference_wkv4) {
-    const strand_plugin_tensor *out = &node->outputs[0], *state = cpu_input(node, 4), *second = node->n_outputs > 1 ? &node->outputs[1] : NULL;
+    const strand_plugin_tensor *out = &node->outputs[0], *state = cpu_input(node, 4),
+                               *second = node->n_outputs > 1 ? &node->outputs[1] : NULL;
     (void)device, (void)scratch;
     for (int64_t b = 0; b < out->dims[0]; b++)
         for (int64_t c = out->origin[2]; c < out->origin[2] + out->dims[2]; c++) {
             double s[3] = {0, 0, -1e30}, w = at(node, 2, b, 0, c), u = at(node, 3, b, 0, c);
             for (int r = 0; r < 3 && state; r++)
-                s[r] = get(state, (b + out->origin[0] - state->origin[0]) * state->strides[0] + r * state->strides[1] + (c - state->origin[2]) * state->strides[2]);
+                s[r] = get(state, (b + out->origin[0] - state->origin[0]) * state->strides[0] + r * state->strides[1] +
+                                      (c - state->origin[2]) * state->strides[2]);
             for (int64_t t = 0; t < out->dims[1]; t++) {
                 double k = at(node, 0, b, t, c), v = at(node, 1, b, t, c);
                 double q = fmax(s[2], u + k), old = exp(s[2] - q), new = exp(u + k - q);
@@ -213,7 +220,8 @@ CPU_KERNEL(cpu_reference_wkv4) {
                 s[1] = old * s[1] + new;
                 s[2] = q;
             }
-            for (int r = 0; r < 3 && second; r++) put(second, b * second->strides[0] + r * second->strides[1] + c * second->strides[2], s[r]);
+            for (int r = 0; r < 3 && second; r++)
+                put(second, b * second->strides[0] + r * second->strides[1] + c * second->strides[2], s[r]);
         }
     return STRAND_PLUGIN_OK;
 }
@@ -239,9 +247,11 @@ CPU_KERNEL(cpu_reference_token_shift) {
     int64_t length = out->dims[1];
     for (walk w = walk_over(second); w.left > 0; step(&w)) {
         int64_t b = w.index[0], c = w.index[1];
-        double last = length    ? get(x, (b - x->origin[0]) * x->strides[0] + (length - 1 - x->origin[1]) * x->strides[1] + (c - x->origin[2]) * x->strides[2])
-                      : state ? get(state, (b - state->origin[0]) * state->strides[0] + (c - state->origin[1]) * state->strides[1])
-                              : 0;
+        double last = length ? get(x, (b - x->origin[0]) * x->strides[0] + (length - 1 - x->origin[1]) * x->strides[1] +
+                                          (c - x->origin[2]) * x->strides[2])
+                      : state
+                          ? get(state, (b - state->origin[0]) * state->strides[0] + (c - state->origin[1]) * state->strides[1])
+                          : 0;
         put(second, here(&w), last);
     }
     return STRAND_PLUGIN_OK;

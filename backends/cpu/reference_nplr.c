@@ -1,10 +1,12 @@
-/* reference_nplr.c - the readable kernels of systems whose matrix is not diagonal: DPLR_SCAN, what makes its coefficients, and DENSE_SCAN.
- * SSM_DISCRETIZE_NPLR goes by the whole complex matrix of both of each conjugate pair, unlike the fast kernel. */
+/* reference_nplr.c - the readable kernels of systems whose matrix is not diagonal: DPLR_SCAN, what makes its coefficients,
+ * and DENSE_SCAN. SSM_DISCRETIZE_NPLR goes by the whole complex matrix of both of each conjugate pair, unlike the fast
+ * kernel. */
 #include "reference_complex.h"
 
 CPU_KERNEL(cpu_reference_dplr_scan) {
     const strand_op_dplr_scan *p = node->params;
-    const strand_plugin_tensor *out = &node->outputs[0], *in = node->inputs, *skip = cpu_input(node, 6), *state = cpu_input(node, 7);
+    const strand_plugin_tensor *out = &node->outputs[0], *in = node->inputs, *skip = cpu_input(node, 6),
+                               *state = cpu_input(node, 7);
     const strand_plugin_tensor *last = node->n_outputs > 1 ? &node->outputs[1] : NULL;
     int64_t n = in[1].dims[1];
     double *h = numbers(device, 2 * n);
@@ -13,7 +15,9 @@ CPU_KERNEL(cpu_reference_dplr_scan) {
     for (int64_t b = 0; b < out->dims[0]; b++)
         for (int64_t c = 0; c < out->dims[2]; c++) {
             for (int64_t i = 0; i < 2 * n; i++)
-                h[i] = state ? (double)(scan_state(state, out) + b * state->strides[0] + c * state->strides[1] + i / 2 * state->strides[2])[i % 2] : 0;
+                h[i] = state ? (double)(scan_state(state, out) + b * state->strides[0] + c * state->strides[1] +
+                                        i / 2 * state->strides[2])[i % 2]
+                             : 0;
             for (int64_t t = 0; t < out->dims[1]; t++) {
                 double u = (double)scan_sequence(&in[0], out)[b * in[0].strides[0] + t * in[0].strides[1] + c], r = 0, y = 0;
                 for (int64_t i = 0; i < n; i++) r += mul(pair(&in[3], out, 2, c, i), (cn){h[2 * i], h[2 * i + 1]}).re;
@@ -27,7 +31,8 @@ CPU_KERNEL(cpu_reference_dplr_scan) {
                 double through = skip ? get(skip, (c + out->origin[2] - skip->origin[0]) * skip->strides[0]) * u : 0;
                 put(out, b * out->strides[0] + t * out->strides[1] + c, (double)p->scale * y + through);
             }
-            for (int64_t i = 0; last && i < 2 * n; i++) put(last, b * last->strides[0] + c * last->strides[1] + i / 2 * last->strides[2] + i % 2, h[i]);
+            for (int64_t i = 0; last && i < 2 * n; i++)
+                put(last, b * last->strides[0] + c * last->strides[1] + i / 2 * last->strides[2] + i % 2, h[i]);
         }
     give_back(device, h, 2 * n);
     return STRAND_PLUGIN_OK;
@@ -46,7 +51,8 @@ static void eliminate(cn *a, cn *x, int64_t n, int64_t columns) {
         for (int64_t i = k + 1; i < n; i++)
             if (size_of(a[i * n + k]) > size_of(a[best * n + k])) best = i;
         for (int64_t m = 0; m < n + columns; m++) {
-            cn *one = m < n ? &a[k * n + m] : &x[k * columns + m - n], *other = m < n ? &a[best * n + m] : &x[best * columns + m - n], swap = *one;
+            cn *one = m < n ? &a[k * n + m] : &x[k * columns + m - n],
+               *other = m < n ? &a[best * n + m] : &x[best * columns + m - n], swap = *one;
             *one = *other;
             *other = swap;
         }
@@ -131,7 +137,8 @@ static void discretise_channel(const strand_plugin_node *node, int64_t channel, 
     eliminate(m, step, n, n);
     if (params->length > 0) recover(w.c, step, params->length, n, power, m);
     for (int64_t k = 0; k < half; k++) {
-        const cn parts[5] = {add(scaled(2, copy[k]), (cn){-1, 0}), scaled(-4 * g, mul(copy[k], w.p[k])), mul(conj_of(w.p[k]), copy[k]), w.b[k], w.c[k]};
+        const cn parts[5] = {add(scaled(2, copy[k]), (cn){-1, 0}), scaled(-4 * g, mul(copy[k], w.p[k])),
+                             mul(conj_of(w.p[k]), copy[k]), w.b[k], w.c[k]};
         for (int i = 0; i < 5; i++) {
             int64_t at = i * out->strides[0] + channel * out->strides[1] + k * out->strides[2];
             put(out, at, parts[i].re);
@@ -153,7 +160,8 @@ CPU_KERNEL(cpu_reference_ssm_discretize_nplr) {
 /* ---- DENSE_SCAN ---- */
 
 CPU_KERNEL(cpu_reference_dense_scan) {
-    const strand_plugin_tensor *out = &node->outputs[0], *a = &node->inputs[0], *b = cpu_input(node, 1), *u = cpu_input(node, 2), *state = cpu_input(node, 3);
+    const strand_plugin_tensor *out = &node->outputs[0], *a = &node->inputs[0], *b = cpu_input(node, 1),
+                               *u = cpu_input(node, 2), *state = cpu_input(node, 3);
     const strand_plugin_tensor *last = node->n_outputs > 1 ? &node->outputs[1] : NULL;
     int64_t d = a->dims[1], channels = out->dims[2] / d, shared = channels / a->dims[0];
     double *h = numbers(device, 2 * d), *next = h ? h + d : NULL;
@@ -161,13 +169,19 @@ CPU_KERNEL(cpu_reference_dense_scan) {
     if (!h) return no_memory(device);
     for (int64_t s = 0; s < out->dims[0]; s++)
         for (int64_t c = 0; c < channels; c++) {
-            for (int64_t i = 0; i < d; i++) h[i] = state ? get(state, (s + out->origin[0] - state->origin[0]) * state->strides[0] + c * state->strides[1] + i) : 0;
+            for (int64_t i = 0; i < d; i++)
+                h[i] = state
+                           ? get(state, (s + out->origin[0] - state->origin[0]) * state->strides[0] + c * state->strides[1] + i)
+                           : 0;
             for (int64_t t = 0; t < out->dims[1]; t++) {
-                double drive = u ? get(u, (s + out->origin[0] - u->origin[0]) * u->strides[0] + (t - u->origin[1]) * u->strides[1] + c) : 0;
+                double drive =
+                    u ? get(u, (s + out->origin[0] - u->origin[0]) * u->strides[0] + (t - u->origin[1]) * u->strides[1] + c)
+                      : 0;
                 for (int64_t i = 0; i < d && !u; i++) put(out, s * out->strides[0] + t * out->strides[1] + c * d + i, h[i]);
                 for (int64_t i = 0; i < d; i++) {
                     next[i] = b ? get(b, c / shared * b->strides[0] + i) * drive : 0;
-                    for (int64_t k = 0; k < d; k++) next[i] += get(a, c / shared * a->strides[0] + i * a->strides[1] + k) * h[k];
+                    for (int64_t k = 0; k < d; k++)
+                        next[i] += get(a, c / shared * a->strides[0] + i * a->strides[1] + k) * h[k];
                 }
                 for (int64_t i = 0; i < d; i++) h[i] = next[i];
                 for (int64_t i = 0; i < d && u; i++) put(out, s * out->strides[0] + t * out->strides[1] + c * d + i, h[i]);

@@ -1,5 +1,5 @@
-/* reference_recurrent.c - readable kernels of recurrences that are not linear in the state. The state is kept as the F32 numbers that
- * the outputs are, so that a sequence cut in two is the whole one. */
+/* reference_recurrent.c - readable kernels of recurrences that are not linear in the state. The state is kept as the F32
+ * numbers that the outputs are, so that a sequence cut in two is the whole one. */
 #include "reference.h"
 
 static double sigmoid(double x) {
@@ -10,7 +10,8 @@ static double sigmoid(double x) {
 static int64_t batch_entry(const strand_plugin_node *node, const strand_plugin_tensor *t, int64_t b) {
     const strand_plugin_tensor *out = &node->outputs[0];
     if (out->rank == 3) return (b + out->origin[0] - t->origin[0]) * t->strides[0];
-    return (b / out->dims[1] + out->origin[0] - t->origin[0]) * t->strides[0] + (b % out->dims[1] + out->origin[1] - t->origin[1]) * t->strides[1];
+    return (b / out->dims[1] + out->origin[0] - t->origin[0]) * t->strides[0] +
+           (b % out->dims[1] + out->origin[1] - t->origin[1]) * t->strides[1];
 }
 
 /* Row b, unit i, of the state before token t: the output of the token before it, the given state, or zero. */
@@ -19,14 +20,16 @@ static double before(const strand_plugin_node *node, int64_t b, int64_t t, int64
     const strand_plugin_tensor *out = &node->outputs[0], *state = cpu_input(node, 3);
     uint32_t time = out->rank - 2;
     int64_t earlier = p->reverse ? t + 1 : t - 1;
-    if (earlier >= 0 && earlier < out->dims[time]) return get(out, batch_entry(node, out, b) + earlier * out->strides[time] + i);
+    if (earlier >= 0 && earlier < out->dims[time])
+        return get(out, batch_entry(node, out, b) + earlier * out->strides[time] + i);
     return state ? get(state, batch_entry(node, state, b) + i) : 0;
 }
 
 CPU_KERNEL(cpu_reference_gru) {
     (void)device, (void)scratch;
     const strand_op_gru *p = node->params;
-    const strand_plugin_tensor *x = &node->inputs[0], *w = &node->inputs[1], *bias = cpu_input(node, 2), *out = &node->outputs[0];
+    const strand_plugin_tensor *x = &node->inputs[0], *w = &node->inputs[1], *bias = cpu_input(node, 2),
+                               *out = &node->outputs[0];
     uint32_t time = out->rank - 2;
     int64_t length = out->dims[time], h = out->dims[time + 1], batch = out->dims[0] * (out->rank == 4 ? out->dims[1] : 1);
     for (int64_t b = 0; b < batch; b++) {
@@ -46,7 +49,8 @@ CPU_KERNEL(cpu_reference_gru) {
         }
         const strand_plugin_tensor *last = node->n_outputs > 1 ? &node->outputs[1] : NULL;
         if (!last) continue;
-        int64_t to = out->rank == 3 ? b * last->strides[0] : b / out->dims[1] * last->strides[0] + b % out->dims[1] * last->strides[1];
+        int64_t to =
+            out->rank == 3 ? b * last->strides[0] : b / out->dims[1] * last->strides[0] + b % out->dims[1] * last->strides[1];
         for (int64_t i = 0; i < h; i++) put(last, to + i, before(node, b, p->reverse ? -1 : length, i));
     }
     return STRAND_PLUGIN_OK;
@@ -76,7 +80,8 @@ static void diffuse(const graph_step *g) {
         for (int64_t k = 1; k <= g->p->steps; k++, made++) {
             for (int64_t i = 0; i < g->n; i++) {
                 double sum = 0;
-                for (int64_t j = 0; j < g->n; j++) sum += get(s, first + m * s->strides[r - 3] + i * s->strides[r - 2] + j) * g->x[now * g->n + j];
+                for (int64_t j = 0; j < g->n; j++)
+                    sum += get(s, first + m * s->strides[r - 3] + i * s->strides[r - 2] + j) * g->x[now * g->n + j];
                 g->x[made * g->n + i] = k == 1 ? sum : 2 * sum - g->x[before * g->n + i];
             }
             before = now;
@@ -94,7 +99,8 @@ static void gain(const graph_step *g, const double *state, uint32_t input, int64
         diffuse(g);
         for (int64_t m = 0; m < g->all; m++)
             for (int64_t i = 0; i < g->n; i++)
-                for (int64_t c = 0; c < columns; c++) sums[i * columns + c] += g->x[m * g->n + i] * get(w, (f * g->all + m) * w->strides[0] + c);
+                for (int64_t c = 0; c < columns; c++)
+                    sums[i * columns + c] += g->x[m * g->n + i] * get(w, (f * g->all + m) * w->strides[0] + c);
     }
 }
 
@@ -104,7 +110,8 @@ static void graph_token(const graph_step *g, int64_t t, double *h, double *work)
     int64_t size = g->n * g->h;
     double *ru = work, *c = ru + 2 * size, *rh = c + size;
     for (int64_t i = 0; i < g->n; i++)
-        for (int64_t k = 0; k < 2 * g->h; k++) ru[i * 2 * g->h + k] = get(gates, entry(g, gates) + t * gates->strides[1] + i * gates->strides[2] + k);
+        for (int64_t k = 0; k < 2 * g->h; k++)
+            ru[i * 2 * g->h + k] = get(gates, entry(g, gates) + t * gates->strides[1] + i * gates->strides[2] + k);
     for (int64_t i = 0; i < size; i++) c[i] = get(x, entry(g, x) + t * x->strides[1] + i / g->h * x->strides[2] + i % g->h);
     gain(g, h, 3, 2 * g->h, ru);
     for (int64_t i = 0; i < size; i++) rh[i] = sigmoid(ru[i / g->h * 2 * g->h + i % g->h]) * h[i];
@@ -116,7 +123,8 @@ static void graph_token(const graph_step *g, int64_t t, double *h, double *work)
 }
 
 CPU_KERNEL(cpu_reference_graph_gru) {
-    const strand_plugin_tensor *x = &node->inputs[1], *s = &node->inputs[2], *state = cpu_input(node, 5), *out = &node->outputs[0];
+    const strand_plugin_tensor *x = &node->inputs[1], *s = &node->inputs[2], *state = cpu_input(node, 5),
+                               *out = &node->outputs[0];
     graph_step g = {.node = node, .p = node->params, .n = x->dims[2], .h = x->dims[3]};
     int64_t size = g.n * g.h;
     (void)scratch;
@@ -126,13 +134,16 @@ CPU_KERNEL(cpu_reference_graph_gru) {
     if (!h) return cpu_fail(device, STRAND_PLUGIN_ERR_MEMORY, "no memory for a reference kernel");
     g.x = h + 5 * size;
     for (g.b = 0; g.b < out->dims[0]; g.b++) {
-        for (int64_t i = 0; i < size; i++) h[i] = state ? get(state, entry(&g, state) + i / g.h * state->strides[1] + i % g.h) : 0;
+        for (int64_t i = 0; i < size; i++)
+            h[i] = state ? get(state, entry(&g, state) + i / g.h * state->strides[1] + i % g.h) : 0;
         for (int64_t t = 0; t < out->dims[1]; t++) {
             graph_token(&g, t, h, h + size);
-            for (int64_t i = 0; i < size; i++) put(out, g.b * out->strides[0] + t * out->strides[1] + i / g.h * out->strides[2] + i % g.h, h[i]);
+            for (int64_t i = 0; i < size; i++)
+                put(out, g.b * out->strides[0] + t * out->strides[1] + i / g.h * out->strides[2] + i % g.h, h[i]);
         }
         const strand_plugin_tensor *last = node->n_outputs > 1 ? &node->outputs[1] : NULL;
-        for (int64_t i = 0; i < size && last; i++) put(last, g.b * last->strides[0] + i / g.h * last->strides[1] + i % g.h, h[i]);
+        for (int64_t i = 0; i < size && last; i++)
+            put(last, g.b * last->strides[0] + i / g.h * last->strides[1] + i % g.h, h[i]);
     }
     device->host->free(device->host->context, h, bytes);
     return STRAND_PLUGIN_OK;

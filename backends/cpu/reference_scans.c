@@ -1,5 +1,5 @@
-/* reference_scans.c - the readable kernels of the scans and of the generators of their filters, in double precision and in the order
- * of time. They judge the fast ones; each says what its definition in strand_ops.h says. */
+/* reference_scans.c - the readable kernels of the scans and of the generators of their filters, in double precision and in
+ * the order of time. They judge the fast ones; each says what its definition in strand_ops.h says. */
 #include "reference_complex.h"
 
 /* ---- discretisation and generators ---- */
@@ -30,8 +30,8 @@ CPU_KERNEL(cpu_reference_ssm_discretize) {
             cn values[2], bc = {1, 0};
             if (b) bc = pair(b, out, 0, k, n + out->origin[1] - b->origin[1]);
             if (c) bc = mul(bc, pair(c, out, 0, k, n + out->origin[1] - c->origin[1]));
-            discretise(p->method, pair(a, out, 0, k, n + out->origin[1] - a->origin[1]), get(dt, (k + out->origin[0] - dt->origin[0]) * dt->strides[0]),
-                       bc, &values[0], &values[1]);
+            discretise(p->method, pair(a, out, 0, k, n + out->origin[1] - a->origin[1]),
+                       get(dt, (k + out->origin[0] - dt->origin[0]) * dt->strides[0]), bc, &values[0], &values[1]);
             for (uint32_t o = 0; o < node->n_outputs; o++) {
                 const strand_plugin_tensor *to = &node->outputs[o];
                 put(to, k * to->strides[0] + n * to->strides[1], values[o].re);
@@ -49,8 +49,8 @@ static cn power(cn pole, bool logarithm, double t) {
     return r > 0 ? exp_of((cn){t * log(r), t * atan2(pole.im, pole.re)}) : (cn){0, 0};
 }
 
-/* The coefficient divided by the sum of pole^r over the taps; where |pole| > 1 both are first divided by pole^(taps - 1), so that the
- * filter's exponents become t - (taps - 1). */
+/* The coefficient divided by the sum of pole^r over the taps; where |pole| > 1 both are first divided by pole^(taps - 1), so
+ * that the filter's exponents become t - (taps - 1). */
 static cn normalised(cn pole, bool logarithm, int64_t taps, double eps, cn coefficient, double *shift) {
     cn sum = {0, 0};
     *shift = (logarithm ? pole.re > 0 : hypot(pole.re, pole.im) > 1) ? (double)(taps - 1) : 0;
@@ -71,7 +71,8 @@ CPU_KERNEL(cpu_reference_ssm_kernel_diagonal) {
             cn pole = pair(poles, out, 0, c, n), coefficient = pair(coefficients, out, 0, c, n);
             double shift = 0;
             if (p->normalise) coefficient = normalised(pole, p->log_poles, out->whole[1], (double)p->eps, coefficient, &shift);
-            for (int64_t i = 0; i < taps; i++) sums[i] += mul(coefficient, power(pole, p->log_poles, (double)(i + out->origin[1]) - shift)).re;
+            for (int64_t i = 0; i < taps; i++)
+                sums[i] += mul(coefficient, power(pole, p->log_poles, (double)(i + out->origin[1]) - shift)).re;
         }
         for (int64_t i = 0; i < taps; i++) put(out, c * out->strides[0] + i, (double)p->scale * sums[i]);
     }
@@ -82,7 +83,8 @@ CPU_KERNEL(cpu_reference_ssm_kernel_diagonal) {
 /* dt times the sum over n and over both of a conjugate pair of x[n] y[n] / (z - dt a[n]), for v = x y. */
 static cn cauchy_term(cn v, cn z, cn a, double dt) {
     cn a1 = scaled(dt, a), a2 = conj_of(a1);
-    return add(divided(scaled(dt, v), (cn){z.re - a1.re, z.im - a1.im}), divided(scaled(dt, conj_of(v)), (cn){z.re - a2.re, z.im - a2.im}));
+    return add(divided(scaled(dt, v), (cn){z.re - a1.re, z.im - a1.im}),
+               divided(scaled(dt, conj_of(v)), (cn){z.re - a2.re, z.im - a2.im}));
 }
 
 static cn nplr_bin(const strand_plugin_node *node, int64_t channel, int64_t k, int64_t length) {
@@ -93,7 +95,8 @@ static cn nplr_bin(const strand_plugin_node *node, int64_t channel, int64_t k, i
     cn z = {0, 2 * tan(half_angle)};
     double nyquist = 0;
     for (int64_t n = 0; n < in[3].dims[1]; n++) {
-        cn a = pair(&in[0], out, 0, channel, n), p = pair(&in[1], out, 0, channel, n), b = pair(&in[2], out, 0, channel, n), c = pair(&in[3], out, 0, channel, n);
+        cn a = pair(&in[0], out, 0, channel, n), p = pair(&in[1], out, 0, channel, n), b = pair(&in[2], out, 0, channel, n),
+           c = pair(&in[3], out, 0, channel, n);
         nyquist += dt * mul(b, c).re;
         r_bc = add(r_bc, cauchy_term(mul(b, c), z, a, dt));
         r_bp = add(r_bp, cauchy_term(mul(b, conj_of(p)), z, a, dt));
@@ -152,7 +155,8 @@ CPU_KERNEL(cpu_reference_ssm_kernel_companion) {
     if (!s) return no_memory(device);
     for (int64_t k = 0; k < out->dims[0]; k++) {
         const float *rows[3];
-        for (int i = 0; i < 3; i++) rows[i] = scan_channels(&node->inputs[i], out, 0) + k * scan_channel_stride(&node->inputs[i]);
+        for (int i = 0; i < 3; i++)
+            rows[i] = scan_channels(&node->inputs[i], out, 0) + k * scan_channel_stride(&node->inputs[i]);
         for (int64_t i = 0; i < d; i++) s[i] = (double)rows[1][i];
         for (int64_t t = 0; t < out->dims[1]; t++) {
             put(out, k * out->strides[0] + t, dot(rows[2], s, d));
@@ -166,7 +170,8 @@ CPU_KERNEL(cpu_reference_ssm_kernel_companion) {
 /* ---- recurrences ---- */
 
 /* The states of one channel of one sequence from and to [B, C, N(, 2)]. */
-static void read_states(const strand_plugin_tensor *t, const strand_plugin_tensor *out, int64_t b, int64_t c, int64_t n, int64_t width, double *h) {
+static void read_states(const strand_plugin_tensor *t, const strand_plugin_tensor *out, int64_t b, int64_t c, int64_t n,
+                        int64_t width, double *h) {
     for (int64_t i = 0; i < n * width; i++) {
         const float *at = t ? scan_state(t, out) + b * t->strides[0] + c * t->strides[1] : NULL;
         h[i] = at ? (double)at[width == 2 ? i / 2 * t->strides[2] + i % 2 : i] : 0;
@@ -235,7 +240,8 @@ CPU_KERNEL(cpu_reference_lti_scan) {
 
 CPU_KERNEL(cpu_reference_linear_recurrence) {
     const strand_op_linear_recurrence *p = node->params;
-    const strand_plugin_tensor *out = &node->outputs[0], *x = &node->inputs[0], *a = &node->inputs[1], *state = cpu_input(node, 2);
+    const strand_plugin_tensor *out = &node->outputs[0], *x = &node->inputs[0], *a = &node->inputs[1],
+                               *state = cpu_input(node, 2);
     int64_t length = out->dims[1];
     int width = p->complex_pairs ? 2 : 1;
     bool each = a->rank == x->rank; /* a decay a token */
@@ -243,7 +249,8 @@ CPU_KERNEL(cpu_reference_linear_recurrence) {
     for (int64_t b = 0; b < out->dims[0]; b++)
         for (int64_t d = 0; d < out->dims[2]; d++) {
             const strand_plugin_tensor *last = node->n_outputs > 1 ? &node->outputs[1] : NULL;
-            int64_t dx = width == 2 ? x->strides[2] : 1, da = width == 2 ? a->strides[each ? 2 : 0] : 1, ds = state && width == 2 ? state->strides[1] : 1;
+            int64_t dx = width == 2 ? x->strides[2] : 1, da = width == 2 ? a->strides[each ? 2 : 0] : 1,
+                    ds = state && width == 2 ? state->strides[1] : 1;
             cn h = {0, 0};
             if (state) {
                 const float *at = scan_state(state, out) + b * state->strides[0] + d * ds;
@@ -254,7 +261,8 @@ CPU_KERNEL(cpu_reference_linear_recurrence) {
                 const float *xt = scan_sequence(x, out) + b * x->strides[0] + t * x->strides[1] + d * dx;
                 const float *at = each ? scan_sequence(a, out) + b * a->strides[0] + t * a->strides[1] + d * da
                                        : scan_at(a, out, 1, (const uint32_t[]){0}, (const uint32_t[]){2}) + d * da;
-                cn decay = {(double)at[0], width == 2 ? (double)at[1] : 0}, value = {(double)xt[0], width == 2 ? (double)xt[1] : 0};
+                cn decay = {(double)at[0], width == 2 ? (double)at[1] : 0},
+                   value = {(double)xt[0], width == 2 ? (double)xt[1] : 0};
                 bool first = i == 0 && !state;
                 if (p->form == STRAND_RECURRENCE_RGLRU && !first)
                     value.re *= sqrt(p->log_a ? -expm1(2 * decay.re) : (1 - decay.re) * (1 + decay.re));
@@ -317,9 +325,12 @@ CPU_KERNEL(cpu_reference_selective_scan) {
             const float *a = (const float *)in[2].memory.data + (c + out->origin[2] - in[2].origin[0]) * in[2].strides[0];
             read_states(cpu_input(node, 8), out, b, c, states, 1, h);
             for (int64_t t = 0; t < out->dims[1]; t++) {
-                int64_t at_b = (b + out->origin[0] - in[3].origin[0]) * in[3].strides[0] + (t - in[3].origin[1]) * in[3].strides[1];
-                int64_t at_c = (b + out->origin[0] - in[4].origin[0]) * in[4].strides[0] + (t - in[4].origin[1]) * in[4].strides[1];
-                double u = at3(&in[0], out, b, t, c), d = at3(&in[1], out, b, t, c) + channel_value(cpu_input(node, 7), out, c), y = 0;
+                int64_t at_b =
+                    (b + out->origin[0] - in[3].origin[0]) * in[3].strides[0] + (t - in[3].origin[1]) * in[3].strides[1];
+                int64_t at_c =
+                    (b + out->origin[0] - in[4].origin[0]) * in[4].strides[0] + (t - in[4].origin[1]) * in[4].strides[1];
+                double u = at3(&in[0], out, b, t, c), d = at3(&in[1], out, b, t, c) + channel_value(cpu_input(node, 7), out, c),
+                       y = 0;
                 if (p->softplus && d <= 20) d = log1p(exp(d));
                 for (int64_t n = 0; n < states; n++) {
                     h[n] = exp(d * (double)a[n]) * h[n] + d * get(&in[3], at_b + n) * u;

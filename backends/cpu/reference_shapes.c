@@ -1,4 +1,5 @@
-/* reference_shapes.c - readable kernels of the operators that move elements: for each element of the output, where it comes from. */
+/* reference_shapes.c - readable kernels of the operators that move elements: for each element of the output, where it comes
+ * from. */
 #include "reference.h"
 #include "shapes.h"
 

@@ -212,7 +212,7 @@ CPU_INLINE void first_down_complex(int radix, const cpu_ring_source *s, float *p
 static void first_pass(const cpu_ring *f, const cpu_ring_source *s, float *p) {
     int64_t vectors = f->n / f->first / CPU_LANES;
 #define CASE(r)                                                                                                                \
-    if (f->first == r && !s->imaginary) first_down(r, s, p, vectors, f->twiddle[0]);                                            \
+    if (f->first == r && !s->imaginary) first_down(r, s, p, vectors, f->twiddle[0]);                                           \
     if (f->first == r && s->imaginary) first_down_complex(r, s, p, vectors, f->twiddle[0]);
     EACH_RADIX(CASE)
 #undef CASE
@@ -254,7 +254,8 @@ static __attribute__((noinline)) void convolve_wide(float *p, const float *spect
     leaf_convolve(p, spectrum, vf_set(skip), NULL, t);
 }
 
-static __attribute__((noinline)) void convolve_narrow(float *p, const float *spectrum, float skip, const float *lanes, const float *t) {
+static __attribute__((noinline)) void convolve_narrow(float *p, const float *spectrum, float skip, const float *lanes,
+                                                      const float *t) {
     leaf_convolve(p, spectrum, vf_set(skip), lanes, t);
 }
 
@@ -274,8 +275,8 @@ static __attribute__((noinline)) void spectrum_of_leaf(const cpu_ring *f, float 
         leaf_spectrum(p, vf_set(scale), f->lanes, t);
 }
 
-/* Asks for the leaf `ahead` floats further on; behind the last leaf stands the next channel's spectrum, or nothing: fetching does
- * not fail. */
+/* Asks for the leaf `ahead` floats further on; behind the last leaf stands the next channel's spectrum, or nothing: fetching
+ * does not fail. */
 CPU_INLINE void fetch(const float *spectrum, int64_t ahead) {
     uintptr_t p = (uintptr_t)spectrum + (uintptr_t)ahead * sizeof *spectrum;
     for (int i = 0; i < 2 * LEAF; i += 16) __builtin_prefetch((const void *)(p + (uintptr_t)i * sizeof *spectrum), 0, 2);
@@ -290,7 +291,8 @@ CPU_INLINE void fetch_soon(const cpu_ring_source *from, int64_t at) {
 }
 
 /* Block `at` of `level`: m points, in place. With a spectrum it is convolved, without one it becomes one. */
-static void tree(const cpu_ring *f, const cpu_ring_source *from, float *p, const float *spectrum, float factor, int64_t m, int level, int64_t at) {
+static void tree(const cpu_ring *f, const cpu_ring_source *from, float *p, const float *spectrum, float factor, int64_t m,
+                 int level, int64_t at) {
     if (level == f->passes) {
         if (!spectrum) {
             spectrum_of_leaf(f, p, factor, at);

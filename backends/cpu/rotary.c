@@ -80,7 +80,8 @@ CPU_INLINE void store(float *p, vf x, int64_t n) {
         vf_store_part(p, x, n);
 }
 
-CPU_INLINE void halves_some(float *y, const float *x, const float *cosine, const float *sine, int64_t half, int64_t i, int64_t n) {
+CPU_INLINE void halves_some(float *y, const float *x, const float *cosine, const float *sine, int64_t half, int64_t i,
+                            int64_t n) {
     vf a = load(x + i, n), b = load(x + half + i, n), c = load(cosine + i, n), s = load(sine + i, n);
     store(y + i, vf_fnma(b, s, a * c), n);
     store(y + half + i, vf_fma(a, s, b * c), n);
@@ -127,7 +128,8 @@ static int64_t position_of(const job *j, int64_t b, int64_t t) {
     uint32_t last = at->rank - 1;
     int64_t i = cpu_lead(at, last, out, 1) + t, place = at->rank == 2 ? (cpu_lead(at, 0, out, 0) + b) * at->strides[0] : 0;
     place += i * (at->dims[last] > 1 ? at->strides[last] : 1);
-    return at->dtype == STRAND_PLUGIN_I64 ? ((const int64_t *)at->memory.data)[place] : ((const int32_t *)at->memory.data)[place];
+    return at->dtype == STRAND_PLUGIN_I64 ? ((const int64_t *)at->memory.data)[place]
+                                          : ((const int32_t *)at->memory.data)[place];
 }
 
 static void body(void *arg, int64_t i, int32_t worker) {
@@ -142,7 +144,8 @@ static void body(void *arg, int64_t i, int32_t worker) {
         } else {
             angles(j, position, tables, tables + half);
         }
-        token(j, tables, (float *)(void *)cpu_row(&j->out, j->dims, row), (const float *)(const void *)cpu_row(&j->x, j->dims, row));
+        token(j, tables, (float *)(void *)cpu_row(&j->out, j->dims, row),
+              (const float *)(const void *)cpu_row(&j->x, j->dims, row));
     }
 }
 
@@ -153,7 +156,8 @@ static int64_t worker_floats(int64_t half) {
 uint64_t cpu_rotary_scratch(const cpu_device *device, const strand_plugin_node *node) {
     const strand_op_rotary *p = node->params;
     int64_t half = p->rotary / 2;
-    return cpu_round((uint64_t)half * sizeof(double)) + (uint64_t)worker_floats(half) * sizeof(float) * (uint64_t)cpu_workers(device);
+    return cpu_round((uint64_t)half * sizeof(double)) +
+           (uint64_t)worker_floats(half) * sizeof(float) * (uint64_t)cpu_workers(device);
 }
 
 CPU_KERNEL(cpu_rotary) {

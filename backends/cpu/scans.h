@@ -6,9 +6,10 @@
 #include "cpu.h"
 #include "simd.h"
 
-/* The first element of `in` that belongs to the output's tile: axis ia[i] of the input follows axis oa[i] of the output. NULL for
- * an absent input. */
-static inline float *scan_at(const strand_plugin_tensor *in, const strand_plugin_tensor *out, int n, const uint32_t ia[], const uint32_t oa[]) {
+/* The first element of `in` that belongs to the output's tile: axis ia[i] of the input follows axis oa[i] of the output.
+ * NULL for an absent input. */
+static inline float *scan_at(const strand_plugin_tensor *in, const strand_plugin_tensor *out, int n, const uint32_t ia[],
+                             const uint32_t oa[]) {
     if (!in) return NULL;
     float *at = (float *)in->memory.data;
     for (int i = 0; i < n; i++) at += (out->origin[oa[i]] - in->origin[ia[i]]) * in->strides[ia[i]];
@@ -42,8 +43,8 @@ CPU_INLINE void scan_store(float *p, vf x, int64_t n) {
         vf_store_part(p, x, n);
 }
 
-/* Rows of one channel each: element k of row i stands at rows[i * stride + k / width * step + k % width]. Real states have width
- * and step 1, complex ones width 2. */
+/* Rows of one channel each: element k of row i stands at rows[i * stride + k / width * step + k % width]. Real states have
+ * width and step 1, complex ones width 2. */
 typedef struct scan_rows {
     float *rows;
     int64_t stride, step, width;

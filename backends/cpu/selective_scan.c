@@ -1,10 +1,12 @@
-/* selective_scan.c - SELECTIVE_SCAN: the recurrence of Mamba-1. A lane is a channel and a channel's states stay in registers, sixteen
- * at a time, while time runs; a block of CPU_LANES channels and one sequence is a piece of work of its own.
+/* selective_scan.c - SELECTIVE_SCAN: the recurrence of Mamba-1. A lane is a channel and a channel's states stay in
+ * registers, sixteen at a time, while time runs; a block of CPU_LANES channels and one sequence is a piece of work of its
+ * own.
  *
- * Time runs in blocks of TIME tokens: first the steps d and d u of the block are made, then each group of states runs over it and
- * adds to y, which began as D u, then the gate is applied. The exponent of a decay is (d log2 e) A, the same product everywhere, so that the
- * states have the same bytes however a sequence is cut. Sequences of a few tokens (decoding) would spend their time on turning the
- * states around; they run with a lane a state, where only the sum over the states is taken in another order. */
+ * Time runs in blocks of TIME tokens: first the steps d and d u of the block are made, then each group of states runs over
+ * it and adds to y, which began as D u, then the gate is applied. The exponent of a decay is (d log2 e) A, the same product
+ * everywhere, so that the states have the same bytes however a sequence is cut. Sequences of a few tokens (decoding) would
+ * spend their time on turning the states around; they run with a lane a state, where only the sum over the states is taken
+ * in another order. */
 #include "decay.h"
 #include "kernels.h"
 #include "scans.h"
@@ -41,7 +43,8 @@ static inline float *place(const sequence *s, const block *k, int64_t t) {
     return s->at + k->batch * s->batch + t * s->time + k->first;
 }
 
-/* Asks for what token t + TIME will want, to lie in the second cache: rows are far apart, and the first one has few places for them. */
+/* Asks for what token t + TIME will want, to lie in the second cache: rows are far apart, and the first one has few places
+ * for them. */
 CPU_INLINE void ask(const sequence *s, const block *k, int64_t t) {
     if (s->at) __builtin_prefetch(place(s, k, t + TIME), 0, 2);
 }
@@ -49,7 +52,8 @@ CPU_INLINE void ask(const sequence *s, const block *k, int64_t t) {
 /* d and d u of tokens [t0, t0 + tokens), and y = D u to begin with. */
 CPU_INLINE void make_steps(block *k, int64_t t0, int64_t tokens) {
     const job *j = k->j;
-    vf bias = j->bias ? scan_load(j->bias + k->first, k->n) : vf_zero(), skip = j->skip ? scan_load(j->skip + k->first, k->n) : vf_zero();
+    vf bias = j->bias ? scan_load(j->bias + k->first, k->n) : vf_zero(),
+       skip = j->skip ? scan_load(j->skip + k->first, k->n) : vf_zero();
     for (int64_t i = 0; i < tokens; i++) {
         vf d = scan_load(place(&j->dt, k, t0 + i), k->n) + bias, u = scan_load(place(&j->u, k, t0 + i), k->n);
         ask(&j->dt, k, t0 + i);
@@ -135,7 +139,8 @@ static void run_long(block *k, float *a, float *h) {
 /* ---- a lane is a state ---- */
 
 /* One token of one channel: the states in `from` go to `to`, and the terms of y are the lanes of the result. */
-CPU_INLINE vf step_channel(const float *a, const float *from, float *to, const float *b, const float *c, int64_t states, float step, float drive) {
+CPU_INLINE vf step_channel(const float *a, const float *from, float *to, const float *b, const float *c, int64_t states,
+                           float step, float drive) {
     vf sum = vf_zero(), s = vf_set(step), d = vf_set(drive);
     for (int64_t n = 0; n < states; n += CPU_LANES) {
         int64_t some = cpu_min(CPU_LANES, states - n);
@@ -154,8 +159,8 @@ typedef struct states {
 } states;
 
 /* A whole block with a state a lane: the usual case, without branches. */
-CPU_INLINE void step_block(const float *a, int64_t a_stride, states from, states to, vf b, vf c, const float *step, const float *drive, vf rows[CPU_LANES],
-                           const bool fresh) {
+CPU_INLINE void step_block(const float *a, int64_t a_stride, states from, states to, vf b, vf c, const float *step,
+                           const float *drive, vf rows[CPU_LANES], const bool fresh) {
 #pragma GCC unroll 16
     for (int i = 0; i < CPU_LANES; i++) {
         vf h = b * vf_set(drive[i]);
@@ -179,14 +184,16 @@ static void step_channels(const block *k, int64_t t, states from, states to, vf 
     for (int i = 0; i < CPU_LANES; i++) {
         rows[i] = vf_zero();
         if (i >= k->n) continue;
-        rows[i] = step_channel(a + i * j->a.stride, from.at ? from.at + i * from.stride : NULL, to.at + i * to.stride, b, c, j->states, step[i], drive[i]);
+        rows[i] = step_channel(a + i * j->a.stride, from.at ? from.at + i * from.stride : NULL, to.at + i * to.stride, b, c,
+                               j->states, step[i], drive[i]);
     }
 }
 
 /* The states stay in h, a row a channel, between the tokens; the last token writes them out if that is asked for. */
 static void run_short(block *k, float *h) {
     const job *j = k->j;
-    const states inner = {h, j->states}, last = {j->last ? j->last + k->batch * j->last_batch + k->first * j->last_channel : NULL, j->last_channel};
+    const states inner = {h, j->states},
+                 last = {j->last ? j->last + k->batch * j->last_batch + k->first * j->last_channel : NULL, j->last_channel};
     states from = {j->state ? j->state + k->batch * j->state_batch + k->first * j->state_channel : NULL, j->state_channel};
     make_steps(k, 0, j->length);
     for (int64_t t = 0; t < j->length; t++) {
@@ -239,7 +246,11 @@ CPU_KERNEL(cpu_selective_scan) {
     const strand_op_selective_scan *p = node->params;
     const strand_plugin_tensor *out = &node->outputs[0], *a = &node->inputs[2], *state = cpu_input(node, 8);
     const strand_plugin_tensor *last = node->n_outputs > 1 ? &node->outputs[1] : NULL;
-    job j = {.u = sequence_of(node, 0), .dt = sequence_of(node, 1), .b = states_of(node, 3), .c = states_of(node, 4), .z = sequence_of(node, 6)};
+    job j = {.u = sequence_of(node, 0),
+             .dt = sequence_of(node, 1),
+             .b = states_of(node, 3),
+             .c = states_of(node, 4),
+             .z = sequence_of(node, 6)};
     j.y = (sequence){cpu_f32(out), out->strides[0], out->strides[1]};
     j.skip = scan_at(cpu_input(node, 5), out, 1, (const uint32_t[]){0}, (const uint32_t[]){2});
     j.bias = scan_at(cpu_input(node, 7), out, 1, (const uint32_t[]){0}, (const uint32_t[]){2});

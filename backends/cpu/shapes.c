@@ -21,8 +21,10 @@ static int loop_of(const strand_plugin_tensor *out, uint32_t axis) {
     return CPU_COPY_LOOPS - (int)out->rank + (int)axis;
 }
 
-/* Tells the copy that its source is `in`, axis by axis the same place; axis `but` begins at index `first` and goes by `step`. */
-static void copy_from(cpu_copy *c, const strand_plugin_tensor *out, const strand_plugin_tensor *in, int but, int64_t first, int64_t step) {
+/* Tells the copy that its source is `in`, axis by axis the same place; axis `but` begins at index `first` and goes by
+ * `step`. */
+static void copy_from(cpu_copy *c, const strand_plugin_tensor *out, const strand_plugin_tensor *in, int but, int64_t first,
+                      int64_t step) {
     int64_t at = 0;
     for (uint32_t axis = 0; axis < in->rank; axis++) {
         int loop = loop_of(out, axis);

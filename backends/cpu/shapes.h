@@ -15,8 +15,10 @@ static inline bool cpu_slice_is_all(const strand_op_slice *p) {
     return p->begin == 0 && p->count == 0 && p->step == 1;
 }
 
-/* RESHAPE: leading and trailing axes that are the same in both may be tiles. Where in x the output's elements are: n[] from first[] on. */
-static inline void cpu_reshape_source(const strand_plugin_tensor *x, const strand_plugin_tensor *out, int64_t *first, int64_t *n) {
+/* RESHAPE: leading and trailing axes that are the same in both may be tiles. Where in x the output's elements are: n[] from
+ * first[] on. */
+static inline void cpu_reshape_source(const strand_plugin_tensor *x, const strand_plugin_tensor *out, int64_t *first,
+                                      int64_t *n) {
     uint32_t front = 0, back = 0, least = x->rank < out->rank ? x->rank : out->rank;
     while (front < least && x->whole[front] == out->whole[front]) front++;
     while (back < least - front && x->whole[x->rank - 1 - back] == out->whole[out->rank - 1 - back]) back++;

@@ -1,9 +1,9 @@
 /* short_conv.c - SHORT_CONV: a few causal taps per channel, y[t] = act(bias + sum_i weight[i] x[t - (K-1) + i]).
  *
- * Taps are summed in order of i, a lane an output, so an element's bytes depend neither on where a tile began nor on the layout's
- * vectors. What stands before position 0 is the state, or zeros, and is multiplied like everything else. Channel-major rows are
- * vectors along the time; token-major ones are vectors of channels, a few tokens side by side, with the weight turned to
- * [K][C] in working memory. The activation follows while the results are in the first cache. */
+ * Taps are summed in order of i, a lane an output, so an element's bytes depend neither on where a tile began nor on the
+ * layout's vectors. What stands before position 0 is the state, or zeros, and is multiplied like everything else.
+ * Channel-major rows are vectors along the time; token-major ones are vectors of channels, a few tokens side by side, with
+ * the weight turned to [K][C] in working memory. The activation follows while the results are in the first cache. */
 #include "kernels.h"
 #include "rows.h"
 #include "simd.h"
@@ -61,7 +61,9 @@ static void beginning(const row *r, int64_t t, int64_t n) {
     } else {
         for (int64_t i = 0; i < r->taps; i++) {
             int64_t at = first + i, back = r->taps - 1 + (at - r->start);
-            const float *from = at >= r->start ? r->x + at : r->state && at + n <= r->start && back >= 0 ? r->state + back : NULL;
+            const float *from = at >= r->start                                ? r->x + at
+                                : r->state && at + n <= r->start && back >= 0 ? r->state + back
+                                                                              : NULL;
             if (!from && !r->state && at + n <= r->start) continue; /* zeros */
             for (int64_t k = 0; !from && k < n; k++) inputs[k] = input_at(r, at + k);
             sum = vf_fma(vf_set(r->w[i]), from ? vf_load_part(from, n) : vf_load(inputs), sum);
@@ -120,7 +122,8 @@ static void one_token(const row *r) {
     vf sum[4] = {vf_set(0), vf_set(0), vf_set(0), vf_set(0)};
     int64_t n = r->state ? r->taps - 1 : 0, i = 0;
     for (; i + 4 * CPU_LANES <= n; i += 4 * CPU_LANES)
-        for (int k = 0; k < 4; k++) sum[k] = vf_fma(vf_load(r->w + i + k * CPU_LANES), vf_load(r->state + i + k * CPU_LANES), sum[k]);
+        for (int k = 0; k < 4; k++)
+            sum[k] = vf_fma(vf_load(r->w + i + k * CPU_LANES), vf_load(r->state + i + k * CPU_LANES), sum[k]);
     float y = vf_sum((sum[0] + sum[1]) + (sum[2] + sum[3]));
     for (; i < n; i++) y += r->w[i] * r->state[i];
     r->y[0] = y + r->w[r->taps - 1] * r->x[0] + r->bias;
@@ -165,7 +168,8 @@ static void channel_body(void *arg, int64_t i, int32_t worker) {
     }
 }
 
-/* ---- channel-major, many taps before which a state stands: a piece is a few rows, and their new state is kept while they are in cache ---- */
+/* ---- channel-major, many taps before which a state stands: a piece is a few rows, and their new state is kept while they
+ * are in cache ---- */
 
 /* The last n of a row's inputs: `seen` of them end at `end`, those before are the state, or zeros. */
 static void keep_row(float *y, const float *end, const float *state, int64_t n, int64_t seen) {
@@ -179,7 +183,8 @@ static void keep_row(float *y, const float *end, const float *state, int64_t n, 
 
 /* The inputs of a row one after the other: taps - 1 that stand before the tile, then the tile's. */
 static void gather(const row *r, float *to, int64_t length) {
-    int64_t n = r->taps - 1, old = cpu_min(n, cpu_max(0, n + r->start)); /* of the state, whose last one stands before `start` */
+    int64_t n = r->taps - 1, old = cpu_min(n, cpu_max(0, n + r->start)); /* of the state, whose last one stands before
+                                                                            `start` */
     memcpy(to, r->state + n - old, (size_t)old * sizeof *to);
     memcpy(to + old, r->x - (n - old), (size_t)(n - old + length) * sizeof *to);
 }
@@ -206,7 +211,8 @@ static void long_body(void *arg, int64_t i, int32_t worker) {
             inside(&r, r.taps, 0, length);
         }
         cpu_unary_row(j->activation, 0, 0, r.y, r.y, length);
-        if (j->kept.base) keep_row((float *)(void *)cpu_row(&j->kept, j->dims, at), x + length, r.state, j->taps - 1, length + j->begin);
+        if (j->kept.base)
+            keep_row((float *)(void *)cpu_row(&j->kept, j->dims, at), x + length, r.state, j->taps - 1, length + j->begin);
     }
 }
 
@@ -227,14 +233,16 @@ static const float *token(const entry *e, int64_t t) {
     return e->state && back >= 0 ? e->state + back * j->state_step : j->zero;
 }
 
-/* Tokens [t, t + tokens), channels [from, to): `taps` and `tokens` are known to the compiler. A vector of weights serves all tokens,
- * and the inputs of a token stay in registers for the next ones. */
+/* Tokens [t, t + tokens), channels [from, to): `taps` and `tokens` are known to the compiler. A vector of weights serves all
+ * tokens, and the inputs of a token stay in registers for the next ones. */
 CPU_INLINE void some_tokens(const entry *e, const int taps, const int tokens, int64_t from, int64_t to, int64_t t) {
     const float *w = e->j->turned, *x[TOKENS + 3];
     float *y = e->y + t * e->y_stride;
     int64_t padded = e->j->padded;
     for (int i = 0; i < tokens + taps - 1; i++) x[i] = token(e, t - (taps - 1) + i);
-    int64_t ahead = tokens > 1 && t + 2 * tokens <= e->last && e->x_stride == to - from && e->y_stride == to - from ? tokens * e->x_stride : 0;
+    int64_t ahead = tokens > 1 && t + 2 * tokens <= e->last && e->x_stride == to - from && e->y_stride == to - from
+                        ? tokens * e->x_stride
+                        : 0;
     if (ahead > AHEAD) ahead = 0;
     for (int64_t c = from; c < to; c += CPU_LANES) {
         int64_t lanes = cpu_min(CPU_LANES, to - c);
@@ -242,7 +250,8 @@ CPU_INLINE void some_tokens(const entry *e, const int taps, const int tokens, in
 #pragma GCC unroll 4
         for (int i = 0; i < taps; i++) weight[i] = vf_load(w + i * padded + c);
 #pragma GCC unroll 8
-        for (int i = 0; i < tokens + taps - 1; i++) in[i] = lanes == CPU_LANES ? vf_load(x[i] + c) : vf_load_part(x[i] + c, lanes);
+        for (int i = 0; i < tokens + taps - 1; i++)
+            in[i] = lanes == CPU_LANES ? vf_load(x[i] + c) : vf_load_part(x[i] + c, lanes);
         if (ahead) {
             const float *next = e->x + (t + tokens) * e->x_stride + (c - from) * tokens;
             float *next_y = y + ahead + (c - from) * tokens;
@@ -278,14 +287,16 @@ static void any_taps(const entry *e, int64_t from, int64_t to, int64_t t, int64_
             int64_t lanes = cpu_min(CPU_LANES, to - c);
             vf sum = vf_load(j->turned + j->taps * j->padded + c);
             for (int64_t i = 0; i < j->taps; i++)
-                sum = vf_fma(vf_load(j->turned + i * j->padded + c), vf_load_part(token(e, t - (j->taps - 1) + i) + c, lanes), sum);
+                sum = vf_fma(vf_load(j->turned + i * j->padded + c), vf_load_part(token(e, t - (j->taps - 1) + i) + c, lanes),
+                             sum);
             vf_store_part(e->y + t * e->y_stride + c, sum, lanes);
         }
 }
 
 static void token_body(void *arg, int64_t i, int32_t worker) {
     const job *j = arg;
-    int64_t channel = i % j->across * j->width, to = cpu_min(channel + j->width, j->dims[3]), first = i / j->across % j->down * j->tokens;
+    int64_t channel = i % j->across * j->width, to = cpu_min(channel + j->width, j->dims[3]),
+            first = i / j->across % j->down * j->tokens;
     int64_t at = i / j->across / j->down * j->dims[2], last = cpu_min(first + j->tokens, j->dims[2]);
     entry e = {.j = j,
                .x = (const float *)(const void *)cpu_row(&j->x, j->dims, at),
@@ -358,7 +369,8 @@ static void place_kept(const strand_plugin_tensor *kept, cpu_operand *to) {
     to->strides[3] = 1;
 }
 
-/* The last inputs, after everything has been read: the new state may lie over the old one, and moves only towards its beginning. */
+/* The last inputs, after everything has been read: the new state may lie over the old one, and moves only towards its
+ * beginning. */
 static void keep_state(const job *j, const strand_plugin_tensor *kept, bool tokens) {
     int time = tokens ? 2 : 3, channel = 5 - time;
     int64_t length = j->dims[time], n = j->taps - 1, dims[STRAND_PLUGIN_RANK];
@@ -379,7 +391,9 @@ static void keep_state(const job *j, const strand_plugin_tensor *kept, bool toke
         for (int64_t i = 0; i < n; i++) {
             int64_t t = length - n + i, back = n + t + j->begin; /* position t of the tile, or `back` of the state */
             int64_t width = tokens ? dims[channel] : 1;
-            const float *from = t + j->begin >= 0 ? x + t * j->x.strides[time] : state && back >= 0 ? state + back * j->state_step : NULL;
+            const float *from = t + j->begin >= 0    ? x + t * j->x.strides[time]
+                                : state && back >= 0 ? state + back * j->state_step
+                                                     : NULL;
             float *row = y + i * to.strides[time];
             if (from)
                 memmove(row, from, (size_t)width * sizeof *row);
@@ -391,7 +405,8 @@ static void keep_state(const job *j, const strand_plugin_tensor *kept, bool toke
 
 static void collect(const strand_plugin_node *node, job *j) {
     const strand_op_short_conv *p = node->params;
-    const strand_plugin_tensor *w = &node->inputs[1], *bias = cpu_input(node, 2), *state = cpu_input(node, 3), *out = &node->outputs[0];
+    const strand_plugin_tensor *w = &node->inputs[1], *bias = cpu_input(node, 2), *state = cpu_input(node, 3),
+                               *out = &node->outputs[0];
     bool tokens = token_major(node);
     uint32_t channels = out->rank - (tokens ? 1 : 2), time = out->rank - (tokens ? 2 : 1);
     *j = (job){.begin = out->origin[time], .weight_stride = w->strides[0], .taps = w->dims[1], .activation = p->activation};

@@ -320,8 +320,8 @@ CPU_INLINE void vf_transpose(vf r[CPU_LANES]) {
         if (!(i & 1)) vf_exchange1(&r[i], &r[i + 1]);
 }
 
-/* Lane i of the result is the sum of the lanes of r[i]: halves are added, then quarters ... so the order is the same for each. With
- * AVX-512 one shuffle and one blend, which other units do, bring together what two exchanges would. r is used up. */
+/* Lane i of the result is the sum of the lanes of r[i]: halves are added, then quarters ... so the order is the same for
+ * each. With AVX-512 one shuffle and one blend, which other units do, bring together what two exchanges would. r is used up. */
 CPU_INLINE vf vf_sums_of_rows(vf r[CPU_LANES]) {
 #if CPU_LANES == 16
     const __m512i quarters = _mm512_setr_epi32(4, 5, 6, 7, 16, 17, 18, 19, 12, 13, 14, 15, 24, 25, 26, 27);

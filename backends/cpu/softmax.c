@@ -1,5 +1,5 @@
-/* softmax.c - SOFTMAX and log-softmax over the last axis: the largest element, the sum of e^(x - largest), then the result. Three
- * passes over a row that is in cache; the order of the sum depends on the row's length alone. */
+/* softmax.c - SOFTMAX and log-softmax over the last axis: the largest element, the sum of e^(x - largest), then the result.
+ * Three passes over a row that is in cache; the order of the sum depends on the row's length alone. */
 #include "kernels.h"
 #include "vecmath.h"
 
@@ -50,7 +50,8 @@ static void row(bool log, float *y, const float *x, int64_t n) {
     int64_t i = 0;
     for (; i + CPU_LANES <= n; i += CPU_LANES)
         vf_store(y + i, log ? (vf_load(x + i) - most) - log_sum : vf_load(y + i) * scale);
-    if (i < n) vf_store_part(y + i, log ? (vf_load_part(x + i, n - i) - most) - log_sum : vf_load_part(y + i, n - i) * scale, n - i);
+    if (i < n)
+        vf_store_part(y + i, log ? (vf_load_part(x + i, n - i) - most) - log_sum : vf_load_part(y + i, n - i) * scale, n - i);
 }
 
 static void body(void *arg, int64_t i, int32_t worker) {
@@ -58,7 +59,8 @@ static void body(void *arg, int64_t i, int32_t worker) {
     int64_t end = cpu_min((i + 1) * j->height, j->rows);
     (void)worker;
     for (int64_t r = i * j->height; r < end; r++)
-        row(j->log, (float *)(void *)cpu_row(&j->out, j->dims, r), (const float *)(const void *)cpu_row(&j->x, j->dims, r), j->dims[3]);
+        row(j->log, (float *)(void *)cpu_row(&j->out, j->dims, r), (const float *)(const void *)cpu_row(&j->x, j->dims, r),
+            j->dims[3]);
 }
 
 CPU_KERNEL(cpu_softmax) {

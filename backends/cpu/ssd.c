@@ -1,12 +1,12 @@
-/* ssd.c - SSD: Mamba-2's state-space duality, and retention. A head's state S [N][P] stays in working memory while blocks of BLOCK
- * tokens pass: inside a block y is a masked product, (C B^T, decays, dt) x; what came before it enters through S:
+/* ssd.c - SSD: Mamba-2's state-space duality, and retention. A head's state S [N][P] stays in working memory while blocks of
+ * BLOCK tokens pass: inside a block y is a masked product, (C B^T, decays, dt) x; what came before it enters through S:
  *
  *   y[i] = e^(l_i) C[i] S + sum_{j <= i} (C[i].B[j]) e^(l_i - l_j) d_j x[j] + D x[i],   l = sums of log decays in the block
  *   S    = e^(l_last) S + sum_j B[j] (e^(l_last - l_j) d_j x[j])
  *
- * Differences l_i - l_j are summed token by token (never a difference of large sums, never a ratio of exponentials). The products
- * C B^T belong to a group: they are made once for a span of tokens, then all heads of the group pass over the span. One token alone
- * is a step over the state as it lies in memory, [P][N], read and written once. */
+ * Differences l_i - l_j are summed token by token (never a difference of large sums, never a ratio of exponentials). The
+ * products C B^T belong to a group: they are made once for a span of tokens, then all heads of the group pass over the span.
+ * One token alone is a step over the state as it lies in memory, [P][N], read and written once. */
 #include "matrix_state.h"
 #include "vecmath.h"
 
@@ -21,7 +21,8 @@ typedef struct job {
     ms_state in, out;
     int64_t length, states, pitch, each;
     int64_t entry, entries, first_group, groups, span, span_end, span_blocks; /* what runs now: batch entries, groups, tokens */
-    float *products, *kept, *work;                                           /* products of groups, states of units, rooms of workers */
+    /* products of groups, states of units, rooms of workers */
+    float *products, *kept, *work;
 } job;
 
 /* What a worker needs for a block: x, y [BLOCK][pitch]; B^T [N][BLOCK]; a [BLOCK][BLOCK]. */
@@ -66,7 +67,8 @@ static void steps(const job *j, int64_t b, int64_t h, int64_t t, int64_t n, floa
 
 /* a[i][j] = products[i][j] e^(l_i - l_j) d_j for j <= i < n, else 0; D on the diagonal besides. gain[i] = e^(l_i); last[j] =
  * e^(l_last - l_j) d_j. Returns e^(l_last). */
-static float mask(float *a, const float *products, int64_t n, const float d[BLOCK], const float log_decay[BLOCK], float skip, float gain[BLOCK], float last[BLOCK]) {
+static float mask(float *a, const float *products, int64_t n, const float d[BLOCK], const float log_decay[BLOCK], float skip,
+                  float gain[BLOCK], float last[BLOCK]) {
     vf sums[BLOCK / CPU_LANES], steps_of[BLOCK / CPU_LANES];
     vi index[BLOCK / CPU_LANES];
     float l = 0.0f;
@@ -103,11 +105,13 @@ static float *products_of(const job *j, int64_t b, int64_t group, int64_t block)
 static void group_block(void *arg, int64_t i, int32_t worker) {
     const job *j = arg;
     room r = room_at(j, worker);
-    int64_t block = i % j->span_blocks, group = j->first_group + i / j->span_blocks % j->groups, b = j->entry + i / j->span_blocks / j->groups;
+    int64_t block = i % j->span_blocks, group = j->first_group + i / j->span_blocks % j->groups,
+            b = j->entry + i / j->span_blocks / j->groups;
     int64_t t = j->span + block * BLOCK, n = cpu_min(BLOCK, j->span_end - t), first = group * j->states;
     float *to = products_of(j, b, group, block);
     ms_transpose_in(r.bt, BLOCK, ms_at(&j->b, b, t, first), j->b.token, n, j->states);
-    ms_reading m = {.q = ms_at(&j->c, b, t, first), .q_pitch = j->c.token, .depth = j->states, .s = r.bt, .pitch = BLOCK, .y = to};
+    ms_reading m = {
+        .q = ms_at(&j->c, b, t, first), .q_pitch = j->c.token, .depth = j->states, .s = r.bt, .pitch = BLOCK, .y = to};
     ms_product(&m, n);
     ms_ahead(&j->b, b, t + BLOCK, BLOCK, j->span_end, first, j->states);
     ms_ahead(&j->c, b, t + BLOCK, BLOCK, j->span_end, first, j->states);
@@ -120,7 +124,16 @@ static void block(const job *j, const ms_unit *u, const room *r, float *s, const
     decay = mask(r->a, products, n, d, log_decay, j->d.data ? *ms_at(&j->d, 0, 0, u->h) : 0.0f, gain, last);
     ms_ahead(&j->x, u->b, next, BLOCK / 2, j->length, u->channel, u->n);
     ms_rows_in(r->x, pitch, ms_at(&j->x, u->b, t, u->channel), j->x.token, n, u->n);
-    ms_reading reading = {.q = ms_at(&j->c, u->b, t, group * j->states), .q_pitch = j->c.token, .depth = j->states, .s = s, .pitch = pitch, .a = r->a, .a_pitch = BLOCK, .x = r->x, .gain = gain, .y = r->y};
+    ms_reading reading = {.q = ms_at(&j->c, u->b, t, group * j->states),
+                          .q_pitch = j->c.token,
+                          .depth = j->states,
+                          .s = s,
+                          .pitch = pitch,
+                          .a = r->a,
+                          .a_pitch = BLOCK,
+                          .x = r->x,
+                          .gain = gain,
+                          .y = r->y};
     ms_read(&reading, n);
     ms_ahead(&j->x, u->b, next + BLOCK / 2, BLOCK / 2, j->length, u->channel, u->n);
     ms_rows_out(ms_at(&j->y, u->b, t, u->channel), j->y.token, r->y, pitch, n, u->n);
@@ -129,7 +142,14 @@ static void block(const job *j, const ms_unit *u, const room *r, float *s, const
         vf scale = vf_set(last[i]);
         for (int64_t v = 0; v < pitch; v += CPU_LANES) vf_store(r->x + i * pitch + v, scale * vf_load(r->x + i * pitch + v));
     }
-    ms_writing writing = {.b = ms_at(&j->b, u->b, t, group * j->states), .b_pitch = j->b.token, .x = r->x, .decay = &decay, .s = s, .depth = j->states, .pitch = pitch, .n = n};
+    ms_writing writing = {.b = ms_at(&j->b, u->b, t, group * j->states),
+                          .b_pitch = j->b.token,
+                          .x = r->x,
+                          .decay = &decay,
+                          .s = s,
+                          .depth = j->states,
+                          .pitch = pitch,
+                          .n = n};
     ms_write(&writing);
     ms_ahead(&j->y, u->b, next + BLOCK / 2, BLOCK / 2, j->length, u->channel, u->n);
 }
@@ -154,8 +174,8 @@ static void unit_span(void *arg, int64_t i, int32_t worker) {
     if (j->span_end == j->length && out) ms_transpose_out(out + u.v * j->out.row, j->out.row, s, pitch, u.n, j->states);
 }
 
-/* Batch entries that go together: fewer heads than UNITS are not enough for many workers. Of all heads, whatever the tile, so that
- * a tile needs no more working memory than the whole. */
+/* Batch entries that go together: fewer heads than UNITS are not enough for many workers. Of all heads, whatever the tile,
+ * so that a tile needs no more working memory than the whole. */
 static int64_t together(const job *j) {
     return cpu_max(1, cpu_min(j->cut.batches, UNITS / cpu_max(1, j->p->heads * j->cut.blocks)));
 }
@@ -190,7 +210,8 @@ typedef struct rows {
 /* States [i, ...) of `vectors` vectors (of one: perhaps not all of it) of the rows; sums[r] += row r times C. */
 CPU_INLINE void step_states(const rows *s, int64_t i, const int vectors, const float *dx, vf sums[CPU_LANES]) {
     vf b[VECTORS], c[VECTORS];
-    for (int e = 0; e < vectors; e++) b[e] = ms_load(s->b + i + e * CPU_LANES, s->n - i), c[e] = ms_load(s->c + i + e * CPU_LANES, s->n - i);
+    for (int e = 0; e < vectors; e++)
+        b[e] = ms_load(s->b + i + e * CPU_LANES, s->n - i), c[e] = ms_load(s->c + i + e * CPU_LANES, s->n - i);
     for (int64_t r = 0; r < s->count; r++) {
         vf x = vf_set(dx[r]);
 #pragma GCC unroll 4
@@ -210,7 +231,11 @@ static void run_step(const job *j, const ms_unit *u) {
     int64_t group = u->h / (j->p->heads / j->p->groups), n = j->states, whole = n / (VECTORS * CPU_LANES) * VECTORS * CPU_LANES;
     const float *x = ms_at(&j->x, u->b, 0, u->channel), *in = ms_head(&j->in, u->b, u->h);
     float *out = ms_head(&j->out, u->b, u->h), *y = ms_at(&j->y, u->b, 0, u->channel);
-    rows s = {.b = ms_at(&j->b, u->b, 0, group * n), .c = ms_at(&j->c, u->b, 0, group * n), .in_row = j->in.row, .out_row = j->out.row, .n = n};
+    rows s = {.b = ms_at(&j->b, u->b, 0, group * n),
+              .c = ms_at(&j->c, u->b, 0, group * n),
+              .in_row = j->in.row,
+              .out_row = j->out.row,
+              .n = n};
     steps(j, u->b, u->h, 0, 1, d, log_decay);
     s.decay = vf_exp(vf_set(log_decay[0]));
     for (int64_t row = 0; row < u->n; row += CPU_LANES) {
@@ -234,7 +259,8 @@ static void pass(const job *j, const ms_unit *u) {
     float *out = ms_head(&j->out, u->b, u->h);
     for (int64_t row = u->v; row < u->v + u->n && out; row++)
         for (int64_t i = 0; i < j->states; i += CPU_LANES)
-            ms_store(out + row * j->out.row + i, in ? ms_load(in + row * j->in.row + i, j->states - i) : vf_zero(), j->states - i);
+            ms_store(out + row * j->out.row + i, in ? ms_load(in + row * j->in.row + i, j->states - i) : vf_zero(),
+                     j->states - i);
 }
 
 static void step_body(void *arg, int64_t i, int32_t worker) {
@@ -254,7 +280,10 @@ static int64_t block_of(int64_t width) {
 static job begin(const cpu_device *device, const strand_plugin_node *node, int64_t floats[3]) {
     const strand_op_ssd *p = node->params;
     int64_t width = node->outputs[0].whole[2] / p->heads;
-    job j = {.p = p, .states = node->inputs[2].dims[2] / p->groups, .length = node->outputs[0].dims[1], .pitch = ms_pitch(block_of(width))};
+    job j = {.p = p,
+             .states = node->inputs[2].dims[2] / p->groups,
+             .length = node->outputs[0].dims[1],
+             .pitch = ms_pitch(block_of(width))};
     j.cut = ms_plan(node, p->heads, block_of(width), (double)j.length * (double)j.states * (double)block_of(width) / 8);
     j.each = room_floats(j.states, j.pitch);
     int64_t blocks = (cpu_min(j.length, SPAN) + BLOCK - 1) / BLOCK, entries = j.length > 1 ? together(&j) : 0;
@@ -276,10 +305,12 @@ CPU_KERNEL(cpu_ssd) {
     j.products = scratch;
     j.kept = j.products + floats[0];
     j.work = j.kept + floats[1];
-    const ms_tokens views[] = {ms_view(node, cpu_input(node, 0)), ms_view(node, cpu_input(node, 1)), ms_view(node, cpu_input(node, 2)),
-                               ms_view(node, cpu_input(node, 3)), ms_view(node, cpu_input(node, 4)), ms_view(node, cpu_input(node, 5)),
+    const ms_tokens views[] = {ms_view(node, cpu_input(node, 0)), ms_view(node, cpu_input(node, 1)),
+                               ms_view(node, cpu_input(node, 2)), ms_view(node, cpu_input(node, 3)),
+                               ms_view(node, cpu_input(node, 4)), ms_view(node, cpu_input(node, 5)),
                                ms_view(node, cpu_input(node, 6)), ms_view(node, &node->outputs[0])};
-    j.x = views[0], j.a = views[1], j.b = views[2], j.c = views[3], j.dt = views[4], j.d = views[5], j.bias = views[6], j.y = views[7];
+    j.x = views[0], j.a = views[1], j.b = views[2], j.c = views[3], j.dt = views[4], j.d = views[5], j.bias = views[6],
+    j.y = views[7];
     j.in = ms_state_in(node, 7);
     j.out = ms_state_out(node);
     if (j.length <= 1)

@@ -1,5 +1,5 @@
-/* ssm_discretize.c - SSM_DISCRETIZE: log poles and coefficients of a continuous diagonal system. It runs once for a model, on few numbers
- * on which all taps of a filter depend, so it runs in double precision, one state after another. */
+/* ssm_discretize.c - SSM_DISCRETIZE: log poles and coefficients of a continuous diagonal system. It runs once for a model,
+ * on few numbers on which all taps of a filter depend, so it runs in double precision, one state after another. */
 #include "kernels.h"
 #include "scans.h"
 
@@ -74,7 +74,8 @@ static void body(void *arg, int64_t i, int32_t worker) {
     for (int64_t c = i * j->channels_a_piece; c < end; c++)
         for (int64_t n = 0; n < j->states; n++) {
             cn values[2];
-            discretise(j->method, pair_of(&j->a, c, n), (double)j->dt[c], product(pair_of(&j->b, c, n), pair_of(&j->c, c, n)), &values[0], &values[1]);
+            discretise(j->method, pair_of(&j->a, c, n), (double)j->dt[c], product(pair_of(&j->b, c, n), pair_of(&j->c, c, n)),
+                       &values[0], &values[1]);
             for (uint32_t o = 0; o < j->n_out; o++) {
                 float *to = j->out[o] + c * j->out_channel[o] + n * j->out_state[o];
                 to[0] = (float)values[o].re;
@@ -86,7 +87,11 @@ static void body(void *arg, int64_t i, int32_t worker) {
 CPU_KERNEL(cpu_ssm_discretize) {
     const strand_op_ssm_discretize *p = node->params;
     const strand_plugin_tensor *out = &node->outputs[0];
-    job j = {.a = operand_of(node, 0), .b = operand_of(node, 2), .c = operand_of(node, 3), .method = p->method, .n_out = node->n_outputs};
+    job j = {.a = operand_of(node, 0),
+             .b = operand_of(node, 2),
+             .c = operand_of(node, 3),
+             .method = p->method,
+             .n_out = node->n_outputs};
     (void)scratch;
     j.dt = scan_at(&node->inputs[1], out, 1, (const uint32_t[]){0}, (const uint32_t[]){0});
     for (uint32_t o = 0; o < j.n_out; o++) {

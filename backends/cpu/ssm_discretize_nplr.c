@@ -1,6 +1,6 @@
-/* ssm_discretize_nplr.c - SSM_DISCRETIZE_NPLR: the steps of a diagonal-minus-rank-one system, from its Woodbury form, and C from C~, which
- * takes a power of the whole matrix and a solution of a linear system. In double precision, over real numbers: the parts of the states
- * that stand for pairs. It runs once a model. A channel is a piece of work. */
+/* ssm_discretize_nplr.c - SSM_DISCRETIZE_NPLR: the steps of a diagonal-minus-rank-one system, from its Woodbury form, and C
+ * from C~, which takes a power of the whole matrix and a solution of a linear system. In double precision, over real
+ * numbers: the parts of the states that stand for pairs. It runs once a model. A channel is a piece of work. */
 #include "kernels.h"
 #include "scans.h"
 
@@ -148,7 +148,10 @@ uint64_t cpu_ssm_discretize_nplr_scratch(const cpu_device *device, const strand_
 CPU_KERNEL(cpu_ssm_discretize_nplr) {
     const strand_op_ssm_discretize_nplr *p = node->params;
     const strand_plugin_tensor *out = &node->outputs[0], *dt = &node->inputs[4];
-    job j = {.dt = scan_at(dt, out, 1, (const uint32_t[]){0}, (const uint32_t[]){1}), .dt_stride = dt->strides[0], .states = node->inputs[3].dims[1], .length = p->length};
+    job j = {.dt = scan_at(dt, out, 1, (const uint32_t[]){0}, (const uint32_t[]){1}),
+             .dt_stride = dt->strides[0],
+             .states = node->inputs[3].dims[1],
+             .length = p->length};
     for (uint32_t i = 0; i < 4; i++) {
         const strand_plugin_tensor *in = &node->inputs[i];
         j.rows[i] = (scan_rows){scan_channels(in, out, 1), scan_channel_stride(in), in->strides[1], 2};

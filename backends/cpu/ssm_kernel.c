@@ -1,9 +1,10 @@
 /* ssm_kernel.c - SSM_KERNEL_DIAGONAL: filters that are sums of powers of poles, filter[t] = Re sum_n coefficient[n] pole[n]^t.
  *
- * Taps come in blocks of BLOCK that begin at multiples of it: t = t0 + j. For a channel, pole^j is a table of BLOCK columns a pole,
- * coefficient pole^t0 is a pair a pole and block, and a few blocks together are a small matrix product: two multiply-adds a pole and tap.
- * The pairs go from block to block by multiplication in double precision and begin anew, from the logarithm of the pole, at every
- * multiple of PIECE; so the error does not grow with t, and a tile of the filter has the bytes of the whole. */
+ * Taps come in blocks of BLOCK that begin at multiples of it: t = t0 + j. For a channel, pole^j is a table of BLOCK columns
+ * a pole, coefficient pole^t0 is a pair a pole and block, and a few blocks together are a small matrix product: two
+ * multiply-adds a pole and tap. The pairs go from block to block by multiplication in double precision and begin anew, from
+ * the logarithm of the pole, at every multiple of PIECE; so the error does not grow with t, and a tile of the filter has the
+ * bytes of the whole. */
 #include "kernels.h"
 #include "scans.h"
 
@@ -42,8 +43,8 @@ typedef struct job {
     uint64_t scratch_bytes; /* a worker */
 } job;
 
-/* What a piece works with: for each pole its logarithm, its coefficient and the exponent's shift; the pair that goes from block to block
- * and its factor; the tables. */
+/* What a piece works with: for each pole its logarithm, its coefficient and the exponent's shift; the pair that goes from
+ * block to block and its factor; the tables. */
 typedef struct tables {
     double *log_re, *log_im, *c_re, *c_im, *shift, *z_re, *z_im, *w_re, *w_im;
     float *powers; /* [states][re, im][BLOCK] */
@@ -78,7 +79,8 @@ static cn expm1_of(cn a) {
 static cn geometric(cn logarithm, int64_t taps) {
     double sign = logarithm.re > 0 ? -1 : 1, n = (double)taps;
     if (logarithm.re < -700) return (cn){1, 0};
-    cn one = expm1_of((cn){sign * logarithm.re, sign * logarithm.im}), all = expm1_of((cn){sign * n * logarithm.re, sign * n * logarithm.im});
+    cn one = expm1_of((cn){sign * logarithm.re, sign * logarithm.im}),
+       all = expm1_of((cn){sign * n * logarithm.re, sign * n * logarithm.im});
     double square = one.re * one.re + one.im * one.im;
     if (square == 0) return (cn){n, 0};
     cn r = product(all, (cn){one.re, -one.im});
@@ -218,7 +220,8 @@ static void body(void *arg, int64_t i, int32_t worker) {
             take_row(j, &t, t.starts + m * j->states * 2);
         }
         if (t0 + rows * BLOCK > j->begin) {
-            for (int column = 0; column < BLOCK; column += VECTORS * CPU_LANES) (rows == 1 ? multiply_row : multiply_rows)(&t, j->states, column, sums);
+            for (int column = 0; column < BLOCK; column += VECTORS * CPU_LANES)
+                (rows == 1 ? multiply_row : multiply_rows)(&t, j->states, column, sums);
             for (int64_t m = 0; m < rows; m++) store_block(j, channel, t0 + m * BLOCK, sums + m * BLOCK);
         }
         t0 += rows * BLOCK;

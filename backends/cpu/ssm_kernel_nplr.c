@@ -1,8 +1,9 @@
 /* ssm_kernel_nplr.c - SSM_KERNEL_NPLR: the filter of a diagonal-minus-rank-one system by its values on the unit circle.
  *
- * Each value takes four sums over the poles, 1/(z - a) of a pole and of its conjugate together being (alpha + i beta y) / (|a|^2 - y^2 -
- * 2 i re(a) y) on z = i y: one reciprocal serves all four. Lanes are frequencies. The sums cancel where poles lie close to the circle
- * and the transform of `length` values adds its error to small taps, so both run in double precision; a filter is made once. */
+ * Each value takes four sums over the poles, 1/(z - a) of a pole and of its conjugate together being (alpha + i beta y) /
+ * (|a|^2 - y^2 - 2 i re(a) y) on z = i y: one reciprocal serves all four. Lanes are frequencies. The sums cancel where poles
+ * lie close to the circle and the transform of `length` values adds its error to small taps, so both run in double
+ * precision; a filter is made once. */
 #include "kernels.h"
 #include "scans.h"
 
@@ -37,7 +38,8 @@ CPU_INLINE vd vd_fma(vd a, vd b, vd c) {
 
 /* ---- the inverse transform ---- */
 
-/* Complex transforms of `size` points: of a power of two directly, of another size as a convolution with a chirp, through `padded`. */
+/* Complex transforms of `size` points: of a power of two directly, of another size as a convolution with a chirp, through
+ * `padded`. */
 typedef struct transform {
     int64_t length, size, padded; /* size: half the length where that is even */
     double *turn_re, *turn_im;    /* [padded / 2] e^(2 pi i k / padded) */
@@ -66,7 +68,8 @@ static void transform_power(const transform *t, double *x_re, double *x_im, doub
         double *to_re = swapped ? x_re : y_re, *to_im = swapped ? x_im : y_im;
         for (int64_t p = 0; p < n / 2; p++) {
             double w_re = t->turn_re[p * stride], w_im = t->turn_im[p * stride];
-            const double *a_re = in_re + stride * p, *a_im = in_im + stride * p, *b_re = a_re + stride * (n / 2), *b_im = a_im + stride * (n / 2);
+            const double *a_re = in_re + stride * p, *a_im = in_im + stride * p, *b_re = a_re + stride * (n / 2),
+                         *b_im = a_im + stride * (n / 2);
             double *c_re = to_re + stride * 2 * p, *c_im = to_im + stride * 2 * p;
             for (int64_t q = 0; q < stride; q++) {
                 double re = a_re[q] - b_re[q], im = a_im[q] - b_im[q];
@@ -123,8 +126,8 @@ static void make_transform(const transform *t, double *y) {
     transform_power(t, t->answer_re, t->answer_im, y, y + t->padded);
 }
 
-/* length times the real signal whose values at the frequencies 0 .. length / 2 are s; it comes out in x: of an even length element 2 j
- * is x_re[j] and 2 j + 1 is x_im[j], of an odd one element j is x_re[j]. */
+/* length times the real signal whose values at the frequencies 0 .. length / 2 are s; it comes out in x: of an even length
+ * element 2 j is x_re[j] and 2 j + 1 is x_im[j], of an odd one element j is x_re[j]. */
 static void inverse_real(const transform *t, const double *s_re, const double *s_im, double *x_re, double *x_im, double *y) {
     int64_t n = t->length, h = t->size;
     if (n % 2) {
@@ -173,7 +176,8 @@ static cn at(const operand *o, int64_t channel, int64_t n) {
 static double prepare_poles(const job *j, int64_t channel, double *poles) {
     double dt = (double)j->dt[channel], limit = 0;
     for (int64_t n = 0; n < j->states; n++, poles += POLE) {
-        cn a = at(&j->a, channel, n), p = at(&j->p, channel, n), b = at(&j->b, channel, n), c = at(&j->c, channel, n), p_conj = {p.re, -p.im};
+        cn a = at(&j->a, channel, n), p = at(&j->p, channel, n), b = at(&j->b, channel, n), c = at(&j->c, channel, n),
+           p_conj = {p.re, -p.im};
         cn v[SUMS] = {product(b, c), product(b, p_conj), product(p, c), product(p, p_conj)};
         a.re *= dt, a.im *= dt;
         limit += dt * v[0].re;
@@ -256,7 +260,8 @@ uint64_t cpu_ssm_kernel_nplr_scratch(const cpu_device *device, const strand_plug
     transform t;
     sizes_of(&t, p->length);
     int64_t room = room_of(p->length);
-    return (uint64_t)(shared_size(&t, room) + (int64_t)cpu_workers(device) * worker_size(&t, room, node->inputs[3].dims[1])) * sizeof(double);
+    return (uint64_t)(shared_size(&t, room) + (int64_t)cpu_workers(device) * worker_size(&t, room, node->inputs[3].dims[1])) *
+           sizeof(double);
 }
 
 static operand operand_of(const strand_plugin_node *node, uint32_t i) {
@@ -284,7 +289,8 @@ CPU_KERNEL(cpu_ssm_kernel_nplr) {
     }
     j.mine = (double *)scratch + shared_size(&j.t, j.room), j.mine_size = worker_size(&j.t, j.room, j.states);
     if (out->dims[0] < 1 || j.taps < 1) return STRAND_PLUGIN_OK;
-    for (int64_t k = 0; k < j.room; k++) j.heights[k] = k < j.bins && 2 * k != p->length ? 2 * tan(PI * (double)k / (double)p->length) : 0;
+    for (int64_t k = 0; k < j.room; k++)
+        j.heights[k] = k < j.bins && 2 * k != p->length ? 2 * tan(PI * (double)k / (double)p->length) : 0;
     make_transform(&j.t, j.mine);
     cpu_parallel(device, out->dims[0], body, &j);
     return STRAND_PLUGIN_OK;

@@ -42,7 +42,8 @@ bool cpu_supports_matmul(const strand_plugin_node *node, char *why, size_t why_b
     TRY(matrix(node, 1, out->rank - 1, p->transpose_b == 0, why, why_bytes));
     uint32_t ka = a->rank - (p->transpose_a ? 2 : 1), kb = b->rank - (p->transpose_b ? 1 : 2);
     if (a->dims[ka] != b->dims[kb] || a->origin[ka] != b->origin[kb]) NO("the inner extents differ");
-    if (cpu_is_quantised(b->dtype) && (p->transpose_a || !p->transpose_b)) NO("a quantised b is read transposed, with a that is not");
+    if (cpu_is_quantised(b->dtype) && (p->transpose_a || !p->transpose_b))
+        NO("a quantised b is read transposed, with a that is not");
     if (p->bias && !cpu_input(node, 2)) NO("the bias is missing");
     return !p->bias || vector(node, 2, out->rank - (p->bias == STRAND_BIAS_ROWS ? 2 : 1), why, why_bytes);
 }
@@ -78,18 +79,22 @@ bool cpu_supports_binary(const strand_plugin_node *node, char *why, size_t why_b
 
 /* An activation that takes no parameters. */
 static bool plain_function(uint32_t kind) {
-    return kind <= STRAND_UNARY_LAST && kind != STRAND_UNARY_LEAKY_RELU && kind != STRAND_UNARY_AFFINE && kind != STRAND_UNARY_CLAMP &&
-           kind != STRAND_UNARY_ELU && kind != STRAND_UNARY_SOFTCAP;
+    return kind <= STRAND_UNARY_LAST && kind != STRAND_UNARY_LEAKY_RELU && kind != STRAND_UNARY_AFFINE &&
+           kind != STRAND_UNARY_CLAMP && kind != STRAND_UNARY_ELU && kind != STRAND_UNARY_SOFTCAP;
 }
 
 /* The second output is [..., C, K-1] or [..., K-1, C]; so is the state. */
-static bool kept_inputs(const strand_plugin_node *node, uint32_t channel, uint32_t time, int64_t kept, char *why, size_t why_bytes) {
-    const strand_plugin_tensor *out = &node->outputs[0], *state = cpu_input(node, 3), *last = node->n_outputs > 1 ? &node->outputs[1] : NULL;
+static bool kept_inputs(const strand_plugin_node *node, uint32_t channel, uint32_t time, int64_t kept, char *why,
+                        size_t why_bytes) {
+    const strand_plugin_tensor *out = &node->outputs[0], *state = cpu_input(node, 3),
+                               *last = node->n_outputs > 1 ? &node->outputs[1] : NULL;
     for (uint32_t i = 0; i < out->rank && state; i++)
         if (i != time && (state->rank != out->rank || !covers(node, 3, i, i))) NO("the state does not cover the output");
-    if (state && (state->rank != out->rank || !whole_axis(state, time, kept))) NO("the state does not hold %lld inputs", (long long)kept);
+    if (state && (state->rank != out->rank || !whole_axis(state, time, kept)))
+        NO("the state does not hold %lld inputs", (long long)kept);
     if (!last) return true;
-    if (last->dtype != STRAND_PLUGIN_F32 || last->rank != out->rank || last->dims[channel] != out->dims[channel] || last->dims[time] != kept)
+    if (last->dtype != STRAND_PLUGIN_F32 || last->rank != out->rank || last->dims[channel] != out->dims[channel] ||
+        last->dims[time] != kept)
         NO("the second output is not x's last %lld inputs", (long long)kept);
     for (uint32_t i = 0; i + 2 < out->rank; i++)
         if (last->dims[i] != out->dims[i]) NO("the second output has another batch");
@@ -102,7 +107,8 @@ bool cpu_supports_short_conv(const strand_plugin_node *node, char *why, size_t w
     TRY(f32(node, 0, node->n_inputs, why, why_bytes));
     const strand_op_short_conv *p = node->params;
     const strand_plugin_tensor *x = &node->inputs[0], *w = &node->inputs[1], *out = &node->outputs[0];
-    if (p->flags & ~STRAND_SHORT_CONV_TOKEN_MAJOR || !plain_function(p->activation)) NO("unknown flags %u or activation %u", p->flags, p->activation);
+    if (p->flags & ~STRAND_SHORT_CONV_TOKEN_MAJOR || !plain_function(p->activation))
+        NO("unknown flags %u or activation %u", p->flags, p->activation);
     if (out->rank < 2 || x->rank != out->rank) NO("x and the output have no channels and length");
     TRY(placed(node, 0, false, why, why_bytes));
     bool tokens = p->flags & STRAND_SHORT_CONV_TOKEN_MAJOR;

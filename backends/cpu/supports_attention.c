@@ -19,7 +19,8 @@ static bool counts(const strand_plugin_node *node, uint32_t i, char *why, size_t
 bool cpu_supports_rotary(const strand_plugin_node *node, char *why, size_t why_bytes) {
     TRY(sane(node, 1, 3, why, why_bytes));
     const strand_op_rotary *p = node->params;
-    const strand_plugin_tensor *x = &node->inputs[0], *at = cpu_input(node, 1), *f = cpu_input(node, 2), *out = &node->outputs[0];
+    const strand_plugin_tensor *x = &node->inputs[0], *at = cpu_input(node, 1), *f = cpu_input(node, 2),
+                               *out = &node->outputs[0];
     TRY(f32(node, 0, 1, why, why_bytes));
     TRY(f32(node, 2, node->n_inputs, why, why_bytes));
     if (out->rank != 3 || x->rank != 3) NO("x and the output are [B, L, heads * width]");
@@ -27,8 +28,10 @@ bool cpu_supports_rotary(const strand_plugin_node *node, char *why, size_t why_b
     int64_t c = x->dims[2];
     if (x->origin[2] || out->origin[2] || out->dims[2] != c) NO("heads must be whole");
     if (p->heads < 1 || p->heads > c || c % p->heads) NO("%lld channels are not %lld heads", (long long)c, (long long)p->heads);
-    if (p->rotary < 0 || p->rotary % 2 || p->rotary > c / p->heads) NO("%lld elements of a head cannot be rotated", (long long)p->rotary);
-    if (out->origin[1] < 0 || out->origin[1] > MOST || p->offset > MOST * 16 || p->offset < -MOST * 16) NO("positions are out of range");
+    if (p->rotary < 0 || p->rotary % 2 || p->rotary > c / p->heads)
+        NO("%lld elements of a head cannot be rotated", (long long)p->rotary);
+    if (out->origin[1] < 0 || out->origin[1] > MOST || p->offset > MOST * 16 || p->offset < -MOST * 16)
+        NO("positions are out of range");
     if (!f && !(p->base > 0)) NO("the base is not positive");
     if (f && (f->rank != 1 || f->dims[0] != p->rotary / 2 || f->origin[0])) NO("the frequencies are not [rotary / 2]");
     if (!at) return true;
@@ -60,22 +63,28 @@ bool cpu_supports_attention(const strand_plugin_node *node, char *why, size_t wh
     if (k->origin[1] || v->origin[1] || k->dims[1] != v->dims[1]) NO("keys and values must be whole, and as many");
     int64_t heads = p->heads, kv = p->kv_heads;
     if (heads < 1 || kv < 1 || heads % kv) NO("heads are not a multiple of kv_heads");
-    if (q->dims[2] % heads || k->dims[2] % kv || v->dims[2] % kv || out->dims[2] % heads) NO("channels are not a whole number of heads");
+    if (q->dims[2] % heads || k->dims[2] % kv || v->dims[2] % kv || out->dims[2] % heads)
+        NO("channels are not a whole number of heads");
     int64_t d = q->dims[2] / heads, dv = v->dims[2] / kv;
-    if (d < 1 || dv < 1 || d > 65536 || dv > 65536 || k->dims[2] / kv != d || out->dims[2] / heads != dv) NO("the heads' widths differ");
-    if (out->whole[1] > MOST || k->dims[1] > MOST || out->whole[1] < out->origin[1] + out->dims[1]) NO("too many queries or keys");
+    if (d < 1 || dv < 1 || d > 65536 || dv > 65536 || k->dims[2] / kv != d || out->dims[2] / heads != dv)
+        NO("the heads' widths differ");
+    if (out->whole[1] > MOST || k->dims[1] > MOST || out->whole[1] < out->origin[1] + out->dims[1])
+        NO("too many queries or keys");
     if (p->window < 0 || p->sinks < 0 || p->causal > 1 || p->precision > STRAND_PRECISION_BF16) NO("unknown parameters");
     if (!isfinite(p->scale) || !(p->softcap >= 0)) NO("scale or softcap is not a number");
     TRY(counts(node, 3, why, why_bytes));
     if (bias) {
         TRY(per_head(node, 4, heads, why, why_bytes));
-        if (bias->dtype != STRAND_PLUGIN_F32 || !covers(node, 4, 1, 1) || bias->dims[2] < k->dims[1]) NO("the bias does not cover the scores");
+        if (bias->dtype != STRAND_PLUGIN_F32 || !covers(node, 4, 1, 1) || bias->dims[2] < k->dims[1])
+            NO("the bias does not cover the scores");
     }
     if (mask) {
         TRY(per_head(node, 5, heads, why, why_bytes));
-        if (mask->dtype != STRAND_PLUGIN_I32 || p->block < 1 || mask->origin[1]) NO("the mask is not I32 with a block of at least 1");
+        if (mask->dtype != STRAND_PLUGIN_I32 || p->block < 1 || mask->origin[1])
+            NO("the mask is not I32 with a block of at least 1");
         int64_t end = out->origin[1] + out->dims[1];
-        if (mask->dims[1] < end / p->block + (end % p->block != 0) || mask->dims[2] < k->dims[1] / p->block + (k->dims[1] % p->block != 0))
+        if (mask->dims[1] < end / p->block + (end % p->block != 0) ||
+            mask->dims[2] < k->dims[1] / p->block + (k->dims[1] % p->block != 0))
             NO("the mask does not cover the scores");
     }
     return true;

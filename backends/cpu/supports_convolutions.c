@@ -9,7 +9,8 @@ bool cpu_supports_fft(const strand_plugin_node *node, char *why, size_t why_byte
     if (p->kind > STRAND_FFT_INVERSE || p->form > STRAND_FFT_LOG_AMPLITUDE) NO("unknown kind or form");
     if (p->kind != STRAND_FFT_R2C && (p->form || p->bins)) NO("only R2C has a form and bins");
     uint32_t in_pairs = p->kind != STRAND_FFT_R2C, out_pairs = p->kind != STRAND_FFT_C2R && p->form == STRAND_FFT_COMPLEX;
-    if (x->rank < 1 + in_pairs || out->rank < 1 + out_pairs || x->rank - in_pairs != out->rank - out_pairs) NO("ranks do not agree");
+    if (x->rank < 1 + in_pairs || out->rank < 1 + out_pairs || x->rank - in_pairs != out->rank - out_pairs)
+        NO("ranks do not agree");
     if (in_pairs && !whole_axis(x, x->rank - 1, 2)) NO("x does not hold pairs");
     if (out_pairs && !whole_axis(out, out->rank - 1, 2)) NO("the output does not hold pairs");
     uint32_t axis = out->rank - out_pairs - 1;

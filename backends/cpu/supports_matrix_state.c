@@ -1,5 +1,5 @@
-/* supports_matrix_state.c - what the plugin accepts of the recurrences with a matrix for each head. The length is always whole (but
- * for TOKEN_SHIFT), y may be a tile of batch entries and of channels; only the values are cut with it. */
+/* supports_matrix_state.c - what the plugin accepts of the recurrences with a matrix for each head. The length is always
+ * whole (but for TOKEN_SHIFT), y may be a tile of batch entries and of channels; only the values are cut with it. */
 #include "check.h"
 
 #define MOST_WIDTH    ((int64_t)1 << 20) /* of a head's keys or values */
@@ -12,7 +12,8 @@ static bool tokens(const strand_plugin_node *node, uint32_t i, int64_t channels,
     if (!in) return true;
     if (in->rank != 3 || !covers(node, i, 0, 0)) NO("%s is not [B, L, channels]", what[i]);
     if (in->origin[1] != 0 || in->dims[1] != out->dims[1]) NO("%s has not the length of y", what[i]);
-    if (channels ? !whole_axis(in, 2, channels) : !covers(node, i, 2, 2)) NO("%s has not the channels that are needed", what[i]);
+    if (channels ? !whole_axis(in, 2, channels) : !covers(node, i, 2, 2))
+        NO("%s has not the channels that are needed", what[i]);
     return true;
 }
 
@@ -41,18 +42,22 @@ static bool whole_output(const strand_plugin_node *node) {
 static bool values(const strand_plugin_node *node, int64_t heads, char *why, size_t why_bytes) {
     const strand_plugin_tensor *out = &node->outputs[0];
     if (out->rank != 3 || out->origin[1] != 0) NO("y is not [B, L, channels] with the whole length");
-    if (heads < 1 || out->whole[2] < heads || out->whole[2] > MOST_CHANNELS || out->whole[2] % heads) NO("the heads do not divide the channels");
-    if (out->origin[2] < 0 || out->dims[2] > out->whole[2] || out->origin[2] > out->whole[2] - out->dims[2]) NO("y is not inside its whole");
+    if (heads < 1 || out->whole[2] < heads || out->whole[2] > MOST_CHANNELS || out->whole[2] % heads)
+        NO("the heads do not divide the channels");
+    if (out->origin[2] < 0 || out->dims[2] > out->whole[2] || out->origin[2] > out->whole[2] - out->dims[2])
+        NO("y is not inside its whole");
     return true;
 }
 
 /* The state, input i where it is present, and the second output are [B, heads, rows, columns]. */
-static bool states(const strand_plugin_node *node, uint32_t i, int64_t heads, int64_t rows, int64_t columns, char *why, size_t why_bytes) {
+static bool states(const strand_plugin_node *node, uint32_t i, int64_t heads, int64_t rows, int64_t columns, char *why,
+                   size_t why_bytes) {
     const strand_plugin_tensor *in = cpu_input(node, i), *second = node->n_outputs > 1 ? &node->outputs[1] : NULL;
     const int64_t extents[4] = {0, heads, rows, columns};
     if (rows < 1 || columns < 1 || rows > MOST_STATE / columns) NO("a head's state is too large");
     if (in && (in->rank != 4 || !covers(node, i, 0, 0))) NO("the state is not of the batch of y");
-    if (second && (second->rank != 4 || second->dtype != STRAND_PLUGIN_F32 || !whole_output(node) || !whole_axis(second, 0, node->outputs[0].dims[0])))
+    if (second && (second->rank != 4 || second->dtype != STRAND_PLUGIN_F32 || !whole_output(node) ||
+                   !whole_axis(second, 0, node->outputs[0].dims[0])))
         NO("the state goes with the whole of y");
     for (uint32_t axis = 1; axis < 4; axis++) {
         if (in && !whole_axis(in, axis, extents[axis])) NO("the state has not the extents of the heads");
@@ -125,12 +130,16 @@ bool cpu_supports_linear_attention(const strand_plugin_node *node, char *why, si
 
 /* A state of rank `rank` whose first axis is the batch of y and whose last its channels, and the second output alike. */
 static bool small_states(const strand_plugin_node *node, uint32_t i, uint32_t rank, char *why, size_t why_bytes) {
-    const strand_plugin_tensor *in = cpu_input(node, i), *out = &node->outputs[0], *second = node->n_outputs > 1 ? &node->outputs[1] : NULL;
-    if (in && (in->rank != rank || !covers(node, i, 0, 0) || !covers(node, i, rank - 1, 2))) NO("the state does not cover the output");
+    const strand_plugin_tensor *in = cpu_input(node, i), *out = &node->outputs[0],
+                               *second = node->n_outputs > 1 ? &node->outputs[1] : NULL;
+    if (in && (in->rank != rank || !covers(node, i, 0, 0) || !covers(node, i, rank - 1, 2)))
+        NO("the state does not cover the output");
     if (in && rank == 3 && !whole_axis(in, 1, 3)) NO("the state is not [B, 3, C]");
     if (!second) return true;
-    if (second->rank != rank || second->dtype != STRAND_PLUGIN_F32 || !whole_output(node)) NO("the state goes with the whole of y");
-    if (!whole_axis(second, 0, out->dims[0]) || !whole_axis(second, rank - 1, out->dims[2]) || (rank == 3 && !whole_axis(second, 1, 3)))
+    if (second->rank != rank || second->dtype != STRAND_PLUGIN_F32 || !whole_output(node))
+        NO("the state goes with the whole of y");
+    if (!whole_axis(second, 0, out->dims[0]) || !whole_axis(second, rank - 1, out->dims[2]) ||
+        (rank == 3 && !whole_axis(second, 1, 3)))
         NO("the new state has other extents than y");
     return true;
 }

@@ -1,16 +1,19 @@
-/* supports_scans.c - what the plugin accepts of the scans and of the generators of their filters. Sequences are accepted with the
- * whole of their length, states with all their elements; batch and channels may be cut anywhere. */
+/* supports_scans.c - what the plugin accepts of the scans and of the generators of their filters. Sequences are accepted
+ * with the whole of their length, states with all their elements; batch and channels may be cut anywhere. */
 #include "check.h"
 
 #define STATES ((int64_t)1 << 16) /* a channel; keeps working memory countable */
 
-/* Is input i F32 of this rank, with its axes in `along` covering those axes of the output (-1: the whole axis, of the given extent)? */
-static bool lies(const strand_plugin_node *node, uint32_t i, uint32_t rank, const int along[], int64_t extent, char *why, size_t why_bytes) {
+/* Is input i F32 of this rank, with its axes in `along` covering those axes of the output (-1: the whole axis, of the given
+ * extent)? */
+static bool lies(const strand_plugin_node *node, uint32_t i, uint32_t rank, const int along[], int64_t extent, char *why,
+                 size_t why_bytes) {
     const strand_plugin_tensor *in = cpu_input(node, i);
     if (!in) return true;
     if (in->dtype != STRAND_PLUGIN_F32 || in->rank != rank) NO("%s is not F32 of rank %u", what[i], rank);
     for (uint32_t axis = 0; axis < rank; axis++) {
-        if (along[axis] < 0 && !whole_axis(in, axis, extent)) NO("axis %u of %s is not whole, or not of extent %lld", axis, what[i], (long long)extent);
+        if (along[axis] < 0 && !whole_axis(in, axis, extent))
+            NO("axis %u of %s is not whole, or not of extent %lld", axis, what[i], (long long)extent);
         if (along[axis] >= 0 && !covers(node, i, axis, (uint32_t)along[axis])) NO("%s does not cover the output", what[i]);
     }
     return true;
@@ -19,10 +22,12 @@ static bool lies(const strand_plugin_node *node, uint32_t i, uint32_t rank, cons
 #define LIES(i, rank, extent, ...) TRY(lies(node, i, rank, (const int[]){__VA_ARGS__}, extent, why, why_bytes))
 
 /* [C or 1, N, 2], or [C or 1, N] of reals, where the first axis goes along `oa` of the output. */
-static bool states_of(const strand_plugin_node *node, uint32_t i, uint32_t oa, int64_t states, bool pairs, bool shared, char *why, size_t why_bytes) {
+static bool states_of(const strand_plugin_node *node, uint32_t i, uint32_t oa, int64_t states, bool pairs, bool shared,
+                      char *why, size_t why_bytes) {
     const strand_plugin_tensor *in = cpu_input(node, i);
     if (!in) return true;
-    if (in->dtype != STRAND_PLUGIN_F32 || in->rank != (pairs ? 3 : 2)) NO("%s is not F32, [channels, states%s]", what[i], pairs ? ", 2" : "");
+    if (in->dtype != STRAND_PLUGIN_F32 || in->rank != (pairs ? 3 : 2))
+        NO("%s is not F32, [channels, states%s]", what[i], pairs ? ", 2" : "");
     if (!whole_axis(in, 1, states)) NO("%s has other states", what[i]);
     if (pairs && !whole_axis(in, 2, 2)) NO("%s has no pairs", what[i]);
     bool one = shared && in->whole[0] == 1 && in->dims[0] == 1 && in->origin[0] == 0;
@@ -31,7 +36,8 @@ static bool states_of(const strand_plugin_node *node, uint32_t i, uint32_t oa, i
 }
 
 /* The second output: F32 with these extents, whole. */
-static bool second(const strand_plugin_node *node, uint32_t rank, int64_t a, int64_t b, int64_t c, int64_t d, char *why, size_t why_bytes) {
+static bool second(const strand_plugin_node *node, uint32_t rank, int64_t a, int64_t b, int64_t c, int64_t d, char *why,
+                   size_t why_bytes) {
     const strand_plugin_tensor *out = &node->outputs[1];
     const int64_t dims[4] = {a, b, c, d};
     if (node->n_outputs < 2) return true;
@@ -65,14 +71,16 @@ bool cpu_supports_ssm_discretize(const strand_plugin_node *node, char *why, size
     TRY(sane_outputs(node, 2, 4, 2, why, why_bytes));
     const strand_plugin_tensor *out = &node->outputs[0];
     if (p->method > STRAND_SSM_PLAIN) NO("unknown method %u", p->method);
-    if (out->dtype != STRAND_PLUGIN_F32 || out->rank != 3 || !whole_axis(out, 2, 2)) NO("the output is not F32, [channels, states, 2]");
+    if (out->dtype != STRAND_PLUGIN_F32 || out->rank != 3 || !whole_axis(out, 2, 2))
+        NO("the output is not F32, [channels, states, 2]");
     LIES(1, 1, 0, 0);
     for (uint32_t i = 0; i < 4; i++) {
         const strand_plugin_tensor *in = i == 1 ? NULL : cpu_input(node, i);
         if (!in) continue;
         if (in->rank != 3 || in->dtype != STRAND_PLUGIN_F32) NO("%s is not F32, [channels or 1, states, 2]", what[i]);
         bool one = in->whole[0] == 1 && in->dims[0] == 1 && in->origin[0] == 0;
-        if ((!one && !covers(node, i, 0, 0)) || !covers(node, i, 1, 1) || !covers(node, i, 2, 2)) NO("%s does not cover the output", what[i]);
+        if ((!one && !covers(node, i, 0, 0)) || !covers(node, i, 1, 1) || !covers(node, i, 2, 2))
+            NO("%s does not cover the output", what[i]);
     }
     return second(node, 3, out->dims[0], out->dims[1], 2, 0, why, why_bytes);
 }
@@ -120,8 +128,10 @@ bool cpu_supports_lti_scan(const strand_plugin_node *node, char *why, size_t why
     LIES(4, 1, 0, 2);
     if (pairs) {
         const strand_plugin_tensor *state = cpu_input(node, 5);
-        if (state && (state->rank != 4 || !whole_axis(state, 3, 2) || !whole_axis(state, 2, n))) NO("the state is not [batch, channels, states, 2]");
-        if (state && (state->dtype != STRAND_PLUGIN_F32 || !covers(node, 5, 0, 0) || !covers(node, 5, 1, 2))) NO("the state does not cover the output");
+        if (state && (state->rank != 4 || !whole_axis(state, 3, 2) || !whole_axis(state, 2, n)))
+            NO("the state is not [batch, channels, states, 2]");
+        if (state && (state->dtype != STRAND_PLUGIN_F32 || !covers(node, 5, 0, 0) || !covers(node, 5, 1, 2)))
+            NO("the state does not cover the output");
     } else {
         LIES(5, 3, n, 0, 2, -1);
     }
@@ -198,8 +208,10 @@ bool cpu_supports_dplr_scan(const strand_plugin_node *node, char *why, size_t wh
     LIES(0, 3, 0, 0, 1, 2);
     for (uint32_t i = 1; i < 6; i++) TRY(states_of(node, i, 2, n, true, i < 4, why, why_bytes));
     LIES(6, 1, 0, 2);
-    if (state && (state->rank != 4 || !whole_axis(state, 3, 2) || !whole_axis(state, 2, n))) NO("the state is not [batch, channels, states, 2]");
-    if (state && (state->dtype != STRAND_PLUGIN_F32 || !covers(node, 7, 0, 0) || !covers(node, 7, 1, 2))) NO("the state does not cover the output");
+    if (state && (state->rank != 4 || !whole_axis(state, 3, 2) || !whole_axis(state, 2, n)))
+        NO("the state is not [batch, channels, states, 2]");
+    if (state && (state->dtype != STRAND_PLUGIN_F32 || !covers(node, 7, 0, 0) || !covers(node, 7, 1, 2)))
+        NO("the state does not cover the output");
     return second(node, 4, out->dims[0], out->dims[2], n, 2, why, why_bytes);
 }
 
@@ -210,7 +222,8 @@ bool cpu_supports_ssm_discretize_nplr(const strand_plugin_node *node, char *why,
     int64_t n = node->inputs[3].rank == 3 ? node->inputs[3].dims[1] : -1;
     if (p->length < 0 || p->length > (int64_t)1 << 24) NO("a length of %lld", (long long)p->length);
     if (n < 0 || n > 1024) NO("C is not [channels, up to 1024 states, 2]");
-    if (out->dtype != STRAND_PLUGIN_F32 || out->rank != 4 || !whole_axis(out, 0, 5) || !whole_axis(out, 1, out->whole[1]) || !whole_axis(out, 2, n) || !whole_axis(out, 3, 2))
+    if (out->dtype != STRAND_PLUGIN_F32 || out->rank != 4 || !whole_axis(out, 0, 5) || !whole_axis(out, 1, out->whole[1]) ||
+        !whole_axis(out, 2, n) || !whole_axis(out, 3, 2))
         NO("the output is not F32, [5, channels, states, 2], whole");
     for (uint32_t i = 0; i < 4; i++) TRY(states_of(node, i, 1, n, true, i < 3, why, why_bytes));
     LIES(4, 1, 0, 1);
@@ -220,14 +233,20 @@ bool cpu_supports_ssm_discretize_nplr(const strand_plugin_node *node, char *why,
 bool cpu_supports_dense_scan(const strand_plugin_node *node, char *why, size_t why_bytes) {
     TRY(sane_outputs(node, 1, 4, 2, why, why_bytes));
     TRY(scanned(node, 3, why, why_bytes));
-    const strand_plugin_tensor *out = &node->outputs[0], *a = &node->inputs[0], *b = cpu_input(node, 1), *u = cpu_input(node, 2), *state = cpu_input(node, 3);
+    const strand_plugin_tensor *out = &node->outputs[0], *a = &node->inputs[0], *b = cpu_input(node, 1),
+                               *u = cpu_input(node, 2), *state = cpu_input(node, 3);
     if ((b != NULL) != (u != NULL) || (!u && !state)) NO("B and u come together, and without them a state");
     int64_t d = a->rank == 3 ? a->dims[1] : 0, channels = d > 0 ? out->whole[2] / d : 0;
-    if (a->dtype != STRAND_PLUGIN_F32 || d < 1 || d > STATES || !whole_axis(a, 0, a->whole[0]) || !whole_axis(a, 1, d) || !whole_axis(a, 2, d)) NO("A is not F32, [kernels, d, d]");
-    if (a->whole[0] < 1 || out->whole[2] % d || channels % a->whole[0] || !whole_axis(out, 2, out->whole[2])) NO("the channels are not a whole number of times the kernels");
-    if (b && (b->dtype != STRAND_PLUGIN_F32 || b->rank != 2 || !whole_axis(b, 0, a->whole[0]) || !whole_axis(b, 1, d))) NO("B is not F32, [kernels, d]");
+    if (a->dtype != STRAND_PLUGIN_F32 || d < 1 || d > STATES || !whole_axis(a, 0, a->whole[0]) || !whole_axis(a, 1, d) ||
+        !whole_axis(a, 2, d))
+        NO("A is not F32, [kernels, d, d]");
+    if (a->whole[0] < 1 || out->whole[2] % d || channels % a->whole[0] || !whole_axis(out, 2, out->whole[2]))
+        NO("the channels are not a whole number of times the kernels");
+    if (b && (b->dtype != STRAND_PLUGIN_F32 || b->rank != 2 || !whole_axis(b, 0, a->whole[0]) || !whole_axis(b, 1, d)))
+        NO("B is not F32, [kernels, d]");
     LIES(2, 3, channels, 0, 1, -1);
-    if (state && (state->dtype != STRAND_PLUGIN_F32 || state->rank != 3 || !covers(node, 3, 0, 0) || !whole_axis(state, 1, channels) || !whole_axis(state, 2, d)))
+    if (state && (state->dtype != STRAND_PLUGIN_F32 || state->rank != 3 || !covers(node, 3, 0, 0) ||
+                  !whole_axis(state, 1, channels) || !whole_axis(state, 2, d)))
         NO("the state is not F32, [batch, channels, d]");
     return second(node, 3, out->dims[0], channels, d, 0, why, why_bytes);
 }

@@ -6,7 +6,8 @@ static bool movable(const strand_plugin_node *node, uint32_t most_inputs, char *
     TRY(sane(node, 1, most_inputs, why, why_bytes));
     const strand_plugin_tensor *out = &node->outputs[0];
     uint32_t type = out->dtype;
-    if (!cpu_is_float(type) && type != STRAND_PLUGIN_I32 && type != STRAND_PLUGIN_I64) NO("the output is of no type of fixed size");
+    if (!cpu_is_float(type) && type != STRAND_PLUGIN_I32 && type != STRAND_PLUGIN_I64)
+        NO("the output is of no type of fixed size");
     for (uint32_t i = 0; i < node->n_inputs; i++) {
         if (!cpu_input(node, i)) NO("%s is missing", what[i]);
         if (node->inputs[i].dtype != type) NO("%s is of another type than the output", what[i]);
@@ -47,7 +48,8 @@ bool cpu_supports_concat(const strand_plugin_node *node, char *why, size_t why_b
     int64_t sum = 0;
     for (uint32_t i = 0; i < node->n_inputs; i++) {
         TRY(along(node, i, p->axis, why, why_bytes));
-        if (__builtin_add_overflow(sum, node->inputs[i].dims[cpu_axis(p->axis, node->outputs[0].rank)], &sum)) NO("too many elements");
+        if (__builtin_add_overflow(sum, node->inputs[i].dims[cpu_axis(p->axis, node->outputs[0].rank)], &sum))
+            NO("too many elements");
     }
     if (sum != node->outputs[0].dims[cpu_axis(p->axis, node->outputs[0].rank)]) NO("the inputs do not add up to the output");
     return true;
@@ -65,7 +67,8 @@ bool cpu_supports_slice(const strand_plugin_node *node, char *why, size_t why_by
     TRY(along(node, 0, p->axis, why, why_bytes));
     int64_t n = x->dims[axis], last = 0, count = out->dims[axis], begin = p->begin < 0 ? p->begin + n : p->begin;
     if (count < 1) return true;
-    if (p->step == 0 || __builtin_mul_overflow(count - 1, p->step, &last) || __builtin_add_overflow(begin, last, &last)) NO("the slice leaves the axis");
+    if (p->step == 0 || __builtin_mul_overflow(count - 1, p->step, &last) || __builtin_add_overflow(begin, last, &last))
+        NO("the slice leaves the axis");
     if (begin < 0 || begin >= n || last < 0 || last >= n) NO("the slice leaves the axis of %lld", (long long)n);
     return true;
 }
@@ -90,11 +93,13 @@ bool cpu_supports_pad(const strand_plugin_node *node, char *why, size_t why_byte
     TRY(along(node, 0, p->axis, why, why_bytes));
     uint32_t axis = cpu_axis(p->axis, node->outputs[0].rank);
     int64_t n = node->inputs[0].dims[axis], sum;
-    if (p->mode > STRAND_PAD_REFLECT || p->before < 0 || p->after < 0) NO("unknown mode %u, or padding that is negative", p->mode);
+    if (p->mode > STRAND_PAD_REFLECT || p->before < 0 || p->after < 0)
+        NO("unknown mode %u, or padding that is negative", p->mode);
     if (p->mode == STRAND_PAD_EDGE && n < 1) NO("an empty axis has no edge");
     if (p->mode == STRAND_PAD_REFLECT && (p->before >= n || p->after >= n)) NO("a reflection must be shorter than the axis");
     if (!cpu_is_float(node->outputs[0].dtype) && p->value != 0) NO("whole numbers are padded with 0");
-    if (__builtin_add_overflow(n, p->before, &sum) || __builtin_add_overflow(sum, p->after, &sum) || sum != node->outputs[0].dims[axis])
+    if (__builtin_add_overflow(n, p->before, &sum) || __builtin_add_overflow(sum, p->after, &sum) ||
+        sum != node->outputs[0].dims[axis])
         NO("the output is not as long as x and its padding");
     return true;
 }
@@ -105,7 +110,8 @@ bool cpu_supports_repeat(const strand_plugin_node *node, char *why, size_t why_b
     TRY(along(node, 0, p->axis, why, why_bytes));
     uint32_t axis = cpu_axis(p->axis, node->outputs[0].rank);
     int64_t all;
-    if (p->times < 1 || __builtin_mul_overflow(node->inputs[0].dims[axis], p->times, &all) || all != node->outputs[0].dims[axis])
+    if (p->times < 1 || __builtin_mul_overflow(node->inputs[0].dims[axis], p->times, &all) ||
+        all != node->outputs[0].dims[axis])
         NO("the output is not %lld times x", (long long)p->times);
     return true;
 }

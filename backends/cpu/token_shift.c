@@ -1,5 +1,5 @@
-/* token_shift.c - TOKEN_SHIFT: the token before, or a mixture of it with the token itself. Nothing but memory is moved; pieces are
- * runs of tokens, and the first token of a sequence meets the state. */
+/* token_shift.c - TOKEN_SHIFT: the token before, or a mixture of it with the token itself. Nothing but memory is moved;
+ * pieces are runs of tokens, and the first token of a sequence meets the state. */
 #include "matrix_state.h"
 
 typedef struct job {
@@ -38,8 +38,11 @@ static void body(void *arg, int64_t i, int32_t worker) {
 /* The last token, after everything has read the state that it may lie over. */
 static void keep(const job *j, int64_t batches) {
     for (int64_t b = 0; b < batches; b++) {
-        const float *from = j->length ? ms_at(&j->x, b, j->length - 1, j->channel) : j->state ? j->state + b * j->state_batch : NULL;
-        for (int64_t c = 0; c < j->n; c += CPU_LANES) ms_store(j->last + b * j->last_batch + c, from ? ms_load(from + c, j->n - c) : vf_zero(), j->n - c);
+        const float *from = j->length  ? ms_at(&j->x, b, j->length - 1, j->channel)
+                            : j->state ? j->state + b * j->state_batch
+                                       : NULL;
+        for (int64_t c = 0; c < j->n; c += CPU_LANES)
+            ms_store(j->last + b * j->last_batch + c, from ? ms_load(from + c, j->n - c) : vf_zero(), j->n - c);
     }
 }
 
@@ -53,7 +56,8 @@ CPU_KERNEL(cpu_token_shift) {
     j.mix = ms_view(node, cpu_input(node, 1));
     j.y = ms_view(node, out);
     if (state) {
-        j.state = cpu_f32(state) + (out->origin[0] - state->origin[0]) * state->strides[0] + (out->origin[2] - state->origin[1]) * state->strides[1];
+        j.state = cpu_f32(state) + (out->origin[0] - state->origin[0]) * state->strides[0] +
+                  (out->origin[2] - state->origin[1]) * state->strides[1];
         j.state_batch = state->strides[0];
     }
     j.height = cpu_max(1, 32768 / cpu_max(1, j.n));

@@ -1,9 +1,9 @@
-/* top_k.c - TOP_K. An element's order is an integer that rises with it, NaN above all; of equals the smaller index comes first, which
- * every way below keeps by going through the elements from the first on, so the picks do not depend on the way.
+/* top_k.c - TOP_K. An element's order is an integer that rises with it, NaN above all; of equals the smaller index comes
+ * first, which every way below keeps by going through the elements from the first on, so the picks do not depend on the way.
  *
- * Few picks of few elements: the largest is looked for k times. Else elements above the bound, the k-th largest of those before, are
- * gathered; when they fill their room the k largest stay, in the order in which they stand, and the bound rises. Few picks are then put in
- * order by the first way, many by a radix sort that keeps equals as they stand. */
+ * Few picks of few elements: the largest is looked for k times. Else elements above the bound, the k-th largest of those
+ * before, are gathered; when they fill their room the k largest stay, in the order in which they stand, and the bound rises.
+ * Few picks are then put in order by the first way, many by a radix sort that keeps equals as they stand. */
 #include "half.h"
 #include "kernels.h"
 #include "vecmath.h"
@@ -121,8 +121,8 @@ CPU_INLINE int64_t keep(vi mask, vi order, vi index, int32_t *to_order, int32_t 
 
 /* ---- picks ---- */
 
-/* picks[0, k): where the largest of `order` stand, the first of equals first. Their places are taken: they become LEAST. order is whole
- * vectors, of n elements and LEAST behind. */
+/* picks[0, k): where the largest of `order` stand, the first of equals first. Their places are taken: they become LEAST.
+ * order is whole vectors, of n elements and LEAST behind. */
 static void take_largest(int32_t *order, int64_t n, int32_t *picks, int64_t k) {
     for (int64_t l = 0; l < k; l++) {
         vi most = vi_load(order);
@@ -144,8 +144,8 @@ static int64_t at_least(const int32_t *order, int64_t n, int32_t bound) {
     return sum;
 }
 
-/* Keeps the k largest of `count` that are gathered, in the order in which they stand. Returns what a later element has to be above of
- * to be one of the k largest; it need not be the highest such bound. */
+/* Keeps the k largest of `count` that are gathered, in the order in which they stand. Returns what a later element has to be
+ * above of to be one of the k largest; it need not be the highest such bound. */
 static int32_t shrink(const room *r, int64_t count, int64_t k) {
     vi_store(r->order + count, vi_set(LEAST));
     int64_t low = LEAST, high = (int64_t)INT32_MAX + 1, above = 0, enough = count; /* so many are at least high, low */
@@ -156,7 +156,8 @@ static int32_t shrink(const room *r, int64_t count, int64_t k) {
         else
             high = middle, above = n;
     }
-    int64_t equals = enough == k ? count : k - above, kept = 0; /* of those that are `low` so many stay: all, where all that are enough do */
+    int64_t equals = enough == k ? count : k - above, kept = 0; /* of those that are `low` so many stay: all, where all that
+                                                                   are enough do */
     const int32_t bound = (int32_t)low;
     for (int64_t i = 0; i < count; i += CPU_LANES) {
         vi order = vi_load(r->order + i), index = vi_load(r->index + i), stays = order >= bound;
@@ -293,7 +294,8 @@ uint64_t cpu_top_k_scratch(const cpu_device *device, const strand_plugin_node *n
 
 CPU_KERNEL(cpu_top_k) {
     const strand_plugin_tensor *x = &node->inputs[0], *out = &node->outputs[0];
-    job j = {.p = node->params, .n = x->dims[x->rank - 1], .rooms = scratch, .most = gathered(node), .has_ids = node->n_outputs > 1};
+    job j = {
+        .p = node->params, .n = x->dims[x->rank - 1], .rooms = scratch, .most = gathered(node), .has_ids = node->n_outputs > 1};
     cpu_extents(out, j.dims);
     cpu_place(out, out, false, &j.out);
     if (j.has_ids) {

@@ -123,8 +123,8 @@ CPU_INLINE vf vf_gelu_tanh(vf x) {
     return vf_at_least(x, CPU_LOW) / (1.0f + vf_exp(minus_2u));
 }
 
-/* scale * erfc(z), z >= 0, by erfc(z) = e^(-z^2) t P(t), t = 1/(1 + 0.4 z): about 4e-7 of it, all the way to underflow where there is
- * a fused multiply-add to put right the rounding of z^2. */
+/* scale * erfc(z), z >= 0, by erfc(z) = e^(-z^2) t P(t), t = 1/(1 + 0.4 z): about 4e-7 of it, all the way to underflow where
+ * there is a fused multiply-add to put right the rounding of z^2. */
 CPU_INLINE vf vf_erfc(vf z, float scale) {
     z = vf_at_most(z, vf_set(16.0f));
     vf t = 1.0f / vf_fma(z, vf_set(0.4f), vf_set(1.0f));
@@ -279,7 +279,8 @@ CPU_INLINE vf vf_pow(vf a, vf b) {
     for (int i = 0; i < CPU_LANES; i += CPU_LANES / 2) {
         memcpy(&a_half, lanes + i, sizeof a_half);
         memcpy(&b_half, powers + i, sizeof b_half);
-        y_half = __builtin_convertvector(vd_pow(__builtin_convertvector(a_half, vd), __builtin_convertvector(b_half, vd)), half);
+        y_half =
+            __builtin_convertvector(vd_pow(__builtin_convertvector(a_half, vd), __builtin_convertvector(b_half, vd)), half);
         memcpy(lanes + i, &y_half, sizeof y_half);
     }
     vf y = vf_select(a < 0.0f, vf_set(NAN), vf_load(lanes));

@@ -1,6 +1,6 @@
-/* wkv4.c - WKV4: RWKV-4's average over the past with weights e^k that fade. Channels lie along the lanes; a block of them keeps its
- * three numbers in registers over the whole sequence. Numerator and denominator are carried relative to e^p with p the largest
- * exponent so far. Of the two exponentials of each step one is e^0, so one of e^-|difference| does for both. */
+/* wkv4.c - WKV4: RWKV-4's average over the past with weights e^k that fade. Channels lie along the lanes; a block of them
+ * keeps its three numbers in registers over the whole sequence. Numerator and denominator are carried relative to e^p with p
+ * the largest exponent so far. Of the two exponentials of each step one is e^0, so one of e^-|difference| does for both. */
 #include "matrix_state.h"
 #include "vecmath.h"
 
@@ -100,7 +100,8 @@ static void channels(const job *j, int64_t b, int64_t c, int64_t n) {
         if (left <= 0) continue;
         float *out = j->out + b * j->out_batch + (c + e * CPU_LANES - j->begin);
         vf p = s[e].p + s[e].rest, scale = (s[e].rest - (p - s[e].p)) + 1.0f; /* e to what p leaves out */
-        ms_store(out, s[e].aa * scale, left), ms_store(out + j->out_row, s[e].bb * scale, left), ms_store(out + 2 * j->out_row, p, left);
+        ms_store(out, s[e].aa * scale, left), ms_store(out + j->out_row, s[e].bb * scale, left),
+            ms_store(out + 2 * j->out_row, p, left);
     }
 }
 
@@ -112,7 +113,8 @@ static void body(void *arg, int64_t i, int32_t worker) {
 }
 
 CPU_KERNEL(cpu_wkv4) {
-    const strand_plugin_tensor *out = &node->outputs[0], *state = cpu_input(node, 4), *second = node->n_outputs > 1 ? &node->outputs[1] : NULL;
+    const strand_plugin_tensor *out = &node->outputs[0], *state = cpu_input(node, 4),
+                               *second = node->n_outputs > 1 ? &node->outputs[1] : NULL;
     job j = {.length = out->dims[1], .begin = out->origin[2], .end = out->origin[2] + out->dims[2]};
     (void)scratch;
     j.k = ms_view(node, cpu_input(node, 0));
@@ -121,7 +123,8 @@ CPU_KERNEL(cpu_wkv4) {
     j.u = ms_view(node, cpu_input(node, 3));
     j.y = ms_view(node, out);
     if (state) {
-        j.in = cpu_f32(state) + (out->origin[0] - state->origin[0]) * state->strides[0] + (out->origin[2] - state->origin[2]) * state->strides[2];
+        j.in = cpu_f32(state) + (out->origin[0] - state->origin[0]) * state->strides[0] +
+               (out->origin[2] - state->origin[2]) * state->strides[2];
         j.in_batch = state->strides[0], j.in_row = state->strides[1];
     }
     if (second) j.out = cpu_f32(second), j.out_batch = second->strides[0], j.out_row = second->strides[1];

@@ -1,9 +1,10 @@
-/* blas.c - large matrix products by cuBLASLt, which is opened when the device is, if it is there: without it, or where it has no
- * algorithm, the common kernel does the product.
+/* blas.c - large matrix products by cuBLASLt, which is opened when the device is, if it is there: without it, or where it
+ * has no algorithm, the common kernel does the product.
  *
- * Row-major Y = A B is column-major Y' = B' A', so cuBLASLt's first factor is our second one. Sums are in F32. Operands of unequal
- * types are made equal in working memory: both F32, or both BF16 where the node allows that. The algorithm is the heuristic's first
- * without a split sum, chosen for one matrix of the whole extents and kept, so that tiles and batch neighbours change nothing. */
+ * Row-major Y = A B is column-major Y' = B' A', so cuBLASLt's first factor is our second one. Sums are in F32. Operands of
+ * unequal types are made equal in working memory: both F32, or both BF16 where the node allows that. The algorithm is the
+ * heuristic's first without a split sum, chosen for one matrix of the whole extents and kept, so that tiles and batch
+ * neighbours change nothing. */
 #include "driver_cuda.h"
 
 #include <dlfcn.h>
@@ -21,7 +22,8 @@ uint64_t cuda_blas_scratch(cuda_device *d, const strand_plugin_node *node) {
     (void)d, (void)node;
     return 0;
 }
-strand_plugin_status cuda_blas_run(cuda_device *d, const strand_plugin_node *node, const strand_plugin_memory *scratch, bool *done) {
+strand_plugin_status cuda_blas_run(cuda_device *d, const strand_plugin_node *node, const strand_plugin_memory *scratch,
+                                   bool *done) {
     (void)d, (void)node, (void)scratch, (void)done;
     return STRAND_PLUGIN_OK;
 }
@@ -82,7 +84,8 @@ void cuda_blas_open(cuda_device *d) {
     if (!b) return;
     memset(b, 0, sizeof *b);
     b->least = least;
-    for (size_t i = 0; i < sizeof names / sizeof names[0] && !b->library; i++) b->library = dlopen(names[i], RTLD_NOW | RTLD_LOCAL);
+    for (size_t i = 0; i < sizeof names / sizeof names[0] && !b->library; i++)
+        b->library = dlopen(names[i], RTLD_NOW | RTLD_LOCAL);
     d->blas = b;
     if (b->library && find_functions(b) && b->cublasLtCreate(&b->handle) == CUBLAS_STATUS_SUCCESS) return;
     b->handle = NULL;
@@ -126,7 +129,8 @@ static bool read_operands(const cuda_blas *blas, const strand_plugin_node *node,
     w.ldy = w.n;
     w.bias = p->bias == STRAND_BIAS_COLUMNS && cpu_input(node, 2) && node->inputs[2].strides[0] == 1;
     o->whole = w;
-    return w.k > 0 && w.k <= LONGEST && w.m <= INT32_MAX && w.n <= INT32_MAX && (double)w.m * (double)w.n * (double)w.k >= (double)blas->least;
+    return w.k > 0 && w.k <= LONGEST && w.m <= INT32_MAX && w.n <= INT32_MAX &&
+           (double)w.m * (double)w.n * (double)w.k >= (double)blas->least;
 }
 
 /* The largest power of two up to 16 that divides both the extent's bytes and 16. */
@@ -137,12 +141,13 @@ static uint32_t alignment(int64_t leading, uint32_t type) {
     return a;
 }
 
-/* Does it stand as the algorithm is promised? Rows of a tile or of a view may begin anywhere; a copy's do as they should, so that every
- * tile has the bytes of the whole. */
+/* Does it stand as the algorithm is promised? Rows of a tile or of a view may begin anywhere; a copy's do as they should, so
+ * that every tile has the bytes of the whole. */
 static bool fits(const strand_plugin_tensor *t, uint32_t type, int64_t whole_leading) {
     uint64_t a = alignment(whole_leading, type);
     bool good = t->dtype == type && t->dims[t->rank - 1] == t->whole[t->rank - 1] && cuda_address(t, 0) % a == 0;
-    for (uint32_t i = 0; i + 1 < t->rank; i++) good = good && (t->dims[i] == 1 || (uint64_t)(t->strides[i] * cpu_element_bytes(type)) % a == 0);
+    for (uint32_t i = 0; i + 1 < t->rank; i++)
+        good = good && (t->dims[i] == 1 || (uint64_t)(t->strides[i] * cpu_element_bytes(type)) % a == 0);
     return good;
 }
 
@@ -158,7 +163,8 @@ static uint64_t copy_bytes(const strand_plugin_tensor *t, uint32_t type) {
     return NEXT256((uint64_t)(rows * copy_leading(t, type) * cpu_element_bytes(type)));
 }
 
-/* What any tile of the matrix may need: a copy in another type is as large as the tile, one for alignment is worked through in parts. */
+/* What any tile of the matrix may need: a copy in another type is as large as the tile, one for alignment is worked through
+ * in parts. */
 static uint64_t room(const strand_plugin_tensor *t, uint32_t type) {
     uint64_t bytes = copy_bytes(t, type);
     return t->dtype == type && bytes > BOUNCE ? BOUNCE : bytes;
@@ -192,13 +198,17 @@ static void tell(description *x, cublasLtMatmulDescAttributes_t what, const void
 
 static cublasLtMatrixLayout_t layout(description *x, cudaDataType_t type, int64_t rows, int64_t columns, int64_t leading) {
     cublasLtMatrixLayout_t l = NULL;
-    x->good = x->good && x->with->cublasLtMatrixLayoutCreate(&l, type, (uint64_t)rows, (uint64_t)columns, leading) == CUBLAS_STATUS_SUCCESS;
+    x->good = x->good && x->with->cublasLtMatrixLayoutCreate(&l, type, (uint64_t)rows, (uint64_t)columns, leading) ==
+                             CUBLAS_STATUS_SUCCESS;
     return l;
 }
 
 static void tell_batch(description *x, cublasLtMatrixLayout_t l, int32_t count, int64_t stride) {
-    x->good = x->good && x->with->cublasLtMatrixLayoutSetAttribute(l, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, &count, sizeof count) == CUBLAS_STATUS_SUCCESS &&
-              x->with->cublasLtMatrixLayoutSetAttribute(l, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, &stride, sizeof stride) == CUBLAS_STATUS_SUCCESS;
+    x->good = x->good &&
+              x->with->cublasLtMatrixLayoutSetAttribute(l, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, &count, sizeof count) ==
+                  CUBLAS_STATUS_SUCCESS &&
+              x->with->cublasLtMatrixLayoutSetAttribute(l, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, &stride,
+                                                        sizeof stride) == CUBLAS_STATUS_SUCCESS;
 }
 
 /* bias: its address, used where the product has one. */
@@ -222,8 +232,8 @@ static description describe(const cuda_blas *with, const product *w, CUdeviceptr
 
 static bool prefer(const cuda_blas *b, cublasLtMatmulPreference_t p, const product *w) {
     const uint64_t workspace = WORKSPACE;
-    const uint32_t no_split = CUBLASLT_REDUCTION_SCHEME_NONE, first = alignment(w->ldb, w->type), second = alignment(w->lda, w->type),
-                   result = alignment(w->ldy, STRAND_PLUGIN_F32);
+    const uint32_t no_split = CUBLASLT_REDUCTION_SCHEME_NONE, first = alignment(w->ldb, w->type),
+                   second = alignment(w->lda, w->type), result = alignment(w->ldy, STRAND_PLUGIN_F32);
     const struct {
         cublasLtMatmulPreferenceAttributes_t what;
         const void *value;
@@ -235,7 +245,8 @@ static bool prefer(const cuda_blas *b, cublasLtMatmulPreference_t p, const produ
                {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, &result, 4},
                {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, &result, 4}};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
-        if (b->cublasLtMatmulPreferenceSetAttribute(p, all[i].what, all[i].value, all[i].bytes) != CUBLAS_STATUS_SUCCESS) return false;
+        if (b->cublasLtMatmulPreferenceSetAttribute(p, all[i].what, all[i].value, all[i].bytes) != CUBLAS_STATUS_SUCCESS)
+            return false;
     return true;
 }
 
@@ -251,8 +262,9 @@ static choice *choose(cuda_blas *b, const product *w) {
     if (x.good && b->cublasLtMatmulPreferenceCreate(&p) == CUBLAS_STATUS_SUCCESS && prefer(b, p, w)) {
         cublasLtMatmulHeuristicResult_t r;
         int n = 0;
-        c->found = b->cublasLtMatmulAlgoGetHeuristic(b->handle, x.product, x.first, x.second, x.result, x.result, p, 1, &r, &n) == CUBLAS_STATUS_SUCCESS && n == 1 &&
-                   r.state == CUBLAS_STATUS_SUCCESS;
+        c->found = b->cublasLtMatmulAlgoGetHeuristic(b->handle, x.product, x.first, x.second, x.result, x.result, p, 1, &r,
+                                                     &n) == CUBLAS_STATUS_SUCCESS &&
+                   n == 1 && r.state == CUBLAS_STATUS_SUCCESS;
         if (c->found) c->algorithm = r.algo;
     }
     if (p) b->cublasLtMatmulPreferenceDestroy(p);
@@ -262,7 +274,8 @@ static choice *choose(cuda_blas *b, const product *w) {
 
 /* ---- a product ---- */
 
-/* Where a factor stands: its first matrix under the output, leading extent and the strides of two batch axes, all in elements. */
+/* Where a factor stands: its first matrix under the output, leading extent and the strides of two batch axes, all in
+ * elements. */
 typedef struct factor {
     CUdeviceptr at;
     int64_t leading, batch[2];
@@ -270,7 +283,8 @@ typedef struct factor {
 
 /* `t` is the tensor itself, or its dense copy; axis and out_axis: the ones of M or N. */
 static factor place(const strand_plugin_tensor *t, const strand_plugin_tensor *y, uint32_t axis, uint32_t out_axis) {
-    factor f = {.leading = cpu_max(t->strides[t->rank - 2], t->dims[t->rank - 1])}; /* of one row alone the stride may be anything */
+    /* of one row alone the stride may be anything */
+    factor f = {.leading = cpu_max(t->strides[t->rank - 2], t->dims[t->rank - 1])};
     int64_t first = cpu_lead(t, axis, y, out_axis) * t->strides[axis];
     for (uint32_t i = 0; t->rank == y->rank && i + 2 < y->rank; i++) {
         f.batch[2 - (y->rank - 2) + i] = t->strides[i];
@@ -281,11 +295,13 @@ static factor place(const strand_plugin_tensor *t, const strand_plugin_tensor *y
 }
 
 /* The place of a copy, *at bytes into the working memory; *at goes on to the next. */
-static strand_plugin_tensor copy_of(const strand_plugin_tensor *t, uint32_t type, const strand_plugin_memory *scratch, uint64_t *at) {
+static strand_plugin_tensor copy_of(const strand_plugin_tensor *t, uint32_t type, const strand_plugin_memory *scratch,
+                                    uint64_t *at) {
     strand_plugin_tensor copy = *t;
     int64_t step = copy_leading(t, type);
     copy.dtype = type;
-    copy.memory = (strand_plugin_memory){.buffer = scratch->buffer, .offset = scratch->offset + *at, .bytes = copy_bytes(t, type)};
+    copy.memory =
+        (strand_plugin_memory){.buffer = scratch->buffer, .offset = scratch->offset + *at, .bytes = copy_bytes(t, type)};
     copy.strides[t->rank - 1] = 1;
     for (uint32_t i = t->rank - 1; i-- > 0; step *= t->dims[i]) copy.strides[i] = step;
     *at += copy.memory.bytes;
@@ -293,12 +309,13 @@ static strand_plugin_tensor copy_of(const strand_plugin_tensor *t, uint32_t type
 }
 
 static strand_plugin_status convert(cuda_device *d, const strand_plugin_tensor *from, const strand_plugin_tensor *to) {
-    strand_plugin_node cast = {.op = STRAND_OP_CAST, .version = 1, .n_inputs = 1, .n_outputs = 1, .inputs = from, .outputs = to, .name = "cast"};
+    strand_plugin_node cast = {
+        .op = STRAND_OP_CAST, .version = 1, .n_inputs = 1, .n_outputs = 1, .inputs = from, .outputs = to, .name = "cast"};
     return gpu_cast(&d->base, &cast, NULL);
 }
 
-static strand_plugin_status multiply(cuda_device *d, const choice *c, const product *w, const factor f[3], CUdeviceptr bias, int64_t outer, int64_t inner,
-                                     CUdeviceptr workspace, bool *refused) {
+static strand_plugin_status multiply(cuda_device *d, const choice *c, const product *w, const factor f[3], CUdeviceptr bias,
+                                     int64_t outer, int64_t inner, CUdeviceptr workspace, bool *refused) {
     cuda_blas *b = d->blas;
     const float one = 1, zero = 0;
     const int64_t size = cpu_element_bytes(w->type);
@@ -317,10 +334,11 @@ static strand_plugin_status multiply(cuda_device *d, const choice *c, const prod
     cudaStream_t stream = (cudaStream_t)(segment ? d->side : d->stream);
     cublasStatus_t e = x.good ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_ALLOC_FAILED;
     for (int64_t i = 0; i < outer && e == CUBLAS_STATUS_SUCCESS; i++) {
-        const CUdeviceptr at[3] = {f[0].at + (uint64_t)(i * f[0].batch[0] * size), f[1].at + (uint64_t)(i * f[1].batch[0] * size),
-                                   f[2].at + (uint64_t)(i * f[2].batch[0] * 4)};
-        e = b->cublasLtMatmul(b->handle, x.product, &one, (const void *)at[1], x.first, (const void *)at[0], x.second, &zero, (const void *)at[2], x.result, (void *)at[2],
-                              x.result, &c->algorithm, (void *)workspace, WORKSPACE, stream);
+        const CUdeviceptr at[3] = {f[0].at + (uint64_t)(i * f[0].batch[0] * size),
+                                   f[1].at + (uint64_t)(i * f[1].batch[0] * size), f[2].at + (uint64_t)(i * f[2].batch[0] * 4)};
+        e = b->cublasLtMatmul(b->handle, x.product, &one, (const void *)at[1], x.first, (const void *)at[0], x.second, &zero,
+                              (const void *)at[2], x.result, (void *)at[2], x.result, &c->algorithm, (void *)workspace,
+                              WORKSPACE, stream);
     }
     forget(&x);
     /* What the library will not do, the common kernel does; what broke on the device stays broken. */
@@ -344,12 +362,26 @@ static strand_plugin_status finish(cuda_device *d, const strand_plugin_node *nod
             two[1].origin[1] = 0;
         }
         const strand_op_binary add = {.kind = STRAND_BINARY_ADD, .activation = STRAND_UNARY_IDENTITY};
-        const strand_plugin_node sum = {.op = STRAND_OP_BINARY, .version = 1, .n_inputs = 2, .n_outputs = 1, .inputs = two, .outputs = y, .params = &add, .name = "bias"};
+        const strand_plugin_node sum = {.op = STRAND_OP_BINARY,
+                                        .version = 1,
+                                        .n_inputs = 2,
+                                        .n_outputs = 1,
+                                        .inputs = two,
+                                        .outputs = y,
+                                        .params = &add,
+                                        .name = "bias"};
         status = gpu_binary(&d->base, &sum, NULL);
     }
     if (status || p->activation == STRAND_UNARY_IDENTITY) return status;
     const strand_op_unary f = {.kind = p->activation, .alpha = p->alpha, .beta = p->beta};
-    const strand_plugin_node map = {.op = STRAND_OP_UNARY, .version = 1, .n_inputs = 1, .n_outputs = 1, .inputs = y, .outputs = y, .params = &f, .name = "activation"};
+    const strand_plugin_node map = {.op = STRAND_OP_UNARY,
+                                    .version = 1,
+                                    .n_inputs = 1,
+                                    .n_outputs = 1,
+                                    .inputs = y,
+                                    .outputs = y,
+                                    .params = &f,
+                                    .name = "activation"};
     return gpu_unary(&d->base, &map, NULL);
 }
 
@@ -361,7 +393,8 @@ static void narrow(strand_plugin_tensor *t, uint32_t axis, int64_t begin, int64_
 }
 
 /* What of a factor stands under the output. */
-static strand_plugin_tensor under(const strand_plugin_tensor *t, const strand_plugin_tensor *y, uint32_t axis, uint32_t out_axis) {
+static strand_plugin_tensor under(const strand_plugin_tensor *t, const strand_plugin_tensor *y, uint32_t axis,
+                                  uint32_t out_axis) {
     strand_plugin_tensor part = *t;
     narrow(&part, axis, cpu_lead(t, axis, y, out_axis), y->dims[out_axis]);
     for (uint32_t i = 0; t->rank == y->rank && i + 2 < y->rank; i++) narrow(&part, i, cpu_lead(t, i, y, i), y->dims[i]);
@@ -373,10 +406,13 @@ static bool too_large(const strand_plugin_tensor *t, uint32_t type, int64_t whol
 }
 
 /* One tile whose copies find room. *refused: nothing of it was done. */
-static strand_plugin_status tile(cuda_device *d, choice *c, const operands *o, CUdeviceptr bias, const strand_plugin_memory *scratch, bool *refused) {
+static strand_plugin_status tile(cuda_device *d, choice *c, const operands *o, CUdeviceptr bias,
+                                 const strand_plugin_memory *scratch, bool *refused) {
     uint64_t at = WORKSPACE, workspace = scratch->buffer->memory + scratch->offset;
-    const bool ca = !fits(o->a, o->type, o->whole.lda), cb = !fits(o->b, o->type, o->whole.ldb), cy = !fits(o->y, STRAND_PLUGIN_F32, o->whole.ldy);
-    const strand_plugin_tensor a = ca ? copy_of(o->a, o->type, scratch, &at) : *o->a, b = cb ? copy_of(o->b, o->type, scratch, &at) : *o->b;
+    const bool ca = !fits(o->a, o->type, o->whole.lda), cb = !fits(o->b, o->type, o->whole.ldb),
+               cy = !fits(o->y, STRAND_PLUGIN_F32, o->whole.ldy);
+    const strand_plugin_tensor a = ca ? copy_of(o->a, o->type, scratch, &at) : *o->a,
+                               b = cb ? copy_of(o->b, o->type, scratch, &at) : *o->b;
     const strand_plugin_tensor y = cy ? copy_of(o->y, STRAND_PLUGIN_F32, scratch, &at) : *o->y;
     uint32_t mo = y.rank - 2, no = y.rank - 1;
     const factor f[3] = {place(&a, &y, o->am, mo), place(&b, &y, o->bn, no), place(&y, &y, mo, mo)};
@@ -389,19 +425,23 @@ static strand_plugin_status tile(cuda_device *d, choice *c, const operands *o, C
     here.lda = f[0].leading;
     here.ldb = f[1].leading;
     here.ldy = f[2].leading;
-    status = multiply(d, c, &here, f, bias, y.rank > 3 ? y.dims[0] : 1, y.rank > 2 ? y.dims[y.rank - 3] : 1, workspace, refused);
+    status =
+        multiply(d, c, &here, f, bias, y.rank > 3 ? y.dims[0] : 1, y.rank > 2 ? y.dims[y.rank - 3] : 1, workspace, refused);
     if (*refused) c->found = false;
     return !status && !*refused && cy ? convert(d, &y, o->y) : status;
 }
 
-/* Halves the tile until its copies find room: batch axes first, then the longer side. A refusal leaves all of it to the common kernel. */
-static strand_plugin_status tiles(cuda_device *d, choice *c, const operands *o, const strand_plugin_node *node, const strand_plugin_memory *scratch, bool *refused) {
+/* Halves the tile until its copies find room: batch axes first, then the longer side. A refusal leaves all of it to the
+ * common kernel. */
+static strand_plugin_status tiles(cuda_device *d, choice *c, const operands *o, const strand_plugin_node *node,
+                                  const strand_plugin_memory *scratch, bool *refused) {
     uint32_t mo = o->y->rank - 2, no = o->y->rank - 1, axis = 0;
     const strand_plugin_tensor a = under(o->a, o->y, o->am, mo), b = under(o->b, o->y, o->bn, no);
     operands part = *o;
     part.a = &a;
     part.b = &b;
-    if (!too_large(&a, o->type, o->whole.lda) && !too_large(&b, o->type, o->whole.ldb) && !too_large(o->y, STRAND_PLUGIN_F32, o->whole.ldy)) {
+    if (!too_large(&a, o->type, o->whole.lda) && !too_large(&b, o->type, o->whole.ldb) &&
+        !too_large(o->y, STRAND_PLUGIN_F32, o->whole.ldy)) {
         CUdeviceptr bias = o->whole.bias ? cuda_address(&node->inputs[2], cpu_lead(&node->inputs[2], 0, o->y, no)) : 0;
         return tile(d, c, &part, bias, scratch, refused);
     }
@@ -420,7 +460,8 @@ static strand_plugin_status tiles(cuda_device *d, choice *c, const operands *o, 
     return tiles(d, c, &part, node, scratch, refused);
 }
 
-strand_plugin_status cuda_blas_run(cuda_device *d, const strand_plugin_node *node, const strand_plugin_memory *scratch, bool *done) {
+strand_plugin_status cuda_blas_run(cuda_device *d, const strand_plugin_node *node, const strand_plugin_memory *scratch,
+                                   bool *done) {
     operands o;
     if (!read_operands(d->blas, node, &o)) return STRAND_PLUGIN_OK;
     choice *c = choose(d->blas, &o.whole);

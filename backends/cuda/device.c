@@ -1,7 +1,7 @@
 /* device.c - CUDA devices, their stream, copies and launches.
  *
- * An upload is copied into pinned memory at once and goes to the device from there; a download comes back through pinned memory and
- * reaches its place in the wait, or when its half is needed again. Work is in the order of the one stream. */
+ * An upload is copied into pinned memory at once and goes to the device from there; a download comes back through pinned
+ * memory and reaches its place in the wait, or when its half is needed again. Work is in the order of the one stream. */
 #include "driver_cuda.h"
 
 #include <stdio.h>
@@ -25,7 +25,8 @@ strand_plugin_status driver_open(const strand_host *host, strand_plugin_instance
     int n = 0;
     CUresult e = cuInit(0);
     if (e != CUDA_SUCCESS || cuDeviceGetCount(&n) != CUDA_SUCCESS || n < 1)
-        return gpu_fail(host, STRAND_PLUGIN_ERR_UNSUPPORTED, "there is no CUDA device, or its driver does not run (CUDA error %d)", (int)e);
+        return gpu_fail(host, STRAND_PLUGIN_ERR_UNSUPPORTED,
+                        "there is no CUDA device, or its driver does not run (CUDA error %d)", (int)e);
     cuda_instance *x = host->alloc(host->context, sizeof *x, 64);
     if (!x) return STRAND_PLUGIN_ERR_MEMORY;
     memset(x, 0, sizeof *x);
@@ -74,10 +75,12 @@ strand_plugin_status driver_device_features(strand_plugin_instance *instance, ui
     cuDriverGetVersion(&driver);
     gpu_say(text, "type", "%s", attribute(id, CU_DEVICE_ATTRIBUTE_INTEGRATED) ? "integrated GPU" : "discrete GPU");
     gpu_say(text, "driver", "for CUDA %d.%d", driver / 1000, driver % 1000 / 10);
-    gpu_say(text, "compute capability", "%d.%d", attribute(id, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR), attribute(id, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR));
+    gpu_say(text, "compute capability", "%d.%d", attribute(id, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR),
+            attribute(id, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR));
     gpu_say(text, "multiprocessors", "%d", attribute(id, CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT));
     gpu_say(text, "unified memory", "%s", attribute(id, CU_DEVICE_ATTRIBUTE_INTEGRATED) ? "yes" : "no");
-    gpu_say(text, "shared memory", "%.0f KiB a group", (double)attribute(id, CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK) / 1024);
+    gpu_say(text, "shared memory", "%.0f KiB a group",
+            (double)attribute(id, CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK) / 1024);
     gpu_say(text, "stream-ordered memory", "%s", attribute(id, CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED) ? "yes" : "no");
     gpu_say(text, "states on the device", "yes");
     gpu_say(text, "tensor cores", "%s",
@@ -173,7 +176,8 @@ void driver_device_close(strand_plugin_device *device) {
 static strand_plugin_status finish_half(cuda_device *d, cuda_half *h) {
     strand_plugin_status status = STRAND_PLUGIN_OK;
     if (h->pending) status = cuda_check(d->base.host, cuEventSynchronize(h->passed), "waiting");
-    for (uint32_t i = 0; i < h->n_reads && !status; i++) memcpy(h->reads[i].to, h->pinned + h->reads[i].at, (size_t)h->reads[i].bytes);
+    for (uint32_t i = 0; i < h->n_reads && !status; i++)
+        memcpy(h->reads[i].to, h->pinned + h->reads[i].at, (size_t)h->reads[i].bytes);
     h->pending = false;
     h->n_reads = 0;
     h->used = 0;
@@ -204,7 +208,8 @@ static strand_plugin_status stage(cuda_device *d, uint64_t bytes, cuda_half **ha
     return STRAND_PLUGIN_OK;
 }
 
-strand_plugin_status driver_upload(strand_plugin_device *device, strand_plugin_buffer *buffer, uint64_t offset, const void *from, uint64_t bytes) {
+strand_plugin_status driver_upload(strand_plugin_device *device, strand_plugin_buffer *buffer, uint64_t offset,
+                                   const void *from, uint64_t bytes) {
     cuda_device *d = cuda_of(device);
     strand_plugin_status status = cuda_current(d);
     for (uint64_t done = 0, at, got; done < bytes && !status; done += got) {
@@ -212,29 +217,35 @@ strand_plugin_status driver_upload(strand_plugin_device *device, strand_plugin_b
         status = stage(d, bytes - done, &h, &at, &got);
         if (status) return status;
         memcpy(h->pinned + at, (const char *)from + done, (size_t)got);
-        status = cuda_check(device->host, cuMemcpyHtoDAsync(buffer->memory + offset + done, h->pinned + at, got, d->stream), "an upload");
+        status = cuda_check(device->host, cuMemcpyHtoDAsync(buffer->memory + offset + done, h->pinned + at, got, d->stream),
+                            "an upload");
     }
     return status;
 }
 
-strand_plugin_status driver_download(strand_plugin_device *device, strand_plugin_buffer *buffer, uint64_t offset, void *to, uint64_t bytes) {
+strand_plugin_status driver_download(strand_plugin_device *device, strand_plugin_buffer *buffer, uint64_t offset, void *to,
+                                     uint64_t bytes) {
     cuda_device *d = cuda_of(device);
     strand_plugin_status status = cuda_current(d);
     for (uint64_t done = 0, at, got; done < bytes && !status; done += got) {
         cuda_half *h;
         status = stage(d, bytes - done, &h, &at, &got);
         if (status) return status;
-        status = cuda_check(device->host, cuMemcpyDtoHAsync(h->pinned + at, buffer->memory + offset + done, got, d->stream), "a download");
+        status = cuda_check(device->host, cuMemcpyDtoHAsync(h->pinned + at, buffer->memory + offset + done, got, d->stream),
+                            "a download");
         if (!status) h->reads[h->n_reads++] = (cuda_read){at, got, (char *)to + done};
     }
     return status;
 }
 
-strand_plugin_status driver_copy(strand_plugin_device *device, strand_plugin_buffer *from, uint64_t from_offset, strand_plugin_buffer *to, uint64_t to_offset,
-                                 uint64_t bytes) {
+strand_plugin_status driver_copy(strand_plugin_device *device, strand_plugin_buffer *from, uint64_t from_offset,
+                                 strand_plugin_buffer *to, uint64_t to_offset, uint64_t bytes) {
     cuda_device *d = cuda_of(device);
     strand_plugin_status status = cuda_current(d);
-    return status ? status : cuda_check(device->host, cuMemcpyDtoDAsync(to->memory + to_offset, from->memory + from_offset, bytes, d->stream), "a copy");
+    return status
+               ? status
+               : cuda_check(device->host,
+                            cuMemcpyDtoDAsync(to->memory + to_offset, from->memory + from_offset, bytes, d->stream), "a copy");
 }
 
 /* ---- the queue ---- */
@@ -244,21 +255,28 @@ static strand_plugin_status find_kernel(cuda_device *d, gpu_kernel kernel, CUfun
         uint32_t family;
         const void *image = cuda_image_of(kernel, &family);
         strand_plugin_status status = STRAND_PLUGIN_OK;
-        if (!d->modules[family]) status = cuda_check(d->base.host, cuModuleLoadData(&d->modules[family], image), "loading kernels");
-        if (!status) status = cuda_check(d->base.host, cuModuleGetFunction(&d->kernels[kernel], d->modules[family], gpu_kernels[kernel].name), gpu_kernels[kernel].name);
+        if (!d->modules[family])
+            status = cuda_check(d->base.host, cuModuleLoadData(&d->modules[family], image), "loading kernels");
+        if (!status)
+            status =
+                cuda_check(d->base.host, cuModuleGetFunction(&d->kernels[kernel], d->modules[family], gpu_kernels[kernel].name),
+                           gpu_kernels[kernel].name);
         if (status) return status;
     }
     *function = d->kernels[kernel];
     return STRAND_PLUGIN_OK;
 }
 
-strand_plugin_status cuda_launch(cuda_device *d, strand_plugin_segment *segment, CUfunction function, const uint32_t groups[3], uint32_t group, uint32_t shared,
-                                 void **arguments, const char *name) {
+strand_plugin_status cuda_launch(cuda_device *d, strand_plugin_segment *segment, CUfunction function, const uint32_t groups[3],
+                                 uint32_t group, uint32_t shared, void **arguments, const char *name) {
     if (segment) return cuda_segment_launch(d, segment, function, groups, group, shared, arguments, name);
-    return cuda_check(d->base.host, cuLaunchKernel(function, groups[0], groups[1], groups[2], group, 1, 1, shared, d->stream, arguments, NULL), name);
+    return cuda_check(
+        d->base.host,
+        cuLaunchKernel(function, groups[0], groups[1], groups[2], group, 1, 1, shared, d->stream, arguments, NULL), name);
 }
 
-strand_plugin_status driver_segment_dispatch(strand_plugin_device *device, strand_plugin_segment *segment, const gpu_dispatch *g) {
+strand_plugin_status driver_segment_dispatch(strand_plugin_device *device, strand_plugin_segment *segment,
+                                             const gpu_dispatch *g) {
     cuda_device *d = cuda_of(device);
     CUfunction function;
     CUdeviceptr pointers[GPU_MOST_BINDINGS];
@@ -275,7 +293,8 @@ strand_plugin_status driver_segment_dispatch(strand_plugin_device *device, stran
         arguments[i] = &pointers[i];
     }
     arguments[g->n_bindings] = params.any;
-    return cuda_launch(d, segment, function, g->groups, gpu_kernels[g->kernel].group, 0, arguments, gpu_kernels[g->kernel].name);
+    return cuda_launch(d, segment, function, g->groups, gpu_kernels[g->kernel].group, 0, arguments,
+                       gpu_kernels[g->kernel].name);
 }
 
 strand_plugin_status driver_dispatch(strand_plugin_device *device, const gpu_dispatch *g) {

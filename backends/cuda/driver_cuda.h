@@ -118,16 +118,17 @@ static inline CUdeviceptr cuda_address(const strand_plugin_tensor *t, int64_t el
 /* device.c. Every entry may come on another thread: the context is made current each time. */
 strand_plugin_status cuda_current(cuda_device *d);
 /* Launches a kernel, or adds it to the segment (not NULL). */
-strand_plugin_status cuda_launch(cuda_device *d, strand_plugin_segment *segment, CUfunction function, const uint32_t groups[3], uint32_t group, uint32_t shared,
-                                 void **arguments, const char *name);
+strand_plugin_status cuda_launch(cuda_device *d, strand_plugin_segment *segment, CUfunction function, const uint32_t groups[3],
+                                 uint32_t group, uint32_t shared, void **arguments, const char *name);
 
 /* memory.c: buffers, from a pool where there is one. */
 void cuda_pool_open(cuda_device *d);
 void cuda_pool_close(cuda_device *d);
 
 /* segments.c: one more link of a recording; and what is given to d->side between begin and end (keep: it becomes a link). */
-strand_plugin_status cuda_segment_launch(cuda_device *d, strand_plugin_segment *segment, CUfunction function, const uint32_t groups[3], uint32_t group,
-                                         uint32_t shared, void **arguments, const char *name);
+strand_plugin_status cuda_segment_launch(cuda_device *d, strand_plugin_segment *segment, CUfunction function,
+                                         const uint32_t groups[3], uint32_t group, uint32_t shared, void **arguments,
+                                         const char *name);
 strand_plugin_status cuda_capture_begin(cuda_device *d);
 strand_plugin_status cuda_capture_end(cuda_device *d, strand_plugin_segment *segment, bool keep);
 
@@ -138,7 +139,8 @@ extern const gpu_own cuda_own;
 void cuda_blas_open(cuda_device *d);
 void cuda_blas_close(cuda_device *d);
 uint64_t cuda_blas_scratch(cuda_device *d, const strand_plugin_node *node);
-strand_plugin_status cuda_blas_run(cuda_device *d, const strand_plugin_node *node, const strand_plugin_memory *scratch, bool *done);
+strand_plugin_status cuda_blas_run(cuda_device *d, const strand_plugin_node *node, const strand_plugin_memory *scratch,
+                                   bool *done);
 
 /* tensor.c: attention and products on tensor cores. */
 bool cuda_tensor_wanted(CUdevice id); /* STRAND_CUDA_TENSOR_CORES=0: never */
@@ -147,27 +149,32 @@ void cuda_tensor_open(cuda_device *d);
 void cuda_tensor_close(cuda_device *d);
 bool cuda_tensor_takes(const cuda_device *d, const strand_plugin_node *node);
 uint64_t cuda_tensor_scratch(const cuda_device *d, const strand_plugin_node *node);
-strand_plugin_status cuda_tensor_run(cuda_device *d, const strand_plugin_node *node, const strand_plugin_memory *scratch, bool *done);
-/* One of our own kernels; shared: its launches ask for shared memory, up to all that a group may have. NULL with no error where the plugin was built without code
- * for the device: then the common kernels run. */
+strand_plugin_status cuda_tensor_run(cuda_device *d, const strand_plugin_node *node, const strand_plugin_memory *scratch,
+                                     bool *done);
+/* One of our own kernels; shared: its launches ask for shared memory, up to all that a group may have. NULL with no error
+ * where the plugin was built without code for the device: then the common kernels run. */
 strand_plugin_status cuda_own_find(cuda_device *d, cuda_own_kernel kernel, bool shared, CUfunction *function);
 
 /* hyena.c: layers of HyenaDNA as groups of nodes; claim: how many nodes from the first on are one. */
 bool cuda_hyena_product(const strand_plugin_node *node);
 uint32_t cuda_hyena_claim(cuda_device *d, const strand_plugin_node *nodes, uint32_t n, const uint8_t *needed);
 uint64_t cuda_hyena_scratch(cuda_device *d, const strand_plugin_node *nodes, uint32_t n);
-strand_plugin_status cuda_hyena_run(cuda_device *d, const strand_plugin_node *nodes, uint32_t n, const strand_plugin_memory *scratch);
+strand_plugin_status cuda_hyena_run(cuda_device *d, const strand_plugin_node *nodes, uint32_t n,
+                                    const strand_plugin_memory *scratch);
 
 /* long_conv.c: long convolutions on tensor cores. Opening it where they cannot be is no error. */
 void cuda_long_conv_open(cuda_device *d);
 uint64_t cuda_long_conv_scratch(const cuda_device *d, const strand_plugin_node *node);
 uint64_t cuda_long_conv_prepare_size(const cuda_device *d, const strand_plugin_node *node);
-strand_plugin_status cuda_long_conv_prepare(cuda_device *d, const strand_plugin_node *node, const strand_plugin_memory *scratch);
-strand_plugin_status cuda_long_conv_run(cuda_device *d, const strand_plugin_node *node, const strand_plugin_memory *scratch, bool *done);
+strand_plugin_status cuda_long_conv_prepare(cuda_device *d, const strand_plugin_node *node,
+                                            const strand_plugin_memory *scratch);
+strand_plugin_status cuda_long_conv_run(cuda_device *d, const strand_plugin_node *node, const strand_plugin_memory *scratch,
+                                        bool *done);
 
 /* ssd.c: SSD and gated linear attention of many tokens on tensor cores. */
 uint64_t cuda_ssd_scratch(const cuda_device *d, const strand_plugin_node *node);
-strand_plugin_status cuda_ssd_run(cuda_device *d, const strand_plugin_node *node, const strand_plugin_memory *scratch, bool *done);
+strand_plugin_status cuda_ssd_run(cuda_device *d, const strand_plugin_node *node, const strand_plugin_memory *scratch,
+                                  bool *done);
 
 /* scans.c: selective scans in one pass; few tokens of scans and matrix states. */
 strand_plugin_status cuda_scans_run(cuda_device *d, const strand_plugin_node *node, bool *done);

@@ -1,6 +1,6 @@
-/* long_conv.c - LONG_CONV on tensor cores (kernels/long_conv_mma.cu), from compute capability 8.0 on, for more than 256 positions: rows that
- * fit shared memory by one kernel, filters much shorter than the sequence by the same one on overlapping segments, longer rows as columns
- * around it. What it does not take the common kernels do.
+/* long_conv.c - LONG_CONV on tensor cores (kernels/long_conv_mma.cu), from compute capability 8.0 on, for more than 256
+ * positions: rows that fit shared memory by one kernel, filters much shorter than the sequence by the same one on
+ * overlapping segments, longer rows as columns around it. What it does not take the common kernels do.
  *
  * Which of them it is, and the form of the prepared spectra, depends on parameters, whole extents and the device alone. */
 #include "driver_cuda.h"
@@ -45,7 +45,9 @@ void cuda_long_conv_open(cuda_device *d) {
     uint32_t image;
     const char *name;
     const void *code = cuda_own_image_of(CUDA_OWN_long_conv_spectra_f16, &image, &name);
-    if (!d->tensor_cores || cuDeviceGetAttribute(&bytes, CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN, d->id) != CUDA_SUCCESS) return;
+    if (!d->tensor_cores ||
+        cuDeviceGetAttribute(&bytes, CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN, d->id) != CUDA_SUCCESS)
+        return;
     d->long_conv = cuModuleLoadData(&d->own_modules[image], code) == CUDA_SUCCESS; /* else there is no code for this device */
     if (!d->long_conv) d->own_modules[image] = NULL;
     d->shared_bytes = (uint32_t)bytes;
@@ -54,7 +56,8 @@ void cuda_long_conv_open(cuda_device *d) {
 /* By precision and log2 R, from R = 4 on: what is inside of columns. */
 static const cuda_own_kernel inner[2][5] = {
     {CUDA_N_OWN, CUDA_OWN_long_conv_inner_8_f16, CUDA_OWN_long_conv_inner_16_f16, CUDA_N_OWN, CUDA_OWN_long_conv_inner_64_f16},
-    {CUDA_OWN_long_conv_inner_4_f16x2, CUDA_OWN_long_conv_inner_8_f16x2, CUDA_OWN_long_conv_inner_16_f16x2, CUDA_N_OWN, CUDA_OWN_long_conv_inner_64_f16x2}};
+    {CUDA_OWN_long_conv_inner_4_f16x2, CUDA_OWN_long_conv_inner_8_f16x2, CUDA_OWN_long_conv_inner_16_f16x2, CUDA_N_OWN,
+     CUDA_OWN_long_conv_inner_64_f16x2}};
 
 /* Can rows of n points be done, and how? A group holds up to 256 R points. */
 static bool rows_of(const cuda_device *d, form *f, int64_t n) {
@@ -77,12 +80,14 @@ static bool form_of(const cuda_device *d, const strand_plugin_node *node, form *
     *f = (form){.s = gpu_long_conv_of(node), .segments = 1};
     f->terms = ((const strand_op_long_conv *)node->params)->flags & STRAND_LONG_CONV_ROUNDED ? 1 : 2;
     if (f->s.length <= LEAST) return false;
-    int64_t whole = power_from(f->s.length), back = cpu_max(0, f->s.ahead + f->s.from - 1), before = (f->s.taps - 1 + 3) / 4 * 4, after = (back + 3) / 4 * 4;
+    int64_t whole = power_from(f->s.length), back = cpu_max(0, f->s.ahead + f->s.from - 1),
+            before = (f->s.taps - 1 + 3) / 4 * 4, after = (back + 3) / 4 * 4;
     int64_t segment = cpu_max(SEGMENT, power_from(OVERLAP * (before + after)));
     f->valid = f->s.length;
     bool good = rows_of(d, f, whole);
     const bool one = good && !f->log_outer;
-    while (!one && segment > SEGMENT && segment > 2 * (before + after) && (!rows_of(d, f, segment) || f->log_outer)) segment /= 2;
+    while (!one && segment > SEGMENT && segment > 2 * (before + after) && (!rows_of(d, f, segment) || f->log_outer))
+        segment /= 2;
     if (2 * segment <= whole && 2 * (before + after) <= segment && rows_of(d, f, segment) && !f->log_outer) {
         f->lead = before;
         f->valid = segment - before - after;
@@ -110,11 +115,13 @@ static int64_t rows_at_a_time(const form *f) {
 /* F32 spectra while they are made, later points of longer rows; behind it the spectra, where nothing is prepared. */
 static int64_t working_bytes(const form *f) {
     int64_t raw = channels_at_a_time(f) * f->s.n * 8;
-    return f->log_outer ? cpu_max(raw, points_bytes(f, cpu_min(rows_at_a_time(f), cpu_max(1, f->s.batch * f->s.channels)))) : raw;
+    return f->log_outer ? cpu_max(raw, points_bytes(f, cpu_min(rows_at_a_time(f), cpu_max(1, f->s.batch * f->s.channels))))
+                        : raw;
 }
 
-/* As much for a sequence as for any shorter one, whose form may be another: rows of all lengths have at most 4 (1 + R) bytes of scale and
- * parts, which 6 bytes for each 256 points cover, and points and channels at a time grow with the length until the budget is reached. */
+/* As much for a sequence as for any shorter one, whose form may be another: rows of all lengths have at most 4 (1 + R) bytes
+ * of scale and parts, which 6 bytes for each 256 points cover, and points and channels at a time grow with the length until
+ * the budget is reached. */
 uint64_t cuda_long_conv_scratch(const cuda_device *d, const strand_plugin_node *node) {
     form f;
     if (node->op != STRAND_OP_LONG_CONV || !d->long_conv) return 0;
@@ -132,11 +139,13 @@ uint64_t cuda_long_conv_prepare_size(const cuda_device *d, const strand_plugin_n
 
 /* ---- launches ---- */
 
-static strand_plugin_status launch(cuda_device *d, cuda_own_kernel kernel, int64_t x, int64_t y, uint32_t items, uint32_t shared, void **arguments) {
+static strand_plugin_status launch(cuda_device *d, cuda_own_kernel kernel, int64_t x, int64_t y, uint32_t items,
+                                   uint32_t shared, void **arguments) {
     const uint32_t groups[3] = {(uint32_t)x, (uint32_t)y, 1};
     CUfunction function;
     strand_plugin_status status = cuda_own_find(d, kernel, shared > 0, &function);
-    if (!status && !function) status = gpu_fail(d->base.host, STRAND_PLUGIN_ERR_DEVICE, "the device has no code for a long convolution");
+    if (!status && !function)
+        status = gpu_fail(d->base.host, STRAND_PLUGIN_ERR_DEVICE, "the device has no code for a long convolution");
     return status ? status : cuda_launch(d, d->base.segment, function, groups, items, shared, arguments, "long convolution");
 }
 
@@ -146,26 +155,30 @@ typedef struct spectra {
 } spectra;
 static spectra spectra_at(const form *f, CUdeviceptr at, int64_t channels, int64_t c) {
     CUdeviceptr scale = at + (uint64_t)points_bytes(f, channels), live = scale + (uint64_t)(channels << f->log_outer) * 4;
-    return (spectra){at + (uint64_t)points_bytes(f, c), scale + (uint64_t)(c << f->log_outer) * 4, live + (uint64_t)(c << (f->log_outer + f->log_r)) * 4};
+    return (spectra){at + (uint64_t)points_bytes(f, c), scale + (uint64_t)(c << f->log_outer) * 4,
+                     live + (uint64_t)(c << (f->log_outer + f->log_r)) * 4};
 }
 
 /* Spectra of some channels, from `first` on; F32 ones are in scratch meanwhile. */
-static strand_plugin_status make_spectra(cuda_device *d, const strand_plugin_node *node, const form *f, const strand_plugin_memory *scratch, spectra to, int64_t first,
-                                         int64_t channels) {
+static strand_plugin_status make_spectra(cuda_device *d, const strand_plugin_node *node, const form *f,
+                                         const strand_plugin_memory *scratch, spectra to, int64_t first, int64_t channels) {
     const spectra_numbers x = {.log_r = f->log_r, .log_outer = f->log_outer};
     CUdeviceptr raw = scratch->buffer->memory + scratch->offset;
     void *arguments[] = {&raw, &to.points, &to.scale, &to.live, (void *)(uintptr_t)&x};
     strand_plugin_status status = gpu_long_conv_spectra(&d->base, node, &f->s, scratch, 0, first, channels, false);
     return status ? status
-                  : launch(d, f->terms == 1 ? CUDA_OWN_long_conv_spectra_f16 : CUDA_OWN_long_conv_spectra_f16x2, channels << f->log_outer, 1, 256, 0, arguments);
+                  : launch(d, f->terms == 1 ? CUDA_OWN_long_conv_spectra_f16 : CUDA_OWN_long_conv_spectra_f16x2,
+                           channels << f->log_outer, 1, 256, 0, arguments);
 }
 
-strand_plugin_status cuda_long_conv_prepare(cuda_device *d, const strand_plugin_node *node, const strand_plugin_memory *scratch) {
+strand_plugin_status cuda_long_conv_prepare(cuda_device *d, const strand_plugin_node *node,
+                                            const strand_plugin_memory *scratch) {
     form f;
     strand_plugin_status status = cuda_current(d);
     if (status) return status;
     for (uint32_t i = 1; i < 6; i += 4)
-        if (cpu_input(node, i) && !node->inputs[i].memory.buffer) return gpu_fail(d->base.host, STRAND_PLUGIN_ERR_ARGUMENT, "the filter has no memory");
+        if (cpu_input(node, i) && !node->inputs[i].memory.buffer)
+            return gpu_fail(d->base.host, STRAND_PLUGIN_ERR_ARGUMENT, "the filter has no memory");
     if (!form_of(d, node, &f) || !scratch || !scratch->buffer || scratch->bytes < (uint64_t)working_bytes(&f))
         return gpu_fail(d->base.host, STRAND_PLUGIN_ERR_ARGUMENT, "too little working memory given to prepare");
     CUdeviceptr at = node->prepared.buffer->memory + node->prepared.offset;
@@ -176,7 +189,8 @@ strand_plugin_status cuda_long_conv_prepare(cuda_device *d, const strand_plugin_
 }
 
 /* A tensor's address under channel `c` of the output (absent: any), and its strides: two batch axes and the channels. */
-static CUdeviceptr place(const strand_plugin_tensor *out, const strand_plugin_tensor *t, int64_t c, int strides[3], CUdeviceptr any) {
+static CUdeviceptr place(const strand_plugin_tensor *out, const strand_plugin_tensor *t, int64_t c, int strides[3],
+                         CUdeviceptr any) {
     cpu_operand o = {0};
     int64_t first = 0;
     if (!t) return any;
@@ -187,27 +201,43 @@ static CUdeviceptr place(const strand_plugin_tensor *out, const strand_plugin_te
 }
 
 static bool aligned(CUdeviceptr at, const int strides[3], int numbers) {
-    return at % (uint64_t)(4 * numbers) == 0 && strides[0] % numbers == 0 && strides[1] % numbers == 0 && strides[2] % numbers == 0;
+    return at % (uint64_t)(4 * numbers) == 0 && strides[0] % numbers == 0 && strides[1] % numbers == 0 &&
+           strides[2] % numbers == 0;
 }
 
 /* Of `channels` channels from c on, `entries` batch entries from `entry` on. */
-static strand_plugin_status convolve(cuda_device *d, const strand_plugin_node *node, const form *f, CUdeviceptr points, spectra h, int64_t c, int64_t channels, int64_t entry,
-                                     int64_t entries) {
+static strand_plugin_status convolve(cuda_device *d, const strand_plugin_node *node, const form *f, CUdeviceptr points,
+                                     spectra h, int64_t c, int64_t channels, int64_t entry, int64_t entries) {
     static const cuda_own_kernel one[2][7] = {
-        {CUDA_OWN_long_conv_2_f16, CUDA_OWN_long_conv_4_f16, CUDA_OWN_long_conv_8_f16, CUDA_OWN_long_conv_16_f16, CUDA_OWN_long_conv_32_f16, CUDA_OWN_long_conv_64_f16,
-         CUDA_OWN_long_conv_128_f16},
-        {CUDA_OWN_long_conv_2_f16x2, CUDA_OWN_long_conv_4_f16x2, CUDA_OWN_long_conv_8_f16x2, CUDA_OWN_long_conv_16_f16x2, CUDA_OWN_long_conv_32_f16x2,
-         CUDA_OWN_long_conv_64_f16x2, CUDA_N_OWN}};
-    static const cuda_own_kernel outer[2] = {CUDA_OWN_long_conv_outer_f16, CUDA_OWN_long_conv_outer_f16x2}, back[2] = {CUDA_OWN_long_conv_back_f16, CUDA_OWN_long_conv_back_f16x2};
-    const strand_plugin_tensor *u = &node->inputs[0], *skip = cpu_input(node, 2), *pre = cpu_input(node, 3), *post = cpu_input(node, 4), *y = &node->outputs[0];
+        {CUDA_OWN_long_conv_2_f16, CUDA_OWN_long_conv_4_f16, CUDA_OWN_long_conv_8_f16, CUDA_OWN_long_conv_16_f16,
+         CUDA_OWN_long_conv_32_f16, CUDA_OWN_long_conv_64_f16, CUDA_OWN_long_conv_128_f16},
+        {CUDA_OWN_long_conv_2_f16x2, CUDA_OWN_long_conv_4_f16x2, CUDA_OWN_long_conv_8_f16x2, CUDA_OWN_long_conv_16_f16x2,
+         CUDA_OWN_long_conv_32_f16x2, CUDA_OWN_long_conv_64_f16x2, CUDA_N_OWN}};
+    static const cuda_own_kernel outer[2] = {CUDA_OWN_long_conv_outer_f16, CUDA_OWN_long_conv_outer_f16x2},
+                                 back[2] = {CUDA_OWN_long_conv_back_f16, CUDA_OWN_long_conv_back_f16x2};
+    const strand_plugin_tensor *u = &node->inputs[0], *skip = cpu_input(node, 2), *pre = cpu_input(node, 3),
+                               *post = cpu_input(node, 4), *y = &node->outputs[0];
     const int terms = f->terms - 1, r = 1 << f->log_r, columns = 1 << f->log_outer;
     const int64_t rows = channels * entries;
-    long_conv_numbers x = {.rows = (int)rows, .batch = (int)entries, .entry = (int)entry, .inner = (int)f->s.inner, .length = (int)f->s.length, .segments = (int)f->segments,
-                           .valid = (int)f->valid, .lead = (int)f->lead, .log_outer = f->log_outer, .log_inner = f->log_r + 8, .has_pre = pre != NULL,
-                           .has_post = post != NULL, .has_skip = skip != NULL, .skip_stride = skip ? (int)skip->strides[0] : 0};
-    CUdeviceptr to = place(y, y, c, x.y, 0), from = place(y, u, c, x.u, 0), gate = place(y, pre, c, x.pre, to), last = place(y, post, c, x.post, to);
+    long_conv_numbers x = {.rows = (int)rows,
+                           .batch = (int)entries,
+                           .entry = (int)entry,
+                           .inner = (int)f->s.inner,
+                           .length = (int)f->s.length,
+                           .segments = (int)f->segments,
+                           .valid = (int)f->valid,
+                           .lead = (int)f->lead,
+                           .log_outer = f->log_outer,
+                           .log_inner = f->log_r + 8,
+                           .has_pre = pre != NULL,
+                           .has_post = post != NULL,
+                           .has_skip = skip != NULL,
+                           .skip_stride = skip ? (int)skip->strides[0] : 0};
+    CUdeviceptr to = place(y, y, c, x.y, 0), from = place(y, u, c, x.u, 0), gate = place(y, pre, c, x.pre, to),
+                last = place(y, post, c, x.post, to);
     CUdeviceptr constant = skip ? cuda_address(skip, gpu_long_conv_lead(node, skip, c) * skip->strides[0]) : to;
-    x.fast = aligned(from, x.u, 4) && (!pre || aligned(gate, x.pre, 4)) && aligned(to, x.y, 2) && (!post || aligned(last, x.post, 2));
+    x.fast = aligned(from, x.u, 4) && (!pre || aligned(gate, x.pre, 4)) && aligned(to, x.y, 2) &&
+             (!post || aligned(last, x.post, 2));
     void *arguments[] = {&from, &gate, &last, &to, &points, &h.points, &h.scale, &h.live, &constant, &x};
     const uint32_t items = r < 64 ? 256 : 512;
     const int64_t of_group = r < 16 ? 16 / r : 1, groups = (rows * f->segments * columns + of_group - 1) / of_group;
@@ -219,7 +249,8 @@ static strand_plugin_status convolve(cuda_device *d, const strand_plugin_node *n
     return status ? status : launch(d, back[terms], tiles, rows, 256, outer_bytes(columns, 2 * f->terms), backward);
 }
 
-strand_plugin_status cuda_long_conv_run(cuda_device *d, const strand_plugin_node *node, const strand_plugin_memory *scratch, bool *done) {
+strand_plugin_status cuda_long_conv_run(cuda_device *d, const strand_plugin_node *node, const strand_plugin_memory *scratch,
+                                        bool *done) {
     form f;
     if (!form_of(d, node, &f)) return STRAND_PLUGIN_OK;
     strand_plugin_status status = cuda_current(d);
@@ -231,10 +262,12 @@ strand_plugin_status cuda_long_conv_run(cuda_device *d, const strand_plugin_node
     const CUdeviceptr points = scratch->buffer->memory + scratch->offset, own = points + (uint64_t)working_bytes(&f);
     const int64_t most = rows_at_a_time(&f);
     int64_t each = ready && !f.log_outer ? f.s.channels : channels_at_a_time(&f);
-    if (f.log_outer) each = f.s.batch >= most ? 1 : cpu_min(each, most / f.s.batch); /* whole channels, or some entries of one */
+    /* whole channels, or some entries of one */
+    if (f.log_outer) each = f.s.batch >= most ? 1 : cpu_min(each, most / f.s.batch);
     for (int64_t c = 0; c < f.s.channels && !status; c += each) {
         int64_t channels = cpu_min(each, f.s.channels - c);
-        spectra h = ready ? spectra_at(&f, node->prepared.buffer->memory + node->prepared.offset, f.s.channels, c) : spectra_at(&f, own, channels, 0);
+        spectra h = ready ? spectra_at(&f, node->prepared.buffer->memory + node->prepared.offset, f.s.channels, c)
+                          : spectra_at(&f, own, channels, 0);
         if (!ready) status = make_spectra(d, node, &f, scratch, h, c, channels);
         int64_t entries = f.log_outer ? cpu_min(f.s.batch, most / channels) : f.s.batch;
         for (int64_t e = 0; e < f.s.batch && !status; e += entries)

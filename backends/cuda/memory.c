@@ -1,5 +1,5 @@
-/* memory.c - the memory of a CUDA device: buffers from a pool of the device's own, taken and given back in the order of its stream, so
- * that neither waits for the work before it. Where there are no pools, allocations are plain.
+/* memory.c - the memory of a CUDA device: buffers from a pool of the device's own, taken and given back in the order of its
+ * stream, so that neither waits for the work before it. Where there are no pools, allocations are plain.
  *
  * Everything that touches a buffer is given to the one stream, after the buffer was made and before it is given back. */
 #include "driver_cuda.h"
@@ -36,7 +36,8 @@ void cuda_pool_open(cuda_device *d) {
     cuda_pool *p = &d->pool;
     int there = 0;
     size_t bytes = 0;
-    const CUmemPoolProps what = {.allocType = CU_MEM_ALLOCATION_TYPE_PINNED, .location = {.type = CU_MEM_LOCATION_TYPE_DEVICE, .id = d->id}};
+    const CUmemPoolProps what = {.allocType = CU_MEM_ALLOCATION_TYPE_PINNED,
+                                 .location = {.type = CU_MEM_LOCATION_TYPE_DEVICE, .id = d->id}};
     if (setting && !strcmp(setting, "0")) return;
     cuDeviceGetAttribute(&there, CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED, d->id);
     if (!there || !find_functions(p) || p->create(&p->pool, &what) != CUDA_SUCCESS) {

@@ -1,13 +1,15 @@
-/* own.c - what the CUDA driver does in its own way, before the common kernels are asked: large products by cuBLASLt (blas.c), attention
- * and products on tensor cores (tensor.c), long convolutions (long_conv.c) and SSD (ssd.c) there too; selective scans and steps of
- * recurrences (scans.c), groups of nodes (hyena.c). */
+/* own.c - what the CUDA driver does in its own way, before the common kernels are asked: large products by cuBLASLt
+ * (blas.c), attention and products on tensor cores (tensor.c), long convolutions (long_conv.c) and SSD (ssd.c) there too;
+ * selective scans and steps of recurrences (scans.c), groups of nodes (hyena.c). */
 #include "driver_cuda.h"
 
-/* Products of a layer that may be one group have the group's bytes. Factors of unequal types: cuBLASLt would multiply copies in F32, tensor cores multiply their halves. */
+/* Products of a layer that may be one group have the group's bytes. Factors of unequal types: cuBLASLt would multiply copies
+ * in F32, tensor cores multiply their halves. */
 static bool blas_first(const cuda_device *d, const strand_plugin_node *node) {
     const strand_op_matmul *p = node->params;
     if (cuda_hyena_product(node) && cuda_tensor_takes(d, node)) return false;
-    return p->precision == STRAND_PRECISION_BF16 || node->inputs[0].dtype == node->inputs[1].dtype || !cuda_tensor_takes(d, node);
+    return p->precision == STRAND_PRECISION_BF16 || node->inputs[0].dtype == node->inputs[1].dtype ||
+           !cuda_tensor_takes(d, node);
 }
 
 static uint64_t own_scratch(strand_plugin_device *device, const strand_plugin_node *node) {
@@ -22,15 +24,18 @@ static uint64_t own_prepare_size(strand_plugin_device *device, const strand_plug
     return node->op == STRAND_OP_LONG_CONV ? cuda_long_conv_prepare_size(cuda_of(device), node) : 0;
 }
 
-static strand_plugin_status own_prepare(strand_plugin_device *device, const strand_plugin_node *node, const strand_plugin_memory *scratch) {
+static strand_plugin_status own_prepare(strand_plugin_device *device, const strand_plugin_node *node,
+                                        const strand_plugin_memory *scratch) {
     return cuda_long_conv_prepare(cuda_of(device), node, scratch);
 }
 
-static strand_plugin_status own_run(strand_plugin_device *device, const strand_plugin_node *node, const strand_plugin_memory *scratch, bool *done) {
+static strand_plugin_status own_run(strand_plugin_device *device, const strand_plugin_node *node,
+                                    const strand_plugin_memory *scratch, bool *done) {
     cuda_device *d = cuda_of(device);
     strand_plugin_status status = STRAND_PLUGIN_OK;
     if (node->op == STRAND_OP_LONG_CONV) return cuda_long_conv_run(d, node, scratch, done);
-    if (node->op == STRAND_OP_SSD || node->op == STRAND_OP_GATED_LINEAR_ATTENTION) status = cuda_ssd_run(d, node, scratch, done);
+    if (node->op == STRAND_OP_SSD || node->op == STRAND_OP_GATED_LINEAR_ATTENTION)
+        status = cuda_ssd_run(d, node, scratch, done);
     if (!status && !*done) status = cuda_scans_run(d, node, done);
     if (status || *done) return status;
     if (node->op == STRAND_OP_MATMUL && blas_first(d, node)) status = cuda_blas_run(d, node, scratch, done);

@@ -1,5 +1,6 @@
-/* scans.c - selective scans in one pass, and few tokens of scans and of recurrences with a matrix state (kernels/scans_own.cu), from compute
- * capability 8.0 on. What they do not take, the common kernels do: by lengths and whole extents alone. */
+/* scans.c - selective scans in one pass, and few tokens of scans and of recurrences with a matrix state
+ * (kernels/scans_own.cu), from compute capability 8.0 on. What they do not take, the common kernels do: by lengths and whole
+ * extents alone. */
 #include "driver_cuda.h"
 #include "kernels/numbers.h"
 
@@ -50,16 +51,27 @@ static int group_of(int64_t channels, int64_t batch) {
 
 static strand_plugin_status scan(cuda_device *d, const strand_plugin_node *node, bool *done) {
     const strand_op_selective_scan *p = node->params;
-    const strand_plugin_tensor *u = &node->inputs[0], *dt = &node->inputs[1], *A = &node->inputs[2], *B = &node->inputs[3], *C = &node->inputs[4], *D = cpu_input(node, 5),
-                               *z = cpu_input(node, 6), *bias = cpu_input(node, 7), *state = cpu_input(node, 8), *y = &node->outputs[0],
+    const strand_plugin_tensor *u = &node->inputs[0], *dt = &node->inputs[1], *A = &node->inputs[2], *B = &node->inputs[3],
+                               *C = &node->inputs[4], *D = cpu_input(node, 5), *z = cpu_input(node, 6),
+                               *bias = cpu_input(node, 7), *state = cpu_input(node, 8), *y = &node->outputs[0],
                                *after = node->n_outputs > 1 ? &node->outputs[1] : NULL;
     const bool few = y->dims[1] < STEP_TOKENS;
     CUfunction function;
     strand_plugin_status status = cuda_own_find(d, few ? CUDA_OWN_selective_step : CUDA_OWN_selective_chunks, !few, &function);
     if (status || !function) return status;
-    scan_numbers x = {.tokens = (int)y->dims[1], .channels = (int)y->dims[2], .states = (int)A->dims[1], .group = few ? 8 : group_of(y->dims[2], y->dims[0]),
-                      .a_stride = (int)A->strides[0], .has_d = D != NULL, .d_stride = D ? (int)D->strides[0] : 0, .has_z = z != NULL, .has_bias = bias != NULL,
-                      .bias_stride = bias ? (int)bias->strides[0] : 0, .has_state = state != NULL, .has_after = after != NULL, .softplus = p->softplus != 0};
+    scan_numbers x = {.tokens = (int)y->dims[1],
+                      .channels = (int)y->dims[2],
+                      .states = (int)A->dims[1],
+                      .group = few ? 8 : group_of(y->dims[2], y->dims[0]),
+                      .a_stride = (int)A->strides[0],
+                      .has_d = D != NULL,
+                      .d_stride = D ? (int)D->strides[0] : 0,
+                      .has_z = z != NULL,
+                      .has_bias = bias != NULL,
+                      .bias_stride = bias ? (int)bias->strides[0] : 0,
+                      .has_state = state != NULL,
+                      .has_after = after != NULL,
+                      .softplus = p->softplus != 0};
     strides(x.u, u, 2);
     strides(x.dt, dt, 2);
     strides(x.b, B, 2);
@@ -69,15 +81,19 @@ static strand_plugin_status scan(cuda_device *d, const strand_plugin_node *node,
     strides(x.state, state, 3);
     strides(x.after, after, 3);
     const CUdeviceptr none = cuda_address(y, 0);
-    CUdeviceptr at_u = channels_of(u, y, none), at_dt = channels_of(dt, y, none), at_a = first_of(A, cpu_lead(A, 0, y, 2), none), at_b = entry(B, y, none), at_c = entry(C, y, none),
-                at_d = D ? first_of(D, cpu_lead(D, 0, y, 2), none) : none, at_z = channels_of(z, y, none), at_bias = bias ? first_of(bias, cpu_lead(bias, 0, y, 2), none) : none,
-                at_state = state ? entry(state, y, none) + (CUdeviceptr)(cpu_lead(state, 1, y, 2) * state->strides[1] * 4) : none, at_y = none,
-                at_after = after ? cuda_address(after, 0) : none;
+    CUdeviceptr at_u = channels_of(u, y, none), at_dt = channels_of(dt, y, none),
+                at_a = first_of(A, cpu_lead(A, 0, y, 2), none), at_b = entry(B, y, none), at_c = entry(C, y, none),
+                at_d = D ? first_of(D, cpu_lead(D, 0, y, 2), none) : none, at_z = channels_of(z, y, none),
+                at_bias = bias ? first_of(bias, cpu_lead(bias, 0, y, 2), none) : none,
+                at_state =
+                    state ? entry(state, y, none) + (CUdeviceptr)(cpu_lead(state, 1, y, 2) * state->strides[1] * 4) : none,
+                at_y = none, at_after = after ? cuda_address(after, 0) : none;
     void *arguments[] = {&at_u, &at_dt, &at_a, &at_b, &at_c, &at_d, &at_z, &at_bias, &at_state, &at_y, &at_after, &x};
     const uint32_t groups[3] = {(uint32_t)((x.channels + x.group - 1) / x.group), (uint32_t)y->dims[0], 1};
     const uint32_t shared = few ? 0 : (uint32_t)((2 * SCAN_SLAB + 2 * x.group) * SCAN_PITCH + x.group * x.states) * 4;
     *done = true;
-    return cuda_launch(d, d->base.segment, function, groups, few ? 128 : (uint32_t)x.group * 32, shared, arguments, "selective scan");
+    return cuda_launch(d, d->base.segment, function, groups, few ? 128 : (uint32_t)x.group * 32, shared, arguments,
+                       "selective scan");
 }
 
 /* ---- steps of matrix states ---- */
@@ -96,8 +112,18 @@ static bool step_of(const strand_plugin_node *node, step_form *f) {
     if (node->op == STRAND_OP_SSD) {
         const strand_op_ssd *p = node->params;
         const strand_plugin_tensor *dt = cpu_input(node, 4);
-        *f = (step_form){p->heads, in[2].dims[2] / p->groups, {&in[3], &in[2], &in[0], &in[1], dt}, cpu_input(node, 5), dt ? cpu_input(node, 6) : NULL, cpu_input(node, 7),
-                         CUDA_OWN_ssd_step, {.heads_a_group = (int)(p->heads / p->groups), .has_dt = dt != NULL, .softplus = p->softplus != 0, .dt_min = p->dt_min, .dt_max = p->dt_max}};
+        *f = (step_form){p->heads,
+                         in[2].dims[2] / p->groups,
+                         {&in[3], &in[2], &in[0], &in[1], dt},
+                         cpu_input(node, 5),
+                         dt ? cpu_input(node, 6) : NULL,
+                         cpu_input(node, 7),
+                         CUDA_OWN_ssd_step,
+                         {.heads_a_group = (int)(p->heads / p->groups),
+                          .has_dt = dt != NULL,
+                          .softplus = p->softplus != 0,
+                          .dt_min = p->dt_min,
+                          .dt_max = p->dt_max}};
     } else if (node->op == STRAND_OP_GATED_LINEAR_ATTENTION) {
         const strand_op_gated_linear_attention *p = node->params;
         *f = (step_form){p->heads, in[0].dims[2] / p->heads, {&in[0], &in[1], &in[2], &in[3]}, NULL, cpu_input(node, 4), cpu_input(node, 5), CUDA_OWN_gated_step,
@@ -109,7 +135,8 @@ static bool step_of(const strand_plugin_node *node, step_form *f) {
     } else {
         return false;
     }
-    return node->outputs[0].dims[1] < STEP_TOKENS && f->n <= STEP_ROWS && f->heads <= MOST_GROUPS && node->outputs[0].whole[0] <= MOST_GROUPS;
+    return node->outputs[0].dims[1] < STEP_TOKENS && f->n <= STEP_ROWS && f->heads <= MOST_GROUPS &&
+           node->outputs[0].whole[0] <= MOST_GROUPS;
 }
 
 static bool fast(CUdeviceptr at, const int *strides, int n) {
@@ -121,12 +148,14 @@ static bool fast(CUdeviceptr at, const int *strides, int n) {
 static strand_plugin_status step(cuda_device *d, const strand_plugin_node *node, step_form *f, bool *done) {
     const strand_plugin_tensor *y = &node->outputs[0], *after = node->n_outputs > 1 ? &node->outputs[1] : NULL, *a = f->in[3];
     const bool gated = f->kernel == CUDA_OWN_gated_step;
-    const int64_t width = y->whole[2] / f->heads, first = y->origin[2] / width, heads = (y->origin[2] + y->dims[2] - 1) / width + 1 - first;
+    const int64_t width = y->whole[2] / f->heads, first = y->origin[2] / width,
+                  heads = (y->origin[2] + y->dims[2] - 1) / width + 1 - first;
     CUfunction function;
     strand_plugin_status status = cuda_own_find(d, f->kernel, false, &function);
     if (status || !function) return status;
     step_numbers *x = &f->x;
-    CUdeviceptr none = cuda_address(y, 0), at[6], at_y = none, at_state = entry(f->state, y, none), at_after = after ? cuda_address(after, 0) : none;
+    CUdeviceptr none = cuda_address(y, 0), at[6], at_y = none, at_state = entry(f->state, y, none),
+                at_after = after ? cuda_address(after, 0) : none;
     x->tokens = (int)y->dims[1];
     x->n = (int)f->n;
     x->width = (int)width;

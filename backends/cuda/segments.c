@@ -1,5 +1,5 @@
-/* segments.c - recorded launches as CUDA graphs: a chain of kernels, instantiated before its first run and then launched with one call.
- * What a library does is captured on a stream of its own and becomes one link of the chain. */
+/* segments.c - recorded launches as CUDA graphs: a chain of kernels, instantiated before its first run and then launched
+ * with one call. What a library does is captured on a stream of its own and becomes one link of the chain. */
 #include "driver_cuda.h"
 
 #include <string.h>
@@ -38,10 +38,18 @@ static strand_plugin_status added(cuda_device *d, strand_plugin_segment *s, CUgr
     return cuda_check(d->base.host, e, name);
 }
 
-strand_plugin_status cuda_segment_launch(cuda_device *d, strand_plugin_segment *s, CUfunction function, const uint32_t groups[3], uint32_t group,
-                                         uint32_t shared, void **arguments, const char *name) {
-    const CUDA_KERNEL_NODE_PARAMS p = {.func = function, .gridDimX = groups[0], .gridDimY = groups[1], .gridDimZ = groups[2], .blockDimX = group, .blockDimY = 1,
-                                       .blockDimZ = 1, .sharedMemBytes = shared, .kernelParams = arguments};
+strand_plugin_status cuda_segment_launch(cuda_device *d, strand_plugin_segment *s, CUfunction function,
+                                         const uint32_t groups[3], uint32_t group, uint32_t shared, void **arguments,
+                                         const char *name) {
+    const CUDA_KERNEL_NODE_PARAMS p = {.func = function,
+                                       .gridDimX = groups[0],
+                                       .gridDimY = groups[1],
+                                       .gridDimZ = groups[2],
+                                       .blockDimX = group,
+                                       .blockDimY = 1,
+                                       .blockDimZ = 1,
+                                       .sharedMemBytes = shared,
+                                       .kernelParams = arguments};
     CUgraphNode node = NULL;
     if (!s->graph) return gpu_fail(d->base.host, STRAND_PLUGIN_ERR_ARGUMENT, "%s: this segment has run", name);
     CUresult e = cuGraphAddKernelNode(&node, s->graph, before(s), s->links ? 1 : 0, &p);
@@ -51,7 +59,8 @@ strand_plugin_status cuda_segment_launch(cuda_device *d, strand_plugin_segment *
 strand_plugin_status cuda_capture_begin(cuda_device *d) {
     strand_plugin_status status = STRAND_PLUGIN_OK;
     if (!d->side) status = cuda_check(d->base.host, cuStreamCreate(&d->side, CU_STREAM_NON_BLOCKING), "making a stream");
-    return status ? status : cuda_check(d->base.host, cuStreamBeginCapture(d->side, CU_STREAM_CAPTURE_MODE_RELAXED), "recording");
+    return status ? status
+                  : cuda_check(d->base.host, cuStreamBeginCapture(d->side, CU_STREAM_CAPTURE_MODE_RELAXED), "recording");
 }
 
 strand_plugin_status cuda_capture_end(cuda_device *d, strand_plugin_segment *s, bool keep) {

@@ -1,8 +1,9 @@
-/* ssd.c - SSD and gated linear attention on tensor cores (kernels/ssd_mma.cu, gated_mma.cu), from compute capability 8.0 on: which nodes,
- * how they are cut, and the launches.
+/* ssd.c - SSD and gated linear attention on tensor cores (kernels/ssd_mma.cu, gated_mma.cu), from compute capability 8.0 on:
+ * which nodes, how they are cut, and the launches.
  *
- * Some chunks at a time: what heads share of them is made, the ends of parts where the heads alone do not fill a device, then results. How a
- * sequence is cut depends on heads, groups and its length, so that tiles and neighbours in a batch change nothing. */
+ * Some chunks at a time: what heads share of them is made, the ends of parts where the heads alone do not fill a device,
+ * then results. How a sequence is cut depends on heads, groups and its length, so that tiles and neighbours in a batch
+ * change nothing. */
 #include "driver_cuda.h"
 #include "kernels/numbers.h"
 
@@ -24,7 +25,8 @@ typedef struct ssd_form {
 } ssd_form;
 
 static int64_t heads_of(const strand_plugin_node *node) {
-    return node->op == STRAND_OP_SSD ? ((const strand_op_ssd *)node->params)->heads : ((const strand_op_gated_linear_attention *)node->params)->heads;
+    return node->op == STRAND_OP_SSD ? ((const strand_op_ssd *)node->params)->heads
+                                     : ((const strand_op_gated_linear_attention *)node->params)->heads;
 }
 static int64_t groups_of(const strand_plugin_node *node) {
     return node->op == STRAND_OP_SSD ? ((const strand_op_ssd *)node->params)->groups : heads_of(node);
@@ -37,11 +39,12 @@ static bool form_of(const cuda_device *d, const strand_plugin_node *node, ssd_fo
     const int64_t all_heads = heads_of(node), all_groups = groups_of(node);
     const bool one = !gated && ((const strand_op_ssd *)node->params)->precision == STRAND_PRECISION_BF16;
     *f = (ssd_form){.length = y->dims[1], .n = node->inputs[gated ? 1 : 2].dims[2] / all_groups, .width = y->whole[2] / all_heads, .halves = one, .gated = gated};
-    if (f->length < LEAST_TOKENS || f->n < LEAST_ROWS || f->n > 128 || f->width < LEAST_WIDTH || !y->dims[0] || !y->dims[2]) return false;
+    if (f->length < LEAST_TOKENS || f->n < LEAST_ROWS || f->n > 128 || f->width < LEAST_WIDTH || !y->dims[0] || !y->dims[2])
+        return false;
     f->wide = f->n > 64;
     f->slices = (f->width + 63) / 64;
-    const int64_t nn = f->wide ? 128 : 64, terms = one ? 1 : 2, all = (f->length + SSD_CHUNK - 1) / SSD_CHUNK, units = all_heads * f->slices, each = all_heads / all_groups,
-                  keeps = gated ? nn : SSD_CHUNK;
+    const int64_t nn = f->wide ? 128 : 64, terms = one ? 1 : 2, all = (f->length + SSD_CHUNK - 1) / SSD_CHUNK,
+                  units = all_heads * f->slices, each = all_heads / all_groups, keeps = gated ? nn : SSD_CHUNK;
     f->block = terms * 2 * SSD_CHUNK * nn * 2 + (2 * SSD_CHUNK + SSD_CHUNK * SSD_CHUNK) * 4;
     f->steps = (5 * SSD_CHUNK + keeps) * 4;
     f->tile = 128 * nn / 2 * 4;
@@ -52,14 +55,17 @@ static bool form_of(const cuda_device *d, const strand_plugin_node *node, ssd_fo
     f->parts = cpu_max(1, cpu_min(f->most_parts, f->chunks / PART));
     f->part = (f->chunks + f->parts - 1) / f->parts;
     f->parts = (f->chunks + f->part - 1) / f->part;
-    f->batch = cpu_max(1, cpu_min(cpu_min(room / f->chunks, tiles / ((f->most_parts + 1) * units)), cpu_min(y->dims[0], 65535)));
+    f->batch =
+        cpu_max(1, cpu_min(cpu_min(room / f->chunks, tiles / ((f->most_parts + 1) * units)), cpu_min(y->dims[0], 65535)));
     f->first_head = y->origin[2] / f->width;
     f->heads = (y->origin[2] + y->dims[2] - 1) / f->width + 1 - f->first_head;
     f->first_group = f->first_head / each;
     f->groups = (f->first_head + f->heads - 1) / each + 1 - f->first_group;
     /* As much as any shorter sequence needs, and a tile of as many channels wherever it begins. */
-    const int64_t heads = cpu_min(all_heads, (y->dims[2] + f->width - 2) / f->width + 1), groups = cpu_min(all_groups, (heads + each - 2) / each + 1);
-    const int64_t at_a_time = cpu_min(y->dims[0] * all, room), entries = cpu_max(1, cpu_min(y->dims[0], tiles / ((f->most_parts + 1) * units)));
+    const int64_t heads = cpu_min(all_heads, (y->dims[2] + f->width - 2) / f->width + 1),
+                  groups = cpu_min(all_groups, (heads + each - 2) / each + 1);
+    const int64_t at_a_time = cpu_min(y->dims[0] * all, room),
+                  entries = cpu_max(1, cpu_min(y->dims[0], tiles / ((f->most_parts + 1) * units)));
     f->at_steps = (uint64_t)(at_a_time * groups * f->block);
     f->at_slots = f->at_steps + (uint64_t)(at_a_time * heads * f->steps);
     f->at_totals = f->at_slots + (uint64_t)(entries * heads * f->slices * (f->most_parts + 1) * f->tile);
@@ -78,17 +84,28 @@ static void two(int *to, const strand_plugin_tensor *t) {
 
 static ssd_numbers shape_of(const strand_plugin_node *node, const ssd_form *f) {
     const strand_plugin_tensor *y = &node->outputs[0];
-    ssd_numbers n = {.tokens = (int)f->length, .most_parts = (int)f->most_parts, .part = (int)f->part, .heads = (int)f->heads, .first_head = (int)f->first_head,
-                     .heads_a_group = (int)(heads_of(node) / groups_of(node)), .groups = (int)f->groups, .first_group = (int)f->first_group, .n = (int)f->n,
-                     .width = (int)f->width, .slices = (int)f->slices, .origin = (int)y->origin[2], .channels = (int)y->dims[2]};
+    ssd_numbers n = {.tokens = (int)f->length,
+                     .most_parts = (int)f->most_parts,
+                     .part = (int)f->part,
+                     .heads = (int)f->heads,
+                     .first_head = (int)f->first_head,
+                     .heads_a_group = (int)(heads_of(node) / groups_of(node)),
+                     .groups = (int)f->groups,
+                     .first_group = (int)f->first_group,
+                     .n = (int)f->n,
+                     .width = (int)f->width,
+                     .slices = (int)f->slices,
+                     .origin = (int)y->origin[2],
+                     .channels = (int)y->dims[2]};
     two(n.y, y);
     return n;
 }
 
 static ssd_numbers numbers_of(const strand_plugin_node *node, const ssd_form *f) {
     const strand_op_ssd *p = node->params;
-    const strand_plugin_tensor *x = &node->inputs[0], *a = &node->inputs[1], *B = &node->inputs[2], *C = &node->inputs[3], *dt = cpu_input(node, 4), *D = cpu_input(node, 5),
-                               *bias = cpu_input(node, 6), *state = cpu_input(node, 7), *after = node->n_outputs > 1 ? &node->outputs[1] : NULL;
+    const strand_plugin_tensor *x = &node->inputs[0], *a = &node->inputs[1], *B = &node->inputs[2], *C = &node->inputs[3],
+                               *dt = cpu_input(node, 4), *D = cpu_input(node, 5), *bias = cpu_input(node, 6),
+                               *state = cpu_input(node, 7), *after = node->n_outputs > 1 ? &node->outputs[1] : NULL;
     ssd_numbers n = shape_of(node, f);
     n.a_moves = a->rank == 3;
     n.has_dt = dt != NULL;
@@ -117,7 +134,8 @@ static ssd_numbers numbers_of(const strand_plugin_node *node, const ssd_form *f)
 /* Of gated linear attention: q, k, w stand for C, B, a, and a state's columns are its last axis. */
 static ssd_numbers gated_numbers_of(const strand_plugin_node *node, const ssd_form *f) {
     const strand_op_gated_linear_attention *p = node->params;
-    const strand_plugin_tensor *w = &node->inputs[3], *u = cpu_input(node, 4), *state = cpu_input(node, 5), *after = node->n_outputs > 1 ? &node->outputs[1] : NULL;
+    const strand_plugin_tensor *w = &node->inputs[3], *u = cpu_input(node, 4), *state = cpu_input(node, 5),
+                               *after = node->n_outputs > 1 ? &node->outputs[1] : NULL;
     ssd_numbers n = shape_of(node, f);
     n.a_moves = w->rank == 3;
     n.has_bias = u != NULL;
@@ -140,19 +158,30 @@ static ssd_numbers gated_numbers_of(const strand_plugin_node *node, const ssd_fo
 
 enum { PREPARE, ENDS, WALK };
 
-static strand_plugin_status launch(cuda_device *d, const ssd_form *f, int what, int64_t x, int64_t y, int64_t z, void **arguments) {
+static strand_plugin_status launch(cuda_device *d, const ssd_form *f, int what, int64_t x, int64_t y, int64_t z,
+                                   void **arguments) {
     static const cuda_own_kernel kernels[3][6] = {
-        {CUDA_OWN_ssd_prepare_f16x2_64, CUDA_OWN_ssd_prepare_f16x2_128, CUDA_OWN_ssd_prepare_bf16_64, CUDA_OWN_ssd_prepare_bf16_128, CUDA_OWN_gated_prepare_64, CUDA_OWN_gated_prepare_128},
-        {CUDA_OWN_ssd_ends_f16x2_64, CUDA_OWN_ssd_ends_f16x2_128, CUDA_OWN_ssd_ends_bf16_64, CUDA_OWN_ssd_ends_bf16_128, CUDA_OWN_gated_ends_64, CUDA_OWN_gated_ends_128},
-        {CUDA_OWN_ssd_walk_f16x2_64, CUDA_OWN_ssd_walk_f16x2_128, CUDA_OWN_ssd_walk_bf16_64, CUDA_OWN_ssd_walk_bf16_128, CUDA_OWN_gated_walk_64, CUDA_OWN_gated_walk_128}};
+        {CUDA_OWN_ssd_prepare_f16x2_64, CUDA_OWN_ssd_prepare_f16x2_128, CUDA_OWN_ssd_prepare_bf16_64,
+         CUDA_OWN_ssd_prepare_bf16_128, CUDA_OWN_gated_prepare_64, CUDA_OWN_gated_prepare_128},
+        {CUDA_OWN_ssd_ends_f16x2_64, CUDA_OWN_ssd_ends_f16x2_128, CUDA_OWN_ssd_ends_bf16_64, CUDA_OWN_ssd_ends_bf16_128,
+         CUDA_OWN_gated_ends_64, CUDA_OWN_gated_ends_128},
+        {CUDA_OWN_ssd_walk_f16x2_64, CUDA_OWN_ssd_walk_f16x2_128, CUDA_OWN_ssd_walk_bf16_64, CUDA_OWN_ssd_walk_bf16_128,
+         CUDA_OWN_gated_walk_64, CUDA_OWN_gated_walk_128}};
     const int64_t nn = f->wide ? 128 : 64, terms = f->halves ? 1 : 2;
-    const int64_t shared = terms * SSD_CHUNK * 2 * (2 * (nn + 8) + 40 + 2 * 72) + (SSD_CHUNK * (SSD_CHUNK + 4) + 3 * 64 + SSD_CHUNK) * 4 + 2 * f->steps; /* walk_tiles */
-    const int64_t making = f->gated ? 2 * terms * SSD_CHUNK * 2 * (nn + 8) + 2 * SSD_CHUNK * 4 + 3 * SSD_CHUNK * (nn + 4) * 4 : 0;         /* gated_tiles */
+    /* walk_tiles */
+    const int64_t shared = terms * SSD_CHUNK * 2 * (2 * (nn + 8) + 40 + 2 * 72) +
+                           (SSD_CHUNK * (SSD_CHUNK + 4) + 3 * 64 + SSD_CHUNK) * 4 + 2 * f->steps;
+    /* gated_tiles */
+    const int64_t making =
+        f->gated ? 2 * terms * SSD_CHUNK * 2 * (nn + 8) + 2 * SSD_CHUNK * 4 + 3 * SSD_CHUNK * (nn + 4) * 4 : 0;
     const uint32_t groups[3] = {(uint32_t)x, (uint32_t)y, (uint32_t)z};
     CUfunction function;
-    strand_plugin_status status = cuda_own_find(d, kernels[what][2 * (f->gated ? 2 : f->halves) + f->wide], what != PREPARE || f->gated, &function);
+    strand_plugin_status status =
+        cuda_own_find(d, kernels[what][2 * (f->gated ? 2 : f->halves) + f->wide], what != PREPARE || f->gated, &function);
     if (!status && !function) status = gpu_fail(d->base.host, STRAND_PLUGIN_ERR_DEVICE, "the device has no code for SSD");
-    return status ? status : cuda_launch(d, d->base.segment, function, groups, 128, (uint32_t)(what == PREPARE ? making : shared), arguments, f->gated ? "gated linear attention" : "SSD");
+    return status ? status
+                  : cuda_launch(d, d->base.segment, function, groups, 128, (uint32_t)(what == PREPARE ? making : shared),
+                                arguments, f->gated ? "gated linear attention" : "SSD");
 }
 
 static CUdeviceptr at_entry(const strand_plugin_tensor *t, const strand_plugin_tensor *y, int64_t begin, CUdeviceptr or_else) {
@@ -160,26 +189,34 @@ static CUdeviceptr at_entry(const strand_plugin_tensor *t, const strand_plugin_t
 }
 
 /* Entries [begin, begin + n), chunks of one run after another. */
-static strand_plugin_status run_entries(cuda_device *d, const strand_plugin_node *node, const strand_plugin_memory *scratch, const ssd_form *f, int64_t begin, int64_t n) {
+static strand_plugin_status run_entries(cuda_device *d, const strand_plugin_node *node, const strand_plugin_memory *scratch,
+                                        const ssd_form *f, int64_t begin, int64_t n) {
     const bool gated = f->gated;
-    const strand_plugin_tensor *x = &node->inputs[gated ? 2 : 0], *a = &node->inputs[gated ? 3 : 1], *D = gated ? NULL : cpu_input(node, 5),
-                               *bias = cpu_input(node, gated ? 4 : 6), *y = &node->outputs[0], *after = node->n_outputs > 1 ? &node->outputs[1] : NULL;
+    const strand_plugin_tensor *x = &node->inputs[gated ? 2 : 0], *a = &node->inputs[gated ? 3 : 1],
+                               *D = gated ? NULL : cpu_input(node, 5), *bias = cpu_input(node, gated ? 4 : 6),
+                               *y = &node->outputs[0], *after = node->n_outputs > 1 ? &node->outputs[1] : NULL;
     const CUdeviceptr memory = scratch->buffer->memory + scratch->offset, none = cuda_address(y, 0);
-    CUdeviceptr at_x = at_entry(x, y, begin, none) + (CUdeviceptr)(cpu_lead(x, 2, y, 2) * x->strides[2] * 4), at_a = a->rank == 3 ? at_entry(a, y, begin, none) : cuda_address(a, 0),
-                at_b = at_entry(&node->inputs[gated ? 1 : 2], y, begin, none), at_c = at_entry(&node->inputs[gated ? 0 : 3], y, begin, none),
-                at_dt = gated ? none : at_entry(cpu_input(node, 4), y, begin, none),
-                at_d = D ? cuda_address(D, 0) : none, at_bias = bias ? cuda_address(bias, 0) : none, at_state = at_entry(cpu_input(node, gated ? 5 : 7), y, begin, none),
-                at_y = cuda_address(y, begin * y->strides[0]), at_after = after ? cuda_address(after, begin * after->strides[0]) : none, blocks = memory,
+    CUdeviceptr at_x = at_entry(x, y, begin, none) + (CUdeviceptr)(cpu_lead(x, 2, y, 2) * x->strides[2] * 4),
+                at_a = a->rank == 3 ? at_entry(a, y, begin, none) : cuda_address(a, 0),
+                at_b = at_entry(&node->inputs[gated ? 1 : 2], y, begin, none),
+                at_c = at_entry(&node->inputs[gated ? 0 : 3], y, begin, none),
+                at_dt = gated ? none : at_entry(cpu_input(node, 4), y, begin, none), at_d = D ? cuda_address(D, 0) : none,
+                at_bias = bias ? cuda_address(bias, 0) : none,
+                at_state = at_entry(cpu_input(node, gated ? 5 : 7), y, begin, none),
+                at_y = cuda_address(y, begin * y->strides[0]),
+                at_after = after ? cuda_address(after, begin * after->strides[0]) : none, blocks = memory,
                 steps = memory + f->at_steps, slots = memory + f->at_slots, totals = memory + f->at_totals;
     ssd_numbers s = gated ? gated_numbers_of(node, f) : numbers_of(node, f);
     s.fast_x = at_x % 16 == 0 && (s.x[0] | s.x[1] | s.width | s.origin) % 4 == 0;
     s.fast_bc = (at_b | at_c) % 16 == 0 && (s.b[0] | s.b[1] | s.c[0] | s.c[1] | s.n) % 4 == 0;
     s.fast_y = at_y % 8 == 0 && (s.y[0] | s.y[1] | s.width | s.origin) % 2 == 0;
     void *gates[] = {&at_c, &at_b, &at_a, &at_bias, &blocks, &steps, &s};
-    void *prepare[] = {&at_b, &at_c, &at_a, &at_dt, &at_bias, &blocks, &steps, &s}, *walk[] = {&at_x, &at_d, &at_state, &blocks, &steps, &slots, &totals, &at_y, &at_after, &s};
+    void *prepare[] = {&at_b, &at_c, &at_a, &at_dt, &at_bias, &blocks, &steps, &s},
+         *walk[] = {&at_x, &at_d, &at_state, &blocks, &steps, &slots, &totals, &at_y, &at_after, &s};
     strand_plugin_status status = STRAND_PLUGIN_OK;
     for (int64_t first = 0; first < f->length && !status; first += f->chunks * SSD_CHUNK) {
-        const int64_t chunks = cpu_min(f->chunks, (f->length - first + SSD_CHUNK - 1) / SSD_CHUNK), parts = (chunks + f->part - 1) / f->part;
+        const int64_t chunks = cpu_min(f->chunks, (f->length - first + SSD_CHUNK - 1) / SSD_CHUNK),
+                      parts = (chunks + f->part - 1) / f->part;
         s.first = (int)first;
         s.chunks = (int)chunks;
         s.parts = (int)parts;
@@ -191,7 +228,8 @@ static strand_plugin_status run_entries(cuda_device *d, const strand_plugin_node
     return status;
 }
 
-strand_plugin_status cuda_ssd_run(cuda_device *d, const strand_plugin_node *node, const strand_plugin_memory *scratch, bool *done) {
+strand_plugin_status cuda_ssd_run(cuda_device *d, const strand_plugin_node *node, const strand_plugin_memory *scratch,
+                                  bool *done) {
     ssd_form f;
     CUfunction function;
     if (!form_of(d, node, &f)) return STRAND_PLUGIN_OK;

@@ -57,7 +57,10 @@ strand_plugin_status cuda_own_find(cuda_device *d, cuda_own_kernel kernel, bool 
         if (status) return status;
     }
     strand_plugin_status status = cuda_check(d->base.host, cuModuleGetFunction(function, d->own_modules[image], name), name);
-    if (!status && shared) status = cuda_check(d->base.host, cuFuncSetAttribute(*function, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, (int)d->shared_bytes), name);
+    if (!status && shared)
+        status = cuda_check(
+            d->base.host, cuFuncSetAttribute(*function, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, (int)d->shared_bytes),
+            name);
     if (!status) d->own_kernels[kernel] = *function;
     return status;
 }
@@ -87,7 +90,8 @@ static int64_t widest(const strand_plugin_node *node) {
 static bool takes_attention(const strand_plugin_node *node) {
     const strand_op_attention *p = node->params;
     const strand_plugin_tensor *k = &node->inputs[1], *v = &node->inputs[2], *y = &node->outputs[0];
-    if (!half(k->dtype) || k->dtype != v->dtype || p->heads > 65535 || y->whole[0] > 65535) return false; /* groups of one launch */
+    /* groups of one launch */
+    if (!half(k->dtype) || k->dtype != v->dtype || p->heads > 65535 || y->whole[0] > 65535) return false;
     return k->dims[1] > 0 && node->inputs[0].dims[2] >= p->heads && y->dims[2] >= p->heads && widest(node) <= 256;
 }
 
@@ -101,13 +105,17 @@ static uint64_t attention_scratch(const strand_plugin_node *node) {
     const strand_op_attention *p = node->params;
     const strand_plugin_tensor *y = &node->outputs[0];
     int64_t n = cpu_min((node->inputs[1].dims[1] + STEP_KEYS - 1) / STEP_KEYS, MOST_RANGES);
-    return n < 2 ? 0 : (uint64_t)(y->dims[0] * p->heads * cpu_min(y->dims[1], SPLIT_QUERIES) * n * (y->dims[2] / p->heads + 2)) * sizeof(float);
+    return n < 2 ? 0
+                 : (uint64_t)(y->dims[0] * p->heads * cpu_min(y->dims[1], SPLIT_QUERIES) * n * (y->dims[2] / p->heads + 2)) *
+                       sizeof(float);
 }
 
 static cuda_own_kernel attention_kernel(const strand_plugin_node *node, bool few, bool parts) {
 #define KERNELS(kind, width) {CUDA_OWN_attention_##kind##bf16_##width, CUDA_OWN_attention_##kind##bf16x3_##width, CUDA_OWN_attention_##kind##f16x2_##width}
-    static const cuda_own_kernel step[3][3] = {KERNELS(step_, 64), KERNELS(step_, 128), KERNELS(step_, 256)}, plain[2][3] = {KERNELS(, 64), KERNELS(, 128)},
-                                 wide[4][3] = {KERNELS(wide_, 64), KERNELS(wide_, 128), KERNELS(wide_, 192), KERNELS(wide_, 256)};
+    static const cuda_own_kernel step[3][3] = {KERNELS(step_, 64), KERNELS(step_, 128), KERNELS(step_, 256)},
+                                 plain[2][3] = {KERNELS(, 64), KERNELS(, 128)},
+                                 wide[4][3] = {KERNELS(wide_, 64), KERNELS(wide_, 128), KERNELS(wide_, 192),
+                                               KERNELS(wide_, 256)};
 #undef KERNELS
     const strand_op_attention *p = node->params;
     const int64_t width = widest(node);
@@ -118,8 +126,8 @@ static cuda_own_kernel attention_kernel(const strand_plugin_node *node, bool few
 
 static attention_numbers numbers_of(const strand_plugin_node *node) {
     const strand_op_attention *p = node->params;
-    const strand_plugin_tensor *q = &node->inputs[0], *k = &node->inputs[1], *v = &node->inputs[2], *n = cpu_input(node, 3), *bias = cpu_input(node, 4), *mask = cpu_input(node, 5),
-                               *y = &node->outputs[0];
+    const strand_plugin_tensor *q = &node->inputs[0], *k = &node->inputs[1], *v = &node->inputs[2], *n = cpu_input(node, 3),
+                               *bias = cpu_input(node, 4), *mask = cpu_input(node, 5), *y = &node->outputs[0];
     attention_numbers x = {.queries = (int)y->dims[1],
                            .first = (int)y->origin[1],
                            .all_queries = (int)y->whole[1],
@@ -168,7 +176,8 @@ static bool map_of(const cuda_device *d, CUtensorMap *map, const strand_plugin_t
                    int64_t heads, int64_t batch) {
     const uint64_t row = (uint64_t)t->strides[1] * 2;
     const cuuint64_t dims[4] = {(cuuint64_t)width, (cuuint64_t)heads, (cuuint64_t)t->dims[1], (cuuint64_t)batch},
-                     strides[3] = {heads > 1 ? (cuuint64_t)width * 2 : row, row, batch > 1 ? (cuuint64_t)t->strides[0] * 2 : row};
+                     strides[3] = {heads > 1 ? (cuuint64_t)width * 2 : row, row,
+                                   batch > 1 ? (cuuint64_t)t->strides[0] * 2 : row};
     const cuuint32_t box[4] = {64, 1, 128, 1}, steps[4] = {1, 1, 1, 1};
     union {
         CUdeviceptr number;
@@ -203,18 +212,22 @@ static strand_plugin_status attention_wgmma(cuda_device *d, const strand_plugin_
     return cuda_launch(d, d->base.segment, function, groups, 384, ATTENTION_SHARED(wide ? 128 : 64), arguments, "attention");
 }
 
-static strand_plugin_status attention(cuda_device *d, const strand_plugin_node *node, const strand_plugin_memory *scratch, bool *done) {
+static strand_plugin_status attention(cuda_device *d, const strand_plugin_node *node, const strand_plugin_memory *scratch,
+                                      bool *done) {
     const strand_op_attention *p = node->params;
-    const strand_plugin_tensor *q = &node->inputs[0], *k = &node->inputs[1], *v = &node->inputs[2], *n = cpu_input(node, 3), *bias = cpu_input(node, 4), *mask = cpu_input(node, 5),
-                               *y = &node->outputs[0];
+    const strand_plugin_tensor *q = &node->inputs[0], *k = &node->inputs[1], *v = &node->inputs[2], *n = cpu_input(node, 3),
+                               *bias = cpu_input(node, 4), *mask = cpu_input(node, 5), *y = &node->outputs[0];
     const bool few = steps(node), parts = few || bias || mask || widest(node) > 128;
     CUfunction function;
     strand_plugin_status status = cuda_own_find(d, attention_kernel(node, few, parts), false, &function);
     if (status || !function) return status;
     const CUdeviceptr out = cuda_address(y, 0);
-    CUdeviceptr at_q = cuda_address(q, cpu_lead(q, 0, y, 0) * q->strides[0] + cpu_lead(q, 1, y, 1) * q->strides[1]), at_k = cuda_address(k, cpu_lead(k, 0, y, 0) * k->strides[0]),
-                at_v = cuda_address(v, cpu_lead(v, 0, y, 0) * v->strides[0]), at_n = n ? cuda_address(n, n->whole[0] != 1 ? cpu_lead(n, 0, y, 0) * n->strides[0] : 0) : out,
-                at_bias = bias ? cuda_address(bias, cpu_lead(bias, 1, y, 1) * bias->strides[1]) : out, at_mask = mask ? cuda_address(mask, 0) : out, at_y = out, at_part = out;
+    CUdeviceptr at_q = cuda_address(q, cpu_lead(q, 0, y, 0) * q->strides[0] + cpu_lead(q, 1, y, 1) * q->strides[1]),
+                at_k = cuda_address(k, cpu_lead(k, 0, y, 0) * k->strides[0]),
+                at_v = cuda_address(v, cpu_lead(v, 0, y, 0) * v->strides[0]),
+                at_n = n ? cuda_address(n, n->whole[0] != 1 ? cpu_lead(n, 0, y, 0) * n->strides[0] : 0) : out,
+                at_bias = bias ? cuda_address(bias, cpu_lead(bias, 1, y, 1) * bias->strides[1]) : out,
+                at_mask = mask ? cuda_address(mask, 0) : out, at_y = out, at_part = out;
     attention_numbers x = numbers_of(node);
     x.fast = (x.d | x.dv | x.k[0] | x.k[1] | x.v[0] | x.v[1]) % 8 == 0 && (at_k | at_v) % 16 == 0;
     if (x.splits > 1) at_part = scratch->buffer->memory + scratch->offset;
@@ -253,7 +266,8 @@ static bool takes_row(const strand_plugin_node *node) {
     const strand_plugin_tensor *a = &node->inputs[0], *b = &node->inputs[1], *y = &node->outputs[0];
     int64_t batch = 1;
     for (uint32_t i = 0; i + 2 < y->rank; i++) batch *= y->whole[i];
-    return y->whole[y->rank - 2] == 1 && batch <= 65535 && a->dtype == STRAND_PLUGIN_F32 && half(b->dtype) && p->transpose_b && !p->transpose_a;
+    return y->whole[y->rank - 2] == 1 && batch <= 65535 && a->dtype == STRAND_PLUGIN_F32 && half(b->dtype) && p->transpose_b &&
+           !p->transpose_a;
 }
 
 /* May it be read 16 bytes at a time along its dense axis? Strides of the other axis and of the batch axes. */
@@ -264,18 +278,38 @@ static bool fast(const strand_plugin_tensor *t, CUdeviceptr at, int64_t other, c
 
 static strand_plugin_status product(cuda_device *d, const strand_plugin_node *node, bool *done) {
     const strand_op_matmul *p = node->params;
-    const strand_plugin_tensor *a = &node->inputs[0], *b = &node->inputs[1], *y = &node->outputs[0], *bias = p->bias ? cpu_input(node, 2) : NULL;
-    const uint32_t mo = y->rank - 2, no = y->rank - 1, am = a->rank - (p->transpose_a ? 1 : 2), ak = a->rank - (p->transpose_a ? 2 : 1),
-                   bn = b->rank - (p->transpose_b ? 2 : 1), bk = b->rank - (p->transpose_b ? 1 : 2);
-    const bool one = p->precision == STRAND_PRECISION_BF16 || (a->dtype == STRAND_PLUGIN_BF16 && b->dtype == STRAND_PLUGIN_BF16);
+    const strand_plugin_tensor *a = &node->inputs[0], *b = &node->inputs[1], *y = &node->outputs[0],
+                               *bias = p->bias ? cpu_input(node, 2) : NULL;
+    const uint32_t mo = y->rank - 2, no = y->rank - 1, am = a->rank - (p->transpose_a ? 1 : 2),
+                   ak = a->rank - (p->transpose_a ? 2 : 1), bn = b->rank - (p->transpose_b ? 2 : 1),
+                   bk = b->rank - (p->transpose_b ? 1 : 2);
+    const bool one =
+        p->precision == STRAND_PRECISION_BF16 || (a->dtype == STRAND_PLUGIN_BF16 && b->dtype == STRAND_PLUGIN_BF16);
     const bool row = takes_row(node);
     CUfunction function;
-    strand_plugin_status status = cuda_own_find(d, row ? CUDA_OWN_product_row : one ? CUDA_OWN_product_bf16 : b->dtype == STRAND_PLUGIN_BF16 ? CUDA_OWN_product_bf16x3 : CUDA_OWN_product_f16, false, &function);
+    strand_plugin_status status = cuda_own_find(d,
+                                                row                              ? CUDA_OWN_product_row
+                                                : one                            ? CUDA_OWN_product_bf16
+                                                : b->dtype == STRAND_PLUGIN_BF16 ? CUDA_OWN_product_bf16x3
+                                                                                 : CUDA_OWN_product_f16,
+                                                false, &function);
     if (status || !function) return status;
-    product_numbers x = {.m = (int)y->dims[mo], .n = (int)y->dims[no], .k = (int)a->dims[ak], .a_m = (int)a->strides[am], .a_k = (int)a->strides[ak], .b_k = (int)b->strides[bk],
-                         .b_n = (int)b->strides[bn], .y_m = (int)y->strides[mo], .inner = y->rank > 2 ? (int)y->dims[y->rank - 3] : 1,
-                         .bias = bias ? (int)p->bias : STRAND_BIAS_NONE, .bias_stride = bias ? (int)bias->strides[0] : 0, .activation = (int)p->activation,
-                         .type_a = (int)a->dtype, .type_b = (int)b->dtype, .alpha = p->alpha, .beta = p->beta};
+    product_numbers x = {.m = (int)y->dims[mo],
+                         .n = (int)y->dims[no],
+                         .k = (int)a->dims[ak],
+                         .a_m = (int)a->strides[am],
+                         .a_k = (int)a->strides[ak],
+                         .b_k = (int)b->strides[bk],
+                         .b_n = (int)b->strides[bn],
+                         .y_m = (int)y->strides[mo],
+                         .inner = y->rank > 2 ? (int)y->dims[y->rank - 3] : 1,
+                         .bias = bias ? (int)p->bias : STRAND_BIAS_NONE,
+                         .bias_stride = bias ? (int)bias->strides[0] : 0,
+                         .activation = (int)p->activation,
+                         .type_a = (int)a->dtype,
+                         .type_b = (int)b->dtype,
+                         .alpha = p->alpha,
+                         .beta = p->beta};
     int64_t first_a = cpu_lead(a, am, y, mo) * a->strides[am], first_b = cpu_lead(b, bn, y, no) * b->strides[bn], batch = 1;
     for (uint32_t i = 0; i + 2 < y->rank; i++) {
         uint32_t slot = 2 - (y->rank - 2) + i;
@@ -310,14 +344,16 @@ static strand_plugin_status product(cuda_device *d, const strand_plugin_node *no
 
 bool cuda_tensor_takes(const cuda_device *d, const strand_plugin_node *node) {
     if (!d->tensor_cores) return false;
-    return node->op == STRAND_OP_ATTENTION ? takes_attention(node) : node->op == STRAND_OP_MATMUL && (takes_product(node) || takes_row(node));
+    return node->op == STRAND_OP_ATTENTION ? takes_attention(node)
+                                           : node->op == STRAND_OP_MATMUL && (takes_product(node) || takes_row(node));
 }
 
 uint64_t cuda_tensor_scratch(const cuda_device *d, const strand_plugin_node *node) {
     return node->op == STRAND_OP_ATTENTION && d->tensor_cores && takes_attention(node) ? attention_scratch(node) : 0;
 }
 
-strand_plugin_status cuda_tensor_run(cuda_device *d, const strand_plugin_node *node, const strand_plugin_memory *scratch, bool *done) {
+strand_plugin_status cuda_tensor_run(cuda_device *d, const strand_plugin_node *node, const strand_plugin_memory *scratch,
+                                     bool *done) {
     if (!cuda_tensor_takes(d, node)) return STRAND_PLUGIN_OK;
     strand_plugin_status status = cuda_current(d);
     if (status) return status;

@@ -44,14 +44,17 @@ struct strand_plugin_instance {
     const strand_host *host;
 };
 
-/* What a driver does in its own way. It is asked before the common kernels: run says in *done whether it did the node. All may be
- * asked about any accepted node; scratch says what run and prepare may need, and grows with the extents. prepare_size: 0 where the node is
- * prepared in the common way; else prepare makes the constant, in a form of the driver's own. */
+/* What a driver does in its own way. It is asked before the common kernels: run says in *done whether it did the node. All
+ * may be asked about any accepted node; scratch says what run and prepare may need, and grows with the extents.
+ * prepare_size: 0 where the node is prepared in the common way; else prepare makes the constant, in a form of the driver's
+ * own. */
 typedef struct gpu_own {
     uint64_t (*scratch)(strand_plugin_device *device, const strand_plugin_node *node);
     uint64_t (*prepare_size)(strand_plugin_device *device, const strand_plugin_node *node);
-    strand_plugin_status (*prepare)(strand_plugin_device *device, const strand_plugin_node *node, const strand_plugin_memory *scratch);
-    strand_plugin_status (*run)(strand_plugin_device *device, const strand_plugin_node *node, const strand_plugin_memory *scratch, bool *done);
+    strand_plugin_status (*prepare)(strand_plugin_device *device, const strand_plugin_node *node,
+                                    const strand_plugin_memory *scratch);
+    strand_plugin_status (*run)(strand_plugin_device *device, const strand_plugin_node *node,
+                                const strand_plugin_memory *scratch, bool *done);
     /* Groups of nodes (the ABI's claim, and what it brings with it); all three or none. A group is run whole. */
     uint32_t (*claim)(strand_plugin_device *device, const strand_plugin_node *nodes, uint32_t n, const uint8_t *needed);
     uint64_t (*group_scratch)(strand_plugin_device *device, const strand_plugin_node *nodes, uint32_t n);
@@ -111,25 +114,28 @@ void driver_device_close(strand_plugin_device *device);
 
 strand_plugin_status driver_buffer_create(strand_plugin_device *device, uint64_t bytes, strand_plugin_buffer **buffer);
 void driver_buffer_destroy(strand_plugin_device *device, strand_plugin_buffer *buffer);
-strand_plugin_status driver_upload(strand_plugin_device *device, strand_plugin_buffer *buffer, uint64_t offset, const void *from, uint64_t bytes);
-strand_plugin_status driver_download(strand_plugin_device *device, strand_plugin_buffer *buffer, uint64_t offset, void *to, uint64_t bytes);
-strand_plugin_status driver_copy(strand_plugin_device *device, strand_plugin_buffer *from, uint64_t from_offset, strand_plugin_buffer *to, uint64_t to_offset,
-                                 uint64_t bytes);
+strand_plugin_status driver_upload(strand_plugin_device *device, strand_plugin_buffer *buffer, uint64_t offset,
+                                   const void *from, uint64_t bytes);
+strand_plugin_status driver_download(strand_plugin_device *device, strand_plugin_buffer *buffer, uint64_t offset, void *to,
+                                     uint64_t bytes);
+strand_plugin_status driver_copy(strand_plugin_device *device, strand_plugin_buffer *from, uint64_t from_offset,
+                                 strand_plugin_buffer *to, uint64_t to_offset, uint64_t bytes);
 strand_plugin_status driver_dispatch(strand_plugin_device *device, const gpu_dispatch *dispatch);
 
 /* Recordings of dispatches that are run again and again (segment_... of strand_plugin.h): the same kernels, buffers and
  * parameters in the same order. A driver without them links segments_none.c, which refuses to make one. Buffers outlive the
  * recordings that name them. */
 strand_plugin_status driver_segment_create(strand_plugin_device *device, strand_plugin_segment **segment);
-strand_plugin_status driver_segment_dispatch(strand_plugin_device *device, strand_plugin_segment *segment, const gpu_dispatch *dispatch);
+strand_plugin_status driver_segment_dispatch(strand_plugin_device *device, strand_plugin_segment *segment,
+                                             const gpu_dispatch *dispatch);
 strand_plugin_status driver_segment_run(strand_plugin_device *device, strand_plugin_segment *segment);
 void driver_segment_destroy(strand_plugin_device *device, strand_plugin_segment *segment);
 
 strand_plugin_status driver_submit(strand_plugin_device *device, uint64_t *point);
 strand_plugin_status driver_wait(strand_plugin_device *device, uint64_t point);
 
-/* A few words that kernels may write when an input is out of range (see gpu_fault_... in gpu.h); read and cleared by driver_wait's
- * caller. Lives as long as the device. */
+/* A few words that kernels may write when an input is out of range (see gpu_fault_... in gpu.h); read and cleared by
+ * driver_wait's caller. Lives as long as the device. */
 strand_plugin_buffer *driver_fault_buffer(strand_plugin_device *device);
 /* Reads the words after a wait; true when a kernel has written there. They are zero again afterwards. */
 bool driver_take_fault(strand_plugin_device *device, int32_t fault[4]);

@@ -1,5 +1,5 @@
-/* gpu.c - puts dispatches together: bindings that begin where the device wants them to, the left-over offsets as parameters, views
- * as strides, and large ranges as two-dimensional dispatches. */
+/* gpu.c - puts dispatches together: bindings that begin where the device wants them to, the left-over offsets as parameters,
+ * views as strides, and large ranges as two-dimensional dispatches. */
 #include "gpu.h"
 
 #include <string.h>
@@ -36,7 +36,8 @@ void gpu_begin(gpu_dispatch *d, gpu_kernel kernel) {
     d->kernel = kernel;
 }
 
-static void bind(strand_plugin_device *device, gpu_dispatch *d, strand_plugin_buffer *buffer, uint64_t offset, uint64_t bytes, uint32_t size) {
+static void bind(strand_plugin_device *device, gpu_dispatch *d, strand_plugin_buffer *buffer, uint64_t offset, uint64_t bytes,
+                 uint32_t size) {
     uint64_t aligned = offset / device->limits.offset_alignment * device->limits.offset_alignment;
     uint64_t rest = offset - aligned;
     d->bindings[d->n_bindings++] = (gpu_binding){buffer, aligned, (bytes + rest + 3) / 4 * 4}; /* kernels read whole words */
@@ -44,14 +45,17 @@ static void bind(strand_plugin_device *device, gpu_dispatch *d, strand_plugin_bu
 }
 
 void gpu_bind(strand_plugin_device *device, gpu_dispatch *d, const strand_plugin_tensor *t) {
-    bind(device, d, t->memory.buffer, t->memory.offset, span_bytes(t), cpu_is_quantised(t->dtype) ? 1 : (uint32_t)cpu_element_bytes(t->dtype));
+    bind(device, d, t->memory.buffer, t->memory.offset, span_bytes(t),
+         cpu_is_quantised(t->dtype) ? 1 : (uint32_t)cpu_element_bytes(t->dtype));
 }
 
-void gpu_bind_or(strand_plugin_device *device, gpu_dispatch *d, const strand_plugin_tensor *t, const strand_plugin_tensor *stand_in) {
+void gpu_bind_or(strand_plugin_device *device, gpu_dispatch *d, const strand_plugin_tensor *t,
+                 const strand_plugin_tensor *stand_in) {
     gpu_bind(device, d, t ? t : stand_in);
 }
 
-void gpu_bind_memory(strand_plugin_device *device, gpu_dispatch *d, const strand_plugin_memory *m, uint64_t at, uint64_t bytes, uint32_t size) {
+void gpu_bind_memory(strand_plugin_device *device, gpu_dispatch *d, const strand_plugin_memory *m, uint64_t at, uint64_t bytes,
+                     uint32_t size) {
     bind(device, d, m->buffer, m->offset + at, bytes, size);
 }
 
@@ -74,7 +78,8 @@ void gpu_dims(gpu_dispatch *d, const strand_plugin_tensor *out) {
     for (int i = 0; i < STRAND_PLUGIN_RANK; i++) gpu_int(d, dims[i]);
 }
 
-void gpu_place(gpu_dispatch *d, uint32_t binding, const strand_plugin_tensor *out, const strand_plugin_tensor *t, bool broadcast) {
+void gpu_place(gpu_dispatch *d, uint32_t binding, const strand_plugin_tensor *out, const strand_plugin_tensor *t,
+               bool broadcast) {
     cpu_operand operand;
     int64_t first = 0;
     cpu_place(out, t, broadcast, &operand);
@@ -87,7 +92,8 @@ void gpu_place(gpu_dispatch *d, uint32_t binding, const strand_plugin_tensor *ou
 }
 
 strand_plugin_status gpu_groups(strand_plugin_device *device, gpu_dispatch *d, int64_t x, int64_t y, int64_t z) {
-    const int64_t all[3] = {x, y, z}, most[3] = {device->limits.groups_x, device->limits.groups_y, cpu_min(device->limits.groups_y, 65535)};
+    const int64_t all[3] = {x, y, z},
+                  most[3] = {device->limits.groups_x, device->limits.groups_y, cpu_min(device->limits.groups_y, 65535)};
     int64_t first[3] = {0, 0, 0};
     strand_plugin_status status = STRAND_PLUGIN_OK;
     if (x < 1 || y < 1 || z < 1) return STRAND_PLUGIN_OK;
@@ -125,14 +131,16 @@ bool gpu_fits(strand_plugin_device *device, const strand_plugin_node *node, char
         uint64_t bytes = span_bytes(t);
         n++;
         if (device->limits.buffer_bytes && bytes > device->limits.buffer_bytes)
-            return cpu_no(why, why_bytes, "a tensor of %.0f MiB is larger than the %.0f MiB that the device gives in one piece", (double)bytes / 1048576,
-                          (double)device->limits.buffer_bytes / 1048576);
+            return cpu_no(why, why_bytes, "a tensor of %.0f MiB is larger than the %.0f MiB that the device gives in one piece",
+                          (double)bytes / 1048576, (double)device->limits.buffer_bytes / 1048576);
         if (bytes > device->limits.binding_bytes - device->limits.offset_alignment)
-            return cpu_no(why, why_bytes, "a tensor of %.0f MiB is larger than the %.0f MiB that a kernel sees here", (double)bytes / 1048576,
-                          (double)device->limits.binding_bytes / 1048576);
+            return cpu_no(why, why_bytes, "a tensor of %.0f MiB is larger than the %.0f MiB that a kernel sees here",
+                          (double)bytes / 1048576, (double)device->limits.binding_bytes / 1048576);
         uint64_t elements = bytes / (uint64_t)cpu_block_bytes(t->dtype) * (uint64_t)cpu_block_elements(t->dtype);
-        if (elements >= (uint64_t)1 << 31 || (cpu_is_quantised(t->dtype) && bytes >= (uint64_t)1 << 31)) return cpu_no(why, why_bytes, "a tensor has 2^31 elements or more");
+        if (elements >= (uint64_t)1 << 31 || (cpu_is_quantised(t->dtype) && bytes >= (uint64_t)1 << 31))
+            return cpu_no(why, why_bytes, "a tensor has 2^31 elements or more");
     }
-    if (n > device->limits.bindings) return cpu_no(why, why_bytes, "a kernel sees %u buffers here, %u are needed", device->limits.bindings, n);
+    if (n > device->limits.bindings)
+        return cpu_no(why, why_bytes, "a kernel sees %u buffers here, %u are needed", device->limits.bindings, n);
     return true;
 }

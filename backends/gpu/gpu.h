@@ -48,12 +48,12 @@
     X(STRAND_OP_ATTENTION, attention, gpu_attention_scratch, NULL, NULL)  \
     X(STRAND_OP_CACHE_WRITE, cache_write, gpu_cache_write_scratch, NULL, NULL)
 
-#define GPU_MATRIX_STATE(X)                                                                              \
-    X(STRAND_OP_SSD, ssd, gpu_ssd_scratch, NULL, NULL)                                                              \
-    X(STRAND_OP_GATED_LINEAR_ATTENTION, gated_linear_attention, gpu_gated_linear_attention_scratch, NULL, NULL)                        \
-    X(STRAND_OP_DELTA_RULE, delta_rule, gpu_delta_rule_scratch, NULL, NULL)                                                \
-    X(STRAND_OP_LINEAR_ATTENTION, linear_attention, gpu_linear_attention_scratch, NULL, NULL)            \
-    X(STRAND_OP_WKV4, wkv4, gpu_wkv4_scratch, NULL, NULL)                                                            \
+#define GPU_MATRIX_STATE(X)                                                                                                    \
+    X(STRAND_OP_SSD, ssd, gpu_ssd_scratch, NULL, NULL)                                                                         \
+    X(STRAND_OP_GATED_LINEAR_ATTENTION, gated_linear_attention, gpu_gated_linear_attention_scratch, NULL, NULL)                \
+    X(STRAND_OP_DELTA_RULE, delta_rule, gpu_delta_rule_scratch, NULL, NULL)                                                    \
+    X(STRAND_OP_LINEAR_ATTENTION, linear_attention, gpu_linear_attention_scratch, NULL, NULL)                                  \
+    X(STRAND_OP_WKV4, wkv4, gpu_wkv4_scratch, NULL, NULL)                                                                      \
     X(STRAND_OP_TOKEN_SHIFT, token_shift, NULL, NULL, NULL)
 
 #define GPU_SHAPES(X)                               \
@@ -121,7 +121,8 @@ uint64_t gpu_ssm_kernel_nplr_scratch(strand_plugin_device *device, const strand_
 uint64_t gpu_ssm_kernel_diagonal_scratch(strand_plugin_device *device, const strand_plugin_node *node);
 uint64_t gpu_ssd_scratch(strand_plugin_device *device, const strand_plugin_node *node);
 /* SSD of many tokens; *done: whether there were enough. */
-strand_plugin_status gpu_ssd_in_chunks(strand_plugin_device *device, const strand_plugin_node *node, const strand_plugin_memory *scratch, bool *done);
+strand_plugin_status gpu_ssd_in_chunks(strand_plugin_device *device, const strand_plugin_node *node,
+                                       const strand_plugin_memory *scratch, bool *done);
 uint64_t gpu_gated_linear_attention_scratch(strand_plugin_device *device, const strand_plugin_node *node);
 uint64_t gpu_delta_rule_scratch(strand_plugin_device *device, const strand_plugin_node *node);
 uint64_t gpu_wkv4_scratch(strand_plugin_device *device, const strand_plugin_node *node);
@@ -129,13 +130,15 @@ uint64_t gpu_linear_attention_scratch(strand_plugin_device *device, const strand
 uint64_t gpu_fft_scratch(strand_plugin_device *device, const strand_plugin_node *node);
 uint64_t gpu_long_conv_scratch(strand_plugin_device *device, const strand_plugin_node *node);
 uint64_t gpu_long_conv_prepare_size(strand_plugin_device *device, const strand_plugin_node *node);
-strand_plugin_status gpu_long_conv_prepare(strand_plugin_device *device, const strand_plugin_node *node, const strand_plugin_memory *scratch);
+strand_plugin_status gpu_long_conv_prepare(strand_plugin_device *device, const strand_plugin_node *node,
+                                           const strand_plugin_memory *scratch);
 uint64_t gpu_cache_write_scratch(strand_plugin_device *device, const strand_plugin_node *node);
 uint64_t gpu_attention_scratch(strand_plugin_device *device, const strand_plugin_node *node);
 
-/* ATTENTION's result from what `splits` ranges of the keys gave each query of each head: [B, H, L, splits, dv + 2], sums, then the largest score
- * and the sum of weights. */
-strand_plugin_status gpu_attention_merge(strand_plugin_device *device, const strand_plugin_node *node, const strand_plugin_memory *scratch, int64_t splits);
+/* ATTENTION's result from what `splits` ranges of the keys gave each query of each head: [B, H, L, splits, dv + 2], sums,
+ * then the largest score and the sum of weights. */
+strand_plugin_status gpu_attention_merge(strand_plugin_device *device, const strand_plugin_node *node,
+                                         const strand_plugin_memory *scratch, int64_t splits);
 
 /* Counts (kv_length) beyond `most` become the error of the next wait. */
 strand_plugin_status gpu_check_counts(strand_plugin_device *device, const strand_plugin_tensor *counts, int64_t most);
@@ -146,33 +149,40 @@ typedef struct gpu_op {
     bool (*supports)(strand_plugin_device *device, const strand_plugin_node *node, char *why, size_t why_bytes);
     uint64_t (*scratch)(strand_plugin_device *device, const strand_plugin_node *node);
     uint64_t (*prepare_size)(strand_plugin_device *device, const strand_plugin_node *node);
-    strand_plugin_status (*prepare)(strand_plugin_device *device, const strand_plugin_node *node, const strand_plugin_memory *scratch);
-    strand_plugin_status (*run)(strand_plugin_device *device, const strand_plugin_node *node, const strand_plugin_memory *scratch);
+    strand_plugin_status (*prepare)(strand_plugin_device *device, const strand_plugin_node *node,
+                                    const strand_plugin_memory *scratch);
+    strand_plugin_status (*run)(strand_plugin_device *device, const strand_plugin_node *node,
+                                const strand_plugin_memory *scratch);
 } gpu_op;
 
-/* One node as launch runs it, and its working memory: for groups that are made of other nodes. The device is entered already. */
+/* One node as launch runs it, and its working memory: for groups that are made of other nodes. The device is entered
+ * already. */
 uint64_t gpu_node_scratch(strand_plugin_device *device, const strand_plugin_node *node);
-strand_plugin_status gpu_run_node(strand_plugin_device *device, const strand_plugin_node *node, const strand_plugin_memory *scratch);
+strand_plugin_status gpu_run_node(strand_plugin_device *device, const strand_plugin_node *node,
+                                  const strand_plugin_memory *scratch);
 
 /* ---- putting a dispatch together ---- */
 
 /* Begins one; bindings and parameters are pushed in the kernel's order, all bindings first. */
 void gpu_begin(gpu_dispatch *d, gpu_kernel kernel);
-/* The tensor's memory, from its first element to its last; its offset becomes a parameter. An absent tensor (NULL): any memory of
- * `stand_in`, never touched by the kernel. */
+/* The tensor's memory, from its first element to its last; its offset becomes a parameter. An absent tensor (NULL): any
+ * memory of `stand_in`, never touched by the kernel. */
 void gpu_bind(strand_plugin_device *device, gpu_dispatch *d, const strand_plugin_tensor *t);
-void gpu_bind_or(strand_plugin_device *device, gpu_dispatch *d, const strand_plugin_tensor *t, const strand_plugin_tensor *stand_in);
+void gpu_bind_or(strand_plugin_device *device, gpu_dispatch *d, const strand_plugin_tensor *t,
+                 const strand_plugin_tensor *stand_in);
 /* A range of bytes of raw memory (scratch, prepared), read as elements of `size` bytes. */
-void gpu_bind_memory(strand_plugin_device *device, gpu_dispatch *d, const strand_plugin_memory *m, uint64_t at, uint64_t bytes, uint32_t size);
+void gpu_bind_memory(strand_plugin_device *device, gpu_dispatch *d, const strand_plugin_memory *m, uint64_t at, uint64_t bytes,
+                     uint32_t size);
 /* Four words in which a kernel may leave what it found wrong: [0] = a code that is not 0, [1], [2] = numbers. */
 void gpu_bind_fault(strand_plugin_device *device, gpu_dispatch *d);
 void gpu_int(gpu_dispatch *d, int64_t value);
 void gpu_float(gpu_dispatch *d, float value);
 /* dims[4] of the output, right-aligned. */
 void gpu_dims(gpu_dispatch *d, const strand_plugin_tensor *out);
-/* strides[4] of a tensor through the output's axes (0 along broadcast axes), and moves the pushed offset of binding `binding` to
- * the element that stands under the output's first. */
-void gpu_place(gpu_dispatch *d, uint32_t binding, const strand_plugin_tensor *out, const strand_plugin_tensor *t, bool broadcast);
+/* strides[4] of a tensor through the output's axes (0 along broadcast axes), and moves the pushed offset of binding
+ * `binding` to the element that stands under the output's first. */
+void gpu_place(gpu_dispatch *d, uint32_t binding, const strand_plugin_tensor *out, const strand_plugin_tensor *t,
+               bool broadcast);
 /* Runs over n items, in groups of the kernel's size, in x and y as needed; nothing for n = 0. */
 strand_plugin_status gpu_over(strand_plugin_device *device, gpu_dispatch *d, int64_t n);
 /* Any number of groups: in several dispatches where there are more than a device takes at once. */

@@ -15,7 +15,8 @@ bool gpu_supports_rotary(strand_plugin_device *device, const strand_plugin_node 
     const int64_t most = 1 << 24;
     (void)device;
     if (p->rotary > 1024) return cpu_no(why, why_bytes, "more than 1024 rotated elements");
-    if (p->offset < -most || p->offset + y->origin[1] + y->dims[1] > most) return cpu_no(why, why_bytes, "positions beyond 2^24");
+    if (p->offset < -most || p->offset + y->origin[1] + y->dims[1] > most)
+        return cpu_no(why, why_bytes, "positions beyond 2^24");
     return true;
 }
 
@@ -39,18 +40,26 @@ GPU_RUN(rotary) {
     gpu_bind_or(device, &d, f && f->dims[0] ? f : NULL, x);
     gpu_bind(device, &d, y);
     d.params[0] += (int32_t)(cpu_lead(x, 0, y, 0) * x->strides[0] + cpu_lead(x, 1, y, 1) * x->strides[1]);
-    if (at) d.params[1] += (int32_t)((at->rank == 2 ? cpu_lead(at, 0, y, 0) * at->strides[0] : 0) + cpu_lead(at, last, y, 1) * at->strides[last]);
+    if (at)
+        d.params[1] += (int32_t)((at->rank == 2 ? cpu_lead(at, 0, y, 0) * at->strides[0] : 0) +
+                                 cpu_lead(at, last, y, 1) * at->strides[last]);
     const int64_t sizes[] = {items, p->heads, width, p->rotary, each, p->interleaved};
     for (int i = 0; i < 6; i++) gpu_int(&d, sizes[i]);
     gpu_float(&d, p->magnitude);
     gpu_int(&d, p->offset + y->origin[1]);
-    const int64_t strides[] = {x->strides[0], x->strides[1], y->strides[0], y->strides[1], at && at->rank == 2 ? at->strides[0] : 0, at ? at->strides[last] : 0};
+    const int64_t strides[] = {x->strides[0],
+                               x->strides[1],
+                               y->strides[0],
+                               y->strides[1],
+                               at && at->rank == 2 ? at->strides[0] : 0,
+                               at ? at->strides[last] : 0};
     for (int i = 0; i < 6; i++) gpu_int(&d, strides[i]);
     gpu_int(&d, words_of(at));
     gpu_int(&d, y->dims[1]);
     gpu_int(&d, f != NULL);
     push_two(&d, (double)p->position_scale / 6.283185307179586476925);
-    for (int bit = 0; bit < 9; bit++) push_two(&d, f || !p->rotary ? 1 : pow((double)p->base, -2.0 * (double)(1 << bit) / (double)p->rotary));
+    for (int bit = 0; bit < 9; bit++)
+        push_two(&d, f || !p->rotary ? 1 : pow((double)p->base, -2.0 * (double)(1 << bit) / (double)p->rotary));
     return gpu_over(device, &d, items);
 }
 
@@ -79,10 +88,12 @@ uint64_t gpu_attention_scratch(strand_plugin_device *device, const strand_plugin
 bool gpu_supports_attention(strand_plugin_device *device, const strand_plugin_node *node, char *why, size_t why_bytes) {
     const strand_op_attention *p = node->params;
     const strand_plugin_tensor *y = &node->outputs[0];
-    if (p->window > INT32_MAX || p->sinks > INT32_MAX || p->block > INT32_MAX || node->inputs[1].dims[1] > 1 << 30 || y->whole[1] > 1 << 30)
+    if (p->window > INT32_MAX || p->sinks > INT32_MAX || p->block > INT32_MAX || node->inputs[1].dims[1] > 1 << 30 ||
+        y->whole[1] > 1 << 30)
         return cpu_no(why, why_bytes, "more than 2^30 queries or keys, or a window or block of as many");
     uint64_t partial = gpu_attention_scratch(device, node);
-    if (partial > device->limits.binding_bytes / 2 || partial / sizeof(float) > INT32_MAX) return cpu_no(why, why_bytes, "partial sums are larger than a kernel sees");
+    if (partial > device->limits.binding_bytes / 2 || partial / sizeof(float) > INT32_MAX)
+        return cpu_no(why, why_bytes, "partial sums are larger than a kernel sees");
     return true;
 }
 
@@ -127,13 +138,15 @@ static void push_attention(gpu_dispatch *d, const strand_plugin_node *node, int6
     gpu_int(d, each);
 }
 
-strand_plugin_status gpu_attention_merge(strand_plugin_device *device, const strand_plugin_node *node, const strand_plugin_memory *scratch, int64_t splits) {
+strand_plugin_status gpu_attention_merge(strand_plugin_device *device, const strand_plugin_node *node,
+                                         const strand_plugin_memory *scratch, int64_t splits) {
     const strand_op_attention *p = node->params;
     const strand_plugin_tensor *y = &node->outputs[0];
     int64_t dv = y->dims[2] / p->heads, items = gpu_count(y);
     gpu_dispatch d;
     gpu_begin(&d, GPU_K_attention_merge);
-    gpu_bind_memory(device, &d, scratch, 0, (uint64_t)(y->dims[0] * p->heads * y->dims[1] * splits * (dv + 2)) * sizeof(float), sizeof(float));
+    gpu_bind_memory(device, &d, scratch, 0, (uint64_t)(y->dims[0] * p->heads * y->dims[1] * splits * (dv + 2)) * sizeof(float),
+                    sizeof(float));
     gpu_bind(device, &d, y);
     const int64_t sizes[] = {items, dv, p->heads, y->dims[1], splits, y->strides[0], y->strides[1]};
     for (int i = 0; i < 7; i++) gpu_int(&d, sizes[i]);
@@ -144,7 +157,8 @@ strand_plugin_status gpu_attention_merge(strand_plugin_device *device, const str
 static gpu_kernel kernel_of(const strand_plugin_node *node) {
     const strand_op_attention *p = node->params;
     if (node->outputs[0].whole[1] <= TILE_QUERIES) return GPU_K_attention;
-    if (node->inputs[1].dtype != STRAND_PLUGIN_F32 || node->inputs[2].dtype != STRAND_PLUGIN_F32 || p->softcap > 0 || cpu_input(node, 4) || cpu_input(node, 5))
+    if (node->inputs[1].dtype != STRAND_PLUGIN_F32 || node->inputs[2].dtype != STRAND_PLUGIN_F32 || p->softcap > 0 ||
+        cpu_input(node, 4) || cpu_input(node, 5))
         return GPU_K_attention_tile_any;
     return GPU_K_attention_tile;
 }
@@ -161,7 +175,8 @@ GPU_RUN(attention) {
     const strand_op_attention *p = node->params;
     const strand_plugin_tensor *q = &node->inputs[0], *k = &node->inputs[1], *v = &node->inputs[2], *y = &node->outputs[0];
     const strand_plugin_tensor *n = cpu_input(node, 3), *bias = cpu_input(node, 4), *mask = cpu_input(node, 5);
-    int64_t keys = k->dims[1], dv = y->dims[2] / p->heads, splits = splits_of(y->whole[1], keys), each = ((keys + splits - 1) / splits + 63) / 64 * 64;
+    int64_t keys = k->dims[1], dv = y->dims[2] / p->heads, splits = splits_of(y->whole[1], keys),
+            each = ((keys + splits - 1) / splits + 63) / 64 * 64;
     gpu_kernel kernel = kernel_of(node);
     strand_plugin_status status = n ? gpu_check_counts(device, n, keys) : STRAND_PLUGIN_OK;
     for (int64_t column = 0; column < dv && !status; column += 64) {
@@ -175,7 +190,8 @@ GPU_RUN(attention) {
         gpu_bind_or(device, &d, keys ? mask : NULL, q);
         gpu_bind(device, &d, y);
         if (splits > 1)
-            gpu_bind_memory(device, &d, scratch, 0, (uint64_t)(y->dims[0] * p->heads * y->dims[1] * splits * (dv + 2)) * sizeof(float), sizeof(float));
+            gpu_bind_memory(device, &d, scratch, 0,
+                            (uint64_t)(y->dims[0] * p->heads * y->dims[1] * splits * (dv + 2)) * sizeof(float), sizeof(float));
         else
             gpu_bind(device, &d, y);
         d.params[0] += (int32_t)(cpu_lead(q, 0, y, 0) * q->strides[0] + cpu_lead(q, 1, y, 1) * q->strides[1]);
@@ -213,8 +229,10 @@ uint64_t gpu_cache_write_scratch(strand_plugin_device *device, const strand_plug
     return p->slide && gpu_count(&node->outputs[0]) ? (uint64_t)cache_words(&node->inputs[0]) * 4 : 0;
 }
 
-/* Rows that move while others are written are read from a copy: the result may lie over the cache. Binding 0 of `d` becomes the copy. */
-static strand_plugin_status copy_cache(strand_plugin_device *device, const strand_plugin_node *node, const strand_plugin_memory *scratch, gpu_dispatch *d) {
+/* Rows that move while others are written are read from a copy: the result may lie over the cache. Binding 0 of `d` becomes
+ * the copy. */
+static strand_plugin_status copy_cache(strand_plugin_device *device, const strand_plugin_node *node,
+                                       const strand_plugin_memory *scratch, gpu_dispatch *d) {
     const strand_plugin_tensor *cache = &node->inputs[0];
     int64_t words = cache_words(cache), a_word = cache->dtype == STRAND_PLUGIN_F32 ? 1 : 2, first = d->params[0] / a_word;
     gpu_dispatch copy;

@@ -1,7 +1,9 @@
-/* ops_chunks.c - recurrences with a matrix state in chunks (kernels/chunks.k): how the work is cut up, and the steps that operators share.
+/* ops_chunks.c - recurrences with a matrix state in chunks (kernels/chunks.k): how the work is cut up, and the steps that
+ * operators share.
  *
- * As many chunks and batch entries go at a time as spare memory holds; the state behind them is the one before the next. How a sequence is
- * cut up so changes no bit of the result: chunks are anchored at token 0. y may be a tile of batch entries and channels. */
+ * As many chunks and batch entries go at a time as spare memory holds; the state behind them is the one before the next. How
+ * a sequence is cut up so changes no bit of the result: chunks are anchored at token 0. y may be a tile of batch entries and
+ * channels. */
 #include "ops_chunks.h"
 
 #define LEAST       16                  /* tokens: fewer walk */
@@ -24,8 +26,8 @@ bool gpu_in_chunks(const strand_plugin_node *node, const chunk_form *f, chunk_ru
     r->heads = (y->origin[2] + y->dims[2] - 1) / f->width + 1 - r->first;
     r->chunks = cpu_min(all, most);
     r->batch = cpu_min(y->dims[0], most / r->chunks);
-    /* Room for what any shorter sequence has at work, and for a tile of as many channels wherever it begins: plans are made for the
-     * longest run and the first tile. */
+    /* Room for what any shorter sequence has at work, and for a tile of as many channels wherever it begins: plans are made
+     * for the longest run and the first tile. */
     int64_t heads = cpu_min(f->heads, (y->dims[2] + f->width - 2) / f->width + 1);
     int64_t units = heads * cpu_min(most, y->dims[0] * all), states = units + heads * cpu_min(most, y->dims[0]);
     uint64_t at = 0;
@@ -43,7 +45,8 @@ bool gpu_in_chunks(const strand_plugin_node *node, const chunk_form *f, chunk_ru
     return true;
 }
 
-strand_plugin_status gpu_run_chunks(chunk_run *r, strand_plugin_device *device, const strand_plugin_memory *scratch, chunk_step *step) {
+strand_plugin_status gpu_run_chunks(chunk_run *r, strand_plugin_device *device, const strand_plugin_memory *scratch,
+                                    chunk_step *step) {
     strand_plugin_status status = STRAND_PLUGIN_OK;
     int64_t batch = r->node->outputs[0].dims[0];
     r->device = device;
@@ -126,8 +129,9 @@ strand_plugin_status chunk_steps(const chunk_run *r, const chunk_pair *p, int wh
     chunk_bind_rights(r, &d);
     d.params[4] += which * (int32_t)r->at.left;
     d.params[5] += which * (int32_t)r->at.right;
-    CHUNK_PUSH(&d, items, r->form.padded / 4, r->heads, r->first, r->now, r->token, r->length, r->form.rows, left->strides[0], left->strides[1], right->strides[0], right->strides[1],
-               tokens ? w->strides[0] : 0, tokens ? w->strides[1] : 0, each, p->log_w, p->before);
+    CHUNK_PUSH(&d, items, r->form.padded / 4, r->heads, r->first, r->now, r->token, r->length, r->form.rows, left->strides[0],
+               left->strides[1], right->strides[0], right->strides[1], tokens ? w->strides[0] : 0, tokens ? w->strides[1] : 0,
+               each, p->log_w, p->before);
     gpu_float(&d, p->scale);
     if (each != 1)
         d.kernel = GPU_K_chunk_steps_any;
@@ -143,7 +147,8 @@ strand_plugin_status chunk_scores(const chunk_run *r, bool decays, bool taylor, 
     chunk_bind_rights(r, &d);
     chunk_bind_lefts(r, &d);
     chunk_bind_spare(r, &d, r->at.others, r->at.matrices);
-    CHUNK_PUSH(&d, r->form.padded, (int64_t)r->at.left, (int64_t)r->at.right, (int64_t)r->at.other, decays, columns, before[0], before[1], taylor);
+    CHUNK_PUSH(&d, r->form.padded, (int64_t)r->at.left, (int64_t)r->at.right, (int64_t)r->at.other, decays, columns, before[0],
+               before[1], taylor);
     return gpu_groups(r->device, &d, chunk_units(r), r->form.pairs * r->form.pairs, 1);
 }
 
@@ -164,8 +169,9 @@ strand_plugin_status chunk_levels(const chunk_run *r, const chunk_pair *p, int l
         chunk_bind_lefts(r, &d);
         d.params[4] += left * (int32_t)r->at.left + (int32_t)padded;
     }
-    CHUNK_PUSH(&d, r->heads, r->first, r->now, r->token, r->length, r->form.rows, p->left->strides[0], p->left->strides[1], p->right->strides[0], p->right->strides[1],
-               tokens ? w->strides[0] : 0, tokens ? w->strides[1] : 0, tokens ? 1 : w->strides[0], p->log_w, p->before);
+    CHUNK_PUSH(&d, r->heads, r->first, r->now, r->token, r->length, r->form.rows, p->left->strides[0], p->left->strides[1],
+               p->right->strides[0], p->right->strides[1], tokens ? w->strides[0] : 0, tokens ? w->strides[1] : 0,
+               tokens ? 1 : w->strides[0], p->log_w, p->before);
     gpu_float(&d, p->scale);
     CHUNK_PUSH(&d, padded, row, CHUNK * row);
     return gpu_groups(r->device, &d, chunk_units(r), 1, 1);
@@ -180,8 +186,8 @@ strand_plugin_status chunk_ends(const chunk_run *r, const strand_plugin_tensor *
     chunk_bind_rights(r, &d);
     chunk_bind_states(r, &d);
     d.params[0] += (int32_t)cpu_lead(v, 2, y, 2);
-    CHUNK_PUSH(&d, r->length, r->token, r->now, r->heads, r->first, r->form.padded, r->form.width, r->form.columns, across, blocks, v->strides[0], v->strides[1], y->origin[2],
-               y->dims[2]);
+    CHUNK_PUSH(&d, r->length, r->token, r->now, r->heads, r->first, r->form.padded, r->form.width, r->form.columns, across,
+               blocks, v->strides[0], v->strides[1], y->origin[2], y->dims[2]);
     CHOOSE(&d, 0, 9, 13, 14, 15, 16);
     return gpu_groups(r->device, &d, r->now * blocks, r->heads, r->n);
 }
@@ -194,8 +200,9 @@ strand_plugin_status chunk_begin(const chunk_run *r, bool rows_first) {
     chunk_bind(r, &d, state, true);
     chunk_bind_states(r, &d);
     if (state) d.params[0] += (int32_t)(r->first * state->strides[1]);
-    CHUNK_PUSH(&d, items, r->form.padded, r->form.rows, r->form.columns, r->heads, chunk_starts(r) ? state != NULL : 2, state ? state->strides[0] : 0, state ? state->strides[1] : 0,
-               state ? state->strides[rows_first ? 2 : 3] : 0, state ? state->strides[rows_first ? 3 : 2] : 0, (r->now + 1) * slot(r), chunk_left_at(r));
+    CHUNK_PUSH(&d, items, r->form.padded, r->form.rows, r->form.columns, r->heads, chunk_starts(r) ? state != NULL : 2,
+               state ? state->strides[0] : 0, state ? state->strides[1] : 0, state ? state->strides[rows_first ? 2 : 3] : 0,
+               state ? state->strides[rows_first ? 3 : 2] : 0, (r->now + 1) * slot(r), chunk_left_at(r));
     return gpu_over(r->device, &d, items);
 }
 
@@ -218,8 +225,8 @@ strand_plugin_status chunk_after(const chunk_run *r, bool rows_first) {
     chunk_bind_states(r, &d);
     gpu_bind(r->device, &d, after);
     d.params[1] += (int32_t)(r->begin * after->strides[0] + r->first * after->strides[1]);
-    CHUNK_PUSH(&d, items, r->form.padded, r->form.rows, r->form.columns, r->heads, (r->now + 1) * slot(r), r->now * slot(r), after->strides[0], after->strides[1],
-               after->strides[rows_first ? 2 : 3], after->strides[rows_first ? 3 : 2]);
+    CHUNK_PUSH(&d, items, r->form.padded, r->form.rows, r->form.columns, r->heads, (r->now + 1) * slot(r), r->now * slot(r),
+               after->strides[0], after->strides[1], after->strides[rows_first ? 2 : 3], after->strides[rows_first ? 3 : 2]);
     return gpu_over(r->device, &d, items);
 }
 
@@ -235,8 +242,8 @@ strand_plugin_status chunk_outputs(const chunk_run *r, const strand_plugin_tenso
     gpu_bind(r->device, &d, y);
     d.params[0] += (int32_t)cpu_lead(v, 2, y, 2);
     d.params[4] += (int32_t)(r->begin * y->strides[0]);
-    CHUNK_PUSH(&d, r->length, r->token, r->now, r->heads, r->first, r->form.padded, r->form.width, r->form.columns, blocks, v->strides[0], v->strides[1], y->strides[0], y->strides[1],
-               y->origin[2], y->dims[2], divided);
+    CHUNK_PUSH(&d, r->length, r->token, r->now, r->heads, r->first, r->form.padded, r->form.width, r->form.columns, blocks,
+               v->strides[0], v->strides[1], y->strides[0], y->strides[1], y->origin[2], y->dims[2], divided);
     CHOOSE(&d, 0, 4, 11, 14, 15, 16, 17, 18, 19);
     return gpu_groups(r->device, &d, r->now * blocks, r->heads, r->n);
 }

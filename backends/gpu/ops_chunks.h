@@ -1,5 +1,5 @@
-/* ops_chunks.h - recurrences with a matrix state in chunks of 64 tokens (kernels/chunks.k): what is at work, and the steps that the operators
- * put together (ops_chunks.c has the steps, ops_chunks_forms.c the operators). */
+/* ops_chunks.h - recurrences with a matrix state in chunks of 64 tokens (kernels/chunks.k): what is at work, and the steps
+ * that the operators put together (ops_chunks.c has the steps, ops_chunks_forms.c the operators). */
 #ifndef STRAND_GPU_OPS_CHUNKS_H
 #define STRAND_GPU_OPS_CHUNKS_H
 
@@ -23,7 +23,8 @@ typedef struct chunk_places {
     uint64_t left, right, other; /* numbers of the first lefts, rights, others: what the second ones come behind */
 } chunk_places;
 
-/* What runs: batch entries [begin, begin + n), `now` chunks from token `token` on. How a sequence is cut up changes no byte of the result. */
+/* What runs: batch entries [begin, begin + n), `now` chunks from token `token` on. How a sequence is cut up changes no byte
+ * of the result. */
 typedef struct chunk_run {
     strand_plugin_device *device;
     const strand_plugin_node *node;
@@ -40,7 +41,8 @@ bool gpu_in_chunks(const strand_plugin_node *node, const chunk_form *form, chunk
 
 /* Runs `step` over pieces of the batch and of the sequence. */
 typedef strand_plugin_status chunk_step(const chunk_run *r);
-strand_plugin_status gpu_run_chunks(chunk_run *r, strand_plugin_device *device, const strand_plugin_memory *scratch, chunk_step *step);
+strand_plugin_status gpu_run_chunks(chunk_run *r, strand_plugin_device *device, const strand_plugin_memory *scratch,
+                                    chunk_step *step);
 
 /* A tensor of the node (or NULL) under the batch entries that run now. */
 void chunk_bind(const chunk_run *r, gpu_dispatch *d, const strand_plugin_tensor *t, bool batched);

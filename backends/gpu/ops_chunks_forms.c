@@ -1,5 +1,6 @@
-/* ops_chunks_forms.c - GATED_LINEAR_ATTENTION, LINEAR_ATTENTION and DELTA_RULE of many tokens, put together from the steps of ops_chunks.c and
- * their own (kernels/chunks.k, chunks_linear.k, chunks_delta.k). Few tokens walk one by one (ops_matrix_state.c). */
+/* ops_chunks_forms.c - GATED_LINEAR_ATTENTION, LINEAR_ATTENTION and DELTA_RULE of many tokens, put together from the steps
+ * of ops_chunks.c and their own (kernels/chunks.k, chunks_linear.k, chunks_delta.k). Few tokens walk one by one
+ * (ops_matrix_state.c). */
 #include "ops_chunks.h"
 
 #include <math.h>
@@ -15,7 +16,14 @@ static int64_t fours(int64_t n) {
 static bool gated_chunks(const strand_plugin_node *node, chunk_run *r) {
     const strand_op_gated_linear_attention *p = node->params;
     int64_t rows = node->inputs[0].dims[2] / p->heads, width = node->outputs[0].whole[2] / p->heads;
-    const chunk_form form = {.heads = p->heads, .rows = rows, .each = rows, .padded = fours(rows), .width = width, .columns = width, .pairs = 1, .state = 5};
+    const chunk_form form = {.heads = p->heads,
+                             .rows = rows,
+                             .each = rows,
+                             .padded = fours(rows),
+                             .width = width,
+                             .columns = width,
+                             .pairs = 1,
+                             .state = 5};
     return gpu_in_chunks(node, &form, r);
 }
 
@@ -31,7 +39,8 @@ static strand_plugin_status bonus(const chunk_run *r) {
     chunk_bind(r, &d, k, true);
     chunk_bind(r, &d, u, false);
     chunk_bind_lefts(r, &d);
-    CHUNK_PUSH(&d, items, r->heads, r->first, r->now, r->token, r->length, r->form.rows, q->strides[0], q->strides[1], k->strides[0], k->strides[1], u->strides[0]);
+    CHUNK_PUSH(&d, items, r->heads, r->first, r->now, r->token, r->length, r->form.rows, q->strides[0], q->strides[1],
+               k->strides[0], k->strides[1], u->strides[0]);
     gpu_float(&d, p->scale);
     gpu_int(&d, r->form.padded);
     return gpu_over(r->device, &d, items);
@@ -59,7 +68,8 @@ uint64_t gpu_gated_linear_attention_scratch(strand_plugin_device *device, const 
     return gated_chunks(node, &r) ? r.at.bytes : 0;
 }
 
-strand_plugin_status gpu_gated_in_chunks(strand_plugin_device *device, const strand_plugin_node *node, const strand_plugin_memory *scratch, bool *done) {
+strand_plugin_status gpu_gated_in_chunks(strand_plugin_device *device, const strand_plugin_node *node,
+                                         const strand_plugin_memory *scratch, bool *done) {
     chunk_run r;
     *done = gated_chunks(node, &r);
     return *done ? gpu_run_chunks(&r, device, scratch, gated_step) : STRAND_PLUGIN_OK;
@@ -93,7 +103,8 @@ static strand_plugin_status features(const chunk_run *r) {
     chunk_bind(r, &d, k, true);
     chunk_bind_lefts(r, &d);
     chunk_bind_rights(r, &d);
-    CHUNK_PUSH(&d, items, r->form.padded / 4, r->heads, r->first, r->now, r->token, r->length, r->form.each, q->strides[0], q->strides[1], k->strides[0], k->strides[1], p->feature);
+    CHUNK_PUSH(&d, items, r->form.padded / 4, r->heads, r->first, r->now, r->token, r->length, r->form.each, q->strides[0],
+               q->strides[1], k->strides[0], k->strides[1], p->feature);
     gpu_float(&d, (float)(1 / (sqrt(2.0) * sqrt(each))));
     gpu_float(&d, (float)pow(each, -0.25));
     return gpu_over(r->device, &d, items);
@@ -162,7 +173,9 @@ static strand_plugin_status linear_step(const chunk_run *r) {
     const strand_op_linear_attention *p = r->node->params;
     const strand_plugin_tensor *v = &r->node->inputs[2];
     strand_plugin_status status = features(r);
-    if (!status) status = chunk_scores(r, false, p->feature == STRAND_FEATURE_TAYLOR2, (const bool[]){false, false}, fours(r->form.each));
+    if (!status)
+        status =
+            chunk_scores(r, false, p->feature == STRAND_FEATURE_TAYLOR2, (const bool[]){false, false}, fours(r->form.each));
     if (!status) status = chunk_ends(r, v);
     if (!status) status = linear_sums(r);
     if (!status) status = linear_begin(r);
@@ -177,7 +190,8 @@ uint64_t gpu_linear_chunks_scratch(const strand_plugin_node *node) {
     return linear_chunks(node, &r) ? r.at.bytes : 0;
 }
 
-strand_plugin_status gpu_linear_in_chunks(strand_plugin_device *device, const strand_plugin_node *node, const strand_plugin_memory *scratch, bool *done) {
+strand_plugin_status gpu_linear_in_chunks(strand_plugin_device *device, const strand_plugin_node *node,
+                                          const strand_plugin_memory *scratch, bool *done) {
     chunk_run r;
     *done = linear_chunks(node, &r);
     return *done ? gpu_run_chunks(&r, device, scratch, linear_step) : STRAND_PLUGIN_OK;
@@ -188,7 +202,14 @@ strand_plugin_status gpu_linear_in_chunks(strand_plugin_device *device, const st
 static bool delta_chunks(const strand_plugin_node *node, chunk_run *r) {
     const strand_op_delta_rule *p = node->params;
     int64_t rows = node->inputs[0].dims[2] / p->heads, width = node->outputs[0].whole[2] / p->heads;
-    const chunk_form form = {.heads = p->heads, .rows = rows, .each = rows, .padded = fours(rows), .width = width, .columns = width, .pairs = 2, .state = 6};
+    const chunk_form form = {.heads = p->heads,
+                             .rows = rows,
+                             .each = rows,
+                             .padded = fours(rows),
+                             .width = width,
+                             .columns = width,
+                             .pairs = 2,
+                             .state = 6};
     return gpu_in_chunks(node, &form, r);
 }
 
@@ -236,7 +257,8 @@ static strand_plugin_status gather(const chunk_run *r, bool keys) {
         chunk_bind_spare(r, &d, r->at.matrices, r->at.bytes);
     d.params[1] += keys ? (int32_t)((int64_t)r->at.left + padded) : (int32_t)r->at.right;
     d.params[2] += keys ? (int32_t)r->at.right : (int32_t)r->at.left;
-    CHUNK_PUSH(&d, keys ? row : padded, keys ? CHUNK : padded, keys ? padded : row, padded, padded, (keys ? CHUNK : padded) * padded, across, keys);
+    CHUNK_PUSH(&d, keys ? row : padded, keys ? CHUNK : padded, keys ? padded : row, padded, padded,
+               (keys ? CHUNK : padded) * padded, across, keys);
     return gpu_groups(r->device, &d, chunk_units(r), across * (keys ? 1 : across), 1);
 }
 
@@ -288,7 +310,8 @@ uint64_t gpu_delta_rule_scratch(strand_plugin_device *device, const strand_plugi
     return delta_chunks(node, &r) ? r.at.bytes : 0;
 }
 
-strand_plugin_status gpu_delta_in_chunks(strand_plugin_device *device, const strand_plugin_node *node, const strand_plugin_memory *scratch, bool *done) {
+strand_plugin_status gpu_delta_in_chunks(strand_plugin_device *device, const strand_plugin_node *node,
+                                         const strand_plugin_memory *scratch, bool *done) {
     chunk_run r;
     *done = delta_chunks(node, &r);
     return *done ? gpu_run_chunks(&r, device, scratch, delta_step) : STRAND_PLUGIN_OK;

@@ -1,17 +1,18 @@
-/* ops_companion.c - COMPANION_SCAN and SSM_KERNEL_COMPANION on the GPU plugins (kernels/companion.k): a group a channel and batch entry, and,
- * where the sequence is long, parts of it side by side.
+/* ops_companion.c - COMPANION_SCAN and SSM_KERNEL_COMPANION on the GPU plugins (kernels/companion.k): a group a channel and
+ * batch entry, and, where the sequence is long, parts of it side by side.
  *
- * In parts: every part runs from zero for its end (not those of a closed loop, which are given nothing); a group a channel turns ends into
- * beginnings by the matrix to the part's length, a product with a vector a part; every part runs again from its beginning. Columns of a companion
- * matrix's power are one another's successors, A^n e_i = A^(n+i) e_0, so one walk makes them all; a closed loop's matrix has no such
- * structure, and takes a walk a column. y may be a tile of batch entries and channels, never of the length. */
+ * In parts: every part runs from zero for its end (not those of a closed loop, which are given nothing); a group a channel
+ * turns ends into beginnings by the matrix to the part's length, a product with a vector a part; every part runs again from
+ * its beginning. Columns of a companion matrix's power are one another's successors, A^n e_i = A^(n+i) e_0, so one walk
+ * makes them all; a closed loop's matrix has no such structure, and takes a walk a column. y may be a tile of batch entries
+ * and channels, never of the length. */
 #include "scans.h"
 
 #define MOST_COMPANION 4096 /* a state lies in shared memory */
 
-/* A sequence of `count` parts of `length` tokens each. Spare memory holds the states of batch entries [begin, begin + batch) at a time,
- * [batch, parts, channels, d], and behind them the matrices' powers, [kernels, d columns, d]. How a sequence is cut depends on its length
- * and whole channels alone, so that tiles and neighbours in the batch do not change a byte. */
+/* A sequence of `count` parts of `length` tokens each. Spare memory holds the states of batch entries [begin, begin + batch)
+ * at a time, [batch, parts, channels, d], and behind them the matrices' powers, [kernels, d columns, d]. How a sequence is
+ * cut depends on its length and whole channels alone, so that tiles and neighbours in the batch do not change a byte. */
 typedef struct companion_parts {
     int64_t length, count, d, kernels;
     int64_t part, entry;         /* floats of one part's states, of a batch entry's */
@@ -33,7 +34,9 @@ static bool in_parts(const strand_plugin_node *node, companion_parts *p) {
     const strand_op_companion_scan *op = node->params;
     const strand_plugin_tensor *a = &node->inputs[0], *y = &node->outputs[0];
     int64_t length = y->dims[1], d = a->dims[1], kernels = a->whole[0];
-    if (length < PARTS_FROM || y->whole[2] > PARTS_CHANNELS || d > PARTS_WIDTH || kernels * d * d > PARTS_POWERS || y->whole[2] * d * PARTS_MOST > PARTS_POWERS) return false;
+    if (length < PARTS_FROM || y->whole[2] > PARTS_CHANNELS || d > PARTS_WIDTH || kernels * d * d > PARTS_POWERS ||
+        y->whole[2] * d * PARTS_MOST > PARTS_POWERS)
+        return false;
     if (op->closed && kernels * d > PARTS_WALKS) return false;
     *p = (companion_parts){.length = ((length + PARTS_MOST - 1) / PARTS_MOST + 15) / 16 * 16, .d = d, .kernels = a->dims[0], .part = y->dims[2] * d};
     if (p->length < PARTS_LENGTH) p->length = PARTS_LENGTH;
@@ -47,11 +50,13 @@ static bool in_parts(const strand_plugin_node *node, companion_parts *p) {
     return true;
 }
 
-static void bind_ends(strand_plugin_device *device, gpu_dispatch *d, const strand_plugin_memory *scratch, const companion_parts *p) {
+static void bind_ends(strand_plugin_device *device, gpu_dispatch *d, const strand_plugin_memory *scratch,
+                      const companion_parts *p) {
     gpu_bind_memory(device, d, scratch, 0, p->states, sizeof(float));
 }
 
-static void bind_powers(strand_plugin_device *device, gpu_dispatch *d, const strand_plugin_memory *scratch, const companion_parts *p) {
+static void bind_powers(strand_plugin_device *device, gpu_dispatch *d, const strand_plugin_memory *scratch,
+                        const companion_parts *p) {
     gpu_bind_memory(device, d, scratch, p->states, p->bytes - p->states, sizeof(float));
 }
 
@@ -74,12 +79,15 @@ uint64_t gpu_companion_scan_scratch(strand_plugin_device *device, const strand_p
 enum { WHOLE, ENDS, OUTPUTS }; /* of a scan: in one go, or parts' ends, or their outputs */
 
 /* Batch entries [begin, begin + n). */
-static strand_plugin_status pass(strand_plugin_device *device, const strand_plugin_node *node, const strand_plugin_memory *scratch, const companion_parts *parts, int which,
-                                 int64_t begin, int64_t n) {
+static strand_plugin_status pass(strand_plugin_device *device, const strand_plugin_node *node,
+                                 const strand_plugin_memory *scratch, const companion_parts *parts, int which, int64_t begin,
+                                 int64_t n) {
     const strand_op_companion_scan *p = node->params;
     const strand_plugin_tensor *y = &node->outputs[0], *after = node->n_outputs > 1 ? &node->outputs[1] : NULL;
-    const strand_plugin_tensor *in[] = {cpu_input(node, 0), cpu_input(node, 1), cpu_input(node, 2), cpu_input(node, 4), cpu_input(node, 3), cpu_input(node, 5), cpu_input(node, 6)};
-    int64_t starts[3] = {in[6] != NULL, stride(in[6], 0), stride(in[6], 1)}, ends[3] = {after != NULL, stride(after, 0), stride(after, 1)};
+    const strand_plugin_tensor *in[] = {cpu_input(node, 0), cpu_input(node, 1), cpu_input(node, 2), cpu_input(node, 4),
+                                        cpu_input(node, 3), cpu_input(node, 5), cpu_input(node, 6)};
+    int64_t starts[3] = {in[6] != NULL, stride(in[6], 0), stride(in[6], 1)},
+            ends[3] = {after != NULL, stride(after, 0), stride(after, 1)};
     gpu_dispatch d;
     gpu_begin(&d, GPU_K_companion_scan);
     for (int i = 0; i < 6; i++) gpu_bind_or(device, &d, in[i], in[0]);
@@ -93,7 +101,8 @@ static strand_plugin_status pass(strand_plugin_device *device, const strand_plug
     else
         gpu_bind_or(device, &d, after, y);
     for (int i = 0; i < 4; i++)
-        if (in[i]) d.params[i] -= (int32_t)(in[i]->origin[0] * in[i]->strides[0]); /* kernels are counted from the first of all */
+        /* kernels are counted from the first of all */
+        if (in[i]) d.params[i] -= (int32_t)(in[i]->origin[0] * in[i]->strides[0]);
     if (in[4]) d.params[4] += lead_sequence(in[4], y) + (int32_t)(begin * in[4]->strides[0]);
     d.params[5] += lead(in[5], 0, y, 2);
     if (which == WHOLE) d.params[6] += lead_state(in[6], y) + (int32_t)(begin * stride(in[6], 0));
@@ -119,7 +128,8 @@ static strand_plugin_status pass(strand_plugin_device *device, const strand_plug
 }
 
 /* The matrices to the power of a part's length. */
-static strand_plugin_status powers(strand_plugin_device *device, const strand_plugin_node *node, const strand_plugin_memory *scratch, const companion_parts *parts) {
+static strand_plugin_status powers(strand_plugin_device *device, const strand_plugin_node *node,
+                                   const strand_plugin_memory *scratch, const companion_parts *parts) {
     const strand_op_companion_scan *p = node->params;
     const strand_plugin_tensor *a = &node->inputs[0], *b = &node->inputs[1], *k = cpu_input(node, 4);
     gpu_dispatch d;
@@ -137,8 +147,8 @@ static strand_plugin_status powers(strand_plugin_device *device, const strand_pl
 }
 
 /* Ends of parts become their beginnings. */
-static strand_plugin_status carry(strand_plugin_device *device, const strand_plugin_node *node, const strand_plugin_memory *scratch, const companion_parts *parts, int64_t begin,
-                                  int64_t n) {
+static strand_plugin_status carry(strand_plugin_device *device, const strand_plugin_node *node,
+                                  const strand_plugin_memory *scratch, const companion_parts *parts, int64_t begin, int64_t n) {
     const strand_op_companion_scan *p = node->params;
     const strand_plugin_tensor *a = &node->inputs[0], *state = cpu_input(node, 6), *y = &node->outputs[0];
     gpu_dispatch d;
@@ -169,7 +179,8 @@ GPU_RUN(companion_scan) {
     return status;
 }
 
-bool gpu_supports_ssm_kernel_companion(strand_plugin_device *device, const strand_plugin_node *node, char *why, size_t why_bytes) {
+bool gpu_supports_ssm_kernel_companion(strand_plugin_device *device, const strand_plugin_node *node, char *why,
+                                       size_t why_bytes) {
     (void)device;
     return width_runs(node->inputs[0].dims[1], why, why_bytes);
 }
@@ -187,7 +198,33 @@ GPU_RUN(ssm_kernel_companion) {
     }
     gpu_bind(device, &d, y);
     gpu_bind(device, &d, y);
-    const int64_t sizes[] = {y->dims[1], a->dims[1], 2, 1, 0, a->strides[0], 0, c->strides[0], 0, 0, 0, 0, 0, 1, 0, b->strides[0], 0, 1, y->strides[0], 0, 0, 0, y->dims[1], 0, 0, 0, 1};
+    const int64_t sizes[] = {y->dims[1],
+                             a->dims[1],
+                             2,
+                             1,
+                             0,
+                             a->strides[0],
+                             0,
+                             c->strides[0],
+                             0,
+                             0,
+                             0,
+                             0,
+                             0,
+                             1,
+                             0,
+                             b->strides[0],
+                             0,
+                             1,
+                             y->strides[0],
+                             0,
+                             0,
+                             0,
+                             y->dims[1],
+                             0,
+                             0,
+                             0,
+                             1};
     for (int i = 0; i < 27; i++) gpu_int(&d, sizes[i]);
     return gpu_groups(device, &d, y->dims[0], 1, 1);
 }

@@ -9,7 +9,8 @@ bool gpu_supports_conv1d(strand_plugin_device *device, const strand_plugin_node 
     const int64_t most = (int64_t)1 << 29;
     (void)device;
     int64_t positions = out->origin[2] + out->dims[2];
-    if (p->pad_left > most || (w->dims[2] > 1 && p->dilation > most / w->dims[2]) || (positions + OUTPUTS) > most / cpu_max(1, p->stride) || node->inputs[0].whole[2] > most)
+    if (p->pad_left > most || (w->dims[2] > 1 && p->dilation > most / w->dims[2]) ||
+        (positions + OUTPUTS) > most / cpu_max(1, p->stride) || node->inputs[0].whole[2] > most)
         NO("positions beyond 2^29");
     return true;
 }

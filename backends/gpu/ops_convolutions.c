@@ -6,7 +6,8 @@ bool gpu_supports_short_conv(strand_plugin_device *device, const strand_plugin_n
     return true;
 }
 
-/* Strides of the batch axes (0 where there are fewer than two), of the channels and of the time of a tensor [.., C, L] or [.., L, C]. */
+/* Strides of the batch axes (0 where there are fewer than two), of the channels and of the time of a tensor [.., C, L] or
+ * [.., L, C]. */
 static void four_strides(const strand_plugin_tensor *t, bool token_major, int64_t s[4]) {
     uint32_t n = t->rank;
     s[0] = n > 3 ? t->strides[n - 4] : 0;
@@ -47,7 +48,8 @@ static strand_plugin_status new_state(strand_plugin_device *device, const strand
 
 GPU_RUN(short_conv) {
     const strand_op_short_conv *p = node->params;
-    const strand_plugin_tensor *x = &node->inputs[0], *w = &node->inputs[1], *b = cpu_input(node, 2), *state = cpu_input(node, 3), *y = &node->outputs[0];
+    const strand_plugin_tensor *x = &node->inputs[0], *w = &node->inputs[1], *b = cpu_input(node, 2),
+                               *state = cpu_input(node, 3), *y = &node->outputs[0];
     bool token_major = (p->flags & STRAND_SHORT_CONV_TOKEN_MAJOR) != 0;
     uint32_t ca = y->rank - (token_major ? 1 : 2), ta = y->rank - (token_major ? 2 : 1);
     gpu_dispatch d;

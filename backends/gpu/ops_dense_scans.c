@@ -1,5 +1,5 @@
-/* ops_dense_scans.c - DPLR_SCAN and DENSE_SCAN on the GPU plugins (kernels/dense_scans.k). y may be a tile of batch entries and, for the
- * first, of channels. */
+/* ops_dense_scans.c - DPLR_SCAN and DENSE_SCAN on the GPU plugins (kernels/dense_scans.k). y may be a tile of batch entries
+ * and, for the first, of channels. */
 #include "gpu.h"
 
 #define MOST_PAIRS 256  /* of a channel: 16 lanes have 16 each */
@@ -33,10 +33,12 @@ GPU_RUN(dplr_scan) {
     gpu_bind(device, &d, y);
     gpu_bind_or(device, &d, after, y);
     d.params[0] += lead(in[0], 0, y, 0) + lead(in[0], 2, y, 2);
-    for (int i = 1; i < 6; i++) d.params[i] += in[i]->whole[0] != 1 ? lead(in[i], 0, y, 2) : 0; /* one channel may stand for all */
+    /* one channel may stand for all */
+    for (int i = 1; i < 6; i++) d.params[i] += in[i]->whole[0] != 1 ? lead(in[i], 0, y, 2) : 0;
     d.params[6] += lead(in[6], 0, y, 2);
     d.params[7] += lead(in[7], 0, y, 0) + lead(in[7], 1, y, 2);
-    const int64_t sizes[] = {y->dims[1], y->dims[2], in[1]->dims[1], in[0]->strides[0], in[0]->strides[1], y->strides[0], y->strides[1]};
+    const int64_t sizes[] = {y->dims[1],        y->dims[2],    in[1]->dims[1], in[0]->strides[0],
+                             in[0]->strides[1], y->strides[0], y->strides[1]};
     for (int i = 0; i < 7; i++) gpu_int(&d, sizes[i]);
     for (int i = 1; i < 6; i++) {
         gpu_int(&d, in[i]->whole[0] != 1 ? in[i]->strides[0] : 0);
@@ -59,7 +61,8 @@ bool gpu_supports_dense_scan(strand_plugin_device *device, const strand_plugin_n
 }
 
 GPU_RUN(dense_scan) {
-    const strand_plugin_tensor *a = &node->inputs[0], *b = cpu_input(node, 1), *u = cpu_input(node, 2), *state = cpu_input(node, 3);
+    const strand_plugin_tensor *a = &node->inputs[0], *b = cpu_input(node, 1), *u = cpu_input(node, 2),
+                               *state = cpu_input(node, 3);
     const strand_plugin_tensor *y = &node->outputs[0], *after = node->n_outputs > 1 ? &node->outputs[1] : NULL;
     int64_t width = a->dims[1], channels = y->dims[2] / width;
     gpu_dispatch d;
@@ -73,8 +76,10 @@ GPU_RUN(dense_scan) {
     gpu_bind_or(device, &d, after, y);
     d.params[2] += lead(u, 0, y, 0);
     d.params[3] += lead(state, 0, y, 0);
-    const int64_t sizes[] = {y->dims[1],       width,           channels / a->dims[0], a->strides[0], a->strides[1],     u != NULL,        stride(b, 0),  stride(u, 0), stride(u, 1),
-                             state != NULL,    stride(state, 0), stride(state, 1),      y->strides[0], y->strides[1],     after != NULL,    stride(after, 0), stride(after, 1)};
+    const int64_t sizes[] = {
+        y->dims[1],    width,         channels / a->dims[0], a->strides[0],    a->strides[1],    u != NULL,
+        stride(b, 0),  stride(u, 0),  stride(u, 1),          state != NULL,    stride(state, 0), stride(state, 1),
+        y->strides[0], y->strides[1], after != NULL,         stride(after, 0), stride(after, 1)};
     for (int i = 0; i < 17; i++) gpu_int(&d, sizes[i]);
     return gpu_groups(device, &d, channels, y->dims[0], 1);
 }

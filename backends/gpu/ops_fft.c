@@ -1,5 +1,5 @@
-/* ops_fft.c - transforms on the GPU plugins (kernels/fft.k): the engine of 2^k points (fft.h), and FFT: few points as their sum, 2^k by
- * the engine, any other number as a convolution with a chirp (Bluestein 1970). */
+/* ops_fft.c - transforms on the GPU plugins (kernels/fft.k): the engine of 2^k points (fft.h), and FFT: few points as their
+ * sum, 2^k by the engine, any other number as a convolution with a chirp (Bluestein 1970). */
 #include "fft.h"
 
 #define LEAF    2048 /* points that a work group holds, and of a block at most */
@@ -25,7 +25,8 @@ typedef struct rows {
 } rows;
 
 /* Strides of a tensor under the results: two batch axes and the channels; moves the offset to their first element. */
-static void push_place(gpu_dispatch *d, uint32_t binding, const strand_plugin_tensor *out, const strand_plugin_tensor *t, int64_t channel) {
+static void push_place(gpu_dispatch *d, uint32_t binding, const strand_plugin_tensor *out, const strand_plugin_tensor *t,
+                       int64_t channel) {
     cpu_operand o = {0};
     int64_t first = 0;
     if (t) {
@@ -45,12 +46,15 @@ static void bind_or_points(strand_plugin_device *device, gpu_dispatch *d, const 
 
 /* The kernel for blocks or columns (8, 64 or 512) of `whole` points. Blocks have inputs and results, or neither. */
 static gpu_kernel kernel_of(int64_t whole, bool columns, int what) {
-    static const gpu_kernel forward[] = {GPU_K_fft_forward0, GPU_K_fft_forward1, GPU_K_fft_forward2, GPU_K_fft_forward3, GPU_K_fft_forward4,  GPU_K_fft_forward5,
-                                         GPU_K_fft_forward6, GPU_K_fft_forward7, GPU_K_fft_forward8, GPU_K_fft_forward9, GPU_K_fft_forward10, GPU_K_fft_forward11};
+    static const gpu_kernel forward[] = {GPU_K_fft_forward0, GPU_K_fft_forward1, GPU_K_fft_forward2,  GPU_K_fft_forward3,
+                                         GPU_K_fft_forward4, GPU_K_fft_forward5, GPU_K_fft_forward6,  GPU_K_fft_forward7,
+                                         GPU_K_fft_forward8, GPU_K_fft_forward9, GPU_K_fft_forward10, GPU_K_fft_forward11};
     static const gpu_kernel convolve[] = {GPU_K_fft_convolve9, GPU_K_fft_convolve10, GPU_K_fft_convolve11};
     static const gpu_kernel rows[] = {GPU_K_fft_rows7, GPU_K_fft_rows8, GPU_K_fft_rows9, GPU_K_fft_rows10, GPU_K_fft_rows11};
-    static const gpu_kernel across[] = {GPU_K_fft_columns3, GPU_K_fft_columns6, GPU_K_fft_columns9}, take[] = {GPU_K_fft_take3, GPU_K_fft_take6, GPU_K_fft_take9};
-    static const gpu_kernel back[] = {GPU_K_fft_inverse3, GPU_K_fft_inverse6, GPU_K_fft_inverse9}, give[] = {GPU_K_fft_give3, GPU_K_fft_give6, GPU_K_fft_give9};
+    static const gpu_kernel across[] = {GPU_K_fft_columns3, GPU_K_fft_columns6, GPU_K_fft_columns9},
+                            take[] = {GPU_K_fft_take3, GPU_K_fft_take6, GPU_K_fft_take9};
+    static const gpu_kernel back[] = {GPU_K_fft_inverse3, GPU_K_fft_inverse6, GPU_K_fft_inverse9},
+                            give[] = {GPU_K_fft_give3, GPU_K_fft_give6, GPU_K_fft_give9};
     int bits = log2_of(whole);
     if (columns && (what & FORWARD)) return (what & FROM_INPUTS ? take : across)[bits / 3 - 1];
     if (columns) return (what & TO_RESULTS ? give : back)[bits / 3 - 1];
@@ -102,21 +106,25 @@ static strand_plugin_status transform(strand_plugin_device *device, const rows *
     strand_plugin_status status = STRAND_PLUGIN_OK;
     for (; leaf > LEAF; leaf /= columns[count++]) {
         blocks[count] = leaf;
-        columns[count] = leaf <= 8 * LEAF ? 8 : leaf <= 64 * LEAF || (leaf > COLUMN * LEAF && leaf <= 64 * COLUMN * 512) ? 64 : COLUMN;
+        columns[count] = leaf <= 8 * LEAF                                                           ? 8
+                         : leaf <= 64 * LEAF || (leaf > COLUMN * LEAF && leaf <= 64 * COLUMN * 512) ? 64
+                                                                                                    : COLUMN;
     }
     for (int i = 0; i < count && !status; i++) status = step(device, r, columns[i], blocks[i], FORWARD | (i ? 0 : first));
     if (!status) status = step(device, r, leaf, 0, what | (count ? 0 : first | last));
-    for (int i = count - 1; i >= 0 && (what & INVERSE) && !status; i--) status = step(device, r, columns[i], blocks[i], INVERSE | (i ? 0 : last));
+    for (int i = count - 1; i >= 0 && (what & INVERSE) && !status; i--)
+        status = step(device, r, columns[i], blocks[i], INVERSE | (i ? 0 : last));
     return status;
 }
 
-strand_plugin_status gpu_fft_forward(strand_plugin_device *device, const strand_plugin_memory *m, uint64_t at, int64_t count, int64_t n, bool spectra) {
+strand_plugin_status gpu_fft_forward(strand_plugin_device *device, const strand_plugin_memory *m, uint64_t at, int64_t count,
+                                     int64_t n, bool spectra) {
     rows r = {.memory = m, .at = at, .n = n, .total = count * n};
     return transform(device, &r, FORWARD | (spectra ? SPECTRA : 0));
 }
 
-strand_plugin_status gpu_fft_convolve(strand_plugin_device *device, const strand_plugin_memory *m, uint64_t at, int64_t count, int64_t n, const gpu_fft_spectra *h,
-                                      const gpu_fft_ends *ends) {
+strand_plugin_status gpu_fft_convolve(strand_plugin_device *device, const strand_plugin_memory *m, uint64_t at, int64_t count,
+                                      int64_t n, const gpu_fft_spectra *h, const gpu_fft_ends *ends) {
     rows r = {.memory = m, .at = at, .n = n, .total = count * n, .h = h, .ends = ends};
     return transform(device, &r, FORWARD | PRODUCT | INVERSE);
 }
@@ -155,7 +163,8 @@ static job job_of(const strand_plugin_node *node) {
 
 bool gpu_supports_fft(strand_plugin_device *device, const strand_plugin_node *node, char *why, size_t why_bytes) {
     job j = job_of(node);
-    if ((uint64_t)j.points * 8 > device->limits.binding_bytes - device->limits.offset_alignment) NO("a row's points do not fit the memory that a kernel sees");
+    if ((uint64_t)j.points * 8 > device->limits.binding_bytes - device->limits.offset_alignment)
+        NO("a row's points do not fit the memory that a kernel sees");
     return true;
 }
 
@@ -193,7 +202,8 @@ static strand_plugin_status sums(strand_plugin_device *device, const job *j) {
     return gpu_over(device, &d, j->rows * j->bins);
 }
 
-static strand_plugin_status load(strand_plugin_device *device, const job *j, const strand_plugin_memory *m, uint64_t at, int64_t first, int64_t rows) {
+static strand_plugin_status load(strand_plugin_device *device, const job *j, const strand_plugin_memory *m, uint64_t at,
+                                 int64_t first, int64_t rows) {
     gpu_dispatch d;
     gpu_begin(&d, GPU_K_fft_load);
     gpu_bind(device, &d, j->x);
@@ -222,7 +232,8 @@ static strand_plugin_status chirp(strand_plugin_device *device, const job *j, co
     return status ? status : gpu_fft_forward(device, m, 0, 1, j->points, true);
 }
 
-static strand_plugin_status store(strand_plugin_device *device, const job *j, const strand_plugin_memory *m, uint64_t at, int64_t first, int64_t rows) {
+static strand_plugin_status store(strand_plugin_device *device, const job *j, const strand_plugin_memory *m, uint64_t at,
+                                  int64_t first, int64_t rows) {
     gpu_dispatch d;
     gpu_begin(&d, GPU_K_fft_store);
     gpu_bind_memory(device, &d, m, at, (uint64_t)(rows * j->points) * 8, 4);
@@ -253,7 +264,9 @@ GPU_RUN(fft) {
     for (int64_t first = 0; first < j.rows && !status; first += most) {
         int64_t rows = cpu_min(most, j.rows - first);
         status = load(device, &j, scratch, at, first, rows);
-        if (!status) status = chirped ? gpu_fft_convolve(device, scratch, at, rows, j.points, &h, NULL) : gpu_fft_forward(device, scratch, at, rows, j.points, false);
+        if (!status)
+            status = chirped ? gpu_fft_convolve(device, scratch, at, rows, j.points, &h, NULL)
+                             : gpu_fft_forward(device, scratch, at, rows, j.points, false);
         if (!status) status = store(device, &j, scratch, at, first, rows);
     }
     return status;

@@ -1,5 +1,6 @@
-/* ops_graphs.c - operators on graphs on the GPU plugins (kernels/graphs.k): adjacencies, their supports, diffusion, and sums over
- * edges. Selections are made on sums of two floats; the largest eigenvalue of a Laplacian comes from a tridiagonal form. */
+/* ops_graphs.c - operators on graphs on the GPU plugins (kernels/graphs.k): adjacencies, their supports, diffusion, and sums
+ * over edges. Selections are made on sums of two floats; the largest eigenvalue of a Laplacian comes from a tridiagonal
+ * form. */
 #include "gpu.h"
 
 /* Working memory of `bytes` that a kernel can see and index. */
@@ -355,7 +356,8 @@ GPU_RUN(diffusion) {
 
 /* ---- sums over edges ---- */
 
-/* Strides of x, [..., rows, F], through the output's axes, and its way to the output's first element; its rows are all there. */
+/* Strides of x, [..., rows, F], through the output's axes, and its way to the output's first element; its rows are all
+ * there. */
 static int64_t row_strides(const strand_plugin_tensor *x, const strand_plugin_tensor *y, int64_t strides[STRAND_PLUGIN_RANK]) {
     int64_t first = 0;
     for (int i = 0; i < STRAND_PLUGIN_RANK; i++) strides[i] = 0;

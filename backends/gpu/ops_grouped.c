@@ -1,5 +1,5 @@
-/* ops_grouped.c - products with many small matrices on the GPU plugins (kernels/grouped.k): block-diagonal ones, and those of the
- * experts that each row has picked. */
+/* ops_grouped.c - products with many small matrices on the GPU plugins (kernels/grouped.k): block-diagonal ones, and those
+ * of the experts that each row has picked. */
 #include "gpu.h"
 
 

@@ -1,5 +1,6 @@
-/* ops_long_conv.c - LONG_CONV on the GPU plugins (kernels/long_conv.k, fft.k): cyclic convolutions of twisted numbers of the next power of
- * two, blocks of channels and of batch entries at a time where all would take too much memory; short sequences as their sum.
+/* ops_long_conv.c - LONG_CONV on the GPU plugins (kernels/long_conv.k, fft.k): cyclic convolutions of twisted numbers of the
+ * next power of two, blocks of channels and of batch entries at a time where all would take too much memory; short sequences
+ * as their sum.
  *
  * The spectra of constant filters are prepared: n pairs a channel. Others are made in working memory, to the same bytes. */
 #include "fft.h"
@@ -13,7 +14,8 @@ shape gpu_long_conv_of(const strand_plugin_node *node) {
     int64_t dims[STRAND_PLUGIN_RANK];
     const strand_plugin_tensor *back = cpu_input(node, 5);
     cpu_extents(&node->outputs[0], dims);
-    shape s = {.batch = dims[0] * dims[1], .inner = cpu_max(1, dims[1]), .channels = dims[2], .length = dims[3], .n = 2 * DIRECT};
+    shape s = {
+        .batch = dims[0] * dims[1], .inner = cpu_max(1, dims[1]), .channels = dims[2], .length = dims[3], .n = 2 * DIRECT};
     s.taps = cpu_min(node->inputs[1].dims[1], s.length);
     s.from = ((const strand_op_long_conv *)node->params)->flags & STRAND_LONG_CONV_BACK_FROM_ZERO ? 0 : 1;
     if (back) s.ahead = cpu_max(0, cpu_min(back->dims[1], s.length - s.from));
@@ -58,7 +60,8 @@ uint64_t gpu_long_conv_prepare_size(strand_plugin_device *device, const strand_p
 
 /* Strides of a tensor under the output: two batch axes and the channels; moves the offset to the output's first element, and to
  * channel `channel` of it. */
-static void push_place(gpu_dispatch *d, uint32_t binding, const strand_plugin_tensor *out, const strand_plugin_tensor *t, int64_t channel) {
+static void push_place(gpu_dispatch *d, uint32_t binding, const strand_plugin_tensor *out, const strand_plugin_tensor *t,
+                       int64_t channel) {
     cpu_operand o = {0};
     int64_t first = 0;
     if (t) {
@@ -74,7 +77,8 @@ int64_t gpu_long_conv_lead(const strand_plugin_node *node, const strand_plugin_t
 }
 
 static strand_plugin_status direct(strand_plugin_device *device, const strand_plugin_node *node, const shape *s) {
-    const strand_plugin_tensor *u = &node->inputs[0], *filter = &node->inputs[1], *skip = cpu_input(node, 2), *pre = cpu_input(node, 3);
+    const strand_plugin_tensor *u = &node->inputs[0], *filter = &node->inputs[1], *skip = cpu_input(node, 2),
+                               *pre = cpu_input(node, 3);
     const strand_plugin_tensor *post = cpu_input(node, 4), *back = cpu_input(node, 5), *y = &node->outputs[0];
     int64_t count = s->batch * s->channels * s->length;
     gpu_dispatch d;
@@ -110,8 +114,9 @@ static strand_plugin_status direct(strand_plugin_device *device, const strand_pl
     return gpu_over(device, &d, count);
 }
 
-strand_plugin_status gpu_long_conv_spectra(strand_plugin_device *device, const strand_plugin_node *node, const shape *s, const strand_plugin_memory *m,
-                                           uint64_t at, int64_t first, int64_t channels, bool common) {
+strand_plugin_status gpu_long_conv_spectra(strand_plugin_device *device, const strand_plugin_node *node, const shape *s,
+                                           const strand_plugin_memory *m, uint64_t at, int64_t first, int64_t channels,
+                                           bool common) {
     const strand_plugin_tensor *filter = &node->inputs[1], *back = cpu_input(node, 5);
     gpu_dispatch d;
     gpu_begin(&d, GPU_K_long_conv_filter);
@@ -136,15 +141,18 @@ static int64_t channels_at_a_time(const shape *s) {
     return cpu_max(1, cpu_min(s->channels, GPU_FFT_BUDGET / (8 * s->n)));
 }
 
-strand_plugin_status gpu_long_conv_prepare(strand_plugin_device *device, const strand_plugin_node *node, const strand_plugin_memory *scratch) {
+strand_plugin_status gpu_long_conv_prepare(strand_plugin_device *device, const strand_plugin_node *node,
+                                           const strand_plugin_memory *scratch) {
     shape s = gpu_long_conv_of(node);
     int64_t each = channels_at_a_time(&s);
     strand_plugin_status status = STRAND_PLUGIN_OK;
     (void)scratch;
     for (uint32_t i = 1; i < 6; i += 4)
-        if (cpu_input(node, i) && !node->inputs[i].memory.buffer) return gpu_fail(device->host, STRAND_PLUGIN_ERR_ARGUMENT, "the filter has no memory");
+        if (cpu_input(node, i) && !node->inputs[i].memory.buffer)
+            return gpu_fail(device->host, STRAND_PLUGIN_ERR_ARGUMENT, "the filter has no memory");
     for (int64_t c = 0; c < s.channels && !status; c += each)
-        status = gpu_long_conv_spectra(device, node, &s, &node->prepared, (uint64_t)(c * s.n) * 8, c, cpu_min(each, s.channels - c), true);
+        status = gpu_long_conv_spectra(device, node, &s, &node->prepared, (uint64_t)(c * s.n) * 8, c,
+                                       cpu_min(each, s.channels - c), true);
     return status;
 }
 
@@ -158,9 +166,18 @@ GPU_RUN(long_conv) {
     if (ready && node->prepared.bytes < gpu_long_conv_prepare_size(device, node))
         return gpu_fail(device->host, STRAND_PLUGIN_ERR_ARGUMENT, "the filter was not prepared for this length");
     for (int64_t c = 0; c < s.channels && !status; c += each) {
-        gpu_fft_ends b = {.u = &node->inputs[0], .pre = cpu_input(node, 3), .post = cpu_input(node, 4), .y = &node->outputs[0], .channel = c,
-                          .channels = cpu_min(each, s.channels - c), .inner = s.inner, .length = s.length};
-        gpu_fft_spectra h = {.memory = ready ? &node->prepared : scratch, .rows = b.channels, .skip = skip, .skip_first = gpu_long_conv_lead(node, skip, c)};
+        gpu_fft_ends b = {.u = &node->inputs[0],
+                          .pre = cpu_input(node, 3),
+                          .post = cpu_input(node, 4),
+                          .y = &node->outputs[0],
+                          .channel = c,
+                          .channels = cpu_min(each, s.channels - c),
+                          .inner = s.inner,
+                          .length = s.length};
+        gpu_fft_spectra h = {.memory = ready ? &node->prepared : scratch,
+                             .rows = b.channels,
+                             .skip = skip,
+                             .skip_first = gpu_long_conv_lead(node, skip, c)};
         h.at = ready ? (uint64_t)(c * s.n) * 8 : (uint64_t)points_bytes(&s);
         if (!ready) status = gpu_long_conv_spectra(device, node, &s, scratch, h.at, c, b.channels, true);
         for (b.entry = 0; b.entry < s.batch && !status; b.entry += entries) {

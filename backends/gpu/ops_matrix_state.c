@@ -1,5 +1,5 @@
-/* ops_matrix_state.c - recurrences with a matrix state on the GPU plugins, token by token (kernels/matrix_state.k): what few tokens do, as
- * in decoding. Many go in chunks (ops_ssd.c, ops_chunks_forms.c).
+/* ops_matrix_state.c - recurrences with a matrix state on the GPU plugins, token by token (kernels/matrix_state.k): what few
+ * tokens do, as in decoding. Many go in chunks (ops_ssd.c, ops_chunks_forms.c).
  *
  * y may be a tile of batch entries and channels; `values` is cut with it, everything else is whole. */
 #include "ops_chunks_forms.h"
@@ -29,8 +29,9 @@ static head_range heads_of(const strand_plugin_tensor *y, int64_t width) {
 }
 
 /* The parameters that all matrix recurrences share. rows_first: is the state [.., rows, columns]? */
-static void push_common(gpu_dispatch *d, const strand_plugin_node *node, int64_t rows, int64_t width, int64_t heads, const strand_plugin_tensor *q,
-                        const strand_plugin_tensor *k, const strand_plugin_tensor *v, const strand_plugin_tensor *state, bool rows_first) {
+static void push_common(gpu_dispatch *d, const strand_plugin_node *node, int64_t rows, int64_t width, int64_t heads,
+                        const strand_plugin_tensor *q, const strand_plugin_tensor *k, const strand_plugin_tensor *v,
+                        const strand_plugin_tensor *state, bool rows_first) {
     const strand_plugin_tensor *y = &node->outputs[0], *after = node->n_outputs > 1 ? &node->outputs[1] : NULL;
     head_range r = heads_of(y, width);
     const int64_t sizes[] = {y->dims[1], rows, width, heads, r.first, r.blocks, y->origin[2], y->dims[2]};
@@ -72,8 +73,10 @@ static int64_t ssd_width(const strand_plugin_node *node) {
 /* Token by token. */
 static strand_plugin_status ssd_walk(strand_plugin_device *device, const strand_plugin_node *node) {
     const strand_op_ssd *p = node->params;
-    const strand_plugin_tensor *x = &node->inputs[0], *a = &node->inputs[1], *B = &node->inputs[2], *C = &node->inputs[3], *dt = cpu_input(node, 4);
-    const strand_plugin_tensor *D = cpu_input(node, 5), *bias = cpu_input(node, 6), *state = cpu_input(node, 7), *y = &node->outputs[0];
+    const strand_plugin_tensor *x = &node->inputs[0], *a = &node->inputs[1], *B = &node->inputs[2], *C = &node->inputs[3],
+                               *dt = cpu_input(node, 4);
+    const strand_plugin_tensor *D = cpu_input(node, 5), *bias = cpu_input(node, 6), *state = cpu_input(node, 7),
+                               *y = &node->outputs[0];
     int64_t rows = ssd_rows(node), width = ssd_width(node);
     gpu_dispatch d;
     gpu_begin(&d, GPU_K_ssd);
@@ -113,7 +116,8 @@ GPU_RUN(ssd) {
 
 /* ---- gated linear attention ---- */
 
-bool gpu_supports_gated_linear_attention(strand_plugin_device *device, const strand_plugin_node *node, char *why, size_t why_bytes) {
+bool gpu_supports_gated_linear_attention(strand_plugin_device *device, const strand_plugin_node *node, char *why,
+                                         size_t why_bytes) {
     const strand_op_gated_linear_attention *p = node->params;
     (void)device;
     return runs(node->inputs[0].dims[2] / p->heads, why, why_bytes);
@@ -121,7 +125,8 @@ bool gpu_supports_gated_linear_attention(strand_plugin_device *device, const str
 
 static strand_plugin_status gated_walk(strand_plugin_device *device, const strand_plugin_node *node) {
     const strand_op_gated_linear_attention *p = node->params;
-    const strand_plugin_tensor *q = &node->inputs[0], *k = &node->inputs[1], *v = &node->inputs[2], *w = &node->inputs[3], *u = cpu_input(node, 4);
+    const strand_plugin_tensor *q = &node->inputs[0], *k = &node->inputs[1], *v = &node->inputs[2], *w = &node->inputs[3],
+                               *u = cpu_input(node, 4);
     const strand_plugin_tensor *state = cpu_input(node, 5), *y = &node->outputs[0];
     int64_t rows = q->dims[2] / p->heads, width = y->whole[2] / p->heads;
     gpu_dispatch d;
@@ -162,7 +167,8 @@ bool gpu_supports_delta_rule(strand_plugin_device *device, const strand_plugin_n
 
 static strand_plugin_status delta_walk(strand_plugin_device *device, const strand_plugin_node *node) {
     const strand_op_delta_rule *p = node->params;
-    const strand_plugin_tensor *r = &node->inputs[0], *w = &node->inputs[1], *k = &node->inputs[2], *v = &node->inputs[3], *a = &node->inputs[4], *b = &node->inputs[5];
+    const strand_plugin_tensor *r = &node->inputs[0], *w = &node->inputs[1], *k = &node->inputs[2], *v = &node->inputs[3],
+                               *a = &node->inputs[4], *b = &node->inputs[5];
     const strand_plugin_tensor *state = cpu_input(node, 6), *y = &node->outputs[0];
     int64_t rows = r->dims[2] / p->heads, width = y->whole[2] / p->heads;
     gpu_dispatch d;
@@ -207,12 +213,16 @@ uint64_t gpu_linear_attention_scratch(strand_plugin_device *device, const strand
     const strand_op_linear_attention *p = node->params;
     uint64_t chunks = gpu_linear_chunks_scratch(node), last;
     (void)device;
-    last = node->n_outputs < 2 ? 0 : (uint64_t)(node->outputs[0].dims[0] * p->heads * features(p, node->inputs[0].dims[2] / p->heads)) * sizeof(float);
+    last =
+        node->n_outputs < 2
+            ? 0
+            : (uint64_t)(node->outputs[0].dims[0] * p->heads * features(p, node->inputs[0].dims[2] / p->heads)) * sizeof(float);
     return chunks > last ? chunks : last; /* a plan for chunks has room for fewer tokens, that walk */
 }
 
 /* The sums of features after the last token, in spare memory: before the main kernel, which may overwrite the old ones. */
-static strand_plugin_status sums(strand_plugin_device *device, const strand_plugin_node *node, const strand_plugin_memory *scratch, int64_t width, float pair, float one) {
+static strand_plugin_status sums(strand_plugin_device *device, const strand_plugin_node *node,
+                                 const strand_plugin_memory *scratch, int64_t width, float pair, float one) {
     const strand_op_linear_attention *p = node->params;
     const strand_plugin_tensor *k = &node->inputs[1], *state = cpu_input(node, 3), *y = &node->outputs[0];
     int64_t each = k->dims[2] / p->heads, f = features(p, each), items = y->dims[0] * p->heads * f;
@@ -223,15 +233,27 @@ static strand_plugin_status sums(strand_plugin_device *device, const strand_plug
     gpu_bind_memory(device, &d, scratch, 0, (uint64_t)items * sizeof(float), sizeof(float));
     d.params[0] += lead(k, y);
     if (state) d.params[1] += lead(state, y);
-    const int64_t sizes[] = {items,          f, p->heads, y->dims[1], k->strides[0], k->strides[1], state != NULL, state ? state->strides[0] : 0, state ? state->strides[1] : 0,
-                             state ? state->strides[2] : 0, state ? width * state->strides[3] : 0, each, p->feature};
+    const int64_t sizes[] = {items,
+                             f,
+                             p->heads,
+                             y->dims[1],
+                             k->strides[0],
+                             k->strides[1],
+                             state != NULL,
+                             state ? state->strides[0] : 0,
+                             state ? state->strides[1] : 0,
+                             state ? state->strides[2] : 0,
+                             state ? width * state->strides[3] : 0,
+                             each,
+                             p->feature};
     for (int i = 0; i < 13; i++) gpu_int(&d, sizes[i]);
     gpu_float(&d, pair);
     gpu_float(&d, one);
     return gpu_over(device, &d, items);
 }
 
-static strand_plugin_status last_column(strand_plugin_device *device, const strand_plugin_node *node, const strand_plugin_memory *scratch, int64_t width) {
+static strand_plugin_status last_column(strand_plugin_device *device, const strand_plugin_node *node,
+                                        const strand_plugin_memory *scratch, int64_t width) {
     const strand_op_linear_attention *p = node->params;
     const strand_plugin_tensor *after = &node->outputs[1];
     int64_t f = after->dims[2], items = after->dims[0] * p->heads * f;
@@ -239,14 +261,16 @@ static strand_plugin_status last_column(strand_plugin_device *device, const stra
     gpu_begin(&d, GPU_K_linear_attention_last);
     gpu_bind_memory(device, &d, scratch, 0, (uint64_t)items * sizeof(float), sizeof(float));
     gpu_bind(device, &d, after);
-    const int64_t sizes[] = {items, f, p->heads, after->strides[0], after->strides[1], after->strides[2], width * after->strides[3]};
+    const int64_t sizes[] = {
+        items, f, p->heads, after->strides[0], after->strides[1], after->strides[2], width * after->strides[3]};
     for (int i = 0; i < 7; i++) gpu_int(&d, sizes[i]);
     return gpu_over(device, &d, items);
 }
 
 static strand_plugin_status linear_all(strand_plugin_device *device, const strand_plugin_node *node, float pair, float one) {
     const strand_op_linear_attention *p = node->params;
-    const strand_plugin_tensor *q = &node->inputs[0], *k = &node->inputs[1], *v = &node->inputs[2], *state = cpu_input(node, 3), *y = &node->outputs[0];
+    const strand_plugin_tensor *q = &node->inputs[0], *k = &node->inputs[1], *v = &node->inputs[2], *state = cpu_input(node, 3),
+                               *y = &node->outputs[0];
     int64_t each = q->dims[2] / p->heads, width = y->whole[2] / p->heads;
     gpu_dispatch d;
     gpu_begin(&d, GPU_K_linear_attention);
@@ -267,7 +291,8 @@ static strand_plugin_status linear_all(strand_plugin_device *device, const stran
     return gpu_groups(device, &d, heads_of(y, width).groups, y->dims[0], 1);
 }
 
-static strand_plugin_status linear_walk(strand_plugin_device *device, const strand_plugin_node *node, const strand_plugin_memory *scratch) {
+static strand_plugin_status linear_walk(strand_plugin_device *device, const strand_plugin_node *node,
+                                        const strand_plugin_memory *scratch) {
     const strand_op_linear_attention *p = node->params;
     int64_t each = node->inputs[0].dims[2] / p->heads, width = node->outputs[0].whole[2] / p->heads;
     float pair = (float)(1 / (sqrt(2.0) * sqrt((double)each))), one = (float)pow((double)each, -0.25);

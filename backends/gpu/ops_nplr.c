@@ -1,5 +1,5 @@
-/* ops_nplr.c - SSM_DISCRETIZE_NPLR on the GPU plugins (kernels/nplr.k): some channels at a time, dispatch after dispatch: the steps, the
- * matrix, its power by squaring, the linear system, elimination column after column. */
+/* ops_nplr.c - SSM_DISCRETIZE_NPLR on the GPU plugins (kernels/nplr.k): some channels at a time, dispatch after dispatch:
+ * the steps, the matrix, its power by squaring, the linear system, elimination column after column. */
 #include "gpu.h"
 
 #define MOST_PAIRS 128                     /* of states */
@@ -7,7 +7,8 @@
 
 typedef struct nplr_room {
     int64_t states, n, channels;           /* channels at a time */
-    uint64_t vectors, matrix, side, best;  /* bytes: poles, p and q; one matrix of all channels; the right sides; the pivots' rows */
+    uint64_t vectors, matrix, side, best;  /* bytes: poles, p and q; one matrix of all channels; the right sides; the pivots'
+                                              rows */
     uint64_t bytes;
 } nplr_room;
 
@@ -27,7 +28,8 @@ static nplr_room room_of(const strand_plugin_node *node) {
     return r;
 }
 
-bool gpu_supports_ssm_discretize_nplr(strand_plugin_device *device, const strand_plugin_node *node, char *why, size_t why_bytes) {
+bool gpu_supports_ssm_discretize_nplr(strand_plugin_device *device, const strand_plugin_node *node, char *why,
+                                      size_t why_bytes) {
     (void)device;
     if (node->inputs[3].dims[1] > MOST_PAIRS) return cpu_no(why, why_bytes, "more than %d pairs of states", MOST_PAIRS);
     return true;

@@ -52,8 +52,8 @@ static int64_t batch_strides(const strand_plugin_tensor *t, const strand_plugin_
     return first;
 }
 
-/* How a product's factors lie: may kernels read them four elements at a time, a along k, b along k or along n? Nothing that a kernel makes
- * depends on it: a view, or a tile of a product, may lie otherwise than the whole. */
+/* How a product's factors lie: may kernels read them four elements at a time, a along k, b along k or along n? Nothing that
+ * a kernel makes depends on it: a view, or a tile of a product, may lie otherwise than the whole. */
 typedef enum layout { LAYOUT_ANY, LAYOUT_DENSE, LAYOUT_ACROSS } layout;
 
 static bool by_four(const int64_t *numbers, int n) {
@@ -65,7 +65,8 @@ static bool by_four(const int64_t *numbers, int n) {
 /* d: with all parameters. */
 static layout layout_of(const strand_plugin_device *device, const gpu_dispatch *d) {
     const int32_t *p = d->params;
-    const int64_t common[] = {p[0], p[1], p[6], p[7], p[20], p[21], p[22], p[23], (int64_t)(device->limits.offset_alignment / 4)};
+    const int64_t common[] = {
+        p[0], p[1], p[6], p[7], p[20], p[21], p[22], p[23], (int64_t)(device->limits.offset_alignment / 4)};
     if (p[8] != 1 || !by_four(common, 9)) return LAYOUT_ANY;
     if (p[9] == 1 && p[10] % 4 == 0) return LAYOUT_DENSE;
     return p[10] == 1 && p[9] % 4 == 0 && p[5] % 4 == 0 ? LAYOUT_ACROSS : LAYOUT_ANY;
@@ -73,20 +74,23 @@ static layout layout_of(const strand_plugin_device *device, const gpu_dispatch *
 
 /* By the types, by how they lie, and by the rows of the whole result: few are not worth a tile. *rows: of a group then, else 0;
  * *columns: of a group of few rows. */
-static gpu_kernel product_of(const strand_plugin_device *device, const gpu_dispatch *d, const strand_plugin_tensor *a, const strand_plugin_tensor *b,
-                             const strand_plugin_tensor *y, int *rows, int *columns) {
-    bool plain = a->dtype == STRAND_PLUGIN_F32 && b->dtype == STRAND_PLUGIN_F32, half = b->dtype == STRAND_PLUGIN_F16 || b->dtype == STRAND_PLUGIN_BF16;
+static gpu_kernel product_of(const strand_plugin_device *device, const gpu_dispatch *d, const strand_plugin_tensor *a,
+                             const strand_plugin_tensor *b, const strand_plugin_tensor *y, int *rows, int *columns) {
+    bool plain = a->dtype == STRAND_PLUGIN_F32 && b->dtype == STRAND_PLUGIN_F32,
+         half = b->dtype == STRAND_PLUGIN_F16 || b->dtype == STRAND_PLUGIN_BF16;
     int64_t m = y->whole[y->rank - 2];
     layout lies = layout_of(device, d);
     *rows = m > FEW_ROWS ? 0 : m > 1 ? 4 : 1;
     *columns = 16;
     if (!*rows) {
-        if (plain && device->limits.software && lies != LAYOUT_ANY) return lies == LAYOUT_DENSE ? GPU_K_matmul_direct : GPU_K_matmul_direct_across;
+        if (plain && device->limits.software && lies != LAYOUT_ANY)
+            return lies == LAYOUT_DENSE ? GPU_K_matmul_direct : GPU_K_matmul_direct_across;
         return plain ? GPU_K_matmul_f32 : GPU_K_matmul;
     }
     if (plain && lies == LAYOUT_DENSE) return *rows == 1 ? GPU_K_matvec1_dense : GPU_K_matvec4_dense;
     if (plain && lies == LAYOUT_ACROSS) return *rows == 1 ? GPU_K_matvec1_across : GPU_K_matvec4_across;
-    if (half && a->dtype == STRAND_PLUGIN_F32 && lies == LAYOUT_DENSE) return *rows == 1 ? GPU_K_matvec1_half : GPU_K_matvec4_half;
+    if (half && a->dtype == STRAND_PLUGIN_F32 && lies == LAYOUT_DENSE)
+        return *rows == 1 ? GPU_K_matvec1_half : GPU_K_matvec4_half;
     *columns = 4;
     if (plain) return *rows == 1 ? GPU_K_matvec1_f32 : GPU_K_matvec4_f32;
     return *rows == 1 ? GPU_K_matvec1 : GPU_K_matvec4;
@@ -113,7 +117,8 @@ GPU_RUN(matmul) {
     d.params[1] += (int32_t)gpu_steps(b, batch_strides(b, y, sb) + cpu_lead(b, bn, y, no) * b->strides[bn]);
     batch_strides(y, y, sy);
     if (bias) d.params[2] += (int32_t)(cpu_lead(bias, 0, y, p->bias == STRAND_BIAS_ROWS ? mo : no) * bias->strides[0]);
-    const int64_t numbers[] = {y->dims[mo], y->dims[no], a->dims[ak], a->strides[am], a->strides[ak], b->strides[bk], b->strides[bn], y->strides[mo]};
+    const int64_t numbers[] = {y->dims[mo],    y->dims[no],    a->dims[ak],    a->strides[am],
+                               a->strides[ak], b->strides[bk], b->strides[bn], y->strides[mo]};
     for (int i = 0; i < 8; i++) gpu_int(&d, numbers[i]);
     gpu_int(&d, bias ? p->bias : STRAND_BIAS_NONE);
     gpu_int(&d, bias ? bias->strides[0] : 0);
@@ -126,6 +131,7 @@ GPU_RUN(matmul) {
     const int64_t steps[] = {sa[0], sa[1], sb[0], sb[1], sy[0], sy[1]};
     for (int i = 0; i < 6; i++) gpu_int(&d, steps[i]);
     d.kernel = product_of(device, &d, a, b, y, &rows, &columns);
-    int64_t x = rows ? (y->dims[no] + columns - 1) / columns : (y->dims[mo] + 63) / 64, down = rows ? (y->dims[mo] + rows - 1) / rows : (y->dims[no] + 63) / 64;
+    int64_t x = rows ? (y->dims[no] + columns - 1) / columns : (y->dims[mo] + 63) / 64,
+            down = rows ? (y->dims[mo] + rows - 1) / rows : (y->dims[no] + 63) / 64;
     return gpu_groups(device, &d, x, down, batch);
 }

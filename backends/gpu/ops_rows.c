@@ -163,7 +163,8 @@ bool gpu_supports_reduce_axis(strand_plugin_device *device, const strand_plugin_
 }
 
 /* Lengths that are out of range are told at the next wait; the reduction itself keeps to what there is. */
-static strand_plugin_status check_lengths(strand_plugin_device *device, const strand_plugin_tensor *lengths, int64_t first, int64_t n, int64_t most) {
+static strand_plugin_status check_lengths(strand_plugin_device *device, const strand_plugin_tensor *lengths, int64_t first,
+                                          int64_t n, int64_t most) {
     gpu_dispatch d;
     gpu_begin(&d, GPU_K_check_lengths);
     gpu_bind(device, &d, lengths);

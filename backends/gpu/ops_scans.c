@@ -13,7 +13,8 @@ bool gpu_supports_linear_recurrence(strand_plugin_device *device, const strand_p
 
 GPU_RUN(linear_recurrence) {
     const strand_op_linear_recurrence *p = node->params;
-    const strand_plugin_tensor *x = &node->inputs[0], *a = &node->inputs[1], *state = cpu_input(node, 2), *y = &node->outputs[0];
+    const strand_plugin_tensor *x = &node->inputs[0], *a = &node->inputs[1], *state = cpu_input(node, 2),
+                               *y = &node->outputs[0];
     const strand_plugin_tensor *after = node->n_outputs > 1 ? &node->outputs[1] : NULL;
     bool each = a->rank == x->rank;
     gpu_dispatch d;
@@ -86,7 +87,8 @@ GPU_RUN(ssm_discretize) {
     return gpu_over(device, &d, items);
 }
 
-bool gpu_supports_ssm_kernel_diagonal(strand_plugin_device *device, const strand_plugin_node *node, char *why, size_t why_bytes) {
+bool gpu_supports_ssm_kernel_diagonal(strand_plugin_device *device, const strand_plugin_node *node, char *why,
+                                      size_t why_bytes) {
     const strand_plugin_tensor *out = &node->outputs[0];
     (void)device;
     if (out->whole[1] > (int64_t)1 << 30) return cpu_no(why, why_bytes, "more than 2^30 taps");
@@ -100,7 +102,8 @@ uint64_t gpu_ssm_kernel_diagonal_scratch(strand_plugin_device *device, const str
 }
 
 /* The normalised coefficients, [channels, states, 2], in spare memory. */
-static strand_plugin_status normalise(strand_plugin_device *device, const strand_plugin_node *node, const strand_plugin_memory *scratch) {
+static strand_plugin_status normalise(strand_plugin_device *device, const strand_plugin_node *node,
+                                      const strand_plugin_memory *scratch) {
     const strand_op_ssm_kernel_diagonal *p = node->params;
     const strand_plugin_tensor *poles = &node->inputs[0], *coefficients = &node->inputs[1], *out = &node->outputs[0];
     int64_t states = coefficients->dims[1], items = out->dims[0] * states;
@@ -141,8 +144,16 @@ GPU_RUN(ssm_kernel_diagonal) {
     gpu_bind(device, &d, out);
     d.params[0] += lead_channels(poles, out, 0);
     if (!bytes) d.params[1] += lead(coefficients, 0, out, 0);
-    const int64_t sizes[] = {states,           channel_stride(poles), poles->strides[1], bytes ? states * 2 : coefficients->strides[0], bytes ? 2 : coefficients->strides[1],
-                             p->log_poles != 0, p->normalise != 0,     out->whole[1],     out->origin[1],                                out->dims[1],
+    const int64_t sizes[] = {states,
+                             channel_stride(poles),
+                             poles->strides[1],
+                             bytes ? states * 2 : coefficients->strides[0],
+                             bytes ? 2 : coefficients->strides[1],
+                             p->log_poles != 0,
+                             p->normalise != 0,
+                             out->whole[1],
+                             out->origin[1],
+                             out->dims[1],
                              out->strides[0]};
     for (int i = 0; i < 11; i++) gpu_int(&d, sizes[i]);
     gpu_float(&d, p->scale);
@@ -163,7 +174,8 @@ bool gpu_supports_gru(strand_plugin_device *device, const strand_plugin_node *no
 /* The last batch axis is the group's x, the one before it its y. */
 GPU_RUN(gru) {
     const strand_op_gru *p = node->params;
-    const strand_plugin_tensor *x = &node->inputs[0], *w = &node->inputs[1], *bias = cpu_input(node, 2), *state = cpu_input(node, 3);
+    const strand_plugin_tensor *x = &node->inputs[0], *w = &node->inputs[1], *bias = cpu_input(node, 2),
+                               *state = cpu_input(node, 3);
     const strand_plugin_tensor *y = &node->outputs[0], *after = node->n_outputs > 1 ? &node->outputs[1] : NULL;
     const uint32_t batch = y->rank - 3, time = batch + 1;
     gpu_dispatch d;
@@ -179,9 +191,10 @@ GPU_RUN(gru) {
         d.params[0] += lead(x, axis, y, axis);
         d.params[3] += lead(state, axis, y, axis);
     }
-    const int64_t sizes[] = {y->dims[time],         y->dims[time + 1],   x->strides[batch], x->strides[time], w->strides[0],     bias != NULL,
-                             state != NULL,         stride(state, batch), y->strides[batch], y->strides[time], after != NULL,     stride(after, batch),
-                             p->reverse != 0,       x->strides[0],       stride(state, 0),  y->strides[0],    stride(after, 0)};
+    const int64_t sizes[] = {y->dims[time], y->dims[time + 1],    x->strides[batch],    x->strides[time],  w->strides[0],
+                             bias != NULL,  state != NULL,        stride(state, batch), y->strides[batch], y->strides[time],
+                             after != NULL, stride(after, batch), p->reverse != 0,      x->strides[0],     stride(state, 0),
+                             y->strides[0], stride(after, 0)};
     for (int i = 0; i < 17; i++) gpu_int(&d, sizes[i]);
     return gpu_groups(device, &d, y->dims[batch], batch ? y->dims[0] : 1, 1);
 }
@@ -201,10 +214,24 @@ static void plan_nplr(const strand_plugin_node *node, nplr_plan *plan) {
     int64_t channels = node->outputs[0].dims[0], bins = p->length / 2 + 1;
     *plan = (nplr_plan){.spectrum_bytes = channels * bins * 8, .taps_bytes = (channels * p->length * 4 + 255) / 256 * 256};
     plan->spectrum_bytes = (plan->spectrum_bytes + 255) / 256 * 256;
-    plan->spectrum = (strand_plugin_tensor){.dtype = STRAND_PLUGIN_F32, .rank = 3, .dims = {channels, bins, 2}, .strides = {2 * bins, 2, 1}, .whole = {channels, bins, 2}};
-    plan->taps = (strand_plugin_tensor){.dtype = STRAND_PLUGIN_F32, .rank = 2, .dims = {channels, p->length}, .strides = {p->length, 1}, .whole = {channels, p->length}};
+    plan->spectrum = (strand_plugin_tensor){.dtype = STRAND_PLUGIN_F32,
+                                            .rank = 3,
+                                            .dims = {channels, bins, 2},
+                                            .strides = {2 * bins, 2, 1},
+                                            .whole = {channels, bins, 2}};
+    plan->taps = (strand_plugin_tensor){.dtype = STRAND_PLUGIN_F32,
+                                        .rank = 2,
+                                        .dims = {channels, p->length},
+                                        .strides = {p->length, 1},
+                                        .whole = {channels, p->length}};
     plan->p = (strand_op_fft){.kind = STRAND_FFT_C2R, .n = p->length, .scale = (float)(1 / (double)p->length)};
-    plan->node = (strand_plugin_node){.op = STRAND_OP_FFT, .version = 1, .n_inputs = 1, .n_outputs = 1, .inputs = &plan->spectrum, .outputs = &plan->taps, .params = &plan->p};
+    plan->node = (strand_plugin_node){.op = STRAND_OP_FFT,
+                                      .version = 1,
+                                      .n_inputs = 1,
+                                      .n_outputs = 1,
+                                      .inputs = &plan->spectrum,
+                                      .outputs = &plan->taps,
+                                      .params = &plan->p};
 }
 
 bool gpu_supports_ssm_kernel_nplr(strand_plugin_device *device, const strand_plugin_node *node, char *why, size_t why_bytes) {
@@ -212,7 +239,8 @@ bool gpu_supports_ssm_kernel_nplr(strand_plugin_device *device, const strand_plu
     nplr_plan plan;
     if (p->length > (int64_t)1 << 22) return cpu_no(why, why_bytes, "a length of more than 2^22");
     plan_nplr(node, &plan);
-    if ((uint64_t)plan.spectrum_bytes > device->limits.binding_bytes / 2) return cpu_no(why, why_bytes, "the spectra do not fit the memory that a kernel sees");
+    if ((uint64_t)plan.spectrum_bytes > device->limits.binding_bytes / 2)
+        return cpu_no(why, why_bytes, "the spectra do not fit the memory that a kernel sees");
     return gpu_supports_fft(device, &plan.node, why, why_bytes);
 }
 
@@ -222,7 +250,8 @@ uint64_t gpu_ssm_kernel_nplr_scratch(strand_plugin_device *device, const strand_
     return (uint64_t)(plan.spectrum_bytes + plan.taps_bytes) + gpu_fft_scratch(device, &plan.node);
 }
 
-static strand_plugin_status nplr_spectra(strand_plugin_device *device, const strand_plugin_node *node, const strand_plugin_tensor *spectrum) {
+static strand_plugin_status nplr_spectra(strand_plugin_device *device, const strand_plugin_node *node,
+                                         const strand_plugin_tensor *spectrum) {
     const strand_op_ssm_kernel_nplr *p = node->params;
     const strand_plugin_tensor *out = &node->outputs[0], *in = node->inputs;
     int64_t items = spectrum->dims[0] * spectrum->dims[1];

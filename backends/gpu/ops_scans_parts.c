@@ -1,15 +1,16 @@
-/* ops_scans_parts.c - SELECTIVE_SCAN and LTI_SCAN on the GPU plugins (kernels/scans.k): parallel over channels, states, batch entries and,
- * where the sequence is long, over parts of it.
+/* ops_scans_parts.c - SELECTIVE_SCAN and LTI_SCAN on the GPU plugins (kernels/scans.k): parallel over channels, states,
+ * batch entries and, where the sequence is long, over parts of it.
  *
- * y may be a tile of batch entries and channels, never of the length. States that do not fit a group's registers are kept between
- * tiles of tokens where the new state will stand, or in spare memory when none is wanted. In parts: every part runs from zero for its
- * end; an item a state turns the ends into beginnings; every part runs again from its beginning. */
+ * y may be a tile of batch entries and channels, never of the length. States that do not fit a group's registers are kept
+ * between tiles of tokens where the new state will stand, or in spare memory when none is wanted. In parts: every part runs
+ * from zero for its end; an item a state turns the ends into beginnings; every part runs again from its beginning. */
 #include "scans.h"
 
 #define SCAN_CHANNELS 16 /* of a group */
 #define SCAN_STATES   16 /* that stay in registers */
 
-/* Bytes for the states of all channels, when they do not stay in registers: tiles of a node with a new state have none themselves. */
+/* Bytes for the states of all channels, when they do not stay in registers: tiles of a node with a new state have none
+ * themselves. */
 static uint64_t state_bytes(const strand_plugin_node *node, int64_t states, int64_t width) {
     const strand_plugin_tensor *y = &node->outputs[0];
     if (states <= SCAN_STATES) return 0;
@@ -17,8 +18,8 @@ static uint64_t state_bytes(const strand_plugin_node *node, int64_t states, int6
 }
 
 /* Binds the place of the states, and gives its strides (batch, channel, state). */
-static void bind_states(strand_plugin_device *device, gpu_dispatch *d, const strand_plugin_node *node, const strand_plugin_memory *scratch, int64_t states, int64_t width,
-                        int64_t strides[3]) {
+static void bind_states(strand_plugin_device *device, gpu_dispatch *d, const strand_plugin_node *node,
+                        const strand_plugin_memory *scratch, int64_t states, int64_t width, int64_t strides[3]) {
     const strand_plugin_tensor *y = &node->outputs[0], *after = node->n_outputs > 1 ? &node->outputs[1] : NULL;
     uint64_t bytes = state_bytes(node, states, width);
     strides[0] = after ? after->strides[0] : y->dims[2] * states * width;
@@ -32,9 +33,9 @@ static void bind_states(strand_plugin_device *device, gpu_dispatch *d, const str
 
 /* ---- long sequences in parts ---- */
 
-/* A sequence of `count` parts of `length` tokens each; the states of batch entries [begin, begin + batch) at a time lie in spare memory,
- * [batch, parts, channels, states, width]. How a sequence is cut depends on its length and whole channels alone, so that tiles and
- * neighbours in the batch do not change a byte. */
+/* A sequence of `count` parts of `length` tokens each; the states of batch entries [begin, begin + batch) at a time lie in
+ * spare memory, [batch, parts, channels, states, width]. How a sequence is cut depends on its length and whole channels
+ * alone, so that tiles and neighbours in the batch do not change a byte. */
 typedef struct scan_parts {
     int64_t length, count, states, width;
     int64_t part, entry;      /* floats of one part's states, of a batch entry's */
@@ -53,12 +54,15 @@ typedef struct scan_parts {
 static bool in_parts(const strand_plugin_node *node, int64_t states, int64_t width, scan_parts *p) {
     const strand_plugin_tensor *y = &node->outputs[0];
     int64_t length = y->dims[1];
-    if (length < PARTS_FROM || y->whole[2] > PARTS_CHANNELS || states < 1 || y->whole[2] * states * width > PARTS_ENTRY / PARTS_MOST) return false;
+    if (length < PARTS_FROM || y->whole[2] > PARTS_CHANNELS || states < 1 ||
+        y->whole[2] * states * width > PARTS_ENTRY / PARTS_MOST)
+        return false;
     *p = (scan_parts){.length = ((length + PARTS_MOST - 1) / PARTS_MOST + 15) / 16 * 16, .states = states, .width = width, .part = y->dims[2] * states * width};
     if (p->length < PARTS_LENGTH) p->length = PARTS_LENGTH;
     p->count = (length + p->length - 1) / p->length;
     p->entry = p->part * PARTS_MOST; /* room for any length, since plans are made for the longest and run with others */
-    p->batch = PARTS_BYTES / 4 / (y->whole[2] * states * width * PARTS_MOST); /* of the whole, so that a tile needs no more memory than it */
+    /* of the whole, so that a tile needs no more memory than it */
+    p->batch = PARTS_BYTES / 4 / (y->whole[2] * states * width * PARTS_MOST);
     if (p->batch > y->dims[0]) p->batch = y->dims[0];
     if (p->batch < 1) p->batch = 1;
     p->sums = (uint64_t)(p->batch * p->entry) * sizeof(float);
@@ -74,8 +78,8 @@ static void bind_sums(strand_plugin_device *device, gpu_dispatch *d, const stran
 }
 
 /* The new states of entries [begin, begin + n): the ends of their last parts. */
-static strand_plugin_status last_ends(strand_plugin_device *device, const strand_plugin_node *node, const strand_plugin_memory *scratch, const scan_parts *p, int64_t begin,
-                                      int64_t n) {
+static strand_plugin_status last_ends(strand_plugin_device *device, const strand_plugin_node *node,
+                                      const strand_plugin_memory *scratch, const scan_parts *p, int64_t begin, int64_t n) {
     const strand_plugin_tensor *after = node->n_outputs > 1 ? &node->outputs[1] : NULL;
     gpu_dispatch d;
     if (!after) return STRAND_PLUGIN_OK;
@@ -84,7 +88,8 @@ static strand_plugin_status last_ends(strand_plugin_device *device, const strand
     gpu_bind(device, &d, after);
     d.params[0] += (int32_t)((p->count - 1) * p->part);
     d.params[1] += (int32_t)(begin * after->strides[0]);
-    const int64_t sizes[] = {n * p->part, node->outputs[0].dims[2], p->states, p->width, p->entry, after->strides[0], after->strides[1], after->rank > 2 ? after->strides[2] : 1};
+    const int64_t sizes[] = {n * p->part, node->outputs[0].dims[2], p->states,         p->width,
+                             p->entry,    after->strides[0],        after->strides[1], after->rank > 2 ? after->strides[2] : 1};
     for (int i = 0; i < 8; i++) gpu_int(&d, sizes[i]);
     return gpu_over(device, &d, n * p->part);
 }
@@ -98,7 +103,8 @@ bool gpu_supports_selective_scan(strand_plugin_device *device, const strand_plug
 
 uint64_t gpu_selective_scan_scratch(strand_plugin_device *device, const strand_plugin_node *node) {
     scan_parts p;
-    uint64_t serial = state_bytes(node, node->inputs[2].dims[1], 1), parts = in_parts(node, node->inputs[2].dims[1], 1, &p) ? p.bytes : 0;
+    uint64_t serial = state_bytes(node, node->inputs[2].dims[1], 1),
+             parts = in_parts(node, node->inputs[2].dims[1], 1, &p) ? p.bytes : 0;
     (void)device;
     return serial > parts ? serial : parts;
 }
@@ -106,7 +112,8 @@ uint64_t gpu_selective_scan_scratch(strand_plugin_device *device, const strand_p
 enum { WHOLE, ENDS, OUTPUTS }; /* of a scan: in one go, or a part's end, or its outputs */
 
 /* Batch entries [begin, begin + n). */
-static strand_plugin_status selective_pass(strand_plugin_device *device, const strand_plugin_node *node, const strand_plugin_memory *scratch, const scan_parts *parts, int pass,
+static strand_plugin_status selective_pass(strand_plugin_device *device, const strand_plugin_node *node,
+                                           const strand_plugin_memory *scratch, const scan_parts *parts, int pass,
                                            int64_t begin, int64_t n) {
     const strand_op_selective_scan *p = node->params;
     const strand_plugin_tensor *y = &node->outputs[0], *in[9];
@@ -131,8 +138,9 @@ static strand_plugin_status selective_pass(strand_plugin_device *device, const s
         kept[0] = parts->entry;
         kept[1] = states;
     }
-    const int32_t leads[] = {lead_sequence(in[0], y), lead_sequence(in[1], y), lead(in[2], 0, y, 2),    lead(in[3], 0, y, 0),  lead(in[4], 0, y, 0),
-                             lead(in[5], 0, y, 2),    lead_sequence(in[6], y), lead(in[7], 0, y, 2), pass == OUTPUTS ? 0 : lead_state(in[8], y)};
+    const int32_t leads[] = {lead_sequence(in[0], y), lead_sequence(in[1], y), lead(in[2], 0, y, 2),
+                             lead(in[3], 0, y, 0),    lead(in[4], 0, y, 0),    lead(in[5], 0, y, 2),
+                             lead_sequence(in[6], y), lead(in[7], 0, y, 2),    pass == OUTPUTS ? 0 : lead_state(in[8], y)};
     for (int i = 0; i < 9; i++) d.params[i] += leads[i];
     const int batched[] = {0, 1, 3, 4, 6};
     for (int i = 0; i < 5; i++) d.params[batched[i]] += (int32_t)(begin * stride(in[batched[i]], 0));
@@ -165,7 +173,8 @@ static strand_plugin_status selective_pass(strand_plugin_device *device, const s
     return gpu_groups(device, &d, (y->dims[2] + SCAN_CHANNELS - 1) / SCAN_CHANNELS, n, pass == WHOLE ? 1 : parts->count);
 }
 
-static strand_plugin_status selective_carry(strand_plugin_device *device, const strand_plugin_node *node, const strand_plugin_memory *scratch, const scan_parts *parts, int64_t begin,
+static strand_plugin_status selective_carry(strand_plugin_device *device, const strand_plugin_node *node,
+                                            const strand_plugin_memory *scratch, const scan_parts *parts, int64_t begin,
                                             int64_t n) {
     const strand_plugin_tensor *y = &node->outputs[0], *A = &node->inputs[2], *state = cpu_input(node, 8);
     int64_t channels = y->dims[2];
@@ -177,8 +186,9 @@ static strand_plugin_status selective_carry(strand_plugin_device *device, const 
     bind_ends(device, &d, scratch, parts);
     d.params[0] += lead(A, 0, y, 2);
     d.params[2] += lead_state(state, y) + (int32_t)(begin * stride(state, 0));
-    const int64_t sizes[] = {n * parts->part, channels, parts->states, parts->count, A->strides[0], PARTS_MOST * channels, channels, state != NULL, stride(state, 0), stride(state, 1),
-                             parts->entry, parts->part};
+    const int64_t sizes[] = {n * parts->part,       channels,   parts->states, parts->count,     A->strides[0],
+                             PARTS_MOST * channels, channels,   state != NULL, stride(state, 0), stride(state, 1),
+                             parts->entry,          parts->part};
     for (int i = 0; i < 12; i++) gpu_int(&d, sizes[i]);
     return gpu_over(device, &d, n * parts->part);
 }
@@ -187,7 +197,8 @@ GPU_RUN(selective_scan) {
     const strand_plugin_tensor *y = &node->outputs[0];
     scan_parts parts;
     strand_plugin_status status = STRAND_PLUGIN_OK;
-    if (!in_parts(node, node->inputs[2].dims[1], 1, &parts)) return selective_pass(device, node, scratch, NULL, WHOLE, 0, y->dims[0]);
+    if (!in_parts(node, node->inputs[2].dims[1], 1, &parts))
+        return selective_pass(device, node, scratch, NULL, WHOLE, 0, y->dims[0]);
     for (int64_t begin = 0; begin < y->dims[0] && !status; begin += parts.batch) {
         int64_t n = y->dims[0] - begin < parts.batch ? y->dims[0] - begin : parts.batch;
         status = selective_pass(device, node, scratch, &parts, ENDS, begin, n);
@@ -217,8 +228,9 @@ uint64_t gpu_lti_scan_scratch(strand_plugin_device *device, const strand_plugin_
     return serial > parts ? serial : parts;
 }
 
-static strand_plugin_status lti_pass(strand_plugin_device *device, const strand_plugin_node *node, const strand_plugin_memory *scratch, const scan_parts *parts, int pass,
-                                     int64_t begin, int64_t n) {
+static strand_plugin_status lti_pass(strand_plugin_device *device, const strand_plugin_node *node,
+                                     const strand_plugin_memory *scratch, const scan_parts *parts, int pass, int64_t begin,
+                                     int64_t n) {
     const strand_op_lti_scan *p = node->params;
     const strand_plugin_tensor *y = &node->outputs[0], *in[6];
     int64_t states = node->inputs[1].dims[1], width = lti_width(node), kept[3];
@@ -240,8 +252,9 @@ static strand_plugin_status lti_pass(strand_plugin_device *device, const strand_
         kept[1] = states * width;
         kept[2] = width;
     }
-    const int32_t leads[] = {lead_sequence(in[0], y), lead_channels(in[1], y, 2), lead_channels(in[2], y, 2), lead_channels(in[3], y, 2), lead(in[4], 0, y, 2),
-                             pass == OUTPUTS ? 0 : lead_state(in[5], y)};
+    const int32_t leads[] = {lead_sequence(in[0], y),    lead_channels(in[1], y, 2),
+                             lead_channels(in[2], y, 2), lead_channels(in[3], y, 2),
+                             lead(in[4], 0, y, 2),       pass == OUTPUTS ? 0 : lead_state(in[5], y)};
     for (int i = 0; i < 6; i++) d.params[i] += leads[i];
     d.params[0] += (int32_t)(begin * in[0]->strides[0]);
     d.params[6] += (int32_t)(begin * y->strides[0]);
@@ -269,8 +282,8 @@ static strand_plugin_status lti_pass(strand_plugin_device *device, const strand_
     return gpu_groups(device, &d, (y->dims[2] + SCAN_CHANNELS - 1) / SCAN_CHANNELS, n, pass == WHOLE ? 1 : parts->count);
 }
 
-static strand_plugin_status lti_carry(strand_plugin_device *device, const strand_plugin_node *node, const strand_plugin_memory *scratch, const scan_parts *parts, int64_t begin,
-                                      int64_t n) {
+static strand_plugin_status lti_carry(strand_plugin_device *device, const strand_plugin_node *node,
+                                      const strand_plugin_memory *scratch, const scan_parts *parts, int64_t begin, int64_t n) {
     const strand_op_lti_scan *p = node->params;
     const strand_plugin_tensor *y = &node->outputs[0], *poles = &node->inputs[1], *state = cpu_input(node, 5);
     int64_t items = n * y->dims[2] * parts->states;
@@ -281,8 +294,10 @@ static strand_plugin_status lti_carry(strand_plugin_device *device, const strand
     bind_ends(device, &d, scratch, parts);
     d.params[0] += lead_channels(poles, y, 2);
     d.params[1] += lead_state(state, y) + (int32_t)(begin * stride(state, 0));
-    const int64_t sizes[] = {items,         y->dims[2],       parts->states,    parts->width,     parts->count, parts->length, channel_stride(poles), stride(poles, 1),
-                             state != NULL, stride(state, 0), stride(state, 1), stride(state, 2), parts->entry, parts->part,   p->log_poles != 0};
+    const int64_t sizes[] = {items,         y->dims[2],       parts->states,         parts->width,
+                             parts->count,  parts->length,    channel_stride(poles), stride(poles, 1),
+                             state != NULL, stride(state, 0), stride(state, 1),      stride(state, 2),
+                             parts->entry,  parts->part,      p->log_poles != 0};
     for (int i = 0; i < 15; i++) gpu_int(&d, sizes[i]);
     return gpu_over(device, &d, items);
 }
@@ -291,7 +306,8 @@ GPU_RUN(lti_scan) {
     const strand_plugin_tensor *y = &node->outputs[0];
     scan_parts parts;
     strand_plugin_status status = STRAND_PLUGIN_OK;
-    if (!in_parts(node, node->inputs[1].dims[1], lti_width(node), &parts)) return lti_pass(device, node, scratch, NULL, WHOLE, 0, y->dims[0]);
+    if (!in_parts(node, node->inputs[1].dims[1], lti_width(node), &parts))
+        return lti_pass(device, node, scratch, NULL, WHOLE, 0, y->dims[0]);
     for (int64_t begin = 0; begin < y->dims[0] && !status; begin += parts.batch) {
         int64_t n = y->dims[0] - begin < parts.batch ? y->dims[0] - begin : parts.batch;
         status = lti_pass(device, node, scratch, &parts, ENDS, begin, n);

@@ -1,6 +1,6 @@
-/* ops_shapes.c - operators that move elements on the GPU plugins (kernels/shapes.k). Each is one or a few copies, in which the items
- * are counted in row-major order on both sides, and each side has axes of its own: where neighbouring axes lie without a gap they are
- * one, whatever the other side does.
+/* ops_shapes.c - operators that move elements on the GPU plugins (kernels/shapes.k). Each is one or a few copies, in which
+ * the items are counted in row-major order on both sides, and each side has axes of its own: where neighbouring axes lie
+ * without a gap they are one, whatever the other side does.
  *
  * Invariants: at most six axes a side (four of the tensor, one more of REPEAT, one more of elements of two words); a copy of no
  * items is left out, so an empty input is never bound. */
@@ -47,7 +47,8 @@ static side side_of(const strand_plugin_tensor *out, int axis, int64_t first, in
 }
 
 /* Axis by axis what stands under `out` in x; of `axis` n indices from `first` on, by `step`. */
-static side source_of(const strand_plugin_tensor *out, const strand_plugin_tensor *x, int axis, int64_t first, int64_t n, int64_t step) {
+static side source_of(const strand_plugin_tensor *out, const strand_plugin_tensor *x, int axis, int64_t first, int64_t n,
+                      int64_t step) {
     side s = {.axes = 0};
     for (int i = 0; i < (int)x->rank; i++) {
         push(&s, i == axis ? n : out->dims[i], i == axis ? step * x->strides[i] : x->strides[i]);
@@ -113,7 +114,8 @@ static bool countable(const strand_plugin_node *node, char *why, size_t why_byte
         const strand_plugin_tensor *t = i < node->n_inputs ? &node->inputs[i] : &node->outputs[i - node->n_inputs];
         int64_t last = 1;
         for (uint32_t axis = 0; axis < t->rank; axis++) last += t->dims[axis] > 0 ? (t->dims[axis] - 1) * t->strides[axis] : 0;
-        if (last > (cpu_element_bytes(t->dtype) == 8 ? most : 2 * most)) return cpu_no(why, why_bytes, "more elements than are numbered here");
+        if (last > (cpu_element_bytes(t->dtype) == 8 ? most : 2 * most))
+            return cpu_no(why, why_bytes, "more elements than are numbered here");
     }
     return true;
 }
@@ -176,13 +178,15 @@ GPU_RUN(slice) {
     int axis = (int)cpu_axis(p->axis, out->rank);
     copy c = {.x = x, .to = side_of(out, -1, 0, 0)};
     (void)scratch;
-    c.from = cpu_slice_is_all(p) ? source_of(out, x, -1, 0, 0, 0)
-                                 : source_of(out, x, axis, p->begin < 0 ? p->begin + x->dims[axis] : p->begin, out->dims[axis], p->step);
+    c.from = cpu_slice_is_all(p)
+                 ? source_of(out, x, -1, 0, 0, 0)
+                 : source_of(out, x, axis, p->begin < 0 ? p->begin + x->dims[axis] : p->begin, out->dims[axis], p->step);
     if (same_place(x, out, &c.to, &c.from)) return STRAND_PLUGIN_OK;
     return run_copy(device, out, c);
 }
 
-/* The last axis of y is not that of x, and both are long enough for tiles. Axes of y: j is its last one, k the last one of x. */
+/* The last axis of y is not that of x, and both are long enough for tiles. Axes of y: j is its last one, k the last one of
+ * x. */
 static bool transposes(const strand_op_permute *p, const strand_plugin_tensor *out, uint32_t *k) {
     uint32_t j = out->rank - 1;
     for (uint32_t i = 0; i < out->rank; i++)

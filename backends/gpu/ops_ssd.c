@@ -1,7 +1,9 @@
-/* ops_ssd.c - SSD of many tokens on the GPU plugins, in chunks of 64 (kernels/ssd.k). Few tokens walk one by one (ops_matrix_state.c).
+/* ops_ssd.c - SSD of many tokens on the GPU plugins, in chunks of 64 (kernels/ssd.k). Few tokens walk one by one
+ * (ops_matrix_state.c).
  *
- * As many chunks and batch entries go at a time as spare memory holds; the states behind them wait there for the next. How a sequence is
- * cut up so changes no bit of the result: chunks are anchored at token 0. y may be a tile of batch entries and channels. */
+ * As many chunks and batch entries go at a time as spare memory holds; the states behind them wait there for the next. How a
+ * sequence is cut up so changes no bit of the result: chunks are anchored at token 0. y may be a tile of batch entries and
+ * channels. */
 #include "gpu.h"
 
 #define CHUNK       64
@@ -9,7 +11,8 @@
 #define MOST_FLOATS ((int64_t)16 << 20) /* of all that is at work at a time; one chunk must fit */
 #define STEPS       (3 * CHUNK)
 
-/* Rows N and columns P of a head's state; heads and groups that y touches, and the first of them; chunks and batch entries at a time. */
+/* Rows N and columns P of a head's state; heads and groups that y touches, and the first of them; chunks and batch entries
+ * at a time. */
 typedef struct ssd_chunks {
     int64_t length, rows, width, heads, first, groups, first_group, heads_a_group, chunks, batch;
     uint64_t scores, states, carried, bytes; /* where in spare memory; steps come first */
@@ -32,8 +35,8 @@ static bool in_chunks(const strand_plugin_node *node, ssd_chunks *c) {
     c->groups = (c->first + c->heads - 1) / c->heads_a_group + 1 - c->first_group;
     c->chunks = cpu_min(all, MOST_FLOATS / whole);
     c->batch = cpu_min(y->dims[0], MOST_FLOATS / (whole * c->chunks));
-    /* Room for what any shorter sequence has at work, and for a tile of as many channels wherever it begins: plans are made for the
-     * longest run and the first tile. */
+    /* Room for what any shorter sequence has at work, and for a tile of as many channels wherever it begins: plans are made
+     * for the longest run and the first tile. */
     int64_t units = cpu_min(MOST_FLOATS / whole, y->dims[0] * all);
     int64_t heads = cpu_min(op->heads, (y->dims[2] + width - 2) / width + 1);
     int64_t groups = cpu_min(op->groups, (heads + c->heads_a_group - 2) / c->heads_a_group + 1);

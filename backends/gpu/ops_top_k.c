@@ -8,7 +8,8 @@ bool gpu_supports_top_k(strand_plugin_device *device, const strand_plugin_node *
 
 GPU_RUN(top_k) {
     const strand_op_top_k *p = node->params;
-    const strand_plugin_tensor *x = &node->inputs[0], *y = &node->outputs[0], *ids = node->n_outputs > 1 ? &node->outputs[1] : NULL;
+    const strand_plugin_tensor *x = &node->inputs[0], *y = &node->outputs[0],
+                               *ids = node->n_outputs > 1 ? &node->outputs[1] : NULL;
     int64_t dims[STRAND_PLUGIN_RANK], strides[STRAND_PLUGIN_RANK] = {0}, first = 0;
     gpu_dispatch d;
     (void)scratch;

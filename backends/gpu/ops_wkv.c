@@ -1,5 +1,5 @@
-/* ops_wkv.c - WKV4 and the token shift on the GPU plugins (kernels/matrix_state.k). A long WKV4 runs in parts: each for its end, ends become
- * beginnings (the decay of a part is its length times w, in two floats), each again for its outputs. */
+/* ops_wkv.c - WKV4 and the token shift on the GPU plugins (kernels/matrix_state.k). A long WKV4 runs in parts: each for its
+ * end, ends become beginnings (the decay of a part is its length times w, in two floats), each again for its outputs. */
 #include "gpu.h"
 
 enum { WHOLE, ENDS, OUTPUTS };
@@ -36,10 +36,13 @@ uint64_t gpu_wkv4_scratch(strand_plugin_device *device, const strand_plugin_node
     return wkv_part(y) ? (uint64_t)(wkv_batch(y) * 4 * WKV_PARTS * y->dims[2]) * sizeof(float) : 0;
 }
 
-static strand_plugin_status wkv_pass(strand_plugin_device *device, const strand_plugin_node *node, const strand_plugin_memory *scratch, int pass, int64_t begin, int64_t n) {
-    const strand_plugin_tensor *k = &node->inputs[0], *v = &node->inputs[1], *w = &node->inputs[2], *u = &node->inputs[3], *state = cpu_input(node, 4);
+static strand_plugin_status wkv_pass(strand_plugin_device *device, const strand_plugin_node *node,
+                                     const strand_plugin_memory *scratch, int pass, int64_t begin, int64_t n) {
+    const strand_plugin_tensor *k = &node->inputs[0], *v = &node->inputs[1], *w = &node->inputs[2], *u = &node->inputs[3],
+                               *state = cpu_input(node, 4);
     const strand_plugin_tensor *y = &node->outputs[0], *after = node->n_outputs > 1 ? &node->outputs[1] : NULL;
-    int64_t part = pass == WHOLE ? 0 : wkv_part(y), count = part ? (y->dims[1] + part - 1) / part : 1, items = n * y->dims[2] * count;
+    int64_t part = pass == WHOLE ? 0 : wkv_part(y), count = part ? (y->dims[1] + part - 1) / part : 1,
+            items = n * y->dims[2] * count;
     int64_t one = 4 * y->dims[2], entry = one * count; /* floats of a part's ends, of an entry's */
     gpu_dispatch d;
     gpu_begin(&d, GPU_K_wkv4);
@@ -62,15 +65,43 @@ static strand_plugin_status wkv_pass(strand_plugin_device *device, const strand_
     d.params[5] += (int32_t)(begin * y->strides[0]);
     if (after && pass != ENDS) d.params[6] += (int32_t)(begin * after->strides[0]);
     const bool from = pass == OUTPUTS || (pass == WHOLE && state), to = pass == ENDS || after;
-    const int64_t sizes[] = {items, y->dims[2], y->dims[1], k->strides[0], k->strides[1], v->strides[0], v->strides[1], y->strides[0], y->strides[1], w->strides[0], u->strides[0],
-                             from, pass == OUTPUTS ? entry : state ? state->strides[0] : 0, pass == OUTPUTS ? y->dims[2] : state ? state->strides[1] : 0,
-                             to, pass == ENDS ? entry : after ? after->strides[0] : 0, pass == ENDS ? y->dims[2] : after ? after->strides[1] : 0,
-                             part, n, pass == WHOLE ? 0 : one, pass == ENDS ? 1 : pass == OUTPUTS ? 2 : 0};
+    const int64_t sizes[] = {items,
+                             y->dims[2],
+                             y->dims[1],
+                             k->strides[0],
+                             k->strides[1],
+                             v->strides[0],
+                             v->strides[1],
+                             y->strides[0],
+                             y->strides[1],
+                             w->strides[0],
+                             u->strides[0],
+                             from,
+                             pass == OUTPUTS ? entry
+                             : state         ? state->strides[0]
+                                             : 0,
+                             pass == OUTPUTS ? y->dims[2]
+                             : state         ? state->strides[1]
+                                             : 0,
+                             to,
+                             pass == ENDS ? entry
+                             : after      ? after->strides[0]
+                                          : 0,
+                             pass == ENDS ? y->dims[2]
+                             : after      ? after->strides[1]
+                                          : 0,
+                             part,
+                             n,
+                             pass == WHOLE ? 0 : one,
+                             pass == ENDS      ? 1
+                             : pass == OUTPUTS ? 2
+                                               : 0};
     for (int i = 0; i < 21; i++) gpu_int(&d, sizes[i]);
     return gpu_over(device, &d, items);
 }
 
-static strand_plugin_status wkv_carry(strand_plugin_device *device, const strand_plugin_node *node, const strand_plugin_memory *scratch, int64_t begin, int64_t n) {
+static strand_plugin_status wkv_carry(strand_plugin_device *device, const strand_plugin_node *node,
+                                      const strand_plugin_memory *scratch, int64_t begin, int64_t n) {
     const strand_plugin_tensor *w = &node->inputs[2], *state = cpu_input(node, 4), *y = &node->outputs[0];
     int64_t part = wkv_part(y), count = (y->dims[1] + part - 1) / part, one = 4 * y->dims[2];
     gpu_dispatch d;
@@ -80,8 +111,17 @@ static strand_plugin_status wkv_carry(strand_plugin_device *device, const strand
     gpu_bind_memory(device, &d, scratch, 0, (uint64_t)(n * one * count) * sizeof(float), sizeof(float));
     d.params[0] += (int32_t)(cpu_lead(w, 0, y, 2) * w->strides[0]);
     if (state) d.params[1] += lead(state, y) + (int32_t)(cpu_lead(state, 2, y, 2) + begin * state->strides[0]);
-    const int64_t sizes[] = {n * y->dims[2], y->dims[2], y->dims[1], part, w->strides[0], state != NULL, state ? state->strides[0] : 0, state ? state->strides[1] : 0,
-                             one * count, one, y->dims[2]};
+    const int64_t sizes[] = {n * y->dims[2],
+                             y->dims[2],
+                             y->dims[1],
+                             part,
+                             w->strides[0],
+                             state != NULL,
+                             state ? state->strides[0] : 0,
+                             state ? state->strides[1] : 0,
+                             one * count,
+                             one,
+                             y->dims[2]};
     for (int i = 0; i < 11; i++) gpu_int(&d, sizes[i]);
     return gpu_over(device, &d, n * y->dims[2]);
 }
@@ -120,7 +160,8 @@ static strand_plugin_status shift_state(strand_plugin_device *device, const stra
 
 GPU_RUN(token_shift) {
     const strand_op_token_shift *p = node->params;
-    const strand_plugin_tensor *x = &node->inputs[0], *mix = cpu_input(node, 1), *state = cpu_input(node, 2), *y = &node->outputs[0];
+    const strand_plugin_tensor *x = &node->inputs[0], *mix = cpu_input(node, 1), *state = cpu_input(node, 2),
+                               *y = &node->outputs[0];
     int64_t items = gpu_count(y);
     gpu_dispatch d;
     (void)scratch;
@@ -132,8 +173,19 @@ GPU_RUN(token_shift) {
     for (uint32_t i = 0; i < 3; i++) d.params[0] += (int32_t)((y->origin[i] - x->origin[i]) * x->strides[i]);
     if (mix) d.params[1] += (int32_t)(cpu_lead(mix, 0, y, 2) * mix->strides[0]);
     if (state) d.params[2] += lead(state, y) + (int32_t)cpu_lead(state, 1, y, 2);
-    const int64_t sizes[] = {items,         y->dims[2],    y->dims[1],  y->origin[1],               x->strides[0], x->strides[1], y->strides[0],
-                             y->strides[1], mix != NULL,   mix ? mix->strides[0] : 0, p->form, state != NULL, state ? state->strides[0] : 0};
+    const int64_t sizes[] = {items,
+                             y->dims[2],
+                             y->dims[1],
+                             y->origin[1],
+                             x->strides[0],
+                             x->strides[1],
+                             y->strides[0],
+                             y->strides[1],
+                             mix != NULL,
+                             mix ? mix->strides[0] : 0,
+                             p->form,
+                             state != NULL,
+                             state ? state->strides[0] : 0};
     for (int i = 0; i < 13; i++) gpu_int(&d, sizes[i]);
     strand_plugin_status status = gpu_over(device, &d, items);
     return status || node->n_outputs < 2 ? status : shift_state(device, node);

@@ -83,7 +83,8 @@ static strand_plugin_status device_features(strand_plugin_instance *instance, ui
 
 #define LEAST_SHARED 32768 /* bytes: the largest that kernels take, on any device */
 
-/* STRAND_GPU_GROUPS=N: as if the device took N groups along an axis, so that tests of any size are made of several dispatches. */
+/* STRAND_GPU_GROUPS=N: as if the device took N groups along an axis, so that tests of any size are made of several
+ * dispatches. */
 static void limit_groups(gpu_limits *limits) {
     const char *text = getenv("STRAND_GPU_GROUPS");
     long most = text ? strtol(text, NULL, 10) : 0;
@@ -95,7 +96,8 @@ static strand_plugin_status device_open(strand_plugin_instance *instance, uint32
     strand_plugin_status status = driver_device_open(instance, index, device);
     if (status) return status;
     if ((*device)->limits.shared_bytes < LEAST_SHARED) {
-        status = gpu_fail(instance->host, STRAND_PLUGIN_ERR_UNSUPPORTED, "the device has %u bytes of memory for a work group; its kernels take up to %d",
+        status = gpu_fail(instance->host, STRAND_PLUGIN_ERR_UNSUPPORTED,
+                          "the device has %u bytes of memory for a work group; its kernels take up to %d",
                           (*device)->limits.shared_bytes, LEAST_SHARED);
         driver_device_close(*device);
         return status;
@@ -122,20 +124,22 @@ static void buffer_destroy(strand_plugin_device *d, strand_plugin_buffer *buffer
     pthread_mutex_unlock(&d->lock);
 }
 
-static strand_plugin_status upload(strand_plugin_device *d, strand_plugin_buffer *buffer, uint64_t offset, const void *from, uint64_t bytes) {
+static strand_plugin_status upload(strand_plugin_device *d, strand_plugin_buffer *buffer, uint64_t offset, const void *from,
+                                   uint64_t bytes) {
     strand_plugin_status status = enter(d);
     if (status) return status;
     return leave(d, bytes ? driver_upload(d, buffer, offset, from, bytes) : STRAND_PLUGIN_OK);
 }
 
-static strand_plugin_status download(strand_plugin_device *d, strand_plugin_buffer *buffer, uint64_t offset, void *to, uint64_t bytes) {
+static strand_plugin_status download(strand_plugin_device *d, strand_plugin_buffer *buffer, uint64_t offset, void *to,
+                                     uint64_t bytes) {
     strand_plugin_status status = enter(d);
     if (status) return status;
     return leave(d, bytes ? driver_download(d, buffer, offset, to, bytes) : STRAND_PLUGIN_OK);
 }
 
-static strand_plugin_status copy(strand_plugin_device *d, strand_plugin_buffer *from, uint64_t from_offset, strand_plugin_buffer *to, uint64_t to_offset,
-                                 uint64_t bytes) {
+static strand_plugin_status copy(strand_plugin_device *d, strand_plugin_buffer *from, uint64_t from_offset,
+                                 strand_plugin_buffer *to, uint64_t to_offset, uint64_t bytes) {
     strand_plugin_status status = enter(d);
     if (status) return status;
     return leave(d, bytes ? driver_copy(d, from, from_offset, to, to_offset, bytes) : STRAND_PLUGIN_OK);
@@ -199,11 +203,15 @@ static const char *named(const strand_plugin_node *node) {
     return node->name ? node->name : "node";
 }
 
-static strand_plugin_status prepare(strand_plugin_device *d, const strand_plugin_node *node, const strand_plugin_memory *scratch) {
+static strand_plugin_status prepare(strand_plugin_device *d, const strand_plugin_node *node,
+                                    const strand_plugin_memory *scratch) {
     char why[200] = "unknown operator";
     const gpu_op *op = find(node);
-    if (!op || !accepted(d, op, node, why, sizeof why)) return gpu_fail(d->host, STRAND_PLUGIN_ERR_UNSUPPORTED, "%s: %s", named(node), why);
-    uint64_t own = d->own ? d->own->prepare_size(d, node) : 0, need = own ? own : op->prepare_size ? op->prepare_size(d, node) : 0;
+    if (!op || !accepted(d, op, node, why, sizeof why))
+        return gpu_fail(d->host, STRAND_PLUGIN_ERR_UNSUPPORTED, "%s: %s", named(node), why);
+    uint64_t own = d->own ? d->own->prepare_size(d, node) : 0, need = own                ? own
+                                                                      : op->prepare_size ? op->prepare_size(d, node)
+                                                                                         : 0;
     if (!need) return STRAND_PLUGIN_OK;
     if (!node->prepared.buffer || node->prepared.bytes < need)
         return gpu_fail(d->host, STRAND_PLUGIN_ERR_ARGUMENT, "%s: too little memory given to prepare", named(node));
@@ -215,18 +223,22 @@ uint64_t gpu_node_scratch(strand_plugin_device *device, const strand_plugin_node
     return scratch_of(device, find(node), node);
 }
 
-strand_plugin_status gpu_run_node(strand_plugin_device *d, const strand_plugin_node *node, const strand_plugin_memory *scratch) {
+strand_plugin_status gpu_run_node(strand_plugin_device *d, const strand_plugin_node *node,
+                                  const strand_plugin_memory *scratch) {
     char why[200] = "unknown operator";
     const gpu_op *op = find(node);
-    if (!op || !accepted(d, op, node, why, sizeof why)) return gpu_fail(d->host, STRAND_PLUGIN_ERR_UNSUPPORTED, "%s: %s", named(node), why);
+    if (!op || !accepted(d, op, node, why, sizeof why))
+        return gpu_fail(d->host, STRAND_PLUGIN_ERR_UNSUPPORTED, "%s: %s", named(node), why);
     uint64_t need = scratch_of(d, op, node);
     if (need && (!scratch || !scratch->buffer || scratch->bytes < need))
         return gpu_fail(d->host, STRAND_PLUGIN_ERR_ARGUMENT, "%s: too little working memory given to launch", named(node));
     for (uint32_t i = 0; i < node->n_inputs; i++)
-        if (cpu_input(node, i) && !node->inputs[i].memory.buffer && !(node->prepared.buffer && (node->inputs[i].flags & STRAND_TENSOR_CONSTANT)))
+        if (cpu_input(node, i) && !node->inputs[i].memory.buffer &&
+            !(node->prepared.buffer && (node->inputs[i].flags & STRAND_TENSOR_CONSTANT)))
             return gpu_fail(d->host, STRAND_PLUGIN_ERR_ARGUMENT, "%s: input %u has no memory", named(node), i);
     for (uint32_t i = 0; i < node->n_outputs; i++)
-        if (!node->outputs[i].memory.buffer) return gpu_fail(d->host, STRAND_PLUGIN_ERR_ARGUMENT, "%s: output %u has no memory", named(node), i);
+        if (!node->outputs[i].memory.buffer)
+            return gpu_fail(d->host, STRAND_PLUGIN_ERR_ARGUMENT, "%s: output %u has no memory", named(node), i);
     if (gpu_count(&node->outputs[0]) == 0 && node->n_outputs == 1) return STRAND_PLUGIN_OK;
     bool done = false;
     strand_plugin_status status = d->own ? d->own->run(d, node, scratch, &done) : STRAND_PLUGIN_OK;
@@ -234,9 +246,11 @@ strand_plugin_status gpu_run_node(strand_plugin_device *d, const strand_plugin_n
 }
 
 /* Several are a group that was claimed. */
-static strand_plugin_status run_nodes(strand_plugin_device *d, const strand_plugin_node *nodes, uint32_t n, const strand_plugin_memory *scratch) {
+static strand_plugin_status run_nodes(strand_plugin_device *d, const strand_plugin_node *nodes, uint32_t n,
+                                      const strand_plugin_memory *scratch) {
     if (n == 1) return gpu_run_node(d, nodes, scratch);
-    if (!d->own || !d->own->group_run) return gpu_fail(d->host, STRAND_PLUGIN_ERR_UNSUPPORTED, "%s: this group was never claimed", named(nodes));
+    if (!d->own || !d->own->group_run)
+        return gpu_fail(d->host, STRAND_PLUGIN_ERR_UNSUPPORTED, "%s: this group was never claimed", named(nodes));
     return d->own->group_run(d, nodes, n, scratch);
 }
 
@@ -247,7 +261,8 @@ static uint32_t claim(strand_plugin_device *d, const strand_plugin_node *nodes, 
     return taken;
 }
 
-static strand_plugin_status launch(strand_plugin_device *d, const strand_plugin_node *nodes, uint32_t n, const strand_plugin_memory *scratch) {
+static strand_plugin_status launch(strand_plugin_device *d, const strand_plugin_node *nodes, uint32_t n,
+                                   const strand_plugin_memory *scratch) {
     strand_plugin_status status = enter(d);
     if (status) return status;
     status = run_nodes(d, nodes, n, scratch);
@@ -260,8 +275,8 @@ static strand_plugin_status segment_create(strand_plugin_device *d, strand_plugi
 }
 
 /* The lock keeps other threads' dispatches out of the recording. */
-static strand_plugin_status segment_launch(strand_plugin_device *d, strand_plugin_segment *segment, const strand_plugin_node *nodes, uint32_t n,
-                                           const strand_plugin_memory *scratch) {
+static strand_plugin_status segment_launch(strand_plugin_device *d, strand_plugin_segment *segment,
+                                           const strand_plugin_node *nodes, uint32_t n, const strand_plugin_memory *scratch) {
     strand_plugin_status status = enter(d);
     if (status) return status;
     d->segment = segment;
@@ -315,8 +330,8 @@ static const strand_plugin_api api = {
     .buffer_limit = buffer_limit,
 };
 
-/* Is there a processor of that kind, judged by its device file? Opening a driver to find out would cost every start a tenth of a
- * second. Where device files are unknown, yes. */
+/* Is there a processor of that kind, judged by its device file? Opening a driver to find out would cost every start a tenth
+ * of a second. Where device files are unknown, yes. */
 static bool hardware(void) {
 #ifdef __linux__
     static const char *const files[] = {"/dev/nvidiactl", "/dev/kfd", "/dev/mali0", "/dev/kgsl-3d0", "/dev/dxg"};

@@ -1,5 +1,5 @@
-/* scans.h - what the scans of the GPU plugins (ops_scans.c, ops_scans_parts.c) share: where inputs stand under a tile of batch entries
- * and channels. */
+/* scans.h - what the scans of the GPU plugins (ops_scans.c, ops_scans_parts.c) share: where inputs stand under a tile of
+ * batch entries and channels. */
 #ifndef STRAND_GPU_SCANS_H
 #define STRAND_GPU_SCANS_H
 

@@ -6,7 +6,8 @@ strand_plugin_status driver_segment_create(strand_plugin_device *device, strand_
     return STRAND_PLUGIN_ERR_UNSUPPORTED;
 }
 
-strand_plugin_status driver_segment_dispatch(strand_plugin_device *device, strand_plugin_segment *segment, const gpu_dispatch *dispatch) {
+strand_plugin_status driver_segment_dispatch(strand_plugin_device *device, strand_plugin_segment *segment,
+                                             const gpu_dispatch *dispatch) {
     (void)device, (void)segment, (void)dispatch;
     return STRAND_PLUGIN_ERR_UNSUPPORTED;
 }

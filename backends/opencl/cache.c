@@ -1,10 +1,11 @@
 /* cache.c - compiled kernels in the user's cache folder: $STRAND_CACHE_DIR, else $XDG_CACHE_HOME/strand, else ~/.cache/strand;
  * STRAND_CACHE_DIR set to nothing turns it off.
  *
- * A file is: the key's length, the binary's length, a hash of both, the key, the binary. It is used only when the whole key (device,
- * driver, source) is the one asked for, the hash is right, and folder and file belong to this user and can be written by nobody else.
- * Files come into being under another name and are then renamed, so that a reader sees all or nothing and two writers do no harm.
- * A cache that cannot be used is not used; where STRAND_CACHE_DIR names it, that is said once a device. */
+ * A file is: the key's length, the binary's length, a hash of both, the key, the binary. It is used only when the whole key
+ * (device, driver, source) is the one asked for, the hash is right, and folder and file belong to this user and can be
+ * written by nobody else. Files come into being under another name and are then renamed, so that a reader sees all or
+ * nothing and two writers do no harm. A cache that cannot be used is not used; where STRAND_CACHE_DIR names it, that is said
+ * once a device. */
 #define _GNU_SOURCE
 #include "opencl.h"
 
@@ -47,7 +48,8 @@ static void say(ocl_device *d, const char *path, const char *what) {
 
 /* The folder's path and its length, cut to the room; 0 or less: there is none. */
 static int folder_path(char *path, size_t room) {
-    const char *given = secure_getenv("STRAND_CACHE_DIR"), *xdg = secure_getenv("XDG_CACHE_HOME"), *home = secure_getenv("HOME");
+    const char *given = secure_getenv("STRAND_CACHE_DIR"), *xdg = secure_getenv("XDG_CACHE_HOME"),
+               *home = secure_getenv("HOME");
     return given         ? snprintf(path, room, "%s", given)
            : xdg && *xdg ? snprintf(path, room, "%s/strand", xdg)
            : home        ? snprintf(path, room, "%s/.cache/strand", home)
@@ -68,7 +70,8 @@ void ocl_cache_state(char *text, size_t room) {
     else if (usable && stat(path, &s) && errno == ENOENT)
         snprintf(text, room, "%s (not made yet)", path);
     else
-        snprintf(text, room, "%s%s", path, usable && !stat(path, &s) && S_ISDIR(s.st_mode) && trusted(&s) ? "" : " (cannot be used)");
+        snprintf(text, room, "%s%s", path,
+                 usable && !stat(path, &s) && S_ISDIR(s.st_mode) && trusted(&s) ? "" : " (cannot be used)");
 }
 
 /* Opens the folder, making it if need be; -1 when there is none that can be trusted. */

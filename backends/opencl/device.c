@@ -56,7 +56,8 @@ strand_plugin_status driver_open(const strand_host *host, strand_plugin_instance
     find_devices(x);
     if (!x->n_devices) {
         driver_close(&x->base);
-        return gpu_fail(host, STRAND_PLUGIN_ERR_UNSUPPORTED, "there is no OpenCL device (no ICD is installed, or none has a device with a compiler)");
+        return gpu_fail(host, STRAND_PLUGIN_ERR_UNSUPPORTED,
+                        "there is no OpenCL device (no ICD is installed, or none has a device with a compiler)");
     }
     *instance = &x->base;
     return STRAND_PLUGIN_OK;
@@ -93,7 +94,8 @@ strand_plugin_status driver_device_info(strand_plugin_instance *instance, uint32
     char name[128], platform[96] = "";
     text_info(id, CL_DEVICE_NAME, name, sizeof name);
     clGetPlatformInfo(x->platforms[index], CL_PLATFORM_NAME, sizeof platform - 1, platform, NULL);
-    strand_plugin_device_info mine = {.flags = STRAND_DEVICE_ASYNC, .memory = number(id, CL_DEVICE_GLOBAL_MEM_SIZE), .alignment = 64};
+    strand_plugin_device_info mine = {
+        .flags = STRAND_DEVICE_ASYNC, .memory = number(id, CL_DEVICE_GLOBAL_MEM_SIZE), .alignment = 64};
     if (number(id, CL_DEVICE_TYPE) & CL_DEVICE_TYPE_CPU) mine.flags |= STRAND_DEVICE_SOFTWARE;
     snprintf(mine.name, sizeof mine.name, "%u", index);
     snprintf(mine.description, sizeof mine.description, "%.120s (%.90s)", name, platform);
@@ -168,7 +170,9 @@ strand_plugin_status driver_device_open(strand_plugin_instance *instance, uint32
         d->fault.memory = clCreateBuffer(d->context, CL_MEM_READ_WRITE, 64, NULL, &e);
         status = ocl_check(host, e, "making a buffer");
     }
-    if (!status) status = ocl_check(host, clEnqueueWriteBuffer(d->queue, d->fault.memory, CL_TRUE, 0, sizeof zero, zero, 0, NULL, NULL), "an upload");
+    if (!status)
+        status = ocl_check(host, clEnqueueWriteBuffer(d->queue, d->fault.memory, CL_TRUE, 0, sizeof zero, zero, 0, NULL, NULL),
+                           "an upload");
     if (status)
         driver_device_close(&d->base);
     else
@@ -194,7 +198,8 @@ strand_plugin_status driver_buffer_create(strand_plugin_device *device, uint64_t
     const strand_host *host = device->host;
     cl_int e;
     if (bytes > device->limits.buffer_bytes)
-        return gpu_fail(host, STRAND_PLUGIN_ERR_MEMORY, "the device gives %.0f MiB at once, %.0f are needed", (double)device->limits.buffer_bytes / 1048576, (double)bytes / 1048576);
+        return gpu_fail(host, STRAND_PLUGIN_ERR_MEMORY, "the device gives %.0f MiB at once, %.0f are needed",
+                        (double)device->limits.buffer_bytes / 1048576, (double)bytes / 1048576);
     strand_plugin_buffer *b = host->alloc(host->context, sizeof *b, 64);
     if (!b) return STRAND_PLUGIN_ERR_MEMORY;
     b->bytes = (bytes + 63) / 64 * 64;
@@ -214,19 +219,26 @@ void driver_buffer_destroy(strand_plugin_device *device, strand_plugin_buffer *b
     device->host->free(device->host->context, buffer, sizeof *buffer);
 }
 
-strand_plugin_status driver_upload(strand_plugin_device *device, strand_plugin_buffer *buffer, uint64_t offset, const void *from, uint64_t bytes) {
+strand_plugin_status driver_upload(strand_plugin_device *device, strand_plugin_buffer *buffer, uint64_t offset,
+                                   const void *from, uint64_t bytes) {
     ocl_device *d = ocl_of(device);
-    return ocl_check(device->host, clEnqueueWriteBuffer(d->queue, buffer->memory, CL_FALSE, offset, bytes, from, 0, NULL, NULL), "an upload");
+    return ocl_check(device->host, clEnqueueWriteBuffer(d->queue, buffer->memory, CL_FALSE, offset, bytes, from, 0, NULL, NULL),
+                     "an upload");
 }
 
-strand_plugin_status driver_download(strand_plugin_device *device, strand_plugin_buffer *buffer, uint64_t offset, void *to, uint64_t bytes) {
+strand_plugin_status driver_download(strand_plugin_device *device, strand_plugin_buffer *buffer, uint64_t offset, void *to,
+                                     uint64_t bytes) {
     ocl_device *d = ocl_of(device);
-    return ocl_check(device->host, clEnqueueReadBuffer(d->queue, buffer->memory, CL_FALSE, offset, bytes, to, 0, NULL, NULL), "a download");
+    return ocl_check(device->host, clEnqueueReadBuffer(d->queue, buffer->memory, CL_FALSE, offset, bytes, to, 0, NULL, NULL),
+                     "a download");
 }
 
-strand_plugin_status driver_copy(strand_plugin_device *device, strand_plugin_buffer *from, uint64_t from_offset, strand_plugin_buffer *to, uint64_t to_offset,
-                                 uint64_t bytes) {
-    return ocl_check(device->host, clEnqueueCopyBuffer(ocl_of(device)->queue, from->memory, to->memory, from_offset, to_offset, bytes, 0, NULL, NULL), "a copy");
+strand_plugin_status driver_copy(strand_plugin_device *device, strand_plugin_buffer *from, uint64_t from_offset,
+                                 strand_plugin_buffer *to, uint64_t to_offset, uint64_t bytes) {
+    return ocl_check(
+        device->host,
+        clEnqueueCopyBuffer(ocl_of(device)->queue, from->memory, to->memory, from_offset, to_offset, bytes, 0, NULL, NULL),
+        "a copy");
 }
 
 /* ---- the queue ---- */
@@ -269,7 +281,8 @@ bool driver_take_fault(strand_plugin_device *device, int32_t fault[4]) {
     const int32_t zero[4] = {0};
     if (!d->faultable) return false;
     d->faultable = false;
-    if (clEnqueueReadBuffer(d->queue, d->fault.memory, CL_TRUE, 0, 16, fault, 0, NULL, NULL) != CL_SUCCESS || !fault[0]) return false;
+    if (clEnqueueReadBuffer(d->queue, d->fault.memory, CL_TRUE, 0, 16, fault, 0, NULL, NULL) != CL_SUCCESS || !fault[0])
+        return false;
     clEnqueueWriteBuffer(d->queue, d->fault.memory, CL_TRUE, 0, 16, zero, 0, NULL, NULL);
     return true;
 }

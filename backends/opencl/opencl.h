@@ -51,8 +51,8 @@ typedef struct ocl_source {
 } ocl_source;
 void ocl_source_of(gpu_kernel kernel, ocl_source *source);
 
-/* cache.c: program binaries in the user's cache folder. `key` is all that the binary depends on. load gives memory of the host's
- * allocator, or NULL. Neither fails: a cache that cannot be used is not used. */
+/* cache.c: program binaries in the user's cache folder. `key` is all that the binary depends on. load gives memory of the
+ * host's allocator, or NULL. Neither fails: a cache that cannot be used is not used. */
 unsigned char *ocl_cache_load(ocl_device *d, const char *key, size_t *bytes);
 void ocl_cache_store(ocl_device *d, const char *key, const unsigned char *binary, size_t bytes);
 

@@ -26,7 +26,8 @@ static void make_key(const ocl_device *d, gpu_kernel kernel, const ocl_source *s
         b = fnv(b, s->texts[i], s->bytes[i]);
         bytes += s->bytes[i];
     }
-    if (used < room) snprintf(key + used, room - used, "%016llx %016llx %zu\n", (unsigned long long)a, (unsigned long long)b, bytes);
+    if (used < room)
+        snprintf(key + used, room - used, "%016llx %016llx %zu\n", (unsigned long long)a, (unsigned long long)b, bytes);
 }
 
 /* A program from a cached binary, or NULL: a driver may refuse an old one. */
@@ -36,7 +37,8 @@ static cl_program from_cache(ocl_device *d, const char *key) {
     unsigned char *binary = ocl_cache_load(d, key, &bytes);
     if (!binary) return NULL;
     const unsigned char *const in = binary;
-    cl_program p = clCreateProgramWithBinary(d->context, 1, &d->id, &bytes, (const unsigned char **)(uintptr_t)&in, &status, &e);
+    cl_program p =
+        clCreateProgramWithBinary(d->context, 1, &d->id, &bytes, (const unsigned char **)(uintptr_t)&in, &status, &e);
     d->base.host->free(d->base.host->context, binary, bytes);
     if (!p) return NULL;
     if (e == CL_SUCCESS && status == CL_SUCCESS && clBuildProgram(p, 1, &d->id, "", NULL, NULL) == CL_SUCCESS) return p;
@@ -50,7 +52,8 @@ static void to_cache(ocl_device *d, cl_program p, const char *key) {
     if (clGetProgramInfo(p, CL_PROGRAM_BINARY_SIZES, sizeof bytes, &bytes, NULL) != CL_SUCCESS || !bytes) return;
     unsigned char *binary = host->alloc(host->context, bytes, 64);
     if (!binary) return;
-    if (clGetProgramInfo(p, CL_PROGRAM_BINARIES, sizeof binary, &binary, NULL) == CL_SUCCESS) ocl_cache_store(d, key, binary, bytes);
+    if (clGetProgramInfo(p, CL_PROGRAM_BINARIES, sizeof binary, &binary, NULL) == CL_SUCCESS)
+        ocl_cache_store(d, key, binary, bytes);
     host->free(host->context, binary, bytes);
 }
 
@@ -61,7 +64,8 @@ static strand_plugin_status refused(ocl_device *d, cl_program p, gpu_kernel kern
     char *error = strstr(log, "error");
     char *from = error ? error : log;
     from[strcspn(from, "\n")] = 0;
-    return gpu_fail(d->base.host, STRAND_PLUGIN_ERR_UNSUPPORTED, "the driver does not compile kernel %s: %.160s", gpu_kernels[kernel].name, from);
+    return gpu_fail(d->base.host, STRAND_PLUGIN_ERR_UNSUPPORTED, "the driver does not compile kernel %s: %.160s",
+                    gpu_kernels[kernel].name, from);
 }
 
 static strand_plugin_status compile(ocl_device *d, gpu_kernel kernel, const ocl_source *s, cl_program *out) {

@@ -1,8 +1,8 @@
 /* device.c - the Vulkan instance and its devices: every physical device with a compute queue, in the loader's order.
  *
- * STRAND_VULKAN_VALIDATE=1 asks for the Khronos validation layer, with synchronisation; "gpu" for it with checks inside the kernels
- * instead (slow); its messages go to the host's log as errors.
- * STRAND_VULKAN_FENCES=1 leaves timeline semaphores alone. */
+ * STRAND_VULKAN_VALIDATE=1 asks for the Khronos validation layer, with synchronisation; "gpu" for it with checks inside the
+ * kernels instead (slow); its messages go to the host's log as errors. STRAND_VULKAN_FENCES=1 leaves timeline semaphores
+ * alone. */
 #include "vulkan.h"
 
 #include <stdio.h>
@@ -28,7 +28,8 @@ strand_plugin_status vk_check(const strand_host *host, VkResult result, const ch
     }
 }
 
-static VKAPI_ATTR VkBool32 VKAPI_CALL message(VkDebugUtilsMessageSeverityFlagBitsEXT severity, VkDebugUtilsMessageTypeFlagsEXT types,
+static VKAPI_ATTR VkBool32 VKAPI_CALL message(VkDebugUtilsMessageSeverityFlagBitsEXT severity,
+                                              VkDebugUtilsMessageTypeFlagsEXT types,
                                               const VkDebugUtilsMessengerCallbackDataEXT *data, void *user) {
     const strand_host *host = user;
     (void)severity, (void)types;
@@ -52,15 +53,18 @@ static VkResult make_instance(vk_instance *x, validation validate) {
     static const char *const layer = "VK_LAYER_KHRONOS_validation", *const extension = VK_EXT_DEBUG_UTILS_EXTENSION_NAME;
     static const VkValidationFeatureEnableEXT calls[] = {VK_VALIDATION_FEATURE_ENABLE_SYNCHRONIZATION_VALIDATION_EXT},
                                               kernels[] = {VK_VALIDATION_FEATURE_ENABLE_GPU_ASSISTED_EXT};
-    const VkApplicationInfo app = {.sType = VK_STRUCTURE_TYPE_APPLICATION_INFO, .pApplicationName = "strand", .apiVersion = x->version};
+    const VkApplicationInfo app = {
+        .sType = VK_STRUCTURE_TYPE_APPLICATION_INFO, .pApplicationName = "strand", .apiVersion = x->version};
     const VkDebugUtilsMessengerCreateInfoEXT debug = {
         .sType = VK_STRUCTURE_TYPE_DEBUG_UTILS_MESSENGER_CREATE_INFO_EXT,
         .messageSeverity = VK_DEBUG_UTILS_MESSAGE_SEVERITY_WARNING_BIT_EXT | VK_DEBUG_UTILS_MESSAGE_SEVERITY_ERROR_BIT_EXT,
         .messageType = VK_DEBUG_UTILS_MESSAGE_TYPE_VALIDATION_BIT_EXT | VK_DEBUG_UTILS_MESSAGE_TYPE_PERFORMANCE_BIT_EXT,
         .pfnUserCallback = message,
         .pUserData = (void *)(uintptr_t)x->base.host};
-    const VkValidationFeaturesEXT features = {
-        .sType = VK_STRUCTURE_TYPE_VALIDATION_FEATURES_EXT, .pNext = &debug, .enabledValidationFeatureCount = 1, .pEnabledValidationFeatures = validate == VALIDATE_KERNELS ? kernels : calls};
+    const VkValidationFeaturesEXT features = {.sType = VK_STRUCTURE_TYPE_VALIDATION_FEATURES_EXT,
+                                              .pNext = &debug,
+                                              .enabledValidationFeatureCount = 1,
+                                              .pEnabledValidationFeatures = validate == VALIDATE_KERNELS ? kernels : calls};
     VkInstanceCreateInfo info = {.sType = VK_STRUCTURE_TYPE_INSTANCE_CREATE_INFO, .pApplicationInfo = &app};
     if (validate) {
         info.pNext = &features;
@@ -78,7 +82,10 @@ static VkResult make_instance(vk_instance *x, validation validate) {
 
 static validation wanted_validation(void) {
     const char *text = getenv("STRAND_VULKAN_VALIDATE");
-    return !text ? VALIDATE_NOTHING : !strcmp(text, "1") ? VALIDATE_CALLS : !strcmp(text, "gpu") ? VALIDATE_KERNELS : VALIDATE_NOTHING;
+    return !text                  ? VALIDATE_NOTHING
+           : !strcmp(text, "1")   ? VALIDATE_CALLS
+           : !strcmp(text, "gpu") ? VALIDATE_KERNELS
+                                  : VALIDATE_NOTHING;
 }
 
 static bool switched_on(const char *name) {
@@ -104,7 +111,8 @@ static bool has_extension(VkPhysicalDevice device, const char *name) {
 /* How the device has timeline semaphores, if it has them. */
 static vk_timeline timeline_of(const vk_instance *x, VkPhysicalDevice device) {
     VkPhysicalDeviceProperties p;
-    VkPhysicalDeviceTimelineSemaphoreFeatures timeline = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_TIMELINE_SEMAPHORE_FEATURES};
+    VkPhysicalDeviceTimelineSemaphoreFeatures timeline = {.sType =
+                                                              VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_TIMELINE_SEMAPHORE_FEATURES};
     VkPhysicalDeviceFeatures2 features = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, .pNext = &timeline};
     if (switched_on("STRAND_VULKAN_FENCES")) return VK_TIMELINE_NONE;
     vkGetPhysicalDeviceProperties(device, &p);
@@ -149,15 +157,17 @@ strand_plugin_status driver_open(const strand_host *host, strand_plugin_instance
     x->version = instance_version();
     if (wanted && !has_layer("VK_LAYER_KHRONOS_validation")) {
         host->free(host->context, x, sizeof *x);
-        return gpu_fail(host, STRAND_PLUGIN_ERR_UNSUPPORTED, "STRAND_VULKAN_VALIDATE is set, but the validation layer is not installed");
+        return gpu_fail(host, STRAND_PLUGIN_ERR_UNSUPPORTED,
+                        "STRAND_VULKAN_VALIDATE is set, but the validation layer is not installed");
     }
     VkResult r = make_instance(x, wanted);
     if (r == VK_SUCCESS) find_devices(x);
     if (r != VK_SUCCESS || !x->n_devices) {
         driver_close(&x->base);
-        return gpu_fail(host, STRAND_PLUGIN_ERR_UNSUPPORTED, r == VK_SUCCESS || r == VK_ERROR_INCOMPATIBLE_DRIVER
-                                                                 ? "there is no Vulkan 1.1 device (no driver is installed, or none has a compute queue)"
-                                                                 : "the Vulkan instance cannot be made");
+        return gpu_fail(host, STRAND_PLUGIN_ERR_UNSUPPORTED,
+                        r == VK_SUCCESS || r == VK_ERROR_INCOMPATIBLE_DRIVER
+                            ? "there is no Vulkan 1.1 device (no driver is installed, or none has a compute queue)"
+                            : "the Vulkan instance cannot be made");
     }
     *instance = &x->base;
     return STRAND_PLUGIN_OK;
@@ -167,7 +177,9 @@ void driver_close(strand_plugin_instance *instance) {
     vk_instance *x = (vk_instance *)(void *)instance;
     if (!x) return;
     PFN_vkDestroyDebugUtilsMessengerEXT destroy =
-        x->messenger ? (PFN_vkDestroyDebugUtilsMessengerEXT)vkGetInstanceProcAddr(x->instance, "vkDestroyDebugUtilsMessengerEXT") : NULL;
+        x->messenger
+            ? (PFN_vkDestroyDebugUtilsMessengerEXT)vkGetInstanceProcAddr(x->instance, "vkDestroyDebugUtilsMessengerEXT")
+            : NULL;
     if (destroy) destroy(x->instance, x->messenger, NULL);
     if (x->instance) vkDestroyInstance(x->instance, NULL);
     x->base.host->free(x->base.host->context, x, sizeof *x);
@@ -182,7 +194,8 @@ static uint64_t local_memory(VkPhysicalDevice device) {
     uint64_t most = 0;
     vkGetPhysicalDeviceMemoryProperties(device, &m);
     for (uint32_t i = 0; i < m.memoryHeapCount; i++)
-        if ((m.memoryHeaps[i].flags & VK_MEMORY_HEAP_DEVICE_LOCAL_BIT) && m.memoryHeaps[i].size > most) most = m.memoryHeaps[i].size;
+        if ((m.memoryHeaps[i].flags & VK_MEMORY_HEAP_DEVICE_LOCAL_BIT) && m.memoryHeaps[i].size > most)
+            most = m.memoryHeaps[i].size;
     return most;
 }
 
@@ -195,7 +208,8 @@ strand_plugin_status driver_device_info(strand_plugin_instance *instance, uint32
     if (index >= x->n_devices) return STRAND_PLUGIN_ERR_ARGUMENT;
     VkPhysicalDeviceProperties p;
     vkGetPhysicalDeviceProperties(x->devices[index], &p);
-    strand_plugin_device_info mine = {.flags = STRAND_DEVICE_ASYNC, .memory = local_memory(x->devices[index]), .alignment = alignment(&p.limits)};
+    strand_plugin_device_info mine = {
+        .flags = STRAND_DEVICE_ASYNC, .memory = local_memory(x->devices[index]), .alignment = alignment(&p.limits)};
     if (p.deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU) mine.flags |= STRAND_DEVICE_SOFTWARE;
     snprintf(mine.name, sizeof mine.name, "%u", index);
     snprintf(mine.description, sizeof mine.description, "%.200s", p.deviceName);
@@ -228,10 +242,14 @@ strand_plugin_status driver_device_features(strand_plugin_instance *instance, ui
     if (p.pNext)
         gpu_say(text, "driver", "%s %s", driver.driverName, driver.driverInfo);
     else
-        gpu_say(text, "driver", "version %u.%u.%u", VK_API_VERSION_MAJOR(dv), VK_API_VERSION_MINOR(dv), VK_API_VERSION_PATCH(dv));
+        gpu_say(text, "driver", "version %u.%u.%u", VK_API_VERSION_MAJOR(dv), VK_API_VERSION_MINOR(dv),
+                VK_API_VERSION_PATCH(dv));
     gpu_say(text, "Vulkan", "%u.%u.%u", VK_API_VERSION_MAJOR(v), VK_API_VERSION_MINOR(v), VK_API_VERSION_PATCH(v));
     vk_timeline timeline = timeline_of(x, x->devices[index]);
-    gpu_say(text, "waiting", "%s", timeline == VK_TIMELINE_NONE ? "fences" : timeline == VK_TIMELINE_CORE ? "timeline semaphore" : "timeline semaphore (VK_KHR_timeline_semaphore)");
+    gpu_say(text, "waiting", "%s",
+            timeline == VK_TIMELINE_NONE   ? "fences"
+            : timeline == VK_TIMELINE_CORE ? "timeline semaphore"
+                                           : "timeline semaphore (VK_KHR_timeline_semaphore)");
     gpu_say(text, "recorded segments", "yes");
     gpu_say(text, "unified memory", "%s", unified(x->devices[index]) ? "yes" : "no");
     gpu_say(text, "largest binding", "%.0f MiB", (double)l->maxStorageBufferRange / 1048576);
@@ -262,26 +280,33 @@ static void read_limits(vk_device *d) {
 
 /* The semaphore that counts, and the function that waits for it: the loader may be older than either. */
 static strand_plugin_status make_timeline(vk_device *d, vk_timeline how) {
-    const VkSemaphoreTypeCreateInfo type = {.sType = VK_STRUCTURE_TYPE_SEMAPHORE_TYPE_CREATE_INFO, .semaphoreType = VK_SEMAPHORE_TYPE_TIMELINE};
+    const VkSemaphoreTypeCreateInfo type = {.sType = VK_STRUCTURE_TYPE_SEMAPHORE_TYPE_CREATE_INFO,
+                                            .semaphoreType = VK_SEMAPHORE_TYPE_TIMELINE};
     const VkSemaphoreCreateInfo info = {.sType = VK_STRUCTURE_TYPE_SEMAPHORE_CREATE_INFO, .pNext = &type};
-    d->wait = (PFN_vkWaitSemaphores)vkGetDeviceProcAddr(d->device, how == VK_TIMELINE_CORE ? "vkWaitSemaphores" : "vkWaitSemaphoresKHR");
-    return d->wait ? vk_check(d->base.host, vkCreateSemaphore(d->device, &info, NULL, &d->timeline), "making a semaphore") : STRAND_PLUGIN_OK;
+    d->wait = (PFN_vkWaitSemaphores)vkGetDeviceProcAddr(d->device,
+                                                        how == VK_TIMELINE_CORE ? "vkWaitSemaphores" : "vkWaitSemaphoresKHR");
+    return d->wait ? vk_check(d->base.host, vkCreateSemaphore(d->device, &info, NULL, &d->timeline), "making a semaphore")
+                   : STRAND_PLUGIN_OK;
 }
 
 static strand_plugin_status make_device(vk_device *d, uint32_t family, vk_timeline how) {
     static const char *const extension = VK_KHR_TIMELINE_SEMAPHORE_EXTENSION_NAME;
     const float priority = 1;
-    const VkDeviceQueueCreateInfo queue = {
-        .sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO, .queueFamilyIndex = family, .queueCount = 1, .pQueuePriorities = &priority};
-    const VkPhysicalDeviceTimelineSemaphoreFeatures timeline = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_TIMELINE_SEMAPHORE_FEATURES, .timelineSemaphore = VK_TRUE};
+    const VkDeviceQueueCreateInfo queue = {.sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO,
+                                           .queueFamilyIndex = family,
+                                           .queueCount = 1,
+                                           .pQueuePriorities = &priority};
+    const VkPhysicalDeviceTimelineSemaphoreFeatures timeline = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_TIMELINE_SEMAPHORE_FEATURES, .timelineSemaphore = VK_TRUE};
     const VkDeviceCreateInfo info = {.sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO,
                                      .pNext = how ? &timeline : NULL,
                                      .queueCreateInfoCount = 1,
                                      .pQueueCreateInfos = &queue,
                                      .enabledExtensionCount = how == VK_TIMELINE_EXTENSION ? 1 : 0,
                                      .ppEnabledExtensionNames = &extension};
-    const VkCommandPoolCreateInfo pool = {
-        .sType = VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO, .flags = VK_COMMAND_POOL_CREATE_RESET_COMMAND_BUFFER_BIT, .queueFamilyIndex = family};
+    const VkCommandPoolCreateInfo pool = {.sType = VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO,
+                                          .flags = VK_COMMAND_POOL_CREATE_RESET_COMMAND_BUFFER_BIT,
+                                          .queueFamilyIndex = family};
     const strand_host *host = d->base.host;
     strand_plugin_status status = vk_check(host, vkCreateDevice(d->physical, &info, NULL, &d->device), "opening the device");
     if (status) return status;

@@ -1,9 +1,9 @@
-/* hazards.c - where a command buffer needs a barrier: before a command that reads or writes what an earlier one since the last barrier
- * wrote, or writes what one read. What a command touches is the ranges of its bindings; which of them a kernel writes is read from its
- * SPIR-V (pipeline.c).
+/* hazards.c - where a command buffer needs a barrier: before a command that reads or writes what an earlier one since the
+ * last barrier wrote, or writes what one read. What a command touches is the ranges of its bindings; which of them a kernel
+ * writes is read from its SPIR-V (pipeline.c).
  *
- * What ran before a command buffer's first command is not known, and neither is what a segment's commands touched: a barrier stands there.
- * So it does when more ranges are touched between two barriers than are kept. */
+ * What ran before a command buffer's first command is not known, and neither is what a segment's commands touched: a barrier
+ * stands there. So it does when more ranges are touched between two barriers than are kept. */
 #include "vulkan.h"
 
 void vk_hazards_forget(vk_hazards *h) {

@@ -4,7 +4,8 @@
 #include <string.h>
 
 /* The first memory type that the buffer can have with all of `need`, preferring one that has `prefer` too. */
-static bool memory_type(const vk_device *d, uint32_t allowed, VkMemoryPropertyFlags need, VkMemoryPropertyFlags prefer, uint32_t *type) {
+static bool memory_type(const vk_device *d, uint32_t allowed, VkMemoryPropertyFlags need, VkMemoryPropertyFlags prefer,
+                        uint32_t *type) {
     for (int round = 0; round < 2; round++)
         for (uint32_t i = 0; i < d->memory.memoryTypeCount; i++) {
             VkMemoryPropertyFlags want = round ? need : need | prefer;
@@ -28,16 +29,18 @@ strand_plugin_status vk_buffer_make(vk_device *d, uint64_t bytes, bool host_visi
     VkMemoryRequirements need;
     uint32_t type = 0;
     if (b->bytes > d->base.limits.buffer_bytes)
-        return gpu_fail(host, STRAND_PLUGIN_ERR_MEMORY, "the device gives %.0f MiB at once, %.0f are needed", (double)d->base.limits.buffer_bytes / 1048576,
-                        (double)b->bytes / 1048576);
+        return gpu_fail(host, STRAND_PLUGIN_ERR_MEMORY, "the device gives %.0f MiB at once, %.0f are needed",
+                        (double)d->base.limits.buffer_bytes / 1048576, (double)b->bytes / 1048576);
     strand_plugin_status status = vk_check(host, vkCreateBuffer(d->device, &info, NULL, &b->buffer), "making a buffer");
     if (status) return status;
     vkGetBufferMemoryRequirements(d->device, b->buffer, &need);
-    VkMemoryPropertyFlags must = host_visible ? visible : 0, rather = host_visible ? VK_MEMORY_PROPERTY_HOST_CACHED_BIT : VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT;
+    VkMemoryPropertyFlags must = host_visible ? visible : 0,
+                          rather = host_visible ? VK_MEMORY_PROPERTY_HOST_CACHED_BIT : VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT;
     if (!memory_type(d, need.memoryTypeBits, must, rather, &type)) {
         status = gpu_fail(host, STRAND_PLUGIN_ERR_MEMORY, "the device has no memory of the kind that is needed");
     } else {
-        const VkMemoryAllocateInfo allocate = {.sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO, .allocationSize = need.size, .memoryTypeIndex = type};
+        const VkMemoryAllocateInfo allocate = {
+            .sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO, .allocationSize = need.size, .memoryTypeIndex = type};
         status = vk_check(host, vkAllocateMemory(d->device, &allocate, NULL, &b->memory), "allocating device memory");
     }
     if (!status) status = vk_check(host, vkBindBufferMemory(d->device, b->buffer, b->memory, 0), "binding device memory");

@@ -24,7 +24,8 @@ strand_plugin_status vk_layouts_open(vk_device *d) {
     for (uint32_t n = 1; n <= d->base.limits.bindings + 1 && !status; n++) {
         for (uint32_t i = 0; i < n; i++)
             bindings[i] = (VkDescriptorSetLayoutBinding){.binding = i,
-                                                         .descriptorType = i + 1 < n ? VK_DESCRIPTOR_TYPE_STORAGE_BUFFER : VK_DESCRIPTOR_TYPE_UNIFORM_BUFFER,
+                                                         .descriptorType = i + 1 < n ? VK_DESCRIPTOR_TYPE_STORAGE_BUFFER
+                                                                                     : VK_DESCRIPTOR_TYPE_UNIFORM_BUFFER,
                                                          .descriptorCount = 1,
                                                          .stageFlags = VK_SHADER_STAGE_COMPUTE_BIT};
         const VkDescriptorSetLayoutCreateInfo set = {
@@ -32,13 +33,14 @@ strand_plugin_status vk_layouts_open(vk_device *d) {
         status = vk_check(host, vkCreateDescriptorSetLayout(d->device, &set, NULL, &d->set_layouts[n]), "making a layout");
         const VkPipelineLayoutCreateInfo layout = {
             .sType = VK_STRUCTURE_TYPE_PIPELINE_LAYOUT_CREATE_INFO, .setLayoutCount = 1, .pSetLayouts = &d->set_layouts[n]};
-        if (!status) status = vk_check(host, vkCreatePipelineLayout(d->device, &layout, NULL, &d->layouts[n]), "making a layout");
+        if (!status)
+            status = vk_check(host, vkCreatePipelineLayout(d->device, &layout, NULL, &d->layouts[n]), "making a layout");
     }
     return status;
 }
 
-/* What the module says of its variables: those of a storage buffer that is not readonly in GLSL have no NonWritable, neither on the variable
- * nor on the buffer's only member. */
+/* What the module says of its variables: those of a storage buffer that is not readonly in GLSL have no NonWritable, neither
+ * on the variable nor on the buffer's only member. */
 typedef struct spirv_id {
     uint32_t type;    /* of a variable: its pointer; of a pointer: what it points to */
     uint32_t binding; /* plus one; 0: none */
@@ -47,7 +49,16 @@ typedef struct spirv_id {
 
 /* Buffers that the kernel may write, a bit each. All of them where there is no memory to find out. */
 static uint32_t written(const strand_host *host, const spirv *s) {
-    enum { HEADER = 5, BOUND = 3, VARIABLE = 59, POINTER = 32, DECORATE = 71, DECORATE_MEMBER = 72, BINDING = 33, NON_WRITABLE = 24 };
+    enum {
+        HEADER = 5,
+        BOUND = 3,
+        VARIABLE = 59,
+        POINTER = 32,
+        DECORATE = 71,
+        DECORATE_MEMBER = 72,
+        BINDING = 33,
+        NON_WRITABLE = 24
+    };
     const uint32_t *code = s->code, bound = code[BOUND];
     const size_t words = s->bytes / 4, bytes = bound * sizeof(spirv_id);
     spirv_id *ids = host->alloc(host->context, bytes, 64);
@@ -69,7 +80,8 @@ static uint32_t written(const strand_host *host, const spirv *s) {
             break;
         case VARIABLE: /* types and decorations come first */
             ids[op[2]].type = op[1];
-            if (ids[op[2]].binding && !ids[op[2]].read_only && !ids[ids[op[1]].type].read_only) bits |= (uint32_t)1 << (ids[op[2]].binding - 1);
+            if (ids[op[2]].binding && !ids[op[2]].read_only && !ids[ids[op[1]].type].read_only)
+                bits |= (uint32_t)1 << (ids[op[2]].binding - 1);
             break;
         }
     }
@@ -79,9 +91,11 @@ static uint32_t written(const strand_host *host, const spirv *s) {
 
 /* A kernel that the driver refuses is no reason to give up the device. */
 static strand_plugin_status refused(const strand_host *host, VkResult result, gpu_kernel kernel) {
-    if (result == VK_SUCCESS || result == VK_ERROR_OUT_OF_HOST_MEMORY || result == VK_ERROR_OUT_OF_DEVICE_MEMORY || result == VK_ERROR_DEVICE_LOST)
+    if (result == VK_SUCCESS || result == VK_ERROR_OUT_OF_HOST_MEMORY || result == VK_ERROR_OUT_OF_DEVICE_MEMORY ||
+        result == VK_ERROR_DEVICE_LOST)
         return vk_check(host, result, gpu_kernels[kernel].name);
-    return gpu_fail(host, STRAND_PLUGIN_ERR_UNSUPPORTED, "the driver does not take kernel %s: Vulkan error %d", gpu_kernels[kernel].name, (int)result);
+    return gpu_fail(host, STRAND_PLUGIN_ERR_UNSUPPORTED, "the driver does not take kernel %s: Vulkan error %d",
+                    gpu_kernels[kernel].name, (int)result);
 }
 
 strand_plugin_status vk_pipeline(vk_device *d, gpu_kernel kernel, VkPipeline *pipeline) {
@@ -97,7 +111,8 @@ strand_plugin_status vk_pipeline(vk_device *d, gpu_kernel kernel, VkPipeline *pi
                                                             .module = module,
                                                             .pName = "main"},
                                                   .layout = d->layouts[gpu_kernels[kernel].bindings + 1]};
-        status = refused(d->base.host, vkCreateComputePipelines(d->device, VK_NULL_HANDLE, 1, &info, NULL, &d->pipelines[kernel]), kernel);
+        status = refused(d->base.host,
+                         vkCreateComputePipelines(d->device, VK_NULL_HANDLE, 1, &info, NULL, &d->pipelines[kernel]), kernel);
         vkDestroyShaderModule(d->device, module, NULL);
         if (status) return status;
         d->writes[kernel] = written(d->base.host, &codes[kernel]);

@@ -1,7 +1,7 @@
 /* queue.c - batches of commands: recording, submitting, waiting, and the copies between host and device through staging memory.
  *
- * An upload copies the caller's bytes into staging at once; a download copies them out when the batch has passed, at the latest in
- * the wait for its point. Transfers larger than a batch's staging are cut. */
+ * An upload copies the caller's bytes into staging at once; a download copies them out when the batch has passed, at the
+ * latest in the wait for its point. Transfers larger than a batch's staging are cut. */
 #include "vulkan.h"
 
 #include <string.h>
@@ -9,11 +9,13 @@
 #define FOREVER UINT64_MAX
 
 strand_plugin_status vk_page_open(vk_device *d, vk_page *page, uint32_t room) {
-    const VkDescriptorPoolSize sizes[] = {{VK_DESCRIPTOR_TYPE_STORAGE_BUFFER, room * GPU_MOST_BINDINGS}, {VK_DESCRIPTOR_TYPE_UNIFORM_BUFFER, room}};
+    const VkDescriptorPoolSize sizes[] = {{VK_DESCRIPTOR_TYPE_STORAGE_BUFFER, room * GPU_MOST_BINDINGS},
+                                          {VK_DESCRIPTOR_TYPE_UNIFORM_BUFFER, room}};
     const VkDescriptorPoolCreateInfo pool = {
         .sType = VK_STRUCTURE_TYPE_DESCRIPTOR_POOL_CREATE_INFO, .maxSets = room, .poolSizeCount = 2, .pPoolSizes = sizes};
     page->room = room;
-    strand_plugin_status status = vk_check(d->base.host, vkCreateDescriptorPool(d->device, &pool, NULL, &page->descriptors), "making a descriptor pool");
+    strand_plugin_status status =
+        vk_check(d->base.host, vkCreateDescriptorPool(d->device, &pool, NULL, &page->descriptors), "making a descriptor pool");
     return status ? status : vk_buffer_make(d, (uint64_t)room * VK_PARAM_BYTES, true, &page->params);
 }
 
@@ -24,10 +26,13 @@ void vk_page_close(vk_device *d, vk_page *page) {
 
 static strand_plugin_status batch_open(vk_device *d, vk_batch *b) {
     const strand_host *host = d->base.host;
-    const VkCommandBufferAllocateInfo commands = {
-        .sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO, .commandPool = d->pool, .level = VK_COMMAND_BUFFER_LEVEL_PRIMARY, .commandBufferCount = 1};
+    const VkCommandBufferAllocateInfo commands = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO,
+                                                  .commandPool = d->pool,
+                                                  .level = VK_COMMAND_BUFFER_LEVEL_PRIMARY,
+                                                  .commandBufferCount = 1};
     const VkFenceCreateInfo fence = {.sType = VK_STRUCTURE_TYPE_FENCE_CREATE_INFO};
-    strand_plugin_status status = vk_check(host, vkAllocateCommandBuffers(d->device, &commands, &b->commands), "making a command buffer");
+    strand_plugin_status status =
+        vk_check(host, vkAllocateCommandBuffers(d->device, &commands, &b->commands), "making a command buffer");
     if (!status && !d->timeline) status = vk_check(host, vkCreateFence(d->device, &fence, NULL, &b->fence), "making a fence");
     if (!status) status = vk_page_open(d, &b->page, VK_DISPATCHES);
     if (!status) status = vk_buffer_make(d, VK_STAGING, true, &b->staging);
@@ -51,7 +56,8 @@ void vk_queue_close(vk_device *d) {
 }
 
 static VkResult batch_wait(vk_device *d, const vk_batch *b) {
-    const VkSemaphoreWaitInfo info = {.sType = VK_STRUCTURE_TYPE_SEMAPHORE_WAIT_INFO, .semaphoreCount = 1, .pSemaphores = &d->timeline, .pValues = &b->point};
+    const VkSemaphoreWaitInfo info = {
+        .sType = VK_STRUCTURE_TYPE_SEMAPHORE_WAIT_INFO, .semaphoreCount = 1, .pSemaphores = &d->timeline, .pValues = &b->point};
     return d->timeline ? d->wait(d->device, &info, FOREVER) : vkWaitForFences(d->device, 1, &b->fence, VK_TRUE, FOREVER);
 }
 
@@ -59,7 +65,8 @@ static VkResult batch_wait(vk_device *d, const vk_batch *b) {
 static strand_plugin_status batch_finish(vk_device *d, vk_batch *b) {
     if (!b->point) return STRAND_PLUGIN_OK;
     strand_plugin_status status = vk_check(d->base.host, batch_wait(d, b), "waiting");
-    for (uint32_t i = 0; i < b->n_reads && !status; i++) memcpy(b->reads[i].to, b->staging.mapped + b->reads[i].at, (size_t)b->reads[i].bytes);
+    for (uint32_t i = 0; i < b->n_reads && !status; i++)
+        memcpy(b->reads[i].to, b->staging.mapped + b->reads[i].at, (size_t)b->reads[i].bytes);
     b->point = 0;
     b->n_reads = b->page.used = 0;
     b->staged = 0;
@@ -72,9 +79,11 @@ strand_plugin_status vk_recording(vk_device *d, vk_batch **batch) {
     if (b->recording) return STRAND_PLUGIN_OK;
     strand_plugin_status status = batch_finish(d, b);
     if (status) return status;
-    const VkCommandBufferBeginInfo begin = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO, .flags = VK_COMMAND_BUFFER_USAGE_ONE_TIME_SUBMIT_BIT};
+    const VkCommandBufferBeginInfo begin = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO,
+                                            .flags = VK_COMMAND_BUFFER_USAGE_ONE_TIME_SUBMIT_BIT};
     if (b->fence) status = vk_check(d->base.host, vkResetFences(d->device, 1, &b->fence), "resetting a fence");
-    if (!status) status = vk_check(d->base.host, vkResetDescriptorPool(d->device, b->page.descriptors, 0), "resetting descriptors");
+    if (!status)
+        status = vk_check(d->base.host, vkResetDescriptorPool(d->device, b->page.descriptors, 0), "resetting descriptors");
     if (!status) status = vk_check(d->base.host, vkBeginCommandBuffer(b->commands, &begin), "recording");
     b->recording = !status;
     vk_hazards_forget(&b->hazards);
@@ -82,14 +91,17 @@ strand_plugin_status vk_recording(vk_device *d, vk_batch **batch) {
 }
 
 /* A copy of `bytes`: staging's are a batch's own, each used once, and need no barrier. */
-static void record_copy(vk_batch *b, const strand_plugin_buffer *from, uint64_t from_offset, const strand_plugin_buffer *to, uint64_t to_offset, uint64_t bytes) {
+static void record_copy(vk_batch *b, const strand_plugin_buffer *from, uint64_t from_offset, const strand_plugin_buffer *to,
+                        uint64_t to_offset, uint64_t bytes) {
     const VkBufferCopy copy = {from_offset, to_offset, bytes};
-    const vk_range touched[] = {{from->buffer, from_offset, from_offset + bytes, false}, {to->buffer, to_offset, to_offset + bytes, true}};
+    const vk_range touched[] = {{from->buffer, from_offset, from_offset + bytes, false},
+                                {to->buffer, to_offset, to_offset + bytes, true}};
     vk_before(b->commands, &b->hazards, touched, 2);
     vkCmdCopyBuffer(b->commands, from->buffer, to->buffer, 1, &copy);
 }
 
-static void memory_barrier(VkCommandBuffer commands, VkPipelineStageFlags from, VkAccessFlags wrote, VkPipelineStageFlags to, VkAccessFlags reads) {
+static void memory_barrier(VkCommandBuffer commands, VkPipelineStageFlags from, VkAccessFlags wrote, VkPipelineStageFlags to,
+                           VkAccessFlags reads) {
     const VkMemoryBarrier barrier = {.sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER, .srcAccessMask = wrote, .dstAccessMask = reads};
     vkCmdPipelineBarrier(commands, from, to, 0, 1, &barrier, 0, NULL, 0, NULL);
 }
@@ -97,20 +109,23 @@ static void memory_barrier(VkCommandBuffer commands, VkPipelineStageFlags from, 
 void vk_barrier(VkCommandBuffer commands) {
     const VkPipelineStageFlags work = VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | VK_PIPELINE_STAGE_TRANSFER_BIT;
     memory_barrier(commands, work, VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_TRANSFER_WRITE_BIT, work,
-                   VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_TRANSFER_READ_BIT | VK_ACCESS_TRANSFER_WRITE_BIT);
+                   VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_TRANSFER_READ_BIT |
+                       VK_ACCESS_TRANSFER_WRITE_BIT);
 }
 
 strand_plugin_status vk_flush(vk_device *d) {
     vk_batch *b = &d->batches[d->current];
     const strand_host *host = d->base.host;
     if (!b->recording) return STRAND_PLUGIN_OK;
-    memory_barrier(b->commands, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | VK_PIPELINE_STAGE_TRANSFER_BIT, VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_TRANSFER_WRITE_BIT,
-                   VK_PIPELINE_STAGE_HOST_BIT, VK_ACCESS_HOST_READ_BIT);
+    memory_barrier(b->commands, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | VK_PIPELINE_STAGE_TRANSFER_BIT,
+                   VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_TRANSFER_WRITE_BIT, VK_PIPELINE_STAGE_HOST_BIT,
+                   VK_ACCESS_HOST_READ_BIT);
     b->recording = false;
     strand_plugin_status status = vk_check(host, vkEndCommandBuffer(b->commands), "recording");
     const uint64_t point = d->last_point + 1;
-    const VkTimelineSemaphoreSubmitInfo value = {
-        .sType = VK_STRUCTURE_TYPE_TIMELINE_SEMAPHORE_SUBMIT_INFO, .signalSemaphoreValueCount = 1, .pSignalSemaphoreValues = &point};
+    const VkTimelineSemaphoreSubmitInfo value = {.sType = VK_STRUCTURE_TYPE_TIMELINE_SEMAPHORE_SUBMIT_INFO,
+                                                 .signalSemaphoreValueCount = 1,
+                                                 .pSignalSemaphoreValues = &point};
     const VkSubmitInfo submit = {.sType = VK_STRUCTURE_TYPE_SUBMIT_INFO,
                                  .pNext = d->timeline ? &value : NULL,
                                  .commandBufferCount = 1,
@@ -161,7 +176,8 @@ static strand_plugin_status stage(vk_device *d, uint64_t bytes, vk_batch **batch
     return STRAND_PLUGIN_OK;
 }
 
-strand_plugin_status driver_upload(strand_plugin_device *device, strand_plugin_buffer *buffer, uint64_t offset, const void *from, uint64_t bytes) {
+strand_plugin_status driver_upload(strand_plugin_device *device, strand_plugin_buffer *buffer, uint64_t offset,
+                                   const void *from, uint64_t bytes) {
     vk_device *d = vk_of(device);
     for (uint64_t done = 0, at, got; done < bytes; done += got) {
         vk_batch *b;
@@ -173,7 +189,8 @@ strand_plugin_status driver_upload(strand_plugin_device *device, strand_plugin_b
     return STRAND_PLUGIN_OK;
 }
 
-strand_plugin_status driver_download(strand_plugin_device *device, strand_plugin_buffer *buffer, uint64_t offset, void *to, uint64_t bytes) {
+strand_plugin_status driver_download(strand_plugin_device *device, strand_plugin_buffer *buffer, uint64_t offset, void *to,
+                                     uint64_t bytes) {
     vk_device *d = vk_of(device);
     for (uint64_t done = 0, at, got; done < bytes; done += got) {
         vk_batch *b;
@@ -185,8 +202,8 @@ strand_plugin_status driver_download(strand_plugin_device *device, strand_plugin
     return STRAND_PLUGIN_OK;
 }
 
-strand_plugin_status driver_copy(strand_plugin_device *device, strand_plugin_buffer *from, uint64_t from_offset, strand_plugin_buffer *to, uint64_t to_offset,
-                                 uint64_t bytes) {
+strand_plugin_status driver_copy(strand_plugin_device *device, strand_plugin_buffer *from, uint64_t from_offset,
+                                 strand_plugin_buffer *to, uint64_t to_offset, uint64_t bytes) {
     vk_batch *b;
     strand_plugin_status status = vk_recording(vk_of(device), &b);
     if (!status) record_copy(b, from, from_offset, to, to_offset, bytes);
@@ -201,8 +218,12 @@ static void write_set(vk_device *d, const vk_page *page, VkDescriptorSet set, co
         const gpu_binding *from = &g->bindings[i];
         if (i < g->n_bindings) {
             uint64_t room = from->buffer->bytes - from->offset;
-            infos[i] = (VkDescriptorBufferInfo){from->buffer->buffer, from->offset, from->bytes < 4 ? 4 : from->bytes < room ? from->bytes : room};
-            touched[i] = (vk_range){from->buffer->buffer, from->offset, from->offset + infos[i].range, d->writes[g->kernel] >> i & 1};
+            infos[i] = (VkDescriptorBufferInfo){from->buffer->buffer, from->offset,
+                                                from->bytes < 4      ? 4
+                                                : from->bytes < room ? from->bytes
+                                                                     : room};
+            touched[i] =
+                (vk_range){from->buffer->buffer, from->offset, from->offset + infos[i].range, d->writes[g->kernel] >> i & 1};
         } else {
             infos[i] = (VkDescriptorBufferInfo){page->params.buffer, (uint64_t)page->used * VK_PARAM_BYTES, VK_PARAM_BYTES};
         }
@@ -210,13 +231,15 @@ static void write_set(vk_device *d, const vk_page *page, VkDescriptorSet set, co
                                            .dstSet = set,
                                            .dstBinding = i,
                                            .descriptorCount = 1,
-                                           .descriptorType = i < g->n_bindings ? VK_DESCRIPTOR_TYPE_STORAGE_BUFFER : VK_DESCRIPTOR_TYPE_UNIFORM_BUFFER,
+                                           .descriptorType = i < g->n_bindings ? VK_DESCRIPTOR_TYPE_STORAGE_BUFFER
+                                                                               : VK_DESCRIPTOR_TYPE_UNIFORM_BUFFER,
                                            .pBufferInfo = &infos[i]};
     }
     vkUpdateDescriptorSets(d->device, g->n_bindings + 1, writes, 0, NULL);
 }
 
-strand_plugin_status vk_record(vk_device *d, VkCommandBuffer commands, vk_hazards *hazards, vk_page *page, const gpu_dispatch *g) {
+strand_plugin_status vk_record(vk_device *d, VkCommandBuffer commands, vk_hazards *hazards, vk_page *page,
+                               const gpu_dispatch *g) {
     vk_range touched[GPU_MOST_BINDINGS];
     VkPipeline pipeline;
     VkDescriptorSet set;
@@ -225,7 +248,8 @@ strand_plugin_status vk_record(vk_device *d, VkCommandBuffer commands, vk_hazard
                                                   .descriptorSetCount = 1,
                                                   .pSetLayouts = &d->set_layouts[g->n_bindings + 1]};
     strand_plugin_status status = vk_pipeline(d, g->kernel, &pipeline);
-    if (!status) status = vk_check(d->base.host, vkAllocateDescriptorSets(d->device, &allocate, &set), "making a descriptor set");
+    if (!status)
+        status = vk_check(d->base.host, vkAllocateDescriptorSets(d->device, &allocate, &set), "making a descriptor set");
     if (status) return status;
     memcpy(page->params.mapped + (size_t)page->used * VK_PARAM_BYTES, g->params, sizeof g->params);
     write_set(d, page, set, g, touched);

@@ -1,8 +1,9 @@
-/* segment.c - launches that are recorded once: a secondary command buffer with the descriptor sets and parameters of its dispatches,
- * which batches execute as often as they are asked to. Pages are added as it grows; a page keeps its place for good.
+/* segment.c - launches that are recorded once: a secondary command buffer with the descriptor sets and parameters of its
+ * dispatches, which batches execute as often as they are asked to. Pages are added as it grows; a page keeps its place for
+ * good.
  *
- * A segment may be in several batches that are under way. The point of the last of them is remembered, and waited for before the
- * segment goes. */
+ * A segment may be in several batches that are under way. The point of the last of them is remembered, and waited for before
+ * the segment goes. */
 #include "vulkan.h"
 
 #include <string.h>
@@ -16,12 +17,16 @@ struct strand_plugin_segment {
 };
 
 static strand_plugin_status begin(vk_device *d, strand_plugin_segment *s) {
-    const VkCommandBufferAllocateInfo commands = {
-        .sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO, .commandPool = d->pool, .level = VK_COMMAND_BUFFER_LEVEL_SECONDARY, .commandBufferCount = 1};
+    const VkCommandBufferAllocateInfo commands = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO,
+                                                  .commandPool = d->pool,
+                                                  .level = VK_COMMAND_BUFFER_LEVEL_SECONDARY,
+                                                  .commandBufferCount = 1};
     const VkCommandBufferInheritanceInfo inherits = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_INHERITANCE_INFO};
-    const VkCommandBufferBeginInfo info = {
-        .sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO, .flags = VK_COMMAND_BUFFER_USAGE_SIMULTANEOUS_USE_BIT, .pInheritanceInfo = &inherits};
-    strand_plugin_status status = vk_check(d->base.host, vkAllocateCommandBuffers(d->device, &commands, &s->commands), "making a command buffer");
+    const VkCommandBufferBeginInfo info = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO,
+                                           .flags = VK_COMMAND_BUFFER_USAGE_SIMULTANEOUS_USE_BIT,
+                                           .pInheritanceInfo = &inherits};
+    strand_plugin_status status =
+        vk_check(d->base.host, vkAllocateCommandBuffers(d->device, &commands, &s->commands), "making a command buffer");
     if (!status) status = vk_check(d->base.host, vkBeginCommandBuffer(s->commands, &info), "recording");
     s->recording = !status;
     vk_hazards_forget(&s->hazards);
@@ -54,7 +59,8 @@ static strand_plugin_status add_page(vk_device *d, strand_plugin_segment *s) {
 strand_plugin_status driver_segment_dispatch(strand_plugin_device *device, strand_plugin_segment *s, const gpu_dispatch *g) {
     vk_device *d = vk_of(device);
     strand_plugin_status status = STRAND_PLUGIN_OK;
-    if (!s->recording) return gpu_fail(device->host, STRAND_PLUGIN_ERR_ARGUMENT, "a segment that has been run takes no more launches");
+    if (!s->recording)
+        return gpu_fail(device->host, STRAND_PLUGIN_ERR_ARGUMENT, "a segment that has been run takes no more launches");
     if (!s->pages || s->pages->used == s->pages->room) status = add_page(d, s);
     return status ? status : vk_record(d, s->commands, &s->hazards, s->pages, g);
 }

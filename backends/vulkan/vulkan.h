@@ -1,10 +1,10 @@
 /* vulkan.h - what the files of the Vulkan driver share. Vulkan 1.1 core; nothing beyond it is required.
  *
- * Work is recorded into batches: a command buffer with its descriptor sets, its parameters and its share of host-visible staging
- * memory. A batch is submitted when the host asks, or when it is full, and used again when it has passed: its number has come up
- * on the timeline semaphore, or, on devices without one, its fence has. A barrier stands before every command that touches what
- * an earlier one wrote, or writes what one read (hazards.c), so everything happens as if in the order given. Segments are
- * secondary command buffers that batches execute (segment.c). */
+ * Work is recorded into batches: a command buffer with its descriptor sets, its parameters and its share of host-visible
+ * staging memory. A batch is submitted when the host asks, or when it is full, and used again when it has passed: its number
+ * has come up on the timeline semaphore, or, on devices without one, its fence has. A barrier stands before every command
+ * that touches what an earlier one wrote, or writes what one read (hazards.c), so everything happens as if in the order
+ * given. Segments are secondary command buffers that batches execute (segment.c). */
 #ifndef STRAND_VULKAN_H
 #define STRAND_VULKAN_H
 
@@ -19,7 +19,8 @@
 #define VK_STAGING     ((uint64_t)8 << 20)  /* bytes of a batch */
 #define VK_READS       256                  /* downloads of a batch */
 #define VK_PAGE        128                  /* dispatches of one page of a segment */
-#define VK_RANGES      128                  /* of memory that are remembered from one barrier to the next; more than a dispatch's bindings */
+#define VK_RANGES      128                  /* of memory that are remembered from one barrier to the next; more than a
+                                               dispatch's bindings */
 
 typedef struct vk_instance {
     strand_plugin_instance base;
@@ -122,7 +123,8 @@ void vk_barrier(VkCommandBuffer commands);
 strand_plugin_status vk_page_open(vk_device *d, vk_page *page, uint32_t room);
 void vk_page_close(vk_device *d, vk_page *page);
 /* Records a dispatch, whose descriptors and parameters the page has room for. */
-strand_plugin_status vk_record(vk_device *d, VkCommandBuffer commands, vk_hazards *hazards, vk_page *page, const gpu_dispatch *g);
+strand_plugin_status vk_record(vk_device *d, VkCommandBuffer commands, vk_hazards *hazards, vk_page *page,
+                               const gpu_dispatch *g);
 
 /* hazards.c */
 /* At the beginning of a command buffer, and behind a segment in it: the next command has a barrier. */

@@ -92,8 +92,12 @@ int bench_open(bench *b, int argc, char **argv, const char *what) {
     if (code) return code;
     if (!bench_probes_open(&b->probes, lanes(&b->plugin), b->threads)) return fprintf(stderr, "no memory for the probes\n"), 1;
     if (!b->json)
-        printf("%s: %s; %d thread%s, medians of %d interleaved rounds\n", b->plugin.table.name, b->plugin.info.description, b->threads,
-               b->device ? " (wall time)" : b->threads == 1 ? " (its own CPU time)" : "s (wall time)", b->rounds);
+        printf("%s: %s; %d thread%s, medians of %d interleaved rounds\n", b->plugin.table.name, b->plugin.info.description,
+               b->threads,
+               b->device         ? " (wall time)"
+               : b->threads == 1 ? " (its own CPU time)"
+                                 : "s (wall time)",
+               b->rounds);
     return 0;
 }
 
@@ -105,7 +109,8 @@ int bench_close(bench *b) {
     if (pool) thread_pool_close(pool);
     pool = NULL;
     free(b->blocks);
-    if (b->unsteady && !b->json) printf("? %d of %d rows were taken while the machine was not steady: not to be judged\n", b->unsteady, b->rows);
+    if (b->unsteady && !b->json)
+        printf("? %d of %d rows were taken while the machine was not steady: not to be judged\n", b->unsteady, b->rows);
     return b->failed || left ? 1 : 0;
 }
 
@@ -132,7 +137,8 @@ void *bench_memory(bench *b, uint64_t bytes) {
 }
 
 void bench_later(bench *b, void (*run)(void *arg), void *arg) {
-    if (b->n_later < (int)(sizeof b->later / sizeof *b->later)) b->later[b->n_later].run = run, b->later[b->n_later++].arg = arg;
+    if (b->n_later < (int)(sizeof b->later / sizeof *b->later))
+        b->later[b->n_later].run = run, b->later[b->n_later++].arg = arg;
 }
 
 void bench_clear(bench *b) {
@@ -242,12 +248,14 @@ strand_plugin_tensor bench_random(bench *b, uint32_t dtype, int rank, const int6
 
 /* ---- cases ---- */
 
-void bench_begin(bench *b, bench_case *c, const char *op, uint32_t id, const void *params, size_t bytes, const char *shape, ...) {
+void bench_begin(bench *b, bench_case *c, const char *op, uint32_t id, const void *params, size_t bytes, const char *shape,
+                 ...) {
     va_list args;
     memset(c, 0, sizeof *c);
     c->op = op;
     if (bytes) memcpy(c->params, params, bytes < sizeof c->params ? bytes : sizeof c->params);
-    c->node = (strand_plugin_node){.op = id, .version = 1, .inputs = c->inputs, .outputs = c->outputs, .params = c->params, .name = op};
+    c->node = (strand_plugin_node){
+        .op = id, .version = 1, .inputs = c->inputs, .outputs = c->outputs, .params = c->params, .name = op};
     va_start(args, shape);
     vsnprintf(c->shape, sizeof c->shape, shape, args);
     va_end(args);
@@ -292,7 +300,8 @@ static bool make_ready_there(bench *b, const ops_plugin *p, ready *r, char *why,
     bench_later(b, bench_device_free, r->device);
     if (!good) return false;
     uint64_t scratch = p->api->scratch_size(p->device, &r->node, 1), prepared = p->api->prepare_size(p->device, &r->node);
-    good = bench_device_memory(r->device, scratch, &r->scratch) && bench_device_memory(r->device, prepared, &r->node.prepared) &&
+    good = bench_device_memory(r->device, scratch, &r->scratch) &&
+           bench_device_memory(r->device, prepared, &r->node.prepared) &&
            (!prepared || !p->api->prepare(p->device, &r->node, &r->scratch));
     bench_device_settle(r->device);
     if (good && !r->device->failed) return true;
@@ -436,12 +445,14 @@ static void forget_peak(void) {
 }
 
 static void print_json(const bench *b, const bench_case *c, const row *r, const race *a, int peer, bool steady) {
-    printf("{\"op\": \"%s\", \"shape\": \"%s\", \"threads\": %d, \"lanes\": %d, \"seconds\": %.9g, \"p10\": %.9g, \"p90\": %.9g, "
-           "\"elements\": %.17g, \"flops\": %.17g, \"exps\": %.17g, \"bytes\": %.17g, \"floor\": %.9g, \"bound\": \"%s\", \"ratio\": %.5g, "
-           "\"peak_flops\": %.5g, \"read\": %.5g, \"copy\": %.5g, \"spread\": %.4g, \"steady\": %s, \"peak_kib\": %ld",
-           c->op, c->shape, b->threads, b->probes.isa, r->seconds, r->low, r->high, c->elements, c->flops, c->exps, c->reads + c->writes,
-           r->floor, r->bound, r->ratio, quantile(&a->flops, 0.5), quantile(&a->read, 0.5), quantile(&a->copy, 0.5),
-           quantile(&a->flops, 0.9) / quantile(&a->flops, 0.1), steady ? "true" : "false", peak_kib());
+    printf(
+        "{\"op\": \"%s\", \"shape\": \"%s\", \"threads\": %d, \"lanes\": %d, \"seconds\": %.9g, \"p10\": %.9g, \"p90\": %.9g, "
+        "\"elements\": %.17g, \"flops\": %.17g, \"exps\": %.17g, \"bytes\": %.17g, \"floor\": %.9g, \"bound\": \"%s\", "
+        "\"ratio\": %.5g, \"peak_flops\": %.5g, \"read\": %.5g, \"copy\": %.5g, \"spread\": %.4g, \"steady\": %s, "
+        "\"peak_kib\": %ld",
+        c->op, c->shape, b->threads, b->probes.isa, r->seconds, r->low, r->high, c->elements, c->flops, c->exps,
+        c->reads + c->writes, r->floor, r->bound, r->ratio, quantile(&a->flops, 0.5), quantile(&a->read, 0.5),
+        quantile(&a->copy, 0.5), quantile(&a->flops, 0.9) / quantile(&a->flops, 0.1), steady ? "true" : "false", peak_kib());
     printf(", \"node\": %u, \"params\": \"", c->node.op);
     for (size_t i = 0; i < sizeof c->params; i++) printf("%02x", ((const unsigned char *)c->params)[i]);
     printf("\", \"inputs\": [");
@@ -455,31 +466,42 @@ static void print_json(const bench *b, const bench_case *c, const row *r, const 
     if (peer >= 0)
         printf(", \"peer\": \"%s\", \"peer_seconds\": %.9g, \"peer_ratio\": %.5g, \"peer_p10\": %.5g, \"peer_p90\": %.5g, "
                "\"difference\": %.3g",
-               a->of[peer].name, r->peer, r->peer_ratio, r->peer_low, r->peer_high, r->difference < 1e30 ? r->difference : 1e30);
+               a->of[peer].name, r->peer, r->peer_ratio, r->peer_low, r->peer_high,
+               r->difference < 1e30 ? r->difference : 1e30);
     puts("}");
 }
 
 static void time_text(double seconds, char *text, size_t size) {
-    snprintf(text, size, seconds < 1e-3 ? "%.2f us" : seconds < 1 ? "%.3f ms" : "%.3f s", seconds * (seconds < 1e-3 ? 1e6 : seconds < 1 ? 1e3 : 1));
+    snprintf(text, size,
+             seconds < 1e-3 ? "%.2f us"
+             : seconds < 1  ? "%.3f ms"
+                            : "%.3f s",
+             seconds * (seconds < 1e-3 ? 1e6
+                        : seconds < 1  ? 1e3
+                                       : 1));
 }
 
 static void print_text(bench *b, const bench_case *c, const row *r, const race *a, int peer, bool steady) {
     char took[32], rate[32], than[128] = "";
     if (!b->rows++)
-        printf("  %-18s %-36s %12s %14s %12s %22s  %s\n", "operator", "shape", "time", "rate", "ns/element", "x floor (bound)", "peer / Strand [p10, p90]");
+        printf("  %-18s %-36s %12s %14s %12s %22s  %s\n", "operator", "shape", "time", "rate", "ns/element", "x floor (bound)",
+               "peer / Strand [p10, p90]");
     time_text(r->seconds, took, sizeof took);
     if (c->flops > 0)
         snprintf(rate, sizeof rate, "%.1f GFLOP/s", 1e-9 * c->flops / r->seconds);
     else
         snprintf(rate, sizeof rate, "%.1f GB/s", 1e-9 * (c->reads + c->writes) / r->seconds);
-    if (peer >= 0) snprintf(than, sizeof than, "%.2f [%.2f, %.2f] %.60s", r->peer_ratio, r->peer_low, r->peer_high, a->of[peer].name);
-    if (peer >= 0 && r->difference >= 0) snprintf(than + strlen(than), sizeof than - strlen(than), ", differs by %.1e", r->difference);
-    printf("%c %-18s %-36s %12s %14s %12.3f %8.2f (%s)  %s\n", steady ? ' ' : '?', c->op, c->shape, took, rate, 1e9 * r->seconds / c->elements,
-           r->ratio, r->bound, than);
+    if (peer >= 0)
+        snprintf(than, sizeof than, "%.2f [%.2f, %.2f] %.60s", r->peer_ratio, r->peer_low, r->peer_high, a->of[peer].name);
+    if (peer >= 0 && r->difference >= 0)
+        snprintf(than + strlen(than), sizeof than - strlen(than), ", differs by %.1e", r->difference);
+    printf("%c %-18s %-36s %12s %14s %12.3f %8.2f (%s)  %s\n", steady ? ' ' : '?', c->op, c->shape, took, rate,
+           1e9 * r->seconds / c->elements, r->ratio, r->bound, than);
 }
 
 static void print_row(bench *b, bench_case *c, const race *a, int peer) {
-    row r = {.seconds = quantile(&a->seconds[0], 0.5), .low = quantile(&a->seconds[0], 0.1), .high = quantile(&a->seconds[0], 0.9)};
+    row r = {
+        .seconds = quantile(&a->seconds[0], 0.5), .low = quantile(&a->seconds[0], 0.1), .high = quantile(&a->seconds[0], 0.9)};
     series floor = {0}, ratio = {0}, than = {0};
     for (int k = 0; k < a->seconds[0].n; k++) {
         double f = a->floor >= 0 ? a->seconds[a->floor].v[k] : probe_floor(a, c, k, &r.bound);
@@ -546,10 +568,12 @@ double bench_run(bench *b, bench_case *c) {
     enter_ready(&a, "Strand", &ours);
     if (b->compares && make_ready(b, &b->against, c, &other, why, sizeof why)) enter_ready(&a, "the other plugin", &other);
     for (int i = 0; i < c->n_peers; i++)
-        if (!b->peers || strstr(c->peers[i].name, b->peers)) enter(&a, c->peers[i].name, c->peers[i].run, c->peers[i].arg, c->peers[i].result);
+        if (!b->peers || strstr(c->peers[i].name, b->peers))
+            enter(&a, c->peers[i].name, c->peers[i].run, c->peers[i].arg, c->peers[i].result);
     int last = a.n;
     if (b->device) {
-        if (device_copy(b, c->reads + c->writes, &copied, &copy)) a.floor = a.n, enter_ready(&a, "memory: a copy by the device", &copy);
+        if (device_copy(b, c->reads + c->writes, &copied, &copy))
+            a.floor = a.n, enter_ready(&a, "memory: a copy by the device", &copy);
     } else if (c->floor.run) {
         a.floor = a.n, enter(&a, c->floor.name, c->floor.run, c->floor.arg, NULL);
     }

@@ -1,5 +1,5 @@
-/* bench.h - what the benchmarks share: a plugin loaded through its ABI, contestants that run in interleaved rounds, probes of what
- * this machine can do measured in the same rounds, and rows of one form.
+/* bench.h - what the benchmarks share: a plugin loaded through its ABI, contestants that run in interleaved rounds, probes
+ * of what this machine can do measured in the same rounds, and rows of one form.
  *
  *     int main(int argc, char **argv) {
  *         bench b;
@@ -20,14 +20,16 @@
  *     }
  *
  * Words and rules
- *  - Time is the thread's own CPU time with one thread (other jobs do not advance it), wall time with more, or on a device. All figures are medians
- *    of rounds; in each round every contestant runs once (often enough to fill half a millisecond), in an order that turns around
- *    from round to round, and the probes run between them. Ratios are medians of the rounds' own ratios. Only ratios are facts.
- *  - The floor of a case is the least time that its arithmetic or its memory needs here: the larger of (flops + 16 exps) over the
- *    multiply-add rate (an exponential is counted as eight vector instructions), and of the bytes that must be read and written
- *    once over the bandwidth of the cache level that holds them all. A case may bring its own floor kernel instead.
- *  - A row is judged only when the multiply-add probe was steady: its 90th percentile at most `spread` times its 10th. Else it is
- *    printed with a '?'.
+ *  - Time is the thread's own CPU time with one thread (other jobs do not advance it), wall time with more, or on a device.
+ *    All figures are medians of rounds; in each round every contestant runs once (often enough to fill half a millisecond),
+ *    in an order that turns around from round to round, and the probes run between them. Ratios are medians of the rounds'
+ *    own ratios. Only ratios are facts.
+ *  - The floor of a case is the least time that its arithmetic or its memory needs here: the larger of (flops + 16 exps)
+ *    over the multiply-add rate (an exponential is counted as eight vector instructions), and of the bytes that must be read
+ *    and written once over the bandwidth of the cache level that holds them all. A case may bring its own floor kernel
+ *    instead.
+ *  - A row is judged only when the multiply-add probe was steady: its 90th percentile at most `spread` times its 10th. Else
+ *    it is printed with a '?'.
  *  - --json prints one object a line: what tests/bench/run reads. */
 #ifndef STRAND_TESTS_BENCH_H
 #define STRAND_TESTS_BENCH_H
@@ -68,7 +70,8 @@ typedef struct bench {
     int threads, rounds;
     bool json, device; /* device: the plugin's memory is its own */
     double spread;
-    const char *only, *shape, *peers; /* --op, --shape, --peers: parts of names, NULL: all; --peers none: none of the libraries in peers.h */
+    const char *only, *shape, *peers; /* --op, --shape, --peers: parts of names, NULL: all; --peers none: none of the
+                                         libraries in peers.h */
     bench_probes probes;
     void **blocks;
     int n_blocks, room;
@@ -96,7 +99,8 @@ typedef struct bench_case {
 } bench_case;
 
 /* Reads the options (--plugin FILE [--against FILE] [--op PART] [--shape PART] [--peers PART] [--threads N]
- * [--rounds N] [--spread X] [--json]) and loads the plugin. Returns 0, or the exit code after a line on stderr. `what` names the program in the usage. */
+ * [--rounds N] [--spread X] [--json]) and loads the plugin. Returns 0, or the exit code after a line on stderr. `what` names
+ * the program in the usage. */
 int bench_open(bench *b, int argc, char **argv, const char *what);
 /* Frees all; returns the exit code. */
 int bench_close(bench *b);
@@ -125,12 +129,13 @@ void bench_begin(bench *b, bench_case *c, const char *op, uint32_t id, const voi
     __attribute__((format(printf, 7, 8)));
 void bench_input(bench_case *c, strand_plugin_tensor t);
 void bench_output(bench_case *c, strand_plugin_tensor t);
-/* The floor of products of one row: reads a matrix of `rows` rows of `bytes` bytes in the fastest way that is known, sixteen rows side by
- * side, with the next sixteen asked for. */
+/* The floor of products of one row: reads a matrix of `rows` rows of `bytes` bytes in the fastest way that is known, sixteen
+ * rows side by side, with the next sixteen asked for. */
 void bench_read_rows(int isa, const void *p, int64_t rows, int64_t bytes);
 /* Ignored when run is NULL (a peer that is not installed). */
 void bench_peer(bench_case *c, const char *name, void (*run)(void *arg), void *arg);
-/* Where the peer added last leaves its F32 result, in the order of the case's first output: it is compared with the plugin's. */
+/* Where the peer added last leaves its F32 result, in the order of the case's first output: it is compared with the
+ * plugin's. */
 void bench_peer_result(bench_case *c, const float *result);
 /* Prepares, runs the rounds, prints, and frees the tensors. Returns the median seconds of a launch, 0 when it was not run. */
 double bench_run(bench *b, bench_case *c);

@@ -28,7 +28,12 @@ static double pairs(const shape *s) {
 static void attention(bench *b, const char *name, const shape *s) {
     const int64_t batch = s->batch ? s->batch : 1;
     int64_t q[3] = {batch, s->length, s->heads * s->d}, k[3] = {batch, s->keys, s->kv_heads * s->d};
-    strand_op_attention p = {.heads = s->heads, .kv_heads = s->kv_heads, .window = s->window, .scale = 1 / sqrtf((float)s->d), .causal = s->causal, .precision = s->precision};
+    strand_op_attention p = {.heads = s->heads,
+                             .kv_heads = s->kv_heads,
+                             .window = s->window,
+                             .scale = 1 / sqrtf((float)s->d),
+                             .causal = s->causal,
+                             .precision = s->precision};
     bench_case c;
     if (!bench_wants(b, name)) return;
     bench_begin(b, &c, name, STRAND_OP_ATTENTION, &p, sizeof p, "B=%lld L=%lld S=%lld H=%lld/%lld d=%lld %s%s%s%s",
@@ -46,10 +51,12 @@ static void attention(bench *b, const char *name, const shape *s) {
 
 static void rotary(bench *b, int64_t length, int64_t heads, int64_t d, uint32_t interleaved) {
     int64_t dims[3] = {1, length, heads * d};
-    strand_op_rotary p = {.heads = heads, .rotary = d, .interleaved = interleaved, .base = 10000, .position_scale = 1, .magnitude = 1};
+    strand_op_rotary p = {
+        .heads = heads, .rotary = d, .interleaved = interleaved, .base = 10000, .position_scale = 1, .magnitude = 1};
     bench_case c;
     if (!bench_wants(b, "rotary")) return;
-    bench_begin(b, &c, "rotary", STRAND_OP_ROTARY, &p, sizeof p, "L=%lld H=%lld d=%lld %s", (long long)length, (long long)heads, (long long)d, interleaved ? "pairs" : "halves");
+    bench_begin(b, &c, "rotary", STRAND_OP_ROTARY, &p, sizeof p, "L=%lld H=%lld d=%lld %s", (long long)length, (long long)heads,
+                (long long)d, interleaved ? "pairs" : "halves");
     bench_input(&c, bench_random(b, STRAND_PLUGIN_F32, 3, dims, -1, 1));
     bench_output(&c, bench_zeros(b, STRAND_PLUGIN_F32, 3, dims));
     bench_run(b, &c);
@@ -60,7 +67,8 @@ static void cache(bench *b, int64_t length, uint32_t type) {
     strand_op_cache_write p = {0};
     bench_case c;
     if (!bench_wants(b, "cache")) return;
-    bench_begin(b, &c, "cache", STRAND_OP_CACHE_WRITE, &p, sizeof p, "%lld rows of 1024 %s in place", (long long)length, types[type]);
+    bench_begin(b, &c, "cache", STRAND_OP_CACHE_WRITE, &p, sizeof p, "%lld rows of 1024 %s in place", (long long)length,
+                types[type]);
     strand_plugin_tensor memory = bench_zeros(b, type, 3, rows);
     bench_input(&c, memory);
     bench_input(&c, bench_random(b, STRAND_PLUGIN_F32, 3, x, -1, 1));
@@ -71,8 +79,8 @@ static void cache(bench *b, int64_t length, uint32_t type) {
     bench_run(b, &c);
 }
 
-/* A GPU's rows: 16k tokens or more of 1024 columns, so that the working set is several times its L2; tests/bench/attention_torch.py
- * times PyTorch at the same. */
+/* A GPU's rows: 16k tokens or more of 1024 columns, so that the working set is several times its L2;
+ * tests/bench/attention_torch.py times PyTorch at the same. */
 static void rows_of_gpus(bench *b) {
     static const int64_t lengths[] = {1024, 4096, 16384, 65536};
     for (int64_t d = 64; d <= 128; d *= 2)

@@ -1,6 +1,6 @@
-/* bench_device.c - cases on plugins that have memory of their own: tensors are uploaded once, launches follow one another in the
- * device's queue, and the clock is read when all of them are done. The floor is a copy by the same device of as many bytes as the case
- * must move, unless the case has its own. */
+/* bench_device.c - cases on plugins that have memory of their own: tensors are uploaded once, launches follow one another in
+ * the device's queue, and the clock is read when all of them are done. The floor is a copy by the same device of as many
+ * bytes as the case must move, unless the case has its own. */
 #include "bench_device.h"
 
 #include <stdio.h>
@@ -45,7 +45,9 @@ bool bench_device_place(bench_device *d, const ops_plugin *p, strand_plugin_node
 }
 
 void bench_device_fetch(bench_device *d, const bench_case *c) {
-    if (d->p->api->download(d->p->device, d->outputs[0].memory.buffer, 0, c->outputs[0].memory.data, bench_bytes(&c->outputs[0]))) d->failed = true;
+    if (d->p->api->download(d->p->device, d->outputs[0].memory.buffer, 0, c->outputs[0].memory.data,
+                            bench_bytes(&c->outputs[0])))
+        d->failed = true;
     bench_device_settle(d);
 }
 

@@ -1,5 +1,5 @@
-/* bench_gru.c - times gated recurrent units: a sequence alone, and many at once. The floor counts the products with the state; three
- * exponentials a unit.
+/* bench_gru.c - times gated recurrent units: a sequence alone, and many at once. The floor counts the products with the
+ * state; three exponentials a unit.
  *
  *   bench_gru --plugin strand-cpu-x86-64-v4.so [--threads N] [--rounds N] [--json] */
 #include "bench.h"

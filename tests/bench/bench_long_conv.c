@@ -1,5 +1,6 @@
-/* bench_long_conv.c - times the long convolution in the forms that models use, and the FFT operator, next to the least that must be
- * moved: a loop that reads u and the filter's spectrum and writes y. FFTW, where it is installed, joins the plain form (peers.h).
+/* bench_long_conv.c - times the long convolution in the forms that models use, and the FFT operator, next to the least that
+ * must be moved: a loop that reads u and the filter's spectrum and writes y. FFTW, where it is installed, joins the plain
+ * form (peers.h).
  *
  *   bench_long_conv --plugin strand-cpu-x86-64-v4.so [--op long_conv|fft] [--threads N] [--rounds N] [--json] */
 #include <math.h>
@@ -65,7 +66,8 @@ static void bench_form(bench *b, const form *f, int64_t length, int64_t channels
 static void bench_fft(bench *b, int64_t rows, int64_t n, uint32_t form) {
     const strand_op_fft params = {.kind = STRAND_FFT_R2C, .form = form, .scale = 1, .floor = 1e-8f};
     bench_case c;
-    bench_begin(b, &c, "fft", STRAND_OP_FFT, &params, sizeof params, "R2C %lld x %lld form %u", (long long)rows, (long long)n, form);
+    bench_begin(b, &c, "fft", STRAND_OP_FFT, &params, sizeof params, "R2C %lld x %lld form %u", (long long)rows, (long long)n,
+                form);
     bench_input(&c, bench_random(b, F32, 2, (int64_t[]){rows, n}, -1, 1));
     bench_output(&c, bench_zeros(b, F32, form ? 2 : 3, (int64_t[]){rows, n / 2 + 1, 2}));
     c.flops = 2.5 * (double)rows * (double)n * log2((double)n);
@@ -76,14 +78,17 @@ static void bench_fft(bench *b, int64_t rows, int64_t n, uint32_t form) {
 int main(int argc, char **argv) {
     static const int64_t sizes[][2] = {{1024, 256}, {8192, 128}, {32768, 64}, {131072, 32}, {1048576, 8}};
     /* A GPU's: 64M positions, several times its L2. */
-    static const int64_t wide[][2] = {{1024, 65536}, {2048, 32768}, {4096, 16384}, {8192, 8192}, {16384, 4096}, {32768, 2048}, {65536, 1024}, {131072, 512},
-                                      {262144, 256}, {524288, 128}, {1048576, 64}, {2097152, 32}, {4194304, 16}};
+    static const int64_t wide[][2] = {{1024, 65536}, {2048, 32768}, {4096, 16384}, {8192, 8192},  {16384, 4096},
+                                      {32768, 2048}, {65536, 1024}, {131072, 512}, {262144, 256}, {524288, 128},
+                                      {1048576, 64}, {2097152, 32}, {4194304, 16}};
     static const form forms[] = {{"plain", 1, false, false, false},
                                  {"gated", 1, true, false, false},
                                  {"gated, both ways", 1, true, true, false},
                                  {"plain", 4, false, false, false},
                                  {"filter not constant", 1, false, false, true}};
-    static const form of_gpus[] = {{.name = "plain", .batch = 1}, {.name = "rounded", .batch = 1, .rounded = true}, {.name = "rounded, gated", .batch = 1, .gated = true, .rounded = true},
+    static const form of_gpus[] = {{.name = "plain", .batch = 1},
+                                   {.name = "rounded", .batch = 1, .rounded = true},
+                                   {.name = "rounded, gated", .batch = 1, .gated = true, .rounded = true},
                                    {.name = "rounded, 1000 taps", .batch = 1, .rounded = true, .taps = 1000}};
     static const int64_t rows[][2] = {{4096, 200}, {64, 7500}, {64, 12000}, {256, 4096}, {256, 1009}, {1, 1 << 20}};
     bench b;

@@ -74,10 +74,13 @@ static void halves(bench *b) {
 /* Large enough for a GPU: a square, and a layer of HyenaDNA over 128k tokens. */
 static void of_a_device(bench *b) {
     static const uint32_t types[] = {F32, F16, BF16};
-    for (int t = 0; t < 3; t++) time_product(b, (product){.m = 8192, .n = 8192, .k = 8192, .batch = 1, .type = types[t], .weights = 1});
+    for (int t = 0; t < 3; t++)
+        time_product(b, (product){.m = 8192, .n = 8192, .k = 8192, .batch = 1, .type = types[t], .weights = 1});
     for (int k = 256; k <= 1024; k += 768)
         for (uint32_t precision = 0; precision < 2; precision++)
-            time_product(b, (product){.m = 131072, .n = 1280 - k, .k = k, .batch = 1, .type = F32, .precision = precision, .weights = 1});
+            time_product(
+                b,
+                (product){.m = 131072, .n = 1280 - k, .k = k, .batch = 1, .type = F32, .precision = precision, .weights = 1});
 }
 
 int main(int argc, char **argv) {

@@ -1,5 +1,5 @@
-/* bench_ops.c - times convolutions, transforms and the operators that should move memory and do nothing else, each next to its floor.
- * Products are in bench_matmul.c and bench_products.c.
+/* bench_ops.c - times convolutions, transforms and the operators that should move memory and do nothing else, each next to
+ * its floor. Products are in bench_matmul.c and bench_products.c.
  *
  *   bench_ops --plugin strand-cpu-x86-64-v4.so [--op PART] [--threads N] [--rounds N] [--json] */
 #include <math.h>
@@ -14,7 +14,8 @@ static void bench_long_conv(bench *b, int64_t length, int64_t channels) {
     const strand_op_long_conv params = {0};
     double n = (double)length * (double)channels;
     bench_case c;
-    bench_begin(b, &c, "long_conv", STRAND_OP_LONG_CONV, &params, sizeof params, "L=%lld C=%lld", (long long)length, (long long)channels);
+    bench_begin(b, &c, "long_conv", STRAND_OP_LONG_CONV, &params, sizeof params, "L=%lld C=%lld", (long long)length,
+                (long long)channels);
     bench_input(&c, bench_random(b, F32, 2, (int64_t[]){channels, length}, -1, 1));
     bench_input(&c, bench_constant(bench_random(b, F32, 2, (int64_t[]){channels, length}, -1, 1)));
     bench_output(&c, bench_zeros(b, F32, 2, (int64_t[]){channels, length}));
@@ -41,12 +42,14 @@ static void bench_all_rows(bench *b) {
     const strand_op_unary gelu = {STRAND_UNARY_GELU_TANH}, erf_gelu = {STRAND_UNARY_GELU}, sine = {STRAND_UNARY_SIN};
     const strand_op_binary sum = {STRAND_BINARY_ADD};
     const strand_op_short_conv taps = {0};
-    if (bench_wants(b, "layer_norm")) bench_rows(b, "layer_norm", STRAND_OP_LAYER_NORM, &norm, sizeof norm, 8192, 256, 1, 256, 0, 1, 0);
+    if (bench_wants(b, "layer_norm"))
+        bench_rows(b, "layer_norm", STRAND_OP_LAYER_NORM, &norm, sizeof norm, 8192, 256, 1, 256, 0, 1, 0);
     if (bench_wants(b, "gelu_tanh")) bench_rows(b, "gelu_tanh", STRAND_OP_UNARY, &gelu, sizeof gelu, 8192, 256, 0, 0, 0, 0, 1);
     if (bench_wants(b, "gelu")) bench_rows(b, "gelu", STRAND_OP_UNARY, &erf_gelu, sizeof erf_gelu, 8192, 256, 0, 0, 0, 0, 1);
     if (bench_wants(b, "sin")) bench_rows(b, "sin", STRAND_OP_UNARY, &sine, sizeof sine, 8192, 256, 0, 0, 0, 0, 1);
     if (bench_wants(b, "add")) bench_rows(b, "add", STRAND_OP_BINARY, &sum, sizeof sum, 8192, 256, 2, 8192, 256, 0, 0);
-    if (bench_wants(b, "short_conv")) bench_rows(b, "short_conv", STRAND_OP_SHORT_CONV, &taps, sizeof taps, 256, 8192, 2, 256, 3, 1, 0);
+    if (bench_wants(b, "short_conv"))
+        bench_rows(b, "short_conv", STRAND_OP_SHORT_CONV, &taps, sizeof taps, 256, 8192, 2, 256, 3, 1, 0);
 }
 
 /* Rows of real numbers to their half spectra: 2.5 n log2 n each. */
@@ -65,7 +68,8 @@ static void bench_more(bench *b) {
     const strand_op_norm rms = {.kind = STRAND_NORM_RMS, .groups = 1, .eps = 1e-6f};
     const strand_op_softmax softmax = {0};
     if (bench_wants(b, "norm")) bench_rows(b, "norm", STRAND_OP_NORM, &rms, sizeof rms, 4096, 768, 1, 768, 0, 0, 0);
-    if (bench_wants(b, "softmax")) bench_rows(b, "softmax", STRAND_OP_SOFTMAX, &softmax, sizeof softmax, 4096, 768, 0, 0, 0, 0, 1);
+    if (bench_wants(b, "softmax"))
+        bench_rows(b, "softmax", STRAND_OP_SOFTMAX, &softmax, sizeof softmax, 4096, 768, 0, 0, 0, 0, 1);
     bench_fft(b, 1024, 512);
     bench_fft(b, 64, 2000);
 }

@@ -72,12 +72,13 @@ static double multiply_adds(int isa) {
 static double multiply_adds(int isa) {
     long n = FMA_LOOPS;
     (void)isa;
-    __asm__ volatile(TEN(ZERO, ) TEN(ZERO, 1) TEN(ZERO, 2) ZERO(30) ZERO(31)
-                     "1:\n\t" TEN(VEC, ) TEN(VEC, 1) VEC(20) VEC(21) VEC(22) VEC(23) "subs %0, %0, #1\n\tb.ne 1b"
+    __asm__ volatile(TEN(ZERO, ) TEN(ZERO, 1) TEN(ZERO, 2) ZERO(30) ZERO(31) "1:\n\t" TEN(VEC, ) TEN(VEC, 1) VEC(20) VEC(21)
+                         VEC(22) VEC(23) "subs %0, %0, #1\n\tb.ne 1b"
                      : "+r"(n)
                      :
-                     : "cc", "v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7", "v8", "v9", "v10", "v11", "v12", "v13", "v14", "v15",
-                       "v16", "v17", "v18", "v19", "v20", "v21", "v22", "v23", "v24", "v25", "v26", "v27", "v28", "v29", "v30", "v31");
+                     : "cc", "v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7", "v8", "v9", "v10", "v11", "v12", "v13", "v14",
+                       "v15", "v16", "v17", "v18", "v19", "v20", "v21", "v22", "v23", "v24", "v25", "v26", "v27", "v28", "v29",
+                       "v30", "v31");
     return 2.0 * 4 * 24 * FMA_LOOPS;
 }
 #else
@@ -174,7 +175,8 @@ static int64_t cache(int name, int64_t otherwise) {
 
 bool bench_probes_open(bench_probes *p, int isa, int threads) {
 #ifdef _SC_LEVEL1_DCACHE_SIZE
-    int64_t l1 = cache(_SC_LEVEL1_DCACHE_SIZE, 32768), l2 = cache(_SC_LEVEL2_CACHE_SIZE, 1 << 20), l3 = cache(_SC_LEVEL3_CACHE_SIZE, 8 << 20);
+    int64_t l1 = cache(_SC_LEVEL1_DCACHE_SIZE, 32768), l2 = cache(_SC_LEVEL2_CACHE_SIZE, 1 << 20),
+            l3 = cache(_SC_LEVEL3_CACHE_SIZE, 8 << 20);
 #else
     int64_t l1 = cache(0, 32768), l2 = cache(0, 1 << 20), l3 = cache(0, 8 << 20);
 #endif

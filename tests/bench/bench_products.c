@@ -11,7 +11,10 @@
 static const struct {
     const char *name;
     uint32_t dtype;
-} types[] = {{"matmul Q8_0", STRAND_PLUGIN_Q8_0}, {"matmul Q4_0", STRAND_PLUGIN_Q4_0}, {"matmul Q4_K", STRAND_PLUGIN_Q4_K}, {"matmul Q6_K", STRAND_PLUGIN_Q6_K}};
+} types[] = {{"matmul Q8_0", STRAND_PLUGIN_Q8_0},
+             {"matmul Q4_0", STRAND_PLUGIN_Q4_0},
+             {"matmul Q4_K", STRAND_PLUGIN_Q4_K},
+             {"matmul Q6_K", STRAND_PLUGIN_Q6_K}};
 
 /* What one row of a product cannot be faster than: reading the same weights. */
 typedef struct reading {
@@ -28,7 +31,8 @@ static void read_weights(void *arg) {
 static void quantised(bench *b, int type, int64_t m, int64_t n, int64_t k) {
     const strand_op_matmul params = {.transpose_b = 1};
     bench_case c;
-    bench_begin(b, &c, types[type].name, STRAND_OP_MATMUL, &params, sizeof params, "M=%lld N=%lld K=%lld", (long long)m, (long long)n, (long long)k);
+    bench_begin(b, &c, types[type].name, STRAND_OP_MATMUL, &params, sizeof params, "M=%lld N=%lld K=%lld", (long long)m,
+                (long long)n, (long long)k);
     bench_input(&c, bench_random(b, F32, 2, (int64_t[]){m, k}, -1, 1));
     bench_input(&c, bench_random(b, types[type].dtype, 2, (int64_t[]){n, k}, -1, 1));
     bench_output(&c, bench_zeros(b, F32, 2, (int64_t[]){m, n}));
@@ -41,8 +45,9 @@ static void quantised(bench *b, int type, int64_t m, int64_t n, int64_t k) {
 static void block_diagonal(bench *b, int64_t rows, int64_t blocks, int64_t out, int64_t in, uint32_t flags) {
     const strand_op_block_diagonal params = {.flags = flags};
     bench_case c;
-    bench_begin(b, &c, "block_diagonal", STRAND_OP_BLOCK_DIAGONAL, &params, sizeof params, "%lld rows, %lld blocks %lld x %lld%s", (long long)rows, (long long)blocks,
-                (long long)out, (long long)in, flags ? ", interleaved" : "");
+    bench_begin(b, &c, "block_diagonal", STRAND_OP_BLOCK_DIAGONAL, &params, sizeof params,
+                "%lld rows, %lld blocks %lld x %lld%s", (long long)rows, (long long)blocks, (long long)out, (long long)in,
+                flags ? ", interleaved" : "");
     bench_input(&c, bench_random(b, F32, 2, (int64_t[]){rows, blocks * in}, -1, 1));
     bench_input(&c, bench_random(b, F32, 3, (int64_t[]){blocks, out, in}, -1, 1));
     bench_output(&c, bench_zeros(b, F32, 2, (int64_t[]){rows, blocks * out}));
@@ -54,8 +59,9 @@ static void block_diagonal(bench *b, int64_t rows, int64_t blocks, int64_t out, 
 static void grouped(bench *b, uint32_t dtype, int64_t tokens, int64_t picks, int64_t experts, int64_t n, int64_t k) {
     const strand_op_grouped_matmul params = {0};
     bench_case c;
-    bench_begin(b, &c, "grouped_matmul", STRAND_OP_GROUPED_MATMUL, &params, sizeof params, "%lld x %lld of %lld, N=%lld K=%lld%s", (long long)tokens, (long long)picks,
-                (long long)experts, (long long)n, (long long)k, dtype == F32 ? "" : " Q4_K");
+    bench_begin(b, &c, "grouped_matmul", STRAND_OP_GROUPED_MATMUL, &params, sizeof params,
+                "%lld x %lld of %lld, N=%lld K=%lld%s", (long long)tokens, (long long)picks, (long long)experts, (long long)n,
+                (long long)k, dtype == F32 ? "" : " Q4_K");
     strand_plugin_tensor w = bench_random(b, dtype, 3, (int64_t[]){experts, n, k}, -1, 1);
     bench_input(&c, bench_random(b, F32, 2, (int64_t[]){tokens, k}, -1, 1));
     bench_input(&c, w);
@@ -70,7 +76,8 @@ static void grouped(bench *b, uint32_t dtype, int64_t tokens, int64_t picks, int
 static void top_k(bench *b, int64_t rows, int64_t n, int64_t k) {
     const strand_op_top_k params = {.k = k, .values = STRAND_TOP_K_SOFTMAX};
     bench_case c;
-    bench_begin(b, &c, "top_k", STRAND_OP_TOP_K, &params, sizeof params, "%lld rows, %lld of %lld", (long long)rows, (long long)k, (long long)n);
+    bench_begin(b, &c, "top_k", STRAND_OP_TOP_K, &params, sizeof params, "%lld rows, %lld of %lld", (long long)rows,
+                (long long)k, (long long)n);
     bench_input(&c, bench_random(b, F32, 2, (int64_t[]){rows, n}, -4, 4));
     bench_output(&c, bench_zeros(b, F32, 2, (int64_t[]){rows, k}));
     bench_output(&c, bench_zeros(b, STRAND_PLUGIN_I64, 2, (int64_t[]){rows, k}));
@@ -80,7 +87,8 @@ static void top_k(bench *b, int64_t rows, int64_t n, int64_t k) {
 }
 
 int main(int argc, char **argv) {
-    static const int64_t shapes[][3] = {{1, 256, 4096}, {1, 4096, 4096}, {1, 14336, 4096}, {4, 1024, 1024}, {32, 1024, 1024}, {256, 1024, 1024}};
+    static const int64_t shapes[][3] = {{1, 256, 4096},  {1, 4096, 4096},  {1, 14336, 4096},
+                                        {4, 1024, 1024}, {32, 1024, 1024}, {256, 1024, 1024}};
     bench b;
     int code = bench_open(&b, argc, argv, "products");
     if (code) return code;

@@ -1,5 +1,6 @@
-/* bench_scans.c - times the diagonal, dense and companion recurrences and the generators of their filters, long sequences and single steps,
- * next to their floors: multiply-adds and exponentials that the definition needs, or bytes where those bind.
+/* bench_scans.c - times the diagonal, dense and companion recurrences and the generators of their filters, long sequences
+ * and single steps, next to their floors: multiply-adds and exponentials that the definition needs, or bytes where those
+ * bind.
  *
  *   bench_scans --plugin strand-cpu-x86-64-v4.so [--op selective|lti|dplr|dense|recurrence|companion|kernel] */
 #include "bench.h"
@@ -14,8 +15,11 @@ static void selective(bench *b, int64_t length, int64_t channels, int64_t states
     strand_op_selective_scan p = {.softplus = 1};
     bench_case c;
     if (!bench_wants(b, "selective_scan")) return;
-    bench_begin(b, &c, "selective_scan", STRAND_OP_SELECTIVE_SCAN, &p, sizeof p, "L=%lld D=%lld N=%lld%s", (long long)length, (long long)channels, (long long)states,
-                gated ? " gated" : step ? " with state" : "");
+    bench_begin(b, &c, "selective_scan", STRAND_OP_SELECTIVE_SCAN, &p, sizeof p, "L=%lld D=%lld N=%lld%s", (long long)length,
+                (long long)channels, (long long)states,
+                gated  ? " gated"
+                : step ? " with state"
+                       : "");
     bench_input(&c, bench_random(b, F32, 3, DIMS(1, length, channels), -1, 1));
     bench_input(&c, bench_random(b, F32, 3, DIMS(1, length, channels), -5, -1));
     bench_input(&c, bench_random(b, F32, 2, DIMS(channels, states), -(double)states, -0.5));
@@ -37,7 +41,8 @@ static void lti(bench *b, int64_t length, int64_t channels, int64_t states) {
     strand_op_lti_scan p = {.scale = 2};
     bench_case c;
     if (!bench_wants(b, "lti_scan")) return;
-    bench_begin(b, &c, "lti_scan", STRAND_OP_LTI_SCAN, &p, sizeof p, "L=%lld C=%lld N=%lld complex", (long long)length, (long long)channels, (long long)states);
+    bench_begin(b, &c, "lti_scan", STRAND_OP_LTI_SCAN, &p, sizeof p, "L=%lld C=%lld N=%lld complex", (long long)length,
+                (long long)channels, (long long)states);
     bench_input(&c, bench_random(b, F32, 3, DIMS(1, length, channels), -1, 1));
     bench_input(&c, bench_random(b, F32, 3, DIMS(channels, states, 2), -0.7, 0.7));
     bench_input(&c, bench_random(b, F32, 3, DIMS(channels, states, 2), -1, 1));
@@ -48,12 +53,14 @@ static void lti(bench *b, int64_t length, int64_t channels, int64_t states) {
     bench_run(b, &c);
 }
 
-/* Twelve multiply-adds a complex state: eight of a diagonal system, and two each for the sum over the old states and for what it adds. */
+/* Twelve multiply-adds a complex state: eight of a diagonal system, and two each for the sum over the old states and for
+ * what it adds. */
 static void dplr(bench *b, int64_t length, int64_t channels, int64_t states) {
     strand_op_dplr_scan p = {.scale = 2};
     bench_case c;
     if (!bench_wants(b, "dplr_scan")) return;
-    bench_begin(b, &c, "dplr_scan", STRAND_OP_DPLR_SCAN, &p, sizeof p, "L=%lld C=%lld N=%lld", (long long)length, (long long)channels, (long long)states);
+    bench_begin(b, &c, "dplr_scan", STRAND_OP_DPLR_SCAN, &p, sizeof p, "L=%lld C=%lld N=%lld", (long long)length,
+                (long long)channels, (long long)states);
     bench_input(&c, bench_random(b, F32, 3, DIMS(1, length, channels), -1, 1));
     bench_input(&c, bench_random(b, F32, 3, DIMS(channels, states, 2), -0.6, 0.6));
     for (int i = 0; i < 2; i++) bench_input(&c, bench_random(b, F32, 3, DIMS(channels, states, 2), -0.05, 0.05));
@@ -69,7 +76,8 @@ static void dplr(bench *b, int64_t length, int64_t channels, int64_t states) {
 static void dense(bench *b, int64_t length, int64_t channels, int64_t d) {
     bench_case c;
     if (!bench_wants(b, "dense_scan")) return;
-    bench_begin(b, &c, "dense_scan", STRAND_OP_DENSE_SCAN, NULL, 0, "L=%lld C=%lld d=%lld", (long long)length, (long long)channels, (long long)d);
+    bench_begin(b, &c, "dense_scan", STRAND_OP_DENSE_SCAN, NULL, 0, "L=%lld C=%lld d=%lld", (long long)length,
+                (long long)channels, (long long)d);
     bench_input(&c, bench_random(b, F32, 3, DIMS(1, d, d), -0.9 / (double)d, 0.9 / (double)d));
     bench_input(&c, bench_random(b, F32, 2, DIMS(1, d), -1, 1));
     bench_input(&c, bench_random(b, F32, 3, DIMS(1, length, channels), -1, 1));
@@ -79,12 +87,13 @@ static void dense(bench *b, int64_t length, int64_t channels, int64_t d) {
 }
 
 static void recurrence(bench *b, int64_t length, int64_t width, bool gated, bool pairs) {
-    strand_op_linear_recurrence p = {.complex_pairs = pairs, .log_a = gated, .form = gated ? STRAND_RECURRENCE_RGLRU : STRAND_RECURRENCE_PLAIN};
+    strand_op_linear_recurrence p = {
+        .complex_pairs = pairs, .log_a = gated, .form = gated ? STRAND_RECURRENCE_RGLRU : STRAND_RECURRENCE_PLAIN};
     int rank = pairs ? 4 : 3;
     bench_case c;
     if (!bench_wants(b, "linear_recurrence")) return;
-    bench_begin(b, &c, "linear_recurrence", STRAND_OP_LINEAR_RECURRENCE, &p, sizeof p, "L=%lld D=%lld%s%s", (long long)length, (long long)width, gated ? " gated" : "",
-                pairs ? " complex" : "");
+    bench_begin(b, &c, "linear_recurrence", STRAND_OP_LINEAR_RECURRENCE, &p, sizeof p, "L=%lld D=%lld%s%s", (long long)length,
+                (long long)width, gated ? " gated" : "", pairs ? " complex" : "");
     bench_input(&c, bench_random(b, F32, rank, DIMS(1, length, width, 2), -1, 1));
     if (gated)
         bench_input(&c, bench_random(b, F32, rank, DIMS(1, length, width, 2), -1, -0.01));
@@ -99,8 +108,8 @@ static void companion(bench *b, int64_t length, int64_t channels, int64_t d, boo
     strand_op_companion_scan p = {.closed = closed};
     bench_case c;
     if (!bench_wants(b, "companion_scan")) return;
-    bench_begin(b, &c, "companion_scan", STRAND_OP_COMPANION_SCAN, &p, sizeof p, "L=%lld C=%lld d=%lld%s", (long long)length, (long long)channels, (long long)d,
-                closed ? " closed" : "");
+    bench_begin(b, &c, "companion_scan", STRAND_OP_COMPANION_SCAN, &p, sizeof p, "L=%lld C=%lld d=%lld%s", (long long)length,
+                (long long)channels, (long long)d, closed ? " closed" : "");
     double most = 0.9 / (double)d;
     for (int i = 0; i < 3; i++) bench_input(&c, bench_random(b, F32, 2, DIMS(channels, d), -most, most));
     bench_input(&c, closed ? bench_absent() : bench_random(b, F32, 3, DIMS(1, length, channels), -1, 1));
@@ -118,7 +127,8 @@ static void diagonal(bench *b, int64_t channels, int64_t states, int64_t taps) {
     strand_op_ssm_kernel_diagonal p = {.log_poles = 1, .scale = 2};
     bench_case c;
     if (!bench_wants(b, "ssm_kernel_diagonal")) return;
-    bench_begin(b, &c, "ssm_kernel_diagonal", STRAND_OP_SSM_KERNEL_DIAGONAL, &p, sizeof p, "C=%lld N=%lld T=%lld", (long long)channels, (long long)states, (long long)taps);
+    bench_begin(b, &c, "ssm_kernel_diagonal", STRAND_OP_SSM_KERNEL_DIAGONAL, &p, sizeof p, "C=%lld N=%lld T=%lld",
+                (long long)channels, (long long)states, (long long)taps);
     bench_input(&c, bench_random(b, F32, 3, DIMS(channels, states, 2), -0.5, -0.001));
     bench_input(&c, bench_random(b, F32, 3, DIMS(channels, states, 2), -1, 1));
     bench_output(&c, bench_zeros(b, F32, 2, DIMS(channels, taps)));
@@ -131,7 +141,8 @@ static void nplr(bench *b, int64_t channels, int64_t states, int64_t length) {
     strand_op_ssm_kernel_nplr p = {.length = length};
     bench_case c;
     if (!bench_wants(b, "ssm_kernel_nplr")) return;
-    bench_begin(b, &c, "ssm_kernel_nplr", STRAND_OP_SSM_KERNEL_NPLR, &p, sizeof p, "C=%lld N=%lld T=%lld", (long long)channels, (long long)states, (long long)length);
+    bench_begin(b, &c, "ssm_kernel_nplr", STRAND_OP_SSM_KERNEL_NPLR, &p, sizeof p, "C=%lld N=%lld T=%lld", (long long)channels,
+                (long long)states, (long long)length);
     bench_input(&c, bench_random(b, F32, 3, DIMS(channels, states, 2), -1, -0.3));
     for (int i = 0; i < 3; i++) bench_input(&c, bench_random(b, F32, 3, DIMS(channels, states, 2), -0.5, 0.5));
     bench_input(&c, bench_random(b, F32, 1, DIMS(channels), 0.01, 0.1));
@@ -143,7 +154,8 @@ static void nplr(bench *b, int64_t channels, int64_t states, int64_t length) {
 static void kernel_companion(bench *b, int64_t kernels, int64_t d, int64_t taps) {
     bench_case c;
     if (!bench_wants(b, "ssm_kernel_companion")) return;
-    bench_begin(b, &c, "ssm_kernel_companion", STRAND_OP_SSM_KERNEL_COMPANION, NULL, 0, "K=%lld d=%lld T=%lld", (long long)kernels, (long long)d, (long long)taps);
+    bench_begin(b, &c, "ssm_kernel_companion", STRAND_OP_SSM_KERNEL_COMPANION, NULL, 0, "K=%lld d=%lld T=%lld",
+                (long long)kernels, (long long)d, (long long)taps);
     for (int i = 0; i < 3; i++) bench_input(&c, bench_random(b, F32, 2, DIMS(kernels, d), -0.9 / (double)d, 0.9 / (double)d));
     bench_output(&c, bench_zeros(b, F32, 2, DIMS(kernels, taps)));
     c.flops = 4 * (double)kernels * (double)d * (double)taps;

@@ -1,7 +1,8 @@
-/* bench_vkfft.c - the whole long convolution of a GPU plugin next to two transforms by VkFFT on the same device: forward and inverse, real,
- * of twice the length, in place, without the product between them, the gates and the filter (its fused convolution is no peer: on PoCL it
- * does not compile). Compiled once for Vulkan (VKFFT_BACKEND 0) and once for OpenCL (3); VkFFT is a header, which nothing else in Strand
- * uses. That what VkFFT made is right is looked at once: both transforms together give the input, n times as large.
+/* bench_vkfft.c - the whole long convolution of a GPU plugin next to two transforms by VkFFT on the same device: forward and
+ * inverse, real, of twice the length, in place, without the product between them, the gates and the filter (its fused
+ * convolution is no peer: on PoCL it does not compile). Compiled once for Vulkan (VKFFT_BACKEND 0) and once for OpenCL (3);
+ * VkFFT is a header, which nothing else in Strand uses. That what VkFFT made is right is looked at once: both transforms
+ * together give the input, n times as large.
  *
  *   bench_vkfft_vulkan --plugin strand-vulkan.so [--shape PART] [--rounds N] [--json]        (the first device of each) */
 #include "vkfft_c.h"
@@ -40,16 +41,25 @@ typedef struct peer {
 #if VKFFT_BACKEND == 0
 static bool open_device(peer *p) {
     const VkInstanceCreateInfo about = {.sType = VK_STRUCTURE_TYPE_INSTANCE_CREATE_INFO,
-                                        .pApplicationInfo = &(VkApplicationInfo){.sType = VK_STRUCTURE_TYPE_APPLICATION_INFO, .apiVersion = VK_API_VERSION_1_1}};
+                                        .pApplicationInfo = &(VkApplicationInfo){.sType = VK_STRUCTURE_TYPE_APPLICATION_INFO,
+                                                                                 .apiVersion = VK_API_VERSION_1_1}};
     uint32_t count = 1, family = 0;
     VkQueueFamilyProperties families[8];
-    if (vkCreateInstance(&about, NULL, &p->instance) || vkEnumeratePhysicalDevices(p->instance, &count, &p->physical) < 0 || !count) return false;
+    if (vkCreateInstance(&about, NULL, &p->instance) || vkEnumeratePhysicalDevices(p->instance, &count, &p->physical) < 0 ||
+        !count)
+        return false;
     count = 8;
     vkGetPhysicalDeviceQueueFamilyProperties(p->physical, &count, families);
     while (family < count && !(families[family].queueFlags & VK_QUEUE_COMPUTE_BIT)) family++;
-    const VkDeviceQueueCreateInfo queue = {.sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO, .queueFamilyIndex = family, .queueCount = 1, .pQueuePriorities = &(float){1}};
-    const VkDeviceCreateInfo device = {.sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO, .queueCreateInfoCount = 1, .pQueueCreateInfos = &queue};
-    const VkCommandPoolCreateInfo pool = {.sType = VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO, .flags = VK_COMMAND_POOL_CREATE_RESET_COMMAND_BUFFER_BIT, .queueFamilyIndex = family};
+    const VkDeviceQueueCreateInfo queue = {.sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO,
+                                           .queueFamilyIndex = family,
+                                           .queueCount = 1,
+                                           .pQueuePriorities = &(float){1}};
+    const VkDeviceCreateInfo device = {
+        .sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO, .queueCreateInfoCount = 1, .pQueueCreateInfos = &queue};
+    const VkCommandPoolCreateInfo pool = {.sType = VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO,
+                                          .flags = VK_COMMAND_POOL_CREATE_RESET_COMMAND_BUFFER_BIT,
+                                          .queueFamilyIndex = family};
     const VkFenceCreateInfo fence = {.sType = VK_STRUCTURE_TYPE_FENCE_CREATE_INFO};
     if (family == count || vkCreateDevice(p->physical, &device, NULL, &p->device)) return false;
     vkGetDeviceQueue(p->device, family, 0, &p->queue);
@@ -58,17 +68,23 @@ static bool open_device(peer *p) {
 
 /* Memory that the host sees: on a card with memory of its own, one that has both. */
 static bool make_buffer(peer *p) {
-    const VkBufferCreateInfo buffer = {.sType = VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO, .size = p->bytes, .usage = VK_BUFFER_USAGE_STORAGE_BUFFER_BIT};
-    const VkMemoryPropertyFlags wanted = VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT | VK_MEMORY_PROPERTY_HOST_COHERENT_BIT | VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT;
+    const VkBufferCreateInfo buffer = {
+        .sType = VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO, .size = p->bytes, .usage = VK_BUFFER_USAGE_STORAGE_BUFFER_BIT};
+    const VkMemoryPropertyFlags wanted =
+        VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT | VK_MEMORY_PROPERTY_HOST_COHERENT_BIT | VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT;
     VkPhysicalDeviceMemoryProperties types;
     VkMemoryRequirements needs;
     uint32_t type = 0;
     if (vkCreateBuffer(p->device, &buffer, NULL, &p->buffer)) return false;
     vkGetBufferMemoryRequirements(p->device, p->buffer, &needs);
     vkGetPhysicalDeviceMemoryProperties(p->physical, &types);
-    while (type < types.memoryTypeCount && (!(needs.memoryTypeBits >> type & 1) || (types.memoryTypes[type].propertyFlags & wanted) != wanted)) type++;
-    const VkMemoryAllocateInfo memory = {.sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO, .allocationSize = needs.size, .memoryTypeIndex = type};
-    return type < types.memoryTypeCount && !vkAllocateMemory(p->device, &memory, NULL, &p->memory) && !vkBindBufferMemory(p->device, p->buffer, p->memory, 0);
+    while (type < types.memoryTypeCount &&
+           (!(needs.memoryTypeBits >> type & 1) || (types.memoryTypes[type].propertyFlags & wanted) != wanted))
+        type++;
+    const VkMemoryAllocateInfo memory = {
+        .sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO, .allocationSize = needs.size, .memoryTypeIndex = type};
+    return type < types.memoryTypeCount && !vkAllocateMemory(p->device, &memory, NULL, &p->memory) &&
+           !vkBindBufferMemory(p->device, p->buffer, p->memory, 0);
 }
 
 static void configure(peer *p, VkFFTConfiguration *c) {
@@ -81,8 +97,10 @@ static void configure(peer *p, VkFFTConfiguration *c) {
 
 /* Both transforms, recorded once. */
 static bool record(peer *p) {
-    const VkCommandBufferAllocateInfo commands = {
-        .sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO, .commandPool = p->pool, .level = VK_COMMAND_BUFFER_LEVEL_PRIMARY, .commandBufferCount = 1};
+    const VkCommandBufferAllocateInfo commands = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO,
+                                                  .commandPool = p->pool,
+                                                  .level = VK_COMMAND_BUFFER_LEVEL_PRIMARY,
+                                                  .commandBufferCount = 1};
     const VkCommandBufferBeginInfo begin = {.sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO};
     if (vkAllocateCommandBuffers(p->device, &commands, &p->commands) || vkBeginCommandBuffer(p->commands, &begin)) return false;
     VkFFTLaunchParams launch = {.commandBuffer = &p->commands, .buffer = &p->buffer};
@@ -92,8 +110,11 @@ static bool record(peer *p) {
 
 static void run(void *arg) {
     peer *p = arg;
-    const VkSubmitInfo submit = {.sType = VK_STRUCTURE_TYPE_SUBMIT_INFO, .commandBufferCount = 1, .pCommandBuffers = &p->commands};
-    if (vkQueueSubmit(p->queue, 1, &submit, p->fence) || vkWaitForFences(p->device, 1, &p->fence, VK_TRUE, UINT64_MAX) || vkResetFences(p->device, 1, &p->fence)) p->failed = true;
+    const VkSubmitInfo submit = {
+        .sType = VK_STRUCTURE_TYPE_SUBMIT_INFO, .commandBufferCount = 1, .pCommandBuffers = &p->commands};
+    if (vkQueueSubmit(p->queue, 1, &submit, p->fence) || vkWaitForFences(p->device, 1, &p->fence, VK_TRUE, UINT64_MAX) ||
+        vkResetFences(p->device, 1, &p->fence))
+        p->failed = true;
 }
 
 static bool copy(peer *p, float *to, const float *from) {
@@ -171,7 +192,8 @@ static bool is_right(bench *b, peer *p) {
     uint64_t width = p->n + 2;
     float *in = bench_memory(b, p->bytes), *out = bench_memory(b, p->bytes);
     double worst = 0;
-    for (uint64_t i = 0; i < p->rows * width; i++) in[i] = i % width < p->n ? (float)((i * 2654435761u >> 8) % 1000) / 500 - 1 : 0;
+    for (uint64_t i = 0; i < p->rows * width; i++)
+        in[i] = i % width < p->n ? (float)((i * 2654435761u >> 8) % 1000) / 500 - 1 : 0;
     if (!copy(p, NULL, in)) return false;
     run(p);
     if (p->failed || !copy(p, out, NULL)) return false;
@@ -199,7 +221,8 @@ static peer *open_peer(bench *b, int64_t length, int64_t channels) {
     c.bufferSize = &p->bytes;
     VkFFTResult result = initializeVkFFT(&p->app, c);
     if (!result && record(p) && is_right(b, p)) return p;
-    fprintf(stderr, "bench_vkfft: VkFFT does not do %lld x %lld here (%d)\n", (long long)channels, (long long)length, (int)result);
+    fprintf(stderr, "bench_vkfft: VkFFT does not do %lld x %lld here (%d)\n", (long long)channels, (long long)length,
+            (int)result);
     return NULL;
 }
 
@@ -208,7 +231,8 @@ static void bench_length(bench *b, int64_t length, int64_t channels) {
     const int64_t x[3] = {1, channels, length};
     double n = (double)length * (double)channels;
     bench_case c;
-    bench_begin(b, &c, "long_conv", STRAND_OP_LONG_CONV, &params, sizeof params, "C=%lld L=%lld", (long long)channels, (long long)length);
+    bench_begin(b, &c, "long_conv", STRAND_OP_LONG_CONV, &params, sizeof params, "C=%lld L=%lld", (long long)channels,
+                (long long)length);
     if (!b->unwanted) {
         bench_input(&c, bench_random(b, F32, 3, x, -1, 1));
         bench_input(&c, bench_constant(bench_random(b, F32, 2, x + 1, -1, 1)));

@@ -2,8 +2,9 @@
  *
  *   gpu_floors [ROUNDS]
  *
- * copying 1 GB, multiply-adds in F32, exponentials, BF16 products by mma.sync. One line a rate: JSON, medians of ROUNDS (9) with the 10th and
- * 90th percentile of the seconds. A rate that cannot be had is said in one line on the error output, and the exit code is 1. */
+ * copying 1 GB, multiply-adds in F32, exponentials, BF16 products by mma.sync. One line a rate: JSON, medians of ROUNDS (9)
+ * with the 10th and 90th percentile of the seconds. A rate that cannot be had is said in one line on the error output, and
+ * the exit code is 1. */
 #include <cuda.h>
 #include <stdio.h>
 #include <stdlib.h>

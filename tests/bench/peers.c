@@ -38,10 +38,10 @@ enum { ROW_MAJOR = 101, AS_IT_IS = 111, TRANSPOSED = 112 };
 static struct blas {
     bool tried, there;
     char name[64];
-    void (*gemm)(int order, int transpose_a, int transpose_b, int m, int n, int k, float alpha, const float *a, int lda, const float *b,
-                 int ldb, float beta, float *c, int ldc);
-    void (*gemv)(int order, int transpose, int m, int n, float alpha, const float *a, int lda, const float *x, int step_x, float beta,
-                 float *y, int step_y);
+    void (*gemm)(int order, int transpose_a, int transpose_b, int m, int n, int k, float alpha, const float *a, int lda,
+                 const float *b, int ldb, float beta, float *c, int ldc);
+    void (*gemv)(int order, int transpose, int m, int n, float alpha, const float *a, int lda, const float *x, int step_x,
+                 float beta, float *y, int step_y);
     void (*threads)(int n);
     char *(*core)(void);
 } blas;
@@ -56,8 +56,8 @@ typedef struct blas_job {
 static void run_blas(void *arg) {
     const blas_job *j = arg;
     if (j->m == 1)
-        blas.gemv(ROW_MAJOR, j->transpose_b ? AS_IT_IS : TRANSPOSED, j->transpose_b ? j->n : j->k, j->transpose_b ? j->k : j->n, 1, j->b,
-                  j->transpose_b ? j->k : j->n, j->a, 1, 0, j->y, 1);
+        blas.gemv(ROW_MAJOR, j->transpose_b ? AS_IT_IS : TRANSPOSED, j->transpose_b ? j->n : j->k, j->transpose_b ? j->k : j->n,
+                  1, j->b, j->transpose_b ? j->k : j->n, j->a, 1, 0, j->y, 1);
     else
         blas.gemm(ROW_MAJOR, AS_IT_IS, j->transpose_b ? TRANSPOSED : AS_IT_IS, j->m, j->n, j->k, 1, j->a, j->k, j->b,
                   j->transpose_b ? j->k : j->n, 0, j->y, j->n);
@@ -69,7 +69,8 @@ static bool open_blas(int threads) {
     blas.tried = true;
     void *library = bench_library("STRAND_BENCH_OPENBLAS", names);
     blas.there = bench_symbol(library, "cblas_sgemm", &blas.gemm) && bench_symbol(library, "cblas_sgemv", &blas.gemv) &&
-                 bench_symbol(library, "openblas_set_num_threads", &blas.threads) && bench_symbol(library, "openblas_get_corename", &blas.core);
+                 bench_symbol(library, "openblas_set_num_threads", &blas.threads) &&
+                 bench_symbol(library, "openblas_get_corename", &blas.core);
     if (!blas.there) return false;
     blas.threads(threads);
     snprintf(blas.name, sizeof blas.name, "OpenBLAS (%s)", blas.core());
@@ -143,8 +144,10 @@ static bool open_fftw(void) {
     if (fftw.tried) return fftw.there;
     fftw.tried = true;
     void *library = bench_library("STRAND_BENCH_FFTW", names);
-    fftw.there = bench_symbol(library, "fftwf_plan_dft_r2c_1d", &fftw.forward) && bench_symbol(library, "fftwf_plan_dft_c2r_1d", &fftw.backward) &&
-                 bench_symbol(library, "fftwf_execute", &fftw.execute) && bench_symbol(library, "fftwf_destroy_plan", &fftw.destroy) &&
+    fftw.there = bench_symbol(library, "fftwf_plan_dft_r2c_1d", &fftw.forward) &&
+                 bench_symbol(library, "fftwf_plan_dft_c2r_1d", &fftw.backward) &&
+                 bench_symbol(library, "fftwf_execute", &fftw.execute) &&
+                 bench_symbol(library, "fftwf_destroy_plan", &fftw.destroy) &&
                  bench_symbol(library, "fftwf_set_timelimit", &fftw.limit);
     const char *seconds = getenv("STRAND_BENCH_FFTW_SECONDS");
     if (fftw.there) fftw.limit(seconds ? atof(seconds) : 4); /* of measuring a plan; then the best so far */
@@ -207,12 +210,15 @@ static void run_rows(void *arg) {
 static void add_fft(bench *b, bench_case *c) {
     const strand_op_fft *p = c->node.params;
     const strand_plugin_tensor *x = &c->inputs[0];
-    if (c->node.op != STRAND_OP_FFT || p->kind != STRAND_FFT_R2C || p->form != STRAND_FFT_COMPLEX || p->n || p->bins || p->scale != 1) return;
+    if (c->node.op != STRAND_OP_FFT || p->kind != STRAND_FFT_R2C || p->form != STRAND_FFT_COMPLEX || p->n || p->bins ||
+        p->scale != 1)
+        return;
     if (b->threads != 1 || !all_f32(c) || !open_fftw()) return;
     rows_job *j = bench_memory(b, sizeof *j);
     int64_t n = x->dims[x->rank - 1], bins = 2 * (n / 2 + 1);
     *j = (rows_job){.x = x->memory.data, .n = n, .rows = bench_count(x) / n};
-    j->in = bench_memory(b, (uint64_t)n * 4), j->out = bench_memory(b, (uint64_t)bins * 4), j->y = bench_memory(b, (uint64_t)(bins * j->rows) * 4);
+    j->in = bench_memory(b, (uint64_t)n * 4), j->out = bench_memory(b, (uint64_t)bins * 4),
+    j->y = bench_memory(b, (uint64_t)(bins * j->rows) * 4);
     j->plan = fftw.forward((int)n, j->in, j->out, FFTW_MEASURE_);
     if (!j->plan) return;
     bench_later(b, fftw.destroy, j->plan);

@@ -1,8 +1,10 @@
-/* peers_ggml.c - ggml's kernels, the CPU's or Vulkan's, on the same data, by the public functions of its library that are called, declared here.
+/* peers_ggml.c - ggml's kernels, the CPU's or Vulkan's, on the same data, by the public functions of its library that are
+ * called, declared here.
  *
- * A strand tensor's axes are ggml's in reverse. Data is copied into the context's own memory before the rounds, but for matrices of
- * weights, which are read where they lie: how fast memory is read depends on where its pages happen to be. A run is one call of
- * the graph's computation. What ggml does in several operators (biases, gates) is a graph of them, as its users write it. */
+ * A strand tensor's axes are ggml's in reverse. Data is copied into the context's own memory before the rounds, but for
+ * matrices of weights, which are read where they lie: how fast memory is read depends on where its pages happen to be. A run
+ * is one call of the graph's computation. What ggml does in several operators (biases, gates) is a graph of them, as its
+ * users write it. */
 #define _GNU_SOURCE
 #include "peers.h"
 
@@ -52,11 +54,14 @@ static struct api {
     ggml_any *(*norm)(ggml_any *ctx, ggml_any *a, float eps);
     ggml_any *(*rms_norm)(ggml_any *ctx, ggml_any *a, float eps);
     ggml_any *(*mul_mat)(ggml_any *ctx, ggml_any *a, ggml_any *b);
-    ggml_any *(*attention)(ggml_any *ctx, ggml_any *q, ggml_any *k, ggml_any *v, ggml_any *mask, float scale, float max_bias, float cap);
-    ggml_any *(*ssm_scan)(ggml_any *ctx, ggml_any *s, ggml_any *x, ggml_any *dt, ggml_any *A, ggml_any *B, ggml_any *C, ggml_any *ids);
+    ggml_any *(*attention)(ggml_any *ctx, ggml_any *q, ggml_any *k, ggml_any *v, ggml_any *mask, float scale, float max_bias,
+                           float cap);
+    ggml_any *(*ssm_scan)(ggml_any *ctx, ggml_any *s, ggml_any *x, ggml_any *dt, ggml_any *A, ggml_any *B, ggml_any *C,
+                          ggml_any *ids);
     ggml_any *(*ssm_conv)(ggml_any *ctx, ggml_any *x, ggml_any *w);
     ggml_any *(*wkv6)(ggml_any *ctx, ggml_any *k, ggml_any *v, ggml_any *r, ggml_any *u, ggml_any *w, ggml_any *state);
-    ggml_any *(*wkv7)(ggml_any *ctx, ggml_any *r, ggml_any *w, ggml_any *k, ggml_any *v, ggml_any *a, ggml_any *b, ggml_any *state);
+    ggml_any *(*wkv7)(ggml_any *ctx, ggml_any *r, ggml_any *w, ggml_any *k, ggml_any *v, ggml_any *a, ggml_any *b,
+                      ggml_any *state);
     ggml_any *(*gla)(ggml_any *ctx, ggml_any *k, ggml_any *v, ggml_any *q, ggml_any *g, ggml_any *state, float scale);
 } api;
 
@@ -101,12 +106,15 @@ static bool open_api(void) {
     api.device = bench_symbol(l, "ggml_backend_vk_init", &api.device_backend);
     if (api.device)
         api.there = bench_symbol(l, "ggml_backend_alloc_ctx_tensors", &api.allocate) &&
-                    bench_symbol(l, "ggml_backend_tensor_set", &api.set) && bench_symbol(l, "ggml_backend_tensor_get", &api.get) &&
-                    bench_symbol(l, "ggml_backend_supports_op", &api.supports) && bench_symbol(l, "ggml_graph_n_nodes", &api.nodes) &&
-                    bench_symbol(l, "ggml_graph_node", &api.node);
+                    bench_symbol(l, "ggml_backend_tensor_set", &api.set) &&
+                    bench_symbol(l, "ggml_backend_tensor_get", &api.get) &&
+                    bench_symbol(l, "ggml_backend_supports_op", &api.supports) &&
+                    bench_symbol(l, "ggml_graph_n_nodes", &api.nodes) && bench_symbol(l, "ggml_graph_node", &api.node);
     else
-        api.there = bench_symbol(l, "ggml_backend_cpu_init", &api.backend) && bench_symbol(l, "ggml_backend_cpu_set_n_threads", &api.threads);
-    for (size_t i = 0; i < sizeof need / sizeof *need && api.there; i++) api.there = bench_symbol(l, need[i].name, need[i].pointer);
+        api.there = bench_symbol(l, "ggml_backend_cpu_init", &api.backend) &&
+                    bench_symbol(l, "ggml_backend_cpu_set_n_threads", &api.threads);
+    for (size_t i = 0; i < sizeof need / sizeof *need && api.there; i++)
+        api.there = bench_symbol(l, need[i].name, need[i].pointer);
     return api.there;
 }
 
@@ -219,7 +227,8 @@ static ggml_any *put(job *j, const strand_plugin_tensor *t, int64_t a, int64_t b
 /* A matrix where it lies (on a device: a copy), its fastest axis first. */
 static ggml_any *in_place(job *j, const strand_plugin_tensor *t, int64_t a, int64_t n) {
     if (api.device) return put(j, t, a, n, 1, 1);
-    ggml_any *ctx = api.init((ggml_memory){1 << 16, NULL, true}), *buffer = api.buffer(t->memory.data, (bench_bytes(t) + 63) / 64 * 64);
+    ggml_any *ctx = api.init((ggml_memory){1 << 16, NULL, true}),
+             *buffer = api.buffer(t->memory.data, (bench_bytes(t) + 63) / 64 * 64);
     const int64_t ne[2] = {a, n};
     ggml_any *g = api.tensor(ctx, type_of(t->dtype), 2, ne);
     api.place(buffer, g, t->memory.data);
@@ -252,7 +261,9 @@ static const strand_plugin_tensor *input(const bench_case *c, uint32_t i) {
 static void matmul(bench *b, bench_case *c) {
     const strand_op_matmul *p = c->node.params;
     const strand_plugin_tensor *x = &c->inputs[0], *w = &c->inputs[1];
-    if (p->transpose_a || !p->transpose_b || p->activation || input(c, 2) || w->rank != 2 || x->dtype != STRAND_PLUGIN_F32 || type_of(w->dtype) < 0) return;
+    if (p->transpose_a || !p->transpose_b || p->activation || input(c, 2) || w->rank != 2 || x->dtype != STRAND_PLUGIN_F32 ||
+        type_of(w->dtype) < 0)
+        return;
     int64_t k = w->dims[1], n = w->dims[0], m = bench_count(x) / k;
     job *j = begin(b, c, 0);
     if (j) end(c, j, "ggml", api.mul_mat(j->ctx, in_place(j, w, k, n), put(j, x, k, m, 1, 1)), true);
@@ -271,8 +282,11 @@ static ggml_any *causal_mask(job *j, int64_t length, int64_t keys) {
 static void attention(bench *b, bench_case *c) {
     const strand_op_attention *p = c->node.params;
     const strand_plugin_tensor *q = &c->inputs[0], *k = &c->inputs[1], *v = &c->inputs[2];
-    if (input(c, 3) || input(c, 4) || input(c, 5) || p->window || p->sinks || q->dtype != STRAND_PLUGIN_F32 || type_of(k->dtype) < 0 || k->dtype != v->dtype) return;
-    int64_t batch = q->dims[0], length = q->dims[1], keys = k->dims[1], d = q->dims[2] / p->heads, dv = v->dims[2] / p->kv_heads;
+    if (input(c, 3) || input(c, 4) || input(c, 5) || p->window || p->sinks || q->dtype != STRAND_PLUGIN_F32 ||
+        type_of(k->dtype) < 0 || k->dtype != v->dtype)
+        return;
+    int64_t batch = q->dims[0], length = q->dims[1], keys = k->dims[1], d = q->dims[2] / p->heads,
+            dv = v->dims[2] / p->kv_heads;
     job *j = begin(b, c, 2.0 * (double)length * (double)keys);
     if (!j) return;
     ggml_any *gq = api.permute(j->ctx, put(j, q, d, p->heads, length, batch), 0, 2, 1, 3),
@@ -290,7 +304,8 @@ static ggml_any *sequence_ids(job *j, int64_t n) {
 }
 
 /* y [width, L, B] of a scan and what stands behind it: + D x, times silu(z). */
-static ggml_any *finish_scan(job *j, ggml_any *scan, ggml_any *x, ggml_any *skip, ggml_any *z, int64_t p, int64_t h, int64_t tokens) {
+static ggml_any *finish_scan(job *j, ggml_any *scan, ggml_any *x, ggml_any *skip, ggml_any *z, int64_t p, int64_t h,
+                             int64_t tokens) {
     ggml_any *y = api.view_1d(j->ctx, scan, p * h * tokens, 0);
     if (!skip && !z) return scan;
     y = api.reshape_3d(j->ctx, y, p, h, tokens);
@@ -301,29 +316,33 @@ static ggml_any *finish_scan(job *j, ggml_any *scan, ggml_any *x, ggml_any *skip
 
 static void selective_scan(bench *b, bench_case *c) {
     const strand_op_selective_scan *p = c->node.params;
-    const strand_plugin_tensor *u = &c->inputs[0], *A = &c->inputs[2], *skip = input(c, 5), *z = input(c, 6), *bias = input(c, 7);
+    const strand_plugin_tensor *u = &c->inputs[0], *A = &c->inputs[2], *skip = input(c, 5), *z = input(c, 6),
+                               *bias = input(c, 7);
     int64_t B = u->dims[0], L = u->dims[1], D = u->dims[2], N = A->dims[1];
     if (!p->softplus) return;
     job *j = begin(b, c, 8.0 * (double)(B * D * N));
     if (!j) return;
     ggml_any *x = put(j, u, 1, D, L, B), *dt = put(j, &c->inputs[1], D, L, B, 1);
     if (bias) dt = api.add(j->ctx, dt, put(j, bias, D, 1, 1, 1));
-    ggml_any *scan = api.ssm_scan(j->ctx, state_of(j, input(c, 8), N, 1, D, B), x, dt, put(j, A, N, D, 1, 1), put(j, &c->inputs[3], N, 1, L, B),
-                                  put(j, &c->inputs[4], N, 1, L, B), sequence_ids(j, B));
-    end(c, j, "ggml", finish_scan(j, scan, x, skip ? put(j, skip, 1, D, 1, 1) : NULL, z ? put(j, z, 1, D, L * B, 1) : NULL, 1, D, L * B), true);
+    ggml_any *scan = api.ssm_scan(j->ctx, state_of(j, input(c, 8), N, 1, D, B), x, dt, put(j, A, N, D, 1, 1),
+                                  put(j, &c->inputs[3], N, 1, L, B), put(j, &c->inputs[4], N, 1, L, B), sequence_ids(j, B));
+    end(c, j, "ggml",
+        finish_scan(j, scan, x, skip ? put(j, skip, 1, D, 1, 1) : NULL, z ? put(j, z, 1, D, L * B, 1) : NULL, 1, D, L * B),
+        true);
 }
 
 static void ssd(bench *b, bench_case *c) {
     const strand_op_ssd *p = c->node.params;
-    const strand_plugin_tensor *x = &c->inputs[0], *a = &c->inputs[1], *dt = input(c, 4), *skip = input(c, 5), *bias = input(c, 6);
+    const strand_plugin_tensor *x = &c->inputs[0], *a = &c->inputs[1], *dt = input(c, 4), *skip = input(c, 5),
+                               *bias = input(c, 6);
     if (!dt || !p->softplus || a->rank != 1 || p->dt_max < 100 || p->dt_min > 0) return;
     int64_t B = x->dims[0], L = x->dims[1], H = p->heads, P = x->dims[2] / H, G = p->groups, N = c->inputs[2].dims[2] / G;
     job *j = begin(b, c, 8.0 * (double)(B * H * P * N));
     if (!j) return;
     ggml_any *gx = put(j, x, P, H, L, B), *gdt = put(j, dt, H, L, B, 1);
     if (bias) gdt = api.add(j->ctx, gdt, put(j, bias, H, 1, 1, 1));
-    ggml_any *scan = api.ssm_scan(j->ctx, state_of(j, input(c, 7), N, P, H, B), gx, gdt, put(j, a, 1, H, 1, 1), put(j, &c->inputs[2], N, G, L, B),
-                                  put(j, &c->inputs[3], N, G, L, B), sequence_ids(j, B));
+    ggml_any *scan = api.ssm_scan(j->ctx, state_of(j, input(c, 7), N, P, H, B), gx, gdt, put(j, a, 1, H, 1, 1),
+                                  put(j, &c->inputs[2], N, G, L, B), put(j, &c->inputs[3], N, G, L, B), sequence_ids(j, B));
     end(c, j, "ggml", finish_scan(j, scan, gx, skip ? put(j, skip, 1, H, 1, 1) : NULL, NULL, P, H, L * B), true);
 }
 
@@ -334,9 +353,12 @@ static void gated_linear_attention(bench *b, bench_case *c) {
     if (w->rank != 3 || v->dims[2] != q->dims[2]) return;
     job *j = begin(b, c, 8.0 * (double)(B * H * S * S));
     if (!j) return;
-    ggml_any *state = state_of(j, input(c, 5), S * S * H, B, 1, 1), *r = put(j, q, S, H, L * B, 1), *k = put(j, &c->inputs[1], S, H, L * B, 1),
-             *gv = put(j, v, S, H, L * B, 1), *gw = put_decay(j, w, p->log_w, S, H, L * B);
-    end(c, j, "ggml", u ? api.wkv6(j->ctx, k, gv, r, put(j, u, S, H, 1, 1), gw, state) : api.gla(j->ctx, k, gv, r, gw, state, p->scale), !u || p->scale == 1);
+    ggml_any *state = state_of(j, input(c, 5), S * S * H, B, 1, 1), *r = put(j, q, S, H, L * B, 1),
+             *k = put(j, &c->inputs[1], S, H, L * B, 1), *gv = put(j, v, S, H, L * B, 1),
+             *gw = put_decay(j, w, p->log_w, S, H, L * B);
+    end(c, j, "ggml",
+        u ? api.wkv6(j->ctx, k, gv, r, put(j, u, S, H, 1, 1), gw, state) : api.gla(j->ctx, k, gv, r, gw, state, p->scale),
+        !u || p->scale == 1);
 }
 
 static void delta_rule(bench *b, bench_case *c) {
@@ -366,7 +388,8 @@ static void short_conv(bench *b, bench_case *c) {
     const float *from = x->memory.data;
     memset(to, 0, (size_t)((L + K - 1) * C * B) * sizeof *to);
     for (int64_t i = 0; i < B * C; i++)
-        for (int64_t t = 0; t < L; t++) to[i * (L + K - 1) + K - 1 + t] = tokens ? from[(i / C * L + t) * C + i % C] : from[i * L + t];
+        for (int64_t t = 0; t < L; t++)
+            to[i * (L + K - 1) + K - 1 + t] = tokens ? from[(i / C * L + t) * C + i % C] : from[i * L + t];
     ggml_any *y = api.ssm_conv(j->ctx, padded, put(j, w, K, C, 1, 1));
     if (bias) y = api.add(j->ctx, y, put(j, bias, C, 1, 1, 1));
     if (p->activation) y = api.silu(j->ctx, y);

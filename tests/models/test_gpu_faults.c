@@ -180,8 +180,8 @@ static void in_several_buffers(void **state) {
 }
 
 #ifdef GPU_FAULTS_VULKAN
-/* Barriers stand where commands depend on one another: weights and inputs are copied side by side, layers come one after another. (That none is
- * missing the validation layer says in the other tests.) */
+/* Barriers stand where commands depend on one another: weights and inputs are copied side by side, layers come one after
+ * another. (That none is missing the validation layer says in the other tests.) */
 static void few_barriers(void **state) {
     char text[600];
     (void)state;

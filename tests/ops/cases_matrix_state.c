@@ -93,8 +93,8 @@ static void ssd_of_sizes(ops_program *g, sizes s, bool rounded) {
     if (with & 24) in[7] = ops_add(g, F32, 4, state, OPS_NORMAL);
     finish(g, STRAND_OP_SSD, &p, sizeof p, 8, in, ops_add(g, F32, 3, x, OPS_OUTPUT), 4, state);
     SAY("%lldx%lld tokens, %lld heads of %lldx%lld in %lld groups, a moves %d, optional %lld, softplus %u, precision %u",
-        (long long)s.b, (long long)s.l, (long long)s.h, (long long)s.v, (long long)s.k, (long long)groups, moving, (long long)with,
-        p.softplus, p.precision);
+        (long long)s.b, (long long)s.l, (long long)s.h, (long long)s.v, (long long)s.k, (long long)groups, moving,
+        (long long)with, p.softplus, p.precision);
 }
 
 static void make_ssd(ops_program *g, int index) {

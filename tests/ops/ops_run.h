@@ -33,7 +33,8 @@ void ops_result_free(ops_result *r);
 /* How many of the program's nodes, from the first on, the plugin takes as a group. */
 uint32_t ops_claim(ops_plugin *p, const ops_program *g);
 
-/* Does the working memory of each node never fall as its batch or length grows (ops_scratch.c)? Adds the sizes that it looked at. */
+/* Does the working memory of each node never fall as its batch or length grows (ops_scratch.c)? Adds the sizes that it
+ * looked at. */
 bool ops_scratch_grows(ops_plugin *p, const ops_program *g, int *looked_at, char *why, size_t why_bytes);
 
 #endif

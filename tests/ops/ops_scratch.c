@@ -1,6 +1,6 @@
-/* ops_scratch.c - is the working memory that a plugin asks for at some extent enough at every smaller one, as the ABI promises? A plan asks
- * once, at its largest extents; what a shorter run needs is what the plugin asks for there, which the tester's guards prove enough. So
- * sizes must not fall as an extent grows. Nothing is run: sizes follow from shapes. */
+/* ops_scratch.c - is the working memory that a plugin asks for at some extent enough at every smaller one, as the ABI
+ * promises? A plan asks once, at its largest extents; what a shorter run needs is what the plugin asks for there, which the
+ * tester's guards prove enough. So sizes must not fall as an extent grows. Nothing is run: sizes follow from shapes. */
 #include "ops_run.h"
 
 #include <stdio.h>
@@ -70,8 +70,9 @@ bool ops_scratch_grows(ops_plugin *p, const ops_program *g, int *looked_at, char
                 if (!size_at(p, &s, axis, extent, &bytes)) continue;
                 ++*looked_at;
                 if (bytes < before) {
-                    snprintf(why, why_bytes, "%s asks for %llu bytes for %lld of axis %u, and for %llu for %lld", op_find(s.node.op)->name,
-                             (unsigned long long)before, (long long)at, axis, (unsigned long long)bytes, (long long)extent);
+                    snprintf(why, why_bytes, "%s asks for %llu bytes for %lld of axis %u, and for %llu for %lld",
+                             op_find(s.node.op)->name, (unsigned long long)before, (long long)at, axis,
+                             (unsigned long long)bytes, (long long)extent);
                     return false;
                 }
                 before = bytes;

@@ -6,9 +6,10 @@
  * Each case is run whole and compared with the double-precision reference; then again in every way that must not change a byte:
  * with more workers in random order, cut into pieces along every axis that the op table allows, with inputs wider than the
  * piece needs, with everything the piece does not need turned to NaN, in place, with and without its prepared constant, and
- * as a claimed group. The working memory that it asks for must not fall as a batch or a length grows. The seed is printed; the same seed makes the same cases on every machine. Exit code 77: this plugin
- * cannot run here. A plugin that does not support a case is not blamed for it. Whatever a plugin logs as an error or a
- * warning fails the run: with STRAND_VULKAN_VALIDATE=1 those are the messages of the validation layer. */
+ * as a claimed group. The working memory that it asks for must not fall as a batch or a length grows. The seed is printed;
+ * the same seed makes the same cases on every machine. Exit code 77: this plugin cannot run here. A plugin that does not
+ * support a case is not blamed for it. Whatever a plugin logs as an error or a warning fails the run: with
+ * STRAND_VULKAN_VALIDATE=1 those are the messages of the validation layer. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -258,7 +259,8 @@ static void check_case(const ops_family *family, int index, counts *n) {
     int code = ops_run(&judged, &g, &o, &mine, why, sizeof why);
     if (code == OPS_FAILED || code == OPS_ERROR) blame(&a, "run", why);
     n->cases++;
-    if (!settings.bench && !ops_scratch_grows(&judged, &g, &n->sizes, why, sizeof why)) blame(&a, "working memory for less", why);
+    if (!settings.bench && !ops_scratch_grows(&judged, &g, &n->sizes, why, sizeof why))
+        blame(&a, "working memory for less", why);
     n->unsupported += code == OPS_UNSUPPORTED;
     if (code == OPS_OK && settings.bench) {
         double elements = (double)ops_count(&g.tensors[last_node(&g)->output].view);
@@ -293,8 +295,9 @@ static void test_family(void **state) {
     counts n = {0};
     for (int i = 0; i < settings.cases; i++) check_case(family, i, &n);
     if (settings.bench) return;
-    print_message("%s: %d cases, %d not supported, %d other ways to the same bytes, %d sizes of working memory, worst error %.2g",
-                  family->name, n.cases, n.unsupported, n.pieces, n.sizes, n.worst);
+    print_message(
+        "%s: %d cases, %d not supported, %d other ways to the same bytes, %d sizes of working memory, worst error %.2g",
+        family->name, n.cases, n.unsupported, n.pieces, n.sizes, n.worst);
     if (family->group) print_message(", %d claimed as a group", n.claimed);
     print_message("\n");
     bool cpu = !strcmp(judged.table.name, "cpu");

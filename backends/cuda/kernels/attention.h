@@ -1,11 +1,13 @@
-// attention.h - what the attention kernels of this folder share: tiles of keys and values in shared memory, and 16 rows of a warp as fragments.
+// attention.h - what the attention kernels of this folder share: tiles of keys and values in shared memory, and 16 rows of a
+// warp as fragments.
 //
-// Queries and weights, which are F32, are sums of TERMS halves, each of which is multiplied (1: rounded, where the node allows BF16; 2 of F16
-// or 3 of BF16: F32's own precision). With several terms each step's sum is added in F32 outside of the tensor core, which cuts off where it
-// should round. Tiles are anchored at key 0 and one that a query does not see changes nothing, so a query's bytes are its own.
+// Queries and weights, which are F32, are sums of TERMS halves, each of which is multiplied (1: rounded, where the node allows
+// BF16; 2 of F16 or 3 of BF16: F32's own precision). With several terms each step's sum is added in F32 outside of the tensor
+// core, which cuts off where it should round. Tiles are anchored at key 0 and one that a query does not see changes nothing, so
+// a query's bytes are its own.
 //
-// A weight of 0 times a value that is not finite would be NaN for queries that do not see it: tiles with such values are added key by key.
-// A key that is not seen has the weight -0, which one that is seen never has.
+// A weight of 0 times a value that is not finite would be NaN for queries that do not see it: tiles with such values are added
+// key by key. A key that is not seen has the weight -0, which one that is seen never has.
 #include "dialect_cuda.h"
 #include "math.k"
 #include "numbers.h"
@@ -17,15 +19,18 @@
 // The larger one; NaN where either is.
 FN float larger(float a, float b) { return b > a || IS_NAN(b) ? b : a; }
 
-// A tile of `width` columns from key s0 on, the others zero; rows of D columns and 8 more, so that eight rows lie in different banks.
-template <int ITEMS, int D, int KEYS> FN void fill(half_word *to, const half_word *from, int stride, int width, int s0, int end, int fast) {
+// A tile of `width` columns from key s0 on, the others zero; rows of D columns and 8 more, so that eight rows lie in different
+// banks.
+template <int ITEMS, int D, int KEYS>
+FN void fill(half_word *to, const half_word *from, int stride, int width, int s0, int end, int fast) {
     for (int i = LOCAL; i < KEYS * D / 8; i += ITEMS) {
         int s = i / (D / 8), c = i % (D / 8) * 8;
         bool there = s0 + s < end && c < width;
         if (fast) {
             async_copy16(to + s * (D + 8) + c, from + (there ? (long long)(s0 + s) * stride + c : 0), there);
         } else {
-            for (int j = 0; j < 8; j++) to[s * (D + 8) + c + j] = there && c + j < width ? from[(long long)(s0 + s) * stride + c + j] : (half_word)0;
+            for (int j = 0; j < 8; j++)
+                to[s * (D + 8) + c + j] = there && c + j < width ? from[(long long)(s0 + s) * stride + c + j] : (half_word)0;
         }
     }
 }
@@ -43,9 +48,11 @@ template <int ITEMS, int D, int KEYS, bool F16> FN bool odd_values(const half_wo
     return odd != 0;
 }
 
-// Rows lane / 4 and 8 on of the queries (NULL: no such row), columns from `first` on, as halves. scale[] becomes what their products with
-// keys are multiplied by: F16 has few exponents, so rows are scaled by a power of two, of the whole row.
-template <int D, int TERMS, bool F16> FN void query_fragments(uint (&fq)[TERMS][D / 16][4], float *scale, const float *const *rows, int first, const attention_numbers &N) {
+// Rows lane / 4 and 8 on of the queries (NULL: no such row), columns from `first` on, as halves. scale[] becomes what their
+// products with keys are multiplied by: F16 has few exponents, so rows are scaled by a power of two, of the whole row.
+template <int D, int TERMS, bool F16>
+FN void query_fragments(uint (&fq)[TERMS][D / 16][4], float *scale, const float *const *rows, int first,
+                        const attention_numbers &N) {
     const int t = WARP_LANE & 3;
     scale[0] = scale[1] = N.scale;
     float up[2] = {1.0f, 1.0f};
@@ -80,7 +87,8 @@ template <int D, int TERMS, bool F16> FN void query_fragments(uint (&fq)[TERMS][
 }
 
 // s = the rows times the tile's keys over D columns, of rows of PITCH.
-template <int D, int PITCH, int KEYS, int TERMS, bool F16> FN void tile_scores(float (&s)[KEYS / 8][4], const uint (&fq)[TERMS][D / 16][4], const half_word *tk) {
+template <int D, int PITCH, int KEYS, int TERMS, bool F16>
+FN void tile_scores(float (&s)[KEYS / 8][4], const uint (&fq)[TERMS][D / 16][4], const half_word *tk) {
     const int lane = WARP_LANE;
 #pragma unroll
     for (int n = 0; n < KEYS / 16; n++) {
@@ -113,10 +121,11 @@ struct row_extras {
     const int *mask;
 };
 
-// Scores become weights, and most, total and keep (what sums so far are multiplied by) follow. position: of rows lane / 4 and 8 on.
+// Scores become weights, and most, total and keep (what sums so far are multiplied by) follow. position: of rows lane / 4 and 8
+// on.
 template <int KEYS, bool EXTRAS>
-FN void tile_weights(float (&s)[KEYS / 8][4], float *most, float *total, float *keep, const float *scale, const int *position, const row_extras *extras, int s0, int end,
-                     const attention_numbers &N) {
+FN void tile_weights(float (&s)[KEYS / 8][4], float *most, float *total, float *keep, const float *scale, const int *position,
+                     const row_extras *extras, int s0, int end, const attention_numbers &N) {
     const int t = WARP_LANE & 3;
     float peak[2] = {most[0], most[1]};
 #pragma unroll
@@ -126,7 +135,8 @@ FN void tile_weights(float (&s)[KEYS / 8][4], float *most, float *total, float *
             int key = s0 + n * 8 + 2 * t + (j & 1), behind = position[j >> 1] - key;
             float score = s[n][j] * scale[j >> 1];
             if (N.softcap > 0.0f) score = N.softcap * f_tanh(score / N.softcap);
-            bool seen = key < end && !(N.causal && behind < 0) && !(N.window && (behind >= N.window || -behind >= N.window) && key >= N.sinks);
+            bool seen = key < end && !(N.causal && behind < 0) &&
+                        !(N.window && (behind >= N.window || -behind >= N.window) && key >= N.sinks);
             if (EXTRAS && seen) {
                 if (extras[j >> 1].bias) score += extras[j >> 1].bias[key];
                 if (extras[j >> 1].mask) seen = extras[j >> 1].mask[key / N.block] != 0;
@@ -151,9 +161,11 @@ FN void tile_weights(float (&s)[KEYS / 8][4], float *most, float *total, float *
         }
 }
 
-// acc += the weights times D columns of the tile's values, of rows of PITCH. weights: 16 x 8 of this warp's own, for values that are not finite.
+// acc += the weights times D columns of the tile's values, of rows of PITCH. weights: 16 x 8 of this warp's own, for values
+// that are not finite.
 template <int D, int PITCH, int KEYS, int TERMS, bool F16>
-FN void tile_values(float (&acc)[D / 8][4], const float (&s)[KEYS / 8][4], const half_word *tv, bool key_by_key, float *weights) {
+FN void tile_values(float (&acc)[D / 8][4], const float (&s)[KEYS / 8][4], const half_word *tv, bool key_by_key,
+                    float *weights) {
     const int lane = WARP_LANE, g = lane >> 2, t = lane & 3;
     if (key_by_key) {
 #pragma unroll

@@ -1,5 +1,6 @@
-// attention_mma.cu - attention on tensor cores, with an online softmax (Dao, arXiv 2307.08691) and sums in F32. Keys and values are both
-// F16, or both BF16. Four warps have 16 queries each of one head, of at most 128 columns; keys come in tiles, of which the next one is on its way.
+// attention_mma.cu - attention on tensor cores, with an online softmax (Dao, arXiv 2307.08691) and sums in F32. Keys and values
+// are both F16, or both BF16. Four warps have 16 queries each of one head, of at most 128 columns; keys come in tiles, of which
+// the next one is on its way.
 #include "attention.h"
 
 template <int D, int KEYS> struct attention_tiles {
@@ -9,7 +10,8 @@ template <int D, int KEYS> struct attention_tiles {
 };
 
 template <int D, int KEYS, int TERMS, bool F16>
-FN void attend(attention_tiles<D, KEYS> &tiles, const float *q, const half_word *k, const half_word *v, const int *kv_length, float *y, const attention_numbers &N) {
+FN void attend(attention_tiles<D, KEYS> &tiles, const float *q, const half_word *k, const half_word *v, const int *kv_length,
+               float *y, const attention_numbers &N) {
     const int warp = WARP_NUMBER, g = WARP_LANE >> 2, t = WARP_LANE & 3, head = GROUP_Y, b = GROUP_Z;
     int valid = N.length_words ? kv_length[b * N.length_stride * N.length_words] : N.keys;
     const int block = GROUP_X * 64, row = block + warp * 16 + g; // and row + 8
@@ -88,7 +90,9 @@ FN void attend(attention_tiles<D, KEYS> &tiles, const float *q, const half_word 
 #pragma unroll
                 for (int j = 0; j < 2; j++) {
                     int column = c * 8 + 2 * t + j;
-                    if (column < N.dv) y[(long long)b * N.y[0] + (long long)query * N.y[1] + head * N.dv + column] = acc[c][2 * r + j] * inverse;
+                    if (column < N.dv)
+                        y[(long long)b * N.y[0] + (long long)query * N.y[1] + head * N.dv + column] =
+                            acc[c][2 * r + j] * inverse;
                 }
     }
 }

@@ -1,12 +1,14 @@
-// attention_parts.cu - attention on tensor cores where several warps share 16 rows: each has a part of the columns, of keys and of values, and
-// their scores are added up in shared memory, part after part. So that heads of 256 columns fit (two parts, four times 16 rows), and so that
-// steps of few rows have work for a whole group (four parts, 16 rows). Bias and mask are here too.
+// attention_parts.cu - attention on tensor cores where several warps share 16 rows: each has a part of the columns, of keys and
+// of values, and their scores are added up in shared memory, part after part. So that heads of 256 columns fit (two parts, four
+// times 16 rows), and so that steps of few rows have work for a whole group (four parts, 16 rows). Bias and mask are here too.
 //
-// A row is a query of one head; rows of the heads that share a key head stand side by side: its keys are read once for all of them. Keys may be
-// cut in `splits` ranges, which depend on kv_length, the window and whole extents alone; attention_merge adds them up.
+// A row is a query of one head; rows of the heads that share a key head stand side by side: its keys are read once for all of
+// them. Keys may be cut in `splits` ranges, which depend on kv_length, the window and whole extents alone; attention_merge adds
+// them up.
 #include "attention.h"
 
-// PARTS warps times ROWS share a tile; keys and values are in turn under way: values while scores are made, the next keys while weights and sums are.
+// PARTS warps times ROWS share a tile; keys and values are in turn under way: values while scores are made, the next keys while
+// weights and sums are.
 template <int ROWS, int PARTS, int D, int KEYS> struct shared_tiles {
     __align__(16) half_word k[KEYS * (D + 8)], v[KEYS * (D + 8)];
     float scores[PARTS - 1][ROWS][KEYS / 2][32];
@@ -15,8 +17,9 @@ template <int ROWS, int PARTS, int D, int KEYS> struct shared_tiles {
 };
 
 template <int ROWS, int PARTS, int D, int KEYS, int TERMS, bool F16>
-FN void attend_parts(shared_tiles<ROWS, PARTS, D, KEYS> &tiles, const float *q, const half_word *k, const half_word *v, const int *kv_length, const float *bias,
-                     const int *mask, float *y, float *part, const attention_numbers &N) {
+FN void attend_parts(shared_tiles<ROWS, PARTS, D, KEYS> &tiles, const float *q, const half_word *k, const half_word *v,
+                     const int *kv_length, const float *bias, const int *mask, float *y, float *part,
+                     const attention_numbers &N) {
     constexpr int items = ROWS * PARTS * 32, width = D / PARTS;
     const int warp = WARP_NUMBER % ROWS, mine = WARP_NUMBER / ROWS, lane = WARP_LANE, g = lane >> 2, t = lane & 3;
     const int split = GROUP_X % N.splits, kv_head = GROUP_Y, b = GROUP_Z, group = N.heads / N.kv_heads;
@@ -47,7 +50,8 @@ FN void attend_parts(shared_tiles<ROWS, PARTS, D, KEYS> &tiles, const float *q, 
         if (query[r] >= N.queries) continue;
         rows[r] = q + (long long)b * N.q[0] + (long long)query[r] * N.q[1] + head[r] * N.d;
         if (N.biased) extras[r].bias = bias + (long long)head[r] * N.bias[0] + (long long)query[r] * N.bias[1];
-        if (N.masked) extras[r].mask = mask + (long long)head[r] * N.mask[0] + (long long)((N.first + query[r]) / N.block) * N.mask[1];
+        if (N.masked)
+            extras[r].mask = mask + (long long)head[r] * N.mask[0] + (long long)((N.first + query[r]) / N.block) * N.mask[1];
     }
     query_fragments<width, TERMS, F16>(fq, scale, rows, mine * width, N);
 
@@ -101,7 +105,8 @@ FN void attend_parts(shared_tiles<ROWS, PARTS, D, KEYS> &tiles, const float *q, 
         async_wait<1>();
         if (odd_values<items, D, KEYS, F16>(tiles.v)) tiles.odd = 1;
         BARRIER // the values are there
-        tile_values<width, D + 8, KEYS, TERMS, F16>(acc, s, tiles.v + mine * width, tiles.odd != 0, tiles.weights + WARP_NUMBER * 16 * 8);
+            tile_values<width, D + 8, KEYS, TERMS, F16>(acc, s, tiles.v + mine * width, tiles.odd != 0,
+                                                        tiles.weights + WARP_NUMBER * 16 * 8);
         s0 = next;
     }
 #undef NEXT

@@ -1,8 +1,10 @@
-// gated_mma.cu - gated linear attention (GLA, arXiv 2312.06635; RWKV-5/6, arXiv 2404.05892) on tensor cores, by the walk of ssd.h.
+// gated_mma.cu - gated linear attention (GLA, arXiv 2312.06635; RWKV-5/6, arXiv 2404.05892) on tensor cores, by the walk of
+// ssd.h.
 //
-// gated_prepare makes a head's chunk ready: with p[i] the product of the gates up to token i of the chunk (with the bonus u: before it), C = q p, B = k times
-// the gates behind, and the scores q[i] k[j] (gates between). No logarithms and no quotients of gates, which may be 0: scores are made by multiplying on from
-// token to token within 16 of them, and between the two halves of a chunk by the gates up to the middle.
+// gated_prepare makes a head's chunk ready: with p[i] the product of the gates up to token i of the chunk (with the bonus u:
+// before it), C = q p, B = k times the gates behind, and the scores q[i] k[j] (gates between). No logarithms and no quotients
+// of gates, which may be 0: scores are made by multiplying on from token to token within 16 of them, and between the two halves
+// of a chunk by the gates up to the middle.
 #include "ssd.h"
 
 template <int NN> struct gated_tiles {
@@ -16,7 +18,8 @@ FN float dot4(float4 a, float4 b) { return FMA(a.w, b.w, FMA(a.z, b.z, FMA(a.y, 
 template <int NN> FN void near_scores(gated_tiles<NN> &tiles, chunk_block<NN, 2> *to, const float *u, const ssd_numbers &N) {
     const int lane = WARP_LANE, part = lane & 7, half_chunk = WARP_NUMBER >> 1;
     for (int turn = 0; turn < 2; turn++) {
-        const int group = turn ? 3 - (WARP_NUMBER & 1) : WARP_NUMBER & 1, j0 = half_chunk * 16 + group * 4, j = j0 + (lane >> 3);
+        const int group = turn ? 3 - (WARP_NUMBER & 1) : WARP_NUMBER & 1, j0 = half_chunk * 16 + group * 4,
+                  j = j0 + (lane >> 3);
         float4 m[NN / 32];
 #pragma unroll
         for (int c = 0; c < NN / 32; c++) m[c] = LOAD4(&tiles.k[j][part * 4 + c * 32], 0);
@@ -46,7 +49,8 @@ template <int NN> FN void near_scores(gated_tiles<NN> &tiles, chunk_block<NN, 2>
 }
 
 template <int NN>
-FN void gated_prepare(const float *q, const float *k, const float *w, const float *u, chunk_block<NN, 2> *blocks, chunk_steps<NN> *steps, const ssd_numbers &N) {
+FN void gated_prepare(const float *q, const float *k, const float *w, const float *u, chunk_block<NN, 2> *blocks,
+                      chunk_steps<NN> *steps, const ssd_numbers &N) {
     DYNAMIC_SHARED(raw)
     gated_tiles<NN> &tiles = *(gated_tiles<NN> *)raw;
     const int chunk = GROUP_X, b = GROUP_Z, head = N.first_head + GROUP_Y, first = N.first + chunk * CHUNK;

@@ -6,8 +6,8 @@
 //               residual sum
 //
 // Nothing else leaves the multiprocessor. Every number is made by the operations, in the order, in which the kernels of single
-// nodes make it (rows.k `normalise`, products_mma.cu `product_bf16`, convolutions.k `short_conv`): same bytes. Products: what 32
-// of k give is added up in the tensor core from zero, and then in F32.
+// nodes make it (rows.k `normalise`, products_mma.cu `product_bf16`, convolutions.k `short_conv`): same bytes. Products: what
+// 32 of k give is added up in the tensor core from zero, and then in F32.
 #include "dialect_cuda.h"
 #include "math.k"
 #include "numbers.h"

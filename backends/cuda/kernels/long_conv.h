@@ -1,5 +1,5 @@
-// long_conv.h - what the kernels of long convolutions on tensor cores share (long_conv_mma.cu says how they work): products of numbers in T
-// terms of F16, turns as fragments, and rows of the operator and points in working memory, read and written.
+// long_conv.h - what the kernels of long convolutions on tensor cores share (long_conv_mma.cu says how they work): products of
+// numbers in T terms of F16, turns as fragments, and rows of the operator and points in working memory, read and written.
 #ifndef STRAND_CUDA_LONG_CONV_H
 #define STRAND_CUDA_LONG_CONV_H
 
@@ -59,7 +59,8 @@ template <int T> FN void product1(float *c, const uint (*a)[4], const uint (*b)[
     }
 }
 // c += a0 b0 + a1 b1.
-template <int T> FN void product2(float *c, const uint (*a0)[4], const uint (*b0)[2], const uint (*a1)[4], const uint (*b1)[2]) {
+template <int T>
+FN void product2(float *c, const uint (*a0)[4], const uint (*b0)[2], const uint (*a1)[4], const uint (*b1)[2]) {
     if (T == 1) {
         warp_mma<true>(c, a0[0], b0[0][0], b0[0][1]);
         warp_mma<true>(c, a1[0], b1[0][0], b1[0][1]);
@@ -87,9 +88,11 @@ template <int T> FN uint entry(float v) {
     split_pair<T, true>(terms, v, 0.0f);
     return (terms[0] & 0xffffu) | (T > 1 ? terms[T - 1] << 16 : 0u);
 }
-// The fragment of rows row0 ..., columns column0 ... of e^(-2 pi i j (4 r - TWIST) / 4 R) as real and imaginary part, r the row and j the
-// column, or with `back` the other way round; rows and columns of R < 16 are several blocks. table: cosines of 4 R steps.
-template <int T> FN void turns(uint (*re)[4], uint (*im)[4], const uint *table, int row0, int column0, int R, int twist, bool back) {
+// The fragment of rows row0 ..., columns column0 ... of e^(-2 pi i j (4 r - TWIST) / 4 R) as real and imaginary part, r the row
+// and j the column, or with `back` the other way round; rows and columns of R < 16 are several blocks. table: cosines of 4 R
+// steps.
+template <int T>
+FN void turns(uint (*re)[4], uint (*im)[4], const uint *table, int row0, int column0, int R, int twist, bool back) {
     const int lane = WARP_LANE, mask = 4 * R - 1;
 #pragma unroll
     for (int part = 0; part < 4; part++) {
@@ -126,7 +129,8 @@ FN void scales(float most, int bits, float &up, float &down) {
 
 FN long long place(const int *strides, const long_conv_numbers &N, int row) {
     int entry = row % N.batch + N.entry, channel = row / N.batch;
-    return (long long)(entry / N.inner) * strides[0] + (long long)(entry % N.inner) * strides[1] + (long long)channel * strides[2];
+    return (long long)(entry / N.inner) * strides[0] + (long long)(entry % N.inner) * strides[1] +
+           (long long)channel * strides[2];
 }
 // Four numbers of a row from t on (a multiple of four), gated; zeros outside of it.
 FN void take4(float *f, const float *u, const float *pre, int t, const long_conv_numbers &N) {

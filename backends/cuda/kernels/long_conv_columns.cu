@@ -1,16 +1,19 @@
-// long_conv_columns.cu - around the rows of long_conv_mma.cu: spectra in the order in which its fragments hold them, and longer rows as C
-// columns, a transform of C points down each before the rows' kernel and back behind it.
+// long_conv_columns.cu - around the rows of long_conv_mma.cu: spectra in the order in which its fragments hold them, and longer
+// rows as C columns, a transform of C points down each before the rows' kernel and back behind it.
 #include "long_conv.h"
 
 // ---- spectra ----
 
-// From F32 in bit-reversed order to the order in which fragments hold them, each row of m = 256 R points scaled to less than 4 (scale: of
-// what), pairs of F32 (T = 2) or F16. live: which halves of the frequencies of each row of 256 are there at all.
+// From F32 in bit-reversed order to the order in which fragments hold them, each row of m = 256 R points scaled to less than 4
+// (scale: of what), pairs of F32 (T = 2) or F16. live: which halves of the frequencies of each row of 256 are there at all.
 template <int T> FN void arrange(const float *bins, uint *spectrum, float *scale, uint *live, const spectra_numbers &N) {
     SHARED(float, largest, 8)
     SHARED(uint, there, 256)
-    const int log_m = 8 + N.log_r, R = 1 << N.log_r, line = GROUP_X, channel = line >> N.log_outer, outer = line & ((1 << N.log_outer) - 1);
-    bins += ((long long)channel << (log_m + N.log_outer) | (long long)(N.log_outer ? f_reverse(outer) >> (16 - N.log_outer) : 0) << log_m) * 2;
+    const int log_m = 8 + N.log_r, R = 1 << N.log_r, line = GROUP_X, channel = line >> N.log_outer,
+              outer = line & ((1 << N.log_outer) - 1);
+    bins += ((long long)channel << (log_m + N.log_outer) | (long long)(N.log_outer ? f_reverse(outer) >> (16 - N.log_outer) : 0)
+                                                               << log_m) *
+            2;
     float most = 0.0f, up, down;
     for (int i = LOCAL; i < 2 << log_m; i += 256) most = FMAX(most, FABS(bins[i]));
     most = warp_largest(most);
@@ -25,7 +28,8 @@ template <int T> FN void arrange(const float *bins, uint *spectrum, float *scale
         bool any = false;
 #pragma unroll
         for (int h = 0; h < 2; h++) {
-            int beta = (8 * n + 2 * (lane & 3) + h + 12) & 15, from = f_reverse(r + ((alpha + 16 * beta) << N.log_r)) >> (16 - log_m);
+            int beta = (8 * n + 2 * (lane & 3) + h + 12) & 15,
+                from = f_reverse(r + ((alpha + 16 * beta) << N.log_r)) >> (16 - log_m);
             v[2 * h] = bins[2 * from] * up;
             v[2 * h + 1] = bins[2 * from + 1] * up;
         }
@@ -48,39 +52,42 @@ template <int T> FN void arrange(const float *bins, uint *spectrum, float *scale
     if (LOCAL < R) live[(long long)line * R + LOCAL] = there[2 * LOCAL] | there[2 * LOCAL + 1] << 1;
     if (LOCAL == 0) scale[line] = down;
 }
-HEAD(long_conv_spectra_f16, 256)(const float *__restrict__ bins, uint *spectrum, float *scale, uint *live, const __grid_constant__ spectra_numbers N) {
+HEAD(long_conv_spectra_f16, 256)
+(const float *__restrict__ bins, uint *spectrum, float *scale, uint *live, const __grid_constant__ spectra_numbers N) {
     arrange<1>(bins, spectrum, scale, live, N);
 }
-HEAD(long_conv_spectra_f16x2, 256)(const float *__restrict__ bins, uint *spectrum, float *scale, uint *live, const __grid_constant__ spectra_numbers N) {
+HEAD(long_conv_spectra_f16x2, 256)
+(const float *__restrict__ bins, uint *spectrum, float *scale, uint *live, const __grid_constant__ spectra_numbers N) {
     arrange<2>(bins, spectrum, scale, live, N);
 }
 
 // ---- columns of longer rows ----
 
-// Of C 16 ... 256 columns' points a group has W (C W = 4096 or, of 256, 8192), in shared memory as planes of halves with rows of W + 8, behind
-// the cosines of 4 C steps. Eight warps have tiles of 16 rows and 32 columns.
-#define OUTER_START                                                                                                              \
-    const int log_c = N.log_outer, C = 1 << log_c, W = log_c > 7 ? 32 : 4096 >> log_c, log_w = log_c > 7 ? 5 : 12 - log_c;       \
-    const int log_n = log_c + N.log_inner, row = GROUP_Y, column0 = GROUP_X * W, stride = W + 8;                                 \
-    const int lane = WARP_LANE, warp = WARP_NUMBER, g = lane >> 2, t = lane & 3;                                                 \
-    const long long at_points = (long long)row << log_n;                                                                         \
-    uint *steps = (uint *)shared;                                                                                                \
-    float *largest = (float *)(steps + 4 * C);                                                                                   \
-    half_word *tile = (half_word *)(largest + 16);                                                                               \
-    float most = 0.0f, up, down;                                                                                                 \
-    for (int i = LOCAL; i < 4 * C; i += 256) {                                                                                   \
-        float c, s;                                                                                                              \
-        TURN2(i, log_c + 2, c, s)                                                                                                \
-        steps[i] = entry<T>(c);                                                                                                  \
+// Of C 16 ... 256 columns' points a group has W (C W = 4096 or, of 256, 8192), in shared memory as planes of halves with rows
+// of W + 8, behind the cosines of 4 C steps. Eight warps have tiles of 16 rows and 32 columns.
+#define OUTER_START                                                                                                            \
+    const int log_c = N.log_outer, C = 1 << log_c, W = log_c > 7 ? 32 : 4096 >> log_c, log_w = log_c > 7 ? 5 : 12 - log_c;     \
+    const int log_n = log_c + N.log_inner, row = GROUP_Y, column0 = GROUP_X * W, stride = W + 8;                               \
+    const int lane = WARP_LANE, warp = WARP_NUMBER, g = lane >> 2, t = lane & 3;                                               \
+    const long long at_points = (long long)row << log_n;                                                                       \
+    uint *steps = (uint *)shared;                                                                                              \
+    float *largest = (float *)(steps + 4 * C);                                                                                 \
+    half_word *tile = (half_word *)(largest + 16);                                                                             \
+    float most = 0.0f, up, down;                                                                                               \
+    for (int i = LOCAL; i < 4 * C; i += 256) {                                                                                 \
+        float c, s;                                                                                                            \
+        TURN2(i, log_c + 2, c, s)                                                                                              \
+        steps[i] = entry<T>(c);                                                                                                \
     }
-#define OUTER_SCALE(bits)                                                                                                        \
-    most = warp_largest(most);                                                                                                   \
-    if (lane == 0) largest[warp] = most;                                                                                         \
-    BARRIER                                                                                                                      \
-    for (int i = 0; i < 8; i++) most = FMAX(most, largest[i]);                                                                   \
+#define OUTER_SCALE(bits)                                                                                                      \
+    most = warp_largest(most);                                                                                                 \
+    if (lane == 0) largest[warp] = most;                                                                                       \
+    BARRIER                                                                                                                    \
+    for (int i = 0; i < 8; i++) most = FMAX(most, largest[i]);                                                                 \
     scales(most, bits, up, down);
 
-template <int T> FN void outer_forward(unsigned char *shared, const float *u, const float *pre, void *points, const long_conv_numbers &N) {
+template <int T>
+FN void outer_forward(unsigned char *shared, const float *u, const float *pre, void *points, const long_conv_numbers &N) {
     OUTER_START
     u += place(N.u, N, row);
     if (N.has_pre) pre += place(N.pre, N, row);
@@ -155,14 +162,16 @@ template <int T> FN void outer_forward(unsigned char *shared, const float *u, co
     }
 }
 
-template <int T> FN void outer_back(unsigned char *shared, const void *points, const float *post, float *y, const long_conv_numbers &N) {
+template <int T>
+FN void outer_back(unsigned char *shared, const void *points, const float *post, float *y, const long_conv_numbers &N) {
     OUTER_START
     const int all = (4 << log_n) - 1;
     y += place(N.y, N, row);
     if (N.has_post) post += place(N.post, N, row);
     for (int i = LOCAL; i < (C << log_w) / 2; i += 256) {
         float re[2], im[2];
-        take_points<T>(re, im, points, at_points + ((long long)(i >> (log_w - 1)) << N.log_inner) + column0 + 2 * (i & (W / 2 - 1)));
+        take_points<T>(re, im, points,
+                       at_points + ((long long)(i >> (log_w - 1)) << N.log_inner) + column0 + 2 * (i & (W / 2 - 1)));
 #pragma unroll
         for (int q = 0; q < 2; q++) most = FMAX(most, FMAX(FABS(re[q]), FABS(im[q])));
     }
@@ -205,7 +214,8 @@ template <int T> FN void outer_back(unsigned char *shared, const void *points, c
                     warp_load4_transposed(w, tile + (2 * j * C + k + (lane & 15)) * stride + columns + 8 * (h + (lane >> 4)));
 #pragma unroll
                     for (int p = 0; p < 4; p++) br[h + (p >> 1)][j][p & 1] = w[p];
-                    warp_load4_transposed(w, tile + ((2 * j + 1) * C + k + (lane & 15)) * stride + columns + 8 * (h + (lane >> 4)));
+                    warp_load4_transposed(w, tile + ((2 * j + 1) * C + k + (lane & 15)) * stride + columns +
+                                                 8 * (h + (lane >> 4)));
 #pragma unroll
                     for (int p = 0; p < 4; p++) bi[h + (p >> 1)][j][p & 1] = w[p];
                 }

@@ -1,17 +1,20 @@
-// long_conv_mma.cu - the long convolution with its transforms as matrix products on tensor cores (Monarch form, as FlashFFTConv, arXiv
-// 2311.05908, has it), modulo z^n - i: a real row of n is n complex points, and the real part of the product is the convolution.
+// long_conv_mma.cu - the long convolution with its transforms as matrix products on tensor cores (Monarch form, as
+// FlashFFTConv, arXiv 2311.05908, has it), modulo z^n - i: a real row of n is n complex points, and the real part of the
+// product is the convolution.
 //
-// n = R 256 points are R rows of 256. Down the columns a transform of R points (whose matrix holds the row's part of the twist, so real
-// numbers go in), a turn, and along each row 256 points as a 16 x 16 matrix that stays in the registers of a warp: columns, turn, rows, the
-// product with the spectrum, and all of it back. Rows wait in shared memory as halves, between the two sides of a group's barrier.
-// Longer rows are C columns (long_conv_columns.cu) around that kernel.
+// n = R 256 points are R rows of 256. Down the columns a transform of R points (whose matrix holds the row's part of the twist,
+// so real numbers go in), a turn, and along each row 256 points as a 16 x 16 matrix that stays in the registers of a warp:
+// columns, turn, rows, the product with the spectrum, and all of it back. Rows wait in shared memory as halves, between the two
+// sides of a group's barrier. Longer rows are C columns (long_conv_columns.cu) around that kernel.
 //
-// Numbers are T terms of F16 scaled by the row's power of two (transforms keep the sum of squares, so 16 bits of exponents hold everything):
-// T = 1 where the node lets products round, T = 2 F32's own precision: 22 bits and products of the first two ranks.
+// Numbers are T terms of F16 scaled by the row's power of two (transforms keep the sum of squares, so 16 bits of exponents hold
+// everything): T = 1 where the node lets products round, T = 2 F32's own precision: 22 bits and products of the first two
+// ranks.
 #include "long_conv.h"
 
-// A spectrum in parts of `scale` (a power of two, less than four of them), and the skip, as parts of a power of two that keeps their sum below one:
-// times * spectrum + more, and that power, with which results are multiplied again. The last transform's 1/4 is in it.
+// A spectrum in parts of `scale` (a power of two, less than four of them), and the skip, as parts of a power of two that keeps
+// their sum below one: times * spectrum + more, and that power, with which results are multiplied again. The last transform's
+// 1/4 is in it.
 FN void weights(float scale, float skip, float &times, float &more, float &total) {
     int of = (int)(BITS_OF(scale) >> 23), e = IMIN(IMAX(of + 2, (int)(BITS_OF(FABS(skip)) >> 23) + 1) + 2, 251);
     times = of + 125 > e ? FROM_BITS((uint)(of + 125 - e) << 23) : 0.0f;
@@ -32,34 +35,39 @@ FN int log2_of(int n) {
     return l;
 }
 
-// Shared memory: rows of 256 as planes of halves (terms, real and imaginary), turns between columns and rows as products of two factors
-// [R][33] pairs, cosines of 4 R steps (terms), of 256 steps (times 1/4), of 64 steps (terms), the largest number that each warp has seen.
+// Shared memory: rows of 256 as planes of halves (terms, real and imaginary), turns between columns and rows as products of two
+// factors [R][33] pairs, cosines of 4 R steps (terms), of 256 steps (times 1/4), of 64 steps (terms), the largest number that
+// each warp has seen.
 template <int R, int T> struct memory_of {
     static const int subrows = R < 16 ? 16 : R, planes = subrows * 2 * T * 512, turns = R * 33 * 8, steps = 4 * R * 4;
     static const int bytes = planes + turns + steps + 256 * 4 + 64 * 4 + 16 * 4;
 };
-// The place of 8 halves of a row's plane, such that no two that are touched together share a bank: by column chunks of a row (c, c + 1 ...),
-// by rows 0 ... 7, by every other chunk.
+// The place of 8 halves of a row's plane, such that no two that are touched together share a bank: by column chunks of a row
+// (c, c + 1 ...), by rows 0 ... 7, by every other chunk.
 template <int T> FN half_word *chunk_at(unsigned char *shared, int subrow, int plane, int c) {
     int turn = ((subrow & 1) << 2 | (subrow >> 1 & 3)) ^ (c >> 3 & 1);
     return (half_word *)(shared + (subrow * 2 * T + plane) * 512 + ((c ^ turn) << 4));
 }
 
 template <int R, int T, int WARPS, bool POINTS>
-FN void convolve(unsigned char *shared, const float *u, const float *pre, const float *post, float *y, void *points, const uint *spectrum, const float *scale,
-                 const uint *live, const float *skip, const long_conv_numbers &N) {
+FN void convolve(unsigned char *shared, const float *u, const float *pre, const float *post, float *y, void *points,
+                 const uint *spectrum, const float *scale, const uint *live, const float *skip, const long_conv_numbers &N) {
     typedef memory_of<R, T> M;
-    const int subrows = M::subrows, rows_here = subrows / R, tiles = subrows / 16, twist = POINTS ? 0 : 1, log_r = log2_of(R), log_n = log_r + 8;
+    const int subrows = M::subrows, rows_here = subrows / R, tiles = subrows / 16, twist = POINTS ? 0 : 1, log_r = log2_of(R),
+              log_n = log_r + 8;
     // Warps that share a row's columns of 32 have different rows of the columns' transform; `each` tiles of those at a time.
-    const int columns = R < 16 ? R / 2 : 8, sharers = R < 16 ? 1 : WARPS / 8, each = tiles / sharers < 2 || (POINTS && T > 1 && R > 16) ? 1 : 2;
-    const float down_by = FROM_BITS((uint)(127 - (log_r + 1) / 2) << 23); // of the columns' transform, so that numbers stay as they are
+    const int columns = R < 16 ? R / 2 : 8, sharers = R < 16 ? 1 : WARPS / 8,
+              each = tiles / sharers < 2 || (POINTS && T > 1 && R > 16) ? 1 : 2;
+    const float down_by =
+        FROM_BITS((uint)(127 - (log_r + 1) / 2) << 23); // of the columns' transform, so that numbers stay as they are
     float *turn = (float *)(shared + M::planes);
     uint *steps = (uint *)(shared + M::planes + M::turns), *steps16 = steps + 4 * R + 256;
     float *quarter = (float *)(steps + 4 * R), *largest = (float *)(steps16 + 64);
     const int lane = WARP_LANE, warp = WARP_NUMBER, g = lane >> 2, t = lane & 3;
 
     // This warp's row and columns.
-    const int row_here = R < 16 ? warp / columns : 0, group = R < 16 ? warp % columns : warp & 7, share = R < 16 ? 0 : warp >> 3;
+    const int row_here = R < 16 ? warp / columns : 0, group = R < 16 ? warp % columns : warp & 7,
+              share = R < 16 ? 0 : warp >> 3;
     const int items = POINTS ? N.rows << N.log_outer : N.rows * N.segments;
     int item = GROUP_X * rows_here + row_here;
     const bool there = item < items;
@@ -133,7 +141,8 @@ FN void convolve(unsigned char *shared, const float *u, const float *pre, const 
                 for (int h = 0; h < 2; h++) {
                     if (POINTS) {
 #pragma unroll
-                        for (int p = 0; p < 4; p += 2) take_points<T>(f[h] + p, fi[h] + p, points, at_points + PLACE(LINE(i + h), k) + 4 * g + p);
+                        for (int p = 0; p < 4; p += 2)
+                            take_points<T>(f[h] + p, fi[h] + p, points, at_points + PLACE(LINE(i + h), k) + 4 * g + p);
                     } else {
                         take4(f[h], u, pre, start + PLACE(LINE(i + h), k) + 4 * g, N);
                     }
@@ -182,7 +191,8 @@ FN void convolve(unsigned char *shared, const float *u, const float *pre, const 
                 for (int h = 0; h < 2; h++) {
                     const float *other = turn + 2 * (r * 33 + 16 + (k0 & 15) + e + h);
                     float c = FMA(ac, other[0], -(as * other[1])), s = FMA(ac, other[1], as * other[0]);
-                    float x = re[i >> 1][(e + h) & 3][2 * (i & 1) + ((e + h) >> 2)], z = im[i >> 1][(e + h) & 3][2 * (i & 1) + ((e + h) >> 2)];
+                    float x = re[i >> 1][(e + h) & 3][2 * (i & 1) + ((e + h) >> 2)],
+                          z = im[i >> 1][(e + h) & 3][2 * (i & 1) + ((e + h) >> 2)];
                     vr[h] = FMA(x, c, -(z * s));
                     vi[h] = FMA(x, s, z * c);
                 }
@@ -204,7 +214,8 @@ FN void convolve(unsigned char *shared, const float *u, const float *pre, const 
     }
     BARRIER
 
-    // Rows of 256, a warp each. The matrix of 16 points is symmetric: its fragment serves from the left and, as pairs of registers, from the right.
+    // Rows of 256, a warp each. The matrix of 16 points is symmetric: its fragment serves from the left and, as pairs of
+    // registers, from the right.
     uint fr[T][4], fi[T][4], fn[T][4], cr[2][T][2], ci[2][T][2], cn[2][T][2];
     turns<T>(fr, fi, steps16, 0, 0, 16, 0, false);
 #pragma unroll
@@ -219,7 +230,8 @@ FN void convolve(unsigned char *shared, const float *u, const float *pre, const 
     for (int subrow = warp; subrow < subrows; subrow += WARPS) {
         int r = R < 16 ? subrow & (R - 1) : subrow, of = GROUP_X * rows_here + subrow / R;
         of = IMIN(of, items - 1);
-        int channel = POINTS ? (of % N.rows) / N.batch : of / N.segments / N.batch, line = POINTS ? channel << N.log_outer | of / N.rows : channel;
+        int channel = POINTS ? (of % N.rows) / N.batch : of / N.segments / N.batch,
+            line = POINTS ? channel << N.log_outer | of / N.rows : channel;
         float times, more, total;
         weights(scale[line], N.has_skip ? skip[(long long)channel * N.skip_stride] : 0.0f, times, more, total);
         const uint alive = more != 0.0f ? 3u : live[(long long)line * R + r];
@@ -252,7 +264,8 @@ FN void convolve(unsigned char *shared, const float *u, const float *pre, const 
 #pragma unroll
             for (int h = 0; h < 2; h++) {
                 int angle = ((8 * (i >> 1) + 2 * t + h) * (g + 8 * (i & 1) + 192)) & 255;
-                float c = quarter[angle], s = quarter[(angle + 64) & 255], x = xr[i >> 1][2 * (i & 1) + h], z = xi[i >> 1][2 * (i & 1) + h];
+                float c = quarter[angle], s = quarter[(angle + 64) & 255], x = xr[i >> 1][2 * (i & 1) + h],
+                      z = xi[i >> 1][2 * (i & 1) + h];
                 vr[h] = FMA(x, c, -(z * s));
                 vi[h] = FMA(x, s, z * c);
             }
@@ -278,7 +291,8 @@ FN void convolve(unsigned char *shared, const float *u, const float *pre, const 
 #pragma unroll
                 for (int i = 0; i < 4; i++) {
                     float hr = T == 1 ? unpack_f16(w[i >> 1][i & 1] & 0xffffu) : FROM_BITS(w[i >> 1][2 * (i & 1)]);
-                    float hi = T == 1 ? unpack_f16(w[i >> 1][i & 1] >> 16) : FROM_BITS(w[i >> 1][2 * (i & 1) + (T == 1 ? 0 : 1)]);
+                    float hi =
+                        T == 1 ? unpack_f16(w[i >> 1][i & 1] >> 16) : FROM_BITS(w[i >> 1][2 * (i & 1) + (T == 1 ? 0 : 1)]);
                     float x = xr[n][i], z = xi[n][i];
                     hr = FMA(hr, times, more);
                     hi *= times;
@@ -307,7 +321,8 @@ FN void convolve(unsigned char *shared, const float *u, const float *pre, const 
 #pragma unroll
             for (int h = 0; h < 2; h++) {
                 int angle = ((8 * (i >> 1) + 2 * t + h) * (g + 8 * (i & 1) + 192)) & 255;
-                float c = quarter[angle], s = quarter[(angle + 64) & 255], x = xr[i >> 1][2 * (i & 1) + h], z = xi[i >> 1][2 * (i & 1) + h];
+                float c = quarter[angle], s = quarter[(angle + 64) & 255], x = xr[i >> 1][2 * (i & 1) + h],
+                      z = xi[i >> 1][2 * (i & 1) + h];
                 vr[h] = FMA(x, c, z * s);
                 vi[h] = FMA(z, c, -(x * s));
             }
@@ -334,7 +349,8 @@ FN void convolve(unsigned char *shared, const float *u, const float *pre, const 
 #pragma unroll
             for (int h = 0; h < 2; h++) {
                 const float *other = turn + 2 * (r * 33 + 16 + column + h);
-                float c = FMA(ac, other[0], -(as * other[1])), s = FMA(ac, other[1], as * other[0]), x = xr[i >> 1][2 * (i & 1) + h], z = xi[i >> 1][2 * (i & 1) + h];
+                float c = FMA(ac, other[0], -(as * other[1])), s = FMA(ac, other[1], as * other[0]),
+                      x = xr[i >> 1][2 * (i & 1) + h], z = xi[i >> 1][2 * (i & 1) + h];
                 vr[h] = FMA(x, c, z * s);
                 vi[h] = FMA(z, c, -(x * s));
             }
@@ -349,7 +365,8 @@ FN void convolve(unsigned char *shared, const float *u, const float *pre, const 
     BARRIER
 
     // Up the columns, of which a tile has eight neighbours.
-    const int log_factor = 6 + (log_r + 1) / 2 * 2 - log_n, channel = row / N.batch, line = POINTS ? channel << N.log_outer | item / N.rows : channel;
+    const int log_factor = 6 + (log_r + 1) / 2 * 2 - log_n, channel = row / N.batch,
+              line = POINTS ? channel << N.log_outer | item / N.rows : channel;
     float times, more, total;
     weights(scale[line], N.has_skip ? skip[(long long)channel * N.skip_stride] : 0.0f, times, more, total);
     down *= FROM_BITS((uint)(127 + log_factor) << 23);
@@ -396,7 +413,8 @@ FN void convolve(unsigned char *shared, const float *u, const float *pre, const 
                 const int at = PLACE(g + 8 * (i & 1), m0 + (i >> 1) * sharers) + 8 * q + 2 * t, h = 2 * (i & 1);
                 float a = re[i >> 1][q][h] * down * total, b = re[i >> 1][q][h + 1] * down * total;
                 if (POINTS) {
-                    float vr[2] = {a, b}, vi[2] = {im[POINTS ? i >> 1 : 0][q][h] * down * total, im[POINTS ? i >> 1 : 0][q][h + 1] * down * total};
+                    float vr[2] = {a, b}, vi[2] = {im[POINTS ? i >> 1 : 0][q][h] * down * total,
+                                                   im[POINTS ? i >> 1 : 0][q][h + 1] * down * total};
                     if (there) give_points<T>(points, at_points + at, vr, vi);
                 } else {
                     const int to = start + at, end = IMIN(N.lead + N.valid, N.length - start);

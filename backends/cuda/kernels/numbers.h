@@ -56,8 +56,8 @@ typedef struct long_conv_numbers {
     int u[3], pre[3], post[3], y[3];
 } long_conv_numbers;
 
-/* Vectors of the three projections in the order of their rows: addresses, 0 where there is none. Strides of a row are of a token's
- * channels (x, y) or of a channel's tokens (the others). */
+/* Vectors of the three projections in the order of their rows: addresses, 0 where there is none. Strides of a row are of a
+ * token's channels (x, y) or of a channel's tokens (the others). */
 #define HYENA_HALO 8 /* tokens that a group of hyena_in makes again */
 typedef struct hyena_in_numbers {
     unsigned long long bias[3], taps_of[3], tap_bias[3];
@@ -79,7 +79,8 @@ typedef struct spectra_numbers {
     int log_r, log_outer, reserved;
 } spectra_numbers;
 
-/* SSD and gated linear attention (c, b, a: q, k, w; bias: u; softplus: w is given as its logarithm) in chunks. Strides are of (batch, token), of states of (batch, head, column, row). What y touches: heads from first_head on, groups from
+/* SSD and gated linear attention (c, b, a: q, k, w; bias: u; softplus: w is given as its logarithm) in chunks. Strides are
+ * of (batch, token), of states of (batch, head, column, row). What y touches: heads from first_head on, groups from
  * first_group on; its channels begin at `origin` of all. */
 #define SSD_CHUNK 32 /* tokens */
 typedef struct ssd_numbers {
@@ -94,14 +95,16 @@ typedef struct ssd_numbers {
     float dt_min, dt_max, scale;
 } ssd_numbers;
 
-/* A selective scan. Strides are of (batch, token), of states of (batch, channel, state). group: channels of a group, a warp each. */
+/* A selective scan. Strides are of (batch, token), of states of (batch, channel, state). group: channels of a group, a warp
+ * each. */
 typedef struct scan_numbers {
     int tokens, channels, states, group;
     int u[2], dt[2], b[2], c[2], z[2], y[2], state[3], after[3];
     int a_stride, has_d, d_stride, has_z, has_bias, bias_stride, has_state, has_after, softplus;
 } scan_numbers;
 
-/* Few tokens of a recurrence with a matrix state. Inputs by kernel (scans_own.cu), strides of (batch, token). fast: may be read or written 16 bytes at a time. */
+/* Few tokens of a recurrence with a matrix state. Inputs by kernel (scans_own.cu), strides of (batch, token). fast: may be
+ * read or written 16 bytes at a time. */
 typedef struct step_numbers {
     int tokens, n, width, first_head, heads_a_group, origin, channels;
     int in[6][2], y[2], state[4], after[4];

@@ -1,9 +1,9 @@
-// products_mma.cu - matrix products on tensor cores, of factors that are sums of halves: a BF16 number is one, an F16 number two BF16 ones, an
-// F32 number three, without loss. Their products of the first three ranks are multiplied, sums are in F32: F32's own precision for 3 or 5
-// times the work of BF16. Where the node allows BF16, both are rounded and multiplied once.
+// products_mma.cu - matrix products on tensor cores, of factors that are sums of halves: a BF16 number is one, an F16 number
+// two BF16 ones, an F32 number three, without loss. Their products of the first three ranks are multiplied, sums are in F32:
+// F32's own precision for 3 or 5 times the work of BF16. Where the node allows BF16, both are rounded and multiplied once.
 //
-// A group has 64 x 128 of the result and 32 of k at a time; what 32 of k give is added up in the tensor core, which cuts off where it should
-// round, and then in F32 outside of it. Every element is added in order of k, whatever the tile.
+// A group has 64 x 128 of the result and 32 of k at a time; what 32 of k give is added up in the tensor core, which cuts off
+// where it should round, and then in F32 outside of it. Every element is added in order of k, whatever the tile.
 #include "dialect_cuda.h"
 #include "math.k"
 #include "numbers.h"
@@ -60,7 +60,8 @@ FN void take(float *f, const side &s, int item, int all, int line0, int k0, int 
         take8(f, s.p, s.type, (long long)line * s.across + at, 1, line < s.lines ? k - at : 0, s.fast);
     } else {
         int line = line0 + item % (all / 32) * 8, at = k0 + item / (all / 32);
-        take8(f, s.p, s.type, (long long)at * s.along + (long long)line * s.across, s.across, at < k ? s.lines - line : 0, s.fast);
+        take8(f, s.p, s.type, (long long)at * s.along + (long long)line * s.across, s.across, at < k ? s.lines - line : 0,
+              s.fast);
     }
 }
 template <int T, int LINES> FN void put(half_word (*to)[LINES * STEP], const float *f, bool along_k, int item, int all) {
@@ -84,15 +85,29 @@ template <int T, int LINES> FN void put(half_word (*to)[LINES * STEP], const flo
     }
 }
 
-static __device__ __noinline__ float activated(int kind, float v, float alpha, float beta) { return f_unary(kind, v, alpha, beta); }
+static __device__ __noinline__ float activated(int kind, float v, float alpha, float beta) {
+    return f_unary(kind, v, alpha, beta);
+}
 
 template <int TA, int TB>
-FN void multiply(half_word (*ta)[ROWS * STEP], half_word (*tb)[COLUMNS * STEP], const void *a, const void *b, const float *bias, float *y, const product_numbers &N) {
+FN void multiply(half_word (*ta)[ROWS * STEP], half_word (*tb)[COLUMNS * STEP], const void *a, const void *b, const float *bias,
+                 float *y, const product_numbers &N) {
     const int lane = WARP_LANE, warp = WARP_NUMBER, row0 = GROUP_X * ROWS, column0 = GROUP_Y * COLUMNS;
     const int batch0 = GROUP_Z / N.inner, batch1 = GROUP_Z % N.inner;
-    const long long a0 = (long long)batch0 * N.a_batch[0] + (long long)batch1 * N.a_batch[1], b0 = (long long)batch0 * N.b_batch[0] + (long long)batch1 * N.b_batch[1];
-    const side sa = {N.type_a == 1 ? (const void *)((const float *)a + a0) : (const half_word *)a + a0, N.type_a, N.m, N.a_m, N.a_k, N.fast_a != 0};
-    const side sb = {N.type_b == 1 ? (const void *)((const float *)b + b0) : (const half_word *)b + b0, N.type_b, N.n, N.b_n, N.b_k, N.fast_b != 0};
+    const long long a0 = (long long)batch0 * N.a_batch[0] + (long long)batch1 * N.a_batch[1],
+                    b0 = (long long)batch0 * N.b_batch[0] + (long long)batch1 * N.b_batch[1];
+    const side sa = {N.type_a == 1 ? (const void *)((const float *)a + a0) : (const half_word *)a + a0,
+                     N.type_a,
+                     N.m,
+                     N.a_m,
+                     N.a_k,
+                     N.fast_a != 0};
+    const side sb = {N.type_b == 1 ? (const void *)((const float *)b + b0) : (const half_word *)b + b0,
+                     N.type_b,
+                     N.n,
+                     N.b_n,
+                     N.b_k,
+                     N.fast_b != 0};
     float sum[2][4][4], fa[8], fb[2][8];
 #pragma unroll
     for (int i = 0; i < 32; i++) sum[i / 16][i / 4 % 4][i % 4] = 0.0f;
@@ -118,13 +133,15 @@ FN void multiply(half_word (*ta)[ROWS * STEP], half_word (*tb)[COLUMNS * STEP], 
 #pragma unroll
             for (int i = 0; i < TA; i++)
 #pragma unroll
-                for (int m = 0; m < 2; m++) warp_load4(ra[i][m], ta[i] + ((warp & 1) * 32 + m * 16 + (lane & 15)) * STEP + step + (lane >> 4) * 8);
+                for (int m = 0; m < 2; m++)
+                    warp_load4(ra[i][m], ta[i] + ((warp & 1) * 32 + m * 16 + (lane & 15)) * STEP + step + (lane >> 4) * 8);
 #pragma unroll
             for (int i = 0; i < TB; i++)
 #pragma unroll
                 for (int n = 0; n < 2; n++)
-                    warp_load4(rb[i][n], tb[i] + ((warp >> 1) * 32 + n * 16 + (lane >> 4) * 8 + (lane & 7)) * STEP + step + ((lane >> 3) & 1) * 8);
-            // Small products first.
+                    warp_load4(rb[i][n], tb[i] + ((warp >> 1) * 32 + n * 16 + (lane >> 4) * 8 + (lane & 7)) * STEP + step +
+                                             ((lane >> 3) & 1) * 8);
+                    // Small products first.
 #pragma unroll
             for (int rank = IMIN(TA + TB - 2, 2); rank >= 0; rank--)
 #pragma unroll
@@ -134,7 +151,8 @@ FN void multiply(half_word (*ta)[ROWS * STEP], half_word (*tb)[COLUMNS * STEP], 
 #pragma unroll
                         for (int n = 0; n < 4; n++)
                             if (rank - i >= 0 && rank - i < TB)
-                                warp_mma<false>(part[m][n], ra[i][m], rb[rank - i][n >> 1][2 * (n & 1)], rb[rank - i][n >> 1][2 * (n & 1) + 1]);
+                                warp_mma<false>(part[m][n], ra[i][m], rb[rank - i][n >> 1][2 * (n & 1)],
+                                                rb[rank - i][n >> 1][2 * (n & 1) + 1]);
         }
 #pragma unroll
         for (int i = 0; i < 32; i++) sum[i / 16][i / 4 % 4][i % 4] += part[i / 16][i / 4 % 4][i % 4];
@@ -143,7 +161,8 @@ FN void multiply(half_word (*ta)[ROWS * STEP], half_word (*tb)[COLUMNS * STEP], 
     y += (long long)batch0 * N.y_batch[0] + (long long)batch1 * N.y_batch[1];
 #pragma unroll
     for (int i = 0; i < 32; i++) {
-        int j = i % 4, r = row0 + (warp & 1) * 32 + i / 16 * 16 + (lane >> 2) + 8 * (j >> 1), c = column0 + (warp >> 1) * 32 + i / 4 % 4 * 8 + 2 * (lane & 3) + (j & 1);
+        int j = i % 4, r = row0 + (warp & 1) * 32 + i / 16 * 16 + (lane >> 2) + 8 * (j >> 1),
+            c = column0 + (warp >> 1) * 32 + i / 4 % 4 * 8 + 2 * (lane & 3) + (j & 1);
         if (r < N.m && c < N.n) {
             float v = sum[i / 16][i / 4 % 4][j];
             if (N.bias == 1) v += bias[(long long)r * N.bias_stride];
@@ -159,8 +178,9 @@ FN void multiply(half_word (*ta)[ROWS * STEP], half_word (*tb)[COLUMNS * STEP], 
         __shared__ __align__(16) half_word tb[TB][COLUMNS * STEP];                                                               \
         multiply<TA, TB>(ta, tb, a, b, bias, y, N);                                                                              \
     }
-// One row by F16 or BF16 weights [N, K]: bytes decide. A warp has two columns, a lane eight numbers of every 256, 16 bytes at once where they lie so; the
-// loads of four turns of both columns are under way together. A lane's sums are one chain, whatever is read at once.
+// One row by F16 or BF16 weights [N, K]: bytes decide. A warp has two columns, a lane eight numbers of every 256, 16 bytes at
+// once where they lie so; the loads of four turns of both columns are under way together. A lane's sums are one chain, whatever
+// is read at once.
 FN void take8(float (&f)[8], const half_word *b, int k, int left, int stride, int type, int fast) {
     uint w[4] = {};
     if (fast && left >= 8) {
@@ -175,8 +195,11 @@ FN void take8(float (&f)[8], const half_word *b, int k, int left, int stride, in
     for (int j = 0; j < 8; j++) f[j] = f_16(type, (w[j >> 1] >> (16 * (j & 1))) & 0xffffu);
 }
 
-HEAD(product_row, 128)(const float *__restrict__ a, const half_word *__restrict__ b, const float *__restrict__ bias, float *y, const __grid_constant__ product_numbers N) {
-    const int lane = WARP_LANE, column0 = (GROUP_X * 4 + WARP_NUMBER) * 2, batch0 = GROUP_Z / N.inner, batch1 = GROUP_Z % N.inner;
+HEAD(product_row, 128)
+(const float *__restrict__ a, const half_word *__restrict__ b, const float *__restrict__ bias, float *y,
+ const __grid_constant__ product_numbers N) {
+    const int lane = WARP_LANE, column0 = (GROUP_X * 4 + WARP_NUMBER) * 2, batch0 = GROUP_Z / N.inner,
+              batch1 = GROUP_Z % N.inner;
     a += (long long)batch0 * N.a_batch[0] + (long long)batch1 * N.a_batch[1];
     b += (long long)batch0 * N.b_batch[0] + (long long)batch1 * N.b_batch[1];
     const half_word *from[2];
@@ -209,7 +232,8 @@ HEAD(product_row, 128)(const float *__restrict__ a, const half_word *__restrict_
         float v = lane ? sum[1] : sum[0];
         if (N.bias == 1) v += bias[0];
         if (N.bias == 2) v += bias[(long long)column * N.bias_stride];
-        y[(long long)batch0 * N.y_batch[0] + (long long)batch1 * N.y_batch[1] + column] = N.activation ? activated(N.activation, v, N.alpha, N.beta) : v;
+        y[(long long)batch0 * N.y_batch[0] + (long long)batch1 * N.y_batch[1] + column] =
+            N.activation ? activated(N.activation, v, N.alpha, N.beta) : v;
     }
 }
 

@@ -1,9 +1,11 @@
-// scans_own.cu - selective scan in one pass, and single steps of the scans and of the recurrences with a matrix state. Compute capability 8.0 and later.
+// scans_own.cu - selective scan in one pass, and single steps of the scans and of the recurrences with a matrix state. Compute
+// capability 8.0 and later.
 //
-// selective_chunks (Gu & Dao, arXiv 2312.00752): a warp has a channel, its lanes have 8 consecutive tokens each of a chunk of 256. A lane walks its tokens
-// from zero, the lanes' results are put together by a scan (h -> p h + q is a pair that composes), and each walks again from the state before it with the
-// factors it kept: one exponential for a state and token, and no second pass over memory. B and C of a chunk are in shared memory for the channels of a group.
-// The others hold the state in registers, read it once and write it once, 16 bytes a lane where it is a matrix.
+// selective_chunks (Gu & Dao, arXiv 2312.00752): a warp has a channel, its lanes have 8 consecutive tokens each of a chunk of
+// 256. A lane walks its tokens from zero, the lanes' results are put together by a scan (h -> p h + q is a pair that composes),
+// and each walks again from the state before it with the factors it kept: one exponential for a state and token, and no second
+// pass over memory. B and C of a chunk are in shared memory for the channels of a group. The others hold the state in
+// registers, read it once and write it once, 16 bytes a lane where it is a matrix.
 #include "dialect_cuda.h"
 #include "math.k"
 #include "numbers.h"
@@ -20,15 +22,18 @@ FN float step_of(const float *dt, const float *bias, int channel, const scan_num
     return N.softplus ? f_softplus(d) : d;
 }
 
-HEAD(selective_chunks, 512)(const float *u, const float *dt, const float *__restrict__ A, const float *__restrict__ B, const float *__restrict__ C,
-                            const float *__restrict__ D, const float *z, const float *__restrict__ bias, const float *state, float *y, float *after,
-                            const __grid_constant__ scan_numbers N) {
+HEAD(selective_chunks, 512)
+(const float *u, const float *dt, const float *__restrict__ A, const float *__restrict__ B, const float *__restrict__ C,
+ const float *__restrict__ D, const float *z, const float *__restrict__ bias, const float *state, float *y, float *after,
+ const __grid_constant__ scan_numbers N) {
     DYNAMIC_SHARED(raw)
-    float *const tb = (float *)raw, *const tc = tb + SLAB * PITCH, *const steps = tc + SLAB * PITCH, *const gain = steps + N.group * PITCH, *const kept = gain + N.group * PITCH;
+    float *const tb = (float *)raw, *const tc = tb + SLAB * PITCH, *const steps = tc + SLAB * PITCH,
+                 *const gain = steps + N.group * PITCH, *const kept = gain + N.group * PITCH;
     const int items = N.group * 32, lane = WARP_LANE, warp = WARP_NUMBER, b = GROUP_Y, c0 = GROUP_X * N.group, c = c0 + warp;
     const bool live = c < N.channels;
     for (int n = lane; n < N.states; n += 32)
-        kept[warp * N.states + n] = live && N.has_state ? state[(long long)b * N.state[0] + (long long)c * N.state[1] + n * N.state[2]] : 0.0f;
+        kept[warp * N.states + n] =
+            live && N.has_state ? state[(long long)b * N.state[0] + (long long)c * N.state[1] + n * N.state[2]] : 0.0f;
     for (int t0 = 0; t0 < N.tokens; t0 += TOKENS) {
         BARRIER // what was there is used
         for (int i = LOCAL; i < TOKENS * N.group; i += items) {
@@ -55,10 +60,12 @@ HEAD(selective_chunks, 512)(const float *u, const float *dt, const float *__rest
             BARRIER
             if (n0 == 0) {
 #pragma unroll
-                for (int i = 0; i < SEGMENT; i++) d[i] = steps[warp * PITCH + i * ROW + lane], x[i] = gain[warp * PITCH + i * ROW + lane];
+                for (int i = 0; i < SEGMENT; i++)
+                    d[i] = steps[warp * PITCH + i * ROW + lane], x[i] = gain[warp * PITCH + i * ROW + lane];
             }
             for (int n = 0; n < SLAB && n0 + n < N.states; n++) {
-                const float a = live ? A[(long long)c * N.a_stride + n0 + n] * EXP_SCALE : 0.0f, begin = kept[warp * N.states + n0 + n];
+                const float a = live ? A[(long long)c * N.a_stride + n0 + n] * EXP_SCALE : 0.0f,
+                            begin = kept[warp * N.states + n0 + n];
                 float p[SEGMENT], q[SEGMENT], h = lane == 0 ? begin : 0.0f, all = 1.0f;
 #pragma unroll
                 for (int i = 0; i < SEGMENT; i++) {
@@ -96,7 +103,8 @@ HEAD(selective_chunks, 512)(const float *u, const float *dt, const float *__rest
             const int t = i / N.group, k = i % N.group;
             if (t0 + t < N.tokens && c0 + k < N.channels) {
                 float v = gain[k * PITCH + t % SEGMENT * ROW + t / SEGMENT];
-                if (N.has_d) v = FMA(D[(c0 + k) * N.d_stride], u[(long long)b * N.u[0] + (long long)(t0 + t) * N.u[1] + c0 + k], v);
+                if (N.has_d)
+                    v = FMA(D[(c0 + k) * N.d_stride], u[(long long)b * N.u[0] + (long long)(t0 + t) * N.u[1] + c0 + k], v);
                 if (N.has_z) {
                     const float gate = z[(long long)b * N.z[0] + (long long)(t0 + t) * N.z[1] + c0 + k];
                     v *= f_gated(gate, f_sigmoid(gate));
@@ -105,13 +113,15 @@ HEAD(selective_chunks, 512)(const float *u, const float *dt, const float *__rest
             }
         }
     }
-    for (int n = lane; n < N.states && live && N.has_after; n += 32) after[(long long)b * N.after[0] + (long long)c * N.after[1] + n * N.after[2]] = kept[warp * N.states + n];
+    for (int n = lane; n < N.states && live && N.has_after; n += 32)
+        after[(long long)b * N.after[0] + (long long)c * N.after[1] + n * N.after[2]] = kept[warp * N.states + n];
 }
 
 // Few tokens: 16 lanes a channel, states 16 apart, of up to 64.
-HEAD(selective_step, 128)(const float *u, const float *dt, const float *__restrict__ A, const float *__restrict__ B, const float *__restrict__ C,
-                          const float *__restrict__ D, const float *z, const float *__restrict__ bias, const float *state, float *y, float *after,
-                          const __grid_constant__ scan_numbers N) {
+HEAD(selective_step, 128)
+(const float *u, const float *dt, const float *__restrict__ A, const float *__restrict__ B, const float *__restrict__ C,
+ const float *__restrict__ D, const float *z, const float *__restrict__ bias, const float *state, float *y, float *after,
+ const __grid_constant__ scan_numbers N) {
     const int s = LOCAL & 15, b = GROUP_Y, channel = GROUP_X * 8 + (LOCAL >> 4), c = IMIN(channel, N.channels - 1);
     const bool mine = channel < N.channels;
     float h[4] = {}, a[4] = {};
@@ -122,7 +132,8 @@ HEAD(selective_step, 128)(const float *u, const float *dt, const float *__restri
             if (N.has_state) h[i] = state[(long long)b * N.state[0] + (long long)c * N.state[1] + (s + 16 * i) * N.state[2]];
         }
     for (int t = 0; t < N.tokens; t++) {
-        const float x = u[(long long)b * N.u[0] + (long long)t * N.u[1] + c], d = step_of(dt + (long long)b * N.dt[0] + (long long)t * N.dt[1] + c, bias, c, N);
+        const float x = u[(long long)b * N.u[0] + (long long)t * N.u[1] + c],
+                    d = step_of(dt + (long long)b * N.dt[0] + (long long)t * N.dt[1] + c, bias, c, N);
         float sum = 0.0f;
 #pragma unroll
         for (int i = 0; i < 4; i++)
@@ -144,7 +155,8 @@ HEAD(selective_step, 128)(const float *u, const float *dt, const float *__restri
     if (mine && N.has_after) {
 #pragma unroll
         for (int i = 0; i < 4; i++)
-            if (s + 16 * i < N.states) after[(long long)b * N.after[0] + (long long)c * N.after[1] + (s + 16 * i) * N.after[2]] = h[i];
+            if (s + 16 * i < N.states)
+                after[(long long)b * N.after[0] + (long long)c * N.after[1] + (s + 16 * i) * N.after[2]] = h[i];
     }
 }
 
@@ -153,7 +165,9 @@ HEAD(selective_step, 128)(const float *u, const float *dt, const float *__restri
 FN float dot4(float4 a, float4 b) { return FMA(a.w, b.w, FMA(a.z, b.z, FMA(a.y, b.y, a.x * b.x))); }
 FN float4 mul4(float4 a, float4 b) { return make_float4(a.x * b.x, a.y * b.y, a.z * b.z, a.w * b.w); }
 // a + f b
-FN float4 add4(float4 a, float f, float4 b) { return make_float4(FMA(f, b.x, a.x), FMA(f, b.y, a.y), FMA(f, b.z, a.z), FMA(f, b.w, a.w)); }
+FN float4 add4(float4 a, float f, float4 b) {
+    return make_float4(FMA(f, b.x, a.x), FMA(f, b.y, a.y), FMA(f, b.z, a.z), FMA(f, b.w, a.w));
+}
 FN float4 none4() { return make_float4(0.0f, 0.0f, 0.0f, 0.0f); }
 // Elements [from, to) of four that are `stride` apart, the others zero; at once where that can be.
 FN float4 load_range(const float *p, int stride, int fast, int from, int to) {
@@ -179,13 +193,19 @@ FN float over_warp(float f) {
     for (int mask = 1; mask < 32; mask *= 2) f += warp_xor(f, mask);
     return f;
 }
-FN float4 decay4(float4 w, int logarithms) { return logarithms ? make_float4(f_exp(w.x), f_exp(w.y), f_exp(w.z), f_exp(w.w)) : w; }
+FN float4 decay4(float4 w, int logarithms) {
+    return logarithms ? make_float4(f_exp(w.x), f_exp(w.y), f_exp(w.z), f_exp(w.w)) : w;
+}
 
 #define ROWS 4 // of the state, that a warp has: loads under way together
 
-// States [columns, rows], rows dense: SSD [P, N] and the delta rule [V, K]. Lane: four numbers of each row. tokens: (batch, token) of each input.
-template <bool DELTA> FN void rows_step(const float *const (&in)[6], const float *D, const float *bias, const float *state, float *y, float *after, const step_numbers &N) {
-    const int lane = WARP_LANE, b = GROUP_Z, head = N.first_head + GROUP_Y, p0 = GROUP_X * 4 * ROWS + WARP_NUMBER * ROWS, n = lane * 4;
+// States [columns, rows], rows dense: SSD [P, N] and the delta rule [V, K]. Lane: four numbers of each row. tokens: (batch,
+// token) of each input.
+template <bool DELTA>
+FN void rows_step(const float *const (&in)[6], const float *D, const float *bias, const float *state, float *y, float *after,
+                  const step_numbers &N) {
+    const int lane = WARP_LANE, b = GROUP_Z, head = N.first_head + GROUP_Y, p0 = GROUP_X * 4 * ROWS + WARP_NUMBER * ROWS,
+              n = lane * 4;
     const bool here = n < N.n;
     const int of = (DELTA ? head : head / N.heads_a_group) * N.n + n;
     float4 s[ROWS];
@@ -193,8 +213,9 @@ template <bool DELTA> FN void rows_step(const float *const (&in)[6], const float
     for (int r = 0; r < ROWS; r++) {
         s[r] = none4();
         if (here && p0 + r < N.width && N.has_state)
-            s[r] = load_range(state + (long long)b * N.state[0] + (long long)head * N.state[1] + (long long)(p0 + r) * N.state[2] + (long long)n * N.state[3], N.state[3],
-                              N.fast_state, 0, N.n - n);
+            s[r] = load_range(state + (long long)b * N.state[0] + (long long)head * N.state[1] +
+                                  (long long)(p0 + r) * N.state[2] + (long long)n * N.state[3],
+                              N.state[3], N.fast_state, 0, N.n - n);
     }
     for (int t = 0; t < N.tokens; t++) {
 #define AT(i) (in[i] + (long long)b * N.in[i][0] + (long long)t * N.in[i][1])
@@ -227,15 +248,17 @@ template <bool DELTA> FN void rows_step(const float *const (&in)[6], const float
                 s[r] = add4(mul4(s[r], make_float4(keep, keep, keep, keep)), step * x, up);
             }
             const float sum = over_warp(dot4(s[r], out));
-            if (lane == 0 && mine) y[(long long)b * N.y[0] + (long long)t * N.y[1] + at] = DELTA ? N.scale * sum : FMA(skip, x, sum);
+            if (lane == 0 && mine)
+                y[(long long)b * N.y[0] + (long long)t * N.y[1] + at] = DELTA ? N.scale * sum : FMA(skip, x, sum);
         }
 #undef VECTOR
     }
 #pragma unroll
     for (int r = 0; r < ROWS; r++)
         if (here && p0 + r < N.width && N.has_after)
-            store_range(after + (long long)b * N.after[0] + (long long)head * N.after[1] + (long long)(p0 + r) * N.after[2] + (long long)n * N.after[3], N.after[3],
-                        N.fast_after, 0, N.n - n, s[r]);
+            store_range(after + (long long)b * N.after[0] + (long long)head * N.after[1] + (long long)(p0 + r) * N.after[2] +
+                            (long long)n * N.after[3],
+                        N.after[3], N.fast_after, 0, N.n - n, s[r]);
 }
 
 #define STEP(name)                                                                                                                                             \
@@ -249,10 +272,12 @@ STEP(delta_step)
         rows_step<true>(in, D, bias, state, y, after, N);
 }
 
-// Gated linear attention, state [K, V], V dense: a group has 32 columns, 8 lanes a row, and 16 rows at a time. Inputs: q, k, v, w; bias: u.
+// Gated linear attention, state [K, V], V dense: a group has 32 columns, 8 lanes a row, and 16 rows at a time. Inputs: q, k, v,
+// w; bias: u.
 STEP(gated_step)
         __shared__ float4 sums[4][8];
-        const int lane = WARP_LANE, b = GROUP_Z, head = N.first_head + GROUP_Y, column = GROUP_X * 32 + (lane & 7) * 4, row = WARP_NUMBER * 4 + (lane >> 3);
+        const int lane = WARP_LANE, b = GROUP_Z, head = N.first_head + GROUP_Y, column = GROUP_X * 32 + (lane & 7) * 4,
+                  row = WARP_NUMBER * 4 + (lane >> 3);
         const bool here = column < N.width;
         float4 s[8];
 #pragma unroll
@@ -260,8 +285,9 @@ STEP(gated_step)
             const int k = row + 16 * i;
             s[i] = none4();
             if (here && k < N.n && N.has_state)
-                s[i] = load_range(state + (long long)b * N.state[0] + (long long)head * N.state[1] + (long long)k * N.state[2] + (long long)column * N.state[3], N.state[3],
-                                  N.fast_state, 0, N.width - column);
+                s[i] = load_range(state + (long long)b * N.state[0] + (long long)head * N.state[1] + (long long)k * N.state[2] +
+                                      (long long)column * N.state[3],
+                                  N.state[3], N.fast_state, 0, N.width - column);
         }
         for (int t = 0; t < N.tokens; t++) {
             const int at = head * N.width + column - N.origin, to = IMIN(N.width - column, N.channels - at);
@@ -299,7 +325,8 @@ STEP(gated_step)
         for (int i = 0; i < 8; i++) {
             const int k = row + 16 * i;
             if (here && k < N.n && N.has_after)
-                store_range(after + (long long)b * N.after[0] + (long long)head * N.after[1] + (long long)k * N.after[2] + (long long)column * N.after[3], N.after[3],
-                            N.fast_after, 0, N.width - column, s[i]);
+                store_range(after + (long long)b * N.after[0] + (long long)head * N.after[1] + (long long)k * N.after[2] +
+                                (long long)column * N.after[3],
+                            N.after[3], N.fast_after, 0, N.width - column, s[i]);
         }
 }

@@ -1,7 +1,9 @@
-// ssd.h - the walk over chunks of 32 tokens that SSD and gated linear attention share (ssd_mma.cu, gated_mma.cu): the state in registers, products on tensor cores.
+// ssd.h - the walk over chunks of 32 tokens that SSD and gated linear attention share (ssd_mma.cu, gated_mma.cu): the state in
+// registers, products on tensor cores.
 //
-// With l what a state's decays come to from the chunk's first token on, y = (C e^l) S + (scores) x and S <- e^l[31] S + (e^(l[31] - l) B) x. SSD has one
-// decay for the rows of a state, a gate has one for each, and its factors are in C, B and the scores already.
+// With l what a state's decays come to from the chunk's first token on, y = (C e^l) S + (scores) x and S <- e^l[31] S +
+// (e^(l[31] - l) B) x. SSD has one decay for the rows of a state, a gate has one for each, and its factors are in C, B and the
+// scores already.
 #include "dialect_cuda.h"
 #include "math.k"
 #include "numbers.h"
@@ -26,8 +28,8 @@ template <int NN, int TERMS> struct chunk_block {
     half_word c[TERMS][CHUNK][NN], b[TERMS][CHUNK][NN];
     float scales[2][CHUNK], scores[CHUNK][CHUNK];
 };
-// What a head has of it: l (high, low), dt, e^l times C's scale, e^(l[31] - l) dt times B's scale, and what the state is multiplied by: KEEPS 32 times the same, or
-// for each of its rows.
+// What a head has of it: l (high, low), dt, e^l times C's scale, e^(l[31] - l) dt times B's scale, and what the state is
+// multiplied by: KEEPS 32 times the same, or for each of its rows.
 template <int KEEPS> struct chunk_steps {
     float high[CHUNK], low[CHUNK], dt[CHUNK], gain[CHUNK], weight[CHUNK], keep[KEEPS];
 };
@@ -42,7 +44,8 @@ template <int TERMS, bool F16> FN void products(float *part, const uint (&a)[TER
 }
 
 // to += times products. One term: sums stay in the tensor core, and times are 1.
-template <int TERMS, bool F16> FN void add_products(float *to, const uint (&a)[TERMS][4], const uint *b0, const uint *b1, const float *times) {
+template <int TERMS, bool F16>
+FN void add_products(float *to, const uint (&a)[TERMS][4], const uint *b0, const uint *b1, const float *times) {
     if (TERMS == 1) {
         products<TERMS, F16>(to, a, b0, b1);
     } else {
@@ -62,7 +65,8 @@ template <int NN, int TERMS> struct prepare_tiles {
 
 // The row of C (what 0) or B (1) of a token as halves: eight lanes a row.
 template <int NN, int TERMS, bool F16>
-FN void prepare_row(prepare_tiles<NN, TERMS> &tiles, chunk_block<NN, TERMS> *to, const float *from, bool there, int what, int row, int width, int fast) {
+FN void prepare_row(prepare_tiles<NN, TERMS> &tiles, chunk_block<NN, TERMS> *to, const float *from, bool there, int what,
+                    int row, int width, int fast) {
     const int part = LOCAL & 7;
     float f[NN / 8], most = 0.0f, up = 1.0f, down = 1.0f;
 #pragma unroll
@@ -102,13 +106,15 @@ FN void prepare_row(prepare_tiles<NN, TERMS> &tiles, chunk_block<NN, TERMS> *to,
 // ---- the walk ----
 
 template <int NN, int TERMS, bool GATED> struct walk_tiles {
-    half_word c[TERMS][CHUNK][NN + 8], b[TERMS][CHUNK][NN + 8], w[TERMS][CHUNK][WP], x[TERMS][CHUNK][XP], weighted[TERMS][CHUNK][XP];
+    half_word c[TERMS][CHUNK][NN + 8], b[TERMS][CHUNK][NN + 8], w[TERMS][CHUNK][WP], x[TERMS][CHUNK][XP],
+        weighted[TERMS][CHUNK][XP];
     float scores[CHUNK][CHUNK + 4];
     chunk_steps<GATED ? NN : CHUNK> steps[2];
     float scales[3][64], weights_scale[CHUNK]; // of x, weighted x and state by column
 };
 
-template <int NN, int TERMS> FN void copy_tile(half_word (&to)[TERMS][CHUNK][NN + 8], const half_word (&from)[TERMS][CHUNK][NN]) {
+template <int NN, int TERMS>
+FN void copy_tile(half_word (&to)[TERMS][CHUNK][NN + 8], const half_word (&from)[TERMS][CHUNK][NN]) {
     for (int i = LOCAL; i < TERMS * CHUNK * NN / 8; i += 128) {
         const int row = i / (NN / 8), c = i % (NN / 8) * 8;
         async_copy16(&to[row / CHUNK][row % CHUNK][c], &from[row / CHUNK][row % CHUNK][c], true);
@@ -125,7 +131,9 @@ FN void copy_floats(float *to, const float *from, int rows, int width, int pitch
 FN void load_x(float (&v)[16], const float *x, int first, int column, const ssd_numbers &N) {
 #pragma unroll
     for (int i = 0; i < 4; i++) {
-        const int token = first + i * 8 + (WARP_LANE >> 2), here = column >= 0 && token < N.tokens ? N.channels - column : column < 0 && token < N.tokens ? 1 << 30 : 0;
+        const int token = first + i * 8 + (WARP_LANE >> 2), here = column >= 0 && token < N.tokens  ? N.channels - column
+                                                                   : column < 0 && token < N.tokens ? 1 << 30
+                                                                                                    : 0;
         const float *from = x + (long long)token * N.x[1] + column;
         float4 f = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
         if (here >= 4 && column >= 0 && N.fast_x) {
@@ -161,7 +169,8 @@ FN void column_scales(float *down, float *up, const float (&v)[16]) {
     }
 }
 
-template <int TERMS, bool F16> FN void store_row(half_word (&to)[TERMS][CHUNK][XP], int row, int column, const float *v, const float *times) {
+template <int TERMS, bool F16>
+FN void store_row(half_word (&to)[TERMS][CHUNK][XP], int row, int column, const float *v, const float *times) {
     uint low[TERMS], high[TERMS];
     split_pair<TERMS, F16>(low, v[0] * times[0], v[1] * times[1]);
     split_pair<TERMS, F16>(high, v[2] * times[2], v[3] * times[3]);
@@ -180,7 +189,8 @@ template <int NN, bool GATED> FN void slot_add(const float *slot, float (&s)[NN 
 #pragma unroll
     for (int n = 0; n < NN / 8; n++) {
         const float4 f = LOAD4(slot, n * 128 + LOCAL);
-        const float left = keep ? keep[GATED ? n * 8 + 2 * t : 0] : 0.0f, right = keep ? keep[GATED ? n * 8 + 2 * t + 1 : 0] : 0.0f;
+        const float left = keep ? keep[GATED ? n * 8 + 2 * t : 0] : 0.0f,
+                    right = keep ? keep[GATED ? n * 8 + 2 * t + 1 : 0] : 0.0f;
         s[n][0] = s[n][0] * left + f.x;
         s[n][1] = s[n][1] * right + f.y;
         s[n][2] = s[n][2] * left + f.z;
@@ -198,9 +208,11 @@ template <int NN, class F> FN void each_state(float (&s)[NN / 8][4], int p0, con
         }
 }
 
-// slots: [entries][heads][slices][parts + 1] tiles: the one that goes in, ends of parts, and what the next run over tokens begins from; totals: decays of the parts.
+// slots: [entries][heads][slices][parts + 1] tiles: the one that goes in, ends of parts, and what the next run over tokens
+// begins from; totals: decays of the parts.
 template <int NN, int TERMS, bool F16, bool GATED, bool RESULTS>
-FN void walk(const float *x, const float *D, const float *state, const chunk_block<NN, TERMS> *blocks, const chunk_steps<GATED ? NN : CHUNK> *steps, float *slots, float *totals, float *y, float *after,
+FN void walk(const float *x, const float *D, const float *state, const chunk_block<NN, TERMS> *blocks,
+             const chunk_steps<GATED ? NN : CHUNK> *steps, float *slots, float *totals, float *y, float *after,
              const ssd_numbers &N) {
     DYNAMIC_SHARED(raw)
     walk_tiles<NN, TERMS, GATED> &tiles = *(walk_tiles<NN, TERMS, GATED> *)raw;
@@ -208,12 +220,15 @@ FN void walk(const float *x, const float *D, const float *state, const chunk_blo
     const int lane = WARP_LANE, warp = WARP_NUMBER, g = lane >> 2, t = lane & 3;
     const int here = GROUP_X / N.slices, p0 = GROUP_X % N.slices * 64, part = GROUP_Y, b = GROUP_Z, head = N.first_head + here;
     const long long unit = ((long long)b * N.heads + here) * N.slices + GROUP_X % N.slices;
-    const int channel0 = head * N.width + p0 - N.origin, mine = warp * 16 + (lane & 3) * 4, column = channel0 + mine, live = N.width - p0 - mine;
-    const chunk_block<NN, TERMS> *block = blocks + ((long long)b * N.groups + head / N.heads_a_group - N.first_group) * N.chunks;
+    const int channel0 = head * N.width + p0 - N.origin, mine = warp * 16 + (lane & 3) * 4, column = channel0 + mine,
+              live = N.width - p0 - mine;
+    const chunk_block<NN, TERMS> *block =
+        blocks + ((long long)b * N.groups + head / N.heads_a_group - N.first_group) * N.chunks;
     const chunk_steps<GATED ? NN : CHUNK> *step = steps + ((long long)b * N.heads + here) * N.chunks;
     const int begin = part * N.part, end = IMIN(begin + N.part, N.chunks);
     const long long tile = 128 * NN / 2;
-    float *slot = slots + unit * (N.most_parts + 1) * tile, *carried = slot + N.most_parts * tile, *total = totals + unit * N.most_parts * keeps;
+    float *slot = slots + unit * (N.most_parts + 1) * tile, *carried = slot + N.most_parts * tile,
+          *total = totals + unit * N.most_parts * keeps;
     const float *xs = x + (long long)b * N.x[0];
     float s[NN / 8][4] = {}, v[16], kept = 1.0f;
     if (part == 0 || N.parts == 1) {
@@ -223,7 +238,8 @@ FN void walk(const float *x, const float *D, const float *state, const chunk_blo
             slot_add<NN, GATED>(carried, s, NULL);
         } else if (N.has_state) {
             const float *from = state + (long long)b * N.state[0] + (long long)head * N.state[1];
-            each_state<NN>(s, p0, N, [&](float &f, int p, int i) { f = from[(long long)p * N.state[2] + (long long)i * N.state[3]]; });
+            each_state<NN>(s, p0, N,
+                           [&](float &f, int p, int i) { f = from[(long long)p * N.state[2] + (long long)i * N.state[3]]; });
         }
         if (!RESULTS) slot_store<NN>(slot, s);
     } else if (RESULTS) {
@@ -260,7 +276,8 @@ FN void walk(const float *x, const float *D, const float *state, const chunk_blo
 #pragma unroll
             for (int j = 0; j < 8; j++) {
                 w[j] = j0 + j > i ? 0.0f : tiles.scores[i][j0 + j];
-                if (!GATED && j0 + j <= i) w[j] *= f_exp(now.high[i] - now.high[j0 + j] + (now.low[i] - now.low[j0 + j])) * now.dt[j0 + j];
+                if (!GATED && j0 + j <= i)
+                    w[j] *= f_exp(now.high[i] - now.high[j0 + j] + (now.low[i] - now.low[j0 + j])) * now.dt[j0 + j];
                 if (j0 + j == i) w[j] += skip;
                 if (TERMS == 2) most = FMAX(most, finite_size(w[j]));
             }
@@ -302,12 +319,15 @@ FN void walk(const float *x, const float *D, const float *state, const chunk_blo
             for (int k = 0; k < NN / 16; k++) {
                 uint fs[4][TERMS];
 #pragma unroll
-                for (int i = 0; i < 4; i++) split_pair<TERMS, F16>(fs[i], s[2 * k + (i & 1)][(i >> 1) * 2] * up[i >> 1], s[2 * k + (i & 1)][(i >> 1) * 2 + 1] * up[i >> 1]);
+                for (int i = 0; i < 4; i++)
+                    split_pair<TERMS, F16>(fs[i], s[2 * k + (i & 1)][(i >> 1) * 2] * up[i >> 1],
+                                           s[2 * k + (i & 1)][(i >> 1) * 2 + 1] * up[i >> 1]);
 #pragma unroll
                 for (int m = 0; m < 2; m++) {
                     uint fc[TERMS][4];
 #pragma unroll
-                    for (int j = 0; j < TERMS; j++) warp_load4(fc[j], &tiles.c[j][m * 16 + ((lane >> 3) & 1) * 8 + (lane & 7)][k * 16 + (lane >> 4) * 8]);
+                    for (int j = 0; j < TERMS; j++)
+                        warp_load4(fc[j], &tiles.c[j][m * 16 + ((lane >> 3) & 1) * 8 + (lane & 7)][k * 16 + (lane >> 4) * 8]);
                     add_products<TERMS, F16>(acc[m][0], fc, fs[0], fs[1], ones);
                     add_products<TERMS, F16>(acc[m][1], fc, fs[2], fs[3], ones);
                 }
@@ -318,7 +338,8 @@ FN void walk(const float *x, const float *D, const float *state, const chunk_blo
                 for (int j = 0; j < 4; j++) {
                     const float gain = now.gain[m * 16 + g + 8 * (j >> 1)];
 #pragma unroll
-                    for (int n = 0; n < 2; n++) acc[m][n][j] *= TERMS == 2 ? gain * tiles.scales[2][warp * 16 + n * 8 + 2 * t + (j & 1)] : gain;
+                    for (int n = 0; n < 2; n++)
+                        acc[m][n][j] *= TERMS == 2 ? gain * tiles.scales[2][warp * 16 + n * 8 + 2 * t + (j & 1)] : gain;
                 }
 #pragma unroll
             for (int k = 0; k < 2; k++) {
@@ -326,7 +347,8 @@ FN void walk(const float *x, const float *D, const float *state, const chunk_blo
 #pragma unroll
                 for (int j = 0; j < TERMS; j++) {
                     uint r[4];
-                    warp_load4_transposed(r, &tiles.x[j][k * 16 + ((lane >> 3) & 1) * 8 + (lane & 7)][warp * 16 + (lane >> 4) * 8]);
+                    warp_load4_transposed(
+                        r, &tiles.x[j][k * 16 + ((lane >> 3) & 1) * 8 + (lane & 7)][warp * 16 + (lane >> 4) * 8]);
 #pragma unroll
                     for (int i = 0; i < 4; i++) fx[i][j] = r[i];
                 }
@@ -334,12 +356,15 @@ FN void walk(const float *x, const float *D, const float *state, const chunk_blo
                 for (int m = k; m < 2; m++) {
                     uint fw[TERMS][4];
 #pragma unroll
-                    for (int j = 0; j < TERMS; j++) warp_load4(fw[j], &tiles.w[j][m * 16 + ((lane >> 3) & 1) * 8 + (lane & 7)][k * 16 + (lane >> 4) * 8]);
+                    for (int j = 0; j < TERMS; j++)
+                        warp_load4(fw[j], &tiles.w[j][m * 16 + ((lane >> 3) & 1) * 8 + (lane & 7)][k * 16 + (lane >> 4) * 8]);
 #pragma unroll
                     for (int n = 0; n < 2; n++) {
 #pragma unroll
                         for (int j = 0; j < 4; j++)
-                            if (TERMS == 2) times[j] = tiles.weights_scale[m * 16 + g + 8 * (j >> 1)] * tiles.scales[0][warp * 16 + n * 8 + 2 * t + (j & 1)];
+                            if (TERMS == 2)
+                                times[j] = tiles.weights_scale[m * 16 + g + 8 * (j >> 1)] *
+                                           tiles.scales[0][warp * 16 + n * 8 + 2 * t + (j & 1)];
                         add_products<TERMS, F16>(acc[m][n], fw, fx[2 * n], fx[2 * n + 1], times);
                     }
                 }
@@ -359,7 +384,8 @@ FN void walk(const float *x, const float *D, const float *state, const chunk_blo
                         } else {
 #pragma unroll
                             for (int j = 0; j < 2; j++)
-                                if (p0 + p + j < N.width && at + j >= 0 && at + j < N.channels) to[at + j] = acc[m][n][2 * r + j];
+                                if (p0 + p + j < N.width && at + j >= 0 && at + j < N.channels)
+                                    to[at + j] = acc[m][n][2 * r + j];
                         }
                     }
                 }
@@ -375,7 +401,8 @@ FN void walk(const float *x, const float *D, const float *state, const chunk_blo
         if (c + 1 < end) {
             if (RESULTS) copy_tile<NN, TERMS>(tiles.c, block[c + 1].c);
             if (RESULTS) copy_floats(&tiles.scores[0][0], &block[c + 1].scores[0][0], CHUNK, CHUNK, CHUNK + 4);
-            copy_floats(tiles.steps[(c + 1 - begin) & 1].high, step[c + 1].high, sizeof *step / sizeof(float) / CHUNK, CHUNK, CHUNK);
+            copy_floats(tiles.steps[(c + 1 - begin) & 1].high, step[c + 1].high, sizeof *step / sizeof(float) / CHUNK, CHUNK,
+                        CHUNK);
             load_x(v, xs, N.first + (c + 1) * CHUNK, column, N);
         }
         async_commit();
@@ -391,14 +418,17 @@ FN void walk(const float *x, const float *D, const float *state, const chunk_blo
         for (int k = 0; k < 2; k++) {
             uint fx[TERMS][4];
 #pragma unroll
-            for (int j = 0; j < TERMS; j++) warp_load4_transposed(fx[j], &tiles.weighted[j][k * 16 + (lane >> 4) * 8 + (lane & 7)][warp * 16 + ((lane >> 3) & 1) * 8]);
+            for (int j = 0; j < TERMS; j++)
+                warp_load4_transposed(
+                    fx[j], &tiles.weighted[j][k * 16 + (lane >> 4) * 8 + (lane & 7)][warp * 16 + ((lane >> 3) & 1) * 8]);
 #pragma unroll
             for (int n = 0; n < NN / 16; n++) {
                 uint fb[4][TERMS];
 #pragma unroll
                 for (int j = 0; j < TERMS; j++) {
                     uint r[4];
-                    warp_load4_transposed(r, &tiles.b[j][k * 16 + ((lane >> 3) & 1) * 8 + (lane & 7)][n * 16 + (lane >> 4) * 8]);
+                    warp_load4_transposed(r,
+                                          &tiles.b[j][k * 16 + ((lane >> 3) & 1) * 8 + (lane & 7)][n * 16 + (lane >> 4) * 8]);
 #pragma unroll
                     for (int i = 0; i < 4; i++) fb[i][j] = r[i];
                 }
@@ -418,7 +448,8 @@ FN void walk(const float *x, const float *D, const float *state, const chunk_blo
         slot_store<NN>(carried, s);
     } else if (part == N.parts - 1 && N.has_after) {
         float *to = after + (long long)b * N.after[0] + (long long)head * N.after[1];
-        each_state<NN>(s, p0, N, [&](float &f, int p, int i) { to[(long long)p * N.after[2] + (long long)i * N.after[3]] = f; });
+        each_state<NN>(s, p0, N,
+                       [&](float &f, int p, int i) { to[(long long)p * N.after[2] + (long long)i * N.after[3]] = f; });
     }
 }
 

@@ -1,7 +1,7 @@
-// warp.h - what the kernels of this folder use beyond the dialect: products of the tensor cores, and what the lanes of a warp do together.
-// Compute capability 8.0 and later. The emulated driver has its own forms of these words (tests/plugins/emulated_cuda/warp_emulated.h),
-// by the layouts of the PTX ISA's "Warp-level matrix instructions".
-// These kernels are launched whole, and have no dispatch's parameters: the groups' numbers are CUDA's own.
+// warp.h - what the kernels of this folder use beyond the dialect: products of the tensor cores, and what the lanes of a warp
+// do together. Compute capability 8.0 and later. The emulated driver has its own forms of these words
+// (tests/plugins/emulated_cuda/warp_emulated.h), by the layouts of the PTX ISA's "Warp-level matrix instructions". These
+// kernels are launched whole, and have no dispatch's parameters: the groups' numbers are CUDA's own.
 #undef GROUP_X
 #undef GROUP_Y
 #undef GROUP_Z
@@ -15,9 +15,9 @@
 #ifndef EMULATED_CUDA
 typedef unsigned short half_word;
 
-// c += a b: a is 16 x 16, b 16 x 8. Lane: a[0], a[1] = rows lane / 4 and 8 on, columns 2 (lane % 4) and the next; a[2], a[3] = 8 columns on.
-// b0 = rows 2 (lane % 4) and the next, column lane / 4; b1 = 8 rows on. c[0], c[1] = row lane / 4, columns 2 (lane % 4) and the next; c[2],
-// c[3] = 8 rows on.
+// c += a b: a is 16 x 16, b 16 x 8. Lane: a[0], a[1] = rows lane / 4 and 8 on, columns 2 (lane % 4) and the next; a[2], a[3] =
+// 8 columns on. b0 = rows 2 (lane % 4) and the next, column lane / 4; b1 = 8 rows on. c[0], c[1] = row lane / 4, columns 2
+// (lane % 4) and the next; c[2], c[3] = 8 rows on.
 template <bool F16> FN void warp_mma(float *c, const uint *a, uint b0, uint b1) {
     if (F16)
         asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
@@ -31,10 +31,16 @@ FN uint warp_address(const void *shared) { return (uint)__cvta_generic_to_shared
 
 // Four 8 x 8 matrices of halves in shared memory; lanes 8 i ... 8 i + 7 name the rows (16 bytes each) of matrix i.
 FN void warp_load4(uint *r, const half_word *row) {
-    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];" : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"(warp_address(row)) : "memory");
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+                 : "r"(warp_address(row))
+                 : "memory");
 }
 FN void warp_load4_transposed(uint *r, const half_word *row) {
-    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];" : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"(warp_address(row)) : "memory");
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+                 : "r"(warp_address(row))
+                 : "memory");
 }
 
 FN float warp_xor(float v, int mask) { return __shfl_xor_sync(0xffffffffu, v, mask); }
@@ -59,7 +65,10 @@ FN uint warp_transpose(uint v) {
 
 // 16 bytes from global to shared memory, later; zeros where `there` is false.
 FN void async_copy16(half_word *to, const half_word *from, bool there) {
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" : : "r"(warp_address(to)), "l"(from), "r"(there ? 16 : 0) : "memory");
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;"
+                 :
+                 : "r"(warp_address(to)), "l"(from), "r"(there ? 16 : 0)
+                 : "memory");
 }
 FN void async_commit() { asm volatile("cp.async.commit_group;" : : : "memory"); }
 template <int LEFT> FN void async_wait() { asm volatile("cp.async.wait_group %0;" : : "n"(LEFT) : "memory"); }
@@ -82,8 +91,8 @@ FN float unpack_f16(uint h) {
 }
 #endif
 
-// Floats as sums of halves. T = 1: the nearest half. F16 with T = 2: 22 bits. BF16 with T = 3: all 24 bits, cut off rather than rounded.
-// terms[i] holds the i-th term of both.
+// Floats as sums of halves. T = 1: the nearest half. F16 with T = 2: 22 bits. BF16 with T = 3: all 24 bits, cut off rather than
+// rounded. terms[i] holds the i-th term of both.
 template <int T, bool F16> FN void split_pair(uint *terms, float low, float high) {
     if (T == 1) {
         terms[0] = F16 ? pack_f16(low, high) : pack_bf16(low, high);

@@ -1,9 +1,9 @@
-/* cublaslt.cpp - a libcublasLt.so.13 for tests: the part that the CUDA plugin calls, on the memory of the emulated driver. Products are
- * chains of multiply-adds in F32 in order of k.
+/* cublaslt.cpp - a libcublasLt.so.13 for tests: the part that the CUDA plugin calls, on the memory of the emulated driver.
+ * Products are chains of multiply-adds in F32 in order of k.
  *
- * It notes what a real one would stumble over: descriptions that do not fit together, memory outside of allocations, addresses less
- * aligned than was promised when the algorithm was chosen (emulated_cuda_fault), and counts its handles (emulated_cublaslt_live). A test
- * can make the n-th call of any function fail. */
+ * It notes what a real one would stumble over: descriptions that do not fit together, memory outside of allocations,
+ * addresses less aligned than was promised when the algorithm was chosen (emulated_cuda_fault), and counts its handles
+ * (emulated_cublaslt_live). A test can make the n-th call of any function fail. */
 #include <cublasLt.h>
 #include <cuda.h>
 #include <dlfcn.h>

@@ -1,13 +1,14 @@
-/* driver.cpp - a libcuda.so.1 for tests: the part of the driver API that the plugin calls, on the host. Memory is host memory with
- * canaries, a stream does its work at once, kernels run as run.cpp runs them.
+/* driver.cpp - a libcuda.so.1 for tests: the part of the driver API that the plugin calls, on the host. Memory is host
+ * memory with canaries, a stream does its work at once, kernels run as run.cpp runs them.
  *
- * What a test can do with it: make the n-th call of a function fail (EMULATED_CUDA_FAIL=cuMemAlloc:2:700, or emulated_cuda_fail; * is any function), make
- * the device small (EMULATED_CUDA_BYTES; EMULATED_CUDA_SHARED: a group's memory) or another one (EMULATED_CUDA_CAPABILITY=80),
- * have several of it (EMULATED_CUDA_DEVICES), take its pools away (EMULATED_CUDA_POOLS=0; compiled with EMULATED_CUDA_OLD the
- * driver knows neither them nor tensor maps), and ask what is still allocated (emulated_cuda_live), how often a function was
- * called (emulated_cuda_calls_of) and what was done wrong (emulated_cuda_wrong): copies and kernel arguments outside allocations or before
- * or after them in the order of the stream that they belong to, frees of what was never given or is still in use, damaged canaries, calls
- * without a context. Error 700 and above stay, as sticky errors do. */
+ * What a test can do with it: make the n-th call of a function fail (EMULATED_CUDA_FAIL=cuMemAlloc:2:700, or
+ * emulated_cuda_fail; * is any function), make the device small (EMULATED_CUDA_BYTES; EMULATED_CUDA_SHARED: a group's
+ * memory) or another one (EMULATED_CUDA_CAPABILITY=80), have several of it (EMULATED_CUDA_DEVICES), take its pools away
+ * (EMULATED_CUDA_POOLS=0; compiled with EMULATED_CUDA_OLD the driver knows neither them nor tensor maps), and ask what is
+ * still allocated (emulated_cuda_live), how often a function was called (emulated_cuda_calls_of) and what was done wrong
+ * (emulated_cuda_wrong): copies and kernel arguments outside allocations or before or after them in the order of the stream
+ * that they belong to, frees of what was never given or is still in use, damaged canaries, calls without a context. Error
+ * 700 and above stay, as sticky errors do. */
 #include <cuda.h>
 
 #include <unistd.h>
@@ -81,7 +82,8 @@ void fault(const char *what) {
 CUresult enter(const char *symbol, bool needs_context) {
     static bool read;
     std::string name = symbol;
-    if (name.size() > 3 && name.compare(name.size() - 3, 2, "_v") == 0) name.resize(name.size() - 3); /* as cuda.h renames them */
+    /* as cuda.h renames them */
+    if (name.size() > 3 && name.compare(name.size() - 3, 2, "_v") == 0) name.resize(name.size() - 3);
     if (!read) {
         read = true;
         const char *text = getenv("EMULATED_CUDA_FAIL");
@@ -246,8 +248,8 @@ API CUresult cuDevicePrimaryCtxRetain(CUcontext *c, CUdevice d) {
     *c = reinterpret_cast<CUcontext>(static_cast<size_t>(d) + 16);
     return CUDA_SUCCESS;
 }
-/* The last release destroys the context and what is in it. Something may be left there only where the context was lost, or could not be
- * made current to tidy up. */
+/* The last release destroys the context and what is in it. Something may be left there only where the context was lost, or
+ * could not be made current to tidy up. */
 API CUresult cuDevicePrimaryCtxRelease(CUdevice) {
     std::lock_guard<std::recursive_mutex> g(lock);
     if (--retained) return CUDA_SUCCESS;

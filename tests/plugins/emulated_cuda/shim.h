@@ -1,5 +1,5 @@
-/* shim.h - the words of CUDA C++ that the kernels use (backends/gpu/dialect_cuda.h), for an ordinary C++ compiler: one work item
- * runs at a time (run.cpp), so shared memory is static memory and atomics are plain. */
+/* shim.h - the words of CUDA C++ that the kernels use (backends/gpu/dialect_cuda.h), for an ordinary C++ compiler: one work
+ * item runs at a time (run.cpp), so shared memory is static memory and atomics are plain. */
 #ifndef STRAND_EMULATED_CUDA_SHIM_H
 #define STRAND_EMULATED_CUDA_SHIM_H
 

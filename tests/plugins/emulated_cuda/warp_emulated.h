@@ -1,6 +1,6 @@
-/* warp_emulated.h - the words of backends/cuda/kernels/warp.h for the machine that runs the tests: the lanes of a warp show each other
- * what they hold (emulated_warp), and each makes its part of the result, by the layouts of the PTX ISA ("Warp-level matrix instructions",
- * m16n8k16, ldmatrix and movmatrix). Products are exact and their sums are rounded once. */
+/* warp_emulated.h - the words of backends/cuda/kernels/warp.h for the machine that runs the tests: the lanes of a warp show
+ * each other what they hold (emulated_warp), and each makes its part of the result, by the layouts of the PTX ISA
+ * ("Warp-level matrix instructions", m16n8k16, ldmatrix and movmatrix). Products are exact and their sums are rounded once. */
 #ifndef STRAND_EMULATED_CUDA_WARP_H
 #define STRAND_EMULATED_CUDA_WARP_H
 
@@ -60,7 +60,8 @@ static inline void warp_load4_transposed(unsigned *r, const half_word *row) {
     const emulated_words *all = emulated_warp({{}, row});
     int lane = static_cast<int>(threadIdx.x) & 31;
     for (int i = 0; i < 4; i++) {
-        const half_word *first = static_cast<const half_word *>(all[i * 8 + lane % 4 * 2].p), *second = static_cast<const half_word *>(all[i * 8 + lane % 4 * 2 + 1].p);
+        const half_word *first = static_cast<const half_word *>(all[i * 8 + lane % 4 * 2].p),
+                        *second = static_cast<const half_word *>(all[i * 8 + lane % 4 * 2 + 1].p);
         r[i] = first[lane / 4] | static_cast<unsigned>(second[lane / 4]) << 16;
     }
 }
@@ -68,7 +69,9 @@ static inline void warp_load4_transposed(unsigned *r, const half_word *row) {
 static inline float warp_xor(float v, int mask) {
     return __uint_as_float(emulated_warp({{__float_as_uint(v)}, nullptr})[(static_cast<int>(threadIdx.x) & 31) ^ mask].u[0]);
 }
-static inline float warp_from(float v, int lane) { return __uint_as_float(emulated_warp({{__float_as_uint(v)}, nullptr})[lane & 31].u[0]); }
+static inline float warp_from(float v, int lane) {
+    return __uint_as_float(emulated_warp({{__float_as_uint(v)}, nullptr})[lane & 31].u[0]);
+}
 static inline bool warp_any(bool yes) {
     const emulated_words *all = emulated_warp({{yes}, nullptr});
     unsigned any = 0;

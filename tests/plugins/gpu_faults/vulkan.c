@@ -117,8 +117,9 @@ VKAPI_ATTR void VKAPI_CALL vkCmdCopyBuffer(VkCommandBuffer c, VkBuffer from, VkB
 }
 
 /* Not those at the end of a batch, which are the host's. */
-VKAPI_ATTR void VKAPI_CALL vkCmdPipelineBarrier(VkCommandBuffer c, VkPipelineStageFlags from, VkPipelineStageFlags to, VkDependencyFlags f, uint32_t n,
-                                                const VkMemoryBarrier *m, uint32_t nb, const VkBufferMemoryBarrier *b, uint32_t ni, const VkImageMemoryBarrier *i) {
+VKAPI_ATTR void VKAPI_CALL vkCmdPipelineBarrier(VkCommandBuffer c, VkPipelineStageFlags from, VkPipelineStageFlags to,
+                                                VkDependencyFlags f, uint32_t n, const VkMemoryBarrier *m, uint32_t nb,
+                                                const VkBufferMemoryBarrier *b, uint32_t ni, const VkImageMemoryBarrier *i) {
     REAL(vkCmdPipelineBarrier);
     if (to != VK_PIPELINE_STAGE_HOST_BIT) fault_barriers++;
     real(c, from, to, f, n, m, nb, b, ni, i);
