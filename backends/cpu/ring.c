@@ -6,6 +6,7 @@
 #include <math.h>
 
 #define MOST_WIDE  (CPU_LANES == 16 ? 200000 : 0) /* points whose leaves have wide tables: eight bytes a point */
+#define LONGEST_WIDE 196608 /* the longest of cpu_ring_size's rows that has them */
 #define LOOK_AHEAD (CPU_LANES == 16 ? 4 : 2)      /* leaves of the spectrum that are fetched before they are needed */
 
 /* ---- sizes and tables ---- */
@@ -46,7 +47,7 @@ static int64_t round_up(int64_t n) {
     return (n + 15) / 16 * 16;
 }
 
-int64_t cpu_ring_table_floats(int64_t n) {
+static int64_t table_floats(int64_t n) {
     cpu_ring f;
     split(&f, n);
     int64_t blocks = f.first, floats = LANE_POWERS * STEP + 16;
@@ -55,6 +56,11 @@ int64_t cpu_ring_table_floats(int64_t n) {
         blocks *= f.radix[s];
     }
     return floats + blocks * f.leaf_floats;
+}
+
+/* Never less for more points: what was asked for at the longest row serves shorter ones, whose leaves may be wide. */
+int64_t cpu_ring_table_floats(int64_t n) {
+    return wide(n) || !MOST_WIDE ? table_floats(n) : cpu_max(table_floats(n), table_floats(LONGEST_WIDE));
 }
 
 typedef struct z {

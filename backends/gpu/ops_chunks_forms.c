@@ -55,8 +55,8 @@ static strand_plugin_status gated_step(const chunk_run *r) {
     if (!status) status = chunk_scores(r, true, false, (const bool[]){before, false}, r->form.padded);
     if (!status) status = chunk_levels(r, &pair, 0, 0);
     if (!status) status = bonus(r);
+    if (!status) status = chunk_begin(r, true); /* before the ends: they take the place of what it reads */
     if (!status) status = chunk_ends(r, &in[2]);
-    if (!status) status = chunk_begin(r, true);
     if (!status) status = chunk_turn(r, true);
     if (!status) status = chunk_outputs(r, &in[2], false);
     return status ? status : chunk_after(r, true);
@@ -176,9 +176,9 @@ static strand_plugin_status linear_step(const chunk_run *r) {
     if (!status)
         status =
             chunk_scores(r, false, p->feature == STRAND_FEATURE_TAYLOR2, (const bool[]){false, false}, fours(r->form.each));
+    if (!status) status = linear_begin(r); /* before the ends and sums: they take the place of what it reads */
     if (!status) status = chunk_ends(r, v);
     if (!status) status = linear_sums(r);
-    if (!status) status = linear_begin(r);
     if (!status) status = chunk_turn(r, false);
     if (!status) status = linear_under(r);
     if (!status) status = chunk_outputs(r, v, p->normalise != 0);
@@ -297,8 +297,8 @@ static strand_plugin_status delta_step(const chunk_run *r) {
     if (!status) status = multiply(r, 0, 0, true);
     if (!status) status = gather(r, true);
     if (!status) status = gather(r, false);
+    if (!status) status = chunk_begin(r, false); /* before the ends: they take the place of what it reads */
     if (!status) status = chunk_ends(r, &in[3]);
-    if (!status) status = chunk_begin(r, false);
     if (!status) status = delta_turn(r);
     if (!status) status = chunk_outputs(r, &in[3], false);
     return status ? status : chunk_after(r, false);

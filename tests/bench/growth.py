@@ -19,8 +19,8 @@ def measure(strand, model, length, memory, extra):
     repeat = 9 if length <= 16384 else 3 if length <= 131072 else 1
     command = [strand, "bench", model, "--length", str(length), "-n", str(repeat), "-f", "csv", "--memory", memory] + extra
     row = next(csv.DictReader(io.StringIO(subprocess.run(command, check=True, capture_output=True, text=True).stdout)))
-    return {"length": length, "seconds": float(row["seconds"]), "first": float(row["first_seconds"]), "arena": int(row["arena_bytes"]),
-            "rss": int(row["peak_rss_bytes"])}
+    return {"length": length, "seconds": float(row["seconds"]), "first": float(row["first_seconds"]), "arena": int(float(row["arena_bytes"])),
+            "rss": int(float(row["peak_rss_bytes"]))}
 
 
 def draw(rows, path):

@@ -150,8 +150,7 @@ static void fill_ab(ops_program *g, int a, int b, const sizes *s) {
     }
 }
 
-static void make_delta_rule(ops_program *g, int index) {
-    sizes s = some_sizes(g, index, 140, 1.2e6);
+static void delta_of_sizes(ops_program *g, sizes s) {
     int64_t k[3] = {s.b, s.l, s.h * s.k}, v[3] = {s.b, s.l, s.h * s.v}, state[4] = {s.b, s.h, s.v, s.k};
     strand_op_delta_rule p = {.heads = s.h, .log_w = ops_between(g, 0, 1), .scale = ops_between(g, 0, 1) ? 1.0f : 0.125f};
     bool strong = !ops_between(g, 0, 3); /* beyond RWKV-7's e^-0.61 */
@@ -171,12 +170,15 @@ static void make_delta_rule(ops_program *g, int index) {
         (long long)s.k, (long long)s.v, p.log_w, with);
 }
 
+static void make_delta_rule(ops_program *g, int index) {
+    delta_of_sizes(g, some_sizes(g, index, 140, 1.2e6));
+}
+
 /* Normalised sums must stay away from 0: positive queries and keys, and a state that is positive in Z. The Taylor kernel is at
  * least 1/2 by itself. */
-static void make_linear_attention(ops_program *g, int index) {
-    strand_op_linear_attention p = {.feature = (uint32_t)(index % 4), .normalise = ops_between(g, 0, 2) > 0, .eps = 1e-6f};
+static void linear_of_sizes(ops_program *g, sizes s, uint32_t feature) {
+    strand_op_linear_attention p = {.feature = feature, .normalise = ops_between(g, 0, 2) > 0, .eps = 1e-6f};
     bool taylor = p.feature == STRAND_FEATURE_TAYLOR2, with = ops_between(g, 0, 1);
-    sizes s = some_sizes(g, index, taylor ? 17 : 140, taylor ? 4e4 : 6e5);
     p.heads = s.h;
     int64_t features = taylor ? 1 + s.k + s.k * s.k : s.k;
     int64_t k[3] = {s.b, s.l, s.h * s.k}, v[3] = {s.b, s.l, s.h * s.v}, state[4] = {s.b, s.h, features, s.v + 1};
@@ -194,6 +196,20 @@ static void make_linear_attention(ops_program *g, int index) {
     finish(g, STRAND_OP_LINEAR_ATTENTION, &p, sizeof p, 4, in, ops_add(g, F32, 3, v, OPS_OUTPUT), 4, state);
     SAY("%lldx%lld tokens, %lld heads of %lldx%lld, feature %u, normalise %u, state %d", (long long)s.b, (long long)s.l,
         (long long)s.h, (long long)s.k, (long long)s.v, p.feature, p.normalise, with);
+}
+
+static void make_linear_attention(ops_program *g, int index) {
+    const uint32_t feature = (uint32_t)(index % 4);
+    bool taylor = feature == STRAND_FEATURE_TAYLOR2;
+    linear_of_sizes(g, some_sizes(g, index, taylor ? 17 : 140, taylor ? 4e4 : 6e5), feature);
+}
+
+/* So many heads that a backend which does chunks of all of them at a time has to go through a sequence in several pieces: on the
+ * GPU three chunks at a time, of seven. */
+static void make_huge_states(ops_program *g, int index) {
+    if (index % 3 == 0) gated_of_sizes(g, (sizes){1, 230, 440, 128, 16});
+    if (index % 3 == 1) delta_of_sizes(g, (sizes){1, 76, 440, 128, 16});
+    if (index % 3 == 2) linear_of_sizes(g, (sizes){1, 230, 440, 128, 16}, STRAND_FEATURE_ELU1);
 }
 
 static void make_wkv4(ops_program *g, int index) {
@@ -233,5 +249,6 @@ OPS_CASES(matrix_state,
     {"gated_heads", make_gated_heads, false},
     {"delta_rule", make_delta_rule, false},
     {"linear_attention", make_linear_attention, false},
+    {"huge_states", make_huge_states, false},
     {"wkv4", make_wkv4, false},
     {"token_shift", make_token_shift, false});
