@@ -98,7 +98,8 @@ static bool is_in(const strand_plugin_node *n) {
 
 static bool is_out(const strand_plugin_node *n) {
     const strand_plugin_tensor *mixed = &n[0].inputs[0], *y = &n[5].outputs[0], *r = &n[1].outputs[0];
-    if (!sequence(y) || !width(y->dims[2]) || !sequence(mixed) || mixed->dims[1] != y->dims[2] || n[3].op != STRAND_OP_MATMUL)
+    if (!sequence(y) || !width(y->dims[2]) || !sequence(mixed) || mixed->dims[0] != y->dims[0] ||
+        mixed->dims[1] != y->dims[2] || mixed->dims[2] != y->dims[1] || n[3].op != STRAND_OP_MATMUL)
         return false;
     const int64_t d = y->dims[2], inner = n[3].outputs[0].dims[2];
     const strand_plugin_tensor *x =

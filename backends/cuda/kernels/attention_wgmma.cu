@@ -124,6 +124,7 @@ template <int D, bool F16> FN void multiply_keys(float (&s)[KEYS / 2], const wgm
 template <int D, bool F16>
 FN void multiply_values(float (&acc)[D / 2], const uint (&weights)[KEYS / 4], const wgmma_tiles<D> &tiles, int stage) {
     const unsigned long long b = turned_matrix(tiles.v[stage][0], KEYS * 128, 1024);
+    wgmma_done(acc); // what was done to the sums stays before the fence
     wgmma_begin();
 #pragma unroll
     for (int i = 0; i < KEYS / 16; i++) wgmma_registers<F16>(acc, weights + 4 * i, moved(b, i * 16 * 128));
