@@ -1,5 +1,5 @@
 /* ops_scratch.c - is the working memory that a plugin asks for at some extent enough at every smaller one, as the ABI
- * promises? A plan asks once, at its largest extents; what a shorter run needs is what the plugin asks for there, which the
+ * promises, and the room for what it prepares? A plan asks once, at its largest extents; what a shorter run needs is what the plugin asks for there, which the
  * tester's guards prove enough. So sizes must not fall as an extent grows. Nothing is run: sizes follow from shapes. */
 #include "ops_run.h"
 
@@ -36,14 +36,22 @@ static void begin(shapes *s, const ops_program *g, const ops_views *v, int index
     }
 }
 
-static bool size_at(ops_plugin *p, shapes *s, uint32_t axis, int64_t extent, uint64_t *bytes) {
+/* Of working memory, and with what is not varied as constants of what is prepared. */
+static bool size_at(ops_plugin *p, shapes *s, uint32_t axis, int64_t extent, uint64_t bytes[2]) {
     char why[200];
     for (uint32_t k = 0; k < STRAND_PLUGIN_MAX_INPUTS + 2; k++)
         if (s->varied[k]) resize(k < 2 ? &s->outputs[k] : &s->inputs[k - 2], axis, extent);
     s->node.inputs = s->inputs;
     s->node.outputs = s->outputs;
     if (p->api->supports(p->device, &s->node, why, sizeof why)) return false;
-    *bytes = p->api->scratch_size(p->device, &s->node, 1);
+    bytes[0] = p->api->scratch_size(p->device, &s->node, 1);
+    uint32_t flags[STRAND_PLUGIN_MAX_INPUTS];
+    for (uint32_t k = 0; k < s->node.n_inputs; k++) {
+        flags[k] = s->inputs[k].flags;
+        if (!s->varied[k + 2]) s->inputs[k].flags |= STRAND_TENSOR_CONSTANT;
+    }
+    bytes[1] = p->api->prepare_size(p->device, &s->node);
+    for (uint32_t k = 0; k < s->node.n_inputs; k++) s->inputs[k].flags = flags[k];
     return true;
 }
 
@@ -56,26 +64,34 @@ static int64_t next_extent(int64_t extent) {
     return place == 0 ? extent + 1 : place == 1 ? extent - 1 + step - 1 : extent + 1;
 }
 
+/* The axes along which runs may be shorter than planned: batch and length. */
+static bool may_vary(const ops_node *n, uint32_t rank, uint32_t axis) {
+    bool last = n->op == STRAND_OP_LONG_CONV || n->op == STRAND_OP_SHORT_CONV; /* their length is the last axis */
+    return axis + 1 < rank ? axis < 2 : last;
+}
+
 bool ops_scratch_grows(ops_plugin *p, const ops_program *g, int *looked_at, char *why, size_t why_bytes) {
     ops_views whole;
     if (!ops_tile(g, -1, 0, 0, &whole)) return true;
     for (int i = 0; i < g->n_nodes; i++)
-        for (uint32_t axis = 0; axis < 2 && axis + 1 < whole.outputs[i].rank; axis++) {
+        for (uint32_t axis = 0; axis < whole.outputs[i].rank; axis++) {
             shapes s;
-            uint64_t before = 0, bytes;
+            uint64_t before[2] = {0}, bytes[2];
             int64_t at = 0, most = axis ? (int64_t)1 << 18 : 600;
             begin(&s, g, &whole, i, axis);
-            if (!whole.outputs[i].dims[axis]) continue;
+            if (!whole.outputs[i].dims[axis] || !may_vary(&g->nodes[i], whole.outputs[i].rank, axis)) continue;
             for (int64_t extent = 1; extent <= most; extent = next_extent(extent)) {
-                if (!size_at(p, &s, axis, extent, &bytes)) continue;
+                if (!size_at(p, &s, axis, extent, bytes)) continue;
                 ++*looked_at;
-                if (bytes < before) {
-                    snprintf(why, why_bytes, "%s asks for %llu bytes for %lld of axis %u, and for %llu for %lld",
-                             op_find(s.node.op)->name, (unsigned long long)before, (long long)at, axis,
-                             (unsigned long long)bytes, (long long)extent);
-                    return false;
+                for (int what = 0; what < 2; what++) {
+                    if (bytes[what] < before[what]) {
+                        snprintf(why, why_bytes, "%s asks for %llu bytes%s for %lld of axis %u, and for %llu for %lld",
+                                 op_find(s.node.op)->name, (unsigned long long)before[what], what ? " of what is prepared" : "",
+                                 (long long)at, axis, (unsigned long long)bytes[what], (long long)extent);
+                        return false;
+                    }
+                    before[what] = bytes[what];
                 }
-                before = bytes;
                 at = extent;
             }
         }
