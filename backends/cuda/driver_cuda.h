@@ -148,6 +148,8 @@ bool cuda_wgmma_wanted(CUdevice id);  /* on 9.0 alone; STRAND_CUDA_TENSOR_CORES=
 void cuda_tensor_open(cuda_device *d);
 void cuda_tensor_close(cuda_device *d);
 bool cuda_tensor_takes(const cuda_device *d, const strand_plugin_node *node);
+/* Would they multiply these factors, had the product rows enough? */
+bool cuda_tensor_products(const cuda_device *d, const strand_plugin_node *node);
 uint64_t cuda_tensor_scratch(const cuda_device *d, const strand_plugin_node *node);
 strand_plugin_status cuda_tensor_run(cuda_device *d, const strand_plugin_node *node, const strand_plugin_memory *scratch,
                                      bool *done);

@@ -4,12 +4,13 @@
 #include "driver_cuda.h"
 
 /* Products of a layer that may be one group have the group's bytes. Factors of unequal types: cuBLASLt would multiply copies
- * in F32, tensor cores multiply their halves. */
+ * in F32, tensor cores multiply their halves. It must not depend on the rows: a plan asks for the working memory of the
+ * longest run. */
 static bool blas_first(const cuda_device *d, const strand_plugin_node *node) {
     const strand_op_matmul *p = node->params;
-    if (cuda_hyena_product(node) && cuda_tensor_takes(d, node)) return false;
+    if (cuda_hyena_product(node) && cuda_tensor_products(d, node)) return false;
     return p->precision == STRAND_PRECISION_BF16 || node->inputs[0].dtype == node->inputs[1].dtype ||
-           !cuda_tensor_takes(d, node);
+           !cuda_tensor_products(d, node);
 }
 
 static uint64_t own_scratch(strand_plugin_device *device, const strand_plugin_node *node) {

@@ -250,14 +250,24 @@ static strand_plugin_status attention(cuda_device *d, const strand_plugin_node *
 
 /* ---- products ---- */
 
-static bool takes_product(const strand_plugin_node *node) {
+/* With enough rows. */
+static bool of_halves(const strand_plugin_node *node) {
     const strand_op_matmul *p = node->params;
     const strand_plugin_tensor *a = &node->inputs[0], *b = &node->inputs[1], *y = &node->outputs[0];
     int64_t batch = 1;
     for (uint32_t i = 0; i + 2 < y->rank; i++) batch *= y->whole[i];
     if (batch > 65535 || y->whole[y->rank - 1] > 65535 * 128) return false; /* groups of one launch */
     bool floats = (half(a->dtype) || a->dtype == STRAND_PLUGIN_F32) && (half(b->dtype) || b->dtype == STRAND_PLUGIN_F32);
-    return floats && (half(b->dtype) || p->precision == STRAND_PRECISION_BF16) && y->whole[y->rank - 2] >= LEAST_ROWS;
+    return floats && (half(b->dtype) || p->precision == STRAND_PRECISION_BF16);
+}
+
+static bool takes_product(const strand_plugin_node *node) {
+    const strand_plugin_tensor *y = &node->outputs[0];
+    return of_halves(node) && y->whole[y->rank - 2] >= LEAST_ROWS;
+}
+
+bool cuda_tensor_products(const cuda_device *d, const strand_plugin_node *node) {
+    return d->tensor_cores && of_halves(node);
 }
 
 /* One row by halves [N, K]: a decoding step. */

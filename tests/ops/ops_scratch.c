@@ -1,6 +1,7 @@
 /* ops_scratch.c - is the working memory that a plugin asks for at some extent enough at every smaller one, as the ABI
- * promises, and the room for what it prepares? A plan asks once, at its largest extents; what a shorter run needs is what the plugin asks for there, which the
- * tester's guards prove enough. So sizes must not fall as an extent grows. Nothing is run: sizes follow from shapes. */
+ * promises, and the room for what it prepares? A plan asks once, at its largest extents; what a shorter run needs is what
+ * the plugin asks for there, which the tester's guards prove enough. So sizes must not fall as an extent grows. Nothing is
+ * run: sizes follow from shapes. */
 #include "ops_run.h"
 
 #include <stdio.h>
@@ -36,7 +37,8 @@ static void begin(shapes *s, const ops_program *g, const ops_views *v, int index
     }
 }
 
-/* Of working memory, and with what is not varied as constants of what is prepared. */
+/* Of working memory, and of what long convolutions prepare, which is made anew for another length; what other operators keep
+ * for a plan is theirs to use or not. */
 static bool size_at(ops_plugin *p, shapes *s, uint32_t axis, int64_t extent, uint64_t bytes[2]) {
     char why[200];
     for (uint32_t k = 0; k < STRAND_PLUGIN_MAX_INPUTS + 2; k++)
@@ -45,13 +47,7 @@ static bool size_at(ops_plugin *p, shapes *s, uint32_t axis, int64_t extent, uin
     s->node.outputs = s->outputs;
     if (p->api->supports(p->device, &s->node, why, sizeof why)) return false;
     bytes[0] = p->api->scratch_size(p->device, &s->node, 1);
-    uint32_t flags[STRAND_PLUGIN_MAX_INPUTS];
-    for (uint32_t k = 0; k < s->node.n_inputs; k++) {
-        flags[k] = s->inputs[k].flags;
-        if (!s->varied[k + 2]) s->inputs[k].flags |= STRAND_TENSOR_CONSTANT;
-    }
-    bytes[1] = p->api->prepare_size(p->device, &s->node);
-    for (uint32_t k = 0; k < s->node.n_inputs; k++) s->inputs[k].flags = flags[k];
+    bytes[1] = s->node.op == STRAND_OP_LONG_CONV ? p->api->prepare_size(p->device, &s->node) : 0;
     return true;
 }
 
@@ -67,6 +63,7 @@ static int64_t next_extent(int64_t extent) {
 /* The axes along which runs may be shorter than planned: batch and length. */
 static bool may_vary(const ops_node *n, uint32_t rank, uint32_t axis) {
     bool last = n->op == STRAND_OP_LONG_CONV || n->op == STRAND_OP_SHORT_CONV; /* their length is the last axis */
+    if (n->op == STRAND_OP_FFT) return axis == 0 && rank > 2;                  /* points and pairs are the last ones */
     return axis + 1 < rank ? axis < 2 : last;
 }
 
