@@ -43,91 +43,90 @@ enum {
 };
 
 enum {
-    STRAND_OP_GATHER = 1,        /* table [rows, d] of any type, ids [...] I32/I64 -> [..., d]; an id outside the table is an
-                                   error */
-    STRAND_OP_MATMUL = 2,        /* a, b, bias? -> act(op(a) op(b) + bias), see strand_op_matmul */
-    STRAND_OP_LAYER_NORM = 3,    /* x [..., d], weight [d], bias? [d] -> [..., d], over the last axis */
-    STRAND_OP_UNARY = 4,         /* x -> f(x) */
-    STRAND_OP_BINARY = 5,        /* a, b -> f(act(a), b); each axis is equal, or 1 in either of them */
-    STRAND_OP_SHORT_CONV = 6,    /* x [..., C, L], weight [C, K], bias? [C], state? [..., C, K-1] -> [..., C, L], state */
-    STRAND_OP_LONG_CONV = 7,     /* u [..., C, L], filter [C, T], skip? [C], pre? [..., C, L], post? [..., C, L], back? [C,
-                                   T2] -> [..., C, L] */
-    STRAND_OP_REDUCE = 8,        /* x [B, L, d] (, ids [B, L]) -> [B, d] over axis 1 */
-    STRAND_OP_POSITIONS = 9,     /* (nothing) -> [T, 1 + 2 bands], see strand_op_positions */
-    STRAND_OP_DECAY_WINDOW = 10, /* k [C, T], rate [C] -> k[c,t] (exp(-t/(n-1) |rate[c]|) + shift) */
-    STRAND_OP_CAST = 11,         /* x -> x in another element type (that of the output); quantised -> F32 too */
+    STRAND_OP_GATHER = 1,         /* table [rows, d] of any type, ids [...] I32/I64 -> [..., d]; an id outside the table is
+                                     an error */
+    STRAND_OP_MATMUL = 2,         /* a, b, bias? -> act(op(a) op(b) + bias), see strand_op_matmul */
+    STRAND_OP_LAYER_NORM = 3,     /* x [..., d], weight [d], bias? [d] -> [..., d], over the last axis */
+    STRAND_OP_UNARY = 4,          /* x -> f(x) */
+    STRAND_OP_BINARY = 5,         /* a, b -> f(act(a), b); each axis is equal, or 1 in either of them */
+    STRAND_OP_SHORT_CONV = 6,     /* x [..., C, L], weight [C, K], bias? [C], state? [..., C, K-1] -> [..., C, L], state */
+    STRAND_OP_LONG_CONV = 7,      /* u [..., C, L], filter [C, T], skip? [C], pre? [..., C, L], post? [..., C, L], back? [C,
+                                     T2] -> [..., C, L] */
+    STRAND_OP_REDUCE = 8,         /* x [B, L, d] (, ids [B, L]) -> [B, d] over axis 1 */
+    STRAND_OP_POSITIONS = 9,      /* (nothing) -> [T, 1 + 2 bands], see strand_op_positions */
+    STRAND_OP_DECAY_WINDOW = 10,  /* k [C, T], rate [C] -> k[c,t] (exp(-t/(n-1) |rate[c]|) + shift) */
+    STRAND_OP_CAST = 11,          /* x -> x in another element type (that of the output); quantised -> F32 too */
     /* rows */
-    STRAND_OP_NORM = 12,        /* x [..., d], weight? [d], bias? [d] -> [..., d], see strand_op_norm */
-    STRAND_OP_GLU = 13,         /* x [..., 2d] -> [..., d]: act(one half) times the other */
-    STRAND_OP_SOFTMAX = 14,     /* x -> softmax or log-softmax over the last axis */
-    STRAND_OP_REDUCE_AXIS = 15, /* x, lengths? [dim 0] I32/I64 -> x without an axis, or with a shorter one, see
-                                   strand_op_reduce_axis */
+    STRAND_OP_NORM = 12,          /* x [..., d], weight? [d], bias? [d] -> [..., d], see strand_op_norm */
+    STRAND_OP_GLU = 13,           /* x [..., 2d] -> [..., d]: act(one half) times the other */
+    STRAND_OP_SOFTMAX = 14,       /* x -> softmax or log-softmax over the last axis */
+    STRAND_OP_REDUCE_AXIS = 15,   /* x, lengths? [dim 0] I32/I64 -> x without an axis, or with a shorter one, see
+                                     strand_op_reduce_axis */
     /* shapes */
-    STRAND_OP_RESHAPE = 16, /* x -> the same elements in order, in another shape (the hint) */
-    STRAND_OP_CONCAT = 17,  /* 1 to 10 tensors -> one, along an axis */
-    STRAND_OP_SLICE = 18,   /* x -> every step-th index of an axis */
-    STRAND_OP_PERMUTE = 19, /* x -> its axes in another order */
-    STRAND_OP_PAD = 20,     /* x -> x with more at both ends of an axis */
-    STRAND_OP_REPEAT = 21,  /* x -> x several times along an axis */
+    STRAND_OP_RESHAPE = 16,       /* x -> the same elements in order, in another shape (the hint) */
+    STRAND_OP_CONCAT = 17,        /* 1 to 10 tensors -> one, along an axis */
+    STRAND_OP_SLICE = 18,         /* x -> every step-th index of an axis */
+    STRAND_OP_PERMUTE = 19,       /* x -> its axes in another order */
+    STRAND_OP_PAD = 20,           /* x -> x with more at both ends of an axis */
+    STRAND_OP_REPEAT = 21,        /* x -> x several times along an axis */
     /* products */
     STRAND_OP_BLOCK_DIAGONAL = 22, /* x [..., nb in], weight [nb, out, in], bias? [nb out] -> [..., nb out] (Monarch) */
     STRAND_OP_GROUPED_MATMUL = 23, /* x [T, K] or [T, k, K], weight [E, N, K] of any type, ids [T, k] I32/I64, bias? [E, N]
                                       -> [T, k, N] */
-    STRAND_OP_TOP_K = 24,          /* x [..., n] -> values [..., k] in falling order, ids [..., k] I64 */
+    STRAND_OP_TOP_K = 24,         /* x [..., n] -> values [..., k] in falling order, ids [..., k] I64 */
     /* convolutions and transforms */
-    STRAND_OP_CONV1D = 25, /* x [B, Ci, L], weight [Co, Ci/groups, K], bias? [Co] -> [B, Co, L'], see strand_op_conv1d */
-    STRAND_OP_FFT = 26,    /* x -> its discrete Fourier transform over the last axis, see strand_op_fft */
+    STRAND_OP_CONV1D = 25,        /* x [B, Ci, L], weight [Co, Ci/groups, K], bias? [Co] -> [B, Co, L'], see strand_op_conv1d */
+    STRAND_OP_FFT = 26,           /* x -> its discrete Fourier transform over the last axis, see strand_op_fft */
     /* attention */
-    STRAND_OP_ROTARY = 27,      /* x [B, L, H d], positions? [L] or [B, L] I32/I64, frequencies? [rotary/2] -> [B, L, H d] */
-    STRAND_OP_ATTENTION = 28,   /* q [B, L, H d], k [B, S, Hk d], v [B, S, Hk dv], kv_length? [1] or [B] I32/I64,
-                                   bias? [1 or H, L, S], mask? [1 or H, L/block, S/block] I32 -> [B, L, H dv] */
-    STRAND_OP_CACHE_WRITE = 29, /* cache [B, S, C] F32/F16/BF16, x [B, L, C], at [1] or [B] I32/I64 -> cache with rows at..
-                                   replaced */
+    STRAND_OP_ROTARY = 27,        /* x [B, L, H d], positions? [L] or [B, L] I32/I64, frequencies? [rotary/2] -> [B, L, H d] */
+    STRAND_OP_ATTENTION = 28,     /* q [B, L, H d], k [B, S, Hk d], v [B, S, Hk dv], kv_length? [1] or [B] I32/I64, bias? [1
+                                     or H, L, S], mask? [1 or H, L/block, S/block] I32 -> [B, L, H dv] */
+    STRAND_OP_CACHE_WRITE = 29,   /* cache [B, S, C] F32/F16/BF16, x [B, L, C], at [1] or [B] I32/I64 -> cache with rows at..
+                                     replaced */
     /* state-space models */
-    STRAND_OP_SSM_DISCRETIZE = 30,       /* A [C or 1, N, 2], dt [C], B? [C or 1, N, 2], C? [C or 1, N, 2]
-                                            -> log poles [C, N, 2], coefficients [C, N, 2] */
-    STRAND_OP_SSM_KERNEL_DIAGONAL = 31,  /* poles [C or 1, N, 2], coefficients [C, N, 2] -> filter [C, T] (Vandermonde) */
-    STRAND_OP_SSM_KERNEL_NPLR = 32,      /* A, P, B [C or 1, N, 2], C~ [C, N, 2], dt [C] -> filter [C, T] (Cauchy) */
+    STRAND_OP_SSM_DISCRETIZE = 30, /* A [C or 1, N, 2], dt [C], B? [C or 1, N, 2], C? [C or 1, N, 2] -> log poles [C, N, 2],
+                                      coefficients [C, N, 2] */
+    STRAND_OP_SSM_KERNEL_DIAGONAL = 31, /* poles [C or 1, N, 2], coefficients [C, N, 2] -> filter [C, T] (Vandermonde) */
+    STRAND_OP_SSM_KERNEL_NPLR = 32, /* A, P, B [C or 1, N, 2], C~ [C, N, 2], dt [C] -> filter [C, T] (Cauchy) */
     STRAND_OP_SSM_KERNEL_COMPANION = 33, /* a, b, c [K, d] -> filter [K, T] (Krylov) */
-    STRAND_OP_LTI_SCAN = 34, /* u [B, L, C], poles [C or 1, N(, 2)], in? out? [C, N(, 2)], skip? [C], state? [B, C, N(, 2)]
-                                            -> y [B, L, C], state */
-    STRAND_OP_LINEAR_RECURRENCE = 35, /* x [B, L, D(, 2)], a [D(, 2)] or [B, L, D(, 2)], state? [B, D(, 2)] -> h [B, L,
-                                            D(, 2)], state */
-    STRAND_OP_COMPANION_SCAN = 36,    /* a, b, c [K, d], u? [B, L, C], k? [K, d], skip? [C], state? [B, C, d] -> y [B, L,
-                                            C], state */
-    STRAND_OP_SELECTIVE_SCAN = 37,    /* u, dt [B, L, D], A [D, N], B, C [B, L, N], D? [D], z? [B, L, D], dt_bias? [D],
-                                            state? [B, D, N] -> y [B, L, D], state (Mamba-1) */
-    STRAND_OP_GRU = 38, /* x [..., L, 3H] (input gates with bias), w [3H, H], b? [3H], state? [..., H] -> [..., L, H], state;
-                                            one or two batch axes */
+    STRAND_OP_LTI_SCAN = 34,      /* u [B, L, C], poles [C or 1, N(, 2)], in? out? [C, N(, 2)], skip? [C], state? [B, C, N(,
+                                     2)] -> y [B, L, C], state */
+    STRAND_OP_LINEAR_RECURRENCE = 35, /* x [B, L, D(, 2)], a [D(, 2)] or [B, L, D(, 2)], state? [B, D(, 2)] -> h [B, L, D(,
+                                         2)], state */
+    STRAND_OP_COMPANION_SCAN = 36, /* a, b, c [K, d], u? [B, L, C], k? [K, d], skip? [C], state? [B, C, d] -> y [B, L, C],
+                                      state */
+    STRAND_OP_SELECTIVE_SCAN = 37, /* u, dt [B, L, D], A [D, N], B, C [B, L, N], D? [D], z? [B, L, D], dt_bias? [D], state?
+                                      [B, D, N] -> y [B, L, D], state (Mamba-1) */
+    STRAND_OP_GRU = 38,           /* x [..., L, 3H] (input gates with bias), w [3H, H], b? [3H], state? [..., H] -> [..., L,
+                                     H], state; one or two batch axes */
     /* matrix-state recurrences */
-    STRAND_OP_SSD = 39, /* x [B, L, H P], a [H] or [B, L, H], B, C [B, L, G N], dt? [B, L, H], D? [H], dt_bias? [H],
-                                            state? [B, H, P, N] -> y [B, L, H P], state (Mamba-2, RetNet) */
-    STRAND_OP_GATED_LINEAR_ATTENTION =
-        40,                          /* q, k [B, L, H K], v [B, L, H V], w [H K] or [B, L, H K], u? [H K], state? [B, H, K, V]
-                                            -> y [B, L, H V], state (RWKV-5/6, GLA) */
-    STRAND_OP_DELTA_RULE = 41,       /* r, w, k [B, L, H K], v [B, L, H V], a, b [B, L, H K], state? [B, H, V, K]
-                                            -> y [B, L, H V], state (RWKV-7, gated DeltaNet) */
+    STRAND_OP_SSD = 39,           /* x [B, L, H P], a [H] or [B, L, H], B, C [B, L, G N], dt? [B, L, H], D? [H], dt_bias?
+                                     [H], state? [B, H, P, N] -> y [B, L, H P], state (Mamba-2, RetNet) */
+    STRAND_OP_GATED_LINEAR_ATTENTION = 40, /* q, k [B, L, H K], v [B, L, H V], w [H K] or [B, L, H K], u? [H K], state? [B,
+                                              H, K, V] -> y [B, L, H V], state (RWKV-5/6, GLA) */
+    STRAND_OP_DELTA_RULE = 41,    /* r, w, k [B, L, H K], v [B, L, H V], a, b [B, L, H K], state? [B, H, V, K] -> y [B, L, H
+                                     V], state (RWKV-7, gated DeltaNet) */
     STRAND_OP_LINEAR_ATTENTION = 42, /* q, k [B, L, H d], v [B, L, H V], state? [B, H, F, V + 1] -> y [B, L, H V], state
-                                            (Based) */
-    STRAND_OP_WKV4 = 43,             /* k, v [B, L, C], w, u [C], state? [B, 3, C] -> y [B, L, C], state (RWKV-4) */
-    STRAND_OP_TOKEN_SHIFT = 44,      /* x [B, L, C], mix? [C], state? [B, C] -> [B, L, C], state [B, C] */
+                                        (Based) */
+    STRAND_OP_WKV4 = 43,          /* k, v [B, L, C], w, u [C], state? [B, 3, C] -> y [B, L, C], state (RWKV-4) */
+    STRAND_OP_TOKEN_SHIFT = 44,   /* x [B, L, C], mix? [C], state? [B, C] -> [B, L, C], state [B, C] */
     /* graphs */
-    STRAND_OP_KNN_ADJACENCY = 45,     /* x [B, N, F] or [B, N, T, F] -> [B, N, N] */
+    STRAND_OP_KNN_ADJACENCY = 45, /* x [B, N, F] or [B, N, T, F] -> [B, N, N] */
     STRAND_OP_SOFTMAX_ADJACENCY = 46, /* q, k [B, N, d] -> [B, N, N] */
-    STRAND_OP_PRUNE_ADJACENCY = 47,   /* a [B, N, N] -> [B, N, N] */
-    STRAND_OP_GRAPH_SUPPORTS = 48,    /* a [B, N, N] -> [B, M, N, N], the matrices of a diffusion */
-    STRAND_OP_DIFFUSION = 49,         /* x [..., N, F], supports [M, N, N] or [B, M, N, N] -> [..., N, F (1 + M steps)] */
-    STRAND_OP_SPMM = 50,              /* row_ptr [N + 1] I32, col [E] I32, values? [E], x [..., M, F] -> [..., N, F] (CSR) */
-    STRAND_OP_SEGMENT_REDUCE = 51,    /* x [..., E, F], index [E] I32/I64 -> [..., n, F] */
-    STRAND_OP_GINE = 52,              /* x [B, N, F], adjacency [B, N, N], w, b [F] -> [B, N, F] */
-    STRAND_OP_GRAPH_GRU = 53, /* gates [B, L, N, 2H], candidate [B, L, N, H] (input parts with bias), supports [M, N, N] or
-                                         [B, M, N, N], w_gates [H (1 + M steps), 2H], w_candidate [H (1 + M steps), H],
-                                         state? [B, N, H] -> [B, L, N, H], state (DCGRU) */
-    STRAND_OP_DPLR_SCAN = 54, /* u [B, L, C], poles, p, q [C or 1, N, 2], in, out [C, N, 2], skip? [C], state? [B, C, N, 2]
-                                         -> y [B, L, C], state (S4 by steps) */
+    STRAND_OP_PRUNE_ADJACENCY = 47, /* a [B, N, N] -> [B, N, N] */
+    STRAND_OP_GRAPH_SUPPORTS = 48, /* a [B, N, N] -> [B, M, N, N], the matrices of a diffusion */
+    STRAND_OP_DIFFUSION = 49,     /* x [..., N, F], supports [M, N, N] or [B, M, N, N] -> [..., N, F (1 + M steps)] */
+    STRAND_OP_SPMM = 50,          /* row_ptr [N + 1] I32, col [E] I32, values? [E], x [..., M, F] -> [..., N, F] (CSR) */
+    STRAND_OP_SEGMENT_REDUCE = 51, /* x [..., E, F], index [E] I32/I64 -> [..., n, F] */
+    STRAND_OP_GINE = 52,          /* x [B, N, F], adjacency [B, N, N], w, b [F] -> [B, N, F] */
+    STRAND_OP_GRAPH_GRU = 53,     /* gates [B, L, N, 2H], candidate [B, L, N, H] (input parts with bias), supports [M, N, N]
+                                     or [B, M, N, N], w_gates [H (1 + M steps), 2H], w_candidate [H (1 + M steps), H], state?
+                                     [B, N, H] -> [B, L, N, H], state (DCGRU) */
+    STRAND_OP_DPLR_SCAN = 54,     /* u [B, L, C], poles, p, q [C or 1, N, 2], in, out [C, N, 2], skip? [C], state? [B, C, N,
+                                     2] -> y [B, L, C], state (S4 by steps) */
     STRAND_OP_SSM_DISCRETIZE_NPLR = 55, /* A, P, B [C or 1, N, 2], C~ [C, N, 2], dt [C] -> [5, C, N, 2]: poles, p, q, in, out
                                            of DPLR_SCAN */
-    STRAND_OP_DENSE_SCAN = 56 /* A [K, d, d], B? [K, d], u? [B, L, C], state? [B, C, d] -> h [B, L, C d], state (LMU) */
+    STRAND_OP_DENSE_SCAN = 56     /* A [K, d, d], B? [K, d], u? [B, L, C], state? [B, C, d] -> h [B, L, C d], state (LMU) */
 };
 
 /* f of UNARY, and activations. Stable numbers. alpha and beta are parameters of the node. */
