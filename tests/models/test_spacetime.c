@@ -357,8 +357,8 @@ static void hostile(void **state) {
         "{\"lag\":40,\"horizon\":5,\"norm_order\":3}",
         "{\"lag\":40,\"horizon\":5,\"activation\":\"glu\"}",
         "{\"lag\":40,\"horizon\":5,\"resolved\":{\"output_config\":{\"method\":\"mlp\",\"kwargs\":{\"n_layers\":99999}}}}",
-        "{\"lag\":40,\"horizon\":5,\"resolved\":{\"encoder_config\":{\"blocks\":["
-        "{\"mlp_config\":{\"kwargs\":{\"n_layers\":5}}}]}}}"};
+        ("{\"lag\":40,\"horizon\":5,\"resolved\":{\"encoder_config\":{\"blocks\":["
+         "{\"mlp_config\":{\"kwargs\":{\"n_layers\":5}}}]}}}")};
     (void)state;
     strand_context *c = open_context(&(open_with){.threads = 1});
     made m = {.r = {7}};

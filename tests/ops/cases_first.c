@@ -93,6 +93,10 @@ static void make_matmul(ops_program *g, int index) {
     c.shared_b = !c.shared_a && ops_between(g, 0, 1);
     c.type_a = ops_any_float(g);
     c.type_b = ops_any_float(g);
+    if (index == 3 || index == 12) { /* a decoding step: one row by halves as they are stored */
+        c.p.transpose_a = 0, c.p.transpose_b = 1, c.p.precision = STRAND_PRECISION_F32;
+        c.type_a = F32, c.type_b = index == 3 ? STRAND_PLUGIN_F16 : STRAND_PLUGIN_BF16;
+    }
     int a = matrix(g, &c, c.shared_a, c.type_a, c.p.transpose_a, c.m, c.k),
         b = matrix(g, &c, c.shared_b, c.type_b, c.p.transpose_b, c.k, c.n);
     int bias = c.p.bias ? ops_vector(g, c.p.bias == STRAND_BIAS_ROWS ? c.m : c.n) : -1;
