@@ -91,17 +91,8 @@ strand_status strand_context_open(const strand_context_params *given, strand_con
     c->log_user = p.log_user;
     if (p.parallel) c->parallel = *p.parallel;
     pthread_mutex_init(&c->fail_lock, NULL);
-    c->host = (strand_host){sizeof c->host,
-                            STRAND_PLUGIN_ABI_MAJOR,
-                            STRAND_PLUGIN_ABI_MINOR,
-                            p.cpu_mask,
-                            c,
-                            host_alloc,
-                            host_free,
-                            host_parallel_for,
-                            host_workers,
-                            host_log,
-                            host_fail};
+    c->host = (strand_host){sizeof c->host, STRAND_PLUGIN_ABI_MAJOR, STRAND_PLUGIN_ABI_MINOR, p.cpu_mask, c, host_alloc,
+                            host_free, host_parallel_for, host_workers, host_log, host_fail};
     error e = {0};
     if (!c->parallel.run) c->pool = thread_pool_open(&c->allocator, p.threads ? p.threads : threads_available());
     if (!c->parallel.run && !c->pool) e.status = STRAND_ERR_MEMORY;

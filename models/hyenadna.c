@@ -163,11 +163,8 @@ static tensor_id layer_vector(hyena *h, int64_t layer, const char *part, int64_t
 
 static tensor_id product(hyena *h, const char *name, tensor_id a, bool ta, tensor_id b, bool tb, tensor_id bias, uint32_t place,
                          uint32_t activation, uint32_t precision) {
-    strand_op_matmul p = {.transpose_a = ta,
-                          .transpose_b = tb,
-                          .bias = bias ? place : STRAND_BIAS_NONE,
-                          .activation = activation,
-                          .precision = precision};
+    strand_op_matmul p = {.transpose_a = ta, .transpose_b = tb, .bias = bias ? place : STRAND_BIAS_NONE,
+                          .activation = activation, .precision = precision};
     return graph_op(h->g, name, STRAND_OP_MATMUL, &p, (tensor_id[]){a, b, bias}, 3, NULL);
 }
 

@@ -360,12 +360,8 @@ tensor_id ssm_dss(ssm *s, tensor_id x) {
     if (ssm_config_text(s, "hyper_act", NULL)) build_refuse(b, "config.json: hyper_act is not supported");
     if (build_failed(b)) return 0;
     d.channels = d.w->dims[0], d.h = d.w->dims[1], d.n = d.w->dims[2], d.steps = d.dt->rank > 1 ? d.dt->dims[1] : 1;
-    ssm_system k = {.h = d.h,
-                    .states = d.n,
-                    .scale = 1,
-                    .log_poles = true,
-                    .bidirectional = ssm_config_bool(s, "bidirectional", false),
-                    .eps = 1e-7f};
+    ssm_system k = {.h = d.h, .states = d.n, .scale = 1, .log_poles = true,
+                    .bidirectional = ssm_config_bool(s, "bidirectional", false), .eps = 1e-7f};
     if (d.steps < 1 || d.steps > 2 || (k.bidirectional && d.channels % 2))
         build_refuse(b, "'%s': channels or step sizes do not fit", ssm_key(s, "kernel.W"));
     k.channels = k.bidirectional ? d.channels / 2 : d.channels;
@@ -387,12 +383,7 @@ tensor_id ssm_dss(ssm *s, tensor_id x) {
 tensor_id ssm_ema(ssm *s, tensor_id x) {
     builder *b = &s->b;
     int64_t all = ssm_extent(s, "delta", 0), n = ssm_extent(s, "delta", 1), d = ssm_extent(s, "omega", 0);
-    ssm_system k = {.channels = 1,
-                    .h = d,
-                    .states = n,
-                    .real = true,
-                    .scale = 1,
-                    .from_zero = true,
+    ssm_system k = {.channels = 1, .h = d, .states = n, .real = true, .scale = 1, .from_zero = true,
                     .bidirectional = d > 0 && all == 2 * d};
     if (d < 1 || n < 1 || (all != d && all != 2 * d)) build_refuse(b, "'%s' is not [d or 2 d, states, 1]", ssm_key(s, "delta"));
     const json *cut = arrange_member(b->config->root, "truncation");

@@ -153,16 +153,8 @@ static int begin(server *s, job *j) {
     j->fed = prefix_load(&s->prefixes, s->engine, j->row, j->prompt.ids, j->prompt.n);
     if (j->fed < 0) return -1;
     j->reused = j->fed;
-    j->gen = (gen){.rt = &s->rt,
-                   .row = j->row,
-                   .stops = (const char *const *)j->stops,
-                   .n_stops = j->n_stops,
-                   .most = j->most,
-                   .context = s->context,
-                   .goes_on = 1,
-                   .ignore_end = j->ignore_end,
-                   .emit = emit,
-                   .user = j};
+    j->gen = (gen){.rt = &s->rt, .row = j->row, .stops = (const char *const *)j->stops, .n_stops = j->n_stops, .most = j->most,
+                   .context = s->context, .goes_on = 1, .ignore_end = j->ignore_end, .emit = emit, .user = j};
     sampler_init(&j->gen.sampler, &j->rule);
     char why[256] = "";
     if (j->request->grammar && !(j->gen.grammar = grammar_start(j->request->grammar, why, sizeof why))) {

@@ -159,12 +159,8 @@ static void body(void *arg, int64_t i, int32_t worker) {
     const job *j = arg;
     piece_shape s = shape_of(j->node);
     float *work = j->scratch + worker * s.each;
-    piece p = {.row = i % j->runs * j->run,
-               .first = i / j->runs * j->group,
-               .x = work,
-               .x_apart = s.x,
-               .y = work + s.group * s.x,
-               .y_apart = s.y};
+    piece p = {.row = i % j->runs * j->run, .first = i / j->runs * j->group, .x = work, .x_apart = s.x,
+               .y = work + s.group * s.x, .y_apart = s.y};
     p.n = cpu_min(j->run, j->rows - p.row);
     p.blocks = cpu_min(j->group, j->blocks - p.first);
     p.gathers = j->p->flags & STRAND_BLOCK_IN_INTERLEAVED || !even(&j->x, j->dims);

@@ -202,11 +202,7 @@ CPU_KERNEL(cpu_companion_scan) {
     const strand_plugin_tensor *out = &node->outputs[0], *a = &node->inputs[0], *u = cpu_input(node, 3),
                                *state = cpu_input(node, 6);
     const strand_plugin_tensor *last = node->n_outputs > 1 ? &node->outputs[1] : NULL;
-    job j = {.closed = p->closed != 0,
-             .scratch = scratch,
-             .length = out->dims[1],
-             .channels = out->dims[2],
-             .d = a->dims[1],
+    job j = {.closed = p->closed != 0, .scratch = scratch, .length = out->dims[1], .channels = out->dims[2], .d = a->dims[1],
              .origin = out->origin[2]};
     j.shared = out->whole[2] / a->whole[0];
     j.y = cpu_f32(out), j.y_batch = out->strides[0], j.y_time = out->strides[1];
@@ -270,12 +266,8 @@ static void filter_body(void *arg, int64_t i, int32_t worker) {
 
 CPU_KERNEL(cpu_ssm_kernel_companion) {
     const strand_plugin_tensor *out = &node->outputs[0], *in = node->inputs;
-    filter_job j = {.out = cpu_f32(out),
-                    .scratch = scratch,
-                    .stride = out->strides[0],
-                    .taps = out->dims[1],
-                    .kernels = out->dims[0],
-                    .d = in[0].dims[1]};
+    filter_job j = {.out = cpu_f32(out), .scratch = scratch, .stride = out->strides[0], .taps = out->dims[1],
+                    .kernels = out->dims[0], .d = in[0].dims[1]};
     scan_rows *rows[3] = {&j.a, &j.b, &j.c};
     for (int i = 0; i < 3; i++)
         *rows[i] = (scan_rows){scan_at(&in[i], out, 1, (const uint32_t[]){0}, (const uint32_t[]){0}), in[i].strides[0], 1, 1};

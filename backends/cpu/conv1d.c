@@ -244,11 +244,7 @@ static int64_t by_remainder(const job *j) {
 
 static job job_of(const strand_plugin_node *node) {
     const strand_plugin_tensor *w = &node->inputs[1], *out = &node->outputs[0];
-    job j = {.node = node,
-             .p = node->params,
-             .batch = out->dims[0],
-             .tokens = out->dims[2],
-             .first = out->origin[1],
+    job j = {.node = node, .p = node->params, .batch = out->dims[0], .tokens = out->dims[2], .first = out->origin[1],
              .channels = out->dims[1]};
     j.ins = w->dims[1];
     j.taps = w->dims[2];

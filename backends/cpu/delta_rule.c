@@ -277,15 +277,8 @@ CPU_INLINE void block(const job *j, const ms_unit *u, const room *m, int64_t t, 
         .q = m->look, .q_pitch = m->pitch, .depth = j->keys, .s = m->s, .pitch = m->v_pitch, .y = m->seen, .asking = &asking};
     read_state(&reading);
     solve(j, u, m, t, n, whole);
-    ms_writing writing = {.b = m->change,
-                          .b_pitch = m->pitch,
-                          .x = m->take,
-                          .decay = m->last,
-                          .decay_step = 1,
-                          .s = m->s,
-                          .depth = j->keys,
-                          .pitch = m->v_pitch,
-                          .n = 2 * BLOCK};
+    ms_writing writing = {.b = m->change, .b_pitch = m->pitch, .x = m->take, .decay = m->last, .decay_step = 1, .s = m->s,
+                          .depth = j->keys, .pitch = m->v_pitch, .n = 2 * BLOCK};
     write_state(&writing);
 }
 

@@ -59,11 +59,7 @@ CPU_KERNEL(cpu_dense_scan) {
     const strand_plugin_tensor *out = &node->outputs[0], *a = &node->inputs[0], *b = cpu_input(node, 1),
                                *u = cpu_input(node, 2), *state = cpu_input(node, 3);
     const strand_plugin_tensor *last = node->n_outputs > 1 ? &node->outputs[1] : NULL;
-    job j = {.a = cpu_f32(a),
-             .a_kernel = a->strides[0],
-             .a_row = a->strides[1],
-             .d = a->dims[1],
-             .scratch = scratch,
+    job j = {.a = cpu_f32(a), .a_kernel = a->strides[0], .a_row = a->strides[1], .d = a->dims[1], .scratch = scratch,
              .length = out->dims[1]};
     j.channels = out->dims[2] / j.d, j.a_kernel_of = j.channels / a->dims[0], j.padded = padded(j.d);
     j.h = cpu_f32(out), j.h_batch = out->strides[0], j.h_time = out->strides[1];

@@ -153,27 +153,13 @@ static void block(const job *j, const ms_unit *u, const room *r, int64_t t, int6
     ms_ahead(&j->w, u->b, next, BLOCK, j->length, first, j->keys);
     ms_rows_in(r->v, r->v_pitch, ms_at(&j->v, u->b, t, u->channel), j->v.token, n, u->n);
     for (int64_t i = n; i < BLOCK; i++) memset(r->v + i * r->v_pitch, 0, (size_t)r->v_pitch * sizeof *r->v);
-    ms_reading reading = {.q = r->q,
-                          .q_pitch = r->pitch,
-                          .depth = j->keys,
-                          .s = r->s,
-                          .pitch = r->v_pitch,
-                          .a = r->a,
-                          .a_pitch = BLOCK,
-                          .x = r->v,
-                          .y = r->y};
+    ms_reading reading = {.q = r->q, .q_pitch = r->pitch, .depth = j->keys, .s = r->s, .pitch = r->v_pitch, .a = r->a,
+                          .a_pitch = BLOCK, .x = r->v, .y = r->y};
     ms_read(&reading, BLOCK);
     ms_ahead(&j->v, u->b, next, BLOCK, j->length, u->channel, u->n);
     ms_rows_out(ms_at(&j->y, u->b, t, u->channel), j->y.token, r->y, r->v_pitch, n, u->n);
-    ms_writing writing = {.b = r->k,
-                          .b_pitch = r->pitch,
-                          .x = r->v,
-                          .decay = r->last,
-                          .decay_step = 1,
-                          .s = r->s,
-                          .depth = j->keys,
-                          .pitch = r->v_pitch,
-                          .n = BLOCK};
+    ms_writing writing = {.b = r->k, .b_pitch = r->pitch, .x = r->v, .decay = r->last, .decay_step = 1, .s = r->s,
+                          .depth = j->keys, .pitch = r->v_pitch, .n = BLOCK};
     ms_write(&writing);
     ms_ahead(&j->y, u->b, next, BLOCK, j->length, u->channel, u->n);
 }

@@ -170,15 +170,8 @@ static int64_t knn_floats(int64_t n) {
 static job begin(const strand_plugin_node *node, void *scratch, int64_t each) {
     int64_t n = node->outputs[0].dims[node->outputs[0].rank - 1];
     const strand_plugin_tensor *x = &node->inputs[0];
-    job j = {.node = node,
-             .params = node->params,
-             .work = scratch,
-             .n = n,
-             .width = x->dims[x->rank - 1],
-             .pitch = ms_pitch(n),
-             .each = each,
-             .runs = 1,
-             .run_stride = 1};
+    job j = {.node = node, .params = node->params, .work = scratch, .n = n, .width = x->dims[x->rank - 1], .pitch = ms_pitch(n),
+             .each = each, .runs = 1, .run_stride = 1};
     if (x->rank == 4) {
         j.runs = x->dims[2];
         j.run_stride = x->strides[2] > 0 ? x->strides[2] : 1;
@@ -233,12 +226,8 @@ static void softmax_graph(void *arg, int64_t b, int32_t worker) {
     const strand_op_softmax_adjacency *p = j->params;
     float *keys = j->work + worker * j->each, *scores = keys + j->width * j->pitch;
     ms_transpose_in(keys, j->pitch, row_in(j, 1, b, 0), j->node->inputs[1].strides[1], j->n, j->width);
-    ms_reading m = {.q = row_in(j, 0, b, 0),
-                    .q_pitch = j->node->inputs[0].strides[1],
-                    .depth = j->width,
-                    .s = keys,
-                    .pitch = j->pitch,
-                    .y = scores};
+    ms_reading m = {.q = row_in(j, 0, b, 0), .q_pitch = j->node->inputs[0].strides[1], .depth = j->width, .s = keys,
+                    .pitch = j->pitch, .y = scores};
     ms_product(&m, j->n);
     for (int64_t i = 0; i < j->n; i++) softmax_row(row_out(j, b, i), scores + i * j->pitch, j->n, p->scale);
     if (p->symmetric) make_symmetric(j, b);

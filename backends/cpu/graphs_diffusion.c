@@ -71,12 +71,8 @@ static void body(void *arg, int64_t i, int32_t worker) {
 
 static job begin(const strand_plugin_node *node, void *scratch) {
     const strand_plugin_tensor *x = &node->inputs[0], *s = &node->inputs[1];
-    job j = {.node = node,
-             .p = node->params,
-             .n = x->dims[x->rank - 2],
-             .features = x->dims[x->rank - 1],
-             .count = s->dims[s->rank - 3],
-             .work = scratch};
+    job j = {.node = node, .p = node->params, .n = x->dims[x->rank - 2], .features = x->dims[x->rank - 1],
+             .count = s->dims[s->rank - 3], .work = scratch};
     j.all = 1 + j.count * j.p->steps;
     j.blocks = (j.features + BLOCK - 1) / BLOCK;
     j.links = room_floats(j.n, j.features, j.all);

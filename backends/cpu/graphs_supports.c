@@ -147,11 +147,8 @@ uint64_t cpu_graph_supports_scratch(const cpu_device *device, const strand_plugi
 
 CPU_KERNEL(cpu_graph_supports) {
     const strand_plugin_tensor *a = &node->inputs[0], *out = &node->outputs[0];
-    job j = {.p = node->params,
-             .a = cpu_f32(a) + (out->origin[0] - a->origin[0]) * a->strides[0],
-             .out = cpu_f32(out),
-             .batch = a->strides[0],
-             .row = a->strides[1]};
+    job j = {.p = node->params, .a = cpu_f32(a) + (out->origin[0] - a->origin[0]) * a->strides[0], .out = cpu_f32(out),
+             .batch = a->strides[0], .row = a->strides[1]};
     j.out_batch = out->strides[0], j.out_support = out->strides[1], j.out_row = out->strides[2];
     j.n = out->dims[3];
     j.each = room_doubles(j.n);

@@ -193,11 +193,7 @@ CPU_KERNEL(cpu_grouped_matmul) {
     const strand_plugin_tensor *x = &node->inputs[0], *w = &node->inputs[1], *out = &node->outputs[0];
     parts s = parts_of(device, node);
     char *memory = scratch;
-    job j = {.node = node,
-             .p = node->params,
-             .picks = out->dims[1],
-             .rows = out->dims[0] * out->dims[1],
-             .k = w->dims[2],
+    job j = {.node = node, .p = node->params, .picks = out->dims[1], .rows = out->dims[0] * out->dims[1], .k = w->dims[2],
              .n = out->dims[2]};
     int32_t *order = (int32_t *)(void *)(memory + s.counts);
     run *runs = (run *)(void *)(memory + s.counts + s.order);

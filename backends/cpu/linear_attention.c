@@ -213,15 +213,8 @@ static void block(const job *j, const ms_unit *u, const room *r, int64_t t, int6
     ms_ahead(&j->y, u->b, t + BLOCK, BLOCK, j->length, u->channel, u->n);
     products(j, u, r, t, n);
     ms_rows_in(r->v, r->pitch, ms_at(&j->v, u->b, t, u->channel), j->v.token, n, u->n);
-    ms_reading reading = {.q = r->q,
-                          .q_pitch = r->f_pitch,
-                          .depth = r->features,
-                          .s = r->s,
-                          .pitch = r->pitch,
-                          .a = r->a,
-                          .a_pitch = BLOCK,
-                          .x = r->v,
-                          .y = r->y};
+    ms_reading reading = {.q = r->q, .q_pitch = r->f_pitch, .depth = r->features, .s = r->s, .pitch = r->pitch, .a = r->a,
+                          .a_pitch = BLOCK, .x = r->v, .y = r->y};
     ms_read(&reading, n);
     if (j->p->normalise) {
         normalisers(j, r, n);
@@ -347,10 +340,7 @@ uint64_t cpu_linear_attention_scratch(const cpu_device *device, const strand_plu
 CPU_KERNEL(cpu_linear_attention) {
     const strand_op_linear_attention *p = node->params;
     int64_t width = node->outputs[0].whole[2] / p->heads;
-    job j = {.p = p,
-             .work = scratch,
-             .length = node->outputs[0].dims[1],
-             .keys = node->inputs[0].dims[2] / p->heads,
+    job j = {.p = p, .work = scratch, .length = node->outputs[0].dims[1], .keys = node->inputs[0].dims[2] / p->heads,
              .each = each_worker(node)};
     j.q = ms_view(node, cpu_input(node, 0));
     j.k = ms_view(node, cpu_input(node, 1));

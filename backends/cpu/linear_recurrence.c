@@ -165,10 +165,7 @@ CPU_KERNEL(cpu_linear_recurrence) {
                                *state = cpu_input(node, 2);
     const strand_plugin_tensor *last = node->n_outputs > 1 ? &node->outputs[1] : NULL;
     bool pairs = p->complex_pairs != 0, each = a->rank == x->rank;
-    job j = {.pairs = pairs,
-             .each = each,
-             .log_a = p->log_a != 0,
-             .gated = p->form == STRAND_RECURRENCE_RGLRU,
+    job j = {.pairs = pairs, .each = each, .log_a = p->log_a != 0, .gated = p->form == STRAND_RECURRENCE_RGLRU,
              .length = out->dims[1]};
     int64_t begin = p->reverse ? cpu_max(0, j.length - 1) : 0, sign = p->reverse ? -1 : 1;
     (void)scratch;

@@ -246,10 +246,7 @@ CPU_KERNEL(cpu_selective_scan) {
     const strand_op_selective_scan *p = node->params;
     const strand_plugin_tensor *out = &node->outputs[0], *a = &node->inputs[2], *state = cpu_input(node, 8);
     const strand_plugin_tensor *last = node->n_outputs > 1 ? &node->outputs[1] : NULL;
-    job j = {.u = sequence_of(node, 0),
-             .dt = sequence_of(node, 1),
-             .b = states_of(node, 3),
-             .c = states_of(node, 4),
+    job j = {.u = sequence_of(node, 0), .dt = sequence_of(node, 1), .b = states_of(node, 3), .c = states_of(node, 4),
              .z = sequence_of(node, 6)};
     j.y = (sequence){cpu_f32(out), out->strides[0], out->strides[1]};
     j.skip = scan_at(cpu_input(node, 5), out, 1, (const uint32_t[]){0}, (const uint32_t[]){2});

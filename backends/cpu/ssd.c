@@ -124,16 +124,8 @@ static void block(const job *j, const ms_unit *u, const room *r, float *s, const
     decay = mask(r->a, products, n, d, log_decay, j->d.data ? *ms_at(&j->d, 0, 0, u->h) : 0.0f, gain, last);
     ms_ahead(&j->x, u->b, next, BLOCK / 2, j->length, u->channel, u->n);
     ms_rows_in(r->x, pitch, ms_at(&j->x, u->b, t, u->channel), j->x.token, n, u->n);
-    ms_reading reading = {.q = ms_at(&j->c, u->b, t, group * j->states),
-                          .q_pitch = j->c.token,
-                          .depth = j->states,
-                          .s = s,
-                          .pitch = pitch,
-                          .a = r->a,
-                          .a_pitch = BLOCK,
-                          .x = r->x,
-                          .gain = gain,
-                          .y = r->y};
+    ms_reading reading = {.q = ms_at(&j->c, u->b, t, group * j->states), .q_pitch = j->c.token, .depth = j->states, .s = s,
+                          .pitch = pitch, .a = r->a, .a_pitch = BLOCK, .x = r->x, .gain = gain, .y = r->y};
     ms_read(&reading, n);
     ms_ahead(&j->x, u->b, next + BLOCK / 2, BLOCK / 2, j->length, u->channel, u->n);
     ms_rows_out(ms_at(&j->y, u->b, t, u->channel), j->y.token, r->y, pitch, n, u->n);
@@ -142,14 +134,8 @@ static void block(const job *j, const ms_unit *u, const room *r, float *s, const
         vf scale = vf_set(last[i]);
         for (int64_t v = 0; v < pitch; v += CPU_LANES) vf_store(r->x + i * pitch + v, scale * vf_load(r->x + i * pitch + v));
     }
-    ms_writing writing = {.b = ms_at(&j->b, u->b, t, group * j->states),
-                          .b_pitch = j->b.token,
-                          .x = r->x,
-                          .decay = &decay,
-                          .s = s,
-                          .depth = j->states,
-                          .pitch = pitch,
-                          .n = n};
+    ms_writing writing = {.b = ms_at(&j->b, u->b, t, group * j->states), .b_pitch = j->b.token, .x = r->x, .decay = &decay,
+                          .s = s, .depth = j->states, .pitch = pitch, .n = n};
     ms_write(&writing);
     ms_ahead(&j->y, u->b, next + BLOCK / 2, BLOCK / 2, j->length, u->channel, u->n);
 }
@@ -231,11 +217,8 @@ static void run_step(const job *j, const ms_unit *u) {
     int64_t group = u->h / (j->p->heads / j->p->groups), n = j->states, whole = n / (VECTORS * CPU_LANES) * VECTORS * CPU_LANES;
     const float *x = ms_at(&j->x, u->b, 0, u->channel), *in = ms_head(&j->in, u->b, u->h);
     float *out = ms_head(&j->out, u->b, u->h), *y = ms_at(&j->y, u->b, 0, u->channel);
-    rows s = {.b = ms_at(&j->b, u->b, 0, group * n),
-              .c = ms_at(&j->c, u->b, 0, group * n),
-              .in_row = j->in.row,
-              .out_row = j->out.row,
-              .n = n};
+    rows s = {.b = ms_at(&j->b, u->b, 0, group * n), .c = ms_at(&j->c, u->b, 0, group * n), .in_row = j->in.row,
+              .out_row = j->out.row, .n = n};
     steps(j, u->b, u->h, 0, 1, d, log_decay);
     s.decay = vf_exp(vf_set(log_decay[0]));
     for (int64_t row = 0; row < u->n; row += CPU_LANES) {

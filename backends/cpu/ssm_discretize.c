@@ -87,10 +87,7 @@ static void body(void *arg, int64_t i, int32_t worker) {
 CPU_KERNEL(cpu_ssm_discretize) {
     const strand_op_ssm_discretize *p = node->params;
     const strand_plugin_tensor *out = &node->outputs[0];
-    job j = {.a = operand_of(node, 0),
-             .b = operand_of(node, 2),
-             .c = operand_of(node, 3),
-             .method = p->method,
+    job j = {.a = operand_of(node, 0), .b = operand_of(node, 2), .c = operand_of(node, 3), .method = p->method,
              .n_out = node->n_outputs};
     (void)scratch;
     j.dt = scan_at(&node->inputs[1], out, 1, (const uint32_t[]){0}, (const uint32_t[]){0});

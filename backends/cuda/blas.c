@@ -362,26 +362,14 @@ static strand_plugin_status finish(cuda_device *d, const strand_plugin_node *nod
             two[1].origin[1] = 0;
         }
         const strand_op_binary add = {.kind = STRAND_BINARY_ADD, .activation = STRAND_UNARY_IDENTITY};
-        const strand_plugin_node sum = {.op = STRAND_OP_BINARY,
-                                        .version = 1,
-                                        .n_inputs = 2,
-                                        .n_outputs = 1,
-                                        .inputs = two,
-                                        .outputs = y,
-                                        .params = &add,
-                                        .name = "bias"};
+        const strand_plugin_node sum = {.op = STRAND_OP_BINARY, .version = 1, .n_inputs = 2, .n_outputs = 1, .inputs = two,
+                                        .outputs = y, .params = &add, .name = "bias"};
         status = gpu_binary(&d->base, &sum, NULL);
     }
     if (status || p->activation == STRAND_UNARY_IDENTITY) return status;
     const strand_op_unary f = {.kind = p->activation, .alpha = p->alpha, .beta = p->beta};
-    const strand_plugin_node map = {.op = STRAND_OP_UNARY,
-                                    .version = 1,
-                                    .n_inputs = 1,
-                                    .n_outputs = 1,
-                                    .inputs = y,
-                                    .outputs = y,
-                                    .params = &f,
-                                    .name = "activation"};
+    const strand_plugin_node map = {.op = STRAND_OP_UNARY, .version = 1, .n_inputs = 1, .n_outputs = 1, .inputs = y,
+                                    .outputs = y, .params = &f, .name = "activation"};
     return gpu_unary(&d->base, &map, NULL);
 }
 

@@ -223,16 +223,10 @@ static strand_plugin_status run_in(cuda_device *d, const strand_plugin_node *nod
     gated->strides[0] = y->dims[1] * y->dims[2];
     inputs[3] = (strand_plugin_tensor){0};
     inputs[4] = *y;
-    hyena_in_numbers n = {.length = (int)x->dims[1],
-                          .taps = (int)nodes[2].inputs[1].dims[1],
-                          .norm_bias = cpu_input(&nodes[0], 2) != NULL,
-                          .x_row = (int)x->strides[1],
-                          .gated_row = (int)gated->strides[1],
-                          .post_row = (int)y->strides[1],
-                          .x_batch = (int)x->strides[0],
-                          .gated_batch = (int)gated->strides[0],
-                          .post_batch = (int)y->strides[0],
-                          .eps = norm->eps};
+    hyena_in_numbers n = {.length = (int)x->dims[1], .taps = (int)nodes[2].inputs[1].dims[1],
+                          .norm_bias = cpu_input(&nodes[0], 2) != NULL, .x_row = (int)x->strides[1],
+                          .gated_row = (int)gated->strides[1], .post_row = (int)y->strides[1], .x_batch = (int)x->strides[0],
+                          .gated_batch = (int)gated->strides[0], .post_batch = (int)y->strides[0], .eps = norm->eps};
     for (int i = 0; i < 3 && !status; i++) {
         status = pack(d, &nodes[2 * i + 1].inputs[0], scratch, &at);
         n.bias[i] = address_or(cpu_input(&nodes[2 * i + 1], 2), 0);
@@ -295,19 +289,11 @@ static strand_plugin_status run_out(cuda_device *d, const strand_plugin_node *no
         status = pack(d, &nodes[products[i]].inputs[1], scratch, &at);
     }
     if (status) return status;
-    hyena_out_numbers n = {.rows = (int)y->dims[1],
-                           .inner = (int)inner,
-                           .bias0 = cpu_input(&nodes[0], 2) != NULL,
-                           .bias1 = cpu_input(&nodes[3], 2) != NULL,
-                           .bias2 = cpu_input(&nodes[4], 2) != NULL,
-                           .norm_bias = cpu_input(&nodes[2], 2) != NULL,
-                           .mixed_row = (int)mixed->strides[1],
-                           .x_row = (int)x->strides[1],
-                           .y_row = (int)y->strides[1],
-                           .mixed_batch = (int)mixed->strides[0],
-                           .x_batch = (int)x->strides[0],
-                           .y_batch = (int)y->strides[0],
-                           .eps = norm->eps};
+    hyena_out_numbers n = {.rows = (int)y->dims[1], .inner = (int)inner, .bias0 = cpu_input(&nodes[0], 2) != NULL,
+                           .bias1 = cpu_input(&nodes[3], 2) != NULL, .bias2 = cpu_input(&nodes[4], 2) != NULL,
+                           .norm_bias = cpu_input(&nodes[2], 2) != NULL, .mixed_row = (int)mixed->strides[1],
+                           .x_row = (int)x->strides[1], .y_row = (int)y->strides[1], .mixed_batch = (int)mixed->strides[0],
+                           .x_batch = (int)x->strides[0], .y_batch = (int)y->strides[0], .eps = norm->eps};
     CUdeviceptr at_mixed = cuda_address(mixed, 0), at_x = cuda_address(x, 0), at_y = cuda_address(y, 0),
                 at_norm = cuda_address(&nodes[2].inputs[1], 0), at_norm_bias = address_or(cpu_input(&nodes[2], 2), at_x),
                 b0 = address_or(cpu_input(&nodes[0], 2), at_x), b1 = address_or(cpu_input(&nodes[3], 2), at_x),

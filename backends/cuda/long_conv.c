@@ -219,20 +219,10 @@ static strand_plugin_status convolve(cuda_device *d, const strand_plugin_node *n
                                *post = cpu_input(node, 4), *y = &node->outputs[0];
     const int terms = f->terms - 1, r = 1 << f->log_r, columns = 1 << f->log_outer;
     const int64_t rows = channels * entries;
-    long_conv_numbers x = {.rows = (int)rows,
-                           .batch = (int)entries,
-                           .entry = (int)entry,
-                           .inner = (int)f->s.inner,
-                           .length = (int)f->s.length,
-                           .segments = (int)f->segments,
-                           .valid = (int)f->valid,
-                           .lead = (int)f->lead,
-                           .log_outer = f->log_outer,
-                           .log_inner = f->log_r + 8,
-                           .has_pre = pre != NULL,
-                           .has_post = post != NULL,
-                           .has_skip = skip != NULL,
-                           .skip_stride = skip ? (int)skip->strides[0] : 0};
+    long_conv_numbers x = {.rows = (int)rows, .batch = (int)entries, .entry = (int)entry, .inner = (int)f->s.inner,
+                           .length = (int)f->s.length, .segments = (int)f->segments, .valid = (int)f->valid,
+                           .lead = (int)f->lead, .log_outer = f->log_outer, .log_inner = f->log_r + 8, .has_pre = pre != NULL,
+                           .has_post = post != NULL, .has_skip = skip != NULL, .skip_stride = skip ? (int)skip->strides[0] : 0};
     CUdeviceptr to = place(y, y, c, x.y, 0), from = place(y, u, c, x.u, 0), gate = place(y, pre, c, x.pre, to),
                 last = place(y, post, c, x.post, to);
     CUdeviceptr constant = skip ? cuda_address(skip, gpu_long_conv_lead(node, skip, c) * skip->strides[0]) : to;

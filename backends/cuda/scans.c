@@ -59,18 +59,10 @@ static strand_plugin_status scan(cuda_device *d, const strand_plugin_node *node,
     CUfunction function;
     strand_plugin_status status = cuda_own_find(d, few ? CUDA_OWN_selective_step : CUDA_OWN_selective_chunks, !few, &function);
     if (status || !function) return status;
-    scan_numbers x = {.tokens = (int)y->dims[1],
-                      .channels = (int)y->dims[2],
-                      .states = (int)A->dims[1],
-                      .group = few ? 8 : group_of(y->dims[2], y->dims[0]),
-                      .a_stride = (int)A->strides[0],
-                      .has_d = D != NULL,
-                      .d_stride = D ? (int)D->strides[0] : 0,
-                      .has_z = z != NULL,
-                      .has_bias = bias != NULL,
-                      .bias_stride = bias ? (int)bias->strides[0] : 0,
-                      .has_state = state != NULL,
-                      .has_after = after != NULL,
+    scan_numbers x = {.tokens = (int)y->dims[1], .channels = (int)y->dims[2], .states = (int)A->dims[1],
+                      .group = few ? 8 : group_of(y->dims[2], y->dims[0]), .a_stride = (int)A->strides[0], .has_d = D != NULL,
+                      .d_stride = D ? (int)D->strides[0] : 0, .has_z = z != NULL, .has_bias = bias != NULL,
+                      .bias_stride = bias ? (int)bias->strides[0] : 0, .has_state = state != NULL, .has_after = after != NULL,
                       .softplus = p->softplus != 0};
     strides(x.u, u, 2);
     strides(x.dt, dt, 2);
@@ -119,11 +111,8 @@ static bool step_of(const strand_plugin_node *node, step_form *f) {
                          dt ? cpu_input(node, 6) : NULL,
                          cpu_input(node, 7),
                          CUDA_OWN_ssd_step,
-                         {.heads_a_group = (int)(p->heads / p->groups),
-                          .has_dt = dt != NULL,
-                          .softplus = p->softplus != 0,
-                          .dt_min = p->dt_min,
-                          .dt_max = p->dt_max}};
+                         {.heads_a_group = (int)(p->heads / p->groups), .has_dt = dt != NULL, .softplus = p->softplus != 0,
+                          .dt_min = p->dt_min, .dt_max = p->dt_max}};
     } else if (node->op == STRAND_OP_GATED_LINEAR_ATTENTION) {
         const strand_op_gated_linear_attention *p = node->params;
         *f = (step_form){p->heads, in[0].dims[2] / p->heads, {&in[0], &in[1], &in[2], &in[3]}, NULL, cpu_input(node, 4), cpu_input(node, 5), CUDA_OWN_gated_step,

@@ -41,14 +41,8 @@ static strand_plugin_status added(cuda_device *d, strand_plugin_segment *s, CUgr
 strand_plugin_status cuda_segment_launch(cuda_device *d, strand_plugin_segment *s, CUfunction function,
                                          const uint32_t groups[3], uint32_t group, uint32_t shared, void **arguments,
                                          const char *name) {
-    const CUDA_KERNEL_NODE_PARAMS p = {.func = function,
-                                       .gridDimX = groups[0],
-                                       .gridDimY = groups[1],
-                                       .gridDimZ = groups[2],
-                                       .blockDimX = group,
-                                       .blockDimY = 1,
-                                       .blockDimZ = 1,
-                                       .sharedMemBytes = shared,
+    const CUDA_KERNEL_NODE_PARAMS p = {.func = function, .gridDimX = groups[0], .gridDimY = groups[1], .gridDimZ = groups[2],
+                                       .blockDimX = group, .blockDimY = 1, .blockDimZ = 1, .sharedMemBytes = shared,
                                        .kernelParams = arguments};
     CUgraphNode node = NULL;
     if (!s->graph) return gpu_fail(d->base.host, STRAND_PLUGIN_ERR_ARGUMENT, "%s: this segment has run", name);

@@ -84,19 +84,10 @@ static void two(int *to, const strand_plugin_tensor *t) {
 
 static ssd_numbers shape_of(const strand_plugin_node *node, const ssd_form *f) {
     const strand_plugin_tensor *y = &node->outputs[0];
-    ssd_numbers n = {.tokens = (int)f->length,
-                     .most_parts = (int)f->most_parts,
-                     .part = (int)f->part,
-                     .heads = (int)f->heads,
-                     .first_head = (int)f->first_head,
-                     .heads_a_group = (int)(heads_of(node) / groups_of(node)),
-                     .groups = (int)f->groups,
-                     .first_group = (int)f->first_group,
-                     .n = (int)f->n,
-                     .width = (int)f->width,
-                     .slices = (int)f->slices,
-                     .origin = (int)y->origin[2],
-                     .channels = (int)y->dims[2]};
+    ssd_numbers n = {.tokens = (int)f->length, .most_parts = (int)f->most_parts, .part = (int)f->part, .heads = (int)f->heads,
+                     .first_head = (int)f->first_head, .heads_a_group = (int)(heads_of(node) / groups_of(node)),
+                     .groups = (int)f->groups, .first_group = (int)f->first_group, .n = (int)f->n, .width = (int)f->width,
+                     .slices = (int)f->slices, .origin = (int)y->origin[2], .channels = (int)y->dims[2]};
     two(n.y, y);
     return n;
 }

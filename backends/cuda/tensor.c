@@ -128,28 +128,14 @@ static attention_numbers numbers_of(const strand_plugin_node *node) {
     const strand_op_attention *p = node->params;
     const strand_plugin_tensor *q = &node->inputs[0], *k = &node->inputs[1], *v = &node->inputs[2], *n = cpu_input(node, 3),
                                *bias = cpu_input(node, 4), *mask = cpu_input(node, 5), *y = &node->outputs[0];
-    attention_numbers x = {.queries = (int)y->dims[1],
-                           .first = (int)y->origin[1],
-                           .all_queries = (int)y->whole[1],
-                           .keys = (int)k->dims[1],
-                           .d = (int)(q->dims[2] / p->heads),
-                           .dv = (int)(y->dims[2] / p->heads),
-                           .heads = (int)p->heads,
-                           .kv_heads = (int)p->kv_heads,
-                           .causal = p->causal != 0,
-                           .window = (int)cpu_min(p->window, MOST_KEYS),
-                           .sinks = (int)cpu_min(p->sinks, MOST_KEYS),
-                           .length_words = !n                              ? 0
-                                           : n->dtype == STRAND_PLUGIN_I64 ? 2
-                                                                           : 1,
-                           .length_stride = n && n->whole[0] != 1 ? (int)n->strides[0] : 0,
-                           .scale = p->scale,
-                           .softcap = p->softcap,
-                           .splits = (int)ranges(node),
-                           .least = STEP_KEYS,
-                           .biased = bias != NULL,
-                           .masked = mask != NULL,
-                           .block = mask ? (int)p->block : 1};
+    attention_numbers x = {.queries = (int)y->dims[1], .first = (int)y->origin[1], .all_queries = (int)y->whole[1],
+                           .keys = (int)k->dims[1], .d = (int)(q->dims[2] / p->heads), .dv = (int)(y->dims[2] / p->heads),
+                           .heads = (int)p->heads, .kv_heads = (int)p->kv_heads, .causal = p->causal != 0,
+                           .window = (int)cpu_min(p->window, MOST_KEYS), .sinks = (int)cpu_min(p->sinks, MOST_KEYS),
+                           .length_words = !n ? 0 : n->dtype == STRAND_PLUGIN_I64 ? 2 : 1,
+                           .length_stride = n && n->whole[0] != 1 ? (int)n->strides[0] : 0, .scale = p->scale,
+                           .softcap = p->softcap, .splits = (int)ranges(node), .least = STEP_KEYS, .biased = bias != NULL,
+                           .masked = mask != NULL, .block = mask ? (int)p->block : 1};
     for (int i = 0; i < 2; i++) {
         x.q[i] = (int)q->strides[i];
         x.k[i] = (int)k->strides[i];
@@ -304,21 +290,11 @@ static strand_plugin_status product(cuda_device *d, const strand_plugin_node *no
                                                                                  : CUDA_OWN_product_f16,
                                                 false, &function);
     if (status || !function) return status;
-    product_numbers x = {.m = (int)y->dims[mo],
-                         .n = (int)y->dims[no],
-                         .k = (int)a->dims[ak],
-                         .a_m = (int)a->strides[am],
-                         .a_k = (int)a->strides[ak],
-                         .b_k = (int)b->strides[bk],
-                         .b_n = (int)b->strides[bn],
-                         .y_m = (int)y->strides[mo],
-                         .inner = y->rank > 2 ? (int)y->dims[y->rank - 3] : 1,
-                         .bias = bias ? (int)p->bias : STRAND_BIAS_NONE,
-                         .bias_stride = bias ? (int)bias->strides[0] : 0,
-                         .activation = (int)p->activation,
-                         .type_a = (int)a->dtype,
-                         .type_b = (int)b->dtype,
-                         .alpha = p->alpha,
+    product_numbers x = {.m = (int)y->dims[mo], .n = (int)y->dims[no], .k = (int)a->dims[ak], .a_m = (int)a->strides[am],
+                         .a_k = (int)a->strides[ak], .b_k = (int)b->strides[bk], .b_n = (int)b->strides[bn],
+                         .y_m = (int)y->strides[mo], .inner = y->rank > 2 ? (int)y->dims[y->rank - 3] : 1,
+                         .bias = bias ? (int)p->bias : STRAND_BIAS_NONE, .bias_stride = bias ? (int)bias->strides[0] : 0,
+                         .activation = (int)p->activation, .type_a = (int)a->dtype, .type_b = (int)b->dtype, .alpha = p->alpha,
                          .beta = p->beta};
     int64_t first_a = cpu_lead(a, am, y, mo) * a->strides[am], first_b = cpu_lead(b, bn, y, no) * b->strides[bn], batch = 1;
     for (uint32_t i = 0; i + 2 < y->rank; i++) {

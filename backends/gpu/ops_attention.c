@@ -47,12 +47,8 @@ GPU_RUN(rotary) {
     for (int i = 0; i < 6; i++) gpu_int(&d, sizes[i]);
     gpu_float(&d, p->magnitude);
     gpu_int(&d, p->offset + y->origin[1]);
-    const int64_t strides[] = {x->strides[0],
-                               x->strides[1],
-                               y->strides[0],
-                               y->strides[1],
-                               at && at->rank == 2 ? at->strides[0] : 0,
-                               at ? at->strides[last] : 0};
+    const int64_t strides[] = {x->strides[0], x->strides[1], y->strides[0], y->strides[1],
+                               at && at->rank == 2 ? at->strides[0] : 0, at ? at->strides[last] : 0};
     for (int i = 0; i < 6; i++) gpu_int(&d, strides[i]);
     gpu_int(&d, words_of(at));
     gpu_int(&d, y->dims[1]);

@@ -16,14 +16,8 @@ static int64_t fours(int64_t n) {
 static bool gated_chunks(const strand_plugin_node *node, chunk_run *r) {
     const strand_op_gated_linear_attention *p = node->params;
     int64_t rows = node->inputs[0].dims[2] / p->heads, width = node->outputs[0].whole[2] / p->heads;
-    const chunk_form form = {.heads = p->heads,
-                             .rows = rows,
-                             .each = rows,
-                             .padded = fours(rows),
-                             .width = width,
-                             .columns = width,
-                             .pairs = 1,
-                             .state = 5};
+    const chunk_form form = {.heads = p->heads, .rows = rows, .each = rows, .padded = fours(rows), .width = width,
+                             .columns = width, .pairs = 1, .state = 5};
     return gpu_in_chunks(node, &form, r);
 }
 
@@ -81,14 +75,9 @@ static bool linear_chunks(const strand_plugin_node *node, chunk_run *r) {
     const strand_op_linear_attention *p = node->params;
     int64_t d = node->inputs[0].dims[2] / p->heads, width = node->outputs[0].whole[2] / p->heads;
     bool taylor = p->feature == STRAND_FEATURE_TAYLOR2;
-    const chunk_form form = {.heads = p->heads,
-                             .rows = taylor ? 1 + d + d * d : d,
-                             .each = d,
-                             .padded = taylor ? fours(fours(d) + d * (d + 1) / 2 + 1) : fours(d),
-                             .width = width,
-                             .columns = width + 1,
-                             .pairs = 1,
-                             .state = 3};
+    const chunk_form form = {.heads = p->heads, .rows = taylor ? 1 + d + d * d : d, .each = d,
+                             .padded = taylor ? fours(fours(d) + d * (d + 1) / 2 + 1) : fours(d), .width = width,
+                             .columns = width + 1, .pairs = 1, .state = 3};
     return gpu_in_chunks(node, &form, r);
 }
 
@@ -202,14 +191,8 @@ strand_plugin_status gpu_linear_in_chunks(strand_plugin_device *device, const st
 static bool delta_chunks(const strand_plugin_node *node, chunk_run *r) {
     const strand_op_delta_rule *p = node->params;
     int64_t rows = node->inputs[0].dims[2] / p->heads, width = node->outputs[0].whole[2] / p->heads;
-    const chunk_form form = {.heads = p->heads,
-                             .rows = rows,
-                             .each = rows,
-                             .padded = fours(rows),
-                             .width = width,
-                             .columns = width,
-                             .pairs = 2,
-                             .state = 6};
+    const chunk_form form = {.heads = p->heads, .rows = rows, .each = rows, .padded = fours(rows), .width = width,
+                             .columns = width, .pairs = 2, .state = 6};
     return gpu_in_chunks(node, &form, r);
 }
 

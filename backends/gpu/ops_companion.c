@@ -198,33 +198,8 @@ GPU_RUN(ssm_kernel_companion) {
     }
     gpu_bind(device, &d, y);
     gpu_bind(device, &d, y);
-    const int64_t sizes[] = {y->dims[1],
-                             a->dims[1],
-                             2,
-                             1,
-                             0,
-                             a->strides[0],
-                             0,
-                             c->strides[0],
-                             0,
-                             0,
-                             0,
-                             0,
-                             0,
-                             1,
-                             0,
-                             b->strides[0],
-                             0,
-                             1,
-                             y->strides[0],
-                             0,
-                             0,
-                             0,
-                             y->dims[1],
-                             0,
-                             0,
-                             0,
-                             1};
+    const int64_t sizes[] = {y->dims[1], a->dims[1], 2, 1, 0, a->strides[0], 0, c->strides[0], 0, 0, 0, 0, 0, 1, 0,
+                             b->strides[0], 0, 1, y->strides[0], 0, 0, 0, y->dims[1], 0, 0, 0, 1};
     for (int i = 0; i < 27; i++) gpu_int(&d, sizes[i]);
     return gpu_groups(device, &d, y->dims[0], 1, 1);
 }

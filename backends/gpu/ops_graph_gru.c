@@ -36,12 +36,8 @@ static graph_gru_room room_of(const strand_plugin_node *node) {
 static strand_plugin_tensor spare(const strand_plugin_tensor *y, const strand_plugin_memory *scratch, uint64_t at,
                                   int64_t width) {
     int64_t n = y->dims[2];
-    strand_plugin_tensor t = {.dtype = STRAND_PLUGIN_F32,
-                              .rank = 3,
-                              .dims = {y->dims[0], n, width},
-                              .strides = {n * width, width, 1},
-                              .origin = {y->origin[0]},
-                              .whole = {y->whole[0], n, width}};
+    strand_plugin_tensor t = {.dtype = STRAND_PLUGIN_F32, .rank = 3, .dims = {y->dims[0], n, width},
+                              .strides = {n * width, width, 1}, .origin = {y->origin[0]}, .whole = {y->whole[0], n, width}};
     if (scratch) t.memory = *scratch;
     t.memory.offset += at;
     return t;
@@ -54,13 +50,8 @@ static void diffusion_part(const strand_plugin_node *node, const strand_plugin_m
     *part = (graph_gru_part){.in = {spare(y, scratch, from, r->units), node->inputs[2]},
                              .out = spare(y, scratch, r->diffusion, r->units * r->all),
                              .diffusion = {.steps = p->steps, .flags = p->flags}};
-    part->node = (strand_plugin_node){.op = STRAND_OP_DIFFUSION,
-                                      .version = 1,
-                                      .n_inputs = 2,
-                                      .n_outputs = 1,
-                                      .inputs = part->in,
-                                      .outputs = &part->out,
-                                      .params = &part->diffusion};
+    part->node = (strand_plugin_node){.op = STRAND_OP_DIFFUSION, .version = 1, .n_inputs = 2, .n_outputs = 1,
+                                      .inputs = part->in, .outputs = &part->out, .params = &part->diffusion};
 }
 
 /* The diffusion times weight `input`, into the sums: rows of all batch entries' nodes, counted as the output's entries are,
@@ -70,29 +61,16 @@ static void product_part(const strand_plugin_node *node, const strand_plugin_mem
     const strand_plugin_tensor *w = &node->inputs[input], *y = &node->outputs[0];
     int64_t rows = r->batch * r->nodes, from = r->units * r->all, to = w->dims[1], first = y->origin[0] * r->nodes,
             whole = y->whole[0] * r->nodes;
-    *part = (graph_gru_part){.in = {{.dtype = STRAND_PLUGIN_F32,
-                                     .rank = 2,
-                                     .dims = {rows, from},
-                                     .strides = {from, 1},
-                                     .origin = {first},
-                                     .whole = {whole, from}},
+    *part = (graph_gru_part){.in = {{.dtype = STRAND_PLUGIN_F32, .rank = 2, .dims = {rows, from}, .strides = {from, 1},
+                                     .origin = {first}, .whole = {whole, from}},
                                     *w},
-                             .out = {.dtype = STRAND_PLUGIN_F32,
-                                     .rank = 2,
-                                     .dims = {rows, to},
-                                     .strides = {to, 1},
-                                     .origin = {first},
-                                     .whole = {whole, to}}};
+                             .out = {.dtype = STRAND_PLUGIN_F32, .rank = 2, .dims = {rows, to}, .strides = {to, 1},
+                                     .origin = {first}, .whole = {whole, to}}};
     if (scratch) part->in[0].memory = part->out.memory = *scratch;
     part->in[0].memory.offset += r->diffusion;
     part->out.memory.offset += r->sums;
-    part->node = (strand_plugin_node){.op = STRAND_OP_MATMUL,
-                                      .version = 1,
-                                      .n_inputs = 2,
-                                      .n_outputs = 1,
-                                      .inputs = part->in,
-                                      .outputs = &part->out,
-                                      .params = &part->matmul};
+    part->node = (strand_plugin_node){.op = STRAND_OP_MATMUL, .version = 1, .n_inputs = 2, .n_outputs = 1, .inputs = part->in,
+                                      .outputs = &part->out, .params = &part->matmul};
 }
 
 bool gpu_supports_graph_gru(strand_plugin_device *device, const strand_plugin_node *node, char *why, size_t why_bytes) {
@@ -185,13 +163,8 @@ static strand_plugin_status next(strand_plugin_device *device, const strand_plug
     d.params[0] += token(x, y, t);
     d.params[4] += (int32_t)(t * y->strides[1]);
     push_extents(&d, r);
-    const int64_t numbers[] = {x->strides[0],
-                               x->strides[2],
-                               y->strides[0],
-                               y->strides[2],
-                               after != NULL,
-                               after ? after->strides[0] : 0,
-                               after ? after->strides[1] : 0};
+    const int64_t numbers[] = {x->strides[0], x->strides[2], y->strides[0], y->strides[2], after != NULL,
+                               after ? after->strides[0] : 0, after ? after->strides[1] : 0};
     for (int i = 0; i < 7; i++) gpu_int(&d, numbers[i]);
     return gpu_over(device, &d, r->batch * r->nodes * r->units);
 }

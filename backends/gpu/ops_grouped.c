@@ -34,25 +34,9 @@ GPU_RUN(block_diagonal) {
     gpu_bind_or(device, &d, bias, y);
     gpu_bind(device, &d, y);
     d.params[0] += (int32_t)first;
-    const int64_t numbers[] = {rows,
-                               outs,
-                               ins,
-                               dims[1],
-                               dims[2],
-                               sx[0],
-                               sx[1],
-                               sx[2],
-                               sy[0],
-                               sy[1],
-                               sy[2],
-                               in_apart ? 1 : ins,
-                               in_apart ? blocks : 1,
-                               out_apart ? 1 : outs,
-                               out_apart ? blocks : 1,
-                               w->strides[0],
-                               w->strides[1],
-                               bias ? 1 : 0,
-                               p->activation};
+    const int64_t numbers[] = {rows, outs, ins, dims[1], dims[2], sx[0], sx[1], sx[2], sy[0], sy[1], sy[2], in_apart ? 1 : ins,
+                               in_apart ? blocks : 1, out_apart ? 1 : outs, out_apart ? blocks : 1, w->strides[0],
+                               w->strides[1], bias ? 1 : 0, p->activation};
     for (int i = 0; i < 19; i++) gpu_int(&d, numbers[i]);
     gpu_float(&d, p->alpha);
     gpu_float(&d, p->beta);

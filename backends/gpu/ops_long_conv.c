@@ -166,14 +166,8 @@ GPU_RUN(long_conv) {
     if (ready && node->prepared.bytes < gpu_long_conv_prepare_size(device, node))
         return gpu_fail(device->host, STRAND_PLUGIN_ERR_ARGUMENT, "the filter was not prepared for this length");
     for (int64_t c = 0; c < s.channels && !status; c += each) {
-        gpu_fft_ends b = {.u = &node->inputs[0],
-                          .pre = cpu_input(node, 3),
-                          .post = cpu_input(node, 4),
-                          .y = &node->outputs[0],
-                          .channel = c,
-                          .channels = cpu_min(each, s.channels - c),
-                          .inner = s.inner,
-                          .length = s.length};
+        gpu_fft_ends b = {.u = &node->inputs[0], .pre = cpu_input(node, 3), .post = cpu_input(node, 4), .y = &node->outputs[0],
+                          .channel = c, .channels = cpu_min(each, s.channels - c), .inner = s.inner, .length = s.length};
         gpu_fft_spectra h = {.memory = ready ? &node->prepared : scratch,
                              .rows = b.channels,
                              .skip = skip,

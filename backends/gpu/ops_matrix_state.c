@@ -233,19 +233,9 @@ static strand_plugin_status sums(strand_plugin_device *device, const strand_plug
     gpu_bind_memory(device, &d, scratch, 0, (uint64_t)items * sizeof(float), sizeof(float));
     d.params[0] += lead(k, y);
     if (state) d.params[1] += lead(state, y);
-    const int64_t sizes[] = {items,
-                             f,
-                             p->heads,
-                             y->dims[1],
-                             k->strides[0],
-                             k->strides[1],
-                             state != NULL,
-                             state ? state->strides[0] : 0,
-                             state ? state->strides[1] : 0,
-                             state ? state->strides[2] : 0,
-                             state ? width * state->strides[3] : 0,
-                             each,
-                             p->feature};
+    const int64_t sizes[] = {items, f, p->heads, y->dims[1], k->strides[0], k->strides[1], state != NULL,
+                             state ? state->strides[0] : 0, state ? state->strides[1] : 0, state ? state->strides[2] : 0,
+                             state ? width * state->strides[3] : 0, each, p->feature};
     for (int i = 0; i < 13; i++) gpu_int(&d, sizes[i]);
     gpu_float(&d, pair);
     gpu_float(&d, one);

@@ -144,17 +144,9 @@ GPU_RUN(ssm_kernel_diagonal) {
     gpu_bind(device, &d, out);
     d.params[0] += lead_channels(poles, out, 0);
     if (!bytes) d.params[1] += lead(coefficients, 0, out, 0);
-    const int64_t sizes[] = {states,
-                             channel_stride(poles),
-                             poles->strides[1],
-                             bytes ? states * 2 : coefficients->strides[0],
-                             bytes ? 2 : coefficients->strides[1],
-                             p->log_poles != 0,
-                             p->normalise != 0,
-                             out->whole[1],
-                             out->origin[1],
-                             out->dims[1],
-                             out->strides[0]};
+    const int64_t sizes[] = {states, channel_stride(poles), poles->strides[1], bytes ? states * 2 : coefficients->strides[0],
+                             bytes ? 2 : coefficients->strides[1], p->log_poles != 0, p->normalise != 0, out->whole[1],
+                             out->origin[1], out->dims[1], out->strides[0]};
     for (int i = 0; i < 11; i++) gpu_int(&d, sizes[i]);
     gpu_float(&d, p->scale);
     return gpu_groups(device, &d, blocks, out->dims[0], 1);
@@ -214,24 +206,13 @@ static void plan_nplr(const strand_plugin_node *node, nplr_plan *plan) {
     int64_t channels = node->outputs[0].dims[0], bins = p->length / 2 + 1;
     *plan = (nplr_plan){.spectrum_bytes = channels * bins * 8, .taps_bytes = (channels * p->length * 4 + 255) / 256 * 256};
     plan->spectrum_bytes = (plan->spectrum_bytes + 255) / 256 * 256;
-    plan->spectrum = (strand_plugin_tensor){.dtype = STRAND_PLUGIN_F32,
-                                            .rank = 3,
-                                            .dims = {channels, bins, 2},
-                                            .strides = {2 * bins, 2, 1},
-                                            .whole = {channels, bins, 2}};
-    plan->taps = (strand_plugin_tensor){.dtype = STRAND_PLUGIN_F32,
-                                        .rank = 2,
-                                        .dims = {channels, p->length},
-                                        .strides = {p->length, 1},
-                                        .whole = {channels, p->length}};
+    plan->spectrum = (strand_plugin_tensor){.dtype = STRAND_PLUGIN_F32, .rank = 3, .dims = {channels, bins, 2},
+                                            .strides = {2 * bins, 2, 1}, .whole = {channels, bins, 2}};
+    plan->taps = (strand_plugin_tensor){.dtype = STRAND_PLUGIN_F32, .rank = 2, .dims = {channels, p->length},
+                                        .strides = {p->length, 1}, .whole = {channels, p->length}};
     plan->p = (strand_op_fft){.kind = STRAND_FFT_C2R, .n = p->length, .scale = (float)(1 / (double)p->length)};
-    plan->node = (strand_plugin_node){.op = STRAND_OP_FFT,
-                                      .version = 1,
-                                      .n_inputs = 1,
-                                      .n_outputs = 1,
-                                      .inputs = &plan->spectrum,
-                                      .outputs = &plan->taps,
-                                      .params = &plan->p};
+    plan->node = (strand_plugin_node){.op = STRAND_OP_FFT, .version = 1, .n_inputs = 1, .n_outputs = 1,
+                                      .inputs = &plan->spectrum, .outputs = &plan->taps, .params = &plan->p};
 }
 
 bool gpu_supports_ssm_kernel_nplr(strand_plugin_device *device, const strand_plugin_node *node, char *why, size_t why_bytes) {

@@ -65,37 +65,13 @@ static strand_plugin_status wkv_pass(strand_plugin_device *device, const strand_
     d.params[5] += (int32_t)(begin * y->strides[0]);
     if (after && pass != ENDS) d.params[6] += (int32_t)(begin * after->strides[0]);
     const bool from = pass == OUTPUTS || (pass == WHOLE && state), to = pass == ENDS || after;
-    const int64_t sizes[] = {items,
-                             y->dims[2],
-                             y->dims[1],
-                             k->strides[0],
-                             k->strides[1],
-                             v->strides[0],
-                             v->strides[1],
-                             y->strides[0],
-                             y->strides[1],
-                             w->strides[0],
-                             u->strides[0],
-                             from,
-                             pass == OUTPUTS ? entry
-                             : state         ? state->strides[0]
-                                             : 0,
-                             pass == OUTPUTS ? y->dims[2]
-                             : state         ? state->strides[1]
-                                             : 0,
-                             to,
-                             pass == ENDS ? entry
-                             : after      ? after->strides[0]
-                                          : 0,
-                             pass == ENDS ? y->dims[2]
-                             : after      ? after->strides[1]
-                                          : 0,
-                             part,
-                             n,
-                             pass == WHOLE ? 0 : one,
-                             pass == ENDS      ? 1
-                             : pass == OUTPUTS ? 2
-                                               : 0};
+    const int64_t sizes[] = {items, y->dims[2], y->dims[1], k->strides[0], k->strides[1], v->strides[0], v->strides[1],
+                             y->strides[0], y->strides[1], w->strides[0], u->strides[0], from,
+                             pass == OUTPUTS ? entry : state ? state->strides[0] : 0,
+                             pass == OUTPUTS ? y->dims[2] : state ? state->strides[1] : 0, to,
+                             pass == ENDS ? entry : after ? after->strides[0] : 0,
+                             pass == ENDS ? y->dims[2] : after ? after->strides[1] : 0, part, n, pass == WHOLE ? 0 : one,
+                             pass == ENDS ? 1 : pass == OUTPUTS ? 2 : 0};
     for (int i = 0; i < 21; i++) gpu_int(&d, sizes[i]);
     return gpu_over(device, &d, items);
 }
@@ -111,17 +87,8 @@ static strand_plugin_status wkv_carry(strand_plugin_device *device, const strand
     gpu_bind_memory(device, &d, scratch, 0, (uint64_t)(n * one * count) * sizeof(float), sizeof(float));
     d.params[0] += (int32_t)(cpu_lead(w, 0, y, 2) * w->strides[0]);
     if (state) d.params[1] += lead(state, y) + (int32_t)(cpu_lead(state, 2, y, 2) + begin * state->strides[0]);
-    const int64_t sizes[] = {n * y->dims[2],
-                             y->dims[2],
-                             y->dims[1],
-                             part,
-                             w->strides[0],
-                             state != NULL,
-                             state ? state->strides[0] : 0,
-                             state ? state->strides[1] : 0,
-                             one * count,
-                             one,
-                             y->dims[2]};
+    const int64_t sizes[] = {n * y->dims[2], y->dims[2], y->dims[1], part, w->strides[0], state != NULL,
+                             state ? state->strides[0] : 0, state ? state->strides[1] : 0, one * count, one, y->dims[2]};
     for (int i = 0; i < 11; i++) gpu_int(&d, sizes[i]);
     return gpu_over(device, &d, n * y->dims[2]);
 }
@@ -173,18 +140,8 @@ GPU_RUN(token_shift) {
     for (uint32_t i = 0; i < 3; i++) d.params[0] += (int32_t)((y->origin[i] - x->origin[i]) * x->strides[i]);
     if (mix) d.params[1] += (int32_t)(cpu_lead(mix, 0, y, 2) * mix->strides[0]);
     if (state) d.params[2] += lead(state, y) + (int32_t)cpu_lead(state, 1, y, 2);
-    const int64_t sizes[] = {items,
-                             y->dims[2],
-                             y->dims[1],
-                             y->origin[1],
-                             x->strides[0],
-                             x->strides[1],
-                             y->strides[0],
-                             y->strides[1],
-                             mix != NULL,
-                             mix ? mix->strides[0] : 0,
-                             p->form,
-                             state != NULL,
+    const int64_t sizes[] = {items, y->dims[2], y->dims[1], y->origin[1], x->strides[0], x->strides[1], y->strides[0],
+                             y->strides[1], mix != NULL, mix ? mix->strides[0] : 0, p->form, state != NULL,
                              state ? state->strides[0] : 0};
     for (int i = 0; i < 13; i++) gpu_int(&d, sizes[i]);
     strand_plugin_status status = gpu_over(device, &d, items);

@@ -28,12 +28,8 @@ static double pairs(const shape *s) {
 static void attention(bench *b, const char *name, const shape *s) {
     const int64_t batch = s->batch ? s->batch : 1;
     int64_t q[3] = {batch, s->length, s->heads * s->d}, k[3] = {batch, s->keys, s->kv_heads * s->d};
-    strand_op_attention p = {.heads = s->heads,
-                             .kv_heads = s->kv_heads,
-                             .window = s->window,
-                             .scale = 1 / sqrtf((float)s->d),
-                             .causal = s->causal,
-                             .precision = s->precision};
+    strand_op_attention p = {.heads = s->heads, .kv_heads = s->kv_heads, .window = s->window, .scale = 1 / sqrtf((float)s->d),
+                             .causal = s->causal, .precision = s->precision};
     bench_case c;
     if (!bench_wants(b, name)) return;
     bench_begin(b, &c, name, STRAND_OP_ATTENTION, &p, sizeof p, "B=%lld L=%lld S=%lld H=%lld/%lld d=%lld %s%s%s%s",

@@ -93,11 +93,7 @@ int main(int argc, char **argv) {
     if (failed(cuModuleLoadData(&module, text_gpu_floors), "kernels")) return 1;
     for (int i = 0; i < 3; i++) {
         const int n = 20000;
-        rate r = {.name = kernels[i].name,
-                  .unit = kernels[i].unit,
-                  .to = a,
-                  .groups = 8 * (unsigned)processors,
-                  .n = n,
+        rate r = {.name = kernels[i].name, .unit = kernels[i].unit, .to = a, .groups = 8 * (unsigned)processors, .n = n,
                   .work = kernels[i].work * 256.0 * 8.0 * (double)processors * n};
         if (failed(cuModuleGetFunction(&r.kernel, module, kernels[i].symbol), kernels[i].name) || measure(&r, stream, rounds))
             code = 1;

@@ -28,12 +28,8 @@ static void make_rotary(ops_program *g, int index) {
                          far[] = {0, 1, 100, 4095, 1000000, 70000000};
     int64_t heads = ops_between(g, 1, 5), width = PICK(g, widths),
             dims[3] = {ops_between(g, 1, 3), ops_extent(g, 90), heads * width};
-    strand_op_rotary p = {.heads = heads,
-                          .rotary = width / 2 * 2,
-                          .interleaved = (uint32_t)index & 1,
-                          .base = 10000,
-                          .position_scale = 1,
-                          .magnitude = 1};
+    strand_op_rotary p = {.heads = heads, .rotary = width / 2 * 2, .interleaved = (uint32_t)index & 1, .base = 10000,
+                          .position_scale = 1, .magnitude = 1};
     if (index % 3 == 1) p.rotary = 2 * ops_between(g, 0, width / 2);
     if (index % 5 == 2) p.base = 500000, p.position_scale = 0.25f, p.magnitude = 1.2f;
     p.offset = index % 4 == 3 ? PICK(g, far) : ops_between(g, -3, 3);
@@ -68,12 +64,8 @@ static void add_attention(ops_program *g, shape *c, bool nan) {
     int64_t h = c->p.heads, hk = c->p.kv_heads, q[3] = {c->batch, c->length, h * c->d}, k[3] = {c->batch, c->keys, hk * c->d},
             v[3] = {c->batch, c->keys, hk * c->dv}, out[3] = {c->batch, c->length, h * c->dv},
             bias[3] = {ops_between(g, 0, 1) ? h : 1, c->length, c->keys};
-    int in[6] = {ops_add(g, F32, 3, q, OPS_NORMAL),
-                 ops_add(g, c->type_k, 3, k, OPS_NORMAL),
-                 ops_add(g, c->type_v, 3, v, OPS_NORMAL),
-                 -1,
-                 -1,
-                 -1};
+    int in[6] = {ops_add(g, F32, 3, q, OPS_NORMAL), ops_add(g, c->type_k, 3, k, OPS_NORMAL),
+                 ops_add(g, c->type_v, 3, v, OPS_NORMAL), -1, -1, -1};
     if (c->cached) {
         int64_t n = c->batch > 1 && ops_between(g, 0, 2) ? c->batch : 1;
         in[3] = ops_add_ids(g, some_integer(g), 1, &n, 1);

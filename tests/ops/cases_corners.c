@@ -67,12 +67,8 @@ static void recurrence_of(ops_program *g, int64_t b, int64_t rows, int64_t width
 static void lti_of(ops_program *g, int64_t b, int64_t rows, int64_t width) {
     int64_t dims[3] = {b, width, rows}, poles[2] = {1, 2}, out[2] = {rows, 2};
     strand_op_lti_scan p = {.scale = 1};
-    int in[6] = {ops_add(g, F32, 3, dims, OPS_NORMAL),
-                 ops_add(g, F32, 2, poles, OPS_NORMAL),
-                 -1,
-                 ops_add(g, F32, 2, out, OPS_NORMAL),
-                 -1,
-                 -1};
+    int in[6] = {ops_add(g, F32, 3, dims, OPS_NORMAL), ops_add(g, F32, 2, poles, OPS_NORMAL), -1,
+                 ops_add(g, F32, 2, out, OPS_NORMAL), -1, -1};
     ops_add_node(g, STRAND_OP_LTI_SCAN, &p, sizeof p, 6, in, ops_add(g, F32, 3, dims, OPS_OUTPUT));
 }
 
@@ -88,12 +84,8 @@ static void ssd_of(ops_program *g, int64_t b, int64_t rows, int64_t width) {
 static void attention_of(ops_program *g, int64_t b, int64_t rows, int64_t width) {
     int64_t dims[3] = {b, width, rows};
     strand_op_attention p = {.heads = 1, .kv_heads = 1, .scale = 0.1f, .causal = 1};
-    int in[6] = {ops_add(g, F32, 3, dims, OPS_NORMAL),
-                 ops_add(g, F32, 3, dims, OPS_NORMAL),
-                 ops_add(g, F32, 3, dims, OPS_NORMAL),
-                 -1,
-                 -1,
-                 -1};
+    int in[6] = {ops_add(g, F32, 3, dims, OPS_NORMAL), ops_add(g, F32, 3, dims, OPS_NORMAL),
+                 ops_add(g, F32, 3, dims, OPS_NORMAL), -1, -1, -1};
     ops_add_node(g, STRAND_OP_ATTENTION, &p, sizeof p, 6, in, ops_add(g, F32, 3, dims, OPS_OUTPUT));
 }
 
@@ -101,12 +93,8 @@ static void attention_of(ops_program *g, int64_t b, int64_t rows, int64_t width)
 static void heads_of(ops_program *g, int64_t b, int64_t rows, int64_t width) {
     int64_t dims[3] = {b, width, rows};
     strand_op_attention p = {.heads = rows, .kv_heads = rows, .scale = 0.5f, .causal = 1};
-    int in[6] = {ops_add(g, F32, 3, dims, OPS_NORMAL),
-                 ops_add(g, F32, 3, dims, OPS_NORMAL),
-                 ops_add(g, F32, 3, dims, OPS_NORMAL),
-                 -1,
-                 -1,
-                 -1};
+    int in[6] = {ops_add(g, F32, 3, dims, OPS_NORMAL), ops_add(g, F32, 3, dims, OPS_NORMAL),
+                 ops_add(g, F32, 3, dims, OPS_NORMAL), -1, -1, -1};
     ops_add_node(g, STRAND_OP_ATTENTION, &p, sizeof p, 6, in, ops_add(g, F32, 3, dims, OPS_OUTPUT));
 }
 
@@ -122,13 +110,8 @@ static void delta_heads_of(ops_program *g, int64_t b, int64_t rows, int64_t widt
 static void companion_of(ops_program *g, int64_t b, int64_t rows, int64_t width) {
     int64_t dims[3] = {b, width, rows}, kernel[2] = {1, 3};
     strand_op_companion_scan p = {0};
-    int in[7] = {ops_add(g, F32, 2, kernel, OPS_NORMAL),
-                 ops_add(g, F32, 2, kernel, OPS_NORMAL),
-                 ops_add(g, F32, 2, kernel, OPS_NORMAL),
-                 ops_add(g, F32, 3, dims, OPS_NORMAL),
-                 -1,
-                 -1,
-                 -1};
+    int in[7] = {ops_add(g, F32, 2, kernel, OPS_NORMAL), ops_add(g, F32, 2, kernel, OPS_NORMAL),
+                 ops_add(g, F32, 2, kernel, OPS_NORMAL), ops_add(g, F32, 3, dims, OPS_NORMAL), -1, -1, -1};
     ops_add_node(g, STRAND_OP_COMPANION_SCAN, &p, sizeof p, 7, in, ops_add(g, F32, 3, dims, OPS_OUTPUT));
 }
 
@@ -223,12 +206,8 @@ static void make_long_rows(ops_program *g, int first, int index) {
                   f[2] = {channels, sizes[i].taps}, b[2] = {channels, sizes[i].back};
     strand_op_long_conv p = {.flags = (index & 1 ? STRAND_LONG_CONV_ROUNDED : 0) |
                                       (sizes[i].back && i % 3 ? STRAND_LONG_CONV_BACK_FROM_ZERO : 0)};
-    int in[6] = {ops_add(g, F32, rank, dims, OPS_NORMAL),
-                 ops_add(g, F32, 2, f, OPS_NORMAL),
-                 i % 4 ? ops_vector(g, channels) : -1,
-                 -1,
-                 -1,
-                 -1};
+    int in[6] = {ops_add(g, F32, rank, dims, OPS_NORMAL), ops_add(g, F32, 2, f, OPS_NORMAL),
+                 i % 4 ? ops_vector(g, channels) : -1, -1, -1, -1};
     if (i % 2) in[3] = ops_add(g, F32, rank, dims, OPS_NORMAL);
     if (i % 5 > 1) in[4] = ops_add(g, F32, rank, dims, OPS_NORMAL);
     if (sizes[i].back) in[5] = ops_add(g, F32, 2, b, OPS_NORMAL);

@@ -72,21 +72,13 @@ static void ssd_of_sizes(ops_program *g, sizes s, bool rounded) {
     int64_t x[3] = {s.b, s.l, s.h * s.v}, heads[3] = {s.b, s.l, s.h}, bc[3] = {s.b, s.l, groups * s.k},
             state[4] = {s.b, s.h, s.v, s.k};
     bool dt = with & 1, moving = ops_between(g, 0, 1);
-    strand_op_ssd p = {.heads = s.h,
-                       .groups = groups,
-                       .softplus = dt && ops_between(g, 0, 1),
-                       .dt_min = 0,
+    strand_op_ssd p = {.heads = s.h, .groups = groups, .softplus = dt && ops_between(g, 0, 1), .dt_min = 0,
                        .dt_max = ops_between(g, 0, 1) ? INFINITY : 1.0f};
     if (rounded) p.precision = STRAND_PRECISION_BF16, g->slack = 2000; /* factors that are rounded */
     double strongest = ops_between(g, 0, 3) ? -1 : -30;
     int in[8] = {ops_add(g, F32, 3, x, OPS_NORMAL),
                  moving ? in_range(g, 3, heads, strongest, 0) : in_range(g, 1, heads + 2, strongest, 0),
-                 ops_add(g, F32, 3, bc, OPS_NORMAL),
-                 ops_add(g, F32, 3, bc, OPS_NORMAL),
-                 -1,
-                 -1,
-                 -1,
-                 -1};
+                 ops_add(g, F32, 3, bc, OPS_NORMAL), ops_add(g, F32, 3, bc, OPS_NORMAL), -1, -1, -1, -1};
     if (dt) in[4] = p.softplus ? ops_add(g, F32, 3, heads, OPS_NORMAL) : in_range(g, 3, heads, 0, 1.5);
     if (with & 2) in[5] = ops_vector(g, s.h);
     if (dt && (with & 4)) in[6] = ops_vector(g, s.h);
@@ -155,13 +147,8 @@ static void delta_of_sizes(ops_program *g, sizes s) {
     strand_op_delta_rule p = {.heads = s.h, .log_w = ops_between(g, 0, 1), .scale = ops_between(g, 0, 1) ? 1.0f : 0.125f};
     bool strong = !ops_between(g, 0, 3); /* beyond RWKV-7's e^-0.61 */
     double low = p.log_w ? (strong ? -40 : -0.61) : strong ? 0 : 0.5, high = p.log_w ? 0 : 1;
-    int in[7] = {ops_add(g, F32, 3, k, OPS_NORMAL),
-                 in_range(g, 3, k, low, high),
-                 ops_add(g, F32, 3, k, OPS_NORMAL),
-                 ops_add(g, F32, 3, v, OPS_NORMAL),
-                 ops_add(g, F32, 3, k, OPS_OUTPUT),
-                 ops_add(g, F32, 3, k, OPS_OUTPUT),
-                 -1};
+    int in[7] = {ops_add(g, F32, 3, k, OPS_NORMAL), in_range(g, 3, k, low, high), ops_add(g, F32, 3, k, OPS_NORMAL),
+                 ops_add(g, F32, 3, v, OPS_NORMAL), ops_add(g, F32, 3, k, OPS_OUTPUT), ops_add(g, F32, 3, k, OPS_OUTPUT), -1};
     fill_ab(g, in[4], in[5], &s);
     bool with = ops_between(g, 0, 1);
     if (with) in[6] = ops_add(g, F32, 4, state, OPS_NORMAL);

@@ -62,12 +62,8 @@ static void make_graph_gru(ops_program *g, int index) {
     int optional = (int)ops_between(g, 0, 3), batched = (int)ops_between(g, 0, 1);
     int64_t gates[4] = {b, l, n, 2 * h}, x[4] = {b, l, n, h}, state[3] = {b, n, h}, s[4] = {b, count, n, n},
             w[2][2] = {{rows, 2 * h}, {rows, h}};
-    int in[6] = {ops_add(g, F32, 4, gates, OPS_NORMAL),
-                 ops_add(g, F32, 4, x, OPS_NORMAL),
-                 ops_add(g, F32, batched ? 4 : 3, batched ? s : s + 1, OPS_NORMAL),
-                 -1,
-                 -1,
-                 -1};
+    int in[6] = {ops_add(g, F32, 4, gates, OPS_NORMAL), ops_add(g, F32, 4, x, OPS_NORMAL),
+                 ops_add(g, F32, batched ? 4 : 3, batched ? s : s + 1, OPS_NORMAL), -1, -1, -1};
     if (ops_between(g, 0, 1)) thin(g, in[2]);
     scale(g, in[2], 0.8f / sqrtf((float)n));
     for (int i = 0; i < 2; i++) {

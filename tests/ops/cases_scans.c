@@ -71,15 +71,8 @@ static sizes scan_sizes(ops_program *g, int index, int64_t cost) {
 static void selective_scan_of(ops_program *g, int index, sizes s, int64_t n) {
     strand_op_selective_scan p = {.softplus = coin(g)};
     int optional = index < 3 ? (index == 0 ? 15 : index == 1 ? 0 : 8) : (int)ops_between(g, 0, 15);
-    int in[9] = {add3(g, s.b, s.l, s.c),
-                 add3(g, s.b, s.l, s.c),
-                 add2(g, s.c, n),
-                 add3(g, s.b, s.l, n),
-                 add3(g, s.b, s.l, n),
-                 -1,
-                 -1,
-                 -1,
-                 -1};
+    int in[9] = {add3(g, s.b, s.l, s.c), add3(g, s.b, s.l, s.c), add2(g, s.c, n), add3(g, s.b, s.l, n), add3(g, s.b, s.l, n),
+                 -1, -1, -1, -1};
     if (p.softplus)
         fill(g, in[1], -6, 2);
     else
@@ -215,14 +208,9 @@ static void make_dplr_scan(ops_program *g, int index) {
     strand_op_dplr_scan p = {.scale = coin(g) ? 2.0f : 0.3f};
     int64_t pole_dims[3] = {shared ? 1 : s.c, n, 2}, row_dims[3] = {s.c, n, 2}, state_dims[4] = {s.b, s.c, n, 2},
             dims[3] = {s.b, s.l, s.c};
-    int in[8] = {add3(g, s.b, s.l, s.c),
-                 ops_add(g, F32, 3, pole_dims, OPS_NORMAL),
-                 ops_add(g, F32, 3, pole_dims, OPS_NORMAL),
-                 ops_add(g, F32, 3, pole_dims, OPS_NORMAL),
-                 ops_add(g, F32, 3, row_dims, OPS_NORMAL),
-                 ops_add(g, F32, 3, row_dims, OPS_NORMAL),
-                 -1,
-                 -1};
+    int in[8] = {add3(g, s.b, s.l, s.c), ops_add(g, F32, 3, pole_dims, OPS_NORMAL), ops_add(g, F32, 3, pole_dims, OPS_NORMAL),
+                 ops_add(g, F32, 3, pole_dims, OPS_NORMAL), ops_add(g, F32, 3, row_dims, OPS_NORMAL),
+                 ops_add(g, F32, 3, row_dims, OPS_NORMAL), -1, -1};
     fill_poles(g, in[1], false, 0.6);
     fill(g, in[2], -0.12, 0.12);
     fill(g, in[3], -0.12, 0.12);

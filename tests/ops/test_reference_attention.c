@@ -8,14 +8,8 @@
 /* Runs with the working memory that fast kernels ask for. */
 static int launch(uint32_t op, const void *params, const strand_plugin_tensor *inputs, uint32_t n,
                   const strand_plugin_tensor *out) {
-    strand_plugin_node node = {.op = op,
-                               .version = 1,
-                               .n_inputs = n,
-                               .n_outputs = 1,
-                               .inputs = inputs,
-                               .outputs = out,
-                               .params = params,
-                               .name = "case"};
+    strand_plugin_node node = {.op = op, .version = 1, .n_inputs = n, .n_outputs = 1, .inputs = inputs, .outputs = out,
+                               .params = params, .name = "case"};
     char why[200] = "";
     if (reference.api->supports(reference.device, &node, why, sizeof why)) fail_msg("not supported: %s", why);
     uint64_t bytes = (reference.api->scratch_size(reference.device, &node, 1) + 127) / 64 * 64;

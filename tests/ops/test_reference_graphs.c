@@ -43,15 +43,8 @@ static void nearest_neighbours(void **state) {
 static void softmax(void **state) {
     float q[6] = {0, 0, 1, 0, 0, 2}, k[6] = {1, 0, 0, 1, 1, 1}, y[9];
     double e = exp(1), e4 = exp(4),
-           w[9] = {1 / 3.,
-                   1 / 3.,
-                   1 / 3.,
-                   e * e / (2 * e * e + 1),
-                   1 / (2 * e * e + 1),
-                   e * e / (2 * e * e + 1),
-                   1 / (2 * e4 + 1),
-                   e4 / (2 * e4 + 1),
-                   e4 / (2 * e4 + 1)};
+           w[9] = {1 / 3., 1 / 3., 1 / 3., e * e / (2 * e * e + 1), 1 / (2 * e * e + 1), e * e / (2 * e * e + 1),
+                   1 / (2 * e4 + 1), e4 / (2 * e4 + 1), e4 / (2 * e4 + 1)};
     strand_op_softmax_adjacency p = {.scale = 2};
     strand_plugin_tensor in[2] = {cube(q, 1, 3, 2), cube(k, 1, 3, 2)}, out = cube(y, 1, 3, 3);
     (void)state;
@@ -171,13 +164,8 @@ static void segments(void **state) {
         expect(y, want[kind], 6, 0);
     }
     strand_op_segment_reduce p = {.n = 3};
-    strand_plugin_node node = {.op = STRAND_OP_SEGMENT_REDUCE,
-                               .version = 1,
-                               .n_inputs = 2,
-                               .n_outputs = 1,
-                               .inputs = in,
-                               .outputs = &out,
-                               .params = &p};
+    strand_plugin_node node = {.op = STRAND_OP_SEGMENT_REDUCE, .version = 1, .n_inputs = 2, .n_outputs = 1, .inputs = in,
+                               .outputs = &out, .params = &p};
     index[3] = 3;
     assert_int_equal(reference.api->launch(reference.device, &node, 1, NULL), STRAND_PLUGIN_ERR_ARGUMENT);
 }

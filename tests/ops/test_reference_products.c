@@ -237,14 +237,8 @@ static void grouped_refuses_bad_ids(void **state) {
         strand_plugin_tensor in[3] = {tensor(STRAND_PLUGIN_F32, x, 2, x_dims), tensor(STRAND_PLUGIN_F32, w, 3, w_dims),
                                       tensor(STRAND_PLUGIN_I64, ids, 2, id_dims)},
                              out = tensor(STRAND_PLUGIN_F32, y, 3, y_dims);
-        strand_plugin_node node = {.op = STRAND_OP_GROUPED_MATMUL,
-                                   .version = 1,
-                                   .n_inputs = 3,
-                                   .n_outputs = 1,
-                                   .inputs = in,
-                                   .outputs = &out,
-                                   .params = &p,
-                                   .name = "case"};
+        strand_plugin_node node = {.op = STRAND_OP_GROUPED_MATMUL, .version = 1, .n_inputs = 3, .n_outputs = 1, .inputs = in,
+                                   .outputs = &out, .params = &p, .name = "case"};
         assert_int_equal(reference.api->launch(reference.device, &node, 1, NULL), STRAND_PLUGIN_ERR_ARGUMENT);
     }
 }

@@ -11,14 +11,8 @@
 /* Runs a node with the working memory that it asks for. */
 static void launch(uint32_t op, const void *params, const strand_plugin_tensor *inputs, uint32_t n,
                    const strand_plugin_tensor *out, uint32_t n_out) {
-    strand_plugin_node node = {.op = op,
-                               .version = 1,
-                               .n_inputs = n,
-                               .n_outputs = n_out,
-                               .inputs = inputs,
-                               .outputs = out,
-                               .params = params,
-                               .name = "case"};
+    strand_plugin_node node = {.op = op, .version = 1, .n_inputs = n, .n_outputs = n_out, .inputs = inputs, .outputs = out,
+                               .params = params, .name = "case"};
     char why[200] = "";
     if (reference.api->supports(reference.device, &node, why, sizeof why)) fail_msg("not supported: %s", why);
     uint64_t bytes = (reference.api->scratch_size(reference.device, &node, 1) + 127) / 64 * 64;

@@ -401,10 +401,8 @@ static void held_files_may_be_cut(void **state) {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, make_base, remove_base)
 
 int main(void) {
-    const struct CMUnitTest tests[] = {TEST(test_single),           TEST(test_refused_files),
-                                       TEST(test_foreign_files),    TEST(test_order),
-                                       TEST(test_two_of_a_rank),    TEST(test_config),
-                                       TEST(held_files_may_be_cut), TEST(test_shards),
-                                       TEST(test_bad_shards),       TEST(test_allocation_failures)};
+    const struct CMUnitTest tests[] = {TEST(test_single), TEST(test_refused_files), TEST(test_foreign_files), TEST(test_order),
+                                       TEST(test_two_of_a_rank), TEST(test_config), TEST(held_files_may_be_cut),
+                                       TEST(test_shards), TEST(test_bad_shards), TEST(test_allocation_failures)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
