@@ -68,6 +68,18 @@ void gpu_int(gpu_dispatch *d, int64_t value) {
     d->params[d->n_params++] = (int32_t)value;
 }
 
+void gpu_ints(gpu_dispatch *d, const int64_t *values, int count) {
+    for (int i = 0; i < count; i++) gpu_int(d, values[i]);
+}
+
+void gpu_choose(gpu_dispatch *d, const int *parameters, int count) {
+    for (int i = 0; i < count; i++)
+        if (d->params[parameters[i]] % 4) {
+            d->kernel = (gpu_kernel)(d->kernel + 1);
+            return;
+        }
+}
+
 void gpu_float(gpu_dispatch *d, float value) {
     memcpy(&d->params[d->n_params++], &value, sizeof value);
 }

@@ -176,6 +176,13 @@ void gpu_bind_memory(strand_plugin_device *device, gpu_dispatch *d, const strand
 /* Four words in which a kernel may leave what it found wrong: [0] = a code that is not 0, [1], [2] = numbers. */
 void gpu_bind_fault(strand_plugin_device *device, gpu_dispatch *d);
 void gpu_int(gpu_dispatch *d, int64_t value);
+void gpu_ints(gpu_dispatch *d, const int64_t *values, int count);
+#define GPU_INTS(d, ...)                                                                                                       \
+    gpu_ints(d, (const int64_t[]){__VA_ARGS__}, (int)(sizeof((const int64_t[]){__VA_ARGS__}) / sizeof(int64_t)))
+/* The kernel for vectors of four, which has been begun with, where all of these parameters are multiples of four, else the one
+ * behind it in kernels.list, for any numbers. */
+void gpu_choose(gpu_dispatch *d, const int *parameters, int count);
+#define GPU_CHOOSE(d, ...) gpu_choose(d, (const int[]){__VA_ARGS__}, (int)(sizeof((const int[]){__VA_ARGS__}) / sizeof(int)))
 void gpu_float(gpu_dispatch *d, float value);
 /* dims[4] of the output, right-aligned. */
 void gpu_dims(gpu_dispatch *d, const strand_plugin_tensor *out);

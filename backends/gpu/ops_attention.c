@@ -44,12 +44,12 @@ GPU_RUN(rotary) {
         d.params[1] += (int32_t)((at->rank == 2 ? cpu_lead(at, 0, y, 0) * at->strides[0] : 0) +
                                  cpu_lead(at, last, y, 1) * at->strides[last]);
     const int64_t sizes[] = {items, p->heads, width, p->rotary, each, p->interleaved};
-    for (int i = 0; i < 6; i++) gpu_int(&d, sizes[i]);
+    gpu_ints(&d, sizes, 6);
     gpu_float(&d, p->magnitude);
     gpu_int(&d, p->offset + y->origin[1]);
     const int64_t strides[] = {x->strides[0], x->strides[1], y->strides[0], y->strides[1],
                                at && at->rank == 2 ? at->strides[0] : 0, at ? at->strides[last] : 0};
-    for (int i = 0; i < 6; i++) gpu_int(&d, strides[i]);
+    gpu_ints(&d, strides, 6);
     gpu_int(&d, words_of(at));
     gpu_int(&d, y->dims[1]);
     gpu_int(&d, f != NULL);
@@ -112,7 +112,7 @@ static void push_attention(gpu_dispatch *d, const strand_plugin_node *node, int6
     const strand_plugin_tensor *n = cpu_input(node, 3), *bias = cpu_input(node, 4), *mask = cpu_input(node, 5);
     const int64_t sizes[] = {y->dims[1], y->origin[1], y->whole[1], k->dims[1], q->dims[2] / p->heads, y->dims[2] / p->heads,
                              p->heads,   p->kv_heads,  p->causal,   p->window,  p->sinks,              mask ? p->block : 1};
-    for (int i = 0; i < 12; i++) gpu_int(d, sizes[i]);
+    gpu_ints(d, sizes, 12);
     gpu_float(d, p->scale);
     gpu_float(d, p->softcap);
     gpu_int(d, words_of(n));
@@ -145,7 +145,7 @@ strand_plugin_status gpu_attention_merge(strand_plugin_device *device, const str
                     sizeof(float));
     gpu_bind(device, &d, y);
     const int64_t sizes[] = {items, dv, p->heads, y->dims[1], splits, y->strides[0], y->strides[1]};
-    for (int i = 0; i < 7; i++) gpu_int(&d, sizes[i]);
+    gpu_ints(&d, sizes, 7);
     return gpu_over(device, &d, items);
 }
 
@@ -278,7 +278,7 @@ GPU_RUN(cache_write) {
                              y->strides[1],
                              cpu_lead(x, 2, y, 2),
                              p->slide};
-    for (int i = 0; i < 19; i++) gpu_int(&d, sizes[i]);
+    gpu_ints(&d, sizes, 19);
     if (p->slide) status = copy_cache(device, node, scratch, &d);
     return status ? status : gpu_over(device, &d, items);
 }

@@ -82,10 +82,6 @@ void chunk_bind_states(const chunk_run *r, gpu_dispatch *d) {
     chunk_bind_spare(r, d, r->at.states, r->at.under);
 }
 
-void chunk_push(gpu_dispatch *d, const int64_t *values, int count) {
-    for (int i = 0; i < count; i++) gpu_int(d, values[i]);
-}
-
 int64_t chunk_units(const chunk_run *r) {
     return r->n * r->now * r->heads;
 }
@@ -105,16 +101,6 @@ int64_t chunk_left_at(const chunk_run *r) {
     return r->chunks * slot(r); /* pieces before the last one are full */
 }
 
-/* The kernel for vectors of four where all these parameters are multiples of four, else the one behind it. */
-static void choose(gpu_dispatch *d, const int *numbers, int count) {
-    for (int i = 0; i < count; i++)
-        if (d->params[numbers[i]] % 4) {
-            d->kernel = (gpu_kernel)(d->kernel + 1);
-            return;
-        }
-}
-#define CHOOSE(d, ...) choose(d, (const int[]){__VA_ARGS__}, (int)(sizeof((const int[]){__VA_ARGS__}) / sizeof(int)))
-
 strand_plugin_status chunk_steps(const chunk_run *r, const chunk_pair *p, int which) {
     const strand_plugin_tensor *left = p->left, *right = p->right, *w = p->w;
     bool tokens = w->rank == 3;
@@ -129,14 +115,14 @@ strand_plugin_status chunk_steps(const chunk_run *r, const chunk_pair *p, int wh
     chunk_bind_rights(r, &d);
     d.params[4] += which * (int32_t)r->at.left;
     d.params[5] += which * (int32_t)r->at.right;
-    CHUNK_PUSH(&d, items, r->form.padded / 4, r->heads, r->first, r->now, r->token, r->length, r->form.rows, left->strides[0],
+    GPU_INTS(&d, items, r->form.padded / 4, r->heads, r->first, r->now, r->token, r->length, r->form.rows, left->strides[0],
                left->strides[1], right->strides[0], right->strides[1], tokens ? w->strides[0] : 0, tokens ? w->strides[1] : 0,
                each, p->log_w, p->before);
     gpu_float(&d, p->scale);
     if (each != 1)
         d.kernel = GPU_K_chunk_steps_any;
     else
-        CHOOSE(&d, 0, 1, 2, 13, 14, 15, 16, 17, 18, 19);
+        GPU_CHOOSE(&d, 0, 1, 2, 13, 14, 15, 16, 17, 18, 19);
     return gpu_over(r->device, &d, items);
 }
 
@@ -147,7 +133,7 @@ strand_plugin_status chunk_scores(const chunk_run *r, bool decays, bool taylor, 
     chunk_bind_rights(r, &d);
     chunk_bind_lefts(r, &d);
     chunk_bind_spare(r, &d, r->at.others, r->at.matrices);
-    CHUNK_PUSH(&d, r->form.padded, (int64_t)r->at.left, (int64_t)r->at.right, (int64_t)r->at.other, decays, columns, before[0],
+    GPU_INTS(&d, r->form.padded, (int64_t)r->at.left, (int64_t)r->at.right, (int64_t)r->at.other, decays, columns, before[0],
                before[1], taylor);
     return gpu_groups(r->device, &d, chunk_units(r), r->form.pairs * r->form.pairs, 1);
 }
@@ -169,11 +155,11 @@ strand_plugin_status chunk_levels(const chunk_run *r, const chunk_pair *p, int l
         chunk_bind_lefts(r, &d);
         d.params[4] += left * (int32_t)r->at.left + (int32_t)padded;
     }
-    CHUNK_PUSH(&d, r->heads, r->first, r->now, r->token, r->length, r->form.rows, p->left->strides[0], p->left->strides[1],
+    GPU_INTS(&d, r->heads, r->first, r->now, r->token, r->length, r->form.rows, p->left->strides[0], p->left->strides[1],
                p->right->strides[0], p->right->strides[1], tokens ? w->strides[0] : 0, tokens ? w->strides[1] : 0,
                tokens ? 1 : w->strides[0], p->log_w, p->before);
     gpu_float(&d, p->scale);
-    CHUNK_PUSH(&d, padded, row, CHUNK * row);
+    GPU_INTS(&d, padded, row, CHUNK * row);
     return gpu_groups(r->device, &d, chunk_units(r), 1, 1);
 }
 
@@ -186,9 +172,9 @@ strand_plugin_status chunk_ends(const chunk_run *r, const strand_plugin_tensor *
     chunk_bind_rights(r, &d);
     chunk_bind_states(r, &d);
     d.params[0] += (int32_t)cpu_lead(v, 2, y, 2);
-    CHUNK_PUSH(&d, r->length, r->token, r->now, r->heads, r->first, r->form.padded, r->form.width, r->form.columns, across,
+    GPU_INTS(&d, r->length, r->token, r->now, r->heads, r->first, r->form.padded, r->form.width, r->form.columns, across,
                blocks, v->strides[0], v->strides[1], y->origin[2], y->dims[2]);
-    CHOOSE(&d, 0, 9, 13, 14, 15, 16);
+    GPU_CHOOSE(&d, 0, 9, 13, 14, 15, 16);
     return gpu_groups(r->device, &d, r->now * blocks, r->heads, r->n);
 }
 
@@ -200,7 +186,7 @@ strand_plugin_status chunk_begin(const chunk_run *r, bool rows_first) {
     chunk_bind(r, &d, state, true);
     chunk_bind_states(r, &d);
     if (state) d.params[0] += (int32_t)(r->first * state->strides[1]);
-    CHUNK_PUSH(&d, items, r->form.padded, r->form.rows, r->form.columns, r->heads, chunk_starts(r) ? state != NULL : 2,
+    GPU_INTS(&d, items, r->form.padded, r->form.rows, r->form.columns, r->heads, chunk_starts(r) ? state != NULL : 2,
                state ? state->strides[0] : 0, state ? state->strides[1] : 0, state ? state->strides[rows_first ? 2 : 3] : 0,
                state ? state->strides[rows_first ? 3 : 2] : 0, (r->now + 1) * slot(r), chunk_left_at(r));
     return gpu_over(r->device, &d, items);
@@ -212,7 +198,7 @@ strand_plugin_status chunk_turn(const chunk_run *r, bool decays) {
     gpu_begin(&d, GPU_K_chunk_turn);
     chunk_bind_gains(r, &d);
     chunk_bind_states(r, &d);
-    CHUNK_PUSH(&d, items, r->form.padded / 4, r->form.columns, r->heads, r->now, decays);
+    GPU_INTS(&d, items, r->form.padded / 4, r->form.columns, r->heads, r->now, decays);
     return gpu_over(r->device, &d, items);
 }
 
@@ -225,7 +211,7 @@ strand_plugin_status chunk_after(const chunk_run *r, bool rows_first) {
     chunk_bind_states(r, &d);
     gpu_bind(r->device, &d, after);
     d.params[1] += (int32_t)(r->begin * after->strides[0] + r->first * after->strides[1]);
-    CHUNK_PUSH(&d, items, r->form.padded, r->form.rows, r->form.columns, r->heads, (r->now + 1) * slot(r), r->now * slot(r),
+    GPU_INTS(&d, items, r->form.padded, r->form.rows, r->form.columns, r->heads, (r->now + 1) * slot(r), r->now * slot(r),
                after->strides[0], after->strides[1], after->strides[rows_first ? 2 : 3], after->strides[rows_first ? 3 : 2]);
     return gpu_over(r->device, &d, items);
 }
@@ -242,8 +228,8 @@ strand_plugin_status chunk_outputs(const chunk_run *r, const strand_plugin_tenso
     gpu_bind(r->device, &d, y);
     d.params[0] += (int32_t)cpu_lead(v, 2, y, 2);
     d.params[4] += (int32_t)(r->begin * y->strides[0]);
-    CHUNK_PUSH(&d, r->length, r->token, r->now, r->heads, r->first, r->form.padded, r->form.width, r->form.columns, blocks,
+    GPU_INTS(&d, r->length, r->token, r->now, r->heads, r->first, r->form.padded, r->form.width, r->form.columns, blocks,
                v->strides[0], v->strides[1], y->strides[0], y->strides[1], y->origin[2], y->dims[2], divided);
-    CHOOSE(&d, 0, 4, 11, 14, 15, 16, 17, 18, 19);
+    GPU_CHOOSE(&d, 0, 4, 11, 14, 15, 16, 17, 18, 19);
     return gpu_groups(r->device, &d, r->now * blocks, r->heads, r->n);
 }

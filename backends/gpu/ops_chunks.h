@@ -52,8 +52,6 @@ void chunk_bind_lefts(const chunk_run *r, gpu_dispatch *d);
 void chunk_bind_rights(const chunk_run *r, gpu_dispatch *d);
 void chunk_bind_gains(const chunk_run *r, gpu_dispatch *d);
 void chunk_bind_states(const chunk_run *r, gpu_dispatch *d);
-void chunk_push(gpu_dispatch *d, const int64_t *values, int count);
-#define CHUNK_PUSH(d, ...) chunk_push(d, (const int64_t[]){__VA_ARGS__}, (int)(sizeof((const int64_t[]){__VA_ARGS__}) / sizeof(int64_t)))
 
 /* Units that run now. */
 int64_t chunk_units(const chunk_run *r);

@@ -33,11 +33,25 @@ static strand_plugin_status bonus(const chunk_run *r) {
     chunk_bind(r, &d, k, true);
     chunk_bind(r, &d, u, false);
     chunk_bind_lefts(r, &d);
-    CHUNK_PUSH(&d, items, r->heads, r->first, r->now, r->token, r->length, r->form.rows, q->strides[0], q->strides[1],
+    GPU_INTS(&d, items, r->heads, r->first, r->now, r->token, r->length, r->form.rows, q->strides[0], q->strides[1],
                k->strides[0], k->strides[1], u->strides[0]);
     gpu_float(&d, p->scale);
     gpu_int(&d, r->form.padded);
     return gpu_over(r->device, &d, items);
+}
+
+static strand_plugin_status decay_turn(const chunk_run *r) {
+    return chunk_turn(r, true);
+}
+
+/* From the units' own ends to the states between them, the results, and the state behind the last. */
+static strand_plugin_status through_states(const chunk_run *r, const strand_plugin_tensor *v, bool rows_first,
+                                           chunk_step *turn) {
+    strand_plugin_status status = chunk_begin(r, rows_first); /* before the ends: they take the place of what it reads */
+    if (!status) status = chunk_ends(r, v);
+    if (!status) status = turn(r);
+    if (!status) status = chunk_outputs(r, v, false);
+    return status ? status : chunk_after(r, rows_first);
 }
 
 static strand_plugin_status gated_step(const chunk_run *r) {
@@ -49,11 +63,7 @@ static strand_plugin_status gated_step(const chunk_run *r) {
     if (!status) status = chunk_scores(r, true, false, (const bool[]){before, false}, r->form.padded);
     if (!status) status = chunk_levels(r, &pair, 0, 0);
     if (!status) status = bonus(r);
-    if (!status) status = chunk_begin(r, true); /* before the ends: they take the place of what it reads */
-    if (!status) status = chunk_ends(r, &in[2]);
-    if (!status) status = chunk_turn(r, true);
-    if (!status) status = chunk_outputs(r, &in[2], false);
-    return status ? status : chunk_after(r, true);
+    return status ? status : through_states(r, &in[2], true, decay_turn);
 }
 
 uint64_t gpu_gated_linear_attention_scratch(strand_plugin_device *device, const strand_plugin_node *node) {
@@ -92,7 +102,7 @@ static strand_plugin_status features(const chunk_run *r) {
     chunk_bind(r, &d, k, true);
     chunk_bind_lefts(r, &d);
     chunk_bind_rights(r, &d);
-    CHUNK_PUSH(&d, items, r->form.padded / 4, r->heads, r->first, r->now, r->token, r->length, r->form.each, q->strides[0],
+    GPU_INTS(&d, items, r->form.padded / 4, r->heads, r->first, r->now, r->token, r->length, r->form.each, q->strides[0],
                q->strides[1], k->strides[0], k->strides[1], p->feature);
     gpu_float(&d, (float)(1 / (sqrt(2.0) * sqrt(each))));
     gpu_float(&d, (float)pow(each, -0.25));
@@ -108,9 +118,9 @@ static strand_plugin_status linear_begin(const chunk_run *r) {
     chunk_bind(r, &d, state, true);
     chunk_bind_states(r, &d);
     if (state) d.params[0] += (int32_t)(r->first * state->strides[1]);
-    CHUNK_PUSH(&d, items, r->form.padded, r->form.each, r->form.columns, r->heads, chunk_starts(r) ? state != NULL : 2);
+    GPU_INTS(&d, items, r->form.padded, r->form.each, r->form.columns, r->heads, chunk_starts(r) ? state != NULL : 2);
     for (int i = 0; i < 4; i++) gpu_int(&d, state ? state->strides[i] : 0);
-    CHUNK_PUSH(&d, (r->now + 1) * one, chunk_left_at(r), p->feature);
+    GPU_INTS(&d, (r->now + 1) * one, chunk_left_at(r), p->feature);
     return gpu_over(r->device, &d, items);
 }
 
@@ -126,10 +136,10 @@ static strand_plugin_status linear_after(const chunk_run *r) {
     gpu_bind(r->device, &d, after);
     if (state) d.params[0] += (int32_t)(r->first * state->strides[1]);
     d.params[2] += (int32_t)(r->begin * after->strides[0] + r->first * after->strides[1]);
-    CHUNK_PUSH(&d, items, r->form.padded, r->form.each, r->form.columns, r->heads, state != NULL);
+    GPU_INTS(&d, items, r->form.padded, r->form.each, r->form.columns, r->heads, state != NULL);
     for (int i = 0; i < 4; i++) gpu_int(&d, state ? state->strides[i] : 0);
-    CHUNK_PUSH(&d, (r->now + 1) * one, r->now * one);
-    for (int i = 0; i < 4; i++) gpu_int(&d, after->strides[i]);
+    GPU_INTS(&d, (r->now + 1) * one, r->now * one);
+    gpu_ints(&d, after->strides, 4);
     gpu_int(&d, p->feature);
     return gpu_over(r->device, &d, items);
 }
@@ -140,7 +150,7 @@ static strand_plugin_status linear_sums(const chunk_run *r) {
     gpu_begin(&d, GPU_K_linear_sums);
     chunk_bind_rights(r, &d);
     chunk_bind_states(r, &d);
-    CHUNK_PUSH(&d, items, r->form.padded / 4, r->heads, r->now, r->form.columns);
+    GPU_INTS(&d, items, r->form.padded / 4, r->heads, r->now, r->form.columns);
     return gpu_over(r->device, &d, items);
 }
 
@@ -153,7 +163,7 @@ static strand_plugin_status linear_under(const chunk_run *r) {
     chunk_bind_lefts(r, &d);
     chunk_bind_states(r, &d);
     chunk_bind_spare(r, &d, r->at.under, r->at.others);
-    CHUNK_PUSH(&d, items, r->form.padded / 4, r->heads, r->now, r->form.columns);
+    GPU_INTS(&d, items, r->form.padded / 4, r->heads, r->now, r->form.columns);
     gpu_float(&d, p->eps);
     return gpu_over(r->device, &d, items);
 }
@@ -216,7 +226,7 @@ static strand_plugin_status multiply(const chunk_run *r, int weights, int to, bo
     gpu_begin(&d, GPU_K_delta_multiply);
     bind_others(r, &d, weights);
     chunk_bind_lefts(r, &d);
-    CHUNK_PUSH(&d, (int64_t)r->at.left, to * (int64_t)r->at.left, row, added);
+    GPU_INTS(&d, (int64_t)r->at.left, to * (int64_t)r->at.left, row, added);
     return gpu_groups(r->device, &d, chunk_units(r), (row + 63) / 64, 1);
 }
 
@@ -240,7 +250,7 @@ static strand_plugin_status gather(const chunk_run *r, bool keys) {
         chunk_bind_spare(r, &d, r->at.matrices, r->at.bytes);
     d.params[1] += keys ? (int32_t)((int64_t)r->at.left + padded) : (int32_t)r->at.right;
     d.params[2] += keys ? (int32_t)r->at.right : (int32_t)r->at.left;
-    CHUNK_PUSH(&d, keys ? row : padded, keys ? CHUNK : padded, keys ? padded : row, padded, padded,
+    GPU_INTS(&d, keys ? row : padded, keys ? CHUNK : padded, keys ? padded : row, padded, padded,
                (keys ? CHUNK : padded) * padded, across, keys);
     return gpu_groups(r->device, &d, chunk_units(r), across * (keys ? 1 : across), 1);
 }
@@ -254,7 +264,7 @@ static strand_plugin_status delta_turn(const chunk_run *r) {
         gpu_begin(&d, GPU_K_delta_turn);
         chunk_bind_spare(r, &d, r->at.matrices, r->at.bytes);
         chunk_bind_states(r, &d);
-        CHUNK_PUSH(&d, chunk, r->now, r->heads, r->form.padded, r->form.width, across);
+        GPU_INTS(&d, chunk, r->now, r->heads, r->form.padded, r->form.width, across);
         status = gpu_groups(r->device, &d, blocks, r->heads, r->n);
     }
     return status;
@@ -280,11 +290,7 @@ static strand_plugin_status delta_step(const chunk_run *r) {
     if (!status) status = multiply(r, 0, 0, true);
     if (!status) status = gather(r, true);
     if (!status) status = gather(r, false);
-    if (!status) status = chunk_begin(r, false); /* before the ends: they take the place of what it reads */
-    if (!status) status = chunk_ends(r, &in[3]);
-    if (!status) status = delta_turn(r);
-    if (!status) status = chunk_outputs(r, &in[3], false);
-    return status ? status : chunk_after(r, false);
+    return status ? status : through_states(r, &in[3], false, delta_turn);
 }
 
 uint64_t gpu_delta_rule_scratch(strand_plugin_device *device, const strand_plugin_node *node) {

@@ -111,14 +111,14 @@ static strand_plugin_status pass(strand_plugin_device *device, const strand_plug
     if (which == ENDS) starts[0] = 0, ends[0] = 1, ends[1] = parts->entry, ends[2] = parts->d;
     if (which == OUTPUTS) starts[0] = 1, starts[1] = parts->entry, starts[2] = parts->d;
     const int64_t sizes[] = {y->dims[1], in[0]->dims[1], p->closed != 0, y->whole[2] / in[0]->whole[0], y->origin[2]};
-    for (int i = 0; i < 5; i++) gpu_int(&d, sizes[i]);
+    gpu_ints(&d, sizes, 5);
     for (int i = 0; i < 4; i++) gpu_int(&d, stride(in[i], 0));
     push_strides(&d, in[4], 0, 1);
     push_vector(&d, in[5]);
-    for (int i = 0; i < 3; i++) gpu_int(&d, starts[i]);
+    gpu_ints(&d, starts, 3);
     push_strides(&d, y, 0, 1);
     gpu_int(&d, 1);
-    for (int i = 0; i < 3; i++) gpu_int(&d, ends[i]);
+    gpu_ints(&d, ends, 3);
     gpu_int(&d, which == WHOLE ? y->dims[1] : parts->length);
     gpu_int(&d, which == OUTPUTS ? parts->part : 0);
     gpu_int(&d, which == ENDS ? parts->part : 0);
@@ -142,7 +142,7 @@ static strand_plugin_status powers(strand_plugin_device *device, const strand_pl
     gpu_bind_or(device, &d, k, a);
     bind_powers(device, &d, scratch, parts);
     const int64_t sizes[] = {parts->d, parts->length, p->closed ? 1 : parts->d, a->strides[0], b->strides[0], stride(k, 0)};
-    for (int i = 0; i < 6; i++) gpu_int(&d, sizes[i]);
+    gpu_ints(&d, sizes, 6);
     return gpu_groups(device, &d, parts->kernels, p->closed ? parts->d : 1, 1);
 }
 
@@ -160,7 +160,7 @@ static strand_plugin_status carry(strand_plugin_device *device, const strand_plu
     const int64_t sizes[] = {parts->d,      parts->count,     y->whole[2] / a->whole[0], y->origin[2], a->origin[0],
                              state != NULL, stride(state, 0), stride(state, 1),          parts->entry, parts->part,
                              p->closed != 0};
-    for (int i = 0; i < 11; i++) gpu_int(&d, sizes[i]);
+    gpu_ints(&d, sizes, 11);
     return gpu_groups(device, &d, y->dims[2], n, 1);
 }
 
@@ -200,6 +200,6 @@ GPU_RUN(ssm_kernel_companion) {
     gpu_bind(device, &d, y);
     const int64_t sizes[] = {y->dims[1], a->dims[1], 2, 1, 0, a->strides[0], 0, c->strides[0], 0, 0, 0, 0, 0, 1, 0,
                              b->strides[0], 0, 1, y->strides[0], 0, 0, 0, y->dims[1], 0, 0, 0, 1};
-    for (int i = 0; i < 27; i++) gpu_int(&d, sizes[i]);
+    gpu_ints(&d, sizes, 27);
     return gpu_groups(device, &d, y->dims[0], 1, 1);
 }

@@ -47,7 +47,7 @@ GPU_RUN(conv1d) {
     gpu_int(&d, p->activation);
     gpu_int(&d, x->strides[0]);
     gpu_int(&d, x->strides[1]);
-    for (int i = 0; i < 3; i++) gpu_int(&d, w->strides[i]);
+    gpu_ints(&d, w->strides, 3);
     gpu_int(&d, bias ? bias->strides[0] : 0);
     gpu_int(&d, y->strides[0]);
     gpu_int(&d, y->strides[1]);

@@ -19,7 +19,7 @@ static void four_strides(const strand_plugin_tensor *t, bool token_major, int64_
 static void push_four(gpu_dispatch *d, const strand_plugin_tensor *t, bool token_major) {
     int64_t s[4] = {0};
     if (t) four_strides(t, token_major, s);
-    for (int i = 0; i < 4; i++) gpu_int(d, s[i]);
+    gpu_ints(d, s, 4);
 }
 
 static strand_plugin_status new_state(strand_plugin_device *device, const strand_plugin_node *node, bool token_major) {

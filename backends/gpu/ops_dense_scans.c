@@ -39,7 +39,7 @@ GPU_RUN(dplr_scan) {
     d.params[7] += lead(in[7], 0, y, 0) + lead(in[7], 1, y, 2);
     const int64_t sizes[] = {y->dims[1],        y->dims[2],    in[1]->dims[1], in[0]->strides[0],
                              in[0]->strides[1], y->strides[0], y->strides[1]};
-    for (int i = 0; i < 7; i++) gpu_int(&d, sizes[i]);
+    gpu_ints(&d, sizes, 7);
     for (int i = 1; i < 6; i++) {
         gpu_int(&d, in[i]->whole[0] != 1 ? in[i]->strides[0] : 0);
         gpu_int(&d, in[i]->strides[1]);
@@ -80,6 +80,6 @@ GPU_RUN(dense_scan) {
         y->dims[1],    width,         channels / a->dims[0], a->strides[0],    a->strides[1],    u != NULL,
         stride(b, 0),  stride(u, 0),  stride(u, 1),          state != NULL,    stride(state, 0), stride(state, 1),
         y->strides[0], y->strides[1], after != NULL,         stride(after, 0), stride(after, 1)};
-    for (int i = 0; i < 17; i++) gpu_int(&d, sizes[i]);
+    gpu_ints(&d, sizes, 17);
     return gpu_groups(device, &d, channels, y->dims[0], 1);
 }

@@ -66,7 +66,7 @@ static strand_plugin_status cast_to_half(strand_plugin_device *device, const str
     gpu_bind(device, &d, x);
     gpu_bind(device, &d, y);
     gpu_int(&d, items);
-    for (int i = 0; i < 3; i++) gpu_int(&d, dims[i]);
+    gpu_ints(&d, dims, 3);
     gpu_int(&d, words);
     gpu_place(&d, 1, y, y, false);
     gpu_place(&d, 0, y, x, false);

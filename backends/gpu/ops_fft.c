@@ -34,7 +34,7 @@ static void push_place(gpu_dispatch *d, uint32_t binding, const strand_plugin_te
         for (uint32_t i = 0; i < out->rank; i++) first += (out->origin[i] - t->origin[i]) * t->strides[i];
         d->params[binding] += (int32_t)(first + channel * o.strides[2]);
     }
-    for (int i = 0; i < 3; i++) gpu_int(d, o.strides[i]);
+    gpu_ints(d, o.strides, 3);
 }
 
 static void bind_or_points(strand_plugin_device *device, gpu_dispatch *d, const rows *r, const strand_plugin_tensor *t) {
@@ -176,8 +176,8 @@ uint64_t gpu_fft_scratch(strand_plugin_device *device, const strand_plugin_node 
 }
 
 static void push_rows(gpu_dispatch *d, const job *j, const int64_t strides[3]) {
-    for (int i = 0; i < 2; i++) gpu_int(d, j->inner[i]);
-    for (int i = 0; i < 3; i++) gpu_int(d, strides[i]);
+    gpu_ints(d, j->inner, 2);
+    gpu_ints(d, strides, 3);
 }
 
 static strand_plugin_status sums(strand_plugin_device *device, const job *j) {

@@ -165,7 +165,7 @@ static strand_plugin_status next(strand_plugin_device *device, const strand_plug
     push_extents(&d, r);
     const int64_t numbers[] = {x->strides[0], x->strides[2], y->strides[0], y->strides[2], after != NULL,
                                after ? after->strides[0] : 0, after ? after->strides[1] : 0};
-    for (int i = 0; i < 7; i++) gpu_int(&d, numbers[i]);
+    gpu_ints(&d, numbers, 7);
     return gpu_over(device, &d, r->batch * r->nodes * r->units);
 }
 

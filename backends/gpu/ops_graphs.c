@@ -39,7 +39,7 @@ static void push_keeping(gpu_dispatch *d, const keeping *q, const strand_plugin_
     const int64_t numbers[] = {
         y->dims[0] * q->rows, q->rows, y->dims[2], q->elements, size,     graph,    row,     y->strides[0],
         y->strides[1],        q->k,    q->own,     q->strict,   q->clamp, q->loops, q->above};
-    for (int i = 0; i < 15; i++) gpu_int(d, numbers[i]);
+    gpu_ints(d, numbers, 15);
     gpu_float(d, q->threshold);
 }
 
@@ -225,7 +225,7 @@ static strand_plugin_status supports_out(strand_plugin_device *device, const str
                                plain ? 0 : y->strides[1],
                                plain ? n : y->strides[2],
                                p->kind};
-    for (int i = 0; i < 9; i++) gpu_int(&d, numbers[i]);
+    gpu_ints(&d, numbers, 9);
     gpu_float(&d, seeks_eigenvalue(p) ? -1.0f : p->lambda_max);
     gpu_int(&d, plain);
     return gpu_over(device, &d, gpu_count(y));
@@ -266,7 +266,7 @@ GPU_RUN(graph_supports) {
     gpu_bind_memory(device, &d, scratch, 0, r.degrees, 4);
     d.params[0] += (int32_t)(cpu_lead(a, 0, y, 0) * a->strides[0]);
     const int64_t numbers[] = {(int64_t)(r.degrees / 4), y->dims[1], y->dims[3], a->strides[0], a->strides[1], p->kind};
-    for (int i = 0; i < 6; i++) gpu_int(&d, numbers[i]);
+    gpu_ints(&d, numbers, 6);
     strand_plugin_status status = gpu_rows(device, &d, numbers[0]);
     if (!status && seeks_eigenvalue(p)) status = eigenvalues(device, node, scratch);
     return status ? status : supports_out(device, node, scratch, false);
@@ -332,7 +332,7 @@ static strand_plugin_status diffuse(strand_plugin_device *device, const strand_p
                                before,
                                made,
                                inner};
-    for (int i = 0; i < 12; i++) gpu_int(&d, numbers[i]);
+    gpu_ints(&d, numbers, 12);
     return gpu_groups(device, &d, (n + 31) / 32, (f + 31) / 32, outer * inner);
 }
 
@@ -396,7 +396,7 @@ GPU_RUN(spmm) {
     const int64_t numbers[] = {
         columns->dims[0], x->dims[axis], rows->strides[0], columns->strides[0], values ? values->strides[0] : 0,
         values != NULL};
-    for (int i = 0; i < 6; i++) gpu_int(&d, numbers[i]);
+    gpu_ints(&d, numbers, 6);
     return gpu_over(device, &d, gpu_count(y));
 }
 
@@ -426,7 +426,7 @@ GPU_RUN(segment_reduce) {
     for (int i = 0; i < STRAND_PLUGIN_RANK; i++) gpu_int(&d, strides[i]);
     const int64_t numbers[] = {
         index->dims[0], p->n, y->origin[y->rank - 2], p->kind, index->strides[0], index->dtype == STRAND_PLUGIN_I64 ? 2 : 1};
-    for (int i = 0; i < 6; i++) gpu_int(&d, numbers[i]);
+    gpu_ints(&d, numbers, 6);
     gpu_int(&d, across);
     return gpu_rows(device, &d, segments * across);
 }
@@ -451,7 +451,7 @@ GPU_RUN(gine) {
     d.params[3] += (int32_t)(cpu_lead(bias, 0, y, 2) * bias->strides[0]);
     const int64_t numbers[] = {gpu_count(y),  y->dims[0],    y->dims[1],    y->dims[2],    y->strides[0], y->strides[1],
                                x->strides[0], x->strides[1], a->strides[0], a->strides[1], x->dims[1]};
-    for (int i = 0; i < 11; i++) gpu_int(&d, numbers[i]);
+    gpu_ints(&d, numbers, 11);
     gpu_float(&d, 1.0f + p->eps);
     gpu_int(&d, w->strides[0]);
     gpu_int(&d, bias->strides[0]);

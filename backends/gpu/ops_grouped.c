@@ -37,7 +37,7 @@ GPU_RUN(block_diagonal) {
     const int64_t numbers[] = {rows, outs, ins, dims[1], dims[2], sx[0], sx[1], sx[2], sy[0], sy[1], sy[2], in_apart ? 1 : ins,
                                in_apart ? blocks : 1, out_apart ? 1 : outs, out_apart ? blocks : 1, w->strides[0],
                                w->strides[1], bias ? 1 : 0, p->activation};
-    for (int i = 0; i < 19; i++) gpu_int(&d, numbers[i]);
+    gpu_ints(&d, numbers, 19);
     gpu_float(&d, p->alpha);
     gpu_float(&d, p->beta);
     return gpu_groups(device, &d, (rows + 31) / 32, (outs + 31) / 32, blocks);
@@ -84,7 +84,7 @@ GPU_RUN(grouped_matmul) {
                                ids->dtype == STRAND_PLUGIN_I64 ? 2 : 1,
                                bias != NULL,
                                p->activation};
-    for (int i = 0; i < 18; i++) gpu_int(&d, numbers[i]);
+    gpu_ints(&d, numbers, 18);
     gpu_float(&d, p->alpha);
     gpu_float(&d, p->beta);
     return gpu_rows(device, &d, groups);

@@ -69,7 +69,7 @@ static void push_place(gpu_dispatch *d, uint32_t binding, const strand_plugin_te
         for (uint32_t i = 0; i < out->rank; i++) first += (out->origin[i] - t->origin[i]) * t->strides[i];
         d->params[binding] += (int32_t)(first + channel * o.strides[2]);
     }
-    for (int i = 0; i < 3; i++) gpu_int(d, o.strides[i]);
+    gpu_ints(d, o.strides, 3);
 }
 
 int64_t gpu_long_conv_lead(const strand_plugin_node *node, const strand_plugin_tensor *t, int64_t channel) {

@@ -35,7 +35,7 @@ static void push_common(gpu_dispatch *d, const strand_plugin_node *node, int64_t
     const strand_plugin_tensor *y = &node->outputs[0], *after = node->n_outputs > 1 ? &node->outputs[1] : NULL;
     head_range r = heads_of(y, width);
     const int64_t sizes[] = {y->dims[1], rows, width, heads, r.first, r.blocks, y->origin[2], y->dims[2]};
-    for (int i = 0; i < 8; i++) gpu_int(d, sizes[i]);
+    gpu_ints(d, sizes, 8);
     const strand_plugin_tensor *const four[] = {q, k, v, y};
     for (int i = 0; i < 4; i++) {
         gpu_int(d, four[i]->strides[0]);
@@ -236,7 +236,7 @@ static strand_plugin_status sums(strand_plugin_device *device, const strand_plug
     const int64_t sizes[] = {items, f, p->heads, y->dims[1], k->strides[0], k->strides[1], state != NULL,
                              state ? state->strides[0] : 0, state ? state->strides[1] : 0, state ? state->strides[2] : 0,
                              state ? width * state->strides[3] : 0, each, p->feature};
-    for (int i = 0; i < 13; i++) gpu_int(&d, sizes[i]);
+    gpu_ints(&d, sizes, 13);
     gpu_float(&d, pair);
     gpu_float(&d, one);
     return gpu_over(device, &d, items);
@@ -253,7 +253,7 @@ static strand_plugin_status last_column(strand_plugin_device *device, const stra
     gpu_bind(device, &d, after);
     const int64_t sizes[] = {
         items, f, p->heads, after->strides[0], after->strides[1], after->strides[2], width * after->strides[3]};
-    for (int i = 0; i < 7; i++) gpu_int(&d, sizes[i]);
+    gpu_ints(&d, sizes, 7);
     return gpu_over(device, &d, items);
 }
 

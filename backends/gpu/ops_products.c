@@ -119,7 +119,7 @@ GPU_RUN(matmul) {
     if (bias) d.params[2] += (int32_t)(cpu_lead(bias, 0, y, p->bias == STRAND_BIAS_ROWS ? mo : no) * bias->strides[0]);
     const int64_t numbers[] = {y->dims[mo],    y->dims[no],    a->dims[ak],    a->strides[am],
                                a->strides[ak], b->strides[bk], b->strides[bn], y->strides[mo]};
-    for (int i = 0; i < 8; i++) gpu_int(&d, numbers[i]);
+    gpu_ints(&d, numbers, 8);
     gpu_int(&d, bias ? p->bias : STRAND_BIAS_NONE);
     gpu_int(&d, bias ? bias->strides[0] : 0);
     gpu_int(&d, p->activation);
@@ -129,7 +129,7 @@ GPU_RUN(matmul) {
     gpu_int(&d, b->dtype);
     gpu_int(&d, inner);
     const int64_t steps[] = {sa[0], sa[1], sb[0], sb[1], sy[0], sy[1]};
-    for (int i = 0; i < 6; i++) gpu_int(&d, steps[i]);
+    gpu_ints(&d, steps, 6);
     d.kernel = product_of(device, &d, a, b, y, &rows, &columns);
     int64_t x = rows ? (y->dims[no] + columns - 1) / columns : (y->dims[mo] + 63) / 64,
             down = rows ? (y->dims[mo] + rows - 1) / rows : (y->dims[no] + 63) / 64;

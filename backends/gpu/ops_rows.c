@@ -96,7 +96,7 @@ GPU_RUN(norm) {
     gpu_float(&d, p->weight_offset);
     gpu_int(&d, w != NULL);
     gpu_int(&d, b != NULL);
-    for (int i = 0; i < 3; i++) gpu_int(&d, dims[i]);
+    gpu_ints(&d, dims, 3);
     gpu_int(&d, 1);
     gpu_place(&d, 3, y, y, false);
     gpu_place(&d, 0, y, x, false);
@@ -150,7 +150,7 @@ GPU_RUN(softmax) {
     gpu_int(&d, rows);
     gpu_int(&d, dims[3]);
     gpu_int(&d, p->log ? 1 : 0);
-    for (int i = 0; i < 3; i++) gpu_int(&d, dims[i]);
+    gpu_ints(&d, dims, 3);
     gpu_int(&d, 1);
     gpu_place(&d, 1, y, y, false);
     gpu_place(&d, 0, y, x, false);

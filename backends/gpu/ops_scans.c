@@ -49,7 +49,7 @@ GPU_RUN(linear_recurrence) {
                              p->log_a != 0,
                              p->reverse != 0,
                              p->form};
-    for (int i = 0; i < 21; i++) gpu_int(&d, sizes[i]);
+    gpu_ints(&d, sizes, 21);
     return gpu_groups(device, &d, (y->dims[2] + 31) / 32, y->dims[0], 1);
 }
 
@@ -75,7 +75,7 @@ GPU_RUN(ssm_discretize) {
     gpu_bind(device, &d, out);
     gpu_bind_or(device, &d, second, out);
     const int64_t sizes[] = {items, out->dims[1], p->method};
-    for (int i = 0; i < 3; i++) gpu_int(&d, sizes[i]);
+    gpu_ints(&d, sizes, 3);
     for (int i = 0; i < 4; i++) {
         if (i > 1) gpu_int(&d, in[i] != NULL);
         gpu_int(&d, i == 1 ? in[i]->strides[0] : channel_stride(in[i]));
@@ -147,7 +147,7 @@ GPU_RUN(ssm_kernel_diagonal) {
     const int64_t sizes[] = {states, channel_stride(poles), poles->strides[1], bytes ? states * 2 : coefficients->strides[0],
                              bytes ? 2 : coefficients->strides[1], p->log_poles != 0, p->normalise != 0, out->whole[1],
                              out->origin[1], out->dims[1], out->strides[0]};
-    for (int i = 0; i < 11; i++) gpu_int(&d, sizes[i]);
+    gpu_ints(&d, sizes, 11);
     gpu_float(&d, p->scale);
     return gpu_groups(device, &d, blocks, out->dims[0], 1);
 }
@@ -187,7 +187,7 @@ GPU_RUN(gru) {
                              bias != NULL,  state != NULL,        stride(state, batch), y->strides[batch], y->strides[time],
                              after != NULL, stride(after, batch), p->reverse != 0,      x->strides[0],     stride(state, 0),
                              y->strides[0], stride(after, 0)};
-    for (int i = 0; i < 17; i++) gpu_int(&d, sizes[i]);
+    gpu_ints(&d, sizes, 17);
     return gpu_groups(device, &d, y->dims[batch], batch ? y->dims[0] : 1, 1);
 }
 

@@ -90,7 +90,7 @@ static strand_plugin_status last_ends(strand_plugin_device *device, const strand
     d.params[1] += (int32_t)(begin * after->strides[0]);
     const int64_t sizes[] = {n * p->part, node->outputs[0].dims[2], p->states,         p->width,
                              p->entry,    after->strides[0],        after->strides[1], after->rank > 2 ? after->strides[2] : 1};
-    for (int i = 0; i < 8; i++) gpu_int(&d, sizes[i]);
+    gpu_ints(&d, sizes, 8);
     return gpu_over(device, &d, n * p->part);
 }
 
@@ -189,7 +189,7 @@ static strand_plugin_status selective_carry(strand_plugin_device *device, const 
     const int64_t sizes[] = {n * parts->part,       channels,   parts->states, parts->count,     A->strides[0],
                              PARTS_MOST * channels, channels,   state != NULL, stride(state, 0), stride(state, 1),
                              parts->entry,          parts->part};
-    for (int i = 0; i < 12; i++) gpu_int(&d, sizes[i]);
+    gpu_ints(&d, sizes, 12);
     return gpu_over(device, &d, n * parts->part);
 }
 
@@ -259,7 +259,7 @@ static strand_plugin_status lti_pass(strand_plugin_device *device, const strand_
     d.params[0] += (int32_t)(begin * in[0]->strides[0]);
     d.params[6] += (int32_t)(begin * y->strides[0]);
     const int64_t sizes[] = {y->dims[1], y->dims[2], states, width};
-    for (int i = 0; i < 4; i++) gpu_int(&d, sizes[i]);
+    gpu_ints(&d, sizes, 4);
     push_strides(&d, in[0], 0, 1);
     push_strides(&d, y, 0, 1);
     for (int i = 1; i < 4; i++) {
@@ -270,7 +270,7 @@ static strand_plugin_status lti_pass(strand_plugin_device *device, const strand_
     push_vector(&d, in[4]);
     gpu_int(&d, pass == WHOLE ? in[5] != NULL : pass == OUTPUTS);
     for (uint32_t i = 0; i < 3; i++) gpu_int(&d, pass == WHOLE ? stride(in[5], i) : kept[i]);
-    for (int i = 0; i < 3; i++) gpu_int(&d, kept[i]);
+    gpu_ints(&d, kept, 3);
     gpu_int(&d, pass != WHOLE || node->n_outputs > 1);
     gpu_int(&d, p->log_poles != 0);
     gpu_int(&d, p->reverse != 0);
@@ -298,7 +298,7 @@ static strand_plugin_status lti_carry(strand_plugin_device *device, const strand
                              parts->count,  parts->length,    channel_stride(poles), stride(poles, 1),
                              state != NULL, stride(state, 0), stride(state, 1),      stride(state, 2),
                              parts->entry,  parts->part,      p->log_poles != 0};
-    for (int i = 0; i < 15; i++) gpu_int(&d, sizes[i]);
+    gpu_ints(&d, sizes, 15);
     return gpu_over(device, &d, items);
 }
 

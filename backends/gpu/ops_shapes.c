@@ -215,9 +215,9 @@ static strand_plugin_status transpose(strand_plugin_device *device, const strand
     gpu_int(&d, tiles);
     gpu_int(&d, along_j);
     gpu_int(&d, along_k);
-    for (int i = 0; i < 3; i++) gpu_int(&d, n[i]);
-    for (int i = 0; i < 4; i++) gpu_int(&d, to[i]);
-    for (int i = 0; i < 4; i++) gpu_int(&d, from[i]);
+    gpu_ints(&d, n, 3);
+    gpu_ints(&d, to, 4);
+    gpu_ints(&d, from, 4);
     return gpu_rows(device, &d, tiles);
 }
 

@@ -79,20 +79,6 @@ static void bind_states(const ssd_run *r, gpu_dispatch *d) {
     gpu_bind_memory(r->device, d, r->scratch, r->c->states, r->c->carried - r->c->states, sizeof(float));
 }
 
-static void push(gpu_dispatch *d, const int64_t *values, int count) {
-    for (int i = 0; i < count; i++) gpu_int(d, values[i]);
-}
-
-/* The kernel for vectors of four where all these parameters are multiples of four, else the one behind it. */
-static void choose(gpu_dispatch *d, const int *numbers, int count) {
-    for (int i = 0; i < count; i++)
-        if (d->params[numbers[i]] % 4) {
-            d->kernel = (gpu_kernel)(d->kernel + 1);
-            return;
-        }
-}
-#define CHOOSE(d, ...) choose(d, (const int[]){__VA_ARGS__}, (int)(sizeof((const int[]){__VA_ARGS__}) / sizeof(int)))
-
 static strand_plugin_status steps(const ssd_run *r) {
     const strand_op_ssd *p = r->node->params;
     const strand_plugin_tensor *a = &r->node->inputs[1], *dt = cpu_input(r->node, 4), *bias = cpu_input(r->node, 6);
@@ -119,7 +105,7 @@ static strand_plugin_status steps(const ssd_run *r) {
                              bias != NULL,
                              bias ? bias->strides[0] : 0,
                              p->softplus != 0};
-    push(&d, sizes, 16);
+    gpu_ints(&d, sizes, 16);
     gpu_float(&d, p->dt_min);
     gpu_float(&d, p->dt_max);
     return gpu_over(r->device, &d, items);
@@ -134,8 +120,8 @@ static strand_plugin_status scores(const ssd_run *r) {
     bind_scores(r, &d);
     const int64_t sizes[] = {r->c->length, r->token,      r->chunks,     r->c->groups,  r->c->first_group,
                              r->c->rows,   C->strides[0], C->strides[1], B->strides[0], B->strides[1]};
-    push(&d, sizes, 10);
-    CHOOSE(&d, 0, 1, 2, 8, 9, 10, 11, 12);
+    gpu_ints(&d, sizes, 10);
+    GPU_CHOOSE(&d, 0, 1, 2, 8, 9, 10, 11, 12);
     return gpu_groups(r->device, &d, r->chunks, r->c->groups, r->n);
 }
 
@@ -152,8 +138,8 @@ static strand_plugin_status ends(const ssd_run *r) {
     const int64_t sizes[] = {r->c->length,  r->token,      r->chunks,    r->c->heads, r->c->first,   r->c->heads_a_group,
                              r->c->rows,    r->c->width,   across,       blocks,      x->strides[0], x->strides[1],
                              B->strides[0], B->strides[1], y->origin[2], y->dims[2]};
-    push(&d, sizes, 16);
-    CHOOSE(&d, 0, 1, 3, 10, 11, 14, 15, 16, 17, 18, 19);
+    gpu_ints(&d, sizes, 16);
+    GPU_CHOOSE(&d, 0, 1, 3, 10, 11, 14, 15, 16, 17, 18, 19);
     return gpu_groups(r->device, &d, r->chunks * blocks, r->c->heads, r->n);
 }
 
@@ -173,7 +159,7 @@ static strand_plugin_status turn(const ssd_run *r) {
     if (after) d.params[4] += (int32_t)(r->begin * after->strides[0] + r->c->first * after->strides[1]);
     const int64_t sizes[] = {
         items, numbers, r->c->rows, r->c->heads, r->chunks, r->token ? 2 : state != NULL, last ? after != NULL : 2};
-    push(&d, sizes, 7);
+    gpu_ints(&d, sizes, 7);
     for (int i = 0; i < 4; i++) gpu_int(&d, state ? state->strides[i] : 0);
     for (int i = 0; i < 4; i++) gpu_int(&d, after ? after->strides[i] : 0);
     return gpu_over(r->device, &d, items);
@@ -198,8 +184,8 @@ static strand_plugin_status outputs(const ssd_run *r) {
         r->c->length,        r->token,      r->chunks,     r->c->heads,  r->c->first,   r->c->groups,  r->c->first_group,
         r->c->heads_a_group, r->c->rows,    r->c->width,   blocks,       x->strides[0], x->strides[1], C->strides[0],
         C->strides[1],       y->strides[0], y->strides[1], y->origin[2], y->dims[2],    D != NULL,     D ? D->strides[0] : 0};
-    push(&d, sizes, 21);
-    CHOOSE(&d, 0, 1, 4, 5, 6, 15, 16, 18, 19, 20, 21, 22, 23, 24, 25);
+    gpu_ints(&d, sizes, 21);
+    GPU_CHOOSE(&d, 0, 1, 4, 5, 6, 15, 16, 18, 19, 20, 21, 22, 23, 24, 25);
     return gpu_groups(r->device, &d, r->chunks * blocks, r->c->heads, r->n);
 }
 

@@ -26,7 +26,7 @@ GPU_RUN(top_k) {
     gpu_int(&d, p->values);
     gpu_int(&d, p->normalise ? 1 : 0);
     gpu_int(&d, ids != NULL);
-    for (int i = 0; i < 3; i++) gpu_int(&d, dims[i]);
+    gpu_ints(&d, dims, 3);
     gpu_int(&d, 1);
     gpu_place(&d, 1, y, y, false);
     for (uint32_t axis = 0; axis + 1 < y->rank; axis++) {

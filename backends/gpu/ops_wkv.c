@@ -72,7 +72,7 @@ static strand_plugin_status wkv_pass(strand_plugin_device *device, const strand_
                              pass == ENDS ? entry : after ? after->strides[0] : 0,
                              pass == ENDS ? y->dims[2] : after ? after->strides[1] : 0, part, n, pass == WHOLE ? 0 : one,
                              pass == ENDS ? 1 : pass == OUTPUTS ? 2 : 0};
-    for (int i = 0; i < 21; i++) gpu_int(&d, sizes[i]);
+    gpu_ints(&d, sizes, 21);
     return gpu_over(device, &d, items);
 }
 
@@ -89,7 +89,7 @@ static strand_plugin_status wkv_carry(strand_plugin_device *device, const strand
     if (state) d.params[1] += lead(state, y) + (int32_t)(cpu_lead(state, 2, y, 2) + begin * state->strides[0]);
     const int64_t sizes[] = {n * y->dims[2], y->dims[2], y->dims[1], part, w->strides[0], state != NULL,
                              state ? state->strides[0] : 0, state ? state->strides[1] : 0, one * count, one, y->dims[2]};
-    for (int i = 0; i < 11; i++) gpu_int(&d, sizes[i]);
+    gpu_ints(&d, sizes, 11);
     return gpu_over(device, &d, n * y->dims[2]);
 }
 
@@ -121,7 +121,7 @@ static strand_plugin_status shift_state(strand_plugin_device *device, const stra
     gpu_bind(device, &d, after);
     d.params[0] += lead(x, after) + (int32_t)(cpu_lead(x, 2, after, 1));
     const int64_t sizes[] = {items, after->dims[1], x->strides[0], (x->dims[1] - 1) * x->strides[1], after->strides[0]};
-    for (int i = 0; i < 5; i++) gpu_int(&d, sizes[i]);
+    gpu_ints(&d, sizes, 5);
     return gpu_over(device, &d, items);
 }
 
@@ -143,7 +143,7 @@ GPU_RUN(token_shift) {
     const int64_t sizes[] = {items, y->dims[2], y->dims[1], y->origin[1], x->strides[0], x->strides[1], y->strides[0],
                              y->strides[1], mix != NULL, mix ? mix->strides[0] : 0, p->form, state != NULL,
                              state ? state->strides[0] : 0};
-    for (int i = 0; i < 13; i++) gpu_int(&d, sizes[i]);
+    gpu_ints(&d, sizes, 13);
     strand_plugin_status status = gpu_over(device, &d, items);
     return status || node->n_outputs < 2 ? status : shift_state(device, node);
 }

@@ -8,19 +8,6 @@
 
 #define TOLERANCE 2e-5
 
-/* Runs a node with the working memory that it asks for. */
-static void launch(uint32_t op, const void *params, const strand_plugin_tensor *inputs, uint32_t n,
-                   const strand_plugin_tensor *out, uint32_t n_out) {
-    strand_plugin_node node = {.op = op, .version = 1, .n_inputs = n, .n_outputs = n_out, .inputs = inputs, .outputs = out,
-                               .params = params, .name = "case"};
-    char why[200] = "";
-    if (reference.api->supports(reference.device, &node, why, sizeof why)) fail_msg("not supported: %s", why);
-    uint64_t bytes = (reference.api->scratch_size(reference.device, &node, 1) + 127) / 64 * 64;
-    strand_plugin_memory scratch = {.data = aligned_alloc(64, bytes), .bytes = bytes};
-    assert_int_equal(reference.api->launch(reference.device, &node, 1, &scratch), STRAND_PLUGIN_OK);
-    free(scratch.data);
-}
-
 static strand_plugin_tensor t3(float *data, int64_t a, int64_t b, int64_t c) {
     return tensor(STRAND_PLUGIN_F32, data, 3, (const int64_t[]){a, b, c});
 }
@@ -45,7 +32,7 @@ static void whole_and_pieces(uint32_t op, const void *params, strand_plugin_tens
     int64_t length = y.dims[1], size = y.dims[0] * y.strides[0], states = last.dims[0] * last.strides[0];
     float *pieces = calloc((size_t)size, sizeof *pieces), *h = calloc((size_t)states, sizeof *h);
     strand_plugin_tensor out[2] = {y, last};
-    launch(op, params, in, n, out, 2);
+    run_outputs(op, params, in, n, out, 2);
     for (int64_t cut = 1; cut < length; cut += 1 + length / 5) {
         memset(h, 0, (size_t)states * sizeof *h);
         if (in[state].dtype) memcpy(h, in[state].memory.data, (size_t)states * sizeof *h);
@@ -58,7 +45,7 @@ static void whole_and_pieces(uint32_t op, const void *params, strand_plugin_tens
             made[1].memory.data = h;
             some[state] = last;
             some[state].memory.data = h;
-            launch(op, params, some, n, made, 2);
+            run_outputs(op, params, some, n, made, 2);
         }
         for (int64_t i = 0; i < size; i++) near((double)pieces[i], (double)((float *)y.memory.data)[i], TOLERANCE);
         for (int64_t i = 0; i < states; i++) near((double)h[i], (double)((float *)last.memory.data)[i], TOLERANCE);
@@ -83,12 +70,12 @@ static void selective_closed_form(void **state) {
     for (int i = 0; i < L; i++) u[i] = b[i] = 1, c[i] = 2, dt[i] = -1;
     strand_plugin_tensor in[5] = {t3(u, 1, L, 1), t3(dt, 1, L, 1), matrix(&a, 1, 1), t3(b, 1, L, 1), t3(c, 1, L, 1)},
                          out = t3(y, 1, L, 1);
-    launch(STRAND_OP_SELECTIVE_SCAN, &p, in, 5, &out, 1);
+    run_outputs(STRAND_OP_SELECTIVE_SCAN, &p, in, 5, &out, 1);
     for (int i = 0; i < L; i++) near((double)y[i], 2 * d * (1 - pow(decay, i + 1)) / (1 - decay), 1e-5);
     p.softplus = 0;
     for (int i = 0; i < L; i++) dt[i] = 0.5f;
     decay = exp(-(double)0.7f * 0.5);
-    launch(STRAND_OP_SELECTIVE_SCAN, &p, in, 5, &out, 1);
+    run_outputs(STRAND_OP_SELECTIVE_SCAN, &p, in, 5, &out, 1);
     for (int i = 0; i < L; i++) near((double)y[i], (1 - pow(decay, i + 1)) / (1 - decay), 1e-5);
 }
 
@@ -141,7 +128,7 @@ static void lti_impulse(void **state) {
         for (int k = 0; k < C; k++) u[(reverse ? L - 1 : 0) * C + k] = 1, u[(reverse ? 0 : L - 1) * C + k] = 0;
         if (logarithms)
             for (int i = 0; i < C * N * 2; i += pairs ? 2 : 1) poles[i] = -(float)fabs((double)poles[i]);
-        launch(STRAND_OP_LTI_SCAN, &p, in, 5, &out, 1);
+        run_outputs(STRAND_OP_LTI_SCAN, &p, in, 5, &out, 1);
         for (int t = 0; t < L; t++)
             for (int k = 0; k < C; k++) {
                 double want = t == 0 ? (double)skip[k] : 0;
@@ -180,14 +167,14 @@ static void recurrence_closed_form(void **state) {
     (void)state;
     for (int i = 0; i < L; i++) x[i] = 1;
     strand_plugin_tensor in[2] = {t3(x, 1, L, 1), vector(&a, 1)}, out = t3(y, 1, L, 1);
-    launch(STRAND_OP_LINEAR_RECURRENCE, &p, in, 2, &out, 1);
+    run_outputs(STRAND_OP_LINEAR_RECURRENCE, &p, in, 2, &out, 1);
     for (int i = 0; i < L; i++) near((double)y[i], (1 - pow(0.75, i + 1)) / 0.25, 1e-5);
     /* an impulse that turns by a right angle a token */
     memset(pairs, 0, sizeof pairs);
     pairs[0] = 1;
     p.complex_pairs = 1;
     strand_plugin_tensor in2[2] = {t4(pairs, 1, L, 1, 2), matrix(turn, 1, 2)}, out2 = t4(spiral, 1, L, 1, 2);
-    launch(STRAND_OP_LINEAR_RECURRENCE, &p, in2, 2, &out2, 1);
+    run_outputs(STRAND_OP_LINEAR_RECURRENCE, &p, in2, 2, &out2, 1);
     for (int i = 0; i < L; i++) {
         near((double)spiral[2 * i], i % 4 == 0 ? 1 : i % 4 == 2 ? -1 : 0, 1e-6);
         near((double)spiral[2 * i + 1], i % 4 == 1 ? 1 : i % 4 == 3 ? -1 : 0, 1e-6);
@@ -209,7 +196,7 @@ static void recurrence_gated(void **state) {
             waves(a, B * L * C, 0.05, 0.99);
         if (with_state) in[2] = matrix(h, B, C);
         strand_plugin_tensor out[2] = {t3(y, B, L, C), matrix(last, B, C)};
-        launch(STRAND_OP_LINEAR_RECURRENCE, &p, in, 3, out, 2);
+        run_outputs(STRAND_OP_LINEAR_RECURRENCE, &p, in, 3, out, 2);
         for (int i = 0; i < B * C; i++) {
             double s = with_state ? (double)h[i] : 0;
             for (int step = 0; step < L; step++) {
@@ -233,7 +220,7 @@ static void recurrence_logarithms_of_pairs(void **state) {
     waves(x, L * C * 2, -1, 1), waves(a, L * C * 2, -3, 3);
     for (int i = 0; i < L * C; i++) a[2 * i] = -(float)fabs((double)a[2 * i]) / 10;
     strand_plugin_tensor in[2] = {t4(x, 1, L, C, 2), t4(a, 1, L, C, 2)}, out = t4(y, 1, L, C, 2);
-    launch(STRAND_OP_LINEAR_RECURRENCE, &p, in, 2, &out, 1);
+    run_outputs(STRAND_OP_LINEAR_RECURRENCE, &p, in, 2, &out, 1);
     for (int k = 0; k < C; k++) {
         double complex s = 0;
         for (int t = 0; t < L; t++) {
@@ -274,7 +261,7 @@ static void companion_filter(void **state) {
     (void)state;
     waves(c, 2 * W, -1, 1), waves(a + W, W, -0.2, 0.2), waves(b + W, W, -1, 1);
     strand_plugin_tensor in[3] = {matrix(a, 2, W), matrix(b, 2, W), matrix(c, 2, W)}, out = matrix(filter, 2, L);
-    launch(STRAND_OP_SSM_KERNEL_COMPANION, NULL, in, 3, &out, 1);
+    run_outputs(STRAND_OP_SSM_KERNEL_COMPANION, NULL, in, 3, &out, 1);
     double s[W];
     for (int i = 0; i < W; i++) s[i] = (double)b[W + i];
     for (int t = 0; t < L; t++) {
@@ -346,7 +333,7 @@ static void discretisation(void **state) {
                          out[2] = {t3(poles, C, N, 2), t3(coefficients, C, N, 2)};
     for (uint32_t method = 0; method < 4; method++) {
         strand_op_ssm_discretize p = {.method = method};
-        launch(STRAND_OP_SSM_DISCRETIZE, &p, in, 4, out, 2);
+        run_outputs(STRAND_OP_SSM_DISCRETIZE, &p, in, 4, out, 2);
         for (int i = 0; i < C * N; i++) {
             double complex z = (double)dt[i / N] * number(a + 2 * i), bc = number(b + i % N * 2) * number(c + 2 * i),
                            pole = cexp(z), want = bc;
@@ -362,7 +349,7 @@ static void discretisation(void **state) {
     strand_op_ssm_discretize p = {.method = STRAND_SSM_ZOH};
     strand_plugin_tensor one[2] = {t3(zero, 1, 1, 2), vector(&step, 1)},
                          both[2] = {t3(poles, 1, 1, 2), t3(coefficients, 1, 1, 2)};
-    launch(STRAND_OP_SSM_DISCRETIZE, &p, one, 2, both, 2);
+    run_outputs(STRAND_OP_SSM_DISCRETIZE, &p, one, 2, both, 2);
     near_pair(poles, 0, 0);
     near_pair(coefficients, 0.25, 1e-7);
 }
@@ -380,7 +367,7 @@ static void diagonal_filter(void **state) {
             poles[2 * i] = (float)creal(z), poles[2 * i + 1] = (float)cimag(z);
         }
         strand_plugin_tensor in[2] = {t3(poles, C, N, 2), t3(coefficients, C, N, 2)}, out = matrix(filter, C, taps);
-        launch(STRAND_OP_SSM_KERNEL_DIAGONAL, &p, in, 2, &out, 1);
+        run_outputs(STRAND_OP_SSM_KERNEL_DIAGONAL, &p, in, 2, &out, 1);
         for (int k = 0; k < C; k++)
             for (int t = 0; t < taps; t++) {
                 double want = 0;
@@ -398,7 +385,7 @@ static void diagonal_filter(void **state) {
         strand_op_ssm_kernel_diagonal p = {.log_poles = 1, .normalise = 1, .scale = 1};
         float pole[2] = {growth[i], 0.3f}, one[2] = {1, 0};
         strand_plugin_tensor in[2] = {t3(pole, 1, 1, 2), t3(one, 1, 1, 2)}, out = matrix(filter, 1, taps);
-        launch(STRAND_OP_SSM_KERNEL_DIAGONAL, &p, in, 2, &out, 1);
+        run_outputs(STRAND_OP_SSM_KERNEL_DIAGONAL, &p, in, 2, &out, 1);
         double sum = 0;
         for (int t = 0; t < taps; t++) sum += (double)filter[t];
         near(sum, 1, 1e-5);
@@ -443,9 +430,9 @@ static void by_steps(const strand_plugin_tensor in[5], int length, const float *
     int64_t dims[4] = {5, 1, 2, 2};
     strand_plugin_tensor made = tensor(STRAND_PLUGIN_F32, parts, 4, dims), out = t3(y, 1, length, 1),
                          from[6] = {t3(u, 1, length, 1)};
-    launch(STRAND_OP_SSM_DISCRETIZE_NPLR, &p, in, 5, &made, 1);
+    run_outputs(STRAND_OP_SSM_DISCRETIZE_NPLR, &p, in, 5, &made, 1);
     for (int i = 0; i < 5; i++) from[i + 1] = t3(parts + 4 * i, 1, 2, 2);
-    launch(STRAND_OP_DPLR_SCAN, &scan, from, 6, &out, 1);
+    run_outputs(STRAND_OP_DPLR_SCAN, &scan, from, 6, &out, 1);
     for (int t = 0; t < length; t++) near((double)y[t], (double)filter[t], 3e-6);
 }
 
@@ -480,7 +467,7 @@ static void nplr_filter(void **state) {
         strand_op_ssm_kernel_nplr params = {.length = length};
         strand_plugin_tensor in[5] = {t3(a, 1, 2, 2), t3(p, 1, 2, 2), t3(b, 1, 2, 2), t3(stored, 1, 2, 2), vector(dt, 1)},
                              out = matrix(filter, 1, length);
-        launch(STRAND_OP_SSM_KERNEL_NPLR, &params, in, 5, &out, 1);
+        run_outputs(STRAND_OP_SSM_KERNEL_NPLR, &params, in, 5, &out, 1);
         double complex m[4][4];
         memcpy(m, d.backward, sizeof m);
         for (int i = 0; i < 4; i++) x[i] = (double)dt[0] * bv[i];

@@ -71,80 +71,49 @@ template <int N> FN void wgmma_done(float (&c)[N]) {
 #define SUMS8(c, i)  SUMS4(c, i), SUMS4(c, i + 4)
 #define SUMS32(c, i) SUMS8(c, i), SUMS8(c, i + 8), SUMS8(c, i + 16), SUMS8(c, i + 24)
 
+#define FIRST32                                                                                                                \
+    "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,"                                                                   \
+    "%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31"
+#define NEXT32                                                                                                                 \
+    "%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,"                                                         \
+    "%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63"
+#define PRODUCT(shape, type, add, operands)                                                                                    \
+    "{\n.reg .pred add;\nsetp.ne.b32 add, " add ", 0;\n"                                                                       \
+    "wgmma.mma_async.sync.aligned." shape "k16.f32." type "." type " " operands ";\n}"
+
 // c (64 x 128) = or += a b: a is 64 x 16 and b 16 x 128, both with k dense in shared memory (descriptors). An item's sums: c[4
 // i], c[4 i + 1] = row 16 (warp of the group) + lane / 4, columns 8 i + 2 (lane % 4) and the next; c[4 i + 2], c[4 i + 3] = 8
 // rows on.
 template <bool F16, bool ADD> FN void wgmma_shared_128(float (&c)[64], unsigned long long a, unsigned long long b) {
     if (F16)
-        asm volatile("{\n"
-                     ".reg .pred add;\n"
-                     "setp.ne.b32 add, %66, 0;\n"
-                     "wgmma.mma_async.sync.aligned.m64n128k16.f32.f16.f16 "
-                     "{%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,"
-                     "%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31,"
-                     "%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,"
-                     "%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63},"
-                     " %64, %65, add, 1, 1, 0, 0;\n"
-                     "}" : SUMS32(c, 0), SUMS32(c, 32) : "l"(a), "l"(b), "n"((int)ADD));
+        asm volatile(PRODUCT("m64n128", "f16", "%66", "{" FIRST32 "," NEXT32 "}, %64, %65, add, 1, 1, 0, 0")
+                     : SUMS32(c, 0), SUMS32(c, 32) : "l"(a), "l"(b), "n"((int)ADD));
     else
-        asm volatile("{\n"
-                     ".reg .pred add;\n"
-                     "setp.ne.b32 add, %66, 0;\n"
-                     "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 "
-                     "{%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,"
-                     "%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31,"
-                     "%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,"
-                     "%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63},"
-                     " %64, %65, add, 1, 1, 0, 0;\n"
-                     "}" : SUMS32(c, 0), SUMS32(c, 32) : "l"(a), "l"(b), "n"((int)ADD));
+        asm volatile(PRODUCT("m64n128", "bf16", "%66", "{" FIRST32 "," NEXT32 "}, %64, %65, add, 1, 1, 0, 0")
+                     : SUMS32(c, 0), SUMS32(c, 32) : "l"(a), "l"(b), "n"((int)ADD));
 }
 
 // c (64 x 64, or 64 x 128) += a b: a in registers, each warp's 16 rows as warp_mma has them; b with its columns dense in shared
 // memory.
 template <bool F16> FN void wgmma_registers(float (&c)[32], const uint *a, unsigned long long b) {
     if (F16)
-        asm volatile("{\n"
-                     ".reg .pred add;\n"
-                     "setp.ne.b32 add, 1, 0;\n"
-                     "wgmma.mma_async.sync.aligned.m64n64k16.f32.f16.f16 "
-                     "{%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,"
-                     "%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31},"
-                     " {%32,%33,%34,%35}, %36, add, 1, 1, 1;\n"
-                     "}" : SUMS32(c, 0) : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
+        asm volatile(PRODUCT("m64n64", "f16", "1", "{" FIRST32 "}, {%32,%33,%34,%35}, %36, add, 1, 1, 1")
+                     : SUMS32(c, 0) : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
     else
-        asm volatile("{\n"
-                     ".reg .pred add;\n"
-                     "setp.ne.b32 add, 1, 0;\n"
-                     "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 "
-                     "{%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,"
-                     "%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31},"
-                     " {%32,%33,%34,%35}, %36, add, 1, 1, 1;\n"
-                     "}" : SUMS32(c, 0) : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
+        asm volatile(PRODUCT("m64n64", "bf16", "1", "{" FIRST32 "}, {%32,%33,%34,%35}, %36, add, 1, 1, 1")
+                     : SUMS32(c, 0) : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
 }
 template <bool F16> FN void wgmma_registers(float (&c)[64], const uint *a, unsigned long long b) {
     if (F16)
-        asm volatile("{\n"
-                     ".reg .pred add;\n"
-                     "setp.ne.b32 add, 1, 0;\n"
-                     "wgmma.mma_async.sync.aligned.m64n128k16.f32.f16.f16 "
-                     "{%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,"
-                     "%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31,"
-                     "%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,"
-                     "%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63},"
-                     " {%64,%65,%66,%67}, %68, add, 1, 1, 1;\n"
-                     "}" : SUMS32(c, 0), SUMS32(c, 32) : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
+        asm volatile(PRODUCT("m64n128", "f16", "1", "{" FIRST32 "," NEXT32 "}, {%64,%65,%66,%67}, %68, add, 1, 1, 1")
+                     : SUMS32(c, 0), SUMS32(c, 32) : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
     else
-        asm volatile("{\n"
-                     ".reg .pred add;\n"
-                     "setp.ne.b32 add, 1, 0;\n"
-                     "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 "
-                     "{%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,"
-                     "%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31,"
-                     "%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,"
-                     "%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63},"
-                     " {%64,%65,%66,%67}, %68, add, 1, 1, 1;\n"
-                     "}" : SUMS32(c, 0), SUMS32(c, 32) : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
+        asm volatile(PRODUCT("m64n128", "bf16", "1", "{" FIRST32 "," NEXT32 "}, {%64,%65,%66,%67}, %68, add, 1, 1, 1")
+                     : SUMS32(c, 0), SUMS32(c, 32) : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
 }
+#undef FIRST32
+#undef NEXT32
+#undef PRODUCT
 #undef SUMS4
 #undef SUMS8
 #undef SUMS32
