@@ -311,9 +311,9 @@ typedef struct strand_plan_params {
     int64_t max_batch;      /* 0: 1 */
     int64_t max_length;     /* 0: the model's window */
     uint64_t memory_limit;  /* bytes for the whole session without weights; 0: no limit */
-    const char
-        *backends; /* names in order of preference, ',' between them; NULL: best first. "cpu" is always last. "vulkan:1" is a
-                               device by its index, "vulkan:radeon" the first whose description mentions that. */
+    /* names in order of preference, ',' between them; NULL: best first. "cpu" is always last. "vulkan:1" is a device by its
+     * index, "vulkan:radeon" the first whose description mentions that. */
+    const char *backends;
     const char *outputs;    /* names of the wanted outputs, ',' between them; NULL: the default ones. Work for others is left
                                out. */
 } strand_plan_params;

@@ -307,8 +307,7 @@ typedef struct strand_op_reduce_axis {
     int64_t window;
 } strand_op_reduce_axis;
 
-/* ---- shapes: any element type of fixed size
- * ------------------------------------------------------------------------------- */
+/* ---- shapes: any element type of fixed size ------------------------------------------------------------------------- */
 
 typedef struct strand_op_concat {
     int32_t axis; /* of fixed extent in all inputs */
@@ -343,8 +342,7 @@ typedef struct strand_op_repeat {
     int64_t times;
 } strand_op_repeat;
 
-/* ---- products
- * ------------------------------------------------------------------------------------------------------------- */
+/* ---- products ------------------------------------------------------------------------------------------------------- */
 
 /* Block j maps its `in` inputs to its `out` outputs. Inputs of block j are x[j in + i], or with IN_INTERLEAVED x[i nb + j];
  * outputs stand at y[j out + o], or with OUT_INTERLEAVED at y[o nb + j]. The bias is in the order of y. Two of them with a
@@ -372,8 +370,7 @@ typedef struct strand_op_top_k {
     uint32_t values, normalise;
 } strand_op_top_k;
 
-/* ---- convolutions and transforms
- * --------------------------------------------------------------------------------------------- */
+/* ---- convolutions and transforms ------------------------------------------------------------------------------------ */
 
 /* y[o, t] = act(bias[o] + sum_{i, j} weight[o, i, j] x[i, t stride + j dilation - pad_left]), zeros outside
  * (cross-correlation). L' = (L + pad_left + pad_right - dilation (K - 1) - 1) / stride + 1; over a free length L' must be L.
@@ -397,8 +394,7 @@ typedef struct strand_op_fft {
     float scale, floor;
 } strand_op_fft;
 
-/* ---- attention
- * ------------------------------------------------------------------------------------------------------------- */
+/* ---- attention ------------------------------------------------------------------------------------------------------ */
 
 /* In each head of d = C / heads the first `rotary` elements are rotated in pairs: (x[i], x[i + rotary/2]), or interleaved
  * (x[2i], x[2i+1]), by position * position_scale * f_i; f_i = base^(-2i / rotary) unless frequencies are given; the rotated
@@ -437,8 +433,7 @@ typedef struct strand_op_cache_write {
     uint32_t slide;
 } strand_op_cache_write;
 
-/* ---- state-space models
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- state-space models --------------------------------------------------------------------------------------------- */
 
 /* Poles are e^lambda. ZOH: lambda = dt A, coefficient = C B (e^lambda - 1) / A. BILINEAR: e^lambda = (1 + dt A/2) / (1 - dt
  * A/2), coefficient = C B dt / (1 - dt A/2). EULER: lambda = dt A, coefficient = C B dt. PLAIN: lambda = dt A, coefficient =
@@ -525,8 +520,7 @@ typedef struct strand_op_gru {
     uint32_t reserved;
 } strand_op_gru;
 
-/* ---- matrix-state recurrences
- * --------------------------------------------------------------------------------------------------- */
+/* ---- matrix-state recurrences --------------------------------------------------------------------------------------- */
 
 /* d = dt + dt_bias, softplus if asked for, then clamped to [dt_min, dt_max] (absent dt: d = 1, nothing of this); S <- e^(d
  * a) S + (d x) B^T; y = S C + D x. Head h reads group h / (heads / groups) of B and C. Without dt, a is the log decay
@@ -577,8 +571,7 @@ typedef struct strand_op_token_shift {
     uint32_t reserved;
 } strand_op_token_shift;
 
-/* ---- graphs
- * ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- graphs --------------------------------------------------------------------------------------------------------- */
 
 /* w[i, j] = x[i].x[j] / (|x[i]| |x[j]|) over all axes after the nodes' (a zero row: 0), with ABSOLUTE |w|; of it each row
  * keeps the k largest, the smaller j first of equals. Itself is one of the k, or with NOT_SELF kept besides them. CLAMP:

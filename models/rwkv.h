@@ -9,11 +9,11 @@
 extern const build_rename rwkv_names[];
 
 typedef struct rwkv {
-    int64_t d, attention, layers, first, vocabulary, heads,
-        inner; /* attention: width of the time mixing; first: the first layer's number */
+    /* attention: width of the time mixing; first: the first layer's number */
+    int64_t d, attention, layers, first, vocabulary, heads, inner;
     double eps, head_eps;
-    int64_t
-        rescale; /* x is halved after every so many layers (GGUF files, whose output matrices are divided to match); 0: never */
+    /* x is halved after every so many layers (GGUF files, whose output matrices are divided to match); 0: never */
+    int64_t rescale;
     bool transposed; /* low-rank matrices are stored [rank, d] */
 } rwkv;
 

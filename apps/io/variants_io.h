@@ -8,7 +8,7 @@
 
 #include <htslib/vcf.h>
 
-enum { VARIANT_AUTO, VARIANT_VCF, VARIANT_VCF_GZ, VARIANT_BCF, VARIANT_BCF_RAW }; /* dna variants -O */
+enum { VARIANT_AUTO, VARIANT_VCF, VARIANT_VCF_GZ, VARIANT_BCF, VARIANT_BCF_RAW }; /* AUTO: by the name */
 
 typedef struct variant_reader variant_reader;
 

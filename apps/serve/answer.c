@@ -97,7 +97,8 @@ static void put_piece(request *r, buffer *out, int index, const char *text, size
     put_head(out, r, chat ? "chat.completion.chunk" : "text_completion");
     buffer_format(out, ",\"choices\":[{\"index\":%d,", index);
     buffer_text(out, chat ? "\"delta\":{" : "\"text\":");
-    if (role) buffer_text(out, "\"role\":\"assistant\",\"content\":");
+    if (role)
+        buffer_text(out, "\"role\":\"assistant\",\"content\":");
     else if (chat && !finish)
         buffer_text(out, "\"content\":");
     if (!chat || !finish) buffer_json(out, text, n);

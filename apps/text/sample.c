@@ -151,8 +151,7 @@ static int64_t fill(sampler *s, const float *logits, int64_t n, const int64_t *r
     return kept;
 }
 
-/* ---- without penalties: straight from the logits, for with a large vocabulary a list of all takes longer than the model
- * ---- */
+/* ---- without penalties: straight from the logits, for with a large vocabulary a list of all takes longer than the model ---- */
 
 static int plain(const sample_rule *r) {
     return r->repeat == 1 && r->presence == 0 && r->frequency == 0;

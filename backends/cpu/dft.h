@@ -9,7 +9,6 @@
 #include "cpu.h"
 
 #define DFT_MOST_PASSES 24
-#define DFT_MOST        ((int64_t)1 << 23) /* points */
 #define DFT_IN_ROWS     1024               /* up to here lanes are rows */
 
 /* n = lanes m, m = product of the radices. Tables lie in the caller's memory. */

@@ -163,9 +163,7 @@ INLINE void few_line_of(int rows, int vectors, sv sum[FEW_REGISTERS], const floa
                 sum[r * vectors + v] = few_fma(few_load(a + (g * rows + r) * CHAINS), half[g], sum[r * vectors + v]);
     }
 }
-#endif
 
-#if FEW_LINES
 INLINE __m512 few_numbers(const char *p, uint32_t dtype) {
     __m256i h = _mm256_loadu_si256((const void *)p);
     return dtype == STRAND_PLUGIN_F16 ? _mm512_cvtph_ps(h) : (__m512)_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16);
@@ -202,14 +200,12 @@ INLINE void few_segment(int rows, int vectors, uint32_t dtype, const float *a, c
 #pragma GCC unroll 8
             for (int i = 0; i < vectors; i++) __builtin_prefetch(next + i * outer, 0, 2);
 #if FEW_LINES
-        if (dtype == STRAND_PLUGIN_F32 && rows == 2) { /* with one row both wait for L2 alike, with four multiply-adds take
-                                                          longer */
+        /* F32: with one row both ways wait for L2 alike, with four multiply-adds take longer. */
+        if (dtype == STRAND_PLUGIN_F32 && rows == 2) {
             few_line_of(rows, vectors, sum, a, b + k * bytes, outer);
             a += 2 * floats;
             continue;
         }
-#endif
-#if FEW_LINES
         if (dtype != STRAND_PLUGIN_F32 && rows == 1) {
             few_halves_of(vectors, sum, dtype, a, b + k * bytes, outer);
             a += 4 * floats;

@@ -5,9 +5,8 @@
 
 #include <math.h>
 
-#define MOST_WIDE  (CPU_LANES == 16 ? 200000 : 0) /* points whose leaves have wide tables: eight bytes a point */
-#define LONGEST_WIDE 196608 /* the longest of cpu_ring_size's rows that has them */
-#define LOOK_AHEAD (CPU_LANES == 16 ? 4 : 2)      /* leaves of the spectrum that are fetched before they are needed */
+#define LONGEST_WIDE (CPU_LANES == 16 ? 196608 : 0) /* points: leaves up to these have wide tables, eight bytes a point */
+#define LOOK_AHEAD   (CPU_LANES == 16 ? 4 : 2)      /* leaves of the spectrum that are fetched before they are needed */
 
 /* ---- sizes and tables ---- */
 
@@ -22,7 +21,7 @@ int64_t cpu_ring_size(int64_t length) {
 }
 
 static bool wide(int64_t n) {
-    return n <= MOST_WIDE;
+    return n <= LONGEST_WIDE;
 }
 
 static void split(cpu_ring *f, int64_t n) {
@@ -60,7 +59,7 @@ static int64_t table_floats(int64_t n) {
 
 /* Never less for more points: what was asked for at the longest row serves shorter ones, whose leaves may be wide. */
 int64_t cpu_ring_table_floats(int64_t n) {
-    return wide(n) || !MOST_WIDE ? table_floats(n) : cpu_max(table_floats(n), table_floats(LONGEST_WIDE));
+    return wide(n) || !LONGEST_WIDE ? table_floats(n) : cpu_max(table_floats(n), table_floats(LONGEST_WIDE));
 }
 
 typedef struct z {
@@ -86,7 +85,7 @@ static void powers(float *t, z v, int n) {
 
 static void fill_leaf(float *t, bool wide, double angle) {
     const int powers_of[] = LANE_POWERS_OF;
-    powers(t, turn(angle * (CPU_LANES == 16 ? 16 : CPU_LANES) / LEAF), CPU_LANES == 16 ? 7 : LANE_POWERS);
+    powers(t, turn(angle * CPU_LANES / LEAF), CPU_LANES == 16 ? 7 : LANE_POWERS);
     t += TOP_FLOATS;
     for (int k = 0; k < LANE_POWERS; k++) {
         if (!wide) put(t + 2 * k, turn(angle * powers_of[k] / LEAF));

@@ -156,8 +156,8 @@ static int32_t shrink(const room *r, int64_t count, int64_t k) {
         else
             high = middle, above = n;
     }
-    int64_t equals = enough == k ? count : k - above, kept = 0; /* of those that are `low` so many stay: all, where all that
-                                                                   are enough do */
+    /* Of those that are `low` so many stay: all, where all that are enough do. */
+    int64_t equals = enough == k ? count : k - above, kept = 0;
     const int32_t bound = (int32_t)low;
     for (int64_t i = 0; i < count; i += CPU_LANES) {
         vi order = vi_load(r->order + i), index = vi_load(r->index + i), stays = order >= bound;

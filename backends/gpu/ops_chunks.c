@@ -116,8 +116,8 @@ strand_plugin_status chunk_steps(const chunk_run *r, const chunk_pair *p, int wh
     d.params[4] += which * (int32_t)r->at.left;
     d.params[5] += which * (int32_t)r->at.right;
     GPU_INTS(&d, items, r->form.padded / 4, r->heads, r->first, r->now, r->token, r->length, r->form.rows, left->strides[0],
-               left->strides[1], right->strides[0], right->strides[1], tokens ? w->strides[0] : 0, tokens ? w->strides[1] : 0,
-               each, p->log_w, p->before);
+             left->strides[1], right->strides[0], right->strides[1], tokens ? w->strides[0] : 0, tokens ? w->strides[1] : 0,
+             each, p->log_w, p->before);
     gpu_float(&d, p->scale);
     if (each != 1)
         d.kernel = GPU_K_chunk_steps_any;
@@ -134,7 +134,7 @@ strand_plugin_status chunk_scores(const chunk_run *r, bool decays, bool taylor, 
     chunk_bind_lefts(r, &d);
     chunk_bind_spare(r, &d, r->at.others, r->at.matrices);
     GPU_INTS(&d, r->form.padded, (int64_t)r->at.left, (int64_t)r->at.right, (int64_t)r->at.other, decays, columns, before[0],
-               before[1], taylor);
+             before[1], taylor);
     return gpu_groups(r->device, &d, chunk_units(r), r->form.pairs * r->form.pairs, 1);
 }
 
@@ -156,8 +156,8 @@ strand_plugin_status chunk_levels(const chunk_run *r, const chunk_pair *p, int l
         d.params[4] += left * (int32_t)r->at.left + (int32_t)padded;
     }
     GPU_INTS(&d, r->heads, r->first, r->now, r->token, r->length, r->form.rows, p->left->strides[0], p->left->strides[1],
-               p->right->strides[0], p->right->strides[1], tokens ? w->strides[0] : 0, tokens ? w->strides[1] : 0,
-               tokens ? 1 : w->strides[0], p->log_w, p->before);
+             p->right->strides[0], p->right->strides[1], tokens ? w->strides[0] : 0, tokens ? w->strides[1] : 0,
+             tokens ? 1 : w->strides[0], p->log_w, p->before);
     gpu_float(&d, p->scale);
     GPU_INTS(&d, padded, row, CHUNK * row);
     return gpu_groups(r->device, &d, chunk_units(r), 1, 1);
@@ -173,7 +173,7 @@ strand_plugin_status chunk_ends(const chunk_run *r, const strand_plugin_tensor *
     chunk_bind_states(r, &d);
     d.params[0] += (int32_t)cpu_lead(v, 2, y, 2);
     GPU_INTS(&d, r->length, r->token, r->now, r->heads, r->first, r->form.padded, r->form.width, r->form.columns, across,
-               blocks, v->strides[0], v->strides[1], y->origin[2], y->dims[2]);
+             blocks, v->strides[0], v->strides[1], y->origin[2], y->dims[2]);
     GPU_CHOOSE(&d, 0, 9, 13, 14, 15, 16);
     return gpu_groups(r->device, &d, r->now * blocks, r->heads, r->n);
 }
@@ -187,8 +187,8 @@ strand_plugin_status chunk_begin(const chunk_run *r, bool rows_first) {
     chunk_bind_states(r, &d);
     if (state) d.params[0] += (int32_t)(r->first * state->strides[1]);
     GPU_INTS(&d, items, r->form.padded, r->form.rows, r->form.columns, r->heads, chunk_starts(r) ? state != NULL : 2,
-               state ? state->strides[0] : 0, state ? state->strides[1] : 0, state ? state->strides[rows_first ? 2 : 3] : 0,
-               state ? state->strides[rows_first ? 3 : 2] : 0, (r->now + 1) * slot(r), chunk_left_at(r));
+             state ? state->strides[0] : 0, state ? state->strides[1] : 0, state ? state->strides[rows_first ? 2 : 3] : 0,
+             state ? state->strides[rows_first ? 3 : 2] : 0, (r->now + 1) * slot(r), chunk_left_at(r));
     return gpu_over(r->device, &d, items);
 }
 
@@ -212,7 +212,7 @@ strand_plugin_status chunk_after(const chunk_run *r, bool rows_first) {
     gpu_bind(r->device, &d, after);
     d.params[1] += (int32_t)(r->begin * after->strides[0] + r->first * after->strides[1]);
     GPU_INTS(&d, items, r->form.padded, r->form.rows, r->form.columns, r->heads, (r->now + 1) * slot(r), r->now * slot(r),
-               after->strides[0], after->strides[1], after->strides[rows_first ? 2 : 3], after->strides[rows_first ? 3 : 2]);
+             after->strides[0], after->strides[1], after->strides[rows_first ? 2 : 3], after->strides[rows_first ? 3 : 2]);
     return gpu_over(r->device, &d, items);
 }
 
@@ -229,7 +229,7 @@ strand_plugin_status chunk_outputs(const chunk_run *r, const strand_plugin_tenso
     d.params[0] += (int32_t)cpu_lead(v, 2, y, 2);
     d.params[4] += (int32_t)(r->begin * y->strides[0]);
     GPU_INTS(&d, r->length, r->token, r->now, r->heads, r->first, r->form.padded, r->form.width, r->form.columns, blocks,
-               v->strides[0], v->strides[1], y->strides[0], y->strides[1], y->origin[2], y->dims[2], divided);
+             v->strides[0], v->strides[1], y->strides[0], y->strides[1], y->origin[2], y->dims[2], divided);
     GPU_CHOOSE(&d, 0, 4, 11, 14, 15, 16, 17, 18, 19);
     return gpu_groups(r->device, &d, r->now * blocks, r->heads, r->n);
 }

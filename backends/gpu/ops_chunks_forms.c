@@ -34,7 +34,7 @@ static strand_plugin_status bonus(const chunk_run *r) {
     chunk_bind(r, &d, u, false);
     chunk_bind_lefts(r, &d);
     GPU_INTS(&d, items, r->heads, r->first, r->now, r->token, r->length, r->form.rows, q->strides[0], q->strides[1],
-               k->strides[0], k->strides[1], u->strides[0]);
+             k->strides[0], k->strides[1], u->strides[0]);
     gpu_float(&d, p->scale);
     gpu_int(&d, r->form.padded);
     return gpu_over(r->device, &d, items);
@@ -103,7 +103,7 @@ static strand_plugin_status features(const chunk_run *r) {
     chunk_bind_lefts(r, &d);
     chunk_bind_rights(r, &d);
     GPU_INTS(&d, items, r->form.padded / 4, r->heads, r->first, r->now, r->token, r->length, r->form.each, q->strides[0],
-               q->strides[1], k->strides[0], k->strides[1], p->feature);
+             q->strides[1], k->strides[0], k->strides[1], p->feature);
     gpu_float(&d, (float)(1 / (sqrt(2.0) * sqrt(each))));
     gpu_float(&d, (float)pow(each, -0.25));
     return gpu_over(r->device, &d, items);
@@ -236,22 +236,19 @@ static strand_plugin_status gather(const chunk_run *r, bool keys) {
     gpu_dispatch d;
     gpu_begin(&d, GPU_K_delta_gather);
     chunk_bind_gains(r, &d);
-    if (keys)
+    if (keys) {
         chunk_bind_lefts(r, &d);
-    else
         chunk_bind_rights(r, &d);
-    if (keys)
         chunk_bind_rights(r, &d);
-    else
+    } else {
+        chunk_bind_rights(r, &d);
         chunk_bind_lefts(r, &d);
-    if (keys)
-        chunk_bind_rights(r, &d);
-    else
         chunk_bind_spare(r, &d, r->at.matrices, r->at.bytes);
+    }
     d.params[1] += keys ? (int32_t)((int64_t)r->at.left + padded) : (int32_t)r->at.right;
     d.params[2] += keys ? (int32_t)r->at.right : (int32_t)r->at.left;
     GPU_INTS(&d, keys ? row : padded, keys ? CHUNK : padded, keys ? padded : row, padded, padded,
-               (keys ? CHUNK : padded) * padded, across, keys);
+             (keys ? CHUNK : padded) * padded, across, keys);
     return gpu_groups(r->device, &d, chunk_units(r), across * (keys ? 1 : across), 1);
 }
 

@@ -2,7 +2,6 @@
  * of the experts that each row has picked. */
 #include "gpu.h"
 
-
 static int64_t rows_of(const strand_plugin_tensor *y) {
     int64_t rows = 1;
     for (uint32_t i = 0; i + 1 < y->rank; i++) rows *= y->dims[i];

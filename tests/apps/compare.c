@@ -2,12 +2,12 @@
  *
  *     compare column  FILE.tsv COLUMN EXPECTED.safetensors TENSOR TOLERANCE   '.' counts as 0.0
  *     compare tensors A.safetensors NAME_A B.safetensors NAME_B TOLERANCE     floats
- *     compare every   STEP A.safetensors NAME_A B.safetensors NAME_B TOLERANCE  [1, n, d]: rows 0, STEP, 2 STEP ... of A
- *     against B compare prefix  A.safetensors NAME_A B.safetensors NAME_B TOLERANCE     the first elements of A against all
- *     of B compare adapt   IN.safetensors NAME OUT.safetensors                     that integer tensor alone, as input_ids
- *     compare rows    FILE.tsv FIRST_COLUMN A.safetensors NAME                exactly, rows of floats compare npy     A.npy
- *     B.safetensors NAME                                exactly, the data bytes compare shape   A.safetensors NAME
- *     prints [a,b,c]
+ *     compare every   STEP A.safetensors NAME_A B.safetensors NAME_B TOLERANCE  [1, n, d]: rows 0, STEP, 2 STEP ... of A against B
+ *     compare prefix  A.safetensors NAME_A B.safetensors NAME_B TOLERANCE     the first elements of A against all of B
+ *     compare adapt   IN.safetensors NAME OUT.safetensors                     that integer tensor alone, as input_ids
+ *     compare rows    FILE.tsv FIRST_COLUMN A.safetensors NAME                exactly, rows of floats
+ *     compare npy     A.npy B.safetensors NAME                                exactly, the data bytes
+ *     compare shape   A.safetensors NAME                                      prints [a,b,c]
  */
 #include "strand.h"
 

@@ -83,14 +83,14 @@ if [ $published ]; then
     awk -F'\t' 'NR == 2 { exit !($2 == 464 && $4 == 200 && $5 > -0.5 && $5 < -0.4 && $7 > 0.25 && $7 < 0.32) }' out && pass ||
         fault "score: $(cat out)"
 fi
-text score -q -m "$m" --each told | awk -F'\t' 'NR > 1 && $3 != "" { s += $3; n++ } END { printf "%.4f\n", s / n }' >each
+text score -q -m "$m" --each told | awk -F'\t' 'NR > 1 && $3 != "" { s += $3; n++ } END { if (n) printf "%.4f\n", s / n; else print "none" }' >each
 is "$(cat each)" "$(awk -F'\t' 'NR == 2 { printf "%.4f\n", $5 }' out)" "the tokens' mean is the mean"
 for b in 1 7 64; do
     text score -q -m "$m" --batch $b told | awk -F'\t' 'NR == 2 { printf "%.4f\n", $5 }'
 done | sort -u >batches
 is "$(wc -l <batches)" 1 "pieces of any size score alike"
 width=$("$STRAND" inspect -q -m "$m" | sed -n 's/^ *last_hidden .*, \([0-9]*\)\]$/\1/p')
-text embed -q -m "$m" told | awk -F'\t' -v w="$width" '{ exit !(NF == w + 1) }' && pass || fault "embed: width is not $width"
+text embed -q -m "$m" told | awk -F'\t' -v w="$width" 'NF == w + 1 { good++ } END { exit !(NR && good == NR) }' && pass || fault "embed: width is not $width"
 
 # tokens
 printf 'Lily had a caf\303\251.\n\nThe  end' >t

@@ -211,7 +211,7 @@ static void layers_of_hyena(void **state) {
         for (size_t k = 0; k < (size_t)t.bytes / 4; k++) largest = fmax(largest, fabs((double)y[0][k]));
         print_message("width %d, %d x %d: %.2g of the largest away from the CPU\n", cases[i].d, cases[i].batch,
                       (int)cases[i].length, off / largest);
-        assert_true(off < 2e-2 * largest);
+        assert_true(off < 1e-2 * largest); /* factors are rounded to BF16 in every product: 5e-3 was seen */
         assert_same_bytes(y[1], y[2], (size_t)t.bytes, "nodes, groups");
         for (int k = 0; k < 3; k++) free(y[k]);
     }

@@ -90,7 +90,7 @@ static void ssd_of_sizes(ops_program *g, sizes s, bool rounded) {
 }
 
 static void make_ssd(ops_program *g, int index) {
-    ssd_of_sizes(g, some_sizes(g, index, 140, 1.2e6), ops_between(g, 0, 3) == 0);
+    ssd_of_sizes(g, some_sizes(g, index, 140, 1.2e6), false);
 }
 
 /* Heads as models have them, of which a backend may do chunks and parts of long sequences. */
@@ -192,7 +192,7 @@ static void make_linear_attention(ops_program *g, int index) {
 }
 
 /* So many heads that a backend which does chunks of all of them at a time has to go through a sequence in several pieces: on the
- * GPU three chunks at a time, of seven. */
+ * GPU two or three chunks at a time, of seven. */
 static void make_huge_states(ops_program *g, int index) {
     if (index % 3 == 0) gated_of_sizes(g, (sizes){1, 230, 440, 128, 16});
     if (index % 3 == 1) delta_of_sizes(g, (sizes){1, 76, 440, 128, 16});

@@ -368,8 +368,8 @@ static void test_blocks(void **state) {
     (void)state;
     static const struct {
         strand_dtype type;
-        double
-            most; /* root mean square error of normal numbers, relative to theirs: what the format's steps allow, and a tenth */
+        /* root mean square error of normal numbers, relative to theirs: what the format's steps allow, and a tenth */
+        double most;
     } rows[] = {{STRAND_Q8_0, 0.006}, {STRAND_Q6_K, 0.019}, {STRAND_Q4_K, 0.075}, {STRAND_Q4_0, 0.092}};
     enum { N = 256 * 64 };
     static float x[N], y[N];
