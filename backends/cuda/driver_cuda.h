@@ -6,6 +6,9 @@
 
 #include "gpu.h"
 
+#define CUDA_GROUPS_YZ   65535 /* groups of one launch along y and z */
+#define CUDA_TENSOR_ROWS 16    /* fewer rows or queries leave most of a tile of tensor cores empty */
+
 #define CUDA_DEVICES 16
 #define CUDA_STAGING ((uint64_t)16 << 20) /* bytes of each half of the pinned memory through which copies go */
 #define CUDA_READS 256
@@ -113,6 +116,19 @@ strand_plugin_status cuda_check(const strand_host *host, CUresult error, const c
 /* The address of a tensor's first element, `elements` further on. */
 static inline CUdeviceptr cuda_address(const strand_plugin_tensor *t, int64_t elements) {
     return t->memory.buffer->memory + t->memory.offset + (uint64_t)(elements * cpu_element_bytes(t->dtype));
+}
+/* Of an operand that may be absent: `none` then, an address of any kind that is never read. */
+static inline CUdeviceptr cuda_address_or(const strand_plugin_tensor *t, int64_t elements, CUdeviceptr none) {
+    return t ? cuda_address(t, elements) : none;
+}
+/* Of what y's batch entry `begin` reads of it. */
+static inline CUdeviceptr cuda_entry(const strand_plugin_tensor *t, const strand_plugin_tensor *y, int64_t begin,
+                                     CUdeviceptr none) {
+    return t ? cuda_address(t, (cpu_lead(t, 0, y, 0) + begin) * t->strides[0]) : none;
+}
+/* The first n strides of t; none of an absent one. */
+static inline void cuda_strides(int *to, const strand_plugin_tensor *t, int n) {
+    for (int i = 0; i < n && t; i++) to[i] = (int)t->strides[i];
 }
 
 /* device.c. Every entry may come on another thread: the context is made current each time. */

@@ -15,7 +15,6 @@
 #define TOKENS     128
 #define IN_NODES   8
 #define OUT_NODES  6
-#define LEAST_ROWS 16 /* fewer are not on tensor cores (tensor.c) */
 #define NEXT256(x) (((uint64_t)(x) + 255) / 256 * 256)
 
 static bool width(int64_t d) {
@@ -72,14 +71,14 @@ static bool sum(const strand_plugin_node *node, const strand_plugin_tensor *a, c
 
 /* [B, L, d] as the kernels take it. */
 static bool sequence(const strand_plugin_tensor *t) {
-    return t->dtype == STRAND_PLUGIN_F32 && t->rank == 3 && t->dims[0] <= 65535 && t->dims[1] < INT32_MAX - TOKENS;
+    return t->dtype == STRAND_PLUGIN_F32 && t->rank == 3 && t->dims[0] <= CUDA_GROUPS_YZ && t->dims[1] < INT32_MAX - TOKENS;
 }
 
 static bool is_in(const strand_plugin_node *n) {
     const strand_plugin_tensor *x = &n[0].inputs[0], *norm = &n[0].outputs[0];
     const strand_plugin_node *conv = &n[7];
     if (n[0].op != STRAND_OP_LAYER_NORM || conv->op != STRAND_OP_LONG_CONV || !sequence(x) || !width(x->dims[2]) ||
-        x->dims[1] >= (int64_t)65535 * 64)
+        x->dims[1] >= (int64_t)CUDA_GROUPS_YZ * 64)
         return false;
     const int64_t d = x->dims[2];
     for (int i = 1; i < 7; i += 2) {
@@ -163,7 +162,7 @@ uint64_t cuda_hyena_scratch(cuda_device *d, const strand_plugin_node *nodes, uin
     for (uint32_t i = 0; i < n; i++) {
         uint64_t one = gpu_node_scratch(&d->base, &nodes[i]);
         if (one > most) most = one;
-        if (i + 1 < n) few += dense_bytes(&nodes[i].outputs[0], LEAST_ROWS - 1);
+        if (i + 1 < n) few += dense_bytes(&nodes[i].outputs[0], CUDA_TENSOR_ROWS - 1);
     }
     few += most;
     return few > packed_bytes(nodes, false) ? few : packed_bytes(nodes, false);
@@ -189,10 +188,6 @@ static strand_plugin_status pack(cuda_device *d, const strand_plugin_tensor *w, 
 }
 
 /* ---- launches ---- */
-
-static CUdeviceptr address_or(const strand_plugin_tensor *t, CUdeviceptr any) {
-    return t ? cuda_address(t, 0) : any;
-}
 
 static strand_plugin_status launch(cuda_device *d, bool in, int64_t wide, int64_t tiles, int64_t batch, void **arguments) {
     const uint32_t groups[3] = {(uint32_t)tiles, (uint32_t)batch, 1};
@@ -229,13 +224,13 @@ static strand_plugin_status run_in(cuda_device *d, const strand_plugin_node *nod
                           .gated_batch = (int)gated->strides[0], .post_batch = (int)y->strides[0], .eps = norm->eps};
     for (int i = 0; i < 3 && !status; i++) {
         status = pack(d, &nodes[2 * i + 1].inputs[0], scratch, &at);
-        n.bias[i] = address_or(cpu_input(&nodes[2 * i + 1], 2), 0);
+        n.bias[i] = cuda_address_or(cpu_input(&nodes[2 * i + 1], 2), 0, 0);
         n.taps_of[i] = cuda_address(&nodes[2 * i + 2].inputs[1], 0);
-        n.tap_bias[i] = address_or(cpu_input(&nodes[2 * i + 2], 2), 0);
+        n.tap_bias[i] = cuda_address_or(cpu_input(&nodes[2 * i + 2], 2), 0, 0);
     }
     if (status) return status;
     CUdeviceptr at_x = cuda_address(x, 0), at_norm = cuda_address(&nodes[0].inputs[1], 0),
-                at_norm_bias = address_or(cpu_input(&nodes[0], 2), at_x), weights = scratch->buffer->memory + scratch->offset,
+                at_norm_bias = cuda_address_or(cpu_input(&nodes[0], 2), 0, at_x), weights = scratch->buffer->memory + scratch->offset,
                 at_gated = cuda_address(gated, 0), at_post = cuda_address(y, 0);
     void *arguments[] = {&at_x, &at_norm, &at_norm_bias, &weights, &at_gated, &at_post, &n};
     status = launch(d, true, wide, (x->dims[1] + TOKENS - HYENA_HALO - 1) / (TOKENS - HYENA_HALO), x->dims[0], arguments);
@@ -280,7 +275,7 @@ static strand_plugin_status run_out(cuda_device *d, const strand_plugin_node *no
     const strand_plugin_tensor *mixed = &nodes[0].inputs[0], *y = &nodes[5].outputs[0],
                                *x = &nodes[1].inputs[is(&nodes[1], 0, &nodes[0].outputs[0]) ? 1 : 0];
     const int64_t wide = y->dims[2], inner = nodes[3].outputs[0].dims[2];
-    if (y->dims[1] < LEAST_ROWS) return run_nodes(d, nodes, OUT_NODES, scratch);
+    if (y->dims[1] < CUDA_TENSOR_ROWS) return run_nodes(d, nodes, OUT_NODES, scratch);
     uint64_t at = 0, places[3];
     strand_plugin_status status = STRAND_PLUGIN_OK;
     static const int products[3] = {0, 3, 4};
@@ -295,9 +290,9 @@ static strand_plugin_status run_out(cuda_device *d, const strand_plugin_node *no
                            .x_row = (int)x->strides[1], .y_row = (int)y->strides[1], .mixed_batch = (int)mixed->strides[0],
                            .x_batch = (int)x->strides[0], .y_batch = (int)y->strides[0], .eps = norm->eps};
     CUdeviceptr at_mixed = cuda_address(mixed, 0), at_x = cuda_address(x, 0), at_y = cuda_address(y, 0),
-                at_norm = cuda_address(&nodes[2].inputs[1], 0), at_norm_bias = address_or(cpu_input(&nodes[2], 2), at_x),
-                b0 = address_or(cpu_input(&nodes[0], 2), at_x), b1 = address_or(cpu_input(&nodes[3], 2), at_x),
-                b2 = address_or(cpu_input(&nodes[4], 2), at_x), w0 = places[0], w1 = places[1], w2 = places[2];
+                at_norm = cuda_address(&nodes[2].inputs[1], 0), at_norm_bias = cuda_address_or(cpu_input(&nodes[2], 2), 0, at_x),
+                b0 = cuda_address_or(cpu_input(&nodes[0], 2), 0, at_x), b1 = cuda_address_or(cpu_input(&nodes[3], 2), 0, at_x),
+                b2 = cuda_address_or(cpu_input(&nodes[4], 2), 0, at_x), w0 = places[0], w1 = places[1], w2 = places[2];
     void *arguments[] = {&at_mixed, &at_x, &at_y, &w0, &b0, &at_norm, &at_norm_bias, &w1, &b1, &w2, &b2, &n};
     return launch(d, false, wide, (y->dims[1] + TOKENS - 1) / TOKENS, y->dims[0], arguments);
 }

@@ -110,7 +110,7 @@ static int64_t channels_at_a_time(const form *f) {
     return cpu_max(1, cpu_min(f->s.channels, GPU_FFT_BUDGET / (8 * f->s.n)));
 }
 static int64_t rows_at_a_time(const form *f) {
-    return cpu_max(1, cpu_min(GPU_FFT_BUDGET / points_bytes(f, 1), 65535));
+    return cpu_max(1, cpu_min(GPU_FFT_BUDGET / points_bytes(f, 1), CUDA_GROUPS_YZ));
 }
 /* F32 spectra while they are made, later points of longer rows; behind it the spectra, where nothing is prepared. */
 static int64_t working_bytes(const form *f) {

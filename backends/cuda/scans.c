@@ -11,19 +11,10 @@
 #define SCAN_PITCH     266 /* kernels/scans_own.cu */
 #define SCAN_SLAB      16
 #define PROCESSORS     132 /* of a large device */
-#define MOST_GROUPS    65535
-
-static void strides(int *to, const strand_plugin_tensor *t, int n) {
-    for (int i = 0; i < n && t; i++) to[i] = (int)t->strides[i];
-}
-
-static CUdeviceptr entry(const strand_plugin_tensor *t, const strand_plugin_tensor *y, CUdeviceptr none) {
-    return t ? cuda_address(t, cpu_lead(t, 0, y, 0) * t->strides[0]) : none;
-}
 
 /* Of a sequence that is cut with y's channels, too; channels: of what stands under them (B, C and the like: none). */
 static CUdeviceptr channels_of(const strand_plugin_tensor *t, const strand_plugin_tensor *y, CUdeviceptr none) {
-    return t ? entry(t, y, none) + (CUdeviceptr)(cpu_lead(t, 2, y, 2) * t->strides[2] * 4) : none;
+    return t ? cuda_entry(t, y, 0, none) + (CUdeviceptr)(cpu_lead(t, 2, y, 2) * t->strides[2] * 4) : none;
 }
 
 static CUdeviceptr first_of(const strand_plugin_tensor *t, int64_t element, CUdeviceptr none) {
@@ -34,7 +25,7 @@ static CUdeviceptr first_of(const strand_plugin_tensor *t, int64_t element, CUde
 
 static bool takes_scan(const strand_plugin_node *node) {
     const strand_plugin_tensor *y = &node->outputs[0];
-    if (node->inputs[2].dims[1] > SCAN_STATES || y->whole[0] > MOST_GROUPS) return false;
+    if (node->inputs[2].dims[1] > SCAN_STATES || y->whole[0] > CUDA_GROUPS_YZ) return false;
     return y->dims[1] < STEP_TOKENS || y->whole[2] >= SCAN_CHANNELS;
 }
 
@@ -64,21 +55,21 @@ static strand_plugin_status scan(cuda_device *d, const strand_plugin_node *node,
                       .d_stride = D ? (int)D->strides[0] : 0, .has_z = z != NULL, .has_bias = bias != NULL,
                       .bias_stride = bias ? (int)bias->strides[0] : 0, .has_state = state != NULL, .has_after = after != NULL,
                       .softplus = p->softplus != 0};
-    strides(x.u, u, 2);
-    strides(x.dt, dt, 2);
-    strides(x.b, B, 2);
-    strides(x.c, C, 2);
-    strides(x.z, z, 2);
-    strides(x.y, y, 2);
-    strides(x.state, state, 3);
-    strides(x.after, after, 3);
+    cuda_strides(x.u, u, 2);
+    cuda_strides(x.dt, dt, 2);
+    cuda_strides(x.b, B, 2);
+    cuda_strides(x.c, C, 2);
+    cuda_strides(x.z, z, 2);
+    cuda_strides(x.y, y, 2);
+    cuda_strides(x.state, state, 3);
+    cuda_strides(x.after, after, 3);
     const CUdeviceptr none = cuda_address(y, 0);
     CUdeviceptr at_u = channels_of(u, y, none), at_dt = channels_of(dt, y, none),
-                at_a = first_of(A, cpu_lead(A, 0, y, 2), none), at_b = entry(B, y, none), at_c = entry(C, y, none),
+                at_a = first_of(A, cpu_lead(A, 0, y, 2), none), at_b = cuda_entry(B, y, 0, none), at_c = cuda_entry(C, y, 0, none),
                 at_d = D ? first_of(D, cpu_lead(D, 0, y, 2), none) : none, at_z = channels_of(z, y, none),
                 at_bias = bias ? first_of(bias, cpu_lead(bias, 0, y, 2), none) : none,
                 at_state =
-                    state ? entry(state, y, none) + (CUdeviceptr)(cpu_lead(state, 1, y, 2) * state->strides[1] * 4) : none,
+                    state ? cuda_entry(state, y, 0, none) + (CUdeviceptr)(cpu_lead(state, 1, y, 2) * state->strides[1] * 4) : none,
                 at_y = none, at_after = after ? cuda_address(after, 0) : none;
     void *arguments[] = {&at_u, &at_dt, &at_a, &at_b, &at_c, &at_d, &at_z, &at_bias, &at_state, &at_y, &at_after, &x};
     const uint32_t groups[3] = {(uint32_t)((x.channels + x.group - 1) / x.group), (uint32_t)y->dims[0], 1};
@@ -124,8 +115,8 @@ static bool step_of(const strand_plugin_node *node, step_form *f) {
     } else {
         return false;
     }
-    return node->outputs[0].dims[1] < STEP_TOKENS && f->n <= STEP_ROWS && f->heads <= MOST_GROUPS &&
-           node->outputs[0].whole[0] <= MOST_GROUPS;
+    return node->outputs[0].dims[1] < STEP_TOKENS && f->n <= STEP_ROWS && f->heads <= CUDA_GROUPS_YZ &&
+           node->outputs[0].whole[0] <= CUDA_GROUPS_YZ;
 }
 
 static bool fast(CUdeviceptr at, const int *strides, int n) {
@@ -143,7 +134,7 @@ static strand_plugin_status step(cuda_device *d, const strand_plugin_node *node,
     strand_plugin_status status = cuda_own_find(d, f->kernel, false, &function);
     if (status || !function) return status;
     step_numbers *x = &f->x;
-    CUdeviceptr none = cuda_address(y, 0), at[6], at_y = none, at_state = entry(f->state, y, none),
+    CUdeviceptr none = cuda_address(y, 0), at[6], at_y = none, at_state = cuda_entry(f->state, y, 0, none),
                 at_after = after ? cuda_address(after, 0) : none;
     x->tokens = (int)y->dims[1];
     x->n = (int)f->n;
@@ -162,14 +153,14 @@ static strand_plugin_status step(cuda_device *d, const strand_plugin_node *node,
     for (int i = 0; i < 6; i++) {
         const strand_plugin_tensor *t = f->in[i];
         const bool moves = t && t->rank == 3;
-        at[i] = !t ? none : !moves ? cuda_address(t, 0) : i == 2 ? channels_of(t, y, none) : entry(t, y, none);
-        strides(x->in[i], t, moves ? 2 : 1);
+        at[i] = !t ? none : !moves ? cuda_address(t, 0) : i == 2 ? channels_of(t, y, none) : cuda_entry(t, y, 0, none);
+        cuda_strides(x->in[i], t, moves ? 2 : 1);
         const bool vector = f->kernel == CUDA_OWN_ssd_step ? i < 2 : gated ? i == 2 : i != 2; /* read by four */
         if (t && vector) x->fast_in = x->fast_in && fast(at[i], x->in[i], 2);
     }
-    strides(x->y, y, 2);
-    strides(x->state, f->state, 4);
-    strides(x->after, after, 4);
+    cuda_strides(x->y, y, 2);
+    cuda_strides(x->state, f->state, 4);
+    cuda_strides(x->after, after, 4);
     x->fast_y = fast(at_y, x->y, 2) && width % 4 == 0 && y->origin[2] % 4 == 0;
     x->fast_state = x->state[3] == 1 && fast(at_state, x->state, 3);
     x->fast_after = x->after[3] == 1 && fast(at_after, x->after, 3);

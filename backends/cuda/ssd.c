@@ -49,14 +49,14 @@ static bool form_of(const cuda_device *d, const strand_plugin_node *node, ssd_fo
     f->steps = (5 * SSD_CHUNK + keeps) * 4;
     f->tile = 128 * nn / 2 * 4;
     const int64_t chunk = all_groups * f->block + all_heads * f->steps, room = MOST_BYTES / chunk, tiles = MOST_BYTES / f->tile;
-    if (room < PART || 4 * units > tiles || units > 65535) return false;
+    if (room < PART || 4 * units > tiles || units > CUDA_GROUPS_YZ) return false;
     f->chunks = cpu_min(cpu_min(all, MOST_CHUNKS), room);
     f->most_parts = (FILLING + units - 1) / units;
     f->parts = cpu_max(1, cpu_min(f->most_parts, f->chunks / PART));
     f->part = (f->chunks + f->parts - 1) / f->parts;
     f->parts = (f->chunks + f->part - 1) / f->part;
     f->batch =
-        cpu_max(1, cpu_min(cpu_min(room / f->chunks, tiles / ((f->most_parts + 1) * units)), cpu_min(y->dims[0], 65535)));
+        cpu_max(1, cpu_min(cpu_min(room / f->chunks, tiles / ((f->most_parts + 1) * units)), cpu_min(y->dims[0], CUDA_GROUPS_YZ)));
     f->first_head = y->origin[2] / f->width;
     f->heads = (y->origin[2] + y->dims[2] - 1) / f->width + 1 - f->first_head;
     f->first_group = f->first_head / each;
@@ -78,17 +78,13 @@ uint64_t cuda_ssd_scratch(const cuda_device *d, const strand_plugin_node *node) 
     return form_of(d, node, &f) ? f.bytes : 0;
 }
 
-static void two(int *to, const strand_plugin_tensor *t) {
-    for (int i = 0; i < 2; i++) to[i] = (int)t->strides[i];
-}
-
 static ssd_numbers shape_of(const strand_plugin_node *node, const ssd_form *f) {
     const strand_plugin_tensor *y = &node->outputs[0];
     ssd_numbers n = {.tokens = (int)f->length, .most_parts = (int)f->most_parts, .part = (int)f->part, .heads = (int)f->heads,
                      .first_head = (int)f->first_head, .heads_a_group = (int)(heads_of(node) / groups_of(node)),
                      .groups = (int)f->groups, .first_group = (int)f->first_group, .n = (int)f->n, .width = (int)f->width,
                      .slices = (int)f->slices, .origin = (int)y->origin[2], .channels = (int)y->dims[2]};
-    two(n.y, y);
+    cuda_strides(n.y, y, 2);
     return n;
 }
 
@@ -109,16 +105,14 @@ static ssd_numbers numbers_of(const strand_plugin_node *node, const ssd_form *f)
     n.has_after = after != NULL;
     n.dt_min = p->dt_min;
     n.dt_max = p->dt_max;
-    two(n.x, x);
-    two(n.b, B);
-    two(n.c, C);
-    if (dt) two(n.dt, dt);
+    cuda_strides(n.x, x, 2);
+    cuda_strides(n.b, B, 2);
+    cuda_strides(n.c, C, 2);
+    cuda_strides(n.dt, dt, 2);
     n.a[0] = (int)a->strides[0];
     if (a->rank == 3) n.a[1] = (int)a->strides[1];
-    for (int i = 0; i < 4; i++) {
-        if (state) n.state[i] = (int)state->strides[i];
-        if (after) n.after[i] = (int)after->strides[i];
-    }
+    cuda_strides(n.state, state, 4);
+    cuda_strides(n.after, after, 4);
     return n;
 }
 
@@ -135,9 +129,9 @@ static ssd_numbers gated_numbers_of(const strand_plugin_node *node, const ssd_fo
     n.has_state = state != NULL;
     n.has_after = after != NULL;
     n.scale = p->scale;
-    two(n.c, &node->inputs[0]);
-    two(n.b, &node->inputs[1]);
-    two(n.x, &node->inputs[2]);
+    cuda_strides(n.c, &node->inputs[0], 2);
+    cuda_strides(n.b, &node->inputs[1], 2);
+    cuda_strides(n.x, &node->inputs[2], 2);
     n.a[0] = (int)w->strides[0];
     if (w->rank == 3) n.a[1] = (int)w->strides[1];
     for (int i = 0; i < 4; i++) {
@@ -175,10 +169,6 @@ static strand_plugin_status launch(cuda_device *d, const ssd_form *f, int what, 
                                 arguments, f->gated ? "gated linear attention" : "SSD");
 }
 
-static CUdeviceptr at_entry(const strand_plugin_tensor *t, const strand_plugin_tensor *y, int64_t begin, CUdeviceptr or_else) {
-    return t ? cuda_address(t, (cpu_lead(t, 0, y, 0) + begin) * t->strides[0]) : or_else;
-}
-
 /* Entries [begin, begin + n), chunks of one run after another. */
 static strand_plugin_status run_entries(cuda_device *d, const strand_plugin_node *node, const strand_plugin_memory *scratch,
                                         const ssd_form *f, int64_t begin, int64_t n) {
@@ -187,13 +177,13 @@ static strand_plugin_status run_entries(cuda_device *d, const strand_plugin_node
                                *D = gated ? NULL : cpu_input(node, 5), *bias = cpu_input(node, gated ? 4 : 6),
                                *y = &node->outputs[0], *after = node->n_outputs > 1 ? &node->outputs[1] : NULL;
     const CUdeviceptr memory = scratch->buffer->memory + scratch->offset, none = cuda_address(y, 0);
-    CUdeviceptr at_x = at_entry(x, y, begin, none) + (CUdeviceptr)(cpu_lead(x, 2, y, 2) * x->strides[2] * 4),
-                at_a = a->rank == 3 ? at_entry(a, y, begin, none) : cuda_address(a, 0),
-                at_b = at_entry(&node->inputs[gated ? 1 : 2], y, begin, none),
-                at_c = at_entry(&node->inputs[gated ? 0 : 3], y, begin, none),
-                at_dt = gated ? none : at_entry(cpu_input(node, 4), y, begin, none), at_d = D ? cuda_address(D, 0) : none,
+    CUdeviceptr at_x = cuda_entry(x, y, begin, none) + (CUdeviceptr)(cpu_lead(x, 2, y, 2) * x->strides[2] * 4),
+                at_a = a->rank == 3 ? cuda_entry(a, y, begin, none) : cuda_address(a, 0),
+                at_b = cuda_entry(&node->inputs[gated ? 1 : 2], y, begin, none),
+                at_c = cuda_entry(&node->inputs[gated ? 0 : 3], y, begin, none),
+                at_dt = gated ? none : cuda_entry(cpu_input(node, 4), y, begin, none), at_d = D ? cuda_address(D, 0) : none,
                 at_bias = bias ? cuda_address(bias, 0) : none,
-                at_state = at_entry(cpu_input(node, gated ? 5 : 7), y, begin, none),
+                at_state = cuda_entry(cpu_input(node, gated ? 5 : 7), y, begin, none),
                 at_y = cuda_address(y, begin * y->strides[0]),
                 at_after = after ? cuda_address(after, begin * after->strides[0]) : none, blocks = memory,
                 steps = memory + f->at_steps, slots = memory + f->at_slots, totals = memory + f->at_totals;

@@ -10,7 +10,6 @@
 
 #define SPLIT_QUERIES 64  /* up to so many queries of more than SPLIT_KEYS keys: they are cut in ranges */
 #define SPLIT_KEYS    512
-#define LEAST_ROWS    16  /* fewer rows or queries leave most of a tile empty */
 #define STEP_KEYS     128 /* the least that a range of keys has */
 #define MOST_RANGES   64
 #define MOST_KEYS     (1 << 30) /* a window of more is none */
@@ -79,7 +78,7 @@ static bool half(uint32_t type) {
 /* Few queries, or not many of more keys: their rows share tiles, and the keys are cut in ranges. */
 static bool steps(const strand_plugin_node *node) {
     const int64_t queries = node->outputs[0].whole[1];
-    return queries < LEAST_ROWS || (queries <= SPLIT_QUERIES && node->inputs[1].dims[1] > SPLIT_KEYS);
+    return queries < CUDA_TENSOR_ROWS || (queries <= SPLIT_QUERIES && node->inputs[1].dims[1] > SPLIT_KEYS);
 }
 
 static int64_t widest(const strand_plugin_node *node) {
@@ -91,7 +90,7 @@ static bool takes_attention(const strand_plugin_node *node) {
     const strand_op_attention *p = node->params;
     const strand_plugin_tensor *k = &node->inputs[1], *v = &node->inputs[2], *y = &node->outputs[0];
     /* groups of one launch */
-    if (!half(k->dtype) || k->dtype != v->dtype || p->heads > 65535 || y->whole[0] > 65535) return false;
+    if (!half(k->dtype) || k->dtype != v->dtype || p->heads > CUDA_GROUPS_YZ || y->whole[0] > CUDA_GROUPS_YZ) return false;
     return k->dims[1] > 0 && node->inputs[0].dims[2] >= p->heads && y->dims[2] >= p->heads && widest(node) <= 256;
 }
 
@@ -242,14 +241,14 @@ static bool of_halves(const strand_plugin_node *node) {
     const strand_plugin_tensor *a = &node->inputs[0], *b = &node->inputs[1], *y = &node->outputs[0];
     int64_t batch = 1;
     for (uint32_t i = 0; i + 2 < y->rank; i++) batch *= y->whole[i];
-    if (batch > 65535 || y->whole[y->rank - 1] > 65535 * 128) return false; /* groups of one launch */
+    if (batch > CUDA_GROUPS_YZ || y->whole[y->rank - 1] > CUDA_GROUPS_YZ * 128) return false; /* groups of one launch */
     bool floats = (half(a->dtype) || a->dtype == STRAND_PLUGIN_F32) && (half(b->dtype) || b->dtype == STRAND_PLUGIN_F32);
     return floats && (half(b->dtype) || p->precision == STRAND_PRECISION_BF16);
 }
 
 static bool takes_product(const strand_plugin_node *node) {
     const strand_plugin_tensor *y = &node->outputs[0];
-    return of_halves(node) && y->whole[y->rank - 2] >= LEAST_ROWS;
+    return of_halves(node) && y->whole[y->rank - 2] >= CUDA_TENSOR_ROWS;
 }
 
 bool cuda_tensor_products(const cuda_device *d, const strand_plugin_node *node) {
@@ -262,7 +261,7 @@ static bool takes_row(const strand_plugin_node *node) {
     const strand_plugin_tensor *a = &node->inputs[0], *b = &node->inputs[1], *y = &node->outputs[0];
     int64_t batch = 1;
     for (uint32_t i = 0; i + 2 < y->rank; i++) batch *= y->whole[i];
-    return y->whole[y->rank - 2] == 1 && batch <= 65535 && a->dtype == STRAND_PLUGIN_F32 && half(b->dtype) && p->transpose_b &&
+    return y->whole[y->rank - 2] == 1 && batch <= CUDA_GROUPS_YZ && a->dtype == STRAND_PLUGIN_F32 && half(b->dtype) && p->transpose_b &&
            !p->transpose_a;
 }
 
