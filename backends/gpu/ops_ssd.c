@@ -44,7 +44,8 @@ static bool in_chunks(const strand_plugin_node *node, ssd_chunks *c) {
     c->scores = each * (uint64_t)(heads * STEPS);
     c->states = c->scores + each * (uint64_t)(groups * CHUNK * CHUNK);
     c->carried = c->states + (each * (uint64_t)(heads * width * rows) + 63) / 64 * 64;
-    c->bytes = c->carried + (all > c->chunks ? (uint64_t)(c->batch * heads * width * rows) * sizeof(float) : 64);
+    c->bytes = c->carried + 64;
+    if (all > c->chunks) c->bytes += (uint64_t)(c->batch * heads * width * rows) * sizeof(float);
     return true;
 }
 
