@@ -4,8 +4,8 @@
     tests/bench/growth.py build/apps/strand MODEL [--lengths 1000,...,1000000] [--memory 6G] [-o docs/growth.svg] [-- OPTIONS OF STRAND BENCH]
 
 Every length is a process of its own (`strand bench MODEL --length N`, one run after one to warm up at the longest, more at the shorter);
-the figure has time and peak memory on axes of powers of ten, and the lines c n log2 n and c n^2 through the first point at which a run
-takes longer than 50 ms. Prints the table in Markdown.
+the figure has the time on axes of powers of ten, and the lines c n log2 n and c n^2 through the first point at which a run takes longer
+than 50 ms. Prints the table, with planned and peak memory, in Markdown.
 """
 import argparse
 import csv
