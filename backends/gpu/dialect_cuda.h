@@ -42,6 +42,8 @@ struct params { int v[64]; };
 #define GROUP_Z   ((int)blockIdx.z + P.v[63])
 #define GROUPS_X  (int)gridDim.x
 #define BARRIER   __syncthreads();
+#define SUBGROUP  1
+#define FROM_ITEM(x, mask) (x)
 
 #define FLOAT4     float4
 #define MAKE4(a, b, c, d) make_float4(a, b, c, d)

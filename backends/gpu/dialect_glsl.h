@@ -2,6 +2,21 @@
 
 #define DIALECT_GLSL 1
 
+// Forms for what a device may have (backends/vulkan/variants.list).
+#ifdef SUBGROUPS
+#extension GL_KHR_shader_subgroup_basic : enable
+#extension GL_KHR_shader_subgroup_shuffle : enable
+#endif
+#ifdef HALVES16
+#extension GL_EXT_shader_16bit_storage : enable
+#endif
+#ifdef BYTES8
+#extension GL_EXT_shader_8bit_storage : enable
+#endif
+#ifdef FLOAT16
+#extension GL_EXT_shader_explicit_arithmetic_types_float16 : enable
+#endif
+
 // ---- kernels ----
 #define IN(i, name)     layout(std430, set = 0, binding = i) readonly buffer B##i { float name[]; }
 #define IN_U32(i, name) layout(std430, set = 0, binding = i) readonly buffer B##i { uint name[]; }
@@ -38,7 +53,18 @@
 #define FN
 
 // ---- where a work item stands ----
+#ifdef SUBGROUPS
+// Items of a subgroup follow one another in LOCAL, whatever the device's order is. Where the group is not whole subgroups of
+// the size that the device reports (it may run smaller ones), each item counts as one by itself.
+#define SUBGROUPS_WHOLE (gl_NumSubgroups * gl_SubgroupSize == gl_WorkGroupSize.x)
+#define LOCAL     int(SUBGROUPS_WHOLE ? gl_SubgroupID * gl_SubgroupSize + gl_SubgroupInvocationID : gl_LocalInvocationID.x)
+#define SUBGROUP  (SUBGROUPS_WHOLE ? int(gl_SubgroupSize) : 1)
+#define FROM_ITEM(x, mask) subgroupShuffleXor(x, uint(mask))
+#else
 #define LOCAL     int(gl_LocalInvocationID.x)
+#define SUBGROUP  1
+#define FROM_ITEM(x, mask) (x)
+#endif
 #define GROUP_X   (int(gl_WorkGroupID.x) + P_INT(61))
 #define GROUP_Y   (int(gl_WorkGroupID.y) + P_INT(62))
 #define GROUP_Z   (int(gl_WorkGroupID.z) + P_INT(63))

@@ -42,6 +42,8 @@ struct params { int v[64]; };
 #define GROUP_Z   ((int)get_group_id(2) + P.v[63])
 #define GROUPS_X  (int)get_num_groups(0)
 #define BARRIER   barrier(CLK_LOCAL_MEM_FENCE);
+#define SUBGROUP  1
+#define FROM_ITEM(x, mask) (x)
 
 #define FLOAT4     float4
 #define MAKE4(a, b, c, d) ((float4)(a, b, c, d))

@@ -2,7 +2,7 @@
  *
  * STRAND_VULKAN_VALIDATE=1 asks for the Khronos validation layer, with synchronisation; "gpu" for it with checks inside the
  * kernels instead (slow); its messages go to the host's log as errors. STRAND_VULKAN_FENCES=1 leaves timeline semaphores
- * alone. */
+ * alone; STRAND_VULKAN_FEATURES is read in features.c. */
 #include "vulkan.h"
 
 #include <stdio.h>
@@ -98,16 +98,6 @@ static uint32_t instance_version(void) {
     return vkEnumerateInstanceVersion(&v) == VK_SUCCESS && v >= VK_API_VERSION_1_2 ? VK_API_VERSION_1_2 : VK_API_VERSION_1_1;
 }
 
-static bool has_extension(VkPhysicalDevice device, const char *name) {
-    VkExtensionProperties all[512];
-    uint32_t n = 512;
-    VkResult r = vkEnumerateDeviceExtensionProperties(device, NULL, &n, all);
-    if (r != VK_SUCCESS && r != VK_INCOMPLETE) return false;
-    for (uint32_t i = 0; i < n; i++)
-        if (!strcmp(all[i].extensionName, name)) return true;
-    return false;
-}
-
 /* How the device has timeline semaphores, if it has them. */
 static vk_timeline timeline_of(const vk_instance *x, VkPhysicalDevice device) {
     VkPhysicalDeviceProperties p;
@@ -117,7 +107,7 @@ static vk_timeline timeline_of(const vk_instance *x, VkPhysicalDevice device) {
     if (switched_on("STRAND_VULKAN_FENCES")) return VK_TIMELINE_NONE;
     vkGetPhysicalDeviceProperties(device, &p);
     bool core = x->version >= VK_API_VERSION_1_2 && p.apiVersion >= VK_API_VERSION_1_2;
-    if (!core && !has_extension(device, VK_KHR_TIMELINE_SEMAPHORE_EXTENSION_NAME)) return VK_TIMELINE_NONE;
+    if (!core && !vk_has_extension(device, VK_KHR_TIMELINE_SEMAPHORE_EXTENSION_NAME)) return VK_TIMELINE_NONE;
     vkGetPhysicalDeviceFeatures2(device, &features);
     return !timeline.timelineSemaphore ? VK_TIMELINE_NONE : core ? VK_TIMELINE_CORE : VK_TIMELINE_EXTENSION;
 }
@@ -250,6 +240,9 @@ strand_plugin_status driver_device_features(strand_plugin_instance *instance, ui
             timeline == VK_TIMELINE_NONE   ? "fences"
             : timeline == VK_TIMELINE_CORE ? "timeline semaphore"
                                            : "timeline semaphore (VK_KHR_timeline_semaphore)");
+    vk_features features;
+    vk_features_of(x, x->devices[index], &features);
+    vk_features_say(&features, text);
     gpu_say(text, "recorded segments", "yes");
     gpu_say(text, "unified memory", "%s", unified(x->devices[index]) ? "yes" : "no");
     gpu_say(text, "largest binding", "%.0f MiB", (double)l->maxStorageBufferRange / 1048576);
@@ -290,20 +283,25 @@ static strand_plugin_status make_timeline(vk_device *d, vk_timeline how) {
 }
 
 static strand_plugin_status make_device(vk_device *d, uint32_t family, vk_timeline how) {
-    static const char *const extension = VK_KHR_TIMELINE_SEMAPHORE_EXTENSION_NAME;
+    const char *extensions[9];
+    uint32_t n_extensions = d->features.n_extensions;
+    memcpy(extensions, d->features.extensions, sizeof d->features.extensions);
+    if (how == VK_TIMELINE_EXTENSION) extensions[n_extensions++] = VK_KHR_TIMELINE_SEMAPHORE_EXTENSION_NAME;
     const float priority = 1;
     const VkDeviceQueueCreateInfo queue = {.sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO,
                                            .queueFamilyIndex = family,
                                            .queueCount = 1,
                                            .pQueuePriorities = &priority};
     const VkPhysicalDeviceTimelineSemaphoreFeatures timeline = {
-        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_TIMELINE_SEMAPHORE_FEATURES, .timelineSemaphore = VK_TRUE};
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_TIMELINE_SEMAPHORE_FEATURES,
+        .pNext = d->features.chain,
+        .timelineSemaphore = VK_TRUE};
     const VkDeviceCreateInfo info = {.sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO,
-                                     .pNext = how ? &timeline : NULL,
+                                     .pNext = how ? &timeline : d->features.chain,
                                      .queueCreateInfoCount = 1,
                                      .pQueueCreateInfos = &queue,
-                                     .enabledExtensionCount = how == VK_TIMELINE_EXTENSION ? 1 : 0,
-                                     .ppEnabledExtensionNames = &extension};
+                                     .enabledExtensionCount = n_extensions,
+                                     .ppEnabledExtensionNames = extensions};
     const VkCommandPoolCreateInfo pool = {.sType = VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO,
                                           .flags = VK_COMMAND_POOL_CREATE_RESET_COMMAND_BUFFER_BIT,
                                           .queueFamilyIndex = family};
@@ -331,6 +329,7 @@ strand_plugin_status driver_device_open(strand_plugin_instance *instance, uint32
     d->base.host = host;
     d->physical = x->devices[index];
     read_limits(d);
+    vk_features_of(x, d->physical, &d->features);
     strand_plugin_status status = make_device(d, x->families[index], timeline_of(x, d->physical));
     if (status)
         driver_device_close(&d->base);

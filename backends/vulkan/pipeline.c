@@ -1,4 +1,5 @@
-/* pipeline.c - the kernels' SPIR-V, embedded, and a compute pipeline for each that is used. */
+/* pipeline.c - the kernels' SPIR-V, embedded, and a compute pipeline for each that is used. Some kernels have further forms for
+ * what a device may have (variants.list); the first one whose needs the opened device meets is taken. */
 #include "vulkan.h"
 
 #include <stddef.h>
@@ -16,6 +17,29 @@ static const spirv codes[GPU_N_KERNELS] = {
 #include "gpu_kernels.inc"
 #undef GPU_KERNEL
 };
+
+typedef struct variant {
+    gpu_kernel kernel;
+    uint32_t needs; /* VK_HAS_... */
+    spirv code;
+} variant;
+
+static const variant variants[] = {
+#define VK_VARIANT(name, needs, symbol) {GPU_K_##name, needs, {spirv_##symbol, sizeof spirv_##symbol}},
+#include "gpu_variants.inc"
+#undef VK_VARIANT
+};
+
+/* The form of a kernel for this device; *needs: what it was made for. */
+static const spirv *code_of(const vk_device *d, gpu_kernel kernel, uint32_t *needs) {
+    for (size_t i = 0; i < sizeof variants / sizeof *variants; i++)
+        if (variants[i].kernel == kernel && (variants[i].needs & d->features.has) == variants[i].needs) {
+            *needs = variants[i].needs;
+            return &variants[i].code;
+        }
+    *needs = 0;
+    return &codes[kernel];
+}
 
 strand_plugin_status vk_layouts_open(vk_device *d) {
     const strand_host *host = d->base.host;
@@ -98,24 +122,37 @@ static strand_plugin_status refused(const strand_host *host, VkResult result, gp
                     gpu_kernels[kernel].name, (int)result);
 }
 
+/* Subgroups are full, and of the size that the device reports, where pipelines may ask for that. */
+static VkResult make_pipeline(vk_device *d, gpu_kernel kernel, VkShaderModule module, bool subgroups) {
+    const VkPipelineShaderStageRequiredSubgroupSizeCreateInfoEXT size = {
+        .sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_REQUIRED_SUBGROUP_SIZE_CREATE_INFO_EXT,
+        .requiredSubgroupSize = d->features.subgroup};
+    const bool sized = subgroups && d->features.sized && gpu_kernels[kernel].group % d->features.subgroup == 0;
+    const VkComputePipelineCreateInfo info = {
+        .sType = VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO,
+        .stage = {.sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO,
+                  .pNext = sized ? &size : NULL,
+                  .flags = sized ? VK_PIPELINE_SHADER_STAGE_CREATE_REQUIRE_FULL_SUBGROUPS_BIT_EXT : 0,
+                  .stage = VK_SHADER_STAGE_COMPUTE_BIT,
+                  .module = module,
+                  .pName = "main"},
+        .layout = d->layouts[gpu_kernels[kernel].bindings + 1]};
+    return vkCreateComputePipelines(d->device, VK_NULL_HANDLE, 1, &info, NULL, &d->pipelines[kernel]);
+}
+
 strand_plugin_status vk_pipeline(vk_device *d, gpu_kernel kernel, VkPipeline *pipeline) {
     if (!d->pipelines[kernel]) {
+        uint32_t needs;
+        const spirv *s = code_of(d, kernel, &needs);
         const VkShaderModuleCreateInfo code = {
-            .sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO, .codeSize = codes[kernel].bytes, .pCode = codes[kernel].code};
+            .sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO, .codeSize = s->bytes, .pCode = s->code};
         VkShaderModule module;
         strand_plugin_status status = refused(d->base.host, vkCreateShaderModule(d->device, &code, NULL, &module), kernel);
         if (status) return status;
-        const VkComputePipelineCreateInfo info = {.sType = VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO,
-                                                  .stage = {.sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO,
-                                                            .stage = VK_SHADER_STAGE_COMPUTE_BIT,
-                                                            .module = module,
-                                                            .pName = "main"},
-                                                  .layout = d->layouts[gpu_kernels[kernel].bindings + 1]};
-        status = refused(d->base.host,
-                         vkCreateComputePipelines(d->device, VK_NULL_HANDLE, 1, &info, NULL, &d->pipelines[kernel]), kernel);
+        status = refused(d->base.host, make_pipeline(d, kernel, module, (needs & VK_HAS_SUBGROUPS) != 0), kernel);
         vkDestroyShaderModule(d->device, module, NULL);
         if (status) return status;
-        d->writes[kernel] = written(d->base.host, &codes[kernel]);
+        d->writes[kernel] = written(d->base.host, s);
     }
     *pipeline = d->pipelines[kernel];
     return STRAND_PLUGIN_OK;

@@ -34,6 +34,28 @@ typedef struct vk_instance {
 
 typedef enum vk_timeline { VK_TIMELINE_NONE, VK_TIMELINE_CORE, VK_TIMELINE_EXTENSION } vk_timeline;
 
+/* What kernels may be compiled for (variants.list), a bit each. HARDWARE: the device is no processor. */
+enum {
+    VK_HAS_SUBGROUPS = 1, /* basic operations and shuffles in compute shaders */
+    VK_HAS_HALVES16 = 2,  /* 16-bit numbers in storage buffers */
+    VK_HAS_BYTES8 = 4,    /* 8-bit numbers in storage buffers */
+    VK_HAS_FLOAT16 = 8,   /* f16 arithmetic */
+    VK_HAS_HARDWARE = 16
+};
+
+/* The features and extensions that a device is opened with beyond Vulkan 1.1, timeline semaphores aside. */
+typedef struct vk_features {
+    uint32_t has, subgroup; /* items of a subgroup */
+    bool sized;             /* pipelines may ask for full subgroups of that many */
+    uint32_t n_extensions;
+    const char *extensions[8];
+    void *chain; /* of the structures below, for pNext of vkCreateDevice; NULL: none */
+    VkPhysicalDevice16BitStorageFeatures halves;
+    VkPhysicalDevice8BitStorageFeatures bytes;
+    VkPhysicalDeviceShaderFloat16Int8Features float16;
+    VkPhysicalDeviceSubgroupSizeControlFeaturesEXT sizes;
+} vk_features;
+
 struct strand_plugin_buffer {
     VkBuffer buffer;
     VkDeviceMemory memory;
@@ -88,6 +110,7 @@ typedef struct vk_device {
     VkDevice device;
     VkQueue queue;
     VkPhysicalDeviceMemoryProperties memory;
+    vk_features features;
     VkCommandPool pool;
     VkDescriptorSetLayout set_layouts[GPU_MOST_BINDINGS + 2]; /* by number of buffers, parameters included */
     VkPipelineLayout layouts[GPU_MOST_BINDINGS + 2];
@@ -107,6 +130,11 @@ static inline vk_device *vk_of(strand_plugin_device *d) {
 
 /* Turns a VkResult into a status with a line; VK_SUCCESS gives OK. */
 strand_plugin_status vk_check(const strand_host *host, VkResult result, const char *what);
+
+/* features.c: what of the device is used, by what it reports and STRAND_VULKAN_FEATURES. The structure stays where it is. */
+void vk_features_of(const vk_instance *x, VkPhysicalDevice device, vk_features *f);
+void vk_features_say(const vk_features *f, gpu_text *text);
+bool vk_has_extension(VkPhysicalDevice device, const char *name);
 
 /* memory.c */
 strand_plugin_status vk_buffer_make(vk_device *d, uint64_t bytes, bool host_visible, strand_plugin_buffer *b);
