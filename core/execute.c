@@ -16,7 +16,11 @@ strand_status execute_fail(strand_session *s, const registry_device *d, strand_p
     context_take_fail(s->plan->context, text, sizeof text);
     strand_status st =
         status >= STRAND_ERR_ARGUMENT && status <= STRAND_ERR_NUMERIC ? (strand_status)status : STRAND_ERR_BACKEND;
-    return error_set(&s->error, st, "backend '%s' failed at %s%s%s", d->name, what, text[0] ? ": " : "", text);
+    const char *cure = status == STRAND_PLUGIN_ERR_MEMORY        ? "; give a memory limit or a shorter length"
+                       : status == STRAND_PLUGIN_ERR_UNSUPPORTED ? "; use another driver or backend"
+                       : status == STRAND_PLUGIN_ERR_DEVICE      ? "; start again, or use another backend"
+                                                                 : "";
+    return error_set(&s->error, st, "backend '%s' failed at %s%s%s%s", d->name, what, text[0] ? ": " : "", text, cure);
 }
 
 static strand_status wait_for(strand_session *s, const registry_device *d) {

@@ -138,8 +138,8 @@ static strand_status no_backend(const registry *r, const char *name, size_t leng
     const char *why = registry_refused(r, name, length);
     int shown = (int)(length < 64 ? length : 64);
     if (why)
-        return error_set(e, STRAND_ERR_ARGUMENT, "there is no backend '%.*s': the plugin was refused: %.300s", shown, name,
-                         why);
+        return error_set(e, STRAND_ERR_ARGUMENT,
+                         "there is no backend '%.*s': the plugin was refused: %.300s; see 'strand backends'", shown, name, why);
     return error_set(e, STRAND_ERR_ARGUMENT, "there is no backend '%.*s'; see 'strand backends'", shown, name);
 }
 

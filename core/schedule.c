@@ -301,9 +301,11 @@ static strand_status check_page(builder *b, uint32_t space) {
     for (uint32_t i = 0, d = 0; page && i < b->s->n_blocks; i++) {
         if (b->s->blocks[i].space != space || b->s->blocks[i].life.bytes <= page) continue;
         while (b->p->space[d] != space) d++;
-        return error_set(b->e, STRAND_ERR_LIMIT,
-                         "backend '%s' gives %.1f MiB in one piece at most; this plan needs one of %.1f MiB",
-                         b->p->devices[d]->name, (double)page / 1048576, (double)b->s->blocks[i].life.bytes / 1048576);
+        return error_set(
+            b->e, STRAND_ERR_LIMIT,
+            "backend '%s' gives %.1f MiB in one piece at most; this plan needs one of %.1f MiB; give a memory limit "
+            "or a shorter length",
+            b->p->devices[d]->name, (double)page / 1048576, (double)b->s->blocks[i].life.bytes / 1048576);
     }
     return STRAND_OK;
 }

@@ -64,9 +64,14 @@ static strand_status open_space(strand_session *s, const registry_device *r, uin
     uint32_t k = sc->first_buffer[space];
     for (uint64_t left = sc->bytes[space]; left; k++) {
         uint64_t bytes = page && left > page ? page : left;
-        if (r->plugin->table.api->buffer_create(r->device, bytes, &s->buffers[k]))
-            return error_set(&s->error, STRAND_ERR_BACKEND, "backend '%s' has not the %.1f MiB that the plan needs", r->name,
-                             (double)sc->bytes[space] / 1048576);
+        if (r->plugin->table.api->buffer_create(r->device, bytes, &s->buffers[k])) {
+            char text[160];
+            context_take_fail(s->plan->context, text, sizeof text);
+            return error_set(
+                &s->error, STRAND_ERR_BACKEND,
+                "backend '%s' has not the %.1f MiB that the plan needs%s%s; give a memory limit or a shorter length", r->name,
+                (double)sc->bytes[space] / 1048576, text[0] ? ": " : "", text);
+        }
         left -= bytes;
     }
     return STRAND_OK;
@@ -290,7 +295,8 @@ strand_status strand_session_run(strand_session *s, const strand_tensor *inputs,
         void *at = execute_host_address(s, s->plan->schedule.outputs[find_output(s, made[i].name)]);
         if (s->check_finite && made[i].dtype == STRAND_F32 && check_finite(s, made[i].name, at, made[i].bytes / sizeof(float)))
             return s->error.status;
-        if (!made[i].data) made[i].data = at;
+        if (!made[i].data)
+            made[i].data = at;
         else
             memcpy(made[i].data, at, (size_t)made[i].bytes);
     }

@@ -40,8 +40,9 @@ static uint64_t hash_of(const char *key, const void *binary, size_t bytes) {
 
 static void say(ocl_device *d, const char *path, const char *what) {
     const strand_host *host = d->base.host;
-    char text[400];
-    snprintf(text, sizeof text, "kernel cache %.250s is not used: %.100s", path, what);
+    char text[480];
+    snprintf(text, sizeof text, "kernel cache %.250s is not used: %.100s; give STRAND_CACHE_DIR another folder, or nothing",
+             path, what);
     if (host->log && !d->cache_told) host->log(host->context, secure_getenv("STRAND_CACHE_DIR") ? 1 : 2, text);
     d->cache_told = true;
 }
@@ -118,6 +119,7 @@ static bool write_all(int file, const void *from, size_t bytes) {
     for (const char *at = from; bytes;) {
         ssize_t n = write(file, at, bytes);
         if (n < 0 && errno == EINTR) continue;
+        if (n == 0) errno = ENOSPC;
         if (n <= 0) return false;
         at += n;
         bytes -= (size_t)n;
@@ -160,7 +162,7 @@ unsigned char *ocl_cache_load(ocl_device *d, const char *key, size_t *bytes) {
 }
 
 void ocl_cache_store(ocl_device *d, const char *key, const unsigned char *binary, size_t bytes) {
-    char name[40], temporary[80];
+    char name[40], temporary[80], path[600];
     struct timespec now;
     if (bytes > MOST_BINARY) return;
     int folder = open_folder(d);
@@ -171,12 +173,14 @@ void ocl_cache_store(ocl_device *d, const char *key, const unsigned char *binary
     clock_gettime(CLOCK_MONOTONIC, &now);
     snprintf(temporary, sizeof temporary, "%s.%ld.%ld", name, (long)getpid(), now.tv_nsec);
     int file = openat(folder, temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-    if (file < 0) say(d, name, strerror(errno));
+    int error = file < 0 ? errno : 0;
     if (file >= 0) {
-        bool ok = write_all(file, &h, sizeof h) && write_all(file, key, strlen(key)) && write_all(file, binary, bytes);
-        ok = close(file) == 0 && ok;
-        if (!ok || renameat(folder, temporary, folder, name)) unlinkat(folder, temporary, 0);
-        if (!ok) say(d, name, "it cannot be written");
+        if (!write_all(file, &h, sizeof h) || !write_all(file, key, strlen(key)) || !write_all(file, binary, bytes))
+            error = errno;
+        if (close(file) && !error) error = errno;
+        if (!error && renameat(folder, temporary, folder, name)) error = errno;
+        if (error) unlinkat(folder, temporary, 0);
     }
+    if (error && folder_path(path, sizeof path) > 0) say(d, path, strerror(error));
     close(folder);
 }

@@ -64,8 +64,8 @@ static strand_plugin_status refused(ocl_device *d, cl_program p, gpu_kernel kern
     char *error = strstr(log, "error");
     char *from = error ? error : log;
     from[strcspn(from, "\n")] = 0;
-    return gpu_fail(d->base.host, STRAND_PLUGIN_ERR_UNSUPPORTED, "the driver does not compile kernel %s: %.160s",
-                    gpu_kernels[kernel].name, from);
+    return gpu_fail(d->base.host, STRAND_PLUGIN_ERR_UNSUPPORTED, "the driver does not compile kernel %s%s%.160s",
+                    gpu_kernels[kernel].name, from[0] ? ": " : "", from);
 }
 
 static strand_plugin_status compile(ocl_device *d, gpu_kernel kernel, const ocl_source *s, cl_program *out) {

@@ -8,7 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-uint64_t fault_largest;
+uint64_t fault_largest, fault_memory;
+bool fault_no_device;
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct {

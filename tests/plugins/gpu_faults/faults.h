@@ -1,6 +1,6 @@
 /* faults.h - makes calls of a GPU's API fail. vulkan.c and opencl.c stand in front of the loaders' functions that the
- * plugins call: a program that links them with its symbols exported is found before the loader. What is made and given back
- * is counted. */
+ * plugins call: a program that links them with its symbols exported, or a library that is preloaded (environment.c), is found
+ * before the loader. What is made and given back is counted. */
 #ifndef STRAND_TESTS_GPU_FAULTS_H
 #define STRAND_TESTS_GPU_FAULTS_H
 
@@ -23,6 +23,10 @@ void *fault_real(const char *library, const char *name);
 
 /* The largest allocation that the device says it gives; 0: what it truly says. */
 extern uint64_t fault_largest;
+/* The memory that the device says it has; 0: what it truly says. */
+extern uint64_t fault_memory;
+/* A driver without devices. */
+extern bool fault_no_device;
 /* Dispatches and copies that were recorded, and barriers between them (Vulkan). */
 extern long fault_commands, fault_barriers;
 

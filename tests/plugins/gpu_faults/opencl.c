@@ -53,7 +53,6 @@ typedef void(CL_CALLBACK *context_notice)(const char *, const void *, size_t, vo
 typedef void(CL_CALLBACK *program_notice)(cl_program, void *);
 
 MAY_FAIL(clGetPlatformIDs, (cl_uint n, cl_platform_id *p, cl_uint *have), (n, p, have))
-MAY_FAIL(clGetDeviceIDs, (cl_platform_id p, cl_device_type t, cl_uint n, cl_device_id *d, cl_uint *have), (p, t, n, d, have))
 MAKES(clCreateContext, cl_context,
       (const cl_context_properties *p, cl_uint n, const cl_device_id *d, context_notice f, void *u, cl_int *e),
       (p, n, d, f, u, e))
@@ -90,7 +89,15 @@ CL_API_ENTRY cl_int CL_API_CALL clGetDeviceInfo(cl_device_id d, cl_device_info w
     cl_int e = real(d, what, n, value, have);
     if (fault_largest && what == CL_DEVICE_MAX_MEM_ALLOC_SIZE && value && n == sizeof(cl_ulong))
         *(cl_ulong *)value = fault_largest;
+    if (fault_memory && what == CL_DEVICE_GLOBAL_MEM_SIZE && value && n == sizeof(cl_ulong)) *(cl_ulong *)value = fault_memory;
     return e;
+}
+
+CL_API_ENTRY cl_int CL_API_CALL clGetDeviceIDs(cl_platform_id p, cl_device_type t, cl_uint n, cl_device_id *d, cl_uint *have) {
+    int code;
+    REAL(clGetDeviceIDs, cl_int, (cl_platform_id, cl_device_type, cl_uint, cl_device_id *, cl_uint *));
+    if (fault_now("clGetDeviceIDs", &code)) return code;
+    return fault_no_device ? CL_DEVICE_NOT_FOUND : real(p, t, n, d, have);
 }
 
 WAITS(clFlush, (cl_command_queue q), (q))

@@ -47,7 +47,6 @@
 #define DROPS(name, type) DESTROYS(name, x, (VkDevice d, type x, const VkAllocationCallbacks *a), (d, x, a))
 
 MAY_FAIL(vkCreateInstance, 1, (const VkInstanceCreateInfo *i, const VkAllocationCallbacks *a, VkInstance *o), (i, a, o))
-MAY_FAIL(vkEnumeratePhysicalDevices, 0, (VkInstance x, uint32_t *n, VkPhysicalDevice *o), (x, n, o))
 MAY_FAIL(vkCreateDevice, 1, (VkPhysicalDevice p, const VkDeviceCreateInfo *i, const VkAllocationCallbacks *a, VkDevice *o),
          (p, i, a, o))
 MAKES(vkAllocateMemory, VkMemoryAllocateInfo, VkDeviceMemory)
@@ -100,6 +99,20 @@ VKAPI_ATTR void VKAPI_CALL vkGetPhysicalDeviceProperties2(VkPhysicalDevice p, Vk
     for (VkBaseOutStructure *s = out->pNext; s && fault_largest; s = s->pNext)
         if (s->sType == VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MAINTENANCE_3_PROPERTIES)
             ((VkPhysicalDeviceMaintenance3Properties *)(void *)s)->maxMemoryAllocationSize = fault_largest;
+}
+
+VKAPI_ATTR VkResult VKAPI_CALL vkEnumeratePhysicalDevices(VkInstance x, uint32_t *n, VkPhysicalDevice *o) {
+    int code;
+    REAL(vkEnumeratePhysicalDevices);
+    if (fault_now("vkEnumeratePhysicalDevices", &code)) return (VkResult)code;
+    if (fault_no_device) *n = 0;
+    return fault_no_device ? VK_SUCCESS : real(x, n, o);
+}
+
+VKAPI_ATTR void VKAPI_CALL vkGetPhysicalDeviceMemoryProperties(VkPhysicalDevice p, VkPhysicalDeviceMemoryProperties *out) {
+    REAL(vkGetPhysicalDeviceMemoryProperties);
+    real(p, out);
+    for (uint32_t i = 0; i < out->memoryHeapCount && fault_memory; i++) out->memoryHeaps[i].size = fault_memory;
 }
 
 long fault_commands, fault_barriers;
