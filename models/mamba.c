@@ -91,14 +91,17 @@ static tensor_id layer(builder *b, const mamba *p, tensor_id residual) {
     tensor_id u = build_linear_rows(b, "layers.*.in_proj", x, 2 * p->inner, 0, p->inner, p->d, STRAND_UNARY_IDENTITY);
     tensor_id z = build_linear_rows(b, "layers.*.in_proj", x, 2 * p->inner, p->inner, p->inner, p->d, STRAND_UNARY_IDENTITY);
     u = build_short_conv(b, "layers.*.conv1d", u, p->inner, p->taps, STRAND_UNARY_SILU);
-    tensor_id low = projected(b, p, "layers.*.x_proj.dt", u, 0, p->rank);
+    /* dt's factor last, next to the product that reads it: what reads u stands together. */
+    tensor_id B = projected(b, p, "layers.*.x_proj.B", u, p->rank, p->states),
+              C = projected(b, p, "layers.*.x_proj.C", u, p->rank + p->states, p->states),
+              low = projected(b, p, "layers.*.x_proj.dt", u, 0, p->rank), A = decays(b, p);
     tensor_id dt = build_product(b, "layers.*.dt_proj", low, build_matrix(b, "layers.*.dt_proj.weight", p->inner, p->rank), 0,
                                  STRAND_UNARY_IDENTITY);
     tensor_id in[] = {u,
                       dt,
-                      decays(b, p),
-                      projected(b, p, "layers.*.x_proj.B", u, p->rank, p->states),
-                      projected(b, p, "layers.*.x_proj.C", u, p->rank + p->states, p->states),
+                      A,
+                      B,
+                      C,
                       build_vector(b, "layers.*.D", p->inner),
                       z,
                       build_vector_if(b, "layers.*.dt_proj.bias", p->inner),

@@ -18,6 +18,10 @@ void cuda_blas_open(cuda_device *d) {
 void cuda_blas_close(cuda_device *d) {
     (void)d;
 }
+bool cuda_blas_takes(const cuda_device *d, const strand_plugin_node *node) {
+    (void)d, (void)node;
+    return false;
+}
 uint64_t cuda_blas_scratch(cuda_device *d, const strand_plugin_node *node) {
     (void)d, (void)node;
     return 0;
@@ -168,6 +172,11 @@ static uint64_t copy_bytes(const strand_plugin_tensor *t, uint32_t type) {
 static uint64_t room(const strand_plugin_tensor *t, uint32_t type) {
     uint64_t bytes = copy_bytes(t, type);
     return t->dtype == type && bytes > BOUNCE ? BOUNCE : bytes;
+}
+
+bool cuda_blas_takes(const cuda_device *d, const strand_plugin_node *node) {
+    operands o;
+    return read_operands(d->blas, node, &o);
 }
 
 uint64_t cuda_blas_scratch(cuda_device *d, const strand_plugin_node *node) {

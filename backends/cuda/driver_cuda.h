@@ -74,8 +74,9 @@ typedef struct cuda_pool {
     X(hyena_in_128, 6) X(hyena_in_256, 6) X(hyena_out_128, 6) X(hyena_out_256, 6)                                         \
     X(attention_wgmma_bf16_64, 7) X(attention_wgmma_bf16_128, 7) X(attention_wgmma_f16_64, 7) X(attention_wgmma_f16_128, 7) \
     X(selective_chunks, 8) X(selective_step, 8) X(ssd_step, 8) X(gated_step, 8) X(delta_step, 8) \
-    X(gated_prepare_64, 9) X(gated_prepare_128, 9) X(gated_ends_64, 9) X(gated_ends_128, 9) X(gated_walk_64, 9) X(gated_walk_128, 9)
-#define CUDA_OWN_IMAGES 10
+    X(gated_prepare_64, 9) X(gated_prepare_128, 9) X(gated_ends_64, 9) X(gated_ends_128, 9) X(gated_walk_64, 9) X(gated_walk_128, 9) \
+    X(step_products, 10) X(step_scan, 10)
+#define CUDA_OWN_IMAGES 11
 typedef enum cuda_own_kernel {
 #define CUDA_OWN(name, image) CUDA_OWN_##name,
     CUDA_OWN_KERNELS(CUDA_OWN)
@@ -154,6 +155,7 @@ extern const gpu_own cuda_own;
 /* blas.c: large products by cuBLASLt. Opening it finds no library: d->blas stays NULL, which is no error. */
 void cuda_blas_open(cuda_device *d);
 void cuda_blas_close(cuda_device *d);
+bool cuda_blas_takes(const cuda_device *d, const strand_plugin_node *node);
 uint64_t cuda_blas_scratch(cuda_device *d, const strand_plugin_node *node);
 strand_plugin_status cuda_blas_run(cuda_device *d, const strand_plugin_node *node, const strand_plugin_memory *scratch,
                                    bool *done);
@@ -164,6 +166,7 @@ bool cuda_wgmma_wanted(CUdevice id);  /* on 9.0 alone; STRAND_CUDA_TENSOR_CORES=
 void cuda_tensor_open(cuda_device *d);
 void cuda_tensor_close(cuda_device *d);
 bool cuda_tensor_takes(const cuda_device *d, const strand_plugin_node *node);
+bool cuda_tensor_takes_row(const strand_plugin_node *node); /* one row by weights [N, K] */
 /* Would they multiply these factors, had the product rows enough? */
 bool cuda_tensor_products(const cuda_device *d, const strand_plugin_node *node);
 uint64_t cuda_tensor_scratch(const cuda_device *d, const strand_plugin_node *node);
@@ -179,6 +182,15 @@ uint32_t cuda_hyena_claim(cuda_device *d, const strand_plugin_node *nodes, uint3
 uint64_t cuda_hyena_scratch(cuda_device *d, const strand_plugin_node *nodes, uint32_t n);
 strand_plugin_status cuda_hyena_run(cuda_device *d, const strand_plugin_node *nodes, uint32_t n,
                                     const strand_plugin_memory *scratch);
+
+/* steps.c: one token's nodes, which wait while a graph is recorded and become few launches. take: *done where the node waits;
+ * what waited before it is recorded first where it does not. end: all that waits is recorded. */
+typedef struct cuda_steps cuda_steps;
+strand_plugin_status cuda_steps_take(cuda_device *d, const strand_plugin_node *node, const strand_plugin_memory *scratch,
+                                     bool *done);
+strand_plugin_status cuda_steps_end(cuda_device *d);
+void cuda_steps_free(cuda_device *d, cuda_steps *w);
+cuda_steps **cuda_segment_steps(strand_plugin_segment *segment); /* segments.c: what waits for this recording, or NULL */
 
 /* long_conv.c: long convolutions on tensor cores. Opening it where they cannot be is no error. */
 void cuda_long_conv_open(cuda_device *d);

@@ -1,6 +1,6 @@
 /* own.c - what the CUDA driver does in its own way, before the common kernels are asked: large products by cuBLASLt
  * (blas.c), attention and products on tensor cores (tensor.c), long convolutions (long_conv.c) and SSD (ssd.c) there too;
- * selective scans and steps of recurrences (scans.c), groups of nodes (hyena.c). */
+ * selective scans and steps of recurrences (scans.c), groups of nodes (hyena.c, steps.c). */
 #include "driver_cuda.h"
 
 /* Products of a layer that may be one group have the group's bytes. Factors of unequal types: cuBLASLt would multiply copies
@@ -33,7 +33,8 @@ static strand_plugin_status own_prepare(strand_plugin_device *device, const stra
 static strand_plugin_status own_run(strand_plugin_device *device, const strand_plugin_node *node,
                                     const strand_plugin_memory *scratch, bool *done) {
     cuda_device *d = cuda_of(device);
-    strand_plugin_status status = STRAND_PLUGIN_OK;
+    strand_plugin_status status = cuda_steps_take(d, node, scratch, done);
+    if (status || *done) return status;
     if (node->op == STRAND_OP_LONG_CONV) return cuda_long_conv_run(d, node, scratch, done);
     if (node->op == STRAND_OP_SSD || node->op == STRAND_OP_GATED_LINEAR_ATTENTION)
         status = cuda_ssd_run(d, node, scratch, done);
@@ -53,7 +54,8 @@ static uint64_t own_group_scratch(strand_plugin_device *device, const strand_plu
 
 static strand_plugin_status own_group_run(strand_plugin_device *device, const strand_plugin_node *nodes, uint32_t n,
                                           const strand_plugin_memory *scratch) {
-    return cuda_hyena_run(cuda_of(device), nodes, n, scratch);
+    strand_plugin_status status = cuda_steps_end(cuda_of(device));
+    return status ? status : cuda_hyena_run(cuda_of(device), nodes, n, scratch);
 }
 
 const gpu_own cuda_own = {own_scratch, own_prepare_size, own_prepare, own_run, own_claim, own_group_scratch, own_group_run};

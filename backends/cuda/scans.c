@@ -1,8 +1,7 @@
 /* scans.c - selective scans in one pass, and few tokens of scans and of recurrences with a matrix state
  * (kernels/scans_own.cu), from compute capability 8.0 on. What they do not take, the common kernels do: by lengths and whole
  * extents alone. */
-#include "driver_cuda.h"
-#include "kernels/numbers.h"
+#include "steps.h"
 
 #define STEP_TOKENS    16  /* fewer are steps */
 #define STEP_ROWS      128 /* of a matrix state, at most */
@@ -40,16 +39,16 @@ static int group_of(int64_t channels, int64_t batch) {
     return best;
 }
 
-static strand_plugin_status scan(cuda_device *d, const strand_plugin_node *node, bool *done) {
+bool cuda_scan_takes(const strand_plugin_node *node) {
+    return node->outputs[0].dims[1] < STEP_TOKENS && takes_scan(node);
+}
+
+void cuda_scan_of(const strand_plugin_node *node, bool few, cuda_scan *s) {
     const strand_op_selective_scan *p = node->params;
     const strand_plugin_tensor *u = &node->inputs[0], *dt = &node->inputs[1], *A = &node->inputs[2], *B = &node->inputs[3],
                                *C = &node->inputs[4], *D = cpu_input(node, 5), *z = cpu_input(node, 6),
                                *bias = cpu_input(node, 7), *state = cpu_input(node, 8), *y = &node->outputs[0],
                                *after = node->n_outputs > 1 ? &node->outputs[1] : NULL;
-    const bool few = y->dims[1] < STEP_TOKENS;
-    CUfunction function;
-    strand_plugin_status status = cuda_own_find(d, few ? CUDA_OWN_selective_step : CUDA_OWN_selective_chunks, !few, &function);
-    if (status || !function) return status;
     scan_numbers x = {.tokens = (int)y->dims[1], .channels = (int)y->dims[2], .states = (int)A->dims[1],
                       .group = few ? 8 : group_of(y->dims[2], y->dims[0]), .a_stride = (int)A->strides[0], .has_d = D != NULL,
                       .d_stride = D ? (int)D->strides[0] : 0, .has_z = z != NULL, .has_bias = bias != NULL,
@@ -64,18 +63,34 @@ static strand_plugin_status scan(cuda_device *d, const strand_plugin_node *node,
     cuda_strides(x.state, state, 3);
     cuda_strides(x.after, after, 3);
     const CUdeviceptr none = cuda_address(y, 0);
-    CUdeviceptr at_u = channels_of(u, y, none), at_dt = channels_of(dt, y, none),
-                at_a = first_of(A, cpu_lead(A, 0, y, 2), none), at_b = cuda_entry(B, y, 0, none), at_c = cuda_entry(C, y, 0, none),
-                at_d = D ? first_of(D, cpu_lead(D, 0, y, 2), none) : none, at_z = channels_of(z, y, none),
-                at_bias = bias ? first_of(bias, cpu_lead(bias, 0, y, 2), none) : none,
-                at_state =
-                    state ? cuda_entry(state, y, 0, none) + (CUdeviceptr)(cpu_lead(state, 1, y, 2) * state->strides[1] * 4) : none,
-                at_y = none, at_after = after ? cuda_address(after, 0) : none;
-    void *arguments[] = {&at_u, &at_dt, &at_a, &at_b, &at_c, &at_d, &at_z, &at_bias, &at_state, &at_y, &at_after, &x};
-    const uint32_t groups[3] = {(uint32_t)((x.channels + x.group - 1) / x.group), (uint32_t)y->dims[0], 1};
-    const uint32_t shared = few ? 0 : (uint32_t)((2 * SCAN_SLAB + 2 * x.group) * SCAN_PITCH + x.group * x.states) * 4;
+    *s = (cuda_scan){.x = x,
+                     .u = channels_of(u, y, none),
+                     .dt = channels_of(dt, y, none),
+                     .a = first_of(A, cpu_lead(A, 0, y, 2), none),
+                     .b = cuda_entry(B, y, 0, none),
+                     .c = cuda_entry(C, y, 0, none),
+                     .d = D ? first_of(D, cpu_lead(D, 0, y, 2), none) : none,
+                     .z = channels_of(z, y, none),
+                     .bias = bias ? first_of(bias, cpu_lead(bias, 0, y, 2), none) : none,
+                     .y = none,
+                     .after = after ? cuda_address(after, 0) : none};
+    s->state = state ? cuda_entry(state, y, 0, none) + (CUdeviceptr)(cpu_lead(state, 1, y, 2) * state->strides[1] * 4) : none;
+}
+
+static strand_plugin_status scan(cuda_device *d, const strand_plugin_node *node, bool *done) {
+    const strand_plugin_tensor *y = &node->outputs[0];
+    const bool few = y->dims[1] < STEP_TOKENS;
+    CUfunction function;
+    strand_plugin_status status = cuda_own_find(d, few ? CUDA_OWN_selective_step : CUDA_OWN_selective_chunks, !few, &function);
+    if (status || !function) return status;
+    cuda_scan s;
+    cuda_scan_of(node, few, &s);
+    const scan_numbers *x = &s.x;
+    void *arguments[] = {&s.u, &s.dt, &s.a, &s.b, &s.c, &s.d, &s.z, &s.bias, &s.state, &s.y, &s.after, &s.x};
+    const uint32_t groups[3] = {(uint32_t)((x->channels + x->group - 1) / x->group), (uint32_t)y->dims[0], 1};
+    const uint32_t shared = few ? 0 : (uint32_t)((2 * SCAN_SLAB + 2 * x->group) * SCAN_PITCH + x->group * x->states) * 4;
     *done = true;
-    return cuda_launch(d, d->base.segment, function, groups, few ? 128 : (uint32_t)x.group * 32, shared, arguments,
+    return cuda_launch(d, d->base.segment, function, groups, few ? 128 : (uint32_t)x->group * 32, shared, arguments,
                        "selective scan");
 }
 

@@ -9,6 +9,7 @@ struct strand_plugin_segment {
     CUgraphExec ready;
     CUgraphNode last;   /* every link waits for the one before it */
     uint32_t links;
+    cuda_steps *steps;  /* nodes that wait for others */
 };
 
 strand_plugin_status driver_segment_create(strand_plugin_device *device, strand_plugin_segment **segment) {
@@ -24,6 +25,10 @@ strand_plugin_status driver_segment_create(strand_plugin_device *device, strand_
     else
         *segment = s;
     return status;
+}
+
+cuda_steps **cuda_segment_steps(strand_plugin_segment *s) {
+    return &s->steps;
 }
 
 static const CUgraphNode *before(const strand_plugin_segment *s) {
@@ -72,6 +77,13 @@ strand_plugin_status cuda_capture_end(cuda_device *d, strand_plugin_segment *s, 
 strand_plugin_status driver_segment_run(strand_plugin_device *device, strand_plugin_segment *s) {
     cuda_device *d = cuda_of(device);
     strand_plugin_status status = cuda_current(d);
+    if (!status && s->steps) {
+        device->segment = s;
+        status = cuda_steps_end(d);
+        device->segment = NULL;
+        cuda_steps_free(d, s->steps);
+        s->steps = NULL;
+    }
     if (status || !s->links) return status;
     if (!s->ready) {
         status = cuda_check(device->host, cuGraphInstantiate(&s->ready, s->graph, 0), "making a graph ready");
@@ -89,5 +101,6 @@ void driver_segment_destroy(strand_plugin_device *device, strand_plugin_segment 
         if (s->ready) cuGraphExecDestroy(s->ready);
         if (s->graph) cuGraphDestroy(s->graph);
     }
+    cuda_steps_free(d, s->steps);
     device->host->free(device->host->context, s, sizeof *s);
 }

@@ -255,13 +255,14 @@ bool cuda_tensor_products(const cuda_device *d, const strand_plugin_node *node) 
     return d->tensor_cores && of_halves(node);
 }
 
-/* One row by halves [N, K]: a decoding step. */
-static bool takes_row(const strand_plugin_node *node) {
+/* One row by weights [N, K]: a decoding step. */
+bool cuda_tensor_takes_row(const strand_plugin_node *node) {
     const strand_op_matmul *p = node->params;
     const strand_plugin_tensor *a = &node->inputs[0], *b = &node->inputs[1], *y = &node->outputs[0];
     int64_t batch = 1;
     for (uint32_t i = 0; i + 2 < y->rank; i++) batch *= y->whole[i];
-    return y->whole[y->rank - 2] == 1 && batch <= CUDA_GROUPS_YZ && a->dtype == STRAND_PLUGIN_F32 && half(b->dtype) && p->transpose_b &&
+    return y->whole[y->rank - 2] == 1 && batch <= CUDA_GROUPS_YZ && a->dtype == STRAND_PLUGIN_F32 &&
+           (half(b->dtype) || b->dtype == STRAND_PLUGIN_F32) && p->transpose_b &&
            !p->transpose_a;
 }
 
@@ -280,7 +281,7 @@ static strand_plugin_status product(cuda_device *d, const strand_plugin_node *no
                    bk = b->rank - (p->transpose_b ? 1 : 2);
     const bool one =
         p->precision == STRAND_PRECISION_BF16 || (a->dtype == STRAND_PLUGIN_BF16 && b->dtype == STRAND_PLUGIN_BF16);
-    const bool row = takes_row(node);
+    const bool row = cuda_tensor_takes_row(node);
     CUfunction function;
     strand_plugin_status status = cuda_own_find(d,
                                                 row                              ? CUDA_OWN_product_row
@@ -330,7 +331,7 @@ static strand_plugin_status product(cuda_device *d, const strand_plugin_node *no
 bool cuda_tensor_takes(const cuda_device *d, const strand_plugin_node *node) {
     if (!d->tensor_cores) return false;
     return node->op == STRAND_OP_ATTENTION ? takes_attention(node)
-                                           : node->op == STRAND_OP_MATMUL && (takes_product(node) || takes_row(node));
+                                           : node->op == STRAND_OP_MATMUL && (takes_product(node) || cuda_tensor_takes_row(node));
 }
 
 uint64_t cuda_tensor_scratch(const cuda_device *d, const strand_plugin_node *node) {

@@ -195,6 +195,9 @@ strand_plugin_status gpu_over(strand_plugin_device *device, gpu_dispatch *d, int
 /* Any number of groups: in several dispatches where there are more than a device takes at once. */
 strand_plugin_status gpu_groups(strand_plugin_device *device, gpu_dispatch *d, int64_t x, int64_t y, int64_t z);
 
+/* Items that share a row of n elements in NORM: by its length alone, and so the order of additions. */
+int64_t gpu_norm_lanes(int64_t n);
+
 /* One group a row, in x and y as needed. */
 strand_plugin_status gpu_rows(strand_plugin_device *device, gpu_dispatch *d, int64_t rows);
 

@@ -62,8 +62,7 @@ static int64_t lead_vector(gpu_dispatch *d, uint32_t binding, const strand_plugi
     return v->strides[0];
 }
 
-/* Items that share a row of n elements: by its length alone, and so the order of additions. */
-static int64_t lanes_of(int64_t n) {
+int64_t gpu_norm_lanes(int64_t n) {
     int64_t lanes = 4;
     while (lanes < 128 && lanes * 4 < n) lanes *= 2;
     return lanes;
@@ -102,7 +101,7 @@ GPU_RUN(norm) {
     gpu_place(&d, 0, y, x, false);
     gpu_int(&d, lead_vector(&d, 1, w, y));
     gpu_int(&d, lead_vector(&d, 2, b, y));
-    return over_lanes(device, &d, parts, lanes_of(dims[3] / p->groups));
+    return over_lanes(device, &d, parts, gpu_norm_lanes(dims[3] / p->groups));
 }
 
 bool gpu_supports_glu(strand_plugin_device *device, const strand_plugin_node *node, char *why, size_t why_bytes) {
@@ -154,7 +153,7 @@ GPU_RUN(softmax) {
     gpu_int(&d, 1);
     gpu_place(&d, 1, y, y, false);
     gpu_place(&d, 0, y, x, false);
-    return over_lanes(device, &d, rows, lanes_of(dims[3]));
+    return over_lanes(device, &d, rows, gpu_norm_lanes(dims[3]));
 }
 
 bool gpu_supports_reduce_axis(strand_plugin_device *device, const strand_plugin_node *node, char *why, size_t why_bytes) {

@@ -153,6 +153,54 @@ static void decoding_steps(void **state) {
     }
 }
 
+/* Tokens are few launches, in the bytes of their nodes one by one: the layers' (each of Mamba four: norm, projections and
+ * convolution; time steps' factor, B and C; time steps and scan; projection and sum), then what begins and ends a model. */
+static void fused_steps(void **state) {
+    (void)state;
+    enum { STEPS = 5, BATCH = 2, MOST = 1 << 16 };
+    static const struct {
+        const char *name, *setting;
+        long launches; /* of a token */
+    } models[] = {{"mamba1/orig-d32-n2-l64", "precision=f32", 2 * 4 + 3},
+                  {"mamba1/orig-d32-n2-l64", "precision=f16", 2 * 4 + 3},
+                  {"mamba2/orig-d64-n2-l101-g2", "precision=f32", 0},
+                  {"mamba2/orig-d64-n2-l101-g2", "precision=bf16", 0},
+                  {"rwkv7/pth-d48-n2-l130", "precision=f32", 0},
+                  {"llama/gqa-d48-n3-l96-sharded-tied", "precision=f32", 0}};
+    static float first[STEPS][MOST];
+    for (size_t m = 0; m < sizeof models / sizeof models[0]; m++) {
+        long counts[2] = {0, 0};
+        for (int together = 0; together < 2; together++) {
+            setenv("STRAND_CUDA_GROUPS", together ? "1" : "0", 1);
+            strand_context *c = open_with_cuda();
+            opened o = open_all(c, source_path("tests/golden/text/%s", models[m].name),
+                                &(run_how){.backends = "cuda:0", .max_batch = BATCH, .max_length = 1, .outputs = "logits",
+                                           .settings = {models[m].setting}, .n_settings = 1},
+                                BATCH, 1);
+            for (int t = 0; t < STEPS; t++) {
+                strand_tensor out;
+                const int64_t id[BATCH] = {3 + t % 5, 7 - t};
+                const long before = cuda.launches();
+                float *y = run_output(&o, id, BATCH, 1, "logits", &out);
+                counts[together] = cuda.launches() - before;
+                assert_true(out.bytes <= sizeof first[t]);
+                if (together)
+                    assert_same_bytes(y, first[t], (size_t)out.bytes, models[m].name);
+                else
+                    memcpy(first[t], y, (size_t)out.bytes);
+                free(y);
+            }
+            close_all(&o);
+            strand_context_close(c);
+            nothing_left();
+        }
+        print_message("%s, %s: %ld launches a token, %ld node by node\n", models[m].name, models[m].setting, counts[1], counts[0]);
+        assert_true(counts[1] < counts[0]);
+        if (models[m].launches) assert_int_equal(counts[1], models[m].launches);
+    }
+    unsetenv("STRAND_CUDA_GROUPS");
+}
+
 /* Products that may be in BF16 run on tensor cores, unless the setting says no. */
 static void tensor_cores(void **state) {
     (void)state;
@@ -473,7 +521,8 @@ static void without_a_driver(void **state) {
 
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(either_device),   cmocka_unit_test(recorded),
-                                       cmocka_unit_test(decoding_steps),  cmocka_unit_test(layers_of_hyena),
+                                       cmocka_unit_test(decoding_steps),  cmocka_unit_test(fused_steps),
+                                       cmocka_unit_test(layers_of_hyena),
                                        cmocka_unit_test(tensor_cores),    cmocka_unit_test(long_convolutions),
                                        cmocka_unit_test(each_call_fails), cmocka_unit_test(too_small),
                                        cmocka_unit_test(memory_pools),    cmocka_unit_test(memory_taken),

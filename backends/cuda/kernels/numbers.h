@@ -113,4 +113,33 @@ typedef struct step_numbers {
     float dt_min, dt_max, scale;
 } step_numbers;
 
+/* steps.cu: what one token of a sequence is to nodes in a row, one launch for all of them. Addresses, 0 where there is none
+ * or nothing is to be written there; strides of (batch) or as said. */
+#define STEP_MATRICES 6
+typedef struct step_matrix {
+    unsigned long long b, bias, y;                /* y: of the product itself */
+    unsigned long long tap, tap_bias, from, to, out; /* a short convolution of it: its state, what that becomes, its result */
+    int n, b_n, type, fast, bias_kind, bias_stride, activation, y_batch;
+    int taps, tap_row, tap_bias_stride, tap_activation, out_batch; /* taps: 0, or there is one */
+    int from_strides[3], to_strides[3];           /* batch, tap, channel */
+    float alpha, beta;
+} step_matrix;
+
+/* norm: x is normalised first. add: sum = residual + the one product. */
+typedef struct step_products_numbers {
+    unsigned long long x, norm_weight, norm_bias, normed, residual, sum;
+    int k, matrices, x_batch, fast_x;
+    int norm, kind, eps_rule, lanes, weight_stride, norm_bias_stride, normed_batch, residual_batch, sum_batch;
+    float eps, weight_offset;
+    step_matrix of[STEP_MATRICES];
+} step_products_numbers;
+
+/* A product and the selective scan that reads it as its dt. */
+typedef struct step_scan_numbers {
+    unsigned long long x, u, a, b, c, d, z, scan_bias, state, y, after;
+    int k, x_batch, fast_x;
+    step_matrix of;
+    scan_numbers scan;
+} step_scan_numbers;
+
 #endif

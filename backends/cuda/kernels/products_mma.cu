@@ -8,6 +8,7 @@
 #include "math.k"
 #include "numbers.h"
 #include "warp.h"
+#include "row.h"
 
 #define ROWS    64
 #define COLUMNS 128
@@ -83,10 +84,6 @@ template <int T, int LINES> FN void put(half_word (*to)[LINES * STEP], const flo
             for (int j = 0; j < T; j++) to[j][(line + i) * STEP + k] = (half_word)terms[j];
         }
     }
-}
-
-static __device__ __noinline__ float activated(int kind, float v, float alpha, float beta) {
-    return f_unary(kind, v, alpha, beta);
 }
 
 template <int TA, int TB>
@@ -178,55 +175,16 @@ FN void multiply(half_word (*ta)[ROWS * STEP], half_word (*tb)[COLUMNS * STEP], 
         __shared__ __align__(16) half_word tb[TB][COLUMNS * STEP];                                                               \
         multiply<TA, TB>(ta, tb, a, b, bias, y, N);                                                                              \
     }
-// One row by F16 or BF16 weights [N, K]: bytes decide. A warp has two columns, a lane eight numbers of every 256, 16 bytes at
-// once where they lie so; the loads of four turns of both columns are under way together. A lane's sums are one chain, whatever
-// is read at once.
-FN void take8(float (&f)[8], const half_word *b, int k, int left, int stride, int type, int fast) {
-    uint w[4] = {};
-    if (fast && left >= 8) {
-        const float4 v = LOAD4((const float *)(const void *)(b + k), 0);
-        w[0] = BITS_OF(v.x), w[1] = BITS_OF(v.y), w[2] = BITS_OF(v.z), w[3] = BITS_OF(v.w);
-    } else {
-#pragma unroll
-        for (int j = 0; j < 8; j++)
-            if (j < left) w[j >> 1] |= (uint)b[(long long)(k + j) * stride] << (16 * (j & 1));
-    }
-#pragma unroll
-    for (int j = 0; j < 8; j++) f[j] = f_16(type, (w[j >> 1] >> (16 * (j & 1))) & 0xffffu);
-}
-
+// One row by weights [N, K] (row.h); two columns a warp.
 HEAD(product_row, 128)
-(const float *__restrict__ a, const half_word *__restrict__ b, const float *__restrict__ bias, float *y,
+(const float *__restrict__ a, const void *__restrict__ b, const float *__restrict__ bias, float *y,
  const __grid_constant__ product_numbers N) {
     const int lane = WARP_LANE, column0 = (GROUP_X * 4 + WARP_NUMBER) * 2, batch0 = GROUP_Z / N.inner,
               batch1 = GROUP_Z % N.inner;
     a += (long long)batch0 * N.a_batch[0] + (long long)batch1 * N.a_batch[1];
-    b += (long long)batch0 * N.b_batch[0] + (long long)batch1 * N.b_batch[1];
-    const half_word *from[2];
-    float sum[2] = {};
-#pragma unroll
-    for (int c = 0; c < 2; c++) from[c] = b + (long long)IMIN(column0 + c, N.n - 1) * N.b_n;
-#pragma unroll 4
-    for (int k = lane * 8; k < N.k; k += 256) {
-        float x[8], w[2][8];
-        const int left = N.k - k;
-#pragma unroll
-        for (int c = 0; c < 2; c++) take8(w[c], from[c], k, left, N.b_k, N.type_b, N.fast_b);
-        if (N.fast_a && left >= 8) {
-            const float4 low = LOAD4(a + k, 0), high = LOAD4(a + k, 1);
-            x[0] = low.x, x[1] = low.y, x[2] = low.z, x[3] = low.w, x[4] = high.x, x[5] = high.y, x[6] = high.z, x[7] = high.w;
-        } else {
-#pragma unroll
-            for (int j = 0; j < 8; j++) x[j] = j < left ? a[(long long)(k + j) * N.a_k] : 0.0f;
-        }
-#pragma unroll
-        for (int c = 0; c < 2; c++)
-#pragma unroll
-            for (int j = 0; j < 8; j++) sum[c] = j < left ? FMA(x[j], w[c][j], sum[c]) : sum[c];
-    }
-#pragma unroll
-    for (int c = 0; c < 2; c++)
-        for (int mask = 1; mask < 32; mask *= 2) sum[c] += warp_xor(sum[c], mask);
+    b = row_at(b, N.type_b, (long long)batch0 * N.b_batch[0] + (long long)batch1 * N.b_batch[1]);
+    float sum[2];
+    row_pair(sum, a, N.a_k, N.fast_a, b, N.b_n, N.b_k, N.type_b, N.fast_b, column0, N.n, N.k);
     const int column = column0 + lane;
     if (lane < 2 && column < N.n) {
         float v = lane ? sum[1] : sum[0];
