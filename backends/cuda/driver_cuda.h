@@ -75,8 +75,9 @@ typedef struct cuda_pool {
     X(attention_wgmma_bf16_64, 7) X(attention_wgmma_bf16_128, 7) X(attention_wgmma_f16_64, 7) X(attention_wgmma_f16_128, 7) \
     X(selective_chunks, 8) X(selective_step, 8) X(ssd_step, 8) X(gated_step, 8) X(delta_step, 8) \
     X(gated_prepare_64, 9) X(gated_prepare_128, 9) X(gated_ends_64, 9) X(gated_ends_128, 9) X(gated_walk_64, 9) X(gated_walk_128, 9) \
-    X(step_products, 10) X(step_scan, 10)
-#define CUDA_OWN_IMAGES 11
+    X(step_products, 10) X(step_scan, 10) \
+    X(delta_prepare_64, 11) X(delta_prepare_128, 11) X(delta_walk_64, 11) X(delta_walk_128, 11)
+#define CUDA_OWN_IMAGES 12
 typedef enum cuda_own_kernel {
 #define CUDA_OWN(name, image) CUDA_OWN_##name,
     CUDA_OWN_KERNELS(CUDA_OWN)
@@ -102,6 +103,7 @@ typedef struct cuda_device {
     bool tensor_cores, own_missing; /* own_missing: there is no code of our own kernels for this device */
     bool long_conv;                 /* is there of the long convolution's? */
     __typeof__(&cuTensorMapEncodeTiled) encode; /* tensor maps; NULL: kernels of 9.0 alone (architecture 90a) are not wanted */
+    bool refusal_told;              /* that the driver makes no tensor map */
     uint32_t shared_bytes;          /* that a group may ask for */
     CUmodule own_modules[CUDA_OWN_IMAGES];
     CUfunction own_kernels[CUDA_N_OWN];
@@ -201,7 +203,7 @@ strand_plugin_status cuda_long_conv_prepare(cuda_device *d, const strand_plugin_
 strand_plugin_status cuda_long_conv_run(cuda_device *d, const strand_plugin_node *node, const strand_plugin_memory *scratch,
                                         bool *done);
 
-/* ssd.c: SSD and gated linear attention of many tokens on tensor cores. */
+/* ssd.c: SSD, gated linear attention and the delta rule of many tokens on tensor cores. */
 uint64_t cuda_ssd_scratch(const cuda_device *d, const strand_plugin_node *node);
 strand_plugin_status cuda_ssd_run(cuda_device *d, const strand_plugin_node *node, const strand_plugin_memory *scratch,
                                   bool *done);

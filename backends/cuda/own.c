@@ -13,10 +13,15 @@ static bool blas_first(const cuda_device *d, const strand_plugin_node *node) {
            !cuda_tensor_products(d, node);
 }
 
+/* Recurrences with a matrix state that ssd.c does in chunks. */
+static bool walks(const strand_plugin_node *node) {
+    return node->op == STRAND_OP_SSD || node->op == STRAND_OP_GATED_LINEAR_ATTENTION || node->op == STRAND_OP_DELTA_RULE;
+}
+
 static uint64_t own_scratch(strand_plugin_device *device, const strand_plugin_node *node) {
     cuda_device *d = cuda_of(device);
     if (node->op == STRAND_OP_LONG_CONV) return cuda_long_conv_scratch(d, node);
-    if (node->op == STRAND_OP_SSD || node->op == STRAND_OP_GATED_LINEAR_ATTENTION) return cuda_ssd_scratch(d, node);
+    if (walks(node)) return cuda_ssd_scratch(d, node);
     if (node->op == STRAND_OP_MATMUL && blas_first(d, node)) return cuda_blas_scratch(d, node);
     return cuda_tensor_scratch(d, node);
 }
@@ -36,8 +41,7 @@ static strand_plugin_status own_run(strand_plugin_device *device, const strand_p
     strand_plugin_status status = cuda_steps_take(d, node, scratch, done);
     if (status || *done) return status;
     if (node->op == STRAND_OP_LONG_CONV) return cuda_long_conv_run(d, node, scratch, done);
-    if (node->op == STRAND_OP_SSD || node->op == STRAND_OP_GATED_LINEAR_ATTENTION)
-        status = cuda_ssd_run(d, node, scratch, done);
+    if (walks(node)) status = cuda_ssd_run(d, node, scratch, done);
     if (!status && !*done) status = cuda_scans_run(d, node, done);
     if (status || *done) return status;
     if (node->op == STRAND_OP_MATMUL && blas_first(d, node)) status = cuda_blas_run(d, node, scratch, done);

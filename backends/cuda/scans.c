@@ -7,8 +7,6 @@
 #define STEP_ROWS      128 /* of a matrix state, at most */
 #define SCAN_STATES    64
 #define SCAN_CHANNELS  512 /* fewer do not fill a device without parts of the sequence */
-#define SCAN_PITCH     266 /* kernels/scans_own.cu */
-#define SCAN_SLAB      16
 #define PROCESSORS     132 /* of a large device */
 
 /* Of a sequence that is cut with y's channels, too; channels: of what stands under them (B, C and the like: none). */
@@ -88,7 +86,7 @@ static strand_plugin_status scan(cuda_device *d, const strand_plugin_node *node,
     const scan_numbers *x = &s.x;
     void *arguments[] = {&s.u, &s.dt, &s.a, &s.b, &s.c, &s.d, &s.z, &s.bias, &s.state, &s.y, &s.after, &s.x};
     const uint32_t groups[3] = {(uint32_t)((x->channels + x->group - 1) / x->group), (uint32_t)y->dims[0], 1};
-    const uint32_t shared = few ? 0 : (uint32_t)((2 * SCAN_SLAB + 2 * x->group) * SCAN_PITCH + x->group * x->states) * 4;
+    const uint32_t shared = few ? 0 : (uint32_t)SCAN_SHARED(x->group, x->states);
     *done = true;
     return cuda_launch(d, d->base.segment, function, groups, few ? 128 : (uint32_t)x->group * 32, shared, arguments,
                        "selective scan");

@@ -161,6 +161,10 @@ static void make_delta_rule(ops_program *g, int index) {
     delta_of_sizes(g, some_sizes(g, index, 140, 1.2e6));
 }
 
+static void make_delta_heads(ops_program *g, int index) {
+    delta_of_sizes(g, model_sizes(g, index));
+}
+
 /* Normalised sums must stay away from 0: positive queries and keys, and a state that is positive in Z. The Taylor kernel is at
  * least 1/2 by itself. */
 static void linear_of_sizes(ops_program *g, sizes s, uint32_t feature) {
@@ -235,6 +239,7 @@ OPS_CASES(matrix_state,
     {"gated_linear_attention", make_gated_linear_attention, false},
     {"gated_heads", make_gated_heads, false},
     {"delta_rule", make_delta_rule, false},
+    {"delta_heads", make_delta_heads, false},
     {"linear_attention", make_linear_attention, false},
     {"huge_states", make_huge_states, false},
     {"wkv4", make_wkv4, false},

@@ -52,6 +52,7 @@ template <int NN>
 FN void gated_prepare(const float *q, const float *k, const float *w, const float *u, chunk_block<NN, 2> *blocks,
                       chunk_steps<NN> *steps, const ssd_numbers &N) {
     DYNAMIC_SHARED(raw)
+    static_assert(sizeof(gated_tiles<NN>) == GATED_PREPARE_SHARED(NN), "the launch asks for another size");
     gated_tiles<NN> &tiles = *(gated_tiles<NN> *)raw;
     const int chunk = GROUP_X, b = GROUP_Z, head = N.first_head + GROUP_Y, first = N.first + chunk * CHUNK;
     chunk_block<NN, 2> *to = blocks + ((long long)b * N.heads + GROUP_Y) * N.chunks + chunk;

@@ -79,22 +79,37 @@ typedef struct spectra_numbers {
     int log_r, log_outer, reserved;
 } spectra_numbers;
 
-/* SSD and gated linear attention (c, b, a: q, k, w; bias: u; softplus: w is given as its logarithm) in chunks. Strides are
- * of (batch, token), of states of (batch, head, column, row). What y touches: heads from first_head on, groups from
- * first_group on; its channels begin at `origin` of all. */
 #define SSD_CHUNK 32 /* tokens */
+/* Bytes of shared memory that launches ask for, rows of a state padded to nn: of the walk (two sets of a chunk's steps, which
+ * are SSD_STEPS each), and of what makes chunks of gates and of the delta rule. A gate keeps by row, and the delta rule has two
+ * tiles of halves more. */
+#define SSD_STEPS(nn, gated) ((5 * SSD_CHUNK + ((gated) ? (nn) : SSD_CHUNK)) * 4)
+#define SSD_WALK_SHARED(nn, terms, gated, delta)                                                                               \
+    ((terms) * SSD_CHUNK * 2 * (((delta) ? 4 : 2) * ((nn) + 8) + 40 + 2 * 72) +                                                \
+     (SSD_CHUNK * (SSD_CHUNK + 4) + 3 * 64 + SSD_CHUNK) * 4 + 2 * SSD_STEPS(nn, gated))
+#define GATED_PREPARE_SHARED(nn) (2 * 2 * SSD_CHUNK * 2 * ((nn) + 8) + 2 * SSD_CHUNK * 4 + 3 * SSD_CHUNK * ((nn) + 4) * 4)
+#define DELTA_PREPARE_SHARED(nn) ((5 * SSD_CHUNK * ((nn) + 4) + 3 * SSD_CHUNK * (SSD_CHUNK + 4)) * 4)
+/* Bytes of what is made of a chunk: terms of 2 (the delta rule: 4) tiles of halves, scales of two, scores. */
+#define SSD_BLOCK(nn, terms, delta)                                                                                            \
+    ((terms) * ((delta) ? 4 : 2) * SSD_CHUNK * (nn) * 2 + (2 * SSD_CHUNK + SSD_CHUNK * SSD_CHUNK) * 4)
+/* SSD, gated linear attention (c, b, a: q, k, w; bias: u; softplus: w is given as its logarithm) and the delta rule (c, b, a,
+ * dt, put: r, k, w, a, b) in chunks. Strides are of (batch, token), of states of (batch, head, column, row). What y touches:
+ * heads from first_head on, groups from first_group on; its channels begin at `origin` of all. */
 typedef struct ssd_numbers {
     int tokens, first;                    /* of the sequence; the first of this run over some of its chunks */
     int chunks, part, parts, most_parts;  /* of this run; of a part; parts, and as many as there is room for */
     int heads, first_head, heads_a_group, groups, first_group;
     int n, width, slices;                 /* rows and columns of a head's state; slices of 64 columns */
     int origin, channels;
-    int x[2], b[2], c[2], y[2], dt[2], a[2], state[4], after[4];
+    int x[2], b[2], c[2], y[2], dt[2], a[2], put[2], state[4], after[4];
     int a_moves, has_dt, has_bias, bias_stride, softplus, has_d, d_stride, has_state, has_after, last;
     int fast_x, fast_bc, fast_y;          /* may be read or written 16 bytes (y: 8) at a time */
     float dt_min, dt_max, scale;
 } ssd_numbers;
 
+#define SCAN_SLAB  16  /* states of B and of C that are in shared memory at a time */
+#define SCAN_PITCH 266 /* numbers from one to the next: 8 tokens of each lane, 33 apart, and 2 */
+#define SCAN_SHARED(group, states) (((2 * SCAN_SLAB + 2 * (group)) * SCAN_PITCH + (group) * (states)) * 4) /* bytes */
 /* A selective scan. Strides are of (batch, token), of states of (batch, channel, state). group: channels of a group, a warp
  * each. */
 typedef struct scan_numbers {

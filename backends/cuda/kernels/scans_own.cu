@@ -14,17 +14,16 @@
 
 #define SEGMENT 8
 #define TOKENS  256
-#define SLAB    16  // states at a time
-#define ROW     33  // token 8 s + i is number 33 i + s: neither reads by lane nor writes by state share a bank
-#define PITCH   266
+#define ROW     33 // token 8 s + i is number 33 i + s: neither reads by lane nor writes by state share a bank
+static_assert(SCAN_PITCH >= SEGMENT * ROW, "a chunk's tokens of a state");
 
 HEAD(selective_chunks, 512)
 (const float *u, const float *dt, const float *__restrict__ A, const float *__restrict__ B, const float *__restrict__ C,
  const float *__restrict__ D, const float *z, const float *__restrict__ bias, const float *state, float *y, float *after,
  const __grid_constant__ scan_numbers N) {
     DYNAMIC_SHARED(raw)
-    float *const tb = (float *)raw, *const tc = tb + SLAB * PITCH, *const steps = tc + SLAB * PITCH,
-                 *const gain = steps + N.group * PITCH, *const kept = gain + N.group * PITCH;
+    float *const tb = (float *)raw, *const tc = tb + SCAN_SLAB * SCAN_PITCH, *const steps = tc + SCAN_SLAB * SCAN_PITCH,
+                 *const gain = steps + N.group * SCAN_PITCH, *const kept = gain + N.group * SCAN_PITCH;
     const int items = N.group * 32, lane = WARP_LANE, warp = WARP_NUMBER, b = GROUP_Y, c0 = GROUP_X * N.group, c = c0 + warp;
     const bool live = c < N.channels;
     for (int n = lane; n < N.states; n += 32)
@@ -33,7 +32,7 @@ HEAD(selective_chunks, 512)
     for (int t0 = 0; t0 < N.tokens; t0 += TOKENS) {
         BARRIER // what was there is used
         for (int i = LOCAL; i < TOKENS * N.group; i += items) {
-            const int t = i / N.group, k = i % N.group, at = k * PITCH + t % SEGMENT * ROW + t / SEGMENT;
+            const int t = i / N.group, k = i % N.group, at = k * SCAN_PITCH + t % SEGMENT * ROW + t / SEGMENT;
             float d = 0.0f, x = 0.0f;
             if (t0 + t < N.tokens && c0 + k < N.channels) {
                 x = u[(long long)b * N.u[0] + (long long)(t0 + t) * N.u[1] + c0 + k];
@@ -43,12 +42,12 @@ HEAD(selective_chunks, 512)
             gain[at] = d * x;
         }
         float sum[SEGMENT] = {}, d[SEGMENT], x[SEGMENT];
-        for (int n0 = 0; n0 < N.states; n0 += SLAB) {
+        for (int n0 = 0; n0 < N.states; n0 += SCAN_SLAB) {
             if (n0 > 0) {
                 BARRIER
             }
-            for (int i = LOCAL; i < TOKENS * SLAB; i += items) {
-                const int t = i / SLAB, n = i % SLAB, at = n * PITCH + t % SEGMENT * ROW + t / SEGMENT;
+            for (int i = LOCAL; i < TOKENS * SCAN_SLAB; i += items) {
+                const int t = i / SCAN_SLAB, n = i % SCAN_SLAB, at = n * SCAN_PITCH + t % SEGMENT * ROW + t / SEGMENT;
                 const bool there = t0 + t < N.tokens && n0 + n < N.states;
                 tb[at] = there ? B[(long long)b * N.b[0] + (long long)(t0 + t) * N.b[1] + n0 + n] : 0.0f;
                 tc[at] = there ? C[(long long)b * N.c[0] + (long long)(t0 + t) * N.c[1] + n0 + n] : 0.0f;
@@ -57,16 +56,16 @@ HEAD(selective_chunks, 512)
             if (n0 == 0) {
 #pragma unroll
                 for (int i = 0; i < SEGMENT; i++)
-                    d[i] = steps[warp * PITCH + i * ROW + lane], x[i] = gain[warp * PITCH + i * ROW + lane];
+                    d[i] = steps[warp * SCAN_PITCH + i * ROW + lane], x[i] = gain[warp * SCAN_PITCH + i * ROW + lane];
             }
-            for (int n = 0; n < SLAB && n0 + n < N.states; n++) {
+            for (int n = 0; n < SCAN_SLAB && n0 + n < N.states; n++) {
                 const float a = live ? A[(long long)c * N.a_stride + n0 + n] * EXP_SCALE : 0.0f,
                             begin = kept[warp * N.states + n0 + n];
                 float p[SEGMENT], q[SEGMENT], h = lane == 0 ? begin : 0.0f, all = 1.0f;
 #pragma unroll
                 for (int i = 0; i < SEGMENT; i++) {
                     p[i] = EXP_SCALED(d[i] * a);
-                    q[i] = x[i] * tb[n * PITCH + i * ROW + lane];
+                    q[i] = x[i] * tb[n * SCAN_PITCH + i * ROW + lane];
                     h = FMA(p[i], h, q[i]);
                     all *= p[i];
                 }
@@ -87,18 +86,18 @@ HEAD(selective_chunks, 512)
 #pragma unroll
                 for (int i = 0; i < SEGMENT; i++) {
                     h = FMA(p[i], h, q[i]);
-                    sum[i] = FMA(tc[n * PITCH + i * ROW + lane], h, sum[i]);
+                    sum[i] = FMA(tc[n * SCAN_PITCH + i * ROW + lane], h, sum[i]);
                 }
                 WARP_BARRIER
             }
         }
 #pragma unroll
-        for (int i = 0; i < SEGMENT; i++) gain[warp * PITCH + i * ROW + lane] = sum[i];
+        for (int i = 0; i < SEGMENT; i++) gain[warp * SCAN_PITCH + i * ROW + lane] = sum[i];
         BARRIER
         for (int i = LOCAL; i < TOKENS * N.group; i += items) {
             const int t = i / N.group, k = i % N.group;
             if (t0 + t < N.tokens && c0 + k < N.channels) {
-                float v = gain[k * PITCH + t % SEGMENT * ROW + t / SEGMENT];
+                float v = gain[k * SCAN_PITCH + t % SEGMENT * ROW + t / SEGMENT];
                 if (N.has_d)
                     v = FMA(D[(c0 + k) * N.d_stride], u[(long long)b * N.u[0] + (long long)(t0 + t) * N.u[1] + c0 + k], v);
                 if (N.has_z) {

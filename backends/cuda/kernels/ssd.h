@@ -1,9 +1,9 @@
-// ssd.h - the walk over chunks of 32 tokens that SSD and gated linear attention share (ssd_mma.cu, gated_mma.cu): the state in
-// registers, products on tensor cores.
+// ssd.h - the walk over chunks of 32 tokens that SSD, gated linear attention and the delta rule share (ssd_mma.cu,
+// gated_mma.cu, delta_mma.cu): the state in registers, products on tensor cores.
 //
 // With l what a state's decays come to from the chunk's first token on, y = (C e^l) S + (scores) x and S <- e^l[31] S +
 // (e^(l[31] - l) B) x. SSD has one decay for the rows of a state, a gate has one for each, and its factors are in C, B and the
-// scores already.
+// scores already. The delta rule has a gate's, and adds (S W^T) b, what is taken out and put back in (delta_mma.cu).
 #include "dialect_cuda.h"
 #include "math.k"
 #include "numbers.h"
@@ -23,13 +23,19 @@ FN float scale_down(float most) {
     return FROM_BITS((uint)(e - 14) << 23);
 }
 
+// What the delta rule has beside C and B: W and b, rows of ROW halves.
+template <int ROW, int TERMS, bool DELTA> struct delta_rows {};
+template <int ROW, int TERMS> struct delta_rows<ROW, TERMS, true> {
+    half_word taken[TERMS][CHUNK][ROW], put[TERMS][CHUNK][ROW];
+};
 // What a group of heads has of a chunk: C's terms, B's terms, 32 scales of each, products [32][32].
-template <int NN, int TERMS> struct chunk_block {
+template <int NN, int TERMS, bool DELTA = false> struct chunk_block : delta_rows<NN, TERMS, DELTA> {
     half_word c[TERMS][CHUNK][NN], b[TERMS][CHUNK][NN];
     float scales[2][CHUNK], scores[CHUNK][CHUNK];
 };
 // What a head has of it: l (high, low), dt, e^l times C's scale, e^(l[31] - l) dt times B's scale, and what the state is
-// multiplied by: KEEPS 32 times the same, or for each of its rows.
+// multiplied by: KEEPS 32 times the same, or for each of its rows. A gate: only the last three; the delta rule: `high` is the
+// product of the scales of W and b.
 template <int KEEPS> struct chunk_steps {
     float high[CHUNK], low[CHUNK], dt[CHUNK], gain[CHUNK], weight[CHUNK], keep[KEEPS];
 };
@@ -105,12 +111,12 @@ FN void prepare_row(prepare_tiles<NN, TERMS> &tiles, chunk_block<NN, TERMS> *to,
 
 // ---- the walk ----
 
-template <int NN, int TERMS, bool GATED> struct walk_tiles {
+template <int NN, int TERMS, bool GATED, bool DELTA> struct walk_tiles : delta_rows<NN + 8, TERMS, DELTA> {
     half_word c[TERMS][CHUNK][NN + 8], b[TERMS][CHUNK][NN + 8], w[TERMS][CHUNK][WP], x[TERMS][CHUNK][XP],
         weighted[TERMS][CHUNK][XP];
     float scores[CHUNK][CHUNK + 4];
     chunk_steps<GATED ? NN : CHUNK> steps[2];
-    float scales[3][64], weights_scale[CHUNK]; // of x, weighted x and state by column
+    float scales[3][64], weights_scale[CHUNK]; // of x (then of S W^T), weighted x and state by column
 };
 
 template <int NN, int TERMS>
@@ -208,21 +214,55 @@ template <int NN, class F> FN void each_state(float (&s)[NN / 8][4], int p0, con
         }
 }
 
+// s += x^T b over the tokens of a chunk; scales: of x, by column.
+template <int NN, int TERMS, bool F16>
+FN void add_outer(float (&s)[NN / 8][4], const half_word (&x)[TERMS][CHUNK][XP], const half_word (&b)[TERMS][CHUNK][NN + 8],
+                  const float *scales) {
+    const int lane = WARP_LANE, warp = WARP_NUMBER;
+    float times[4] = {1.0f, 1.0f, 1.0f, 1.0f};
+    if (TERMS == 2) {
+#pragma unroll
+        for (int j = 0; j < 4; j++) times[j] = scales[warp * 16 + (lane >> 2) + 8 * (j >> 1)];
+    }
+#pragma unroll
+    for (int k = 0; k < 2; k++) {
+        uint fx[TERMS][4];
+#pragma unroll
+        for (int j = 0; j < TERMS; j++)
+            warp_load4_transposed(fx[j], &x[j][k * 16 + (lane >> 4) * 8 + (lane & 7)][warp * 16 + ((lane >> 3) & 1) * 8]);
+#pragma unroll
+        for (int n = 0; n < NN / 16; n++) {
+            uint fb[4][TERMS];
+#pragma unroll
+            for (int j = 0; j < TERMS; j++) {
+                uint r[4];
+                warp_load4_transposed(r, &b[j][k * 16 + ((lane >> 3) & 1) * 8 + (lane & 7)][n * 16 + (lane >> 4) * 8]);
+#pragma unroll
+                for (int i = 0; i < 4; i++) fb[i][j] = r[i];
+            }
+            add_products<TERMS, F16>(s[2 * n], fx, fb[0], fb[1], times);
+            add_products<TERMS, F16>(s[2 * n + 1], fx, fb[2], fb[3], times);
+        }
+    }
+}
+
 // slots: [entries][heads][slices][parts + 1] tiles: the one that goes in, ends of parts, and what the next run over tokens
 // begins from; totals: decays of the parts.
-template <int NN, int TERMS, bool F16, bool GATED, bool RESULTS>
-FN void walk(const float *x, const float *D, const float *state, const chunk_block<NN, TERMS> *blocks,
+template <int NN, int TERMS, bool F16, bool GATED, bool RESULTS, bool DELTA = false>
+FN void walk(const float *x, const float *D, const float *state, const chunk_block<NN, TERMS, DELTA> *blocks,
              const chunk_steps<GATED ? NN : CHUNK> *steps, float *slots, float *totals, float *y, float *after,
              const ssd_numbers &N) {
     DYNAMIC_SHARED(raw)
-    walk_tiles<NN, TERMS, GATED> &tiles = *(walk_tiles<NN, TERMS, GATED> *)raw;
+    typedef walk_tiles<NN, TERMS, GATED, DELTA> all_tiles;
+    static_assert(sizeof(all_tiles) == SSD_WALK_SHARED(NN, TERMS, GATED, DELTA), "the launch asks for another size");
+    all_tiles &tiles = *(all_tiles *)raw;
     const int keeps = GATED ? NN : 1;
     const int lane = WARP_LANE, warp = WARP_NUMBER, g = lane >> 2, t = lane & 3;
     const int here = GROUP_X / N.slices, p0 = GROUP_X % N.slices * 64, part = GROUP_Y, b = GROUP_Z, head = N.first_head + here;
     const long long unit = ((long long)b * N.heads + here) * N.slices + GROUP_X % N.slices;
     const int channel0 = head * N.width + p0 - N.origin, mine = warp * 16 + (lane & 3) * 4, column = channel0 + mine,
               live = N.width - p0 - mine;
-    const chunk_block<NN, TERMS> *block =
+    const chunk_block<NN, TERMS, DELTA> *block =
         blocks + ((long long)b * N.groups + head / N.heads_a_group - N.first_group) * N.chunks;
     const chunk_steps<GATED ? NN : CHUNK> *step = steps + ((long long)b * N.heads + here) * N.chunks;
     const int begin = part * N.part, end = IMIN(begin + N.part, N.chunks);
@@ -247,10 +287,12 @@ FN void walk(const float *x, const float *D, const float *state, const chunk_blo
     }
 
     if (RESULTS) copy_tile<NN, TERMS>(tiles.c, block[begin].c);
+    if constexpr (DELTA) copy_tile<NN, TERMS>(tiles.taken, block[begin].taken);
     if (RESULTS) copy_floats(&tiles.scores[0][0], &block[begin].scores[0][0], CHUNK, CHUNK, CHUNK + 4);
     copy_floats(tiles.steps[0].high, step[begin].high, sizeof *step / sizeof(float) / CHUNK, CHUNK, CHUNK);
     async_commit();
     copy_tile<NN, TERMS>(tiles.b, block[begin].b);
+    if constexpr (DELTA) copy_tile<NN, TERMS>(tiles.put, block[begin].put);
     async_commit();
     load_x(v, xs, N.first + begin * CHUNK, column, N);
     const float skip = RESULTS && N.has_d ? D[head * N.d_stride] : 0.0f;
@@ -298,7 +340,7 @@ FN void walk(const float *x, const float *D, const float *state, const chunk_blo
         }
         if (RESULTS) {
             BARRIER // weights and x are there
-            float acc[2][2][4] = {}, up[2] = {1.0f, 1.0f};
+            float acc[2][2][4] = {}, out[2][2][4] = {}, up[2] = {1.0f, 1.0f}; // out: S W^T
             const float ones[4] = {1.0f, 1.0f, 1.0f, 1.0f};
             if (TERMS == 2) {
                 float most[2] = {0.0f, 0.0f};
@@ -330,6 +372,14 @@ FN void walk(const float *x, const float *D, const float *state, const chunk_blo
                         warp_load4(fc[j], &tiles.c[j][m * 16 + ((lane >> 3) & 1) * 8 + (lane & 7)][k * 16 + (lane >> 4) * 8]);
                     add_products<TERMS, F16>(acc[m][0], fc, fs[0], fs[1], ones);
                     add_products<TERMS, F16>(acc[m][1], fc, fs[2], fs[3], ones);
+                    if constexpr (DELTA) {
+#pragma unroll
+                        for (int j = 0; j < TERMS; j++)
+                            warp_load4(fc[j],
+                                       &tiles.taken[j][m * 16 + ((lane >> 3) & 1) * 8 + (lane & 7)][k * 16 + (lane >> 4) * 8]);
+                        add_products<TERMS, F16>(out[m][0], fc, fs[0], fs[1], ones);
+                        add_products<TERMS, F16>(out[m][1], fc, fs[2], fs[3], ones);
+                    }
                 }
             }
 #pragma unroll
@@ -338,8 +388,11 @@ FN void walk(const float *x, const float *D, const float *state, const chunk_blo
                 for (int j = 0; j < 4; j++) {
                     const float gain = now.gain[m * 16 + g + 8 * (j >> 1)];
 #pragma unroll
-                    for (int n = 0; n < 2; n++)
-                        acc[m][n][j] *= TERMS == 2 ? gain * tiles.scales[2][warp * 16 + n * 8 + 2 * t + (j & 1)] : gain;
+                    for (int n = 0; n < 2; n++) {
+                        const float scale = TERMS == 2 ? tiles.scales[2][warp * 16 + n * 8 + 2 * t + (j & 1)] : 1.0f;
+                        acc[m][n][j] *= gain * scale;
+                        if (DELTA) out[m][n][j] *= now.high[m * 16 + g + 8 * (j >> 1)] * scale;
+                    }
                 }
 #pragma unroll
             for (int k = 0; k < 2; k++) {
@@ -367,6 +420,33 @@ FN void walk(const float *x, const float *D, const float *state, const chunk_blo
                                            tiles.scales[0][warp * 16 + n * 8 + 2 * t + (j & 1)];
                         add_products<TERMS, F16>(acc[m][n], fw, fx[2 * n], fx[2 * n + 1], times);
                     }
+                }
+            }
+            if (DELTA) { // in the place of x, whose columns of 16 are each a warp's own
+                WARP_BARRIER
+#pragma unroll
+                for (int n = 0; n < 2; n++) {
+                    const int at = warp * 16 + n * 8 + 2 * t;
+#pragma unroll
+                    for (int j = 0; j < 2; j++) {
+                        float most = 0.0f;
+#pragma unroll
+                        for (int m = 0; m < 2; m++)
+                            most = FMAX(most, FMAX(finite_size(out[m][n][j]), finite_size(out[m][n][2 + j])));
+                        for (int mask = 4; mask < 32; mask *= 2) most = FMAX(most, warp_xor(most, mask));
+                        up[j] = scale_down(most);
+                        if (g == 0) tiles.scales[0][at + j] = up[j];
+                        up[j] = 1.0f / up[j];
+                    }
+#pragma unroll
+                    for (int m = 0; m < 2; m++)
+#pragma unroll
+                        for (int r = 0; r < 2; r++) {
+                            uint terms[TERMS];
+                            split_pair<TERMS, F16>(terms, out[m][n][2 * r] * up[0], out[m][n][2 * r + 1] * up[1]);
+#pragma unroll
+                            for (int j = 0; j < TERMS; j++) put_word(&tiles.x[j][m * 16 + g + 8 * r][at], terms[j]);
+                        }
                 }
             }
 #pragma unroll
@@ -400,6 +480,7 @@ FN void walk(const float *x, const float *D, const float *state, const chunk_blo
         if (!GATED || LOCAL < NN) kept *= now.keep[GATED ? LOCAL : 0];
         if (c + 1 < end) {
             if (RESULTS) copy_tile<NN, TERMS>(tiles.c, block[c + 1].c);
+            if constexpr (DELTA) copy_tile<NN, TERMS>(tiles.taken, block[c + 1].taken);
             if (RESULTS) copy_floats(&tiles.scores[0][0], &block[c + 1].scores[0][0], CHUNK, CHUNK, CHUNK + 4);
             copy_floats(tiles.steps[(c + 1 - begin) & 1].high, step[c + 1].high, sizeof *step / sizeof(float) / CHUNK, CHUNK,
                         CHUNK);
@@ -410,34 +491,13 @@ FN void walk(const float *x, const float *D, const float *state, const chunk_blo
         for (int n = 0; n < NN / 8; n++)
 #pragma unroll
             for (int j = 0; j < 4; j++) s[n][j] *= keep[n][j & 1];
-        if (TERMS == 2) {
-#pragma unroll
-            for (int j = 0; j < 4; j++) times[j] = tiles.scales[1][warp * 16 + g + 8 * (j >> 1)];
-        }
-#pragma unroll
-        for (int k = 0; k < 2; k++) {
-            uint fx[TERMS][4];
-#pragma unroll
-            for (int j = 0; j < TERMS; j++)
-                warp_load4_transposed(
-                    fx[j], &tiles.weighted[j][k * 16 + (lane >> 4) * 8 + (lane & 7)][warp * 16 + ((lane >> 3) & 1) * 8]);
-#pragma unroll
-            for (int n = 0; n < NN / 16; n++) {
-                uint fb[4][TERMS];
-#pragma unroll
-                for (int j = 0; j < TERMS; j++) {
-                    uint r[4];
-                    warp_load4_transposed(r,
-                                          &tiles.b[j][k * 16 + ((lane >> 3) & 1) * 8 + (lane & 7)][n * 16 + (lane >> 4) * 8]);
-#pragma unroll
-                    for (int i = 0; i < 4; i++) fb[i][j] = r[i];
-                }
-                add_products<TERMS, F16>(s[2 * n], fx, fb[0], fb[1], times);
-                add_products<TERMS, F16>(s[2 * n + 1], fx, fb[2], fb[3], times);
-            }
-        }
+        add_outer<NN, TERMS, F16>(s, tiles.weighted, tiles.b, tiles.scales[1]);
+        if constexpr (DELTA) add_outer<NN, TERMS, F16>(s, tiles.x, tiles.put, tiles.scales[0]);
         BARRIER // B is used
-        if (c + 1 < end) copy_tile<NN, TERMS>(tiles.b, block[c + 1].b);
+        if (c + 1 < end) {
+            copy_tile<NN, TERMS>(tiles.b, block[c + 1].b);
+            if constexpr (DELTA) copy_tile<NN, TERMS>(tiles.put, block[c + 1].put);
+        }
         async_commit();
     }
     async_wait<0>();
@@ -453,5 +513,6 @@ FN void walk(const float *x, const float *D, const float *state, const chunk_blo
     }
 }
 
-// Three groups share a multiprocessor.
-#define WALK(name) extern "C" __global__ void __launch_bounds__(128, 3) name
+// Three groups share a multiprocessor; of the delta rule, two.
+#define WALK(name)       extern "C" __global__ void __launch_bounds__(128, 3) name
+#define DELTA_WALK(name) extern "C" __global__ void __launch_bounds__(128, 2) name
