@@ -148,10 +148,19 @@ static attention_numbers numbers_of(const strand_plugin_node *node) {
 
 /* ---- by warp groups, on 9.0 ---- */
 
+/* May there be a tensor map of it, beside what numbers_of calls fast? Rows and entries must follow one another, within 2^40
+ * bytes. */
+static bool may_be_mapped(const strand_plugin_tensor *t, int64_t batch) {
+    const int64_t most = (int64_t)1 << 39;
+    return t->strides[1] > 0 && t->strides[1] < most && (batch == 1 || (t->strides[0] > 0 && t->strides[0] < most));
+}
+
 /* Where queries and weights may be rounded to the keys' type, and there are enough queries for the groups of that kernel. */
 static bool takes_wgmma(const cuda_device *d, const strand_plugin_node *node) {
     const strand_op_attention *p = node->params;
-    return d->encode && p->precision == STRAND_PRECISION_BF16 && p->scale > 0 &&
+    const int64_t batch = node->outputs[0].whole[0];
+    return d->encode && may_be_mapped(&node->inputs[1], batch) && may_be_mapped(&node->inputs[2], batch) &&
+           p->precision == STRAND_PRECISION_BF16 && p->scale > 0 &&
            node->outputs[0].whole[1] > ATTENTION_GROUP_ROWS / 2 &&
            d->shared_bytes >= (uint32_t)ATTENTION_SHARED(widest(node) > 64 ? 128 : 64);
 }
@@ -173,7 +182,15 @@ static bool map_of(const cuda_device *d, CUtensorMap *map, const strand_plugin_t
                      CU_TENSOR_MAP_L2_PROMOTION_L2_128B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE) == CUDA_SUCCESS;
 }
 
-/* *done stays false where there is no code for it, or the driver makes no map of these strides. */
+/* The results are those of the other kernels then, which are rounded elsewhere: that is said, once. */
+static void tell_refusal(cuda_device *d) {
+    const strand_host *host = d->base.host;
+    if (host->log && !d->refusal_told)
+        host->log(host->context, 1, "the CUDA driver makes no tensor map: attention is not done by warp groups");
+    d->refusal_told = true;
+}
+
+/* *done stays false where there is no code for it, or the driver makes no map. */
 static strand_plugin_status attention_wgmma(cuda_device *d, const strand_plugin_node *node, CUdeviceptr at_q, CUdeviceptr at_k,
                                             CUdeviceptr at_v, CUdeviceptr at_n, CUdeviceptr at_y, attention_numbers *x,
                                             bool *done) {
@@ -185,9 +202,12 @@ static strand_plugin_status attention_wgmma(cuda_device *d, const strand_plugin_
     CUfunction function;
     CUtensorMap maps[2];
     strand_plugin_status status = cuda_own_find(d, kernels[k->dtype == STRAND_PLUGIN_F16][wide], true, &function);
-    if (status || !function || !map_of(d, &maps[0], k, at_k, x->d, p->kv_heads, y->dims[0]) ||
-        !map_of(d, &maps[1], v, at_v, x->dv, p->kv_heads, y->dims[0]))
+    if (status || !function) return status;
+    if (!map_of(d, &maps[0], k, at_k, x->d, p->kv_heads, y->dims[0]) ||
+        !map_of(d, &maps[1], v, at_v, x->dv, p->kv_heads, y->dims[0])) {
+        tell_refusal(d);
         return status;
+    }
     x->fast_rows =
         (x->d | x->q[0] | x->q[1]) % 4 == 0 && at_q % 16 == 0 && (x->dv | x->y[0] | x->y[1]) % 2 == 0 && at_y % 8 == 0;
     const uint32_t groups[3] = {(uint32_t)((y->dims[1] + ATTENTION_GROUP_ROWS - 1) / ATTENTION_GROUP_ROWS), (uint32_t)p->heads,

@@ -14,7 +14,7 @@ typedef struct ops_host {
     uint64_t random;   /* state of the shuffling */
     int64_t blocks;    /* allocations that are alive */
     char failure[256]; /* the last line given to fail */
-    int64_t messages;  /* errors and warnings given to log: a validation layer's, as nothing else in a plugin says any */
+    int64_t messages;  /* errors and warnings given to log, as a validation layer's */
     char message[1024]; /* the first of them */
 } ops_host;
 

@@ -23,6 +23,7 @@ template <int D> struct wgmma_tiles {
     static const int STAGES = ATTENTION_STAGES(D);
     half_word q[2][D / 64][ROWS * 64], k[STAGES][D / 64][KEYS * 64], v[STAGES][D / 64][KEYS * 64];
     phase_barrier full[2][STAGES], empty[2][STAGES]; // of keys, and of values
+    phase_barrier last; // of values some of which lie behind the valid ones
     float scale[2 * ROWS];
     int again;
 };
@@ -30,6 +31,7 @@ template <int D> struct wgmma_tiles {
 // What a group does: its tiles are at 0, next(0) and so on before `end`.
 struct wgmma_work {
     int head, kv_head, b, block, before, valid, end, oldest, sinks;
+    bool more; // are there keys behind the valid ones?
 };
 FN int next_tile(const wgmma_work &w, int s) {
     return s >= w.sinks && s < w.oldest ? w.oldest : s;
@@ -44,21 +46,39 @@ FN wgmma_work work_of(const int *kv_length, const attention_numbers &N) {
     const int valid = N.length_words ? kv_length[w.b * N.length_stride * N.length_words] : N.keys;
     w.before = valid - N.all_queries + N.first; // position of query r here: before + r
     w.valid = w.end = IMAX(IMIN(valid, N.keys), 0);
+    w.more = w.valid < N.keys;
     if (N.causal) w.end = IMIN(w.end, IMAX(w.before + IMIN(w.block + 2 * ROWS - 1, N.queries - 1) + 1, 0));
     w.oldest = N.window ? IMAX(w.before + w.block - N.window + 1, 0) / KEYS * KEYS : 0;
     w.sinks = N.sinks;
     return w;
 }
 
-// One item copies all tiles of keys (which = 0), or of values. turn: tiles so far.
-template <int D> FN void copy_tiles(wgmma_tiles<D> &tiles, int which, const tensor_map *map, const wgmma_work &w, int turn) {
+// A warp copies all tiles of keys (which = 0), or of values; its first item asks for them. turn: tiles so far; run: 0 or 1.
+// Behind the valid keys may stand anything: those values become zeros before the tile, a run's last one, is given on.
+template <int D>
+FN void copy_tiles(wgmma_tiles<D> &tiles, int which, const tensor_map *map, const wgmma_work &w, int turn, int run) {
     for (int s = next_tile(w, 0); s < w.end; s = next_tile(w, s + KEYS), turn++) {
         const int stage = turn % tiles.STAGES;
-        phase_wait(&tiles.empty[which][stage], (turn / tiles.STAGES & 1) ^ 1);
-        phase_expect(&tiles.full[which][stage], D * KEYS * 2);
+        const bool cut = which && w.more && s + KEYS > w.valid;
+        if (WARP_LANE == 0) {
+            phase_barrier *const there = cut ? &tiles.last : &tiles.full[which][stage];
+            phase_wait(&tiles.empty[which][stage], (turn / tiles.STAGES & 1) ^ 1);
+            phase_expect(there, D * KEYS * 2);
+#pragma unroll
+            for (int c = 0; c < D / 64; c++)
+                bulk_tile(which ? tiles.v[stage][c] : tiles.k[stage][c], map, 64 * c, w.kv_head, s, w.b, there);
+        }
+        if (!cut) continue;
+        WARP_BARRIER
+        const uint4 nothing = {};
+        phase_wait(&tiles.last, run);
 #pragma unroll
         for (int c = 0; c < D / 64; c++)
-            bulk_tile(which ? tiles.v[stage][c] : tiles.k[stage][c], map, 64 * c, w.kv_head, s, w.b, &tiles.full[which][stage]);
+            for (int i = (w.valid - s) * 8 + WARP_LANE; i < KEYS * 8; i += 32)
+                *(uint4 *)(tiles.v[stage][c] + i * 8) = nothing;
+        shared_seen_by_products();
+        WARP_BARRIER
+        if (WARP_LANE == 0) phase_arrive(&tiles.full[which][stage]);
     }
 }
 
@@ -369,6 +389,7 @@ FN void attention_of_group(wgmma_tiles<D> &tiles, const float *q, const tensor_m
                 phase_init(&tiles.full[i][stage], 1);
                 phase_init(&tiles.empty[i][stage], 8); // warps that multiply
             }
+        phase_init(&tiles.last, 1);
         phase_inits_seen();
         tiles.again = 0;
     }
@@ -376,15 +397,15 @@ FN void attention_of_group(wgmma_tiles<D> &tiles, const float *q, const tensor_m
     if (LOCAL < COPIERS) {
         registers_fewer<40>();
         const int which = WARP_NUMBER;
-        const bool mine = which < 2 && WARP_LANE == 0;
+        const bool mine = which < 2;
         const tensor_map *map = which == 1 ? values : keys;
         if (mine) {
-            map_soon(map);
-            copy_tiles(tiles, which, map, w, 0);
+            if (WARP_LANE == 0) map_soon(map);
+            copy_tiles(tiles, which, map, w, 0, 0);
         }
         WARP_BARRIER
         BARRIER
-        if (mine && tiles.again) copy_tiles(tiles, which, map, w, turns);
+        if (mine && tiles.again) copy_tiles(tiles, which, map, w, turns, 1);
     } else {
         registers_more<232>();
         const int side = LOCAL / COPIERS - 1, g = WARP_LANE >> 2, local_row = (WARP_NUMBER & 3) * 16 + g,

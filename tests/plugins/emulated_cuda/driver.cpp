@@ -4,7 +4,8 @@
  * What a test can do with it: make the n-th call of a function fail (EMULATED_CUDA_FAIL=cuMemAlloc:2:700, or
  * emulated_cuda_fail; * is any function), make the device small (EMULATED_CUDA_BYTES; EMULATED_CUDA_SHARED: a group's
  * memory) or another one (EMULATED_CUDA_CAPABILITY=80), have several of it (EMULATED_CUDA_DEVICES), take its pools away
- * (EMULATED_CUDA_POOLS=0; compiled with EMULATED_CUDA_OLD the driver knows neither them nor tensor maps), and ask what is
+ * (EMULATED_CUDA_POOLS=0), refuse every tensor map (EMULATED_CUDA_MAPS=0; compiled with EMULATED_CUDA_OLD the driver knows
+ * neither pools nor tensor maps), and ask what is
  * still allocated (emulated_cuda_live), how often a function was called (emulated_cuda_calls_of) and what was done wrong
  * (emulated_cuda_wrong): copies and kernel arguments outside allocations or before or after them in the order of the stream
  * that they belong to, frees of what was never given or is still in use, damaged canaries, calls without a context. Error
@@ -401,6 +402,7 @@ API CUresult cuTensorMapEncodeTiled(CUtensorMap *to, CUtensorMapDataType type, c
                                                                    : 0;
     emulated_map m = {emulated_map_magic, turned, 2, {}, static_cast<const unsigned char *>(base), {}, {}};
     size_t last = 2;
+    if (!setting("EMULATED_CUDA_MAPS", 1)) return CUDA_ERROR_INVALID_VALUE;
     if (rank != 4 || !halves || interleave != CU_TENSOR_MAP_INTERLEAVE_NONE || fill != CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE)
         return CUDA_ERROR_INVALID_VALUE;
     if (reinterpret_cast<size_t>(base) % 16 || reinterpret_cast<size_t>(to) % 64 || (turned && box[0] * 2 > turned) ||
