@@ -295,8 +295,7 @@ strand_status strand_session_run(strand_session *s, const strand_tensor *inputs,
         void *at = execute_host_address(s, s->plan->schedule.outputs[find_output(s, made[i].name)]);
         if (s->check_finite && made[i].dtype == STRAND_F32 && check_finite(s, made[i].name, at, made[i].bytes / sizeof(float)))
             return s->error.status;
-        if (!made[i].data)
-            made[i].data = at;
+        if (!made[i].data) made[i].data = at;
         else
             memcpy(made[i].data, at, (size_t)made[i].bytes);
     }
