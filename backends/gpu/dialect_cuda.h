@@ -10,6 +10,8 @@ struct params { int v[64]; };
 #define LOAD4(name, i)  reinterpret_cast<const float4 *>(name)[i]
 #define IN2_U32(i, name) const uint *__restrict__ name
 #define LOAD_U2(name, i) (*(const uint2 *)(name + (i)))
+#define IN_ANY(i, name)  IN_U32(i, name)
+#define IN2_HALF(i, name) IN2_U32(i, name)
 #define OUT(i, name)    float *name
 #define OUT4(i, name)   OUT(i, name)
 #define STORE4(name, i, value) reinterpret_cast<float4 *>(name)[i] = value

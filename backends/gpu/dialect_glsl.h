@@ -26,6 +26,26 @@
     layout(std430, set = 0, binding = i) readonly buffer B##i { uint name[]; }; \
     layout(std430, set = 0, binding = i) readonly buffer B2##i { uvec2 name##_2[]; }
 #define LOAD_U2(name, i) name##_2[(i) >> 1]
+#ifdef HALVES16
+#define AS_HALVES(i, name)                                                       \
+    layout(std430, set = 0, binding = i) readonly buffer H##i { float16_t name##_h[]; }; \
+    layout(std430, set = 0, binding = i) readonly buffer S##i { uint16_t name##_s[]; };
+#define AS_HALVES4(i, name) layout(std430, set = 0, binding = i) readonly buffer H4##i { f16vec4 name##_h4[]; };
+#define LOAD_H(name, i)  float(name##_h[i])
+#define LOAD_S(name, i)  uint(name##_s[i])
+#define LOAD_H4(name, i) vec4(name##_h4[i])
+#else
+#define AS_HALVES(i, name)
+#define AS_HALVES4(i, name)
+#endif
+#ifdef BYTES8
+#define AS_BYTES(i, name) layout(std430, set = 0, binding = i) readonly buffer Y##i { uint8_t name##_b[]; };
+#define LOAD_BYTE(name, i) uint(name##_b[i])
+#else
+#define AS_BYTES(i, name)
+#endif
+#define IN_ANY(i, name)  AS_HALVES(i, name) AS_BYTES(i, name) IN_U32(i, name)
+#define IN2_HALF(i, name) AS_HALVES4(i, name) IN2_U32(i, name)
 #define OUT(i, name)    layout(std430, set = 0, binding = i) buffer B##i { float name[]; }
 #define OUT4(i, name)   OUT(i, name); layout(std430, set = 0, binding = i) buffer V##i { vec4 name##_4[]; }
 #define STORE4(name, i, value) name##_4[i] = value

@@ -10,6 +10,8 @@ struct params { int v[64]; };
 #define LOAD4(name, i)  vload4(i, name)
 #define IN2_U32(i, name) __global const uint *restrict name
 #define LOAD_U2(name, i) (*(__global const uint2 *)(name + (i)))
+#define IN_ANY(i, name)  IN_U32(i, name)
+#define IN2_HALF(i, name) IN2_U32(i, name)
 #define OUT(i, name)    __global float *name
 #define OUT4(i, name)   OUT(i, name)
 #define STORE4(name, i, value) vstore4(value, i, name)

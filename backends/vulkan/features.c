@@ -96,6 +96,16 @@ static void keep(vk_features *f, known k) {
     if (f->sized) extension(f, VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME);
 }
 
+/* May halves be turned into floats by the device? One that says nothing of tiny ones (below 2^-14) might read them as 0; no
+ * processor does. */
+static bool keeps_tiny_halves(VkPhysicalDevice device, known k) {
+    VkPhysicalDeviceFloatControlsProperties f = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FLOAT_CONTROLS_PROPERTIES};
+    VkPhysicalDeviceProperties2 p = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2};
+    if (k.core_1_2 || vk_has_extension(device, VK_KHR_SHADER_FLOAT_CONTROLS_EXTENSION_NAME)) p.pNext = &f;
+    vkGetPhysicalDeviceProperties2(device, &p);
+    return f.shaderDenormPreserveFloat16 || p.properties.deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU;
+}
+
 void vk_features_of(const vk_instance *x, VkPhysicalDevice device, vk_features *f) {
     VkPhysicalDeviceProperties p;
     memset(f, 0, sizeof *f);
@@ -104,7 +114,7 @@ void vk_features_of(const vk_instance *x, VkPhysicalDevice device, vk_features *
     known k = known_of(x, device, p.apiVersion);
     ask(device, f, k);
     find_subgroups(device, f, k);
-    if (f->halves.storageBuffer16BitAccess) f->has |= VK_HAS_HALVES16;
+    if (f->halves.storageBuffer16BitAccess && keeps_tiny_halves(device, k)) f->has |= VK_HAS_HALVES16;
     if (k.bytes && f->bytes.storageBuffer8BitAccess) f->has |= VK_HAS_BYTES8;
     if (k.float16 && f->float16.shaderFloat16) f->has |= VK_HAS_FLOAT16;
     if (p.deviceType != VK_PHYSICAL_DEVICE_TYPE_CPU || asked("all")) f->has |= VK_HAS_HARDWARE;
