@@ -9,8 +9,9 @@
  *   S    = diag(P_last) S + sum_j (b[j] [j, last]) s[j]^T + (k[j] [j, last]) v[j]^T
  *
  * The first terms of s and y are one product of 2 BLOCK rows, the last line one of 2 BLOCK columns: 4 BLOCK + 1 instructions
- * a vector of the state instead of 5 BLOCK, and it is stored once instead of BLOCK times, which counts for more. Longer
- * blocks would pay more for their pairs than they save. Decays are multiplied up one after another, which neither overflows
+ * a vector of the state instead of 5 BLOCK, and it is stored once instead of BLOCK times, which counts for more. What the next
+ * block's keys give does not need the state, so that its first product can go over the state together with this block's last
+ * one. Longer blocks would pay more for their pairs than they save. Decays are multiplied up one after another, which neither overflows
  * nor divides. One token alone is a step over the state as it lies in memory, [V][K]. */
 #include "decay.h"
 #include "matrix_state.h"
@@ -48,22 +49,24 @@ typedef struct room {
 
 static int64_t room_floats(int64_t keys, int64_t width) {
     int64_t pitch = ms_floats(ms_pitch(keys)), v_pitch = ms_floats(ms_pitch(width));
-    return ms_floats(keys * v_pitch) + 4 * BLOCK * v_pitch + (5 * BLOCK + 3) * pitch + SUMS * (CPU_LANES + 1);
+    return ms_floats(keys * v_pitch) + 4 * BLOCK * v_pitch + (BLOCK + 2) * pitch + SUMS * CPU_LANES +
+           2 * ((4 * BLOCK + 1) * pitch + SUMS);
 }
 
-static room room_at(float *p, int64_t keys, int64_t width) {
+/* `turn` 0 or 1: what is made of a block's keys has two places, all else one. */
+static room room_at(float *p, int64_t keys, int64_t width, int64_t turn) {
     room m = {.pitch = ms_floats(ms_pitch(keys)), .v_pitch = ms_pitch(width), .s = p};
     int64_t v_room = ms_floats(m.v_pitch);
     m.seen = m.s + ms_floats(keys * v_room);
     m.take = m.seen + 2 * BLOCK * v_room;
-    m.look = m.take + 2 * BLOCK * v_room;
-    m.change = m.look + 2 * BLOCK * m.pitch;
-    m.w = m.change + 2 * BLOCK * m.pitch;
-    m.last = m.w + BLOCK * m.pitch;
-    m.none = m.last + m.pitch;
+    m.w = m.take + 2 * BLOCK * v_room;
+    m.none = m.w + BLOCK * m.pitch;
     m.ones = m.none + m.pitch;
     m.parts = m.ones + m.pitch;
-    m.sums = m.parts + SUMS * CPU_LANES;
+    m.look = m.parts + SUMS * CPU_LANES + turn * ((4 * BLOCK + 1) * m.pitch + SUMS);
+    m.change = m.look + 2 * BLOCK * m.pitch;
+    m.last = m.change + 2 * BLOCK * m.pitch;
+    m.sums = m.last + m.pitch;
     for (int64_t c = 0; c < m.pitch; c++) m.none[c] = 0.0f, m.ones[c] = 1.0f;
     return m;
 }
@@ -234,33 +237,45 @@ CPU_INLINE void solve(const job *j, const ms_unit *u, const room *m, int64_t t, 
     }
 }
 
-CPU_INLINE void ask_rows(ms_asking *asking, const ms_tokens *v, const ms_unit *u, int64_t t, int64_t n, int64_t channel,
-                         int64_t count) {
+/* Rows of a later block that are asked for while products run, and how far on those of the block after it are. */
+typedef struct later {
+    ms_asking asking;
+    int64_t step[MS_MOST_ASKS];
+} later;
+
+CPU_INLINE void ask_rows(later *l, const ms_tokens *v, const ms_unit *u, int64_t t, int64_t n, int64_t channel, int64_t count) {
     const float *p = ms_at(v, u->b, t, channel);
-    for (int64_t i = 0; i < n; i++, p += v->token) ms_will_ask(asking, p, count);
+    int32_t from = l->asking.asks;
+    for (int64_t i = 0; i < n; i++, p += v->token) ms_will_ask(&l->asking, p, count);
+    for (; from < l->asking.asks; from++) l->step[from] = BLOCK * v->token;
 }
 
-/* The rows of the tokens from t on, a later block, to be asked for while this one's product runs; past the end, where the
- * state will be left. */
-CPU_INLINE void look_ahead(const job *j, const ms_unit *u, int64_t t, ms_asking *asking) {
+/* The rows of the tokens from t on, those of one block after the other from AHEAD on; past the end, where the state will be
+ * left. */
+CPU_INLINE void look_ahead(const job *j, const ms_unit *u, int64_t t, later *l) {
     const int64_t first = u->h * j->keys, n = cpu_min(BLOCK, j->length - t);
-    asking->asks = asking->done = 0;
+    l->asking.done = 0;
+    if (n == BLOCK && t > AHEAD * BLOCK) {
+        for (int i = 0; i < l->asking.asks; i++) l->asking.at[i] += l->step[i];
+        return;
+    }
+    l->asking.asks = 0;
     if (n > 0) {
-        ask_rows(asking, &j->r, u, t, n, first, j->keys);
-        ask_rows(asking, &j->w, u, t, n, first, j->keys);
-        ask_rows(asking, &j->a, u, t, n, first, j->keys);
-        ask_rows(asking, &j->b, u, t, n, first, j->keys);
-        ask_rows(asking, &j->k, u, t, n, first, j->keys);
-        ask_rows(asking, &j->v, u, t, n, u->channel, u->n);
-        ask_rows(asking, &j->y, u, t, n, u->channel, u->n);
+        ask_rows(l, &j->r, u, t, n, first, j->keys);
+        ask_rows(l, &j->w, u, t, n, first, j->keys);
+        ask_rows(l, &j->a, u, t, n, first, j->keys);
+        ask_rows(l, &j->b, u, t, n, first, j->keys);
+        ask_rows(l, &j->k, u, t, n, first, j->keys);
+        ask_rows(l, &j->v, u, t, n, u->channel, u->n);
+        ask_rows(l, &j->y, u, t, n, u->channel, u->n);
     } else if (j->out.data) {
         int64_t share = (u->n + AHEAD - 1) / AHEAD, row = (t - j->length) / BLOCK * share;
         for (int64_t end = cpu_min(u->n, row + share); row < end; row++)
-            ms_will_ask(asking, ms_head(&j->out, u->b, u->h) + (u->v + row) * j->out.row, j->keys);
+            ms_will_ask(&l->asking, ms_head(&j->out, u->b, u->h) + (u->v + row) * j->out.row, j->keys);
     }
 }
 
-/* The two products keep all registers busy: each is compiled by itself. */
+/* The products keep all registers busy: each is compiled by itself. */
 static __attribute__((noinline)) void read_state(const ms_reading *m) {
     ms_product(m, 2 * BLOCK);
 }
@@ -268,32 +283,102 @@ static __attribute__((noinline)) void write_state(const ms_writing *m) {
     ms_write(m);
 }
 
-CPU_INLINE void block(const job *j, const ms_unit *u, const room *m, int64_t t, int64_t n, const bool whole) {
-    given g = given_at(j, u, m, t, n);
-    ms_asking asking;
+#if CPU_LANES == 16
+#define BOTH      64
+#define BOTH_KEYS 4 /* of the state at once, beside the sums of what the next block reads */
+/* write_state, then read_state of the next block, with the state loaded once: by the same chains, so that it is the same. For
+ * BOTH keys and values, a constant, lest every row needs an address of its own. */
+static __attribute__((noinline)) void write_and_read(const ms_writing *m, const ms_reading *r) {
+    enum { n = BOTH };
+    const float *x = m->x, *decays = m->decay, *b = m->b, *q = r->q;
+    float *s = m->s, *seen = r->y;
+    for (int c = 0; c < n; c += 2 * CPU_LANES) {
+        vf y[2 * BLOCK][2];
+#pragma GCC unroll 8
+        for (int i = 0; i < 2 * BLOCK; i++) y[i][0] = vf_zero(), y[i][1] = vf_zero();
+        for (int k = 0; k < n; k += BOTH_KEYS) {
+            vf state[BOTH_KEYS][2];
+            float *at = s + k * n + c;
+#pragma GCC unroll 4
+            for (int e = 0; e < BOTH_KEYS; e++) {
+                vf decay = vf_set(decays[k + e]);
+                state[e][0] = decay * vf_load(at + e * n), state[e][1] = decay * vf_load(at + e * n + CPU_LANES);
+            }
+#pragma GCC unroll 8
+            for (int j = 0; j < 2 * BLOCK; j++) {
+                vf row[2] = {vf_load(x + j * n + c), vf_load(x + j * n + c + CPU_LANES)};
+#pragma GCC unroll 4
+                for (int e = 0; e < BOTH_KEYS; e++) {
+                    vf one = vf_set(b[j * n + k + e]);
+                    state[e][0] = vf_fma(one, row[0], state[e][0]), state[e][1] = vf_fma(one, row[1], state[e][1]);
+                }
+            }
+#pragma GCC unroll 4
+            for (int e = 0; e < BOTH_KEYS; e++) {
+                vf_store(at + e * n, state[e][0]), vf_store(at + e * n + CPU_LANES, state[e][1]);
+#pragma GCC unroll 8
+                for (int i = 0; i < 2 * BLOCK; i++) {
+                    vf one = vf_set(q[i * n + k + e]);
+                    y[i][0] = vf_fma(one, state[e][0], y[i][0]), y[i][1] = vf_fma(one, state[e][1], y[i][1]);
+                }
+            }
+            ms_ask(r->asking);
+        }
+#pragma GCC unroll 8
+        for (int i = 0; i < 2 * BLOCK; i++)
+            vf_store(seen + i * n + c, y[i][0]), vf_store(seen + i * n + c + CPU_LANES, y[i][1]);
+    }
+}
+#endif
+
+/* What a block's keys give, in one of two places: those of the next block are made before this one changes the state. */
+static void prepare(const job *j, const ms_unit *u, const room *m, int64_t t) {
+    given g = given_at(j, u, m, t, cpu_min(BLOCK, j->length - t));
     pairs(j, &g, m);
-    look_ahead(j, u, t + AHEAD * BLOCK, &asking);
-    ms_reading reading = {
-        .q = m->look, .q_pitch = m->pitch, .depth = j->keys, .s = m->s, .pitch = m->v_pitch, .y = m->seen, .asking = &asking};
-    read_state(&reading);
-    solve(j, u, m, t, n, whole);
-    ms_writing writing = {.b = m->change, .b_pitch = m->pitch, .x = m->take, .decay = m->last, .decay_step = 1, .s = m->s,
-                          .depth = j->keys, .pitch = m->v_pitch, .n = 2 * BLOCK};
-    write_state(&writing);
+}
+
+static void solve_block(const job *j, const ms_unit *u, const room *m, int64_t t) {
+    if (t + BLOCK <= j->length && u->n == m->v_pitch)
+        solve(j, u, m, t, BLOCK, true);
+    else
+        solve(j, u, m, t, cpu_min(BLOCK, j->length - t), false);
 }
 
 static void run_sequence(const job *j, const ms_unit *u, float *work) {
-    room m = room_at(work, j->keys, j->cut.block);
+    room m[2] = {room_at(work, j->keys, j->cut.block, 0), room_at(work, j->keys, j->cut.block, 1)};
     const float *in = ms_head(&j->in, u->b, u->h);
-    float *out = ms_head(&j->out, u->b, u->h);
-    m.v_pitch = ms_pitch(u->n);
-    memset(m.s, 0, (size_t)(j->keys * m.v_pitch) * sizeof *m.s);
-    if (in) ms_transpose_in(m.s, m.v_pitch, in + u->v * j->in.row, j->in.row, u->n, j->keys);
-    int64_t t = 0;
-    if (u->n == m.v_pitch)
-        for (; t + BLOCK <= j->length; t += BLOCK) block(j, u, &m, t, BLOCK, true);
-    for (; t < j->length; t += BLOCK) block(j, u, &m, t, cpu_min(BLOCK, j->length - t), false);
-    if (out) ms_transpose_out(out + u->v * j->out.row, j->out.row, m.s, m.v_pitch, u->n, j->keys);
+    float *out = ms_head(&j->out, u->b, u->h), *s = m->s;
+    const int64_t pitch = m[0].v_pitch = m[1].v_pitch = ms_pitch(u->n);
+    memset(s, 0, (size_t)(j->keys * pitch) * sizeof *s);
+    if (in) ms_transpose_in(s, pitch, in + u->v * j->in.row, j->in.row, u->n, j->keys);
+    later later;
+    ms_reading reading = {.q_pitch = m->pitch, .depth = j->keys, .s = s, .pitch = pitch, .y = m->seen, .asking = &later.asking};
+    ms_writing writing = {.b_pitch = m->pitch, .x = m->take, .decay_step = 1, .s = s, .depth = j->keys, .pitch = pitch,
+                          .n = 2 * BLOCK};
+    prepare(j, u, m, 0);
+    look_ahead(j, u, AHEAD * BLOCK, &later);
+    reading.q = m->look;
+    read_state(&reading);
+    for (int64_t t = 0, turn = 0; t < j->length; t += BLOCK, turn = !turn) {
+        solve_block(j, u, &m[turn], t);
+        writing.b = m[turn].change, writing.decay = m[turn].last;
+        if (t + BLOCK >= j->length) {
+            write_state(&writing);
+            break;
+        }
+        prepare(j, u, &m[!turn], t + BLOCK);
+        look_ahead(j, u, t + (AHEAD + 1) * BLOCK, &later);
+        reading.q = m[!turn].look;
+#ifdef BOTH
+        if (j->keys == BOTH && pitch == BOTH) {
+            write_and_read(&writing, &reading);
+            continue;
+        }
+#endif
+        write_state(&writing);
+        read_state(&reading);
+    }
+    if (out) ms_transpose_out(out + u->v * j->out.row, j->out.row, s, pitch, u->n, j->keys);
 }
 
 /* ---- one token ---- */

@@ -165,6 +165,12 @@ static void make_delta_heads(ops_program *g, int index) {
     delta_of_sizes(g, model_sizes(g, index));
 }
 
+/* The commonest heads, of every length about a block. */
+static void make_delta_rule_64(ops_program *g, int index) {
+    int64_t length = index < 12 ? index + 1 : ops_between(g, 1, 70);
+    delta_of_sizes(g, (sizes){1 + index % 2, length, ops_between(g, 1, 3), 64, 64});
+}
+
 /* Normalised sums must stay away from 0: positive queries and keys, and a state that is positive in Z. The Taylor kernel is at
  * least 1/2 by itself. */
 static void linear_of_sizes(ops_program *g, sizes s, uint32_t feature) {
@@ -240,6 +246,7 @@ OPS_CASES(matrix_state,
     {"gated_heads", make_gated_heads, false},
     {"delta_rule", make_delta_rule, false},
     {"delta_heads", make_delta_heads, false},
+    {"delta_rule_64", make_delta_rule_64, false},
     {"linear_attention", make_linear_attention, false},
     {"huge_states", make_huge_states, false},
     {"wkv4", make_wkv4, false},
