@@ -11,7 +11,7 @@
  *   as they lie, a vector from one column, without transposing them.
  *
  * Three ways lead through a product, by its number of rows and by how B lies:
- *   few rows, B dense along k: matmul_few.h;
+ *   few rows, B dense along k: matmul_few.h, or matmul_short.h where there is one chain;
  *   few rows, B dense along n: the result's rows stay in L1 while rows of B stream by;
  *   else: A and B are packed into panels, panel[place * width + i], and multiplied register block by register block. Where
  *   there are chains, a panel holds one after the other (panel_place).
@@ -151,7 +151,7 @@ TARGET static void one_block(bool chains, const float *a, const float *b, int64_
 
 /* ---- products by panels ---- */
 
-#define SHORT_K 64 /* with fewer, several chains cost more than they save */
+#define SHORT_K 96 /* with fewer, several chains cost more than they save */
 CPU_INLINE bool in_chains(const cpu_product *p) {
     return p->b.inner == 1 && p->k >= SHORT_K;
 }
@@ -295,6 +295,7 @@ static few_fn *few_kernel(const cpu_product *p, int64_t m) {
 }
 #else
 #include "matmul_few.h"
+#include "matmul_short.h"
 
 /* m rows of A as units, a[unit * rows + r]: where they lie, or packed into `room`. */
 TARGET static const float *few_of_a(float *room, const cpu_product *p, int64_t row, int64_t m, int64_t rows, int64_t k,
@@ -407,6 +408,10 @@ INLINE void few_streams(uint32_t dtype, bool ahead, const cpu_product *p, int64_
     FEW(weights_1_##name, few_weights, 1, dtype)                                                                               \
     FEW(weights_2_##name, few_weights, 2, dtype)                                                                               \
     FEW(weights_most_##name, few_weights, FEW_ROWS, dtype)                                                                     \
+    FEW(short_1_##name, few_short, 1, dtype)                                                                                   \
+    FEW(short_2_##name, few_short, 2, dtype)                                                                                   \
+    FEW(short_4_##name, few_short, 4, dtype)                                                                                   \
+    FEW(short_8_##name, few_short, 8, dtype)                                                                                   \
     FEW(streams_##name, few_streams, dtype, true)                                                                              \
     FEW(cached_##name, few_streams, dtype, false)
 FEWS(f32, STRAND_PLUGIN_F32)
@@ -424,11 +429,14 @@ FEWS(bf16, STRAND_PLUGIN_BF16)
 #define FEW_TYPES 1
 #endif
 #define FEW_NAMES(name)                                                                                                        \
-    { streams_##name, cached_##name, weights_1_##name, weights_2_##name, weights_most_##name }
+    {                                                                                                                          \
+        streams_##name, cached_##name, weights_1_##name, weights_2_##name, weights_most_##name, short_1_##name,                \
+            short_2_##name, short_4_##name, short_8_##name                                                                     \
+    }
 
 /* NULL: panels are better. */
 static few_fn *few_kernel(const cpu_product *p, int64_t m) {
-    static few_fn *const kernels[FEW_TYPES][5] = {
+    static few_fn *const kernels[FEW_TYPES][9] = {
         FEW_NAMES(f32),
 #if FEW_TYPES == 3
         FEW_NAMES(f16),
@@ -437,13 +445,14 @@ static few_fn *few_kernel(const cpu_product *p, int64_t m) {
     };
     int type = p->b.dtype == STRAND_PLUGIN_F32 ? 0 : p->b.dtype == STRAND_PLUGIN_F16 ? 1 : 2;
     bool weights = p->b.inner == 1;
-    if (m > (weights ? FEW_MOST : FEW_STREAMS) || type >= FEW_TYPES || (weights && !in_chains(p))) return NULL;
+    if (m > (weights ? FEW_MOST : FEW_STREAMS) || type >= FEW_TYPES) return NULL;
 #if !UNIT_PAIRS
     static few_fn *const in_registers[] = {held_1, held_2, held_4, held_4, held_8, held_8, held_8, held_8};
     if (!weights && type == 0 && m <= HELD_ROWS && p->n * p->k * (int64_t)sizeof(float) <= FITS_IN_L2)
         return in_registers[m - 1];
 #endif
     if (!weights) return kernels[type][p->n * p->k * cpu_element_bytes(p->b.dtype) <= FITS_IN_L2];
+    if (!in_chains(p)) return kernels[type][m == 1 ? 5 : m == 2 ? 6 : m <= 4 ? 7 : 8];
     return kernels[type][m == 1 ? 2 : m == 2 ? 3 : 4];
 }
 #endif

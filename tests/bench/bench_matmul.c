@@ -54,7 +54,7 @@ static void many_rows(bench *b) {
 
 static void few_rows(bench *b) {
     static const int64_t rows[] = {1, 2, 4, 8, 16, 32},
-                         weights[][2] = {{256, 256}, {1024, 1024}, {768, 3072}, {4096, 4096}, {50304, 256}};
+                         weights[][2] = {{256, 256}, {768, 64}, {1024, 1024}, {768, 3072}, {4096, 4096}, {50304, 256}};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         for (size_t w = 0; w < sizeof weights / sizeof *weights; w++) {
             both_ways(b, (product){.m = rows[i], .n = weights[w][0], .k = weights[w][1], .type = F32});

@@ -110,6 +110,20 @@ static void make_matmul(ops_program *g, int index) {
         c.type_b, c.p.precision);
 }
 
+/* Weights as they are stored, and so few steps that a sum may be one chain: every number of rows that kernels tell apart, and
+ * columns and steps that fill no vector. */
+static void make_matmul_short(ops_program *g, int index) {
+    static const int64_t rows[] = {1, 2, 3, 4, 5, 8, 9, 16, 17, 40}, steps[] = {64, 127, 65, 96, 128, 63, 33, 8, 7, 3, 1};
+    static const uint32_t types[] = {F32, STRAND_PLUGIN_F16, STRAND_PLUGIN_BF16};
+    const int64_t m = rows[index % 10], k = steps[index % 11], n = ops_between(g, 1, 12) * (index % 3 ? 1 : 8) + index % 3 * 33;
+    const int64_t a_dims[2] = {m, k}, b_dims[2] = {n, k}, dims[2] = {m, n};
+    strand_op_matmul p = {.transpose_b = 1, .precision = index % 4 == 3 ? STRAND_PRECISION_BF16 : STRAND_PRECISION_F32};
+    const uint32_t type_a = p.precision ? STRAND_PLUGIN_BF16 : F32, type_b = p.precision ? type_a : types[index / 2 % 3];
+    int in[2] = {ops_add(g, type_a, 2, a_dims, OPS_NORMAL), ops_add(g, type_b, 2, b_dims, OPS_NORMAL)};
+    ops_add_node(g, STRAND_OP_MATMUL, &p, sizeof p, 2, in, ops_add(g, F32, 2, dims, OPS_OUTPUT));
+    SAY("%lldx%lldx%lld, types %u %u, precision %u", (long long)m, (long long)n, (long long)k, type_a, type_b, p.precision);
+}
+
 static int rows_shape(ops_program *g, int64_t *dims, int64_t most) {
     int rank = 1 + ops_batch_axes(g, dims, 2) + (int)ops_between(g, 0, 1);
     if (rank >= 2) dims[rank - 2] = ops_extent(g, 70);
@@ -348,6 +362,7 @@ static void make_mlp(ops_program *g, int index) {
 OPS_CASES(first,
     {"gather", make_gather, false},
     {"matmul", make_matmul, false},
+    {"matmul_short", make_matmul_short, false},
     {"layer_norm", make_layer_norm, false},
     {"unary", make_unary, false},
     {"binary", make_binary, false},
