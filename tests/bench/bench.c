@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "arena.h"
 #include "peers.h"
@@ -185,6 +186,33 @@ strand_plugin_tensor bench_view(uint32_t dtype, void *data, int rank, const int6
 
 strand_plugin_tensor bench_absent(void) {
     return (strand_plugin_tensor){0};
+}
+
+typedef struct mapping {
+    void *data;
+    size_t bytes;
+} mapping;
+
+static void unmap(void *arg) {
+    const mapping *m = arg;
+    munmap(m->data, m->bytes);
+}
+
+strand_plugin_tensor bench_mapped(bench *b, strand_plugin_tensor t) {
+    mapping *m = bench_memory(b, sizeof *m);
+    m->bytes = (size_t)t.memory.bytes;
+    FILE *f = b->unwanted ? NULL : tmpfile();
+    if (b->unwanted) return t;
+    bool written = f && fwrite(t.memory.data, 1, m->bytes, f) == m->bytes && !fflush(f);
+    m->data = written ? mmap(NULL, m->bytes, PROT_READ, MAP_SHARED | MAP_POPULATE, fileno(f), 0) : MAP_FAILED;
+    if (f) fclose(f);
+    if (m->data == MAP_FAILED) {
+        fprintf(stderr, "no file of %llu bytes could be mapped\n", (unsigned long long)t.memory.bytes);
+        exit(1);
+    }
+    bench_later(b, unmap, m);
+    t.memory.data = m->data;
+    return t;
 }
 
 strand_plugin_tensor bench_constant(strand_plugin_tensor t) {

@@ -93,6 +93,7 @@ typedef struct bench_case {
     double flops, exps;   /* that the mathematics needs; 0: only memory counts */
     double reads, writes; /* bytes that must move; 0: all inputs, all outputs once */
     double elements;      /* for ns an element; 0: those of the first output */
+    const void *peer_weights; /* where peers find what the second input holds; NULL: in the same place */
     bench_contestant floor; /* run NULL: from the probes */
     bench_contestant peers[BENCH_PEERS];
     int n_peers;
@@ -116,6 +117,8 @@ strand_plugin_tensor bench_constant(strand_plugin_tensor t);
 /* A contiguous view of data that you own; an absent optional input. */
 strand_plugin_tensor bench_view(uint32_t dtype, void *data, int rank, const int64_t *dims);
 strand_plugin_tensor bench_absent(void);
+/* The same tensor in a file that is mapped, as models are by loaders that do not copy them. */
+strand_plugin_tensor bench_mapped(bench *b, strand_plugin_tensor t);
 /* Memory aligned to 64 bytes, freed as above. Ends the program when there is none. */
 void *bench_memory(bench *b, uint64_t bytes);
 void bench_clear(bench *b);

@@ -28,13 +28,21 @@ static void read_weights(void *arg) {
     bench_read_rows(r->isa, r->data, r->rows, r->bytes);
 }
 
-static void quantised(bench *b, int type, int64_t m, int64_t n, int64_t k) {
+/* Where weights lie that are read from memory: for both in large pages, where the system gives them; for Strand in large pages,
+ * as the commands that make texts hold them, and for peers in a mapped file, as they load them; for both in that file. */
+enum { LARGE_PAGES, AS_LOADED, MAPPED };
+static const char *const places[] = {"", ", as loaded", ", mapped"};
+
+static void quantised(bench *b, int type, int64_t m, int64_t n, int64_t k, int place) {
     const strand_op_matmul params = {.transpose_b = 1};
     bench_case c;
-    bench_begin(b, &c, types[type].name, STRAND_OP_MATMUL, &params, sizeof params, "M=%lld N=%lld K=%lld", (long long)m,
-                (long long)n, (long long)k);
+    bench_begin(b, &c, types[type].name, STRAND_OP_MATMUL, &params, sizeof params, "M=%lld N=%lld K=%lld%s", (long long)m,
+                (long long)n, (long long)k, places[place]);
     bench_input(&c, bench_random(b, F32, 2, (int64_t[]){m, k}, -1, 1));
-    bench_input(&c, bench_random(b, types[type].dtype, 2, (int64_t[]){n, k}, -1, 1));
+    strand_plugin_tensor w = bench_random(b, types[type].dtype, 2, (int64_t[]){n, k}, -1, 1);
+    strand_plugin_tensor mapped = place == LARGE_PAGES ? w : bench_mapped(b, w);
+    c.peer_weights = mapped.memory.data;
+    bench_input(&c, place == MAPPED ? mapped : w);
     bench_output(&c, bench_zeros(b, F32, 2, (int64_t[]){m, n}));
     c.flops = m > 1 ? 2.0 * (double)m * (double)n * (double)k : 0;
     reading r = {b->probes.isa, c.inputs[1].memory.data, n, (int64_t)bench_bytes(&c.inputs[1]) / n};
@@ -94,7 +102,8 @@ int main(int argc, char **argv) {
     if (code) return code;
     for (int type = 0; type < 4; type++)
         for (size_t i = 0; i < sizeof shapes / sizeof *shapes && bench_wants(&b, types[type].name); i++)
-            quantised(&b, type, shapes[i][0], shapes[i][1], shapes[i][2]);
+            for (int place = 0; place <= (shapes[i][0] == 1 && shapes[i][1] > 4096 && !b.device ? MAPPED : 0); place++)
+                quantised(&b, type, shapes[i][0], shapes[i][1], shapes[i][2], place);
     if (bench_wants(&b, "block_diagonal")) {
         for (uint32_t flags = 0; flags < 4; flags += 3) {
             block_diagonal(&b, 2048, 4, 192, 192, flags);
