@@ -314,6 +314,11 @@ tensor_id build_f32_rows(builder *b, const char *name, int64_t all, int64_t firs
     return to_f32(b, rows_of(b, name, "", all, first, rows, columns));
 }
 
+tensor_id build_dense_rows(builder *b, const char *name, int64_t all, int64_t first, int64_t rows, int64_t columns) {
+    tensor_id w = rows_of(b, name, "", all, first, rows, columns);
+    return w && dtype_quantised(b->g->tensors[w].shape.dtype) ? to_f32(b, w) : w;
+}
+
 tensor_id build_vector(builder *b, const char *name, int64_t n) {
     return part_of(b, name, "", n, 0, n);
 }

@@ -61,7 +61,9 @@ tensor_id build_halved(graph *g, tensor_id w);
 tensor_id build_factor(builder *b, tensor_id w);
 /* Rows [first, first + rows) of an [all, columns] matrix. */
 tensor_id build_rows(builder *b, const char *name, int64_t all, int64_t first, int64_t rows, int64_t columns);
-/* The same of a tensor of any shape with as many elements. */
+/* The same in F32 where the file's are quantised, which only a second factor may be. */
+tensor_id build_dense_rows(builder *b, const char *name, int64_t all, int64_t first, int64_t rows, int64_t columns);
+/* build_rows of a tensor of any shape with as many elements. */
 tensor_id build_rows_flat(builder *b, const char *name, int64_t all, int64_t first, int64_t rows, int64_t columns);
 /* In F32 whatever the file's type. `flat`: any shape with as many elements. */
 tensor_id build_f32(builder *b, const char *name, int rank, const int64_t *dims, bool flat);

@@ -9,9 +9,7 @@
  *   x += fc2 gelu(fc1 norm2 x). The filter k [d, l_max] comes from weights alone: positions -> (linear, sin(freq .)) x n ->
  *   linear (-> exponential window). It has no poles, so what a sequence hands on is its last l_max - 1 inputs [d, l_max - 1]:
  *   the long convolution is a SHORT_CONV with l_max taps, exact in any pieces, and l_max is the longest sequence. */
-#include <stdio.h>
-
-#include "build.h"
+#include "hyena.h"
 
 static const build_rename names[] = {{"module.", ""},
                                      {"model.", ""},
@@ -20,13 +18,12 @@ static const build_rename names[] = {{"module.", ""},
                                      {"layers.*.mlp.layer.", "layers.*.mlp."},
                                      {NULL, NULL}};
 
-#define FILTER "layers.*.mixer.filter_fn."
+#define FILTER HYENA_FILTER
 
 typedef struct hyena {
-    int64_t d, layers, vocabulary, inner, taps, length, order,
-        features; /* length: l_max; order: width of the filter's layers */
-    double eps, shift;
-    bool modulate;
+    int64_t d, layers, vocabulary, inner, taps, length; /* length: l_max */
+    double eps;
+    hyena_filter filter;
 } hyena;
 
 static bool recognise(const weights *w, const json *config) {
@@ -48,16 +45,17 @@ static strand_status configure(builder *b, hyena *p) {
     p->layers = build_count_layers(b, "layers.*.mixer.in_proj.weight");
     p->inner = build_extent(b, "layers.*.mlp.fc1.weight", 0);
     p->taps = build_extent(b, "layers.*.mixer.short_filter.weight", 2);
-    p->order = build_extent(b, FILTER "implicit_filter.0.weight", 0);
-    p->features = build_extent(b, FILTER "implicit_filter.0.weight", 1);
+    hyena_filter_sizes(b, &p->filter);
     p->length =
         z && z->rank == 3 ? z->dims[1] : build_int_of(b, layer, "l_max", build_int(b, "l_max", -1, -1, 1 << 24), 4, 1 << 24);
     p->eps = build_number(b, "layer_norm_epsilon", 1e-5, 0, 1);
-    p->modulate = json_bool(layer, "modulate", json_bool(root, "modulate", build_has(b, FILTER "modulation.deltas")));
-    p->shift = json_number(layer, "shift", json_number(root, "shift", 0));
+    p->filter.d = p->d;
+    p->filter.n = p->length;
+    p->filter.modulate = json_bool(layer, "modulate", json_bool(root, "modulate", build_has(b, FILTER "modulation.deltas")));
+    p->filter.shift = (float)json_number(layer, "shift", json_number(root, "shift", 0));
     if (build_failed(b)) return b->e->status;
-    if (p->d < 1 || p->vocabulary < 1 || p->layers < 1 || p->inner < 1 || p->taps < 1 || p->taps > 64 || p->order < 1 ||
-        p->features < 3 || p->length < 4 || p->length > 1 << 20)
+    if (p->d < 1 || p->vocabulary < 1 || p->layers < 1 || p->inner < 1 || p->taps < 1 || p->taps > 64 || p->filter.order < 1 ||
+        p->length < 4 || p->length > 1 << 20)
         return build_refuse(b,
                             "the embedding, mlp.fc1, short_filter or filter_fn of layer 0 is missing or has no usable shape");
     if (build_extent(b, "layers.*.mixer.in_proj.weight", 0) != 3 * p->d)
@@ -75,43 +73,16 @@ static strand_status configure(builder *b, hyena *p) {
 /* The grid: as stored (it may have been trained), or computed. [length, features] */
 static tensor_id positions(builder *b, const hyena *p) {
     if (build_has(b, FILTER "pos_emb.z"))
-        return build_f32(b, FILTER "pos_emb.z", 2, (int64_t[]){p->length, p->features}, false);
-    strand_op_positions grid = {.n = p->length, .bands = (uint32_t)((p->features - 1) / 2)};
-    op_shape hint = {STRAND_F32, 2, {DIM(p->length), DIM(p->features)}};
+        return build_f32(b, FILTER "pos_emb.z", 2, (int64_t[]){p->length, p->filter.features}, false);
+    strand_op_positions grid = {.n = p->length, .bands = (uint32_t)((p->filter.features - 1) / 2)};
+    op_shape hint = {STRAND_F32, 2, {DIM(p->length), DIM(p->filter.features)}};
     return build_failed(b) ? 0 : graph_op(b->g, build_name(b, FILTER "positions"), STRAND_OP_POSITIONS, &grid, NULL, 0, &hint);
-}
-
-/* The trained frequency of the sines, one for all of them: [1, order] */
-static tensor_id frequency(builder *b, const hyena *p) {
-    static const char *const places[] = {FILTER "implicit_filter.1.freq", FILTER "implicit_filter.3.freq",
-                                         FILTER "implicit_filter.5.freq"};
-    for (int i = 0; i < 2; i++)
-        if (build_has(b, places[i])) return build_f32(b, places[i], 2, (int64_t[]){1, p->order}, false);
-    return build_f32(b, places[2], 2, (int64_t[]){1, p->order}, false);
 }
 
 /* [d, length], the first tap for the current input */
 static tensor_id filter(builder *b, const hyena *p) {
-    tensor_id x = positions(b, p), freq = frequency(b, p);
-    int64_t columns = p->features;
-    char bias[96], weight[96];
-    for (int i = 0;; i += 2) {
-        snprintf(bias, sizeof bias, FILTER "implicit_filter.%d.bias", i);
-        snprintf(weight, sizeof weight, FILTER "implicit_filter.%d.weight", i);
-        if (build_failed(b) || !build_has(b, bias)) break; /* the last one has no bias */
-        x = build_product(b, weight, x, build_f32(b, weight, 2, (int64_t[]){p->order, columns}, false),
-                          build_vector(b, bias, p->order), STRAND_UNARY_IDENTITY);
-        x = build_unary(b, weight, STRAND_UNARY_SIN, build_mul(b, weight, x, freq), 0, 0);
-        columns = p->order;
-    }
-    tensor_id k =
-        build_product(b, weight, build_f32(b, weight, 2, (int64_t[]){p->d, columns}, false), x, 0, STRAND_UNARY_IDENTITY);
-    if (!p->modulate || build_failed(b)) return k;
-    strand_op_decay_window window = {.n = p->length, .shift = (float)p->shift};
-    tensor_id rates = build_flat(b, FILTER "modulation.deltas", p->d);
-    return build_failed(b) ? 0
-                           : graph_op(b->g, build_name(b, FILTER "window"), STRAND_OP_DECAY_WINDOW, &window,
-                                      (tensor_id[]){k, rates}, 2, NULL);
+    tensor_id trunk = hyena_filter_trunk(b, &p->filter, positions(b, p));
+    return hyena_filter_taps(b, &p->filter, trunk, p->filter.modulate ? build_flat(b, FILTER "modulation.deltas", p->d) : 0);
 }
 
 /* ---- a layer: channels before time, [B, d, L] ---- */
@@ -134,7 +105,7 @@ static tensor_id part(builder *b, const hyena *p, tensor_id n, int which) {
     static const char *const states[] = {"layers.*.mixer.x0.state", "layers.*.mixer.x1.state", "layers.*.mixer.v.state"};
     strand_op_matmul turned = {.transpose_b = 1, .bias = STRAND_BIAS_ROWS, .precision = b->precision};
     int64_t d = p->d, first = which * d;
-    tensor_id w = build_rows(b, "layers.*.mixer.in_proj.weight", 3 * d, first, d, d),
+    tensor_id w = build_dense_rows(b, "layers.*.mixer.in_proj.weight", 3 * d, first, d, d),
               bias = build_part(b, "layers.*.mixer.in_proj.bias", 3 * d, first, d);
     tensor_id taps = build_f32_rows(b, "layers.*.mixer.short_filter.weight", 3 * d, first, d, p->taps);
     tensor_id tap_bias = build_has(b, "layers.*.mixer.short_filter.bias")
@@ -154,7 +125,7 @@ static tensor_id mixer(builder *b, const hyena *p, tensor_id n) {
     tensor_id y = convolve(b, p, "layers.*.mixer.long", "layers.*.mixer.long.state", u, k, 0, p->length);
     y = build_add(b, "layers.*.mixer.skip", y, build_mul(b, "layers.*.mixer.skip", u, skip));
     y = build_mul(b, "layers.*.mixer.gated", y, x0);
-    tensor_id w = build_matrix(b, "layers.*.mixer.out_proj.weight", p->d, p->d),
+    tensor_id w = build_dense_rows(b, "layers.*.mixer.out_proj.weight", p->d, 0, p->d, p->d),
               bias = build_vector(b, "layers.*.mixer.out_proj.bias", p->d);
     return build_failed(b) ? 0
                            : graph_op(b->g, build_name(b, "layers.*.mixer.out_proj"), STRAND_OP_MATMUL, &turned,

@@ -145,6 +145,11 @@ if "$STRAND" inspect -q -m mamba-bytes-strand >/dev/null 2>&1; then
     awk -v a="$a" -v b="$b" 'BEGIN { exit !(a - b < 0.05 && b - a < 0.05) }' && pass || fault "q8_0: $a and $b bits a byte"
 fi
 
+# HyenaDNA is quantised too: its mixers' projections, which are first factors, are F32 again where they run
+"$STRAND" quantize -q hyenadna-tiny-strand -t q8_0 -o dna.gguf && printf '>a\nACGTTGCAACGGTTAACCATGCATTTGACC\n' >dna.fa
+a=$("$STRAND" dna score -q --no-version dna.fa | awk -F'\t' 'NR == 2 { print $5 }'); b=$("$STRAND" dna score -q --no-version -m dna.gguf dna.fa | awk -F'\t' 'NR == 2 { print $5 }')
+awk -v a="$a" -v b="$b" 'BEGIN { exit !(a > 0 && b > 0 && a - b < 0.02 && b - a < 0.02) }' && pass || fault "a quantised HyenaDNA: $a and $b"
+
 # bad input
 expect 1 "no such file" text score -m "$m" nothing; says "nothing: cannot be opened" "it is named"
 expect 2 "a negative temperature" generate -p x -t -1
