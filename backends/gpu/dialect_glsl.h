@@ -16,6 +16,11 @@
 #ifdef FLOAT16
 #extension GL_EXT_shader_explicit_arithmetic_types_float16 : enable
 #endif
+#ifdef COOPERATIVE
+#extension GL_KHR_memory_scope_semantics : enable
+#extension GL_KHR_shader_subgroup_basic : enable
+#extension GL_NV_cooperative_matrix : enable
+#endif
 
 // ---- kernels ----
 #define IN(i, name)     layout(std430, set = 0, binding = i) readonly buffer B##i { float name[]; }
@@ -54,7 +59,31 @@
 #define P_INT(i)        P.v[(i) >> 2][(i) & 3]
 #define P_FLOAT(i)      intBitsToFloat(P_INT(i))
 
+#ifndef COOPERATIVE
 #define HEAD(wg)        layout(local_size_x = wg, local_size_y = 1, local_size_z = 1) in;
+#else
+// A matrix of MATRIX_M x MATRIX_N of a result, MATRIX_K of k at a time, is a subgroup's; groups are four subgroups of the
+// device's. Written with NV's extension, which older compilers know; backends/vulkan/matrices.c makes KHR's of it, and tells what
+// a matrix is used for by the constants of its extents: these three stand in no other way. Tiles in shared memory: `line` from
+// one row of a, or column of b, to the next.
+#define HEAD(wg)        layout(local_size_x_id = 0, local_size_y = 1, local_size_z = 1) in;
+layout(constant_id = 1) const int MATRIX_M = 16;
+layout(constant_id = 2) const int MATRIX_N = 16;
+layout(constant_id = 3) const int MATRIX_K = 16;
+#define ITEMS           int(gl_WorkGroupSize.x)
+#define HALF            float16_t
+#define HALF_OF(bits)   unpackFloat2x16(bits).x
+#define MATRIX_A        fcoopmatNV<16, gl_ScopeSubgroup, MATRIX_M, MATRIX_K>
+#define MATRIX_B        fcoopmatNV<16, gl_ScopeSubgroup, MATRIX_K, MATRIX_N>
+#define MATRIX_SUM      fcoopmatNV<32, gl_ScopeSubgroup, MATRIX_M, MATRIX_N>
+#define MATRIX_LOAD_A(result, tile, at, line) coopMatLoadNV(result, tile, uint(at), uint(line), false);
+#define MATRIX_LOAD_B(result, tile, at, line) coopMatLoadNV(result, tile, uint(at), uint(line), true);
+#define MATRIX_STORE(value, tile, at) coopMatStoreNV(value, tile, uint(at), uint(MATRIX_N), false);
+#define MATRIX_ADD(a, b, sum) coopMatMulAddNV(a, b, sum)
+#define SUBGROUP_HERE   int(gl_SubgroupID)
+#define SUBGROUPS_HERE  int(gl_NumSubgroups)
+#define MAX_U32(place, x) atomicMax(place, x)
+#endif
 #define KERNEL2(name, wg, a, b)                   a; b; HEAD(wg)
 #define KERNEL3(name, wg, a, b, c)                a; b; c; HEAD(wg)
 #define KERNEL4(name, wg, a, b, c, d)             a; b; c; d; HEAD(wg)

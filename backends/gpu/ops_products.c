@@ -72,10 +72,24 @@ static layout layout_of(const strand_plugin_device *device, const gpu_dispatch *
     return p[10] == 1 && p[9] % 4 == 0 && p[5] % 4 == 0 ? LAYOUT_ACROSS : LAYOUT_ANY;
 }
 
+/* How many halves stand for a number of a factor in matmul_half: one where rounding to them is allowed or loses nothing. */
+static int halves_of(const strand_op_matmul *p, const strand_plugin_tensor *t) {
+    return t->dtype == STRAND_PLUGIN_F32 && p->precision == STRAND_PRECISION_F32 ? 2 : 1;
+}
+
+/* Not of F32 by F32 unless the device multiplies halves and both may be rounded to them; nor of quantised weights. */
+static bool by_halves(const strand_plugin_device *device, const strand_op_matmul *p, const strand_plugin_tensor *a,
+                      const strand_plugin_tensor *b) {
+    if (cpu_is_quantised(a->dtype) || cpu_is_quantised(b->dtype)) return false;
+    if (a->dtype != STRAND_PLUGIN_F32 || b->dtype != STRAND_PLUGIN_F32) return true;
+    return device->limits.matrices && p->precision == STRAND_PRECISION_BF16;
+}
+
 /* By the types, by how they lie, and by the rows of the whole result: few are not worth a tile. *rows: of a group then, else 0;
  * *columns: of a group of few rows. */
-static gpu_kernel product_of(const strand_plugin_device *device, const gpu_dispatch *d, const strand_plugin_tensor *a,
-                             const strand_plugin_tensor *b, const strand_plugin_tensor *y, int *rows, int *columns) {
+static gpu_kernel product_of(const strand_plugin_device *device, const gpu_dispatch *d, const strand_op_matmul *p,
+                             const strand_plugin_tensor *a, const strand_plugin_tensor *b, const strand_plugin_tensor *y,
+                             int *rows, int *columns) {
     bool plain = a->dtype == STRAND_PLUGIN_F32 && b->dtype == STRAND_PLUGIN_F32,
          half = b->dtype == STRAND_PLUGIN_F16 || b->dtype == STRAND_PLUGIN_BF16;
     int64_t m = y->whole[y->rank - 2];
@@ -83,6 +97,7 @@ static gpu_kernel product_of(const strand_plugin_device *device, const gpu_dispa
     *rows = m > FEW_ROWS ? 0 : m > 1 ? 4 : 1;
     *columns = 16;
     if (!*rows) {
+        if (by_halves(device, p, a, b)) return GPU_K_matmul_half;
         if (plain && device->limits.software && lies != LAYOUT_ANY)
             return lies == LAYOUT_DENSE ? GPU_K_matmul_direct : GPU_K_matmul_direct_across;
         return plain ? GPU_K_matmul_f32 : GPU_K_matmul;
@@ -130,7 +145,9 @@ GPU_RUN(matmul) {
     gpu_int(&d, inner);
     const int64_t steps[] = {sa[0], sa[1], sb[0], sb[1], sy[0], sy[1]};
     gpu_ints(&d, steps, 6);
-    d.kernel = product_of(device, &d, a, b, y, &rows, &columns);
+    gpu_int(&d, halves_of(p, a));
+    gpu_int(&d, halves_of(p, b));
+    d.kernel = product_of(device, &d, p, a, b, y, &rows, &columns);
     int64_t x = rows ? (y->dims[no] + columns - 1) / columns : (y->dims[mo] + 63) / 64,
             down = rows ? (y->dims[mo] + rows - 1) / rows : (y->dims[no] + 63) / 64;
     return gpu_groups(device, &d, x, down, batch);

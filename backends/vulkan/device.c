@@ -330,6 +330,7 @@ strand_plugin_status driver_device_open(strand_plugin_instance *instance, uint32
     d->physical = x->devices[index];
     read_limits(d);
     vk_features_of(x, d->physical, &d->features);
+    d->base.limits.matrices = d->features.has & VK_HAS_COOPERATIVE;
     strand_plugin_status status = make_device(d, x->families[index], timeline_of(x, d->physical));
     if (status)
         driver_device_close(&d->base);

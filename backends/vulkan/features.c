@@ -93,6 +93,12 @@ static void keep(vk_features *f, known k) {
     if (f->sized) chain(f, &f->sizes);
     if ((f->has & VK_HAS_BYTES8) && !k.core_1_2) extension(f, VK_KHR_8BIT_STORAGE_EXTENSION_NAME);
     if ((f->has & VK_HAS_FLOAT16) && !k.core_1_2) extension(f, VK_KHR_SHADER_FLOAT16_INT8_EXTENSION_NAME);
+    if (f->has & VK_HAS_COOPERATIVE) {
+        chain(f, &f->matrices);
+        chain(f, &f->model);
+        extension(f, VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME);
+        if (!k.core_1_2) extension(f, VK_KHR_VULKAN_MEMORY_MODEL_EXTENSION_NAME);
+    }
     if (f->sized) extension(f, VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME);
 }
 
@@ -117,6 +123,7 @@ void vk_features_of(const vk_instance *x, VkPhysicalDevice device, vk_features *
     if (f->halves.storageBuffer16BitAccess && keeps_tiny_halves(device, k)) f->has |= VK_HAS_HALVES16;
     if (k.bytes && f->bytes.storageBuffer8BitAccess) f->has |= VK_HAS_BYTES8;
     if (k.float16 && f->float16.shaderFloat16) f->has |= VK_HAS_FLOAT16;
+    if ((f->has & VK_HAS_FLOAT16) && vk_cooperative_of(x, device, k.core_1_2, f)) f->has |= VK_HAS_COOPERATIVE;
     if (p.deviceType != VK_PHYSICAL_DEVICE_TYPE_CPU || asked("all")) f->has |= VK_HAS_HARDWARE;
     keep(f, k);
 }
@@ -133,4 +140,8 @@ void vk_features_say(const vk_features *f, gpu_text *text) {
     gpu_say(text, "16-bit storage", "%s", f->has & VK_HAS_HALVES16 ? "yes" : "no");
     gpu_say(text, "8-bit storage", "%s", f->has & VK_HAS_BYTES8 ? "yes" : "no");
     gpu_say(text, "f16 arithmetic", "%s", f->has & VK_HAS_FLOAT16 ? "yes" : "no");
+    if (f->has & VK_HAS_COOPERATIVE)
+        gpu_say(text, "cooperative matrices", "%u x %u x %u", f->shape[0], f->shape[1], f->shape[2]);
+    else
+        gpu_say(text, "cooperative matrices", "no");
 }

@@ -22,23 +22,20 @@ typedef struct variant {
     gpu_kernel kernel;
     uint32_t needs; /* VK_HAS_... */
     spirv code;
+    const char *name;
 } variant;
 
 static const variant variants[] = {
-#define VK_VARIANT(name, needs, symbol) {GPU_K_##name, needs, {spirv_##symbol, sizeof spirv_##symbol}},
+#define VK_VARIANT(name, needs, symbol) {GPU_K_##name, needs, {spirv_##symbol, sizeof spirv_##symbol}, #symbol},
 #include "gpu_variants.inc"
 #undef VK_VARIANT
 };
 
-/* The form of a kernel for this device; *needs: what it was made for. */
-static const spirv *code_of(const vk_device *d, gpu_kernel kernel, uint32_t *needs) {
+/* The form of a kernel for this device; NULL: the plain one. */
+static const variant *form_of(const vk_device *d, gpu_kernel kernel) {
     for (size_t i = 0; i < sizeof variants / sizeof *variants; i++)
-        if (variants[i].kernel == kernel && (variants[i].needs & d->features.has) == variants[i].needs) {
-            *needs = variants[i].needs;
-            return &variants[i].code;
-        }
-    *needs = 0;
-    return &codes[kernel];
+        if (variants[i].kernel == kernel && (variants[i].needs & d->features.has) == variants[i].needs) return &variants[i];
+    return NULL;
 }
 
 strand_plugin_status vk_layouts_open(vk_device *d) {
@@ -122,37 +119,60 @@ static strand_plugin_status refused(const strand_host *host, VkResult result, gp
                     gpu_kernels[kernel].name, (int)result);
 }
 
-/* Subgroups are full, and of the size that the device reports, where pipelines may ask for that. */
-static VkResult make_pipeline(vk_device *d, gpu_kernel kernel, VkShaderModule module, bool subgroups) {
+/* Subgroups are full, and of the size that the device reports, where pipelines may ask for that; those of Intel's matrices of
+ * the size that the driver chooses. */
+static VkResult make_pipeline(vk_device *d, gpu_kernel kernel, VkShaderModule module, uint32_t needs) {
+    const bool matrices = needs & VK_HAS_COOPERATIVE, chosen = matrices && d->features.intel;
     const VkPipelineShaderStageRequiredSubgroupSizeCreateInfoEXT size = {
         .sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_REQUIRED_SUBGROUP_SIZE_CREATE_INFO_EXT,
         .requiredSubgroupSize = d->features.subgroup};
-    const bool sized = subgroups && d->features.sized && gpu_kernels[kernel].group % d->features.subgroup == 0;
+    const bool sized = (needs & (VK_HAS_SUBGROUPS | VK_HAS_COOPERATIVE)) && d->features.sized &&
+                       (matrices || gpu_kernels[kernel].group % d->features.subgroup == 0);
+    VkSpecializationMapEntry entries[4];
+    uint32_t constants[4];
+    const VkSpecializationInfo special = {
+        .mapEntryCount = 4, .pMapEntries = entries, .dataSize = sizeof constants, .pData = constants};
+    if (matrices) vk_cooperative_constants(&d->features, entries, constants);
     const VkComputePipelineCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO,
         .stage = {.sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO,
-                  .pNext = sized ? &size : NULL,
-                  .flags = sized ? VK_PIPELINE_SHADER_STAGE_CREATE_REQUIRE_FULL_SUBGROUPS_BIT_EXT : 0,
+                  .pNext = sized && !chosen ? &size : NULL,
+                  .flags = !sized   ? 0
+                           : chosen ? VK_PIPELINE_SHADER_STAGE_CREATE_ALLOW_VARYING_SUBGROUP_SIZE_BIT_EXT
+                                    : VK_PIPELINE_SHADER_STAGE_CREATE_REQUIRE_FULL_SUBGROUPS_BIT_EXT,
                   .stage = VK_SHADER_STAGE_COMPUTE_BIT,
                   .module = module,
-                  .pName = "main"},
+                  .pName = "main",
+                  .pSpecializationInfo = matrices ? &special : NULL},
         .layout = d->layouts[gpu_kernels[kernel].bindings + 1]};
     return vkCreateComputePipelines(d->device, VK_NULL_HANDLE, 1, &info, NULL, &d->pipelines[kernel]);
 }
 
+static strand_plugin_status make(vk_device *d, gpu_kernel kernel, const spirv *s, uint32_t needs) {
+    const VkShaderModuleCreateInfo code = {
+        .sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO, .codeSize = s->bytes, .pCode = s->code};
+    VkShaderModule module;
+    strand_plugin_status status = refused(d->base.host, vkCreateShaderModule(d->device, &code, NULL, &module), kernel);
+    if (status) return status;
+    status = refused(d->base.host, make_pipeline(d, kernel, module, needs), kernel);
+    vkDestroyShaderModule(d->device, module, NULL);
+    if (!status) d->writes[kernel] = written(d->base.host, s);
+    return status;
+}
+
+/* The log names the forms that are taken. */
 strand_plugin_status vk_pipeline(vk_device *d, gpu_kernel kernel, VkPipeline *pipeline) {
     if (!d->pipelines[kernel]) {
-        uint32_t needs;
-        const spirv *s = code_of(d, kernel, &needs);
-        const VkShaderModuleCreateInfo code = {
-            .sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO, .codeSize = s->bytes, .pCode = s->code};
-        VkShaderModule module;
-        strand_plugin_status status = refused(d->base.host, vkCreateShaderModule(d->device, &code, NULL, &module), kernel);
+        const strand_host *host = d->base.host;
+        const variant *form = form_of(d, kernel);
+        strand_plugin_status status = make(d, kernel, form ? &form->code : &codes[kernel], form ? form->needs : 0);
+        if (status == STRAND_PLUGIN_ERR_UNSUPPORTED && form && (form->needs & VK_HAS_COOPERATIVE)) {
+            d->pipelines[kernel] = VK_NULL_HANDLE; /* matrices, or a group of them, that the driver does not take after all */
+            form = NULL;
+            status = make(d, kernel, &codes[kernel], 0);
+        }
         if (status) return status;
-        status = refused(d->base.host, make_pipeline(d, kernel, module, (needs & VK_HAS_SUBGROUPS) != 0), kernel);
-        vkDestroyShaderModule(d->device, module, NULL);
-        if (status) return status;
-        d->writes[kernel] = written(d->base.host, s);
+        if (form && host->log) host->log(host->context, 3, form->name);
     }
     *pipeline = d->pipelines[kernel];
     return STRAND_PLUGIN_OK;

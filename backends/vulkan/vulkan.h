@@ -10,6 +10,7 @@
 
 #include <vulkan/vulkan.h>
 
+#include "cooperative.h"
 #include "driver.h"
 
 #define VK_DEVICES     16
@@ -40,7 +41,8 @@ enum {
     VK_HAS_HALVES16 = 2,  /* 16-bit numbers in storage buffers */
     VK_HAS_BYTES8 = 4,    /* 8-bit numbers in storage buffers */
     VK_HAS_FLOAT16 = 8,   /* f16 arithmetic */
-    VK_HAS_HARDWARE = 16
+    VK_HAS_HARDWARE = 16,
+    VK_HAS_COOPERATIVE = 32 /* matrices of halves; FLOAT16 is needed with it */
 };
 
 /* The features and extensions that a device is opened with beyond Vulkan 1.1, timeline semaphores aside. */
@@ -54,6 +56,10 @@ typedef struct vk_features {
     VkPhysicalDevice8BitStorageFeatures bytes;
     VkPhysicalDeviceShaderFloat16Int8Features float16;
     VkPhysicalDeviceSubgroupSizeControlFeaturesEXT sizes;
+    uint32_t shape[3]; /* of cooperative matrices: M, N, K */
+    bool intel;        /* whose matrices need subgroups of a size that the driver chooses */
+    VkPhysicalDeviceCooperativeMatrixFeaturesKHR matrices;
+    VkPhysicalDeviceVulkanMemoryModelFeatures model;
 } vk_features;
 
 struct strand_plugin_buffer {
@@ -135,6 +141,10 @@ strand_plugin_status vk_check(const strand_host *host, VkResult result, const ch
 void vk_features_of(const vk_instance *x, VkPhysicalDevice device, vk_features *f);
 void vk_features_say(const vk_features *f, gpu_text *text);
 bool vk_has_extension(VkPhysicalDevice device, const char *name);
+
+/* cooperative.c: are there cooperative matrices that the kernels can use? Then their part of the features is filled in. */
+bool vk_cooperative_of(const vk_instance *x, VkPhysicalDevice device, bool core_1_2, vk_features *f);
+void vk_cooperative_constants(const vk_features *f, VkSpecializationMapEntry entries[4], uint32_t values[4]);
 
 /* memory.c */
 strand_plugin_status vk_buffer_make(vk_device *d, uint64_t bytes, bool host_visible, strand_plugin_buffer *b);

@@ -124,6 +124,58 @@ static void make_matmul_short(ops_program *g, int index) {
     SAY("%lldx%lldx%lld, types %u %u, precision %u", (long long)m, (long long)n, (long long)k, type_a, type_b, p.precision);
 }
 
+static float tiny(float x) {
+    return ldexpf(x, -70);
+}
+
+static float huge(float x) {
+    return ldexpf(x, 60);
+}
+
+static float uneven(float x) { /* some 2^-40 of others */
+    return x * x * x * x * x * x * x * x * x;
+}
+
+/* Products of halves of more than a few rows, and of F32 by them: for plugins that multiply halves. What is F32 may be far out
+ * of the range of halves, and loses nothing unless the case says so. */
+static void make_matmul_halves(ops_program *g, int index) {
+    static const uint32_t types[][2] = {{F32, STRAND_PLUGIN_F16},  {F32, STRAND_PLUGIN_BF16},
+                                        {STRAND_PLUGIN_F16, F32},  {STRAND_PLUGIN_F16, STRAND_PLUGIN_F16},
+                                        {F32, F32},                {STRAND_PLUGIN_BF16, STRAND_PLUGIN_F16},
+                                        {STRAND_PLUGIN_BF16, F32}};
+    static float (*const maps[])(float) = {NULL, tiny, huge, uneven};
+    static const int64_t corners[][3] = {{17, 1, 1},   {64, 64, 32},  {65, 63, 33}, {128, 130, 96},
+                                         {33, 32, 31}, {100, 7, 700}, {32, 65, 64}};
+    matmul_case c = {.m = ops_between(g, 17, 150), .n = ops_between(g, 1, 150), .k = ops_between(g, 1, 300)};
+    if (index < (int)(sizeof corners / sizeof *corners))
+        c.m = corners[index][0], c.n = corners[index][1], c.k = corners[index][2];
+    c.n_batch = ops_batch_axes(g, c.batch, 2);
+    while (c.m > 34 && ops_product(c.n_batch, c.batch) * c.m * c.n * c.k > 10000000)
+        c.m = (c.m + 1) / 2, c.n = (c.n + 1) / 2, c.k = (c.k + 1) / 2;
+    c.type_a = types[index % 7][0], c.type_b = types[index % 7][1];
+    c.shared_a = ops_between(g, 0, 3) == 0;
+    c.shared_b = !c.shared_a && ops_between(g, 0, 1);
+    c.p = (strand_op_matmul){.transpose_a = (uint32_t)ops_between(g, 0, 1), .transpose_b = (uint32_t)ops_between(g, 0, 1)};
+    float (*map)(float) = maps[index / 7 % 4];
+    if (!map) {
+        c.p.bias = (uint32_t)ops_between(g, 0, 2);
+        c.p.activation = ops_between(g, 0, 1) ? STRAND_UNARY_GELU : STRAND_UNARY_IDENTITY;
+    }
+    int a = matrix(g, &c, c.shared_a, c.type_a, c.p.transpose_a, c.m, c.k),
+        b = matrix(g, &c, c.shared_b, c.type_b, c.p.transpose_b, c.k, c.n);
+    if (map && (c.type_a == F32 || c.type_b == F32)) ops_map(g, c.type_a == F32 ? a : b, map);
+    int bias = c.p.bias ? ops_vector(g, c.p.bias == STRAND_BIAS_ROWS ? c.m : c.n) : -1;
+    int in[3] = {a, b, bias}, out = matrix(g, &c, false, F32, false, c.m, c.n);
+    if (c.type_a == F32 && c.type_b == F32) {
+        c.p.precision = STRAND_PRECISION_BF16;
+        make_bf16(g, &c, a, b);
+    }
+    ops_add_node(g, STRAND_OP_MATMUL, &c.p, sizeof c.p, c.p.bias ? 3 : 2, in, out);
+    SAY("%lldx%lldx%lld, %d batch axes, transposed %u %u, bias %u, activation %u, types %u %u, precision %u, range %d",
+        (long long)c.m, (long long)c.n, (long long)c.k, c.n_batch, c.p.transpose_a, c.p.transpose_b, c.p.bias, c.p.activation,
+        c.type_a, c.type_b, c.p.precision, index / 7 % 4);
+}
+
 static int rows_shape(ops_program *g, int64_t *dims, int64_t most) {
     int rank = 1 + ops_batch_axes(g, dims, 2) + (int)ops_between(g, 0, 1);
     if (rank >= 2) dims[rank - 2] = ops_extent(g, 70);
@@ -363,6 +415,7 @@ OPS_CASES(first,
     {"gather", make_gather, false},
     {"matmul", make_matmul, false},
     {"matmul_short", make_matmul_short, false},
+    {"matmul_halves", make_matmul_halves, false},
     {"layer_norm", make_layer_norm, false},
     {"unary", make_unary, false},
     {"binary", make_binary, false},

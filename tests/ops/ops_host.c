@@ -37,6 +37,7 @@ static int32_t host_workers(void *context) {
 
 static void host_log(void *context, int32_t level, const char *text) {
     ops_host *h = context;
+    if (level == 3 && strstr(text, "COOPERATIVE")) h->matrices = true;
     if (level <= 1 && !h->messages++) snprintf(h->message, sizeof h->message, "%s", text); /* 0 error, 1 warning */
 }
 

@@ -16,6 +16,7 @@ typedef struct ops_host {
     char failure[256]; /* the last line given to fail */
     int64_t messages;  /* errors and warnings given to log, as a validation layer's */
     char message[1024]; /* the first of them */
+    bool matrices;      /* the log has named a kernel that multiplies by the device's matrices */
 } ops_host;
 
 /* A loaded plugin with its first device opened. `host` is its own. */

@@ -321,6 +321,17 @@ static void check_case(const ops_family *family, int index, counts *n) {
     ops_program_free(&g);
 }
 
+/* A device with cooperative matrices multiplies halves by them. */
+static void test_matrices(void) {
+    char text[4096] = "";
+    const char *line = NULL;
+    if (judged.api->device_features && !judged.api->device_features(judged.instance, 0, text, sizeof text))
+        line = strstr(text, "cooperative matrices=");
+    if (!line || !strncmp(strchr(line, '=') + 1, "no", 2)) return;
+    print_message("%.*s: %s\n", (int)strcspn(line, "\n"), line, judged.host.matrices ? "used" : "not used");
+    if (!judged.host.matrices) fail_msg("the device has cooperative matrices, but products of halves do without");
+}
+
 static void test_family(void **state) {
     const ops_family *family = *state;
     counts n = {0};
@@ -331,6 +342,7 @@ static void test_family(void **state) {
         family->name, n.cases, n.unsupported, n.pieces, n.sizes, n.worst);
     if (family->group) print_message(", %d claimed as a group", n.claimed);
     print_message("\n");
+    if (!strcmp(family->name, "matmul_halves")) test_matrices();
     bool cpu = !strcmp(judged.table.name, "cpu");
     if (cpu && n.unsupported) fail_msg("the CPU must support every case");
     if (cpu && family->group && settings.cases >= 10 && n.claimed < n.cases / 2)
