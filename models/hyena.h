@@ -1,5 +1,5 @@
-/* hyena.h - the implicit filter of Hyena (Poli et al., "Hyena Hierarchy", arXiv 2302.10866), which its language models (hyena.c)
- * and HyenaDNA (hyenadna.c) share. Tensors are those of the layer at hand, under HYENA_FILTER. */
+/* hyena.h - the implicit filter of Hyena (Poli et al., "Hyena Hierarchy", arXiv 2302.10866), which its language models
+ * (hyena.c) and HyenaDNA (hyenadna.c) share. Tensors are those of the layer at hand, under HYENA_FILTER. */
 #ifndef STRAND_MODELS_HYENA_H
 #define STRAND_MODELS_HYENA_H
 
@@ -7,7 +7,8 @@
 
 #define HYENA_FILTER "layers.*.mixer.filter_fn."
 
-/* d channels; a grid of n points with `features` numbers each; layers of width `order`; exp(-|rate| t) + shift as its window. */
+/* d channels; a grid of n points with `features` numbers each; layers of width `order`; exp(-|rate| t) + shift as its
+ * window. */
 typedef struct hyena_filter {
     int64_t d, n, order, features;
     float shift;

@@ -63,5 +63,6 @@ tensor_id hyena_filter_taps(builder *b, const hyena_filter *f, tensor_id trunk, 
     tensor_id k = product(b, weight, build_dense_rows(b, weight, f->d, 0, f->d, last ? f->order : f->features), trunk, 0);
     if (!f->modulate || build_failed(b)) return k;
     strand_op_decay_window window = {.n = f->n, .shift = f->shift};
-    return graph_op(b->g, build_name(b, HYENA_FILTER "window"), STRAND_OP_DECAY_WINDOW, &window, (tensor_id[]){k, rates}, 2, NULL);
+    return graph_op(b->g, build_name(b, HYENA_FILTER "window"), STRAND_OP_DECAY_WINDOW, &window, (tensor_id[]){k, rates}, 2,
+                    NULL);
 }

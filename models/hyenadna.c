@@ -294,7 +294,8 @@ static strand_status build(strand_model *m, const model_config *config, error *e
     const bool tied = !build_has(&b, "lm_head.weight");
     tensor_id ids = graph_input(b.g, "input_ids", STRAND_I64, 2, (op_dim[]){DIM_B, DIM_L});
     tensor_id table = build_matrix(&b, "embeddings.word_embeddings.weight", vocabulary, d);
-    tensor_id x = build_failed(&b) ? 0 : graph_op(b.g, "embeddings", STRAND_OP_GATHER, NULL, (tensor_id[]){table, ids}, 2, NULL);
+    if (build_failed(&b)) return e->status;
+    tensor_id x = graph_op(b.g, "embeddings", STRAND_OP_GATHER, NULL, (tensor_id[]){table, ids}, 2, NULL);
     for (b.layer = 0; b.layer < h.layers && !build_failed(&b); b.layer++) x = mlp(&b, &h, mixer(&b, &h, x));
     b.precision = STRAND_PRECISION_F32; /* of what follows the layers */
     b.halves = false;
