@@ -120,6 +120,10 @@ strand_plugin_status cuda_check(const strand_host *host, CUresult error, const c
 static inline CUdeviceptr cuda_address(const strand_plugin_tensor *t, int64_t elements) {
     return t->memory.buffer->memory + t->memory.offset + (uint64_t)(elements * cpu_element_bytes(t->dtype));
 }
+/* The same of weights, which may be quantised. */
+static inline CUdeviceptr cuda_weights(const strand_plugin_tensor *t, int64_t elements) {
+    return cpu_is_quantised(t->dtype) ? cuda_address(t, 0) + (uint64_t)gpu_steps(t, elements) : cuda_address(t, elements);
+}
 /* Of an operand that may be absent: `none` then, an address of any kind that is never read. */
 static inline CUdeviceptr cuda_address_or(const strand_plugin_tensor *t, int64_t elements, CUdeviceptr none) {
     return t ? cuda_address(t, elements) : none;

@@ -87,7 +87,7 @@ static bool overlap(const strand_plugin_tensor *a, const strand_plugin_tensor *b
         int64_t last = 0;
         for (uint32_t j = 0; j < t[i]->rank; j++) last += (t[i]->dims[j] - 1) * t[i]->strides[j];
         begin[i] = cuda_address(t[i], 0);
-        end[i] = begin[i] + (CUdeviceptr)((gpu_steps(t[i], last + 1)) * cpu_element_bytes(t[i]->dtype));
+        end[i] = cuda_weights(t[i], last + 1);
     }
     return begin[0] < end[1] && begin[1] < end[0];
 }
@@ -187,7 +187,7 @@ static step_matrix matrix_of(const step_node *s, uint32_t n, uint32_t i) {
                          .bias = cuda_address_or(bias, 0, 0),
                          .y = place(s, n, i),
                          .n = (int)y->dims[2],
-                         .b_n = (int)b->strides[0],
+                         .b_n = (int)gpu_steps(b, b->strides[0]),
                          .type = (int)b->dtype,
                          .fast = fast(cuda_address(b, 0), b->strides[0], b->dtype),
                          .bias_kind = bias ? (int)p->bias : STRAND_BIAS_NONE,

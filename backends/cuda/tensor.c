@@ -275,6 +275,13 @@ bool cuda_tensor_products(const cuda_device *d, const strand_plugin_node *node) 
     return d->tensor_cores && of_halves(node);
 }
 
+/* Blocks that kernels/row.h reads, where they stand as it reads them. */
+static bool row_blocks(const strand_plugin_tensor *b) {
+    const uint64_t even = b->dtype == STRAND_PLUGIN_Q4_K ? 4 : 2;
+    return (b->dtype == STRAND_PLUGIN_Q8_0 || b->dtype == STRAND_PLUGIN_Q4_0 || b->dtype == STRAND_PLUGIN_Q4_K || b->dtype == STRAND_PLUGIN_Q6_K) &&
+           b->memory.offset % even == 0;
+}
+
 /* One row by weights [N, K]: a decoding step. */
 bool cuda_tensor_takes_row(const strand_plugin_node *node) {
     const strand_op_matmul *p = node->params;
@@ -282,7 +289,7 @@ bool cuda_tensor_takes_row(const strand_plugin_node *node) {
     int64_t batch = 1;
     for (uint32_t i = 0; i + 2 < y->rank; i++) batch *= y->whole[i];
     return y->whole[y->rank - 2] == 1 && batch <= CUDA_GROUPS_YZ && a->dtype == STRAND_PLUGIN_F32 &&
-           (half(b->dtype) || b->dtype == STRAND_PLUGIN_F32) && p->transpose_b &&
+           (half(b->dtype) || b->dtype == STRAND_PLUGIN_F32 || row_blocks(b)) && p->transpose_b &&
            !p->transpose_a;
 }
 
@@ -311,7 +318,7 @@ static strand_plugin_status product(cuda_device *d, const strand_plugin_node *no
                                                 false, &function);
     if (status || !function) return status;
     product_numbers x = {.m = (int)y->dims[mo], .n = (int)y->dims[no], .k = (int)a->dims[ak], .a_m = (int)a->strides[am],
-                         .a_k = (int)a->strides[ak], .b_k = (int)b->strides[bk], .b_n = (int)b->strides[bn],
+                         .a_k = (int)a->strides[ak], .b_k = (int)b->strides[bk], .b_n = (int)gpu_steps(b, b->strides[bn]),
                          .y_m = (int)y->strides[mo], .inner = y->rank > 2 ? (int)y->dims[y->rank - 3] : 1,
                          .bias = bias ? (int)p->bias : STRAND_BIAS_NONE, .bias_stride = bias ? (int)bias->strides[0] : 0,
                          .activation = (int)p->activation, .type_a = (int)a->dtype, .type_b = (int)b->dtype, .alpha = p->alpha,
@@ -322,7 +329,7 @@ static strand_plugin_status product(cuda_device *d, const strand_plugin_node *no
         batch *= y->dims[i];
         x.y_batch[slot] = (int)y->strides[i];
         if (a->rank == y->rank) x.a_batch[slot] = (int)a->strides[i], first_a += cpu_lead(a, i, y, i) * a->strides[i];
-        if (b->rank == y->rank) x.b_batch[slot] = (int)b->strides[i], first_b += cpu_lead(b, i, y, i) * b->strides[i];
+        if (b->rank == y->rank) x.b_batch[slot] = (int)gpu_steps(b, b->strides[i]), first_b += cpu_lead(b, i, y, i) * b->strides[i];
     }
     /* The last axis is dense, also where its extent is 1 and its stride anything. */
     if (p->transpose_a) x.a_m = 1;
@@ -331,7 +338,7 @@ static strand_plugin_status product(cuda_device *d, const strand_plugin_node *no
     if (p->transpose_b) x.b_k = 1;
     else
         x.b_n = 1;
-    CUdeviceptr at[4] = {cuda_address(a, first_a), cuda_address(b, first_b), cuda_address(y, 0), cuda_address(y, 0)};
+    CUdeviceptr at[4] = {cuda_address(a, first_a), cuda_weights(b, first_b), cuda_address(y, 0), cuda_address(y, 0)};
     if (bias) at[2] = cuda_address(bias, cpu_lead(bias, 0, y, p->bias == STRAND_BIAS_ROWS ? mo : no) * bias->strides[0]);
     x.fast_a = fast(a, at[0], p->transpose_a ? x.a_k : x.a_m, x.a_batch);
     x.fast_b = fast(b, at[1], p->transpose_b ? x.b_n : x.b_k, x.b_batch);

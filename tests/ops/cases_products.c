@@ -43,7 +43,9 @@ static int exact_rows(ops_program *g, uint32_t dtype, int rank, const int64_t *d
 
 static void make_matmul_quantised(ops_program *g, int index) {
     static const int64_t corners[][3] = {{1, 1, 1},   {1, 33, 2},  {2, 17, 1},   {3, 40, 3},  {4, 64, 2},  {5, 31, 1},
-                                         {6, 32, 2},  {7, 65, 1},  {13, 100, 2}, {1, 300, 9}, {70, 20, 4}, {9, 16, 10}};
+                                         {6, 32, 2},  {7, 65, 1},  {13, 100, 2}, {1, 300, 9}, {70, 20, 4}, {9, 16, 10},
+                                         {1, 50, 2},  {1, 9, 1},   {1, 21, 3},   {1, 33, 1},  {1, 90, 5},  {1, 130, 3},
+                                         {1, 45, 4},  {1, 77, 2}};
     int64_t a_dims[4], b_dims[4], dims[4], m = ops_extent(g, 40), n = ops_extent(g, 150), units = ops_between(g, 1, 6);
     uint32_t type = quantised[index % N_QUANTISED], a_type = ops_any_float(g);
     if (index < (int)(sizeof corners / sizeof *corners))

@@ -1,4 +1,4 @@
-// row.h - a row of F32 by weights [N, K] of F32, F16 or BF16: bytes decide. A warp has two columns, a lane eight numbers of every
+// row.h - a row of F32 by weights [N, K] of F32, F16, BF16, Q8_0, Q4_0, Q4_K or Q6_K: bytes decide. A warp has two columns, a lane eight numbers of every
 // 256, 16 bytes at once where they lie so; the loads of four turns of both columns are under way together. A lane's sums are
 // one chain and the lanes' are added as a butterfly, whatever is read at once: wherever a row is multiplied, the bytes are the
 // same.
@@ -7,8 +7,9 @@ static __device__ __noinline__ float activated(int kind, float v, float alpha, f
     return f_unary(kind, v, alpha, beta);
 }
 
-// Element i of weights of a type.
+// Element i of weights of a type; of the quantised ones i counts bytes.
 FN const void *row_at(const void *b, int type, long long i) {
+    if (type >= QUANT_Q8_0) return (const unsigned char *)b + i;
     return type == 1 ? (const void *)((const float *)b + i) : (const half_word *)b + i;
 }
 
@@ -68,6 +69,68 @@ template <bool F32> FN void row_turns(float (&sum)[2], const float *a, const voi
     }
 }
 
+// Eight of a row of blocks from k on, a multiple of eight: two bytes at a time, of which blocks have an even number (Q4_K: four,
+// its blocks being multiples of 16). The numbers are the formats', to the bit.
+template <int TYPE> FN void quantised8(float (&f)[8], const void *row, int k) {
+    const int i = k & (TYPE == QUANT_Q4_K || TYPE == QUANT_Q6_K ? 255 : 31), j = i >> 5, e = i & 31;
+    uint w[4];
+    if (TYPE == QUANT_Q8_0) {
+        const half_word *const p = (const half_word *)row + (k >> 5) * 17;
+        const float d = f_half(p[0]);
+#pragma unroll
+        for (int n = 0; n < 4; n++) w[n] = p[1 + e / 2 + n];
+#pragma unroll
+        for (int n = 0; n < 8; n++) f[n] = d * FLOAT(INT(((w[n >> 1] >> (8 * (n & 1))) & 0xffu) ^ 0x80u) - 128);
+    } else if (TYPE == QUANT_Q4_0) {
+        const half_word *const p = (const half_word *)row + (k >> 5) * 9;
+        const float d = f_half(p[0]);
+#pragma unroll
+        for (int n = 0; n < 4; n++) w[n] = p[1 + (e & 15) / 2 + n];
+#pragma unroll
+        for (int n = 0; n < 8; n++) f[n] = d * FLOAT(INT((w[n >> 1] >> (8 * (n & 1) + (e >> 4) * 4)) & 15u) - 8);
+    } else if (TYPE == QUANT_Q4_K) {
+        const uint *const p = (const uint *)row + (k >> 8) * 36; // d and the least one, 12 bytes of scales, 128 of numbers
+        const uint head = p[0], at = 8 * (j & 3), low = p[1] >> at, mid = p[2] >> at, high = p[3] >> at;
+        const uint s = j < 4 ? low & 63u : (high & 15u) | ((low >> 6) & 3u) << 4,
+                   m = j < 4 ? mid & 63u : ((high >> 4) & 15u) | ((mid >> 6) & 3u) << 4;
+        w[0] = p[4 + (j >> 1) * 8 + e / 4];
+        w[1] = p[5 + (j >> 1) * 8 + e / 4];
+        const float scale = f_half(head & 0xffffu) * FLOAT(INT(s)), least = f_half(head >> 16) * FLOAT(INT(m));
+#pragma unroll
+        for (int n = 0; n < 8; n++) f[n] = scale * FLOAT(INT((w[n >> 2] >> (8 * (n & 3) + (j & 1) * 4)) & 15u)) - least;
+    } else {
+        const half_word *const p = (const half_word *)row + (k >> 8) * 105;
+        uint h[4];
+#pragma unroll
+        for (int n = 0; n < 4; n++) {
+            w[n] = (uint)p[(j >> 2) * 32 + (j & 1) * 16 + e / 2 + n] >> ((j & 2) * 2);
+            h[n] = (uint)p[64 + (j >> 2) * 16 + e / 2 + n] >> ((j & 3) * 2);
+        }
+        const uint two = p[96 + (i >> 5)] >> (8 * ((i >> 4) & 1));
+        const float scale = f_half(p[104]) * FLOAT(INT((two & 0xffu) ^ 0x80u) - 128);
+#pragma unroll
+        for (int n = 0; n < 8; n++) {
+            const uint q = ((w[n >> 1] >> (8 * (n & 1))) & 15u) | ((h[n >> 1] >> (8 * (n & 1))) & 3u) << 4;
+            f[n] = scale * FLOAT(INT(q) - 32);
+        }
+    }
+}
+
+template <int TYPE>
+FN void quantised_turns(float (&sum)[2], const float *a, int a_k, int fast_a, const void *const (&from)[2], int kk) {
+#pragma unroll 4
+    for (int k = WARP_LANE * 8; k < kk; k += 256) {
+        float x[8], w[2][8];
+#pragma unroll
+        for (int c = 0; c < 2; c++) quantised8<TYPE>(w[c], from[c], k);
+        row8(x, a, k, 8, a_k, 1, fast_a);
+#pragma unroll
+        for (int c = 0; c < 2; c++)
+#pragma unroll
+            for (int j = 0; j < 8; j++) sum[c] = FMA(x[j], w[c][j], sum[c]);
+    }
+}
+
 // Columns column0 and the next (of n; beyond them rubbish): all lanes have both sums.
 FN void row_pair(float (&sum)[2], const float *a, int a_k, int fast_a, const void *b, int b_n, int b_k, int type, int fast_b,
                  int column0, int n, int kk) {
@@ -77,7 +140,15 @@ FN void row_pair(float (&sum)[2], const float *a, int a_k, int fast_a, const voi
         from[c] = row_at(b, type, (long long)IMIN(column0 + c, n - 1) * b_n);
         sum[c] = 0.0f;
     }
-    if (fast_a && fast_b && kk % 8 == 0) {
+    if (type == QUANT_Q8_0) {
+        quantised_turns<QUANT_Q8_0>(sum, a, a_k, fast_a, from, kk);
+    } else if (type == QUANT_Q4_0) {
+        quantised_turns<QUANT_Q4_0>(sum, a, a_k, fast_a, from, kk);
+    } else if (type == QUANT_Q4_K) {
+        quantised_turns<QUANT_Q4_K>(sum, a, a_k, fast_a, from, kk);
+    } else if (type == QUANT_Q6_K) {
+        quantised_turns<QUANT_Q6_K>(sum, a, a_k, fast_a, from, kk);
+    } else if (fast_a && fast_b && kk % 8 == 0) {
         if (type == 1)
             row_turns<true>(sum, a, from, type, kk);
         else

@@ -58,7 +58,7 @@ HEAD(step_products, 128)(const __grid_constant__ step_products_numbers N) {
     const step_matrix &M = N.of[which];
     const int column0 = (group * 4 + WARP_NUMBER) * 2;
 #ifndef EMULATED_CUDA
-    if (N.norm) { // the weights come while the row is normalised
+    if (N.norm && M.type < QUANT_Q8_0) { // the weights come while the row is normalised
         const int each = M.type == 1 ? 32 : 64;
         for (int i = lane * each; i < N.k; i += 32 * each)
             for (int c = 0; c < 2; c++)
