@@ -60,13 +60,14 @@ bool vk_cooperative_of(const vk_instance *x, VkPhysicalDevice device, bool core_
         return false;
     vkGetPhysicalDeviceFeatures2(device, &features);
     vkGetPhysicalDeviceProperties(device, &p);
-    if (!matrices.cooperativeMatrix || !model.vulkanMemoryModel || !staged(device) || !find_shape(x, device, f->shape) ||
-        4 * f->subgroup > p.limits.maxComputeWorkGroupInvocations || 4 * f->subgroup > p.limits.maxComputeWorkGroupSize[0])
+    if (!matrices.cooperativeMatrix || !model.vulkanMemoryModel || !model.vulkanMemoryModelDeviceScope || !staged(device) ||
+        !find_shape(x, device, f->shape) || 4 * f->subgroup > p.limits.maxComputeWorkGroupInvocations ||
+        4 * f->subgroup > p.limits.maxComputeWorkGroupSize[0])
         return false;
     f->matrices = matrices;
     f->matrices.cooperativeMatrixRobustBufferAccess = VK_FALSE;
     f->model = model;
-    f->model.vulkanMemoryModelDeviceScope = f->model.vulkanMemoryModelAvailabilityVisibilityChains = VK_FALSE;
+    f->model.vulkanMemoryModelAvailabilityVisibilityChains = VK_FALSE; /* device scope: of every other kernel's barriers */
     f->intel = p.vendorID == 0x8086;
     return true;
 }
