@@ -152,14 +152,18 @@ strand_plugin_status gpu_attention_merge(strand_plugin_device *device, const str
 /* By the whole number of queries, types and what is asked for: a tile's rows are as the whole's. */
 static gpu_kernel kernel_of(const strand_plugin_node *node) {
     const strand_op_attention *p = node->params;
-    if (node->outputs[0].whole[1] <= TILE_QUERIES) return GPU_K_attention;
-    if (node->inputs[1].dtype != STRAND_PLUGIN_F32 || node->inputs[2].dtype != STRAND_PLUGIN_F32 || p->softcap > 0 ||
-        cpu_input(node, 4) || cpu_input(node, 5))
-        return GPU_K_attention_tile_any;
-    return GPU_K_attention_tile;
+    const uint32_t type = node->inputs[1].dtype;
+    bool plain = node->inputs[2].dtype == type && !(p->softcap > 0) && !cpu_input(node, 4) && !cpu_input(node, 5);
+    if (node->outputs[0].whole[1] > TILE_QUERIES)
+        return plain && type == STRAND_PLUGIN_F32 ? GPU_K_attention_tile : GPU_K_attention_tile_any;
+    return !plain                      ? GPU_K_attention
+           : type == STRAND_PLUGIN_F32 ? GPU_K_attention_step_f32
+           : type == STRAND_PLUGIN_F16 ? GPU_K_attention_step_f16
+                                       : GPU_K_attention_step_bf16;
 }
 
-/* Do rows of q, k and v begin at vectors of four? (Both kernels add in the same order.) */
+/* Do rows of q, k and v begin at vectors of four? (Tiles add in the same order if not; whether steps do depends on the tensors'
+ * whole extents and strides, as which kernel takes them does.) */
 static bool whole_vectors(const gpu_dispatch *d) {
     static const int numbers[] = {0, 1, 2, 12, 13, 26, 27, 28, 29, 30, 31};
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
@@ -197,8 +201,8 @@ GPU_RUN(attention) {
         if (bias) d.params[4] += (int32_t)(cpu_lead(bias, 1, y, 1) * bias->strides[1]);
         push_attention(&d, node, splits, each);
         gpu_int(&d, column);
-        if (kernel == GPU_K_attention_tile && !whole_vectors(&d)) d.kernel = GPU_K_attention_tile_any;
-        int64_t block = kernel == GPU_K_attention ? 16 : 64;
+        if (!whole_vectors(&d)) d.kernel = y->whole[1] > TILE_QUERIES ? GPU_K_attention_tile_any : GPU_K_attention;
+        int64_t block = y->whole[1] > TILE_QUERIES ? 64 : d.kernel == GPU_K_attention ? 16 : 1;
         status = gpu_groups(device, &d, (y->dims[1] + block - 1) / block * splits, p->heads, y->dims[0]);
     }
     return status || splits < 2 ? status : gpu_attention_merge(device, node, scratch, splits);
