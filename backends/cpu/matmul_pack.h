@@ -152,7 +152,7 @@ INLINE void square_columns(sv t[4], const char *p, int64_t outer, uint32_t dtype
     t[3] = (sv)_mm256_unpackhi_pd(b, d);
 #else
     (void)dtype;
-    for (int i = 0; i < 4; i++) t[i] = vf_load((const float *)(const void *)(p + i * outer));
+    for (int i = 0; i < 4; i++) t[i] = vf_load_bytes(p + i * outer);
     vf_transpose(t);
 #endif
 }

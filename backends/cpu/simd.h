@@ -35,8 +35,14 @@ typedef int64_t vl __attribute__((vector_size(4 * CPU_LANES)));
 typedef uint64_t vul __attribute__((vector_size(4 * CPU_LANES)));
 typedef float vf_unaligned __attribute__((vector_size(4 * CPU_LANES), aligned(4), may_alias));
 
+typedef float vf_bytes __attribute__((vector_size(4 * CPU_LANES), aligned(1), may_alias));
+
 CPU_INLINE vf vf_load(const float *p) {
     return *(const vf_unaligned *)p;
+}
+/* Words that lie anywhere: pairs of halves. */
+CPU_INLINE vf vf_load_bytes(const void *p) {
+    return *(const vf_bytes *)p;
 }
 CPU_INLINE void vf_store(float *p, vf x) {
     *(vf_unaligned *)p = x;
