@@ -16,7 +16,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { MOST_FILES = 64 };
+
 static strand_context *ctx;
+static strand_file *files[MOST_FILES]; /* open until the end: tensors point into them */
+static int n_files;
 
 static int fail(const char *what, const char *detail) {
     fprintf(stderr, "compare: %s: %s\n", what, detail);
@@ -24,8 +28,10 @@ static int fail(const char *what, const char *detail) {
 }
 
 static int tensor_of(const char *path, const char *name, strand_tensor *tensor) {
-    strand_file *file; /* stays open until exit: the tensor points into it */
+    strand_file *file;
+    if (n_files == MOST_FILES) return fail(path, "too many files");
     if (strand_file_open(ctx, path, &file) != STRAND_OK) return fail(path, strand_error(ctx));
+    files[n_files++] = file;
     for (int64_t i = 0; i < strand_file_count(file); i++)
         if (strand_file_get(file, i, tensor) == STRAND_OK && !strcmp(tensor->name, name)) return 0;
     return fail(path, name);
@@ -175,5 +181,7 @@ int main(int argc, char **argv) {
     if (argc == 6 && !strcmp(argv[1], "rows")) rc = compare_rows(argv[2], atoi(argv[3]), argv[4], argv[5]);
     if (argc == 5 && !strcmp(argv[1], "npy")) rc = compare_npy(argv[2], argv[3], argv[4]);
     if (argc == 4 && !strcmp(argv[1], "shape")) rc = print_shape(argv[2], argv[3]);
+    while (n_files > 0) strand_file_close(files[--n_files]);
+    strand_context_close(ctx);
     return rc;
 }
