@@ -145,6 +145,7 @@ strand_plugin_status driver_open(const strand_host *host, strand_plugin_instance
     memset(x, 0, sizeof *x);
     x->base.host = host;
     x->version = instance_version();
+    vk_features_check(host);
     if (wanted && !has_layer("VK_LAYER_KHRONOS_validation")) {
         host->free(host->context, x, sizeof *x);
         return gpu_fail(host, STRAND_PLUGIN_ERR_UNSUPPORTED,

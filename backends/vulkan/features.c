@@ -23,6 +23,12 @@ static bool asked(const char *what) {
     return text && !strcmp(text, what);
 }
 
+void vk_features_check(const strand_host *host) {
+    const char *text = getenv("STRAND_VULKAN_FEATURES");
+    if (text && *text && !asked("none") && !asked("all") && host->log)
+        host->log(host->context, 1, "STRAND_VULKAN_FEATURES is neither 'none' nor 'all': it is ignored");
+}
+
 /* Puts a structure before the others of the chain. */
 static void chain(vk_features *f, void *structure) {
     VkBaseOutStructure *s = structure;
@@ -36,13 +42,14 @@ static void extension(vk_features *f, const char *name) {
 
 /* Which structures the device knows, by its version and its extensions. */
 typedef struct known {
-    bool core_1_2, bytes, float16, sizes;
+    bool core_1_2, bytes, float16, sizes, controls;
 } known;
 
 static known known_of(const vk_instance *x, VkPhysicalDevice device, uint32_t version) {
     known k = {.core_1_2 = x->version >= VK_API_VERSION_1_2 && version >= VK_API_VERSION_1_2};
     k.bytes = k.core_1_2 || vk_has_extension(device, VK_KHR_8BIT_STORAGE_EXTENSION_NAME);
     k.float16 = k.core_1_2 || vk_has_extension(device, VK_KHR_SHADER_FLOAT16_INT8_EXTENSION_NAME);
+    k.controls = k.core_1_2 || vk_has_extension(device, VK_KHR_SHADER_FLOAT_CONTROLS_EXTENSION_NAME);
     k.sizes = vk_has_extension(device, VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME);
     return k;
 }
@@ -92,6 +99,7 @@ static void keep(vk_features *f, known k) {
     if (f->has & VK_HAS_FLOAT16) chain(f, &f->float16);
     if (f->sized) chain(f, &f->sizes);
     if ((f->has & VK_HAS_BYTES8) && !k.core_1_2) extension(f, VK_KHR_8BIT_STORAGE_EXTENSION_NAME);
+    if (f->tiny_halves && !k.core_1_2) extension(f, VK_KHR_SHADER_FLOAT_CONTROLS_EXTENSION_NAME);
     if ((f->has & VK_HAS_FLOAT16) && !k.core_1_2) extension(f, VK_KHR_SHADER_FLOAT16_INT8_EXTENSION_NAME);
     if (f->has & VK_HAS_COOPERATIVE) {
         chain(f, &f->matrices);
@@ -102,14 +110,17 @@ static void keep(vk_features *f, known k) {
     if (f->sized) extension(f, VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME);
 }
 
-/* May halves be turned into floats by the device? One that says nothing of tiny ones (below 2^-14) might read them as 0; no
- * processor does. */
-static bool keeps_tiny_halves(VkPhysicalDevice device, known k) {
-    VkPhysicalDeviceFloatControlsProperties f = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FLOAT_CONTROLS_PROPERTIES};
-    VkPhysicalDeviceProperties2 p = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2};
-    if (k.core_1_2 || vk_has_extension(device, VK_KHR_SHADER_FLOAT_CONTROLS_EXTENSION_NAME)) p.pNext = &f;
+/* May halves be turned into floats by the device? It may read tiny ones (below 2^-14) as 0 but where a module says that they
+ * are kept (pipeline.c), and a module may say so, of halves alone, on a device with that property. Processors keep them
+ * unasked. */
+static bool halves_are_read(VkPhysicalDevice device, vk_features *f, known k) {
+    VkPhysicalDeviceFloatControlsProperties c = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FLOAT_CONTROLS_PROPERTIES};
+    VkPhysicalDeviceProperties2 p = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2, .pNext = k.controls ? &c : NULL};
+    if (!f->halves.storageBuffer16BitAccess) return false;
     vkGetPhysicalDeviceProperties2(device, &p);
-    return f.shaderDenormPreserveFloat16 || p.properties.deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU;
+    f->tiny_halves =
+        c.shaderDenormPreserveFloat16 && c.denormBehaviorIndependence != VK_SHADER_FLOAT_CONTROLS_INDEPENDENCE_NONE;
+    return f->tiny_halves || p.properties.deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU;
 }
 
 void vk_features_of(const vk_instance *x, VkPhysicalDevice device, vk_features *f) {
@@ -120,7 +131,7 @@ void vk_features_of(const vk_instance *x, VkPhysicalDevice device, vk_features *
     known k = known_of(x, device, p.apiVersion);
     ask(device, f, k);
     find_subgroups(device, f, k);
-    if (f->halves.storageBuffer16BitAccess && keeps_tiny_halves(device, k)) f->has |= VK_HAS_HALVES16;
+    if (halves_are_read(device, f, k)) f->has |= VK_HAS_HALVES16;
     if (k.bytes && f->bytes.storageBuffer8BitAccess) f->has |= VK_HAS_BYTES8;
     if (k.float16 && f->float16.shaderFloat16) f->has |= VK_HAS_FLOAT16;
     if ((f->has & VK_HAS_FLOAT16) && vk_cooperative_of(x, device, k.core_1_2, f)) f->has |= VK_HAS_COOPERATIVE;

@@ -1,5 +1,5 @@
 /* pipeline.c - the kernels' SPIR-V, embedded, and a compute pipeline for each that is used. Some kernels have further forms for
- * what a device may have (variants.list); the first one whose needs the opened device meets is taken. */
+ * what a device may have (variants.list); the first one whose needs the opened device meets, and that its driver takes, is used. */
 #include "vulkan.h"
 
 #include <stddef.h>
@@ -31,10 +31,12 @@ static const variant variants[] = {
 #undef VK_VARIANT
 };
 
-/* The form of a kernel for this device; NULL: the plain one. */
-static const variant *form_of(const vk_device *d, gpu_kernel kernel) {
-    for (size_t i = 0; i < sizeof variants / sizeof *variants; i++)
-        if (variants[i].kernel == kernel && (variants[i].needs & d->features.has) == variants[i].needs) return &variants[i];
+/* The next form of a kernel for this device, of those from *at on; NULL: the plain one. */
+static const variant *next_form(const vk_device *d, gpu_kernel kernel, size_t *at) {
+    while (*at < sizeof variants / sizeof *variants) {
+        const variant *v = &variants[(*at)++];
+        if (v->kernel == kernel && (v->needs & d->features.has) == v->needs) return v;
+    }
     return NULL;
 }
 
@@ -110,13 +112,46 @@ static uint32_t written(const strand_host *host, const spirv *s) {
     return bits;
 }
 
+/* The module that says that the device keeps halves below 2^-14: a capability, an extension, and a mode of the entry point.
+ * (A compiler writes them for all devices, or none.) The caller frees its words; NULL: out of memory. */
+static uint32_t *keeping_tiny_halves(const strand_host *host, const spirv *s, size_t *bytes) {
+    enum {
+        HEADER = 5,
+        EXTENSION = 10,
+        ENTRY_POINT = 15,
+        EXECUTION_MODE = 16,
+        CAPABILITY = 17,
+        DENORM_PRESERVE = 4464,
+        MODE_DENORM_PRESERVE = 4459
+    };
+    const uint32_t capability[] = {2u << 16 | CAPABILITY, DENORM_PRESERVE};
+    uint32_t extension[7] = {7u << 16 | EXTENSION}, mode[] = {4u << 16 | EXECUTION_MODE, 0, MODE_DENORM_PRESERVE, 16};
+    memcpy(extension + 1, "SPV_KHR_float_controls", 23);
+    *bytes = s->bytes + sizeof capability + sizeof extension + sizeof mode;
+    uint32_t *made = host->alloc(host->context, *bytes, 64), *to = made;
+    if (!made) return NULL;
+#define PUT(words, n) (memcpy(to, words, (n) * sizeof *to), to += (n))
+    PUT(s->code, HEADER);
+    PUT(capability, 2);
+    bool capabilities = true; /* which come first; extensions follow */
+    for (const uint32_t *op = s->code + HEADER, *end = s->code + s->bytes / 4; op < end; op += op[0] >> 16) {
+        const uint32_t kind = op[0] & 0xffff;
+        if (capabilities && kind != CAPABILITY) PUT(extension, 7);
+        capabilities = capabilities && kind == CAPABILITY;
+        PUT(op, op[0] >> 16);
+        if (kind == ENTRY_POINT) {
+            mode[1] = op[2];
+            PUT(mode, 4);
+        }
+    }
+#undef PUT
+    return made;
+}
+
 /* A kernel that the driver refuses is no reason to give up the device. */
-static strand_plugin_status refused(const strand_host *host, VkResult result, gpu_kernel kernel) {
-    if (result == VK_SUCCESS || result == VK_ERROR_OUT_OF_HOST_MEMORY || result == VK_ERROR_OUT_OF_DEVICE_MEMORY ||
-        result == VK_ERROR_DEVICE_LOST)
-        return vk_check(host, result, gpu_kernels[kernel].name);
-    return gpu_fail(host, STRAND_PLUGIN_ERR_UNSUPPORTED, "the driver does not take kernel %s: Vulkan error %d",
-                    gpu_kernels[kernel].name, (int)result);
+static bool refused(VkResult result) {
+    return result != VK_SUCCESS && result != VK_ERROR_OUT_OF_HOST_MEMORY && result != VK_ERROR_OUT_OF_DEVICE_MEMORY &&
+           result != VK_ERROR_DEVICE_LOST;
 }
 
 /* Subgroups are full, and of the size that the device reports, where pipelines may ask for that; those of Intel's matrices of
@@ -148,30 +183,49 @@ static VkResult make_pipeline(vk_device *d, gpu_kernel kernel, VkShaderModule mo
     return vkCreateComputePipelines(d->device, VK_NULL_HANDLE, 1, &info, NULL, &d->pipelines[kernel]);
 }
 
-static strand_plugin_status make(vk_device *d, gpu_kernel kernel, const spirv *s, uint32_t needs) {
-    const VkShaderModuleCreateInfo code = {
+static VkResult make_module(vk_device *d, const spirv *s, uint32_t needs, VkShaderModule *module) {
+    const strand_host *host = d->base.host;
+    VkShaderModuleCreateInfo code = {
         .sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO, .codeSize = s->bytes, .pCode = s->code};
-    VkShaderModule module;
-    strand_plugin_status status = refused(d->base.host, vkCreateShaderModule(d->device, &code, NULL, &module), kernel);
-    if (status) return status;
-    status = refused(d->base.host, make_pipeline(d, kernel, module, needs), kernel);
-    vkDestroyShaderModule(d->device, module, NULL);
-    if (!status) d->writes[kernel] = written(d->base.host, s);
-    return status;
+    uint32_t *made = NULL;
+    if ((needs & VK_HAS_HALVES16) && d->features.tiny_halves) {
+        made = keeping_tiny_halves(host, s, &code.codeSize);
+        if (!made) return VK_ERROR_OUT_OF_HOST_MEMORY;
+        code.pCode = made;
+    }
+    VkResult result = vkCreateShaderModule(d->device, &code, NULL, module);
+    if (made) host->free(host->context, made, code.codeSize);
+    return result;
 }
 
-/* The log names the forms that are taken. */
+static VkResult make(vk_device *d, gpu_kernel kernel, const spirv *s, uint32_t needs) {
+    VkShaderModule module;
+    VkResult result = make_module(d, s, needs, &module);
+    if (result != VK_SUCCESS) return result;
+    result = make_pipeline(d, kernel, module, needs);
+    vkDestroyShaderModule(d->device, module, NULL);
+    if (result == VK_SUCCESS)
+        d->writes[kernel] = written(d->base.host, s);
+    else
+        d->pipelines[kernel] = VK_NULL_HANDLE;
+    return result;
+}
+
+/* One form after another until the driver takes one, whatever it has said that it has. The log names the form. */
 strand_plugin_status vk_pipeline(vk_device *d, gpu_kernel kernel, VkPipeline *pipeline) {
+    const strand_host *host = d->base.host;
     if (!d->pipelines[kernel]) {
-        const strand_host *host = d->base.host;
-        const variant *form = form_of(d, kernel);
-        strand_plugin_status status = make(d, kernel, form ? &form->code : &codes[kernel], form ? form->needs : 0);
-        if (status == STRAND_PLUGIN_ERR_UNSUPPORTED && form && (form->needs & VK_HAS_COOPERATIVE)) {
-            d->pipelines[kernel] = VK_NULL_HANDLE; /* matrices, or a group of them, that the driver does not take after all */
-            form = NULL;
-            status = make(d, kernel, &codes[kernel], 0);
-        }
-        if (status) return status;
+        size_t at = 0;
+        const variant *form;
+        VkResult result;
+        do {
+            form = next_form(d, kernel, &at);
+            result = make(d, kernel, form ? &form->code : &codes[kernel], form ? form->needs : 0);
+        } while (form && refused(result));
+        if (refused(result))
+            return gpu_fail(host, STRAND_PLUGIN_ERR_UNSUPPORTED, "the driver does not take kernel %s: Vulkan error %d",
+                            gpu_kernels[kernel].name, (int)result);
+        if (result != VK_SUCCESS) return vk_check(host, result, gpu_kernels[kernel].name);
         if (form && host->log) host->log(host->context, 3, form->name);
     }
     *pipeline = d->pipelines[kernel];

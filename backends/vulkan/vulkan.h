@@ -49,6 +49,7 @@ enum {
 typedef struct vk_features {
     uint32_t has, subgroup; /* items of a subgroup */
     bool sized;             /* pipelines may ask for full subgroups of that many */
+    bool tiny_halves;       /* modules that read halves must ask for those below 2^-14 to be kept */
     uint32_t n_extensions;
     const char *extensions[8];
     void *chain; /* of the structures below, for pNext of vkCreateDevice; NULL: none */
@@ -139,6 +140,8 @@ strand_plugin_status vk_check(const strand_host *host, VkResult result, const ch
 
 /* features.c: what of the device is used, by what it reports and STRAND_VULKAN_FEATURES. The structure stays where it is. */
 void vk_features_of(const vk_instance *x, VkPhysicalDevice device, vk_features *f);
+/* A line in the log where STRAND_VULKAN_FEATURES is nothing that is known. */
+void vk_features_check(const strand_host *host);
 void vk_features_say(const vk_features *f, gpu_text *text);
 bool vk_has_extension(VkPhysicalDevice device, const char *name);
 

@@ -102,7 +102,7 @@ faults() {
     for ((k = 1; k <= n_calls; k++)); do breaks $b "allocation $k of $n_calls refused" "out of device memory" "GPU_FAULT=$2 $k $3"; done
     calls $b "$4"
     for k in 1 $((n_calls / 2)) "$n_calls"; do
-        breaks $b "kernel $k of $n_calls refused" "'$b:0' failed at .*kernel [a-z].*; use another driver or backend" "GPU_FAULT=$4 $k $5"
+        breaks $b "kernel $k of $n_calls refused" "'$b:0' failed at .*kernel [a-z].*; use another driver or backend" "GPU_FAULT=$4 $k $5 on"
     done
     calls $b "$6"
     for k in 1 "$n_calls"; do
@@ -111,7 +111,14 @@ faults() {
 }
 present() { built "$1" && "$STRAND" backends 2>/dev/null | grep -q "^$1:0"; }
 present vulkan && faults vulkan vkAllocateMemory -2 vkCreateComputePipelines -3 vkQueueSubmit -4
-present vulkan && breaks vulkan "a shader refused" "kernel [a-z].*; use another driver or backend" "GPU_FAULT=vkCreateShaderModule 2 -1000012000"
+present vulkan && breaks vulkan "a shader refused" "kernel [a-z].*; use another driver or backend" "GPU_FAULT=vkCreateShaderModule 2 -1000012000 on"
+# The log's line for features that are not known.
+if present vulkan; then
+    STRAND_VULKAN_FEATURES=nome expect 0 "features misspelt" run --backend vulkan -o features.safetensors
+    is "$(grep -c "STRAND_VULKAN_FEATURES is neither 'none' nor 'all'" err)" 1 "features misspelt: one line"
+    STRAND_VULKAN_FEATURES=none expect 0 "features none" run --backend vulkan -o features.safetensors
+    is "$(wc -c <err)" 0 "features none: nothing to remark"
+fi
 present opencl && faults opencl clCreateBuffer -4 clBuildProgram -11 clEnqueueNDRangeKernel -36
 present opencl && breaks opencl "one tensor too large" "in one piece at most; .*; give a memory limit or a shorter length" GPU_FAULT_LARGEST=65536
 

@@ -146,7 +146,9 @@ static void memory_refused(void **state) {
 
 static void kernel_refused(void **state) {
     (void)state;
+    setenv("STRAND_VULKAN_FEATURES", "none", 1); /* of a kernel's forms another one would do */
     in_the_middle(COMPILE, 3, REFUSED, true, "kernel");
+    unsetenv("STRAND_VULKAN_FEATURES");
 }
 
 static void device_lost(void **state) {
@@ -193,7 +195,73 @@ static void few_barriers(void **state) {
     assert_true(fault_commands > 50);
     assert_in_range(fault_barriers, fault_commands / 8, fault_commands * 3 / 4);
 }
-#define MORE_TESTS , cmocka_unit_test(few_barriers)
+
+/* The driver refuses one form of a kernel: the next one does, or there is an error where that was the plain one. */
+static void form_refused(void **state) {
+    char text[600];
+    int went_on = 0, plain = 0;
+    long calls, last = 0;
+    (void)state;
+    setenv("STRAND_VULKAN_FEATURES", "all", 1);
+    for (long nth = 1;; nth++) {
+        strand_context *c = open_with_gpu();
+        fault_set(COMPILE, nth, REFUSED, false);
+        bool good = attempt(c, text, sizeof text);
+        calls = fault_calls();
+        fault_set(NULL, 0, 0, false);
+        strand_context_close(c);
+        assert_int_equal(fault_live(), 0);
+        if (calls < nth) break;
+        if (!good && !strstr(text, "kernel")) fail_msg("kernel %ld: the error does not name it: %s", nth, text);
+        if (good && last) assert_int_equal(calls, last); /* one call more than without the fault */
+        if (good) last = calls;
+        went_on += good;
+        plain += !good;
+    }
+    unsetenv("STRAND_VULKAN_FEATURES");
+    print_message("  %d forms and %d plain kernels refused\n", went_on, plain);
+    assert_int_equal(last, calls + 1);
+    assert_true(went_on > 0 && plain > 0);
+}
+
+/* All forms are refused: the plain ones do. */
+static void all_forms_refused(void **state) {
+    char text[600] = "";
+    (void)state;
+    setenv("STRAND_VULKAN_FEATURES", "all", 1);
+    fault_plain = true;
+    strand_context *c = open_with_gpu();
+    if (!attempt(c, text, sizeof text)) fail_msg("%s", text);
+    strand_context_close(c);
+    fault_plain = false;
+    unsetenv("STRAND_VULKAN_FEATURES");
+    assert_int_equal(fault_live(), 0);
+}
+
+/* Modules that read halves ask for tiny ones to be kept where the device can be asked; a processor need not be; a device that
+ * may lose them gets none. */
+static void tiny_halves(void **state) {
+    char text[600] = "";
+    (void)state;
+    setenv("STRAND_VULKAN_FEATURES", "all", 1);
+    for (int says = FAULT_HALVES_AS_IS; says <= FAULT_HALVES_LOST; says++) {
+        fault_tiny_halves = says;
+        fault_halves = fault_keeping = 0;
+        strand_context *c = open_with_gpu();
+        if (!attempt(c, text, sizeof text)) fail_msg("%s", text);
+        strand_context_close(c);
+        print_message("  %ld modules read halves, %ld ask for tiny ones\n", fault_halves, fault_keeping);
+        if (says == FAULT_HALVES_KEPT) assert_true(fault_halves > 0 && fault_keeping == fault_halves);
+        if (says == FAULT_HALVES_LOST) assert_true(fault_halves == 0 && fault_keeping == 0);
+        if (says == FAULT_HALVES_AS_IS) assert_true(fault_keeping == 0 || fault_keeping == fault_halves);
+    }
+    fault_tiny_halves = FAULT_HALVES_AS_IS;
+    unsetenv("STRAND_VULKAN_FEATURES");
+    assert_int_equal(fault_live(), 0);
+}
+#define MORE_TESTS \
+    , cmocka_unit_test(few_barriers), cmocka_unit_test(form_refused), cmocka_unit_test(all_forms_refused), \
+        cmocka_unit_test(tiny_halves)
 #else
 #define MORE_TESTS
 #endif

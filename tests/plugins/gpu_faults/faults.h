@@ -27,6 +27,14 @@ extern uint64_t fault_largest;
 extern uint64_t fault_memory;
 /* A driver without devices. */
 extern bool fault_no_device;
+/* What a device says of halves below 2^-14 (Vulkan): what it truly says, that it keeps them where a module asks, or that it is
+ * hardware that may lose them. */
+enum { FAULT_HALVES_AS_IS, FAULT_HALVES_KEPT, FAULT_HALVES_LOST };
+extern int fault_tiny_halves;
+/* Modules that read halves, and those that ask, rightly, for tiny ones to be kept (Vulkan). */
+extern long fault_halves, fault_keeping;
+/* A driver that takes no module that uses subgroups or 16- or 8-bit storage, whatever it says that it has (Vulkan). */
+extern bool fault_plain;
 /* Dispatches and copies that were recorded, and barriers between them (Vulkan). */
 extern long fault_commands, fault_barriers;
 

@@ -57,7 +57,6 @@ MAKES(vkCreateDescriptorSetLayout, VkDescriptorSetLayoutCreateInfo, VkDescriptor
 MAKES(vkCreateFence, VkFenceCreateInfo, VkFence)
 MAKES(vkCreateSemaphore, VkSemaphoreCreateInfo, VkSemaphore)
 MAKES(vkCreatePipelineLayout, VkPipelineLayoutCreateInfo, VkPipelineLayout)
-MAKES(vkCreateShaderModule, VkShaderModuleCreateInfo, VkShaderModule)
 MAY_FAIL(vkCreateComputePipelines, 1,
          (VkDevice d, VkPipelineCache c, uint32_t n, const VkComputePipelineCreateInfo *i, const VkAllocationCallbacks *a,
           VkPipeline *o),
@@ -93,12 +92,68 @@ VKAPI_ATTR PFN_vkVoidFunction VKAPI_CALL vkGetDeviceProcAddr(VkDevice d, const c
     return (PFN_vkVoidFunction)wait_semaphores;
 }
 
+int fault_tiny_halves;
+long fault_halves, fault_keeping;
+bool fault_plain;
+
+/* What a module declares. */
+typedef struct declared {
+    bool shuffles, bytes, halves, capability, extension, mode;
+} declared;
+
+static declared look(const VkShaderModuleCreateInfo *info) {
+    enum { EXTENSION = 10, ENTRY_POINT = 15, EXECUTION_MODE = 16, CAPABILITY = 17 };
+    declared d = {0};
+    uint32_t entry = 0;
+    for (const uint32_t *op = info->pCode + 5, *end = info->pCode + info->codeSize / 4; op < end; op += op[0] >> 16) {
+        switch (op[0] & 0xffff) {
+        case CAPABILITY:
+            d.shuffles = d.shuffles || op[1] == 65;
+            d.bytes = d.bytes || op[1] == 4448;
+            d.halves = d.halves || op[1] == 4433;
+            d.capability = d.capability || op[1] == 4464;
+            break;
+        case EXTENSION:
+            d.extension = d.extension || !strcmp((const char *)(op + 1), "SPV_KHR_float_controls");
+            break;
+        case ENTRY_POINT:
+            entry = op[2];
+            break;
+        case EXECUTION_MODE: /* DenormPreserve, of 16 bits */
+            d.mode = d.mode || (op[1] == entry && op[2] == 4459 && op[3] == 16);
+            break;
+        }
+    }
+    return d;
+}
+
+VKAPI_ATTR VkResult VKAPI_CALL vkCreateShaderModule(VkDevice d, const VkShaderModuleCreateInfo *i,
+                                                    const VkAllocationCallbacks *a, VkShaderModule *o) {
+    int code;
+    REAL(vkCreateShaderModule);
+    if (fault_now("vkCreateShaderModule", &code)) return (VkResult)code;
+    const declared has = look(i);
+    fault_halves += has.halves;
+    fault_keeping += has.capability && has.extension && has.mode;
+    if (fault_plain && (has.shuffles || has.bytes || has.halves)) return VK_ERROR_INITIALIZATION_FAILED;
+    VkResult result = real(d, i, a, o);
+    if (result == VK_SUCCESS) fault_count(1);
+    return result;
+}
+
 VKAPI_ATTR void VKAPI_CALL vkGetPhysicalDeviceProperties2(VkPhysicalDevice p, VkPhysicalDeviceProperties2 *out) {
     REAL(vkGetPhysicalDeviceProperties2);
     real(p, out);
-    for (VkBaseOutStructure *s = out->pNext; s && fault_largest; s = s->pNext)
-        if (s->sType == VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MAINTENANCE_3_PROPERTIES)
+    if (fault_tiny_halves == FAULT_HALVES_LOST) out->properties.deviceType = VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU;
+    for (VkBaseOutStructure *s = out->pNext; s; s = s->pNext) {
+        if (fault_largest && s->sType == VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MAINTENANCE_3_PROPERTIES)
             ((VkPhysicalDeviceMaintenance3Properties *)(void *)s)->maxMemoryAllocationSize = fault_largest;
+        if (fault_tiny_halves && s->sType == VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FLOAT_CONTROLS_PROPERTIES) {
+            VkPhysicalDeviceFloatControlsProperties *c = (void *)s;
+            c->shaderDenormPreserveFloat16 = fault_tiny_halves == FAULT_HALVES_KEPT;
+            c->denormBehaviorIndependence = VK_SHADER_FLOAT_CONTROLS_INDEPENDENCE_ALL;
+        }
+    }
 }
 
 VKAPI_ATTR VkResult VKAPI_CALL vkEnumeratePhysicalDevices(VkInstance x, uint32_t *n, VkPhysicalDevice *o) {
