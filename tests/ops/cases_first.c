@@ -6,6 +6,19 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Halves below 2^-14, which a device must not read as 0. */
+static void make_tiny_halves(ops_program *g, int tensor) {
+    const ops_tensor *t = &g->tensors[tensor];
+    int64_t n = ops_count(&t->view);
+    for (int64_t i = 0; i < n; i++) {
+        uint16_t half;
+        unsigned char *at = t->start + ops_place(t, &t->view, i);
+        memcpy(&half, at, 2);
+        half &= 0x83ff;
+        memcpy(at, &half, 2);
+    }
+}
+
 static void make_gather(ops_program *g, int index) {
     int64_t dims[4], rows = ops_extent(g, 100), d = ops_extent(g, 600), table_dims[2] = {rows, d};
     int rank = 1 + ops_batch_axes(g, dims, 2);
@@ -14,7 +27,7 @@ static void make_gather(ops_program *g, int index) {
     uint32_t type = ops_any_float(g), id = ops_between(g, 0, 1) ? STRAND_PLUGIN_I64 : STRAND_PLUGIN_I32;
     int table = ops_add(g, type, 2, table_dims, OPS_NORMAL), ids = ops_add_ids(g, id, rank, dims, rows);
     int in[2] = {table, ids}, out = ops_add(g, F32, rank + 1, dims, OPS_OUTPUT);
-    (void)index;
+    if (type == STRAND_PLUGIN_F16 && index % 2) make_tiny_halves(g, table);
     ops_add_node(g, STRAND_OP_GATHER, NULL, 0, 2, in, out);
     SAY("table %lldx%lld of type %u, %lld ids", (long long)rows, (long long)d, type, (long long)ops_product(rank, dims));
 }
@@ -116,12 +129,14 @@ static void make_matmul_short(ops_program *g, int index) {
     static const int64_t rows[] = {1, 2, 3, 4, 5, 8, 9, 16, 17, 40}, steps[] = {64, 127, 65, 96, 128, 63, 33, 8, 7, 3, 1};
     static const uint32_t types[] = {F32, STRAND_PLUGIN_F16, STRAND_PLUGIN_BF16};
     const int64_t m = rows[index % 10], k = steps[index % 11], n = ops_between(g, 1, 12) * (index % 3 ? 1 : 8) + index % 3 * 33;
-    const int64_t a_dims[2] = {m, k}, b_dims[2] = {n, k}, dims[2] = {m, n};
-    strand_op_matmul p = {.transpose_b = 1, .precision = index % 4 == 3 ? STRAND_PRECISION_BF16 : STRAND_PRECISION_F32};
-    const uint32_t type_a = p.precision ? STRAND_PLUGIN_BF16 : F32, type_b = p.precision ? type_a : types[index / 2 % 3];
-    int in[2] = {ops_add(g, type_a, 2, a_dims, OPS_NORMAL), ops_add(g, type_b, 2, b_dims, OPS_NORMAL)};
-    ops_add_node(g, STRAND_OP_MATMUL, &p, sizeof p, 2, in, ops_add(g, F32, 2, dims, OPS_OUTPUT));
-    SAY("%lldx%lldx%lld, types %u %u, precision %u", (long long)m, (long long)n, (long long)k, type_a, type_b, p.precision);
+    matmul_case c = {.m = m, .n = n, .k = k, .type_b = types[index / 2 % 3]};
+    c.p = (strand_op_matmul){.transpose_b = 1, .precision = index % 4 == 3 ? STRAND_PRECISION_BF16 : STRAND_PRECISION_F32};
+    c.type_a = c.p.precision ? STRAND_PLUGIN_BF16 : F32;
+    int in[2] = {matrix(g, &c, false, c.type_a, false, m, k), matrix(g, &c, false, c.type_b, true, k, n)};
+    ops_add_node(g, STRAND_OP_MATMUL, &c.p, sizeof c.p, 2, in, matrix(g, &c, false, F32, false, m, n));
+    if (c.type_b == STRAND_PLUGIN_F16 && index % 3 == 2) make_tiny_halves(g, in[1]);
+    if (c.p.precision) make_bf16(g, &c, in[0], in[1]);
+    SAY("%lldx%lldx%lld, types %u %u, precision %u", (long long)m, (long long)n, (long long)k, c.type_a, c.type_b, c.p.precision);
 }
 
 static float tiny(float x) {
