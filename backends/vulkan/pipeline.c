@@ -1,5 +1,5 @@
 /* pipeline.c - the kernels' SPIR-V, embedded, and a compute pipeline for each that is used. Some kernels have further forms for
- * what a device may have (variants.list); the first one whose needs the opened device meets, and that its driver takes, is used. */
+ * what a device may have (variants.list): the first is used whose needs the opened device meets and that its driver takes. */
 #include "vulkan.h"
 
 #include <stddef.h>
