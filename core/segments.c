@@ -1,6 +1,7 @@
 /* segments.c - launches that a device records once and runs again. A session's memory never moves and its nodes never
  * change, so what a segment does is settled by the extents of the run: recordings are kept for the extents of the last few,
- * and made the second time that they come. What a device does not record is launched node by node, with the same bytes. */
+ * and made the second time that they come. What a device does not record, or cannot make ready, is launched node by node, with
+ * the same bytes. */
 #include "session.h"
 
 static strand_plugin_segment **recording(const strand_session *s, uint32_t shape, uint32_t index) {
@@ -38,6 +39,14 @@ void segments_begin(strand_session *s) {
     s->shapes[i].runs++;
 }
 
+/* From now on this session's launches are made one by one. Says nothing of why. */
+static void give_up(strand_session *s) {
+    char text[256];
+    context_take_fail(s->plan->context, text, sizeof text);
+    s->error = (error){0};
+    s->unrecorded = true;
+}
+
 /* Records the segment. Nothing has run when that fails: the caller launches node by node, and a device that is truly in
  * trouble says so then. */
 static strand_plugin_segment *record(strand_session *s, const schedule_segment *g) {
@@ -48,11 +57,8 @@ static strand_plugin_segment *record(strand_session *s, const schedule_segment *
     bool good = !api->segment_create(d->device, &made) && made;
     for (uint32_t k = 0; k < g->n && good; k++) good = !execute_step(s, &sc->steps[g->first + k], made);
     if (good) return made;
-    char text[256];
     if (made) api->segment_destroy(d->device, made);
-    context_take_fail(s->plan->context, text, sizeof text);
-    s->error = (error){0};
-    s->unrecorded = true;
+    give_up(s);
     return NULL;
 }
 
@@ -68,5 +74,12 @@ strand_status segments_run(strand_session *s, uint32_t index, bool *ran) {
     *ran = true;
     s->busy |= 1u << device;
     strand_plugin_status status = d->plugin->table.api->segment_run(d->device, *at);
+    if (status == STRAND_PLUGIN_ERR_UNSUPPORTED) { /* nothing of it has run */
+        d->plugin->table.api->segment_destroy(d->device, *at);
+        *at = NULL;
+        *ran = false;
+        give_up(s);
+        return STRAND_OK;
+    }
     return status ? execute_fail(s, d, status, "recorded launches") : STRAND_OK;
 }

@@ -189,10 +189,10 @@ typedef struct strand_plugin_api {
                                  strand_plugin_buffer *to, uint64_t to_offset, uint64_t bytes);
 
     /* Segments: launches that are recorded once and then run again and again with the same nodes, extents and memory (all four
-     * slots or none). `create` begins an empty one, or returns UNSUPPORTED where the device has no use for them; `launch`
-     * describes the next launch like the slot of that name, and runs nothing; `run` does all of them, in the order of the
-     * queue. What was described before the first run stays as it is: the buffers live, and nothing is added after it. Other
-     * work may be given to the device between any two of these calls, from any thread, and is no part of the segment.
+     * slots or none). `create` begins an empty one, or returns UNSUPPORTED where the device has no use for them; `launch` takes
+     * the next one like its namesake and runs nothing; `run` runs all in the queue's order. UNSUPPORTED from it: nothing ran
+     * or ever will; the host destroys it and launches node by node. What came before the first run stays, buffers live, nothing
+     * is added after it. Other work may be given to the device between any two calls, from any thread, no part of it.
      * `destroy` may come while a run is under way, and before the buffers are destroyed. */
     strand_plugin_status (*segment_create)(strand_plugin_device *device, strand_plugin_segment **segment);
     strand_plugin_status (*segment_launch)(strand_plugin_device *device, strand_plugin_segment *segment,

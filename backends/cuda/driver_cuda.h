@@ -157,6 +157,7 @@ strand_plugin_status cuda_capture_end(cuda_device *d, strand_plugin_segment *seg
 
 /* own.c: what this driver does in its own way. */
 extern const gpu_own cuda_own;
+bool cuda_blas_is_first(const cuda_device *d, const strand_plugin_node *node); /* is this product cuBLASLt's? */
 
 /* blas.c: large products by cuBLASLt. Opening it finds no library: d->blas stays NULL, which is no error. */
 void cuda_blas_open(cuda_device *d);

@@ -13,6 +13,10 @@ static bool blas_first(const cuda_device *d, const strand_plugin_node *node) {
            !cuda_tensor_products(d, node);
 }
 
+bool cuda_blas_is_first(const cuda_device *d, const strand_plugin_node *node) {
+    return blas_first(d, node) && cuda_blas_takes(d, node);
+}
+
 /* Recurrences with a matrix state that ssd.c does in chunks. */
 static bool walks(const strand_plugin_node *node) {
     return node->op == STRAND_OP_SSD || node->op == STRAND_OP_GATED_LINEAR_ATTENTION || node->op == STRAND_OP_DELTA_RULE;
@@ -44,7 +48,7 @@ static strand_plugin_status own_run(strand_plugin_device *device, const strand_p
     if (walks(node)) status = cuda_ssd_run(d, node, scratch, done);
     if (!status && !*done) status = cuda_scans_run(d, node, done);
     if (status || *done) return status;
-    if (node->op == STRAND_OP_MATMUL && blas_first(d, node)) status = cuda_blas_run(d, node, scratch, done);
+    if (node->op == STRAND_OP_MATMUL && cuda_blas_is_first(d, node)) status = cuda_blas_run(d, node, scratch, done);
     return status || *done ? status : cuda_tensor_run(d, node, scratch, done);
 }
 

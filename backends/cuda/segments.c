@@ -1,5 +1,6 @@
 /* segments.c - recorded launches as CUDA graphs: a chain of kernels, instantiated before its first run and then launched
- * with one call. What a library does is captured on a stream of its own and becomes one link of the chain. */
+ * with one call. What a library does is captured on a stream of its own and becomes one link of the chain. One that could not
+ * be completed or made ready has run nothing and never will: the host is told so and launches node by node. */
 #include "driver_cuda.h"
 
 #include <string.h>
@@ -10,6 +11,7 @@ struct strand_plugin_segment {
     CUgraphNode last;   /* every link waits for the one before it */
     uint32_t links;
     cuda_steps *steps;  /* nodes that wait for others */
+    bool broken;        /* links are missing, or it cannot be made ready */
 };
 
 strand_plugin_status driver_segment_create(strand_plugin_device *device, strand_plugin_segment **segment) {
@@ -74,24 +76,37 @@ strand_plugin_status cuda_capture_end(cuda_device *d, strand_plugin_segment *s, 
     return status;
 }
 
-strand_plugin_status driver_segment_run(strand_plugin_device *device, strand_plugin_segment *s) {
-    cuda_device *d = cuda_of(device);
+/* The last links, and the graph made ready to run. */
+static strand_plugin_status complete(cuda_device *d, strand_plugin_segment *s) {
     strand_plugin_status status = cuda_current(d);
     if (!status && s->steps) {
-        device->segment = s;
+        d->base.segment = s;
         status = cuda_steps_end(d);
-        device->segment = NULL;
-        cuda_steps_free(d, s->steps);
-        s->steps = NULL;
+        d->base.segment = NULL;
     }
     if (status || !s->links) return status;
-    if (!s->ready) {
-        status = cuda_check(device->host, cuGraphInstantiate(&s->ready, s->graph, 0), "making a graph ready");
-        if (status) return status;
-        cuGraphDestroy(s->graph);
-        s->graph = NULL;
-    }
-    return cuda_check(device->host, cuGraphLaunch(s->ready, d->stream), "launching a graph");
+    status = cuda_check(d->base.host, cuGraphInstantiate(&s->ready, s->graph, 0), "making a graph ready");
+    if (status) return status;
+    cuda_steps_free(d, s->steps);
+    s->steps = NULL;
+    cuGraphDestroy(s->graph);
+    s->graph = NULL;
+    return status;
+}
+
+strand_plugin_status driver_segment_run(strand_plugin_device *device, strand_plugin_segment *s) {
+    cuda_device *d = cuda_of(device);
+    const bool first = !s->ready;
+    if (s->broken) return gpu_fail(device->host, STRAND_PLUGIN_ERR_UNSUPPORTED, "these launches could not be recorded");
+    if (first) s->broken = complete(d, s) != STRAND_PLUGIN_OK;
+    if (s->broken) return STRAND_PLUGIN_ERR_UNSUPPORTED; /* with the text of what failed */
+    if (!s->links) return STRAND_PLUGIN_OK;
+    strand_plugin_status status = cuda_current(d);
+    if (status) return status;
+    CUresult e = cuGraphLaunch(s->ready, d->stream);
+    status = cuda_check(device->host, e, "launching a graph");
+    s->broken = first && e == CUDA_ERROR_OUT_OF_MEMORY; /* its first launch takes what it needs of the device */
+    return s->broken ? STRAND_PLUGIN_ERR_UNSUPPORTED : status;
 }
 
 /* A graph that is still running is freed when it has ended. */

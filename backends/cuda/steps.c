@@ -5,7 +5,9 @@
  *   a product and the selective scan whose time steps it makes
  *
  * Nothing is known of who reads a result later, so each is written, in the node's bytes, unless a later one of the same launch
- * lies over it. Nodes do not join where one would write what another's groups still read. */
+ * lies over it. Nodes do not join where one would write what another's groups still read: neither does a sum with a row that
+ * the launch makes, nor a norm that lies over its row with products of it. Batch entries are the fast axis of a launch: what
+ * reads the same weights runs side by side. */
 #include "steps.h"
 
 #include <stdlib.h>
@@ -62,7 +64,7 @@ static bool waits(cuda_device *d, const strand_plugin_node *node) {
     }
     if (node->op == STRAND_OP_LAYER_NORM) return x->dims[2] <= MOST_K;
     if (node->op == STRAND_OP_MATMUL)
-        return cuda_tensor_takes_row(node) && node->inputs[1].rank == 2 && !cuda_blas_takes(d, node);
+        return cuda_tensor_takes_row(node) && node->inputs[1].rank == 2 && !cuda_blas_is_first(d, node);
     if (node->op == STRAND_OP_SHORT_CONV) {
         const strand_op_short_conv *p = node->params;
         return (p->flags & STRAND_SHORT_CONV_TOKEN_MAJOR) && (!cpu_input(node, 3) || node->inputs[3].rank == 3) &&
@@ -92,32 +94,25 @@ static bool overlap(const strand_plugin_tensor *a, const strand_plugin_tensor *b
     return begin[0] < end[1] && begin[1] < end[0];
 }
 
-/* Is it what one of the n nodes makes? */
-static bool made(const step_node *s, uint32_t n, const strand_plugin_tensor *t) {
-    bool found = false;
-    for (uint32_t i = 0; i < n; i++) found = found || (t->id && s[i].node.outputs[0].id == t->id);
-    return found;
-}
-
 static bool any_overlap(const strand_plugin_node *n, const strand_plugin_tensor *t) {
     bool found = false;
     for (uint32_t i = 0; i < n->n_outputs; i++) found = found || overlap(&n->outputs[i], t);
     return found;
 }
 
-/* May the n nodes be one launch? No node may write what the groups of another one read from memory: earlier ones read what lives
- * no longer, in later ones it would be another tensor's. Products and norms are read as a whole by each group. */
-static bool apart(const step_node *s, uint32_t n) {
-    for (uint32_t i = 0; i < n; i++)
-        for (uint32_t k = 0; k < s[i].node.n_inputs; k++) {
-            const strand_plugin_tensor *t = &s[i].node.inputs[k];
-            if (!cpu_input(&s[i].node, k) || made(s, i, t)) continue;
-            for (uint32_t j = 0; j < n; j++) {
-                const bool by_item = i == j && s[i].node.op != STRAND_OP_MATMUL && !is_norm(&s[i].node);
-                if (!by_item && any_overlap(&s[j].node, t)) return false;
-            }
-        }
-    return true;
+static bool same_place(const strand_plugin_tensor *a, const strand_plugin_tensor *b) {
+    bool same = cuda_address(a, 0) == cuda_address(b, 0) && a->dtype == b->dtype && a->rank == b->rank;
+    for (uint32_t i = 0; i < a->rank && same; i++)
+        same = a->dims[i] == b->dims[i] && (a->dims[i] < 2 || a->strides[i] == b->strides[i]);
+    return same;
+}
+
+/* May output o lie over operand k, because who writes a number is the one that has read the number there, and nobody else? */
+static bool by_item(const strand_plugin_node *n, uint32_t k, uint32_t o) {
+    const bool may = n->op == STRAND_OP_SHORT_CONV       ? k == 3 && o == 1
+                     : n->op == STRAND_OP_SELECTIVE_SCAN ? (o == 0 && (k == 0 || k == 6)) || (o == 1 && k == 8)
+                                                         : n->op == STRAND_OP_BINARY;
+    return may && same_place(&n->inputs[k], &n->outputs[o]);
 }
 
 /* Where the result of node i of n is written, or 0: a later one lies over it. */
@@ -139,6 +134,39 @@ static bool reads(const strand_plugin_node *n, uint32_t input, const strand_plug
     return n->inputs[input].id == t->id;
 }
 
+/* Operands that come in registers or shared memory from the node before, and are not read. */
+static bool in_hand(const step_node *s, const group *g, uint32_t i, uint32_t k) {
+    const strand_plugin_node *n = &s[i].node;
+    return n->op == STRAND_OP_MATMUL           ? k == 0 && g->norm
+           : n->op == STRAND_OP_SHORT_CONV     ? k == 0
+           : n->op == STRAND_OP_SELECTIVE_SCAN ? k == 1
+                                               : n == g->sum && reads(n, k, &s[g->products[0]].node.outputs[0]);
+}
+
+/* Is this result left out where a later one lies over it (place)? The others are written whatever comes. */
+static bool may_be_left(const strand_plugin_node *n) {
+    return n->op == STRAND_OP_MATMUL || is_norm(n);
+}
+
+/* May the group be one launch? Its groups of items run in any order. So no node may write what those of another one, or its
+ * own, read from memory: earlier nodes read what lives no longer, in later ones it would be another tensor's, and what the
+ * launch itself makes is not there yet. And where a result is written in any case, no later one is. */
+static bool apart(const step_node *s, const group *g) {
+    for (uint32_t i = 0; i < g->n; i++) {
+        const strand_plugin_node *n = &s[i].node;
+        for (uint32_t k = 0; k < n->n_inputs; k++)
+            for (uint32_t j = 0; j < g->n && cpu_input(n, k) && !in_hand(s, g, i, k); j++)
+                for (uint32_t o = 0; o < s[j].node.n_outputs; o++)
+                    if (overlap(&s[j].node.outputs[o], &n->inputs[k]) && !(i == j && by_item(n, k, o))) return false;
+        for (uint32_t o = 0; o < n->n_outputs; o++) {
+            for (uint32_t j = i + 1; j < g->n && !may_be_left(n); j++)
+                if (any_overlap(&s[j].node, &n->outputs[o])) return false;
+            if (o && overlap(&n->outputs[0], &n->outputs[o])) return false;
+        }
+    }
+    return true;
+}
+
 static bool joins(const step_node *s, uint32_t i, group *g, const strand_plugin_tensor *x) {
     const strand_plugin_node *n = &s[i].node;
     if (n->op == STRAND_OP_MATMUL && reads(n, 0, x) && g->n_products < STEP_MATRICES) {
@@ -157,20 +185,32 @@ static bool joins(const step_node *s, uint32_t i, group *g, const strand_plugin_
     return true;
 }
 
-static group find(const step_node *s, uint32_t n) {
-    group g = {0}, none = {.n = 1};
+/* The first of n nodes that hang together so that one launch may be made of them. */
+static group collect(const step_node *s, uint32_t n) {
+    group g = {0};
     if (n > 1 && s[0].node.op == STRAND_OP_MATMUL && s[1].node.op == STRAND_OP_SELECTIVE_SCAN &&
-        reads(&s[1].node, 1, &s[0].node.outputs[0])) {
-        g = (group){.n = 2, .scan = &s[1].node};
-        return apart(s, 2) ? g : none;
-    }
+        reads(&s[1].node, 1, &s[0].node.outputs[0]))
+        return (group){.n = 2, .scan = &s[1].node};
     if (is_norm(&s[0].node)) g.n = 1, g.norm = &s[0].node;
     const strand_plugin_tensor *x = g.norm ? &g.norm->outputs[0] : &s[0].node.inputs[0];
-    int64_t columns = 0;
     while (g.n < n && !g.sum && joins(s, g.n, &g, x)) g.n++;
-    for (uint32_t i = 0; i < g.n_products; i++) columns += s[g.products[i]].node.outputs[0].dims[2];
-    if (g.n < 2 || !g.n_products || (g.norm && columns > MOST_COLUMNS)) return none;
-    return apart(s, g.n) ? g : none;
+    return g;
+}
+
+/* Groups of items that have eight columns of one batch entry each, or -1: more than there can be. */
+static int64_t groups_of(const step_node *s, const group *g) {
+    int64_t columns = 0;
+    for (uint32_t i = 0; i < g->n_products; i++) columns += (s[g->products[i]].node.outputs[0].dims[2] + 7) / 8;
+    if (g->norm && columns > MOST_COLUMNS / 8) return -1;
+    columns *= s[0].node.outputs[0].dims[0];
+    return columns > INT32_MAX ? -1 : columns;
+}
+
+/* As many of the first n nodes as can be one launch. */
+static group find(const step_node *s, uint32_t n) {
+    for (group g = collect(s, n); g.n > 1 && groups_of(s, &g) >= 0; g = collect(s, g.n - 1))
+        if ((g.scan || g.n_products) && apart(s, &g)) return g;
+    return (group){.n = 1};
 }
 
 /* ---- launches ---- */
@@ -240,13 +280,13 @@ static strand_plugin_status launch_products(cuda_device *d, CUfunction function,
     const strand_plugin_tensor *in = g->norm ? &g->norm->inputs[0] : &s[0].node.inputs[0];
     step_products_numbers x = {.x = cuda_address(in, 0), .k = (int)in->dims[2], .matrices = (int)g->n_products,
                                .x_batch = (int)in->strides[0]};
-    uint32_t groups[3] = {0, (uint32_t)in->dims[0], 1};
+    const uint32_t groups[3] = {(uint32_t)groups_of(s, g), 1, 1};
+    x.batch = (int)in->dims[0];
     x.fast_x = fast(x.x, in->strides[0], STRAND_PLUGIN_F32);
     if (g->norm) add_norm(&x, s, g->n);
     for (uint32_t i = 0; i < g->n_products; i++) {
         x.of[i] = matrix_of(s, g->n, g->products[i]);
         if (g->convolutions[i]) add_convolution(&x.of[i], &s[g->convolutions[i]].node);
-        groups[0] += (uint32_t)((x.of[i].n + 7) / 8);
     }
     if (g->sum) {
         const strand_plugin_tensor *other = &g->sum->inputs[reads(g->sum, 0, &s[g->products[0]].node.outputs[0]) ? 1 : 0];
@@ -267,7 +307,8 @@ static strand_plugin_status launch_scan(cuda_device *d, CUfunction function, con
                            .z = scan.z, .scan_bias = scan.bias, .state = scan.state, .y = scan.y, .after = scan.after,
                            .k = (int)in->dims[2], .x_batch = (int)in->strides[0], .of = matrix_of(s, 2, 0), .scan = scan.x};
     x.fast_x = fast(x.x, in->strides[0], STRAND_PLUGIN_F32);
-    const uint32_t groups[3] = {(uint32_t)((x.of.n + 7) / 8), (uint32_t)in->dims[0], 1};
+    x.batch = (int)in->dims[0];
+    const uint32_t groups[3] = {(uint32_t)((x.of.n + 7) / 8 * x.batch), 1, 1};
     void *arguments[] = {&x};
     return cuda_launch(d, d->base.segment, function, groups, 128, 0, arguments, "a step of a scan");
 }

@@ -288,7 +288,8 @@ bool cuda_tensor_takes_row(const strand_plugin_node *node) {
     const strand_plugin_tensor *a = &node->inputs[0], *b = &node->inputs[1], *y = &node->outputs[0];
     int64_t batch = 1;
     for (uint32_t i = 0; i + 2 < y->rank; i++) batch *= y->whole[i];
-    return y->whole[y->rank - 2] == 1 && batch <= CUDA_GROUPS_YZ && a->dtype == STRAND_PLUGIN_F32 &&
+    if (batch > CUDA_GROUPS_YZ || (y->whole[y->rank - 1] + 7) / 8 * batch > INT32_MAX) return false; /* groups of one launch */
+    return y->whole[y->rank - 2] == 1 && a->dtype == STRAND_PLUGIN_F32 &&
            (half(b->dtype) || b->dtype == STRAND_PLUGIN_F32 || row_blocks(b)) && p->transpose_b &&
            !p->transpose_a;
 }
@@ -346,8 +347,9 @@ static strand_plugin_status product(cuda_device *d, const strand_plugin_node *no
     void *arguments[] = {&at[0], &at[1], &at[2], &at[3], &x};
     *done = true;
     if (row) {
-        groups[0] = (uint32_t)((y->dims[no] + 7) / 8);
-        groups[1] = 1;
+        groups[0] = (uint32_t)((y->dims[no] + 7) / 8 * batch);
+        groups[1] = groups[2] = 1;
+        x.batch = (int)batch;
         x.fast_a = at[0] % 16 == 0 && x.a_k == 1 && (x.a_batch[0] | x.a_batch[1]) % 4 == 0;
         x.fast_b = x.b_k == 1 && fast(b, at[1], x.b_n, x.b_batch);
         return cuda_launch(d, d->base.segment, function, groups, 128, 0, arguments, "a product of one row");

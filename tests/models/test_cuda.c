@@ -201,6 +201,44 @@ static void fused_steps(void **state) {
     unsetenv("STRAND_CUDA_GROUPS");
 }
 
+/* Something fails once while a token's launches are recorded, made ready or launched for the first time: they are made one by
+ * one then, this token's and those that come, in the same bytes. A model of one token leaves its nodes waiting until the end of
+ * a recording. */
+static void steps_after_failures(void **state) {
+    (void)state;
+    enum { STEPS = 4, MOST = 1 << 12, MOST_NTH = 14 };
+    static const char *const calls[] = {"cuGraphCreate", "cuGraphAddKernelNode", "cuGraphInstantiateWithFlags",
+                                        "cuGraphLaunch", "cuModuleLoadData",     "cuModuleGetFunction",
+                                        NULL};
+    static float good[STEPS][MOST];
+    int failures = 0;
+    for (int i = -1; i < 0 || calls[i]; i++)
+        for (long nth = 1, there = 1; there && nth < MOST_NTH; nth += i < 0 ? MOST_NTH : 1) {
+            strand_context *c = open_with_cuda();
+            opened o = open_all(c, source_path("tests/golden/text/mamba1/orig-d32-n2-l64"),
+                                &(run_how){.backends = "cuda:0", .max_batch = 1, .max_length = 1, .outputs = "logits"}, 1, 1);
+            for (int t = 0; t < STEPS; t++) {
+                strand_tensor out;
+                const int64_t id = 3 + t % 5;
+                if (t == 1 && i >= 0) cuda.fail_call(calls[i], nth, 2);
+                float *y = run_output(&o, &id, 1, 1, "logits", &out);
+                if (t == 1 && i >= 0) there = cuda.failed()[0] != 0, failures += (int)there;
+                cuda.fail_call(NULL, 0, 0);
+                assert_true(out.bytes <= sizeof good[t]);
+                if (i < 0)
+                    memcpy(good[t], y, (size_t)out.bytes);
+                else
+                    assert_same_bytes(y, good[t], (size_t)out.bytes, calls[i]);
+                free(y);
+            }
+            close_all(&o);
+            strand_context_close(c);
+            nothing_left();
+        }
+    print_message("%d failures\n", failures);
+    assert_true(failures > 12);
+}
+
 /* Products that may be in BF16 run on tensor cores, unless the setting says no. */
 static void tensor_cores(void **state) {
     (void)state;
@@ -522,7 +560,7 @@ static void without_a_driver(void **state) {
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(either_device),   cmocka_unit_test(recorded),
                                        cmocka_unit_test(decoding_steps),  cmocka_unit_test(fused_steps),
-                                       cmocka_unit_test(layers_of_hyena),
+                                       cmocka_unit_test(steps_after_failures), cmocka_unit_test(layers_of_hyena),
                                        cmocka_unit_test(tensor_cores),    cmocka_unit_test(long_convolutions),
                                        cmocka_unit_test(each_call_fails), cmocka_unit_test(too_small),
                                        cmocka_unit_test(memory_pools),    cmocka_unit_test(memory_taken),

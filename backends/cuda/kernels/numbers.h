@@ -33,11 +33,12 @@ struct tensor_map {
     unsigned long long words[16];
 };
 
-/* Strides of two batch axes, in which the third extent of the grid counts, the second one fastest. */
+/* Strides of two batch axes, in which the third extent of the grid counts, the second one fastest. product_row: one extent, in
+ * which all `batch` entries of eight columns follow one another, since they read the same weights. */
 typedef struct product_numbers {
     int m, n, k;
     int a_m, a_k, b_k, b_n, y_m;
-    int inner, a_batch[2], b_batch[2], y_batch[2];
+    int batch, inner, a_batch[2], b_batch[2], y_batch[2];
     int bias, bias_stride, activation; /* STRAND_BIAS_..., STRAND_UNARY_... */
     int type_a, type_b;
     int fast_a, fast_b; /* may be read 16 bytes at a time along their dense axis */
@@ -129,7 +130,8 @@ typedef struct step_numbers {
 } step_numbers;
 
 /* steps.cu: what one token of a sequence is to nodes in a row, one launch for all of them. Addresses, 0 where there is none
- * or nothing is to be written there; strides of (batch) or as said. */
+ * or nothing is to be written there; strides of (batch) or as said. The grid has one extent: all `batch` entries of eight
+ * columns, then those of the next. */
 #define STEP_MATRICES 6
 typedef struct step_matrix {
     unsigned long long b, bias, y;                /* y: of the product itself */
@@ -143,7 +145,7 @@ typedef struct step_matrix {
 /* norm: x is normalised first. add: sum = residual + the one product. */
 typedef struct step_products_numbers {
     unsigned long long x, norm_weight, norm_bias, normed, residual, sum;
-    int k, matrices, x_batch, fast_x;
+    int k, batch, matrices, x_batch, fast_x;
     int norm, kind, eps_rule, lanes, weight_stride, norm_bias_stride, normed_batch, residual_batch, sum_batch;
     float eps, weight_offset;
     step_matrix of[STEP_MATRICES];
@@ -152,7 +154,7 @@ typedef struct step_products_numbers {
 /* A product and the selective scan that reads it as its dt. */
 typedef struct step_scan_numbers {
     unsigned long long x, u, a, b, c, d, z, scan_bias, state, y, after;
-    int k, x_batch, fast_x;
+    int k, batch, x_batch, fast_x;
     step_matrix of;
     scan_numbers scan;
 } step_scan_numbers;

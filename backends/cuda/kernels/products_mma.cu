@@ -179,8 +179,8 @@ FN void multiply(half_word (*ta)[ROWS * STEP], half_word (*tb)[COLUMNS * STEP], 
 HEAD(product_row, 128)
 (const float *__restrict__ a, const void *__restrict__ b, const float *__restrict__ bias, float *y,
  const __grid_constant__ product_numbers N) {
-    const int lane = WARP_LANE, column0 = (GROUP_X * 4 + WARP_NUMBER) * 2, batch0 = GROUP_Z / N.inner,
-              batch1 = GROUP_Z % N.inner;
+    const int lane = WARP_LANE, entry = GROUP_X % N.batch, column0 = (GROUP_X / N.batch * 4 + WARP_NUMBER) * 2,
+              batch0 = entry / N.inner, batch1 = entry % N.inner;
     a += (long long)batch0 * N.a_batch[0] + (long long)batch1 * N.a_batch[1];
     b = row_at(b, N.type_b, (long long)batch0 * N.b_batch[0] + (long long)batch1 * N.b_batch[1]);
     float sum[2];

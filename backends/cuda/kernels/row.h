@@ -116,19 +116,28 @@ template <int TYPE> FN void quantised8(float (&f)[8], const void *row, int k) {
     }
 }
 
-template <int TYPE>
-FN void quantised_turns(float (&sum)[2], const float *a, int a_k, int fast_a, const void *const (&from)[2], int kk) {
+// FAST: the row is read 16 bytes at a time; no branch stands between the loads of the turns that are unrolled.
+template <int TYPE, int FAST>
+FN void quantised_turns(float (&sum)[2], const float *a, int a_k, const void *const (&from)[2], int kk) {
 #pragma unroll 4
     for (int k = WARP_LANE * 8; k < kk; k += 256) {
         float x[8], w[2][8];
 #pragma unroll
         for (int c = 0; c < 2; c++) quantised8<TYPE>(w[c], from[c], k);
-        row8(x, a, k, 8, a_k, 1, fast_a);
+        row8(x, a, k, 8, a_k, 1, FAST);
 #pragma unroll
         for (int c = 0; c < 2; c++)
 #pragma unroll
             for (int j = 0; j < 8; j++) sum[c] = FMA(x[j], w[c][j], sum[c]);
     }
+}
+
+template <int TYPE>
+FN void quantised_row(float (&sum)[2], const float *a, int a_k, int fast_a, const void *const (&from)[2], int kk) {
+    if (fast_a)
+        quantised_turns<TYPE, 1>(sum, a, 1, from, kk);
+    else
+        quantised_turns<TYPE, 0>(sum, a, a_k, from, kk);
 }
 
 // Columns column0 and the next (of n; beyond them rubbish): all lanes have both sums.
@@ -141,13 +150,13 @@ FN void row_pair(float (&sum)[2], const float *a, int a_k, int fast_a, const voi
         sum[c] = 0.0f;
     }
     if (type == QUANT_Q8_0) {
-        quantised_turns<QUANT_Q8_0>(sum, a, a_k, fast_a, from, kk);
+        quantised_row<QUANT_Q8_0>(sum, a, a_k, fast_a, from, kk);
     } else if (type == QUANT_Q4_0) {
-        quantised_turns<QUANT_Q4_0>(sum, a, a_k, fast_a, from, kk);
+        quantised_row<QUANT_Q4_0>(sum, a, a_k, fast_a, from, kk);
     } else if (type == QUANT_Q4_K) {
-        quantised_turns<QUANT_Q4_K>(sum, a, a_k, fast_a, from, kk);
+        quantised_row<QUANT_Q4_K>(sum, a, a_k, fast_a, from, kk);
     } else if (type == QUANT_Q6_K) {
-        quantised_turns<QUANT_Q6_K>(sum, a, a_k, fast_a, from, kk);
+        quantised_row<QUANT_Q6_K>(sum, a, a_k, fast_a, from, kk);
     } else if (fast_a && fast_b && kk % 8 == 0) {
         if (type == 1)
             row_turns<true>(sum, a, from, type, kk);

@@ -51,9 +51,9 @@ HEAD(step_products, 128)(const __grid_constant__ step_products_numbers N) {
     DYNAMIC_SHARED(raw)
     __shared__ float tile[128];
     float *const row = (float *)raw;
-    const int b = GROUP_Y, lane = WARP_LANE;
+    const int b = GROUP_X % N.batch, all = GROUP_X / N.batch, lane = WARP_LANE;
     const float *x = AT(N.x) + (long long)b * N.x_batch;
-    int group = GROUP_X, which = 0;
+    int group = all, which = 0;
     while (which + 1 < N.matrices && group >= (N.of[which].n + 7) / 8) group -= (N.of[which++].n + 7) / 8;
     const step_matrix &M = N.of[which];
     const int column0 = (group * 4 + WARP_NUMBER) * 2;
@@ -69,10 +69,10 @@ HEAD(step_products, 128)(const __grid_constant__ step_products_numbers N) {
         const bool live = LOCAL < N.lanes;
         float mean = 0.0f, sum = 0.0f, m;
         if (N.kind == 1) {
-            float all = 0.0f;
+            float whole = 0.0f;
             if (live)
-                for (int i = LOCAL; i < N.k; i += N.lanes) all += x[i];
-            ROW_SUM(all, mean)
+                for (int i = LOCAL; i < N.k; i += N.lanes) whole += x[i];
+            ROW_SUM(whole, mean)
             mean = mean / FLOAT(N.k);
         }
         if (live)
@@ -92,7 +92,7 @@ HEAD(step_products, 128)(const __grid_constant__ step_products_numbers N) {
             if (N.norm_weight) v = v * (AT(N.norm_weight)[(long long)i * N.weight_stride] + N.weight_offset);
             if (N.norm_bias) v = v + AT(N.norm_bias)[(long long)i * N.norm_bias_stride];
             row[i] = v;
-            if (GROUP_X == 0 && N.normed) TO(N.normed)[(long long)b * N.normed_batch + i] = v;
+            if (all == 0 && N.normed) TO(N.normed)[(long long)b * N.normed_batch + i] = v;
         }
         BARRIER
         x = row;
@@ -109,10 +109,10 @@ HEAD(step_products, 128)(const __grid_constant__ step_products_numbers N) {
 
 HEAD(step_scan, 128)(const __grid_constant__ step_scan_numbers N) {
     __shared__ float steps[8];
-    const int b = GROUP_Y, lane = WARP_LANE, column = GROUP_X * 8 + WARP_NUMBER * 2 + lane;
+    const int b = GROUP_X % N.batch, group = GROUP_X / N.batch, lane = WARP_LANE, column = group * 8 + WARP_NUMBER * 2 + lane;
     float sum[2];
     row_pair(sum, AT(N.x) + (long long)b * N.x_batch, 1, N.fast_x, (const void *)N.of.b, N.of.b_n, 1, N.of.type, N.of.fast,
-             GROUP_X * 8 + WARP_NUMBER * 2, N.of.n, N.k);
+             group * 8 + WARP_NUMBER * 2, N.of.n, N.k);
     if (lane < 2) {
         const float v = column < N.of.n ? finished(N.of, sum, lane, column) : 0.0f;
         steps[WARP_NUMBER * 2 + lane] = v;
@@ -120,5 +120,5 @@ HEAD(step_scan, 128)(const __grid_constant__ step_scan_numbers N) {
     }
     BARRIER
     scan_step(AT(N.u), NULL, steps, AT(N.a), AT(N.b), AT(N.c), AT(N.d), AT(N.z), AT(N.scan_bias), AT(N.state), TO(N.y),
-              TO(N.after), GROUP_X, b, N.scan);
+              TO(N.after), group, b, N.scan);
 }

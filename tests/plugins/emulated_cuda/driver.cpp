@@ -14,6 +14,7 @@
 
 #include <unistd.h>
 
+#include <cstddef>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -24,6 +25,7 @@
 #include <string>
 #include <vector>
 
+#include "numbers.h"
 #include "run.h"
 
 namespace {
@@ -475,6 +477,28 @@ API CUresult cuFuncSetAttribute(CUfunction f, CUfunction_attribute what, int val
     reinterpret_cast<function *>(f)->shared = static_cast<unsigned>(value);
     return CUDA_SUCCESS;
 }
+static void use_all(const unsigned long long *first, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        if (first[i]) use(first[i], 1, at_work, "an address in a kernel's structure outside an allocation");
+}
+/* Addresses stand at the beginning of the structures that have any, and of those in them. 0: there is no such operand. */
+static void addresses_in(const std::string &name, const void *structure, size_t bytes) {
+    if (name == "step_products" && bytes == sizeof(step_products_numbers)) {
+        step_products_numbers x;
+        memcpy(&x, structure, bytes);
+        use_all(&x.x, offsetof(step_products_numbers, k) / sizeof x.x);
+        for (const step_matrix &m : x.of) use_all(&m.b, offsetof(step_matrix, n) / sizeof m.b);
+    } else if (name == "step_scan" && bytes == sizeof(step_scan_numbers)) {
+        step_scan_numbers x;
+        memcpy(&x, structure, bytes);
+        use_all(&x.x, offsetof(step_scan_numbers, k) / sizeof x.x);
+        use_all(&x.of.b, offsetof(step_matrix, n) / sizeof x.of.b);
+    } else if (name.compare(0, 9, "hyena_in_") == 0 && bytes == sizeof(hyena_in_numbers)) {
+        hyena_in_numbers x;
+        memcpy(&x, structure, bytes);
+        use_all(x.bias, offsetof(hyena_in_numbers, length) / sizeof x.bias[0]);
+    }
+}
 /* One launch, checked as far as a real driver does. */
 static CUresult launch(CUfunction f, const unsigned grid[3], unsigned bx, unsigned shared, void **arguments) {
     launches++;
@@ -482,7 +506,10 @@ static CUresult launch(CUfunction f, const unsigned grid[3], unsigned bx, unsign
     const size_t *sizes = emulated_arguments(reinterpret_cast<function *>(f)->name);
     for (size_t i = 0; sizes && sizes[i]; i++) {
         CUdeviceptr p;
-        if (sizes[i] != sizeof p) continue; /* a structure */
+        if (sizes[i] != sizeof p) {
+            addresses_in(reinterpret_cast<function *>(f)->name, arguments[i], sizes[i]);
+            continue;
+        }
         memcpy(&p, arguments[i], sizeof p);
         use(p, 1, at_work, "a kernel's argument outside an allocation");
     }

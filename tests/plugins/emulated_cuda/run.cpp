@@ -1,4 +1,5 @@
-/* run.cpp - runs a kernel's grid: groups one after another, the items of a group as coroutines that yield where they wait.
+/* run.cpp - runs a kernel's grid: groups one after another in random order, as a device may, the items of a group as coroutines
+ * that yield where they wait. Shared memory that a launch asks for is rubbish when a group begins.
  *
  * Items run to the next place where they must wait one at a time, warp after warp, in an order that changes from phase to phase
  * (a fixed pseudo-random sequence): a missing barrier gives another result than the reference. Items that wait for what never
@@ -30,6 +31,7 @@ emulated_kernel::emulated_kernel(const char *n, emulated_entry e, const size_t *
 namespace {
 constexpr size_t stack_bytes = 256 << 10;
 constexpr unsigned most_items = 1024;
+constexpr unsigned char rubbish_byte = 0x7f;
 
 /* Begun once by makecontext, and from then on switched without a system call. After the kernel's end an item waits for the next
  * group. */
@@ -130,6 +132,17 @@ void resume() {
 unsigned pick(unsigned long &order) {
     order = order * 6364136223846793005UL + 1442695040888963407UL;
     return static_cast<unsigned>(order >> 33);
+}
+
+/* 0 ... n - 1 in random order. */
+std::vector<unsigned long> shuffled(unsigned long n, unsigned long &order) {
+    std::vector<unsigned long> all(n);
+    for (unsigned long i = 0; i < n; i++) {
+        unsigned long k = (static_cast<unsigned long>(pick(order)) << 31 | pick(order)) % (i + 1);
+        all[i] = all[k];
+        all[k] = i;
+    }
+    return all;
 }
 
 bool ready(const item &x) {
@@ -455,17 +468,20 @@ bool emulated_run(const char *name, const unsigned grid[3], unsigned group, unsi
         stacks = static_cast<char *>(p);
     }
     if (!entry || group > most_items || shared > emulated_most_shared) return false;
-    memset(emulated_shared, 0x7f, sizeof emulated_shared); /* rubbish */
+    memset(emulated_shared, rubbish_byte, sizeof emulated_shared);
     trouble = nullptr;
     group_shared = shared;
     arguments = args;
     gridDim = {grid[0], grid[1], grid[2]};
-    for (blockIdx.z = 0; blockIdx.z < grid[2]; blockIdx.z++)
-        for (blockIdx.y = 0; blockIdx.y < grid[1]; blockIdx.y++)
-            for (blockIdx.x = 0; blockIdx.x < grid[0]; blockIdx.x++)
-                if (!run_group(group, *order)) return false;
+    for (unsigned long which : shuffled(static_cast<unsigned long>(grid[0]) * grid[1] * grid[2], *order)) {
+        blockIdx.x = static_cast<unsigned>(which % grid[0]);
+        blockIdx.y = static_cast<unsigned>(which / grid[0] % grid[1]);
+        blockIdx.z = static_cast<unsigned>(which / grid[0] / grid[1]);
+        memset(emulated_shared, rubbish_byte, shared);
+        if (!run_group(group, *order)) return false;
+    }
     for (unsigned i = shared; i < sizeof emulated_shared; i++)
-        if (emulated_shared[i] != 0x7f) return false;
+        if (emulated_shared[i] != rubbish_byte) return false;
     return true;
 }
 
