@@ -78,11 +78,10 @@ layout(constant_id = 3) const int MATRIX_K = 16;
 #define MATRIX_SUM      fcoopmatNV<32, gl_ScopeSubgroup, MATRIX_M, MATRIX_N>
 #define MATRIX_LOAD_A(result, tile, at, line) coopMatLoadNV(result, tile, uint(at), uint(line), false);
 #define MATRIX_LOAD_B(result, tile, at, line) coopMatLoadNV(result, tile, uint(at), uint(line), true);
-#define MATRIX_STORE(value, tile, at) coopMatStoreNV(value, tile, uint(at), uint(MATRIX_N), false);
+#define MATRIX_STORE(value, tile, at, line) coopMatStoreNV(value, tile, uint(at), uint(line), false);
 #define MATRIX_ADD(a, b, sum) coopMatMulAddNV(a, b, sum)
 #define SUBGROUP_HERE   int(gl_SubgroupID)
 #define SUBGROUPS_HERE  int(gl_NumSubgroups)
-#define MAX_U32(place, x) atomicMax(place, x)
 #endif
 #define KERNEL2(name, wg, a, b)                   a; b; HEAD(wg)
 #define KERNEL3(name, wg, a, b, c)                a; b; c; HEAD(wg)

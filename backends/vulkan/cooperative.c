@@ -62,7 +62,7 @@ bool vk_cooperative_of(const vk_instance *x, VkPhysicalDevice device, bool core_
     vkGetPhysicalDeviceProperties(device, &p);
     if (!matrices.cooperativeMatrix || !model.vulkanMemoryModel || !model.vulkanMemoryModelDeviceScope || !staged(device) ||
         !find_shape(x, device, f->shape) || 4 * f->subgroup > p.limits.maxComputeWorkGroupInvocations ||
-        4 * f->subgroup > p.limits.maxComputeWorkGroupSize[0])
+        4 * f->subgroup > p.limits.maxComputeWorkGroupSize[0] || p.limits.maxComputeSharedMemorySize < 32768)
         return false;
     f->matrices = matrices;
     f->matrices.cooperativeMatrixRobustBufferAccess = VK_FALSE;

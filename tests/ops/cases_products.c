@@ -1,9 +1,11 @@
-/* cases_products.c - products with quantised weights, look-ups and casts of them; block-diagonal and grouped products; TOP_K.
+/* cases_products.c - products with quantised weights, look-ups and casts of them; block-diagonal and grouped products; TOP_K;
+ * products of halves by what they hardly hold.
  *
  * A backend may round the rows of `a` to Q8 blocks of 32. So most cases have rows that such blocks hold exactly, and the
  * row's own tolerance judges them; the others are rounded, and allow for it. */
 #include "ops_cases.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -194,6 +196,103 @@ static void make_top_k(ops_program *g, int index) {
         (long long)ops_product(rank - 1, dims), p.values, p.normalise, special);
 }
 
+/* ---- factors that halves hold with difficulty, or not at all ---- */
+
+static const char *const extremes[] = {"infinite b", "infinite a",    "NaN in either", "a near 2^120", "outliers by 0",
+                                       "a mask",     "blocks unlike", "ranges unlike", "tiny halves",  "near 2^-90"};
+
+#define N_EXTREMES ((int)(sizeof extremes / sizeof extremes[0]))
+
+/* Rounded towards zero to what the type holds; F16's denormals too. */
+static void put_any(ops_program *g, int tensor, int64_t at, float x) {
+    ops_tensor *t = &g->tensors[tensor];
+    unsigned char *to = t->start + ops_place(t, &t->view, at);
+    uint32_t bits;
+    memcpy(&bits, &x, 4);
+    uint16_t half = (uint16_t)(bits >> 16);
+    if (t->view.dtype == STRAND_PLUGIN_F16) {
+        int exponent = (int)(bits >> 23 & 255) - 112;
+        half = (uint16_t)(bits >> 16 & 0x8000);
+        if (isnan(x))
+            half |= 0x7e00;
+        else if (exponent > 30)
+            half |= isinf(x) ? 0x7c00 : 0x7bff;
+        else if (exponent > 0)
+            half |= (uint16_t)(exponent << 10 | (bits >> 13 & 0x3ff));
+        else
+            half |= (uint16_t)(fabsf(x) * 0x1p24f);
+    }
+    memcpy(to, t->view.dtype == F32 ? (void *)&x : (void *)&half, t->view.dtype == F32 ? 4 : 2);
+}
+
+/* Which of a row's numbers are outliers: the other factor has 0 there. */
+static bool outlier(int64_t k) {
+    return k % 11 == 3;
+}
+
+/* A number of the factor that is extreme (here: a), or of the other one. */
+static float extreme_of(ops_program *g, int kind, bool of_a, uint32_t type, int64_t line, int64_t k) {
+    float x = (float)ops_between(g, -4095, 4095) / 4096;
+    bool other = outlier(k), half = type == STRAND_PLUGIN_F16;
+    switch (kind) {
+    case 3:
+        return of_a ? ldexpf(x, half ? 14 : 120) : x;
+    case 4:
+        return !other ? x : of_a ? (half ? 6e4f : ldexpf(1.25f, 4 + (int)(line % 40))) * (x < 0 ? -1 : 1) : 0;
+    case 5:
+        return !other ? x : of_a ? (half ? -65504 : -3.3895314e38f) : 0;
+    case 6: /* each 32 far from the others; those that would outweigh them meet 0 */
+        if (!of_a) return k / 32 % 3 == 1 ? 0 : x;
+        return ldexpf(x, k / 32 % 3 == 1 ? (half ? 15 : 50) : half ? -2 : (int)(line % 9) - (int)(k / 32 % 3) * 10);
+    case 7:
+        return !of_a ? (other ? 0 : x) : other ? x : ldexpf(x, half ? -(int)(k * 7 % 12) : -20 - (int)(k * 7 % 40));
+    case 8:
+        return ldexpf(x, half || type == STRAND_PLUGIN_BF16 ? -13 - (int)(k % 4) : -(int)(k % 4));
+    case 9:
+        return of_a && !half ? ldexpf(x, -90) : x;
+    }
+    return x;
+}
+
+/* One number of `tensor` becomes x. */
+static void put_one(ops_program *g, int tensor, float x) {
+    put_any(g, tensor, ops_between(g, 0, ops_count(&g->tensors[tensor].view) - 1), x);
+}
+
+/* Products with a factor of F16 or BF16, whose results are as near to the reference as any product's: what is large in a factor
+ * and meets 0 in the other must not cost the accuracy of what is small beside it; Inf and NaN reach what they reach. */
+static void make_matmul_extremes(ops_program *g, int index) {
+    static const uint32_t types[][2] = {{F32, STRAND_PLUGIN_F16},
+                                        {F32, STRAND_PLUGIN_BF16},
+                                        {STRAND_PLUGIN_F16, F32},
+                                        {STRAND_PLUGIN_BF16, F32},
+                                        {STRAND_PLUGIN_F16, STRAND_PLUGIN_BF16},
+                                        {STRAND_PLUGIN_F16, STRAND_PLUGIN_F16}};
+    const int kind = index % N_EXTREMES, pair = (index / N_EXTREMES + index) % 6;
+    const uint32_t type[2] = {types[pair][0], types[pair][1]};
+    const int64_t m = ops_between(g, 17, 80), n = ops_between(g, 1, 80), k = ops_between(g, kind == 6 ? 64 : 1, 200);
+    const uint32_t swapped[2] = {(uint32_t)ops_between(g, 0, 1), (uint32_t)ops_between(g, 0, 1)};
+    const int64_t dims[2][2] = {{swapped[0] ? k : m, swapped[0] ? m : k}, {swapped[1] ? n : k, swapped[1] ? k : n}};
+    const int64_t to[2] = {m, n};
+    const int wide = type[0] != F32; /* which factor is extreme: the one of F32, if any */
+    int in[2];
+    for (int f = 0; f < 2; f++) {
+        in[f] = ops_add(g, type[f], 2, dims[f], OPS_OUTPUT);
+        const bool k_last = f == 0 ? !swapped[0] : swapped[1];
+        for (int64_t i = 0; i < m * k * (1 - f) + k * n * f; i++) {
+            int64_t line = k_last ? i / k : i % dims[f][1], step = k_last ? i % k : i / dims[f][1];
+            put_any(g, in[f], i, extreme_of(g, kind, f == wide, type[f], line, step));
+        }
+    }
+    if (kind == 0 || kind == 1) put_one(g, in[kind == 1 ? wide : 1 - wide], ops_between(g, 0, 1) ? INFINITY : -INFINITY);
+    if (kind == 2) put_one(g, in[ops_between(g, 0, 1)], NAN);
+    strand_op_matmul p = {.transpose_a = swapped[0], .transpose_b = swapped[1]};
+    ops_add_node(g, STRAND_OP_MATMUL, &p, sizeof p, 2, in, ops_add(g, F32, 2, to, OPS_OUTPUT));
+    SAY("%lldx%lldx%lld, transposed %u %u, types %u %u, %s", (long long)m, (long long)n, (long long)k, p.transpose_a,
+        p.transpose_b, type[0], type[1], extremes[kind]);
+}
+
 OPS_CASES(products, {"matmul_quantised", make_matmul_quantised, false}, {"gather_quantised", make_gather_quantised, false},
           {"cast_quantised", make_cast_quantised, false}, {"block_diagonal", make_block_diagonal, false},
-          {"grouped_matmul", make_grouped_matmul, false}, {"top_k", make_top_k, false});
+          {"grouped_matmul", make_grouped_matmul, false}, {"top_k", make_top_k, false},
+          {"matmul_extremes", make_matmul_extremes, false});

@@ -2,6 +2,7 @@
  *
  *   test_ops --plugin strand-x.so --reference strand-cpu-reference.so [--seed N] [--op NAME] [--cases N] [--mask N] [--bench]
  *            [--full-only]    (skipped unless STRAND_TEST_SAMPLE is full)
+ *            [--matrices]     (products of halves fail where the device has no cooperative matrices)
  *
  * Each case is run whole and compared with the double-precision reference; then again in every way that must not change a byte:
  * with more workers in random order, cut into pieces along every axis that the op table allows, with inputs wider than the
@@ -31,7 +32,7 @@ static struct settings {
     uint64_t seed;
     int cases;
     uint32_t mask; /* features of the processor that are hidden from the plugin */
-    bool bench, full_only;
+    bool bench, full_only, matrices;
 } settings = {.cases = 48};
 
 static ops_plugin judged, judge;
@@ -321,13 +322,17 @@ static void check_case(const ops_family *family, int index, counts *n) {
     ops_program_free(&g);
 }
 
-/* A device with cooperative matrices multiplies halves by them. */
+/* A device with cooperative matrices multiplies halves by them; where it has none, that is said, and fails with --matrices. */
 static void test_matrices(void) {
     char text[4096] = "";
     const char *line = NULL;
     if (judged.api->device_features && !judged.api->device_features(judged.instance, 0, text, sizeof text))
         line = strstr(text, "cooperative matrices=");
-    if (!line || !strncmp(strchr(line, '=') + 1, "no", 2)) return;
+    if (!line || !strncmp(strchr(line, '=') + 1, "no", 2)) {
+        if (settings.matrices) fail_msg("no cooperative matrices on this device");
+        if (!strcmp(judged.table.name, "vulkan")) print_message("no cooperative matrices on this device: not run\n");
+        return;
+    }
     print_message("%.*s: %s\n", (int)strcspn(line, "\n"), line, judged.host.matrices ? "used" : "not used");
     if (!judged.host.matrices) fail_msg("the device has cooperative matrices, but products of halves do without");
 }
@@ -342,7 +347,7 @@ static void test_family(void **state) {
         family->name, n.cases, n.unsupported, n.pieces, n.sizes, n.worst);
     if (family->group) print_message(", %d claimed as a group", n.claimed);
     print_message("\n");
-    if (!strcmp(family->name, "matmul_halves")) test_matrices();
+    if (!strcmp(family->name, "matmul_halves") || !strcmp(family->name, "matmul_extremes")) test_matrices();
     bool cpu = !strcmp(judged.table.name, "cpu");
     if (cpu && n.unsupported) fail_msg("the CPU must support every case");
     if (cpu && family->group && settings.cases >= 10 && n.claimed < n.cases / 2)
@@ -411,6 +416,10 @@ static bool arguments(int argc, char **argv) {
             settings.bench = true;
             continue;
         }
+        if (!strcmp(argv[i], "--matrices")) {
+            settings.matrices = true;
+            continue;
+        }
         if (!strcmp(argv[i], "--full-only")) {
             settings.full_only = true;
             continue;
@@ -433,7 +442,7 @@ int main(int argc, char **argv) {
     if (!arguments(argc, argv)) {
         fprintf(stderr,
                 "usage: test_ops --plugin FILE --reference FILE [--seed N] [--op NAME] [--cases N] [--mask N] [--says TEXT] "
-                "[--bench]\n");
+                "[--bench] [--matrices]\n");
         return 2;
     }
     const char *sample = getenv("STRAND_TEST_SAMPLE");

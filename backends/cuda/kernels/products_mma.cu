@@ -86,6 +86,21 @@ template <int T, int LINES> FN void put(half_word (*to)[LINES * STEP], const flo
     }
 }
 
+// An element again, number by number: terms of an infinite number, and products of such terms, make NaN of what is infinite.
+FN float again(const side &a, const side &b, int line_a, int line_b, int k) {
+    float v = 0.0f;
+    for (int i = 0; i < k; i++)
+        v = FMA(element(a.p, a.type, (long long)line_a * a.across + (long long)i * a.along),
+                element(b.p, b.type, (long long)line_b * b.across + (long long)i * b.along), v);
+    return v;
+}
+
+FN void finish(const product_numbers &N, const float *bias, float *y, int r, int c, float v) {
+    if (N.bias == 1) v += bias[(long long)r * N.bias_stride];
+    if (N.bias == 2) v += bias[(long long)c * N.bias_stride];
+    y[(long long)r * N.y_m + c] = N.activation ? activated(N.activation, v, N.alpha, N.beta) : v;
+}
+
 template <int TA, int TB>
 FN void multiply(half_word (*ta)[ROWS * STEP], half_word (*tb)[COLUMNS * STEP], const void *a, const void *b, const float *bias,
                  float *y, const product_numbers &N) {
@@ -156,16 +171,22 @@ FN void multiply(half_word (*ta)[ROWS * STEP], half_word (*tb)[COLUMNS * STEP], 
         BARRIER
     }
     y += (long long)batch0 * N.y_batch[0] + (long long)batch1 * N.y_batch[1];
+    uint bad = 0u; // a bit an element
 #pragma unroll
     for (int i = 0; i < 32; i++) {
         int j = i % 4, r = row0 + (warp & 1) * 32 + i / 16 * 16 + (lane >> 2) + 8 * (j >> 1),
             c = column0 + (warp >> 1) * 32 + i / 4 % 4 * 8 + 2 * (lane & 3) + (j & 1);
         if (r < N.m && c < N.n) {
             float v = sum[i / 16][i / 4 % 4][j];
-            if (N.bias == 1) v += bias[(long long)r * N.bias_stride];
-            if (N.bias == 2) v += bias[(long long)c * N.bias_stride];
-            y[(long long)r * N.y_m + c] = N.activation ? activated(N.activation, v, N.alpha, N.beta) : v;
+            if (TA + TB > 2 && IS_NAN(v)) bad |= 1u << i;
+            finish(N, bias, y, r, c, v);
         }
+    }
+#pragma unroll 1
+    for (int i = 0; i < 32 && bad >> i != 0u; i++) { // behind the others: it costs them no registers
+        int j = i % 4, r = row0 + (warp & 1) * 32 + i / 16 * 16 + (lane >> 2) + 8 * (j >> 1),
+            c = column0 + (warp >> 1) * 32 + i / 4 % 4 * 8 + 2 * (lane & 3) + (j & 1);
+        if (bad >> i & 1u) finish(N, bias, y, r, c, again(sa, sb, r, c, N.k));
     }
 }
 
