@@ -13,7 +13,7 @@ struct strand_plugin_segment {
     vk_hazards hazards;
     vk_page *pages; /* the newest first */
     uint64_t point; /* of the last batch that executes it; 0: none yet */
-    bool recording;
+    bool recording, broken; /* broken: it could not be ended, and never runs */
 };
 
 static strand_plugin_status begin(vk_device *d, strand_plugin_segment *s) {
@@ -72,7 +72,9 @@ strand_plugin_status driver_segment_run(strand_plugin_device *device, strand_plu
     strand_plugin_status status = STRAND_PLUGIN_OK;
     if (s->recording) status = vk_check(device->host, vkEndCommandBuffer(s->commands), "recording");
     s->recording = false;
-    if (!status) status = vk_recording(d, &b);
+    s->broken = s->broken || status;
+    if (s->broken) return status == STRAND_PLUGIN_ERR_DEVICE ? status : STRAND_PLUGIN_ERR_UNSUPPORTED;
+    status = vk_recording(d, &b);
     if (status) return status;
     vkCmdExecuteCommands(b->commands, 1, &s->commands);
     vk_hazards_forget(&b->hazards);
