@@ -196,6 +196,37 @@ static void few_barriers(void **state) {
     assert_in_range(fault_barriers, fault_commands / 8, fault_commands * 3 / 4);
 }
 
+/* A command buffer cannot be ended. Of a batch that is an error; a recording never runs, and its launches are made one by one.
+ * The runs after it are right either way. */
+static void recording_not_ended(void **state) {
+    strand_tensor in = {"input_ids", STRAND_I64, 2, {2, LENGTH}, ids, sizeof ids}, out = {.name = "logits"};
+    int errors = 0, went_on = 0;
+    (void)state;
+    for (long nth = 1, calls = nth; calls >= nth; nth++) {
+        int bad = 0;
+        strand_context *c = open_with_gpu();
+        opened o = open_all(c, model_path(), &(run_how){.backends = DEVICE}, 2, LENGTH);
+        fault_set("vkEndCommandBuffer", nth, VK_ERROR_OUT_OF_HOST_MEMORY, false);
+        for (int i = 0; i < 5; i++) {
+            out.data = NULL;
+            if (strand_session_run(o.session, &in, 1, &out, 1))
+                bad++;
+            else
+                as_wanted(out.data, "a command buffer was not ended");
+        }
+        calls = fault_calls();
+        fault_set(NULL, 0, 0, false);
+        assert_true(bad <= 1);
+        errors += calls >= nth && bad;
+        went_on += calls >= nth && !bad;
+        close_all(&o);
+        strand_context_close(c);
+        assert_int_equal(fault_live(), 0);
+    }
+    print_message("  %d batches and %d recordings not ended\n", errors, went_on);
+    assert_true(errors > 0 && went_on > 0);
+}
+
 /* The driver refuses one form of a kernel: the next one does, or there is an error where that was the plain one. */
 static void form_refused(void **state) {
     char text[600];
@@ -260,8 +291,8 @@ static void tiny_halves(void **state) {
     assert_int_equal(fault_live(), 0);
 }
 #define MORE_TESTS \
-    , cmocka_unit_test(few_barriers), cmocka_unit_test(form_refused), cmocka_unit_test(all_forms_refused), \
-        cmocka_unit_test(tiny_halves)
+    , cmocka_unit_test(few_barriers), cmocka_unit_test(recording_not_ended), cmocka_unit_test(form_refused), \
+        cmocka_unit_test(all_forms_refused), cmocka_unit_test(tiny_halves)
 #else
 #define MORE_TESTS
 #endif
