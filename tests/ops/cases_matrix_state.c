@@ -113,7 +113,7 @@ static void gated_of_sizes(ops_program *g, sizes s) {
                  moving ? in_range(g, 3, k, low, high) : in_range(g, 1, k + 2, low, high), -1, -1};
     if (with & 1) in[4] = ops_vector(g, s.h * s.k);
     if (with & 2) in[5] = ops_add(g, F32, 4, state, OPS_NORMAL);
-    /* A fixed decay near 1 carries the rounding of its exponential, an ulp of 2^-24, on for as many tokens (4e-6 is allowed). */
+    /* A fixed decay near 1 carries the rounding of its exponential, an ulp of 2^-24, on for all tokens (4e-6 is allowed). */
     if (p.log_w && !moving) g->slack = 1 + (double)s.l * 0x1p-24 / 4e-6;
     finish(g, STRAND_OP_GATED_LINEAR_ATTENTION, &p, sizeof p, 6, in, ops_add(g, F32, 3, v, OPS_OUTPUT), 4, state);
     SAY("%lldx%lld tokens, %lld heads of %lldx%lld, w moves %d, logarithms %u, optional %lld", (long long)s.b, (long long)s.l,
