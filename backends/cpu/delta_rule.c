@@ -11,9 +11,8 @@
  * The first terms of s and y are one product of 2 BLOCK rows, the last line one of 2 BLOCK columns: 4 BLOCK + 1 instructions
  * a vector of the state instead of 5 BLOCK, and it is stored once instead of BLOCK times, which counts for more. What the next
  * block's keys give does not need the state, so that its first product can go over the state together with this block's last
- * one. Longer blocks would pay more for their pairs than they save. Decays are multiplied up one after another, which
- * neither overflows
- * nor divides. One token alone is a step over the state as it lies in memory, [V][K]. */
+ * one. Longer blocks would pay more for their pairs than they save. Decays are multiplied up one after another, which neither
+ * overflows nor divides. One token alone is a step over the state as it lies in memory, [V][K]. */
 #include "decay.h"
 #include "matrix_state.h"
 #include "vecmath.h"
