@@ -38,6 +38,7 @@ strand_plugin_status cuda_blas_run(cuda_device *d, const strand_plugin_node *nod
 #define WORKSPACE  ((uint64_t)4 << 20)
 #define BOUNCE     ((uint64_t)2 << 20) /* bytes of a copy that is made for alignment alone */
 #define LONGEST    100000              /* K: a few rows of it are a bounce */
+#define LONGEST_HALVES 512 /* of halves that are not rounded: of a sum of so many of one sign a tensor core loses 1.2e-5 */
 #define CHOICES    64
 #define NEXT256(x) (((x) + 255) / 256 * 256)
 
@@ -133,7 +134,8 @@ static bool read_operands(const cuda_blas *blas, const strand_plugin_node *node,
     w.ldy = w.n;
     w.bias = p->bias == STRAND_BIAS_COLUMNS && cpu_input(node, 2) && node->inputs[2].strides[0] == 1;
     o->whole = w;
-    return w.k > 0 && w.k <= LONGEST && w.m <= INT32_MAX && w.n <= INT32_MAX &&
+    const bool any = o->type == STRAND_PLUGIN_F32 || p->precision == STRAND_PRECISION_BF16;
+    return w.k > 0 && w.k <= (any ? LONGEST : LONGEST_HALVES) && w.m <= INT32_MAX && w.n <= INT32_MAX &&
            (double)w.m * (double)w.n * (double)w.k >= (double)blas->least;
 }
 

@@ -76,7 +76,8 @@ typedef struct cuda_pool {
     X(selective_chunks, 8) X(selective_step, 8) X(ssd_step, 8) X(gated_step, 8) X(delta_step, 8) \
     X(gated_prepare_64, 9) X(gated_prepare_128, 9) X(gated_ends_64, 9) X(gated_ends_128, 9) X(gated_walk_64, 9) X(gated_walk_128, 9) \
     X(step_products, 10) X(step_scan, 10) \
-    X(delta_prepare_64, 11) X(delta_prepare_128, 11) X(delta_walk_64, 11) X(delta_walk_128, 11)
+    X(delta_prepare_64, 11) X(delta_prepare_128, 11) X(delta_ends_64, 11) X(delta_ends_128, 11) \
+    X(delta_join_64, 11) X(delta_join_128, 11) X(delta_walk_64, 11) X(delta_walk_128, 11)
 #define CUDA_OWN_IMAGES 12
 typedef enum cuda_own_kernel {
 #define CUDA_OWN(name, image) CUDA_OWN_##name,

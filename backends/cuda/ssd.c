@@ -3,7 +3,7 @@
  *
  * Some chunks at a time: what heads share of them is made, the ends of parts where the heads alone do not fill a device,
  * then results. How a sequence is cut depends on heads, groups and its length, so that tiles and neighbours in a batch
- * change nothing. The delta rule's is never cut: between parts would stand a matrix for each head. */
+ * change nothing. Between parts of the delta rule stands a matrix for each head, which is walked like columns of the state. */
 #include "driver_cuda.h"
 #include "kernels/numbers.h"
 
@@ -12,13 +12,15 @@
 #define LEAST_WIDTH  8
 #define FILLING      264 /* groups: two for each multiprocessor of a large device */
 #define PART         8   /* chunks, at least */
+#define LEAST_PARTS  3   /* of the delta rule: an end costs 0.7 of a walk */
+#define MOST_PARTS   32  /* of it: joining one more costs half of a chunk */
 #define MOST_CHUNKS  512
 #define MOST_BYTES   ((int64_t)64 << 20) /* of chunks, and of states; one batch entry of a run must fit */
 
 /* chunks: of a run; block, steps, tile: bytes of a group's chunk, of a head's, of a slice's state. */
 typedef struct ssd_form {
     int64_t length, n, width, slices, chunks, parts, part, most_parts, batch;
-    int64_t block, steps, tile;
+    int64_t block, steps, tile, turn, turns; /* turn: bytes of a part's matrix of a head, which `turns` groups make */
     int64_t heads, first_head, groups, first_group; /* that y touches */
     uint64_t at_steps, at_slots, at_totals, bytes;
     bool halves, wide, gated, delta; /* one BF16 number; more than 64 rows; decays by row, as the delta rule has them too */
@@ -50,13 +52,18 @@ static bool form_of(const cuda_device *d, const strand_plugin_node *node, ssd_fo
     f->block = SSD_BLOCK(nn, terms, delta);
     f->steps = SSD_STEPS(nn, gated);
     f->tile = 128 * nn / 2 * 4;
+    /* What fills a device: results of parts; of the delta rule ends, with the matrices of parts between the first and last. */
+    const int64_t turns = all_heads * nn / 64, ends = cpu_min(MOST_PARTS, (FILLING + units + 2 * turns) / (units + turns));
+    f->turns = delta ? nn / 64 : 0;
+    f->most_parts = !delta ? (FILLING + units - 1) / units : ends < LEAST_PARTS ? 1 : ends;
+    f->turn = f->most_parts > 1 ? DELTA_MATRIX(nn) : 0;
     const int64_t chunk = all_groups * f->block + all_heads * f->steps, room = MOST_BYTES / chunk, tiles = MOST_BYTES / f->tile;
     if (room < (delta ? 1 : PART) || 4 * units > tiles || units > CUDA_GROUPS_YZ ||
         d->shared_bytes < (uint32_t)SSD_WALK_SHARED(nn, terms, gated, delta))
         return false;
     f->chunks = cpu_min(cpu_min(all, MOST_CHUNKS), room);
-    f->most_parts = delta ? 1 : (FILLING + units - 1) / units;
     f->parts = cpu_max(1, cpu_min(f->most_parts, f->chunks / PART));
+    if (delta && f->parts < LEAST_PARTS) f->parts = 1;
     f->part = (f->chunks + f->parts - 1) / f->parts;
     f->parts = (f->chunks + f->part - 1) / f->part;
     f->batch = cpu_min(room / f->chunks, tiles / ((f->most_parts + 1) * units));
@@ -73,7 +80,8 @@ static bool form_of(const cuda_device *d, const strand_plugin_node *node, ssd_fo
     f->at_steps = (uint64_t)(at_a_time * groups * f->block);
     f->at_slots = f->at_steps + (uint64_t)(at_a_time * heads * f->steps);
     f->at_totals = f->at_slots + (uint64_t)(entries * heads * f->slices * (f->most_parts + 1) * f->tile);
-    f->bytes = f->at_totals + (uint64_t)(entries * heads * f->slices * f->most_parts * keeps * 4);
+    f->bytes = f->at_totals +
+               (uint64_t)(entries * heads * f->most_parts * (delta ? f->turn : f->slices * keeps * 4));
     return true;
 }
 
@@ -165,28 +173,32 @@ static ssd_numbers gated_numbers_of(const strand_plugin_node *node, const ssd_fo
     return n;
 }
 
-enum { PREPARE, ENDS, WALK };
+enum { PREPARE, ENDS, WALK, JOIN };
 
 static strand_plugin_status launch(cuda_device *d, const ssd_form *f, int what, int64_t x, int64_t y, int64_t z,
                                    void **arguments) {
-    static const cuda_own_kernel kernels[3][8] = {
+    static const cuda_own_kernel kernels[4][8] = {
         {CUDA_OWN_ssd_prepare_f16x2_64, CUDA_OWN_ssd_prepare_f16x2_128, CUDA_OWN_ssd_prepare_bf16_64,
          CUDA_OWN_ssd_prepare_bf16_128, CUDA_OWN_gated_prepare_64, CUDA_OWN_gated_prepare_128, CUDA_OWN_delta_prepare_64,
          CUDA_OWN_delta_prepare_128},
         {CUDA_OWN_ssd_ends_f16x2_64, CUDA_OWN_ssd_ends_f16x2_128, CUDA_OWN_ssd_ends_bf16_64, CUDA_OWN_ssd_ends_bf16_128,
-         CUDA_OWN_gated_ends_64, CUDA_OWN_gated_ends_128},
+         CUDA_OWN_gated_ends_64, CUDA_OWN_gated_ends_128, CUDA_OWN_delta_ends_64, CUDA_OWN_delta_ends_128},
         {CUDA_OWN_ssd_walk_f16x2_64, CUDA_OWN_ssd_walk_f16x2_128, CUDA_OWN_ssd_walk_bf16_64, CUDA_OWN_ssd_walk_bf16_128,
-         CUDA_OWN_gated_walk_64, CUDA_OWN_gated_walk_128, CUDA_OWN_delta_walk_64, CUDA_OWN_delta_walk_128}};
-    const int64_t nn = f->wide ? 128 : 64, terms = f->halves ? 1 : 2, shared = SSD_WALK_SHARED(nn, terms, f->gated, f->delta),
-                  making = f->delta ? DELTA_PREPARE_SHARED(nn) : f->gated ? GATED_PREPARE_SHARED(nn) : 0;
+         CUDA_OWN_gated_walk_64, CUDA_OWN_gated_walk_128, CUDA_OWN_delta_walk_64, CUDA_OWN_delta_walk_128},
+        {[6] = CUDA_OWN_delta_join_64, [7] = CUDA_OWN_delta_join_128}};
+    const int64_t nn = f->wide ? 128 : 64,
+                  making = f->delta ? DELTA_PREPARE_SHARED(nn) : f->gated ? GATED_PREPARE_SHARED(nn) : 0,
+                  shared = what == JOIN      ? 0
+                           : what == PREPARE ? making
+                                             : SSD_WALK_SHARED(nn, f->halves ? 1 : 2, f->gated, f->delta);
     const uint32_t groups[3] = {(uint32_t)x, (uint32_t)y, (uint32_t)z};
     CUfunction function;
     const int kind = f->delta ? 3 : f->gated ? 2 : f->halves;
-    strand_plugin_status status = cuda_own_find(d, kernels[what][2 * kind + f->wide], what != PREPARE || f->gated, &function);
+    strand_plugin_status status = cuda_own_find(d, kernels[what][2 * kind + f->wide], shared > 0, &function);
     if (!status && !function) status = gpu_fail(d->base.host, STRAND_PLUGIN_ERR_DEVICE, "the device has no code for SSD");
     return status ? status
-                  : cuda_launch(d, d->base.segment, function, groups, 128, (uint32_t)(what == PREPARE ? making : shared),
-                                arguments, f->delta ? "delta rule" : f->gated ? "gated linear attention" : "SSD");
+                  : cuda_launch(d, d->base.segment, function, groups, 128, (uint32_t)shared, arguments,
+                                f->delta ? "delta rule" : f->gated ? "gated linear attention" : "SSD");
 }
 
 /* Entries [begin, begin + n), chunks of one run after another. */
@@ -219,6 +231,7 @@ static strand_plugin_status run_entries(cuda_device *d, const strand_plugin_node
     void *gates[] = {&at_c, &at_b, &at_a, &at_bias, &blocks, &steps, &s};
     void *pairs[] = {&at_c, &at_a, &at_b, &at_dt, &at_put, &blocks, &steps, &s};
     void *prepare[] = {&at_b, &at_c, &at_a, &at_dt, &at_bias, &blocks, &steps, &s},
+         *join[] = {&slots, &totals, &s},
          *walk[] = {&at_x, &at_d, &at_state, &blocks, &steps, &slots, &totals, &at_y, &at_after, &s};
     strand_plugin_status status = STRAND_PLUGIN_OK;
     for (int64_t first = 0; first < f->length && !status; first += f->chunks * SSD_CHUNK) {
@@ -229,7 +242,8 @@ static strand_plugin_status run_entries(cuda_device *d, const strand_plugin_node
         s.parts = (int)parts;
         s.last = first + chunks * SSD_CHUNK >= f->length;
         status = launch(d, f, PREPARE, chunks, f->groups, n, delta ? pairs : gated ? gates : prepare);
-        if (!status && parts > 1) status = launch(d, f, ENDS, f->heads * f->slices, parts - 1, n, walk);
+        if (!status && parts > 1) status = launch(d, f, ENDS, f->heads * (f->slices + f->turns), parts - 1, n, walk);
+        if (!status && delta && parts > 2) status = launch(d, f, JOIN, f->heads * f->slices, n, 1, join);
         if (!status) status = launch(d, f, WALK, f->heads * f->slices, parts, n, walk);
     }
     return status;

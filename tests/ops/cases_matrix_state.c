@@ -167,6 +167,13 @@ static void make_delta_heads(ops_program *g, int index) {
     delta_of_sizes(g, model_sizes(g, index));
 }
 
+/* Lengths about those that a backend may cut in parts, and (last) so many heads that it does so in two runs of chunks. */
+static void make_delta_parts(ops_program *g, int index) {
+    static const sizes all[] = {{1, 767, 1, 16, 8},  {1, 736, 1, 64, 16},  {1, 769, 1, 33, 72}, {1, 800, 1, 128, 16},
+                                {1, 1100, 2, 9, 20}, {2, 1030, 1, 72, 24}, {1, 1500, 40, 9, 8}};
+    delta_of_sizes(g, all[index % 7]);
+}
+
 /* The commonest heads, of every length about a block. */
 static void make_delta_rule_64(ops_program *g, int index) {
     int64_t length = index < 12 ? index + 1 : ops_between(g, 1, 70);
@@ -248,6 +255,7 @@ OPS_CASES(matrix_state,
     {"gated_heads", make_gated_heads, false},
     {"delta_rule", make_delta_rule, false},
     {"delta_heads", make_delta_heads, false},
+    {"delta_parts", make_delta_parts, false},
     {"delta_rule_64", make_delta_rule_64, false},
     {"linear_attention", make_linear_attention, false},
     {"huge_states", make_huge_states, false},

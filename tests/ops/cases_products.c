@@ -97,6 +97,21 @@ static void make_cast_quantised(ops_program *g, int index) {
     SAY("%lld elements of type %u", (long long)ops_product(rank, dims), type);
 }
 
+/* Halves of one sign, so many that what a sum of them loses at each step, always towards zero, comes to more than is allowed. */
+static void make_matmul_long(ops_program *g, int index) {
+    const uint32_t type = index & 1 ? STRAND_PLUGIN_BF16 : STRAND_PLUGIN_F16;
+    const int64_t k = 2048 + 8 * index, a_dims[2] = {16 + index, k}, b_dims[2] = {24, k}, dims[2] = {16 + index, 24};
+    strand_op_matmul p = {.transpose_b = 1};
+    int in[2] = {ops_add(g, index & 2 ? F32 : type, 2, a_dims, OPS_OUTPUT), ops_add(g, type, 2, b_dims, OPS_OUTPUT)};
+    for (int side = 0; side < 2; side++) {
+        ops_tensor *t = &g->tensors[in[side]];
+        for (int64_t i = 0; i < ops_count(&t->view); i++)
+            put_float(t->start + ops_place(t, &t->view, i), side == 0 && index & 2 ? F32 : type, (float)ops_between(g, 128, 255) / 256);
+    }
+    ops_add_node(g, STRAND_OP_MATMUL, &p, sizeof p, 2, in, ops_add(g, F32, 2, dims, OPS_OUTPUT));
+    SAY("%lldx24x%lld of type %u, first of F32 %d", (long long)dims[0], (long long)k, type, index >> 1 & 1);
+}
+
 /* ---- block-diagonal and grouped products, the largest ---- */
 
 static int32_t any_activation(ops_program *g) {
@@ -295,4 +310,4 @@ static void make_matmul_extremes(ops_program *g, int index) {
 OPS_CASES(products, {"matmul_quantised", make_matmul_quantised, false}, {"gather_quantised", make_gather_quantised, false},
           {"cast_quantised", make_cast_quantised, false}, {"block_diagonal", make_block_diagonal, false},
           {"grouped_matmul", make_grouped_matmul, false}, {"top_k", make_top_k, false},
-          {"matmul_extremes", make_matmul_extremes, false});
+          {"matmul_extremes", make_matmul_extremes, false}, {"matmul_long", make_matmul_long, false});

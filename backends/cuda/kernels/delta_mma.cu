@@ -13,6 +13,9 @@
 // no quotient or logarithm is made; those between a chunk's halves, and all else, on tensor cores, where every number is a sum
 // of three BF16 numbers, without loss and with F32's range, and products of the first three ranks are multiplied. T is never
 // made whole: W and Z are solved for by halves, T of 16 tokens each.
+//
+// Where heads are few, delta_ends walks parts of the sequence at once, each from a state of zeros, and from the unit matrix for
+// the matrix by which the part turns what goes in; delta_join makes of these what each part of delta_walk begins from.
 #include "ssd.h"
 
 #define AP (CHUNK + 4) // numbers of a row of scores
@@ -364,11 +367,72 @@ FN void delta_prepare(const float *r, const float *w, const float *k, const floa
     }
 }
 
+// end <- s matrix + end, 64 columns of the matrix at a time.
+template <int NN> FN void matrix_turn(float *end, const float (&s)[NN / 8][4], const uint *matrix) {
+#pragma unroll 1
+    for (int first = 0; first < NN / 8; first += 8) {
+        float to[8][4];
+#pragma unroll
+        for (int n = 0; n < 8; n++) {
+            const float4 f = LOAD4(end, (first + n) * 128 + LOCAL);
+            to[n][0] = f.x, to[n][1] = f.y, to[n][2] = f.z, to[n][3] = f.w;
+        }
+#pragma unroll
+        for (int k = 0; k < NN / 16; k++) {
+            uint left[3][4];
+#pragma unroll
+            for (int p = 0; p < 4; p++) {
+                uint terms[3];
+                split_pair<3, false>(terms, s[2 * k + (p >> 1)][(p & 1) * 2], s[2 * k + (p >> 1)][(p & 1) * 2 + 1]);
+#pragma unroll
+                for (int j = 0; j < 3; j++) left[j][p] = terms[j];
+            }
+#pragma unroll
+            for (int n = 0; n < 8; n++) {
+                const uint *from = matrix + (k * (NN / 8) + first + n) * 3 * 64 + WARP_LANE * 2;
+                uint2 right[3];
+#pragma unroll
+                for (int j = 0; j < 3; j++) right[j] = *(const uint2 *)(from + j * 64);
+                float part[4] = {0.0f, 0.0f, 0.0f, 0.0f};
+#pragma unroll
+                for (int rank = 2; rank >= 0; rank--)
+#pragma unroll
+                    for (int j = rank; j >= 0; j--) warp_mma<false>(part, left[j], right[rank - j].x, right[rank - j].y);
+#pragma unroll
+                for (int j = 0; j < 4; j++) to[n][j] += part[j];
+            }
+        }
+#pragma unroll
+        for (int n = 0; n < 8; n++)
+            STORE4(end, (first + n) * 128 + LOCAL, make_float4(to[n][0], to[n][1], to[n][2], to[n][3]));
+    }
+}
+// What each part begins from in the place of the end before it, parts in order; four warps with 16 of a slice's columns each.
+template <int NN> FN void delta_join(float *slots, const float *totals, const ssd_numbers &N) {
+    const long long head = (long long)GROUP_Y * N.heads + GROUP_X / N.slices, tile = 128 * NN / 2;
+    const uint *matrices = (const uint *)totals + head * N.most_parts * MATRIX_WORDS(NN);
+    float *slot = slots + (head * N.slices + GROUP_X % N.slices) * (N.most_parts + 1) * tile;
+    for (int part = 1; part + 1 < N.parts; part++) {
+        float s[NN / 8][4] = {};
+        slot_add<NN, false>(slot + part * tile, s, NULL);
+        matrix_turn<NN>(slot + (part + 1) * tile, s, matrices + part * MATRIX_WORDS(NN));
+    }
+}
+
 #define DELTA(NN)                                                                                                              \
     HEAD(delta_prepare_##NN, 128)(const float *__restrict__ r, const float *__restrict__ w, const float *__restrict__ k,       \
                                   const float *__restrict__ a, const float *__restrict__ b, chunk_block<NN, 2, true> *blocks,  \
                                   chunk_steps<NN> *steps, const __grid_constant__ ssd_numbers N) {                             \
         delta_prepare<NN>(r, w, k, a, b, blocks, steps, N);                                                                    \
+    }                                                                                                                          \
+    DELTA_WALK(delta_ends_##NN)(const float *x, const float *__restrict__ D, const float *state,                               \
+                                const chunk_block<NN, 2, true> *__restrict__ blocks,                                           \
+                                const chunk_steps<NN> *__restrict__ steps, float *slots, float *totals, float *y,              \
+                                float *after, const __grid_constant__ ssd_numbers N) {                                         \
+        walk<NN, 2, true, true, false, true>(x, D, state, blocks, steps, slots, totals, y, after, N);                          \
+    }                                                                                                                          \
+    DELTA_WALK(delta_join_##NN)(float *slots, const float *__restrict__ totals, const __grid_constant__ ssd_numbers N) {       \
+        delta_join<NN>(slots, totals, N);                                                                                      \
     }                                                                                                                          \
     DELTA_WALK(delta_walk_##NN)(const float *x, const float *__restrict__ D, const float *state,                               \
                                 const chunk_block<NN, 2, true> *__restrict__ blocks,                                           \

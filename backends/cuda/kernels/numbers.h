@@ -90,6 +90,8 @@ typedef struct spectra_numbers {
      (SSD_CHUNK * (SSD_CHUNK + 4) + 3 * 64 + SSD_CHUNK) * 4 + 2 * SSD_STEPS(nn, gated))
 #define GATED_PREPARE_SHARED(nn) (2 * 2 * SSD_CHUNK * 2 * ((nn) + 8) + 2 * SSD_CHUNK * 4 + 3 * SSD_CHUNK * ((nn) + 4) * 4)
 #define DELTA_PREPARE_SHARED(nn) ((5 * SSD_CHUNK * ((nn) + 4) + 3 * SSD_CHUNK * (SSD_CHUNK + 4)) * 4)
+/* Bytes of the matrix by which a part of the delta rule turns a state, three BF16 terms. */
+#define DELTA_MATRIX(nn) ((nn) * (nn) * 6)
 /* Bytes of what is made of a chunk: terms of 2 (the delta rule: 4) tiles of halves, scales of two, scores. */
 #define SSD_BLOCK(nn, terms, delta)                                                                                            \
     ((terms) * ((delta) ? 4 : 2) * SSD_CHUNK * (nn) * 2 + (2 * SSD_CHUNK + SSD_CHUNK * SSD_CHUNK) * 4)

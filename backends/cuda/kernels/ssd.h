@@ -246,8 +246,23 @@ FN void add_outer(float (&s)[NN / 8][4], const half_word (&x)[TERMS][CHUNK][XP],
     }
 }
 
+// The delta rule's parts turn a state by a matrix of NN x NN, kept as right factors of three BF16 terms: [16 rows][8 columns]
+// [term][lane] two words. A group makes 64 rows of it (part: its first 16 rows' place): those of a state that began as 1.
+#define MATRIX_WORDS(NN) ((NN) / 16 * ((NN) / 8) * 3 * 64)
+template <int NN> FN void matrix_store(uint *matrix, const float (&s)[NN / 8][4]) {
+    uint *to = matrix + WARP_NUMBER * (NN / 8) * 3 * 64 + WARP_LANE * 2;
+#pragma unroll
+    for (int n = 0; n < NN / 8; n++) {
+        uint low[3], high[3];
+        split_pair<3, false>(low, s[n][0], s[n][1]);
+        split_pair<3, false>(high, s[n][2], s[n][3]);
+#pragma unroll
+        for (int j = 0; j < 3; j++)
+            put_words((half_word *)(to + (n * 3 + j) * 64), warp_transpose(low[j]), warp_transpose(high[j]));
+    }
+}
 // slots: [entries][heads][slices][parts + 1] tiles: the one that goes in, ends of parts, and what the next run over tokens
-// begins from; totals: decays of the parts.
+// begins from; totals: decays of the parts, or the delta rule's matrices, which slices behind the last one make.
 template <int NN, int TERMS, bool F16, bool GATED, bool RESULTS, bool DELTA = false>
 FN void walk(const float *x, const float *D, const float *state, const chunk_block<NN, TERMS, DELTA> *blocks,
              const chunk_steps<GATED ? NN : CHUNK> *steps, float *slots, float *totals, float *y, float *after,
@@ -258,8 +273,12 @@ FN void walk(const float *x, const float *D, const float *state, const chunk_blo
     all_tiles &tiles = *(all_tiles *)raw;
     const int keeps = GATED ? NN : 1;
     const int lane = WARP_LANE, warp = WARP_NUMBER, g = lane >> 2, t = lane & 3;
-    const int here = GROUP_X / N.slices, p0 = GROUP_X % N.slices * 64, part = GROUP_Y, b = GROUP_Z, head = N.first_head + here;
-    const long long unit = ((long long)b * N.heads + here) * N.slices + GROUP_X % N.slices;
+    const int across = DELTA && !RESULTS ? N.slices + NN / 64 : N.slices, here = GROUP_X / across, slice = GROUP_X % across,
+              part = GROUP_Y, b = GROUP_Z, head = N.first_head + here;
+    const bool matrix = DELTA && !RESULTS && slice >= N.slices; // no values, and the state begins as 1
+    if (matrix && part == 0) return;                            // its state is known
+    const int p0 = (matrix ? slice - N.slices : slice) * 64;
+    const long long unit = ((long long)b * N.heads + here) * N.slices + slice;
     const int channel0 = head * N.width + p0 - N.origin, mine = warp * 16 + (lane & 3) * 4, column = channel0 + mine,
               live = N.width - p0 - mine;
     const chunk_block<NN, TERMS, DELTA> *block =
@@ -269,9 +288,15 @@ FN void walk(const float *x, const float *D, const float *state, const chunk_blo
     const long long tile = 128 * NN / 2;
     float *slot = slots + unit * (N.most_parts + 1) * tile, *carried = slot + N.most_parts * tile,
           *total = totals + unit * N.most_parts * keeps;
+    uint *matrices = (uint *)totals + ((long long)b * N.heads + here) * N.most_parts * MATRIX_WORDS(NN);
     const float *xs = x + (long long)b * N.x[0];
     float s[NN / 8][4] = {}, v[16], kept = 1.0f;
-    if (part == 0 || N.parts == 1) {
+    if (matrix) {
+#pragma unroll
+        for (int n = 0; n < NN / 8; n++)
+#pragma unroll
+            for (int j = 0; j < 4; j++) s[n][j] = p0 + warp * 16 + g + 8 * (j >> 1) == n * 8 + 2 * t + (j & 1) ? 1.0f : 0.0f;
+    } else if (part == 0 || N.parts == 1) {
         if (RESULTS && N.parts > 1) {
             slot_add<NN, GATED>(slot, s, NULL);
         } else if (N.first > 0) {
@@ -282,6 +307,8 @@ FN void walk(const float *x, const float *D, const float *state, const chunk_blo
                            [&](float &f, int p, int i) { f = from[(long long)p * N.state[2] + (long long)i * N.state[3]]; });
         }
         if (!RESULTS) slot_store<NN>(slot, s);
+    } else if (RESULTS && DELTA) {
+        slot_add<NN, GATED>(slot + part * tile, s, NULL);
     } else if (RESULTS) {
         for (int q = 1; q <= part; q++) slot_add<NN, GATED>(slot + q * tile, s, q > 1 ? total + (q - 1) * keeps : NULL);
     }
@@ -294,24 +321,26 @@ FN void walk(const float *x, const float *D, const float *state, const chunk_blo
     copy_tile<NN, TERMS>(tiles.b, block[begin].b);
     if constexpr (DELTA) copy_tile<NN, TERMS>(tiles.put, block[begin].put);
     async_commit();
-    load_x(v, xs, N.first + begin * CHUNK, column, N);
+    if (!matrix) load_x(v, xs, N.first + begin * CHUNK, column, N);
     const float skip = RESULTS && N.has_d ? D[head * N.d_stride] : 0.0f;
     for (int c = begin; c < end; c++) {
         const chunk_steps<GATED ? NN : CHUNK> &now = tiles.steps[(c - begin) & 1];
         async_wait<1>();
         BARRIER // steps, C and products are there; B may be under way
-        mask_x(v, live);
+        if (!matrix) mask_x(v, live);
         float times[4] = {1.0f, 1.0f, 1.0f, 1.0f};
         if (RESULTS) {
             if (TERMS == 2) column_scales(&tiles.scales[0][mine], times, v);
 #pragma unroll
             for (int i = 0; i < 4; i++) store_row<TERMS, F16>(tiles.x, i * 8 + (lane >> 2), mine, v + 4 * i, times);
         }
+        if (!matrix) {
 #pragma unroll
-        for (int i = 0; i < 16; i++) v[i] *= now.weight[(i >> 2) * 8 + (lane >> 2)];
-        if (TERMS == 2) column_scales(&tiles.scales[1][mine], times, v);
+            for (int i = 0; i < 16; i++) v[i] *= now.weight[(i >> 2) * 8 + (lane >> 2)];
+            if (TERMS == 2) column_scales(&tiles.scales[1][mine], times, v);
 #pragma unroll
-        for (int i = 0; i < 4; i++) store_row<TERMS, F16>(tiles.weighted, i * 8 + (lane >> 2), mine, v + 4 * i, times);
+            for (int i = 0; i < 4; i++) store_row<TERMS, F16>(tiles.weighted, i * 8 + (lane >> 2), mine, v + 4 * i, times);
+        }
         if (RESULTS) {
             const int i = LOCAL >> 2, j0 = (LOCAL & 3) * 8;
             float w[8], most = 0.0f, up = 1.0f;
@@ -340,6 +369,8 @@ FN void walk(const float *x, const float *D, const float *state, const chunk_blo
         }
         if (RESULTS) {
             BARRIER // weights and x are there
+        }
+        if (RESULTS || DELTA) {
             float acc[2][2][4] = {}, out[2][2][4] = {}, up[2] = {1.0f, 1.0f}; // out: S W^T
             const float ones[4] = {1.0f, 1.0f, 1.0f, 1.0f};
             if (TERMS == 2) {
@@ -367,11 +398,14 @@ FN void walk(const float *x, const float *D, const float *state, const chunk_blo
 #pragma unroll
                 for (int m = 0; m < 2; m++) {
                     uint fc[TERMS][4];
+                    if (RESULTS) {
 #pragma unroll
-                    for (int j = 0; j < TERMS; j++)
-                        warp_load4(fc[j], &tiles.c[j][m * 16 + ((lane >> 3) & 1) * 8 + (lane & 7)][k * 16 + (lane >> 4) * 8]);
-                    add_products<TERMS, F16>(acc[m][0], fc, fs[0], fs[1], ones);
-                    add_products<TERMS, F16>(acc[m][1], fc, fs[2], fs[3], ones);
+                        for (int j = 0; j < TERMS; j++)
+                            warp_load4(fc[j],
+                                       &tiles.c[j][m * 16 + ((lane >> 3) & 1) * 8 + (lane & 7)][k * 16 + (lane >> 4) * 8]);
+                        add_products<TERMS, F16>(acc[m][0], fc, fs[0], fs[1], ones);
+                        add_products<TERMS, F16>(acc[m][1], fc, fs[2], fs[3], ones);
+                    }
                     if constexpr (DELTA) {
 #pragma unroll
                         for (int j = 0; j < TERMS; j++)
@@ -386,7 +420,7 @@ FN void walk(const float *x, const float *D, const float *state, const chunk_blo
             for (int m = 0; m < 2; m++)
 #pragma unroll
                 for (int j = 0; j < 4; j++) {
-                    const float gain = now.gain[m * 16 + g + 8 * (j >> 1)];
+                    const float gain = !RESULTS ? 0.0f : now.gain[m * 16 + g + 8 * (j >> 1)];
 #pragma unroll
                     for (int n = 0; n < 2; n++) {
                         const float scale = TERMS == 2 ? tiles.scales[2][warp * 16 + n * 8 + 2 * t + (j & 1)] : 1.0f;
@@ -395,7 +429,7 @@ FN void walk(const float *x, const float *D, const float *state, const chunk_blo
                     }
                 }
 #pragma unroll
-            for (int k = 0; k < 2; k++) {
+            for (int k = 0; RESULTS && k < 2; k++) {
                 uint fx[4][TERMS];
 #pragma unroll
                 for (int j = 0; j < TERMS; j++) {
@@ -450,7 +484,7 @@ FN void walk(const float *x, const float *D, const float *state, const chunk_blo
                 }
             }
 #pragma unroll
-            for (int m = 0; m < 2; m++)
+            for (int m = 0; RESULTS && m < 2; m++)
 #pragma unroll
                 for (int r = 0; r < 2; r++) {
                     const int token = N.first + c * CHUNK + m * 16 + g + 8 * r;
@@ -477,21 +511,21 @@ FN void walk(const float *x, const float *D, const float *state, const chunk_blo
         for (int n = 0; n < NN / 8; n++)
 #pragma unroll
             for (int j = 0; j < 2; j++) keep[n][j] = now.keep[GATED ? n * 8 + 2 * t + j : 0];
-        if (!GATED || LOCAL < NN) kept *= now.keep[GATED ? LOCAL : 0];
+        if (!DELTA && (!GATED || LOCAL < NN)) kept *= now.keep[GATED ? LOCAL : 0];
         if (c + 1 < end) {
             if (RESULTS) copy_tile<NN, TERMS>(tiles.c, block[c + 1].c);
             if constexpr (DELTA) copy_tile<NN, TERMS>(tiles.taken, block[c + 1].taken);
             if (RESULTS) copy_floats(&tiles.scores[0][0], &block[c + 1].scores[0][0], CHUNK, CHUNK, CHUNK + 4);
             copy_floats(tiles.steps[(c + 1 - begin) & 1].high, step[c + 1].high, sizeof *step / sizeof(float) / CHUNK, CHUNK,
                         CHUNK);
-            load_x(v, xs, N.first + (c + 1) * CHUNK, column, N);
+            if (!matrix) load_x(v, xs, N.first + (c + 1) * CHUNK, column, N);
         }
         async_commit();
 #pragma unroll
         for (int n = 0; n < NN / 8; n++)
 #pragma unroll
             for (int j = 0; j < 4; j++) s[n][j] *= keep[n][j & 1];
-        add_outer<NN, TERMS, F16>(s, tiles.weighted, tiles.b, tiles.scales[1]);
+        if (!matrix) add_outer<NN, TERMS, F16>(s, tiles.weighted, tiles.b, tiles.scales[1]);
         if constexpr (DELTA) add_outer<NN, TERMS, F16>(s, tiles.x, tiles.put, tiles.scales[0]);
         BARRIER // B is used
         if (c + 1 < end) {
@@ -501,9 +535,11 @@ FN void walk(const float *x, const float *D, const float *state, const chunk_blo
         async_commit();
     }
     async_wait<0>();
-    if (!RESULTS) {
+    if (matrix) {
+        matrix_store<NN>(matrices + part * MATRIX_WORDS(NN) + p0 / 16 * (NN / 8) * 3 * 64, s);
+    } else if (!RESULTS) {
         slot_store<NN>(slot + (part + 1) * tile, s);
-        if (LOCAL < keeps) total[part * keeps + LOCAL] = kept;
+        if (!DELTA && LOCAL < keeps) total[part * keeps + LOCAL] = kept;
     } else if (part == N.parts - 1 && !N.last) {
         slot_store<NN>(carried, s);
     } else if (part == N.parts - 1 && N.has_after) {

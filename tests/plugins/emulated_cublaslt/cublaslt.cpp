@@ -1,5 +1,5 @@
 /* cublaslt.cpp - a libcublasLt.so.13 for tests: the part that the CUDA plugin calls, on the memory of the emulated driver.
- * Products are chains of multiply-adds in F32 in order of k.
+ * Products of F32 are chains of multiply-adds in order of k, those of halves sums of the emulated driver's tensor cores.
  *
  * It notes what a real one would stumble over: descriptions that do not fit together, memory outside of allocations,
  * addresses less aligned than was promised when the algorithm was chosen (emulated_cuda_fault), and counts its handles
@@ -15,6 +15,7 @@
 #include <cstring>
 #include <functional>
 #include <mutex>
+#include <vector>
 
 namespace {
 std::recursive_mutex lock;
@@ -111,15 +112,23 @@ bool fit(const product &p, const layout &a, const layout &b, const layout &d) {
 }
 
 void multiply(const product &p, const layout &la, const layout &lb, const layout &ly, const void *a, const void *b, void *y) {
+    static auto *sum_of_halves = symbol<float(float, int, unsigned long, const float *, const float *)>("emulated_cuda_sum");
+    if (!sum_of_halves) abort(); /* another libcuda.so.1 */
+    const bool halves = la.type != CUDA_R_32F;
     uint64_t k = p.transpose[0] ? la.rows : la.columns;
+    std::vector<float> left(k), right(k);
     for (int64_t i = 0; i < ly.batch; i++)
         for (uint64_t col = 0; col < ly.columns; col++)
             for (uint64_t row = 0; row < ly.rows; row++) {
                 uint64_t a0 = static_cast<uint64_t>(i * la.stride), b0 = static_cast<uint64_t>(i * lb.stride), lda = static_cast<uint64_t>(la.leading),
                          ldb = static_cast<uint64_t>(lb.leading);
                 float sum = 0;
-                for (uint64_t j = 0; j < k; j++)
-                    sum = fmaf(value(la, a, a0 + (p.transpose[0] ? j + row * lda : row + j * lda)), value(lb, b, b0 + (p.transpose[1] ? col + j * ldb : j + col * ldb)), sum);
+                for (uint64_t j = 0; j < k; j++) {
+                    left[j] = value(la, a, a0 + (p.transpose[0] ? j + row * lda : row + j * lda));
+                    right[j] = value(lb, b, b0 + (p.transpose[1] ? col + j * ldb : j + col * ldb));
+                    if (!halves) sum = fmaf(left[j], right[j], sum);
+                }
+                if (halves) sum = sum_of_halves(0, la.type == CUDA_R_16F, k, left.data(), right.data());
                 if (p.epilogue == CUBLASLT_EPILOGUE_BIAS) sum += p.bias[row];
                 static_cast<float *>(y)[static_cast<uint64_t>(i * ly.stride) + col * static_cast<uint64_t>(ly.leading) + row] = sum;
             }

@@ -19,7 +19,9 @@
 #include "warp_emulated.h"
 #include "wgmma_emulated.h"
 
+#include <algorithm>
 #include <cstdio>
+#include <cstdlib>
 #include <vector>
 
 emulated_index threadIdx, blockIdx, gridDim;
@@ -347,6 +349,61 @@ void emulated_bulk(void *to, const void *map, const int at[4], emulated_phase *p
     bulks.push_back(c);
 }
 
+/* ---- sums of tensor cores ---- */
+
+struct summing {
+    int terms = 4, bits = 0; /* of a step; kept below F32's last one */
+    summing() {
+        const char *text = getenv("EMULATED_CUDA_SUMS");
+        if (text && sscanf(text, "%d,%d", &terms, &bits) < 1) abort();
+        if (terms < 0 || terms > 16 || (terms && 16 % terms) || bits < 0 || bits > 8) abort();
+    }
+};
+
+/* Towards zero. */
+static float cut_off(double d) {
+    float f = static_cast<float>(d);
+    if (std::fabs(d) < 0x1p128 && std::fabs(static_cast<double>(f)) > std::fabs(d)) f = std::nextafter(f, 0.0f);
+    return f;
+}
+
+float emulated_sum(float c, const emulated_factors &a, const emulated_factors &b) {
+    static const summing how;
+    for (int first = 0; first < 16;) {
+        const int end = how.terms ? first + how.terms : 16;
+        double sum = static_cast<double>(c);
+        int most = sum != 0 ? std::max(-126, std::ilogb(sum)) : -4096;
+        for (int k = first; k < end; k++) most = std::max(most, a.exponent[k] + b.exponent[k]);
+        if (!how.terms || most >= 1024 || !std::isfinite(sum)) {
+            for (int k = first; k < end; k++) sum += static_cast<double>(a.value[k]) * static_cast<double>(b.value[k]);
+            c = static_cast<float>(sum);
+        } else if (most > -4096) {
+            const double up = std::ldexp(1.0, 23 + how.bits - most), down = std::ldexp(1.0, most - 23 - how.bits);
+            long long all = static_cast<long long>(sum * up);
+            for (int k = first; k < end; k++)
+                all += static_cast<long long>(static_cast<double>(a.value[k]) * static_cast<double>(b.value[k]) * up);
+            c = cut_off(static_cast<double>(all) * down);
+        }
+        first = end;
+    }
+    return c;
+}
+
+/* The same of c and n products of halves in memory, for libraries of tests. */
+extern "C" __attribute__((visibility("default"))) float emulated_cuda_sum(float c, int f16, unsigned long n, const float *a,
+                                                                          const float *b) {
+    for (unsigned long first = 0; first < n; first += 16) {
+        emulated_factors fa, fb;
+        for (int k = 0; k < 16; k++) {
+            const bool there = first + static_cast<unsigned long>(k) < n;
+            emulated_factor(fa, k, f16, there ? a[first + static_cast<unsigned long>(k)] : 0.0f);
+            emulated_factor(fb, k, f16, there ? b[first + static_cast<unsigned long>(k)] : 0.0f);
+        }
+        c = emulated_sum(c, fa, fb);
+    }
+    return c;
+}
+
 /* ---- products of warp groups ---- */
 
 void emulated_products_begin() {
@@ -422,18 +479,17 @@ static void multiply(const product &p) {
     const int lane = static_cast<int>(running % 32), first = static_cast<int>(running / 32 % 4) * 16;
     sums &s = sums_of(p.c);
     if (p.a && memcmp(p.a, p.a_was, sizeof p.a_was)) fault("registers that changed while they were multiplied");
-    float rows[2][16];
+    emulated_factors rows[2], column;
     for (int i = 0; i < 2; i++)
         for (int k = 0; k < 16; k++)
-            rows[i][k] = p.a_shared ? element(p.a_at, false, p.f16, first + lane / 4 + 8 * i, k) : p.rows[i][k];
+            emulated_factor(rows[i], k, p.f16,
+                            p.a_shared ? element(p.a_at, false, p.f16, first + lane / 4 + 8 * i, k) : p.rows[i][k]);
     for (int i = 0; i < p.n / 4; i++) {
-        float column[16];
-        for (int k = 0; k < 16; k++) column[k] = element(p.b_at, p.n_major, p.f16, i / 2 * 8 + lane % 4 * 2 + i % 2, k);
+        for (int k = 0; k < 16; k++)
+            emulated_factor(column, k, p.f16, element(p.b_at, p.n_major, p.f16, i / 2 * 8 + lane % 4 * 2 + i % 2, k));
         for (int r = 0; r < 2; r++) {
             float &to = s.now[static_cast<size_t>(i / 2 * 4 + 2 * r + i % 2)];
-            double sum = p.add ? static_cast<double>(to) : 0;
-            for (int k = 0; k < 16; k++) sum += static_cast<double>(rows[r][k]) * static_cast<double>(column[k]);
-            to = static_cast<float>(sum);
+            to = emulated_sum(p.add ? to : 0.0f, rows[r], column);
         }
     }
     if (--s.left) return;

@@ -1,6 +1,6 @@
 /* warp_emulated.h - the words of backends/cuda/kernels/warp.h for the machine that runs the tests: the lanes of a warp show
  * each other what they hold (emulated_warp), and each makes its part of the result, by the layouts of the PTX ISA
- * ("Warp-level matrix instructions", m16n8k16, ldmatrix and movmatrix). Products are exact and their sums are rounded once. */
+ * ("Warp-level matrix instructions", m16n8k16, ldmatrix and movmatrix). Products are exact, their sums those of emulated_sum. */
 #ifndef STRAND_EMULATED_CUDA_WARP_H
 #define STRAND_EMULATED_CUDA_WARP_H
 
@@ -32,20 +32,34 @@ static inline float emulated_b(bool f16, const emulated_words *all, int row, int
     return emulated_half(f16, row & 1 ? w >> 16 : w & 0xffff);
 }
 
+/* c and 16 products, as a tensor core adds them up: some of them a step to what the step before gave. All of a step are aligned
+ * to the largest exponent and cut off, towards zero, below F32's last bit at that exponent (or some bits on); their sum is
+ * exact and cut off to F32. So Fasi, Higham, Mikaitis and Pranesh ("Numerical behavior of NVIDIA tensor cores", 2021) and
+ * Khattak and Mikaitis (arXiv 2512.07004) saw it. EMULATED_CUDA_SUMS=TERMS,BITS: 4,0 by default, that of 7.0, the coarsest;
+ * 8,1: of 8.x; 16,2: of 9.0 and later; 0: rounded once. A product's exponent is that of its factors together; subnormal
+ * factors have the least one of their format. */
+struct emulated_factors {
+    float value[16];
+    int exponent[16];
+};
+static inline void emulated_factor(emulated_factors &f, int k, bool f16, float value) {
+    const unsigned bits = __float_as_uint(value) & 0x7fffffffu;
+    const int e = static_cast<int>(bits >> 23) - 127, least = f16 ? -14 : -126;
+    f.value[k] = value;
+    f.exponent[k] = bits == 0 ? -4096 : e == 128 ? 4096 : e < least ? least : e; /* of zero, and of what is not finite */
+}
+float emulated_sum(float c, const emulated_factors &a, const emulated_factors &b);
+
 template <bool F16> static inline void warp_mma(float *c, const unsigned *a, unsigned b0, unsigned b1) {
     const emulated_words *all = emulated_warp({{a[0], a[1], a[2], a[3], b0, b1}, nullptr});
     int lane = static_cast<int>(threadIdx.x) & 31;
-    float rows[2][16], columns[2][16];
+    emulated_factors rows[2], columns[2];
     for (int i = 0; i < 2; i++)
         for (int k = 0; k < 16; k++) {
-            rows[i][k] = emulated_a(F16, all, lane / 4 + 8 * i, k);
-            columns[i][k] = emulated_b(F16, all, k, lane % 4 * 2 + i);
+            emulated_factor(rows[i], k, F16, emulated_a(F16, all, lane / 4 + 8 * i, k));
+            emulated_factor(columns[i], k, F16, emulated_b(F16, all, k, lane % 4 * 2 + i));
         }
-    for (int j = 0; j < 4; j++) {
-        double sum = c[j];
-        for (int k = 0; k < 16; k++) sum += static_cast<double>(rows[j / 2][k]) * static_cast<double>(columns[j % 2][k]);
-        c[j] = static_cast<float>(sum);
-    }
+    for (int j = 0; j < 4; j++) c[j] = emulated_sum(c[j], rows[j / 2], columns[j % 2]);
 }
 
 static inline void warp_load4(unsigned *r, const half_word *row) {
