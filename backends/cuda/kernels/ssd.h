@@ -247,7 +247,7 @@ FN void add_outer(float (&s)[NN / 8][4], const half_word (&x)[TERMS][CHUNK][XP],
 }
 
 // The delta rule's parts turn a state by a matrix of NN x NN, kept as right factors of three BF16 terms: [16 rows][8 columns]
-// [term][lane] two words. A group makes 64 rows of it (part: its first 16 rows' place): those of a state that began as 1.
+// [term][lane] two words. A group stores the 64 rows that its columns of a state that began as 1 have become.
 #define MATRIX_WORDS(NN) ((NN) / 16 * ((NN) / 8) * 3 * 64)
 template <int NN> FN void matrix_store(uint *matrix, const float (&s)[NN / 8][4]) {
     uint *to = matrix + WARP_NUMBER * (NN / 8) * 3 * 64 + WARP_LANE * 2;
@@ -261,6 +261,7 @@ template <int NN> FN void matrix_store(uint *matrix, const float (&s)[NN / 8][4]
             put_words((half_word *)(to + (n * 3 + j) * 64), warp_transpose(low[j]), warp_transpose(high[j]));
     }
 }
+
 // slots: [entries][heads][slices][parts + 1] tiles: the one that goes in, ends of parts, and what the next run over tokens
 // begins from; totals: decays of the parts, or the delta rule's matrices, which slices behind the last one make.
 template <int NN, int TERMS, bool F16, bool GATED, bool RESULTS, bool DELTA = false>
