@@ -1,6 +1,16 @@
-/* embed.c - a tool of the build: writes the bytes of files as C arrays. embed OUT NAME=PATH... */
+/* embed.c - a tool of the build: writes the bytes of files as C arrays. embed OUT NAME=PATH...
+ * The arrays are filled by string literals, which compilers read many times faster than lists of numbers; the zero behind them is
+ * the literal's own. */
 #include <stdio.h>
 #include <string.h>
+
+/* One byte of a literal. Octal escapes end after three digits, whatever follows; a question mark might begin a trigraph. */
+static void put(FILE *out, int c) {
+    if (c >= ' ' && c < 127 && !strchr("\\\"?", c))
+        putc(c, out);
+    else
+        fprintf(out, "\\%03o", c);
+}
 
 int main(int argc, char **argv) {
     FILE *out = argc > 1 ? fopen(argv[1], "w") : NULL;
@@ -17,9 +27,12 @@ int main(int argc, char **argv) {
             fprintf(stderr, "embed: cannot open %s\n", path);
             return 1;
         }
-        fprintf(out, "static const _Alignas(16) unsigned char text_%s[] = {", argv[i]);
-        while ((c = getc(in)) != EOF) fprintf(out, n++ % 32 ? "%d," : "\n%d,", c);
-        fprintf(out, "10,0};\n");
+        fprintf(out, "static const _Alignas(16) unsigned char text_%s[] = \"", argv[i]);
+        while ((c = getc(in)) != EOF) {
+            if (n++ % 64 == 0) fprintf(out, "\"\n\"");
+            put(out, c);
+        }
+        fprintf(out, "\\n\";\n");
         fclose(in);
     }
     return fclose(out) ? 1 : 0;

@@ -8,7 +8,7 @@
 : "${STRAND_BUILD:?the build tree}"
 golden=$STRAND_SHARED/golden
 [ -d "$golden" ] || note "../shared is not here: only the cases of tests/golden run"
-export STRAND_CACHE_DIR=$work/cache # kernels of this build alone
+export STRAND_CACHE_DIR=${STRAND_CACHE_DIR:-$work/cache} # kernels of this build alone, or of this run of the suite
 sample=${STRAND_TEST_SAMPLE:-ci}
 
 # What is built and has a device.

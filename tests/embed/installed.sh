@@ -1,17 +1,28 @@
 #!/usr/bin/env bash
 # Installs to a fresh prefix and uses only what is there: header, library, pkg-config, plugins, built-in model, program, man
-# page. installed.sh BUILD_FOLDER
+# page. installed.sh FOLDER [BUILT]: builds afresh in FOLDER/installed for FOLDER/prefix, or installs BUILT, a build for that prefix.
 set -euo pipefail
 here=$(cd "$(dirname "$0")/../.." && pwd)
 mkdir -p "$1"
 out=$(cd "$1" && pwd)
 prefix=$out/prefix
-rm -rf "$prefix" "$out/installed"
-meson setup "$out/installed" "$here" --prefix "$prefix" -Dtests=false -Dbuildtype=release -Dnvcc_archs=ci
-ninja -C "$out/installed"
-meson install -C "$out/installed" --no-rebuild
-rm -rf "$out/installed/backends" "$out/installed/models" # nothing of the build tree may be needed
+rm -rf "$prefix"
+if [ -n "${2:-}" ]; then
+    built=$(cd "$2" && pwd)
+    [ "$(meson introspect "$built" --buildoptions | python3 -c 'import json, sys; print(next(o["value"] for o in json.load(sys.stdin) if o["name"] == "prefix"))')" = "$prefix" ] || {
+        echo "$built is not for $prefix" >&2
+        exit 1
+    }
+else
+    built=$out/installed
+    rm -rf "$built"
+    meson setup "$built" "$here" --prefix "$prefix" -Dtests=false -Dbuildtype=release -Dnvcc_archs=ci
+fi
+ninja -C "$built"
+meson install -C "$built" --no-rebuild
 cd /
+trap 'mv "$built.away" "$built"' EXIT # nothing of the build tree may be needed
+mv "$built" "$built.away"
 pc=$(dirname "$(find "$prefix" -name strand.pc)")
 lib=$(dirname "$(find "$prefix" -name libstrand.so)")
 export PKG_CONFIG_PATH=$pc LD_LIBRARY_PATH=$lib

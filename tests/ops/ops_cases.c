@@ -1,6 +1,8 @@
 /* ops_cases.c - the sets of cases, and what their makers share. */
 #include "ops_cases.h"
 
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define SETS(X) \
@@ -76,4 +78,28 @@ void ops_map(ops_program *g, int tensor, float (*f)(float)) {
         x = f(x);
         memcpy(at, &x, 4);
     }
+}
+
+bool ops_listed(const char *list, const char *name) {
+    size_t n = strlen(name);
+    for (const char *at = list; at; at = strchr(at, ',') ? strchr(at, ',') + 1 : NULL)
+        if (strcspn(at, ",") == n && !strncmp(at, name, n)) return true;
+    return false;
+}
+
+void ops_sample(int cases, int *first, int *step) {
+    const char *one_in = getenv("STRAND_TEST_ONE_IN"), *seed = getenv("STRAND_TEST_SEED");
+    int n = one_in ? atoi(one_in) : 1;
+    if (n > cases / 2) n = cases / 2;
+    if (n < 2 || getenv("EMULATED_CUDA_EXPECT")) return;
+    *step = n;
+    *first = seed ? (int)(strtoull(seed, NULL, 10) % (unsigned)n) : 0;
+    printf("a sample: of each family's %d cases those from %d on in steps of %d\n", cases, *first, n);
+}
+
+bool ops_drawn(const char *number) {
+    const char *seed = getenv("STRAND_TEST_SEED"), *of = strchr(number, '/');
+    unsigned long n = of ? strtoul(of + 1, NULL, 10) : 1;
+    if (!getenv("STRAND_TEST_ONE_IN") || n < 2) return true;
+    return (seed ? strtoull(seed, NULL, 10) % n : 0) == strtoull(number, NULL, 10) - 1;
 }

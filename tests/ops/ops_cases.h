@@ -12,6 +12,14 @@ typedef struct ops_family {
 
 /* Is it run only when it is asked for by name? */
 bool ops_on_request(const ops_family *family);
+/* Is `name` one of a list's names, which commas part? No list (NULL) has none. */
+bool ops_listed(const char *list, const char *name);
+/* Which of `cases` are run: *first, *first + *step ... As the environment says (STRAND_TEST_ONE_IN, STRAND_TEST_SEED), so that a
+ * quick suite runs other cases each time; printed. Two cases at least; and all where EMULATED_CUDA_EXPECT names kernels that must have
+ * run. */
+void ops_sample(int cases, int *first, int *step);
+/* Does a quick suite run the test that is number K of N which stand for each other ("K/N")? One of them, as its seed says. */
+bool ops_drawn(const char *number);
 
 /* The cases stand in files by the families of the op table: cases_NAME.c exports ops_cases_NAME and ops_n_cases_NAME. */
 typedef struct ops_case_set {

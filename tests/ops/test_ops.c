@@ -3,13 +3,17 @@
  *   test_ops --plugin strand-x.so --reference strand-cpu-reference.so [--seed N] [--op NAME] [--cases N] [--mask N] [--bench]
  *            [--full-only]    (skipped unless STRAND_TEST_SAMPLE is full)
  *            [--matrices]     (products of halves fail where the device has no cooperative matrices)
+ *            [--except A,B]   (families that another test has)
+ *            [--share K/N]    (every N-th family from the K-th on, so that N of them run beside each other)
+ *            [--drawn K/N]    (skipped where STRAND_TEST_SEED draws another of N tests that stand for each other)
  *
  * Each case is run whole and compared with the double-precision reference; then again in every way that must not change a byte:
  * with more workers in random order, cut into pieces along every axis that the op table allows, with inputs wider than the
  * piece needs, with everything the piece does not need turned to NaN, in place, with and without its prepared constant, and
  * as a claimed group. The working memory that it asks for must not fall as a batch or a length grows. The seed is printed;
  * the same seed makes the same cases on every machine. Exit code 77: this plugin cannot run here. A plugin that does not
- * support a case is not blamed for it. Whatever a plugin logs as an error or a warning fails the run: with
+ * support a case is not blamed for it. STRAND_TEST_ONE_IN=N takes every N-th case of a family, two at least, from the one on
+ * that STRAND_TEST_SEED says, and prints which. Whatever a plugin logs as an error or a warning fails the run: with
  * STRAND_VULKAN_VALIDATE=1 those are the messages of the validation layer. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -29,11 +33,14 @@
 
 static struct settings {
     const char *plugin, *reference, *op, *says; /* says: part of the one message that the plugin is to log */
+    const char *except, *drawn;
     uint64_t seed;
     int cases;
+    int first, step;  /* of the cases, first, first + step ... are run */
+    int share, shares; /* and of the families those whose number leaves `share` */
     uint32_t mask; /* features of the processor that are hidden from the plugin */
     bool bench, full_only, matrices;
-} settings = {.cases = 48};
+} settings = {.cases = 48, .step = 1, .shares = 1};
 
 static ops_plugin judged, judge;
 
@@ -340,7 +347,7 @@ static void test_matrices(void) {
 static void test_family(void **state) {
     const ops_family *family = *state;
     counts n = {0};
-    for (int i = 0; i < settings.cases; i++) check_case(family, i, &n);
+    for (int i = settings.first; i < settings.cases; i += settings.step) check_case(family, i, &n);
     if (settings.bench) return;
     print_message(
         "%s: %d cases, %d not supported, %d other ways to the same bytes, %d sizes of working memory, worst error %.2g",
@@ -350,7 +357,7 @@ static void test_family(void **state) {
     if (!strcmp(family->name, "matmul_halves") || !strcmp(family->name, "matmul_extremes")) test_matrices();
     bool cpu = !strcmp(judged.table.name, "cpu");
     if (cpu && n.unsupported) fail_msg("the CPU must support every case");
-    if (cpu && family->group && settings.cases >= 10 && n.claimed < n.cases / 2)
+    if (cpu && family->group && n.cases >= 10 && n.claimed < n.cases / 2)
         fail_msg("the CPU no longer claims this group");
 }
 
@@ -431,6 +438,14 @@ static bool arguments(int argc, char **argv) {
         if (!strcmp(argv[i], "--seed")) settings.seed = strtoull(next, NULL, 10);
         if (!strcmp(argv[i], "--cases")) settings.cases = atoi(next);
         if (!strcmp(argv[i], "--says")) settings.says = next;
+        if (!strcmp(argv[i], "--except")) settings.except = next;
+        if (!strcmp(argv[i], "--drawn")) settings.drawn = next;
+        if (!strcmp(argv[i], "--share")) {
+            char *rest = NULL;
+            settings.share = (int)strtol(next, &rest, 10) - 1;
+            settings.shares = *rest == '/' ? atoi(rest + 1) : 0;
+            if (settings.share < 0 || settings.share >= settings.shares) return false;
+        }
         if (!strcmp(argv[i], "--mask")) settings.mask = (uint32_t)strtoul(next, NULL, 0);
         i++;
     }
@@ -442,12 +457,14 @@ int main(int argc, char **argv) {
     if (!arguments(argc, argv)) {
         fprintf(stderr,
                 "usage: test_ops --plugin FILE --reference FILE [--seed N] [--op NAME] [--cases N] [--mask N] [--says TEXT] "
-                "[--bench] [--matrices]\n");
+                "[--except NAME,NAME] [--share K/N] [--drawn K/N] [--full-only] [--bench] [--matrices]\n");
         return 2;
     }
     const char *sample = getenv("STRAND_TEST_SAMPLE");
     if (settings.full_only && (!sample || strcmp(sample, "full")))
         return printf("only with STRAND_TEST_SAMPLE=full: skipped\n"), 77;
+    if (settings.drawn && !ops_drawn(settings.drawn)) return printf("not drawn by STRAND_TEST_SEED: skipped\n"), 77;
+    if (!settings.bench) ops_sample(settings.cases, &settings.first, &settings.step);
     int code = ops_open(&judge, settings.reference, why, sizeof why);
     if (code) return fprintf(stderr, "%s: %s\n", settings.reference, why), code;
     code = ops_open_masked(&judged, settings.plugin, settings.mask, why, sizeof why);
@@ -457,11 +474,12 @@ int main(int argc, char **argv) {
     }
     printf("%s: %s, seed %llu\n", judged.table.name, judged.info.description, (unsigned long long)settings.seed);
     struct CMUnitTest tests[128];
-    int n = 0;
+    int n = 0, at = 0;
     for (int s = 0; s < ops_n_case_sets; s++)
         for (int i = 0; i < *ops_case_sets[s].n; i++) {
             const ops_family *from = &ops_case_sets[s].families[i];
             if (settings.op ? strcmp(settings.op, from->name) != 0 : ops_on_request(from)) continue;
+            if (ops_listed(settings.except, from->name) || at++ % settings.shares != settings.share) continue;
             ops_family *family = NULL;
             memcpy(&family, &from, sizeof family);
             tests[n++] = (struct CMUnitTest){from->name, test_family, NULL, NULL, family};
@@ -471,7 +489,7 @@ int main(int argc, char **argv) {
         tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_bad_id);
         tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_operators_once);
         tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_unknown_operator);
-        tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_every_operator);
+        if (settings.shares == 1) tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_every_operator);
     }
     int failed = _cmocka_run_group_tests("ops", tests, (size_t)n, NULL, NULL);
     int64_t left = ops_close(&judged);
