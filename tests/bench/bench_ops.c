@@ -75,8 +75,8 @@ static void bench_more(bench *b) {
 }
 
 int main(int argc, char **argv) {
-    static const int64_t lengths[][2] = {{1024, 256}, {1026, 256},  {8192, 256},  {32768, 64},
-                                         {32770, 64}, {131072, 32}, {160002, 32}, {1048576, 4}};
+    static const int64_t lengths[][2] = {{1024, 256}, {1026, 256},  {8192, 256},  {32768, 64},  {32768, 256},
+                                         {32770, 64}, {131072, 32}, {131072, 64}, {160002, 32}, {1048576, 8}};
     bench b;
     int code = bench_open(&b, argc, argv, "ops");
     if (code) return code;
