@@ -6,9 +6,6 @@
  * channels. */
 #include "ops_chunks.h"
 
-#define LEAST       16                  /* tokens: fewer walk */
-#define MOST_FLOATS ((int64_t)16 << 20) /* of all that is at work at a time; one chunk of all heads must fit */
-
 static uint64_t place(uint64_t *at, int64_t numbers) {
     uint64_t here = *at;
     *at += ((uint64_t)numbers * sizeof(float) + 63) / 64 * 64;
@@ -20,8 +17,9 @@ bool gpu_in_chunks(const strand_plugin_node *node, const chunk_form *f, chunk_ru
     int64_t all = (y->dims[1] + CHUNK - 1) / CHUNK, row = f->padded + 64, pairs = f->pairs;
     int64_t unit = pairs * (CHUNK * row + CHUNK * f->padded) + 2 * f->padded + 2 * f->columns * f->padded + CHUNK;
     if (pairs > 1) unit += 2 * CHUNK * CHUNK + f->padded * f->padded;
-    if (y->dims[1] < LEAST || !y->dims[0] || !y->dims[2] || f->rows < 1 || f->heads * unit > MOST_FLOATS) return false;
-    int64_t most = MOST_FLOATS / (f->heads * unit);
+    if (y->dims[1] < CHUNKS_LEAST || !y->dims[0] || !y->dims[2] || f->rows < 1 || f->heads * unit > CHUNKS_MOST_FLOATS)
+        return false;
+    int64_t most = CHUNKS_MOST_FLOATS / (f->heads * unit);
     *r = (chunk_run){.node = node, .form = *f, .length = y->dims[1], .first = y->origin[2] / f->width};
     r->heads = (y->origin[2] + y->dims[2] - 1) / f->width + 1 - r->first;
     r->chunks = cpu_min(all, most);

@@ -1,11 +1,14 @@
 /* ops_chunks.h - recurrences with a matrix state in chunks of 64 tokens (kernels/chunks.k): what is at work, and the steps
- * that the operators put together (ops_chunks.c has the steps, ops_chunks_forms.c the operators). */
+ * that the operators put together (ops_chunks.c has the steps, ops_chunks_forms.c the operators, ops_ssd.c SSD, which has
+ * steps of its own). */
 #ifndef STRAND_GPU_OPS_CHUNKS_H
 #define STRAND_GPU_OPS_CHUNKS_H
 
 #include "gpu.h"
 
-#define CHUNK 64
+#define CHUNK              64
+#define CHUNKS_LEAST       16                  /* tokens: fewer walk */
+#define CHUNKS_MOST_FLOATS ((int64_t)16 << 20) /* of all that is at work at a time; one chunk of all heads must fit */
 
 /* What an operator says of itself. */
 typedef struct chunk_form {
