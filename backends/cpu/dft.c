@@ -5,7 +5,7 @@
  * A longer row is cut into residues modulo d (the largest divisor that fits the lanes): d transforms of n/d points in the
  * lanes, then, for CPU_LANES results at a time, a turn, a transposition and a transform of d points over vectors. */
 #include "dft.h"
-#include "fft_kernel.h"
+#include "fft_pairs.h"
 
 #include <math.h>
 
@@ -143,7 +143,33 @@ CPU_INLINE void points(int r, cv *x) {
 }
 
 /* d points, d <= CPU_LANES, as two factors. roots: the d-th ones. */
+#if CPU_LANES == 16
+static __attribute__((noinline)) void points_16(const float *roots, cv *x) {
+    cv rows[16], t[4];
+#pragma GCC unroll 4
+    for (int low = 0; low < 4; low++) {
+#pragma GCC unroll 4
+        for (int k = 0; k < 4; k++) t[k] = x[4 * k + low];
+        dft(4, t);
+#pragma GCC unroll 4
+        for (int k = 0; k < 4; k++) rows[4 * k + low] = k && low ? times_at(t[k], roots + 2 * (low * k)) : t[k];
+    }
+#pragma GCC unroll 4
+    for (int k = 0; k < 4; k++) {
+        dft(4, rows + 4 * k);
+#pragma GCC unroll 4
+        for (int j = 0; j < 4; j++) x[k + 4 * j] = rows[4 * k + j];
+    }
+}
+#endif
+
 static __attribute__((noinline)) void points_of_two(int d, const float *roots, cv *x) {
+#if CPU_LANES == 16
+    if (d == 16) {
+        points_16(roots, x);
+        return;
+    }
+#endif
     cv rows[16], t[13];
     int a = 1;
     for (int i = 1; i < N_RADICES && a == 1; i++)
@@ -206,46 +232,6 @@ float *cpu_dft_lanes(const cpu_dft *f, float *x, float *other, bool backward) {
 }
 
 /* ---- a long row ---- */
-
-/* Pairs to two vectors, and back. */
-#if CPU_LANES == 16
-#define EVEN 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30
-#define ODD  1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31
-#define LOW  0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
-#define HIGH 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
-#elif CPU_LANES == 8
-#define EVEN 0, 2, 4, 6, 8, 10, 12, 14
-#define ODD  1, 3, 5, 7, 9, 11, 13, 15
-#define LOW  0, 8, 1, 9, 2, 10, 3, 11
-#define HIGH 4, 12, 5, 13, 6, 14, 7, 15
-#else
-#define EVEN 0, 2, 4, 6
-#define ODD  1, 3, 5, 7
-#define LOW  0, 4, 1, 5
-#define HIGH 2, 6, 3, 7
-#endif
-
-/* The first `count` (1 to CPU_LANES) pairs. */
-CPU_INLINE cv load_pairs(const float *p, int64_t count) {
-    vf a, b;
-    if (__builtin_expect(count >= CPU_LANES, 1)) {
-        a = vf_load(p), b = vf_load(p + CPU_LANES);
-    } else {
-        a = vf_load_part(p, cpu_min(2 * count, CPU_LANES));
-        b = vf_load_part(p + cpu_min(2 * count, CPU_LANES), cpu_max(0, 2 * count - CPU_LANES));
-    }
-    return (cv){__builtin_shufflevector(a, b, EVEN), __builtin_shufflevector(a, b, ODD)};
-}
-
-CPU_INLINE void store_pairs(float *p, cv x, int64_t count) {
-    vf a = __builtin_shufflevector(x.r, x.i, LOW), b = __builtin_shufflevector(x.r, x.i, HIGH);
-    if (__builtin_expect(count >= CPU_LANES, 1)) {
-        vf_store(p, a), vf_store(p + CPU_LANES, b);
-    } else {
-        vf_store_part(p, a, cpu_min(2 * count, CPU_LANES));
-        if (2 * count > CPU_LANES) vf_store_part(p + CPU_LANES, b, 2 * count - CPU_LANES);
-    }
-}
 
 /* Results k .. k + CPU_LANES of all residues become results k + m j of the row. */
 CPU_INLINE void combine(const cpu_dft *f, const float *x, float *out, int64_t k, bool backward) {

@@ -5,13 +5,11 @@
  * the length alone, and lanes do not meet, so a row's bytes do not depend on the other rows. Tables are made by each launch
  * in its working memory. */
 #include "dft.h"
+#include "fft_pairs.h"
 #include "kernels.h"
-#include "simd.h"
 #include "vecmath.h"
 
 #include <math.h>
-
-#define STEP (2 * CPU_LANES)
 
 /* ---- shapes ---- */
 
@@ -212,11 +210,17 @@ static void lanes_body(const job *j, int64_t first, float *work) {
     int64_t n_rows = cpu_min(CPU_LANES, j->rows - first);
     for (int64_t k = 0; k < n_rows; k++) in[k] = row_of(j, &j->x, first + k), out[k] = row_of(j, &j->y, first + k);
     lanes_load(j, x, in, n_rows);
-    if (p->kind == STRAND_FFT_C2R && s->packed) lanes_merge(x, s->points, j->half, p->scale);
+    if (p->kind == STRAND_FFT_C2R && s->packed) {
+        lanes_merge_ends(x, x, s->points, p->scale);
+        lanes_both(x, x, 1, s->points, j->half, p->scale, true);
+    }
     if (p->kind == STRAND_FFT_C2R && !s->packed) lanes_mirror(x, s->n);
     x = lanes_transform(j, x, other);
     if (!s->packed) lanes_scale(x, s->points, p->scale);
-    if (p->kind == STRAND_FFT_R2C && s->packed) lanes_split(x, s->points, j->half, p->scale);
+    if (p->kind == STRAND_FFT_R2C && s->packed) {
+        lanes_split_ends(x, x, s->points, p->scale);
+        lanes_both(x, x, 1, s->points, j->half, 0.5f * p->scale, false);
+    }
     if (p->form != STRAND_FFT_COMPLEX) lanes_size(x, s->bins, p->form == STRAND_FFT_POWER);
     lanes_give(j, x, out, n_rows);
     for (int64_t k = 0; p->form == STRAND_FFT_LOG_AMPLITUDE && k < n_rows; k++) log_row(out[k], s->bins, p->floor);
@@ -240,41 +244,89 @@ static void row_load(const job *j, float *z, const float *in) {
     }
 }
 
-static void row_give(const job *j, const float *z, float *out) {
-    const shape *s = &j->s;
-    if (s->pairs_out) {
-        for (int64_t k = 0; k < s->bins; k++) out[k * j->y.gap] = z[2 * k], out[k * j->y.gap + 1] = z[2 * k + 1];
-    } else {
-        int64_t gap = j->p->kind == STRAND_FFT_C2R && s->packed ? 1 : 2;
-        for (int64_t k = 0; k < s->bins; k++) out[k] = z[gap * k];
+/* row_both, of which most takes CPU_LANES numbers from each end at a time. */
+static void row_wide(float *z, float *y, int64_t h, const float *w, float scale, bool join) {
+    int64_t k = 1;
+    for (; 2 * (k + CPU_LANES) - 2 < h; k += CPU_LANES) {
+        int64_t back = h - k - (CPU_LANES - 1);
+        cv a = load_pairs(z + 2 * k, CPU_LANES), b = load_pairs(z + 2 * back, CPU_LANES), t = load_pairs(w + 2 * k, CPU_LANES);
+        vf p[2] = {a.r, a.i}, q[2] = {turned_round(b.r), turned_round(b.i)}, turn[2] = {t.r, t.i}, low[2], high[2];
+        if (join)
+            lanes_joined(p, q, turn, scale, low, high);
+        else
+            lanes_parts(p, q, turn, scale, low, high);
+        store_pairs(y + 2 * k, (cv){low[0], low[1]}, CPU_LANES);
+        store_pairs(y + 2 * back, (cv){turned_round(high[0]), turned_round(high[1])}, CPU_LANES);
+    }
+    row_both(z, y, k, h, w, scale, join);
+}
+
+/* Amplitudes of n pairs, or their squares. */
+static void row_sizes(const float *z, float *y, int64_t n, bool square) {
+    for (int64_t k = 0; k < n; k += CPU_LANES) {
+        int64_t count = cpu_min(CPU_LANES, n - k);
+        cv a = load_pairs(z + 2 * k, count);
+        vf size = square ? a.r * a.r + a.i * a.i : lanes_length(a.r, a.i);
+        if (count == CPU_LANES)
+            vf_store(y + k, size);
+        else
+            vf_store_part(y + k, size, count);
     }
 }
 
-static void row_transform(const job *j, float *z, float *x, float *other) {
+/* The transform of the row `from`, which may be z, to y or z: returns where it is. */
+static float *row_transform(const job *j, float *from, float *z, float *y, float *x, float *other) {
     const shape *s = &j->s;
     if (!s->chirp) {
-        cpu_dft_row(&j->plan, z, z, x, other, s->backward);
-        return;
+        cpu_dft_row(&j->plan, from, y, x, other, s->backward);
+        return y;
     }
+    if (from != z) memcpy(z, from, (size_t)(2 * s->points) * sizeof *z);
     row_turn(z, s->points, s->size, j->chirp);
     cpu_dft_row(&j->plan, z, z, x, other, false);
     row_turn(z, s->size, s->size, j->spectrum);
     cpu_dft_row(&j->plan, z, z, x, other, true);
     row_turn(z, s->points, s->points, j->chirp);
+    return z;
 }
 
+static void row_give(const job *j, const float *z, float *out) {
+    const shape *s = &j->s;
+    if (s->pairs_out) {
+        for (int64_t k = 0; k < s->bins; k++) out[k * j->y.gap] = z[2 * k], out[k * j->y.gap + 1] = z[2 * k + 1];
+    } else {
+        int64_t gap = s->packed ? 1 : 2; /* real numbers, or complex ones whose imaginary parts are zeros */
+        for (int64_t k = 0; k < s->bins; k++) out[k] = z[gap * k];
+    }
+}
+
+/* Numbers that lie as the transform wants them are read where they are, and written where they belong. */
 static void row_body(const job *j, int64_t row, float *work) {
     const shape *s = &j->s;
     const strand_op_fft *p = j->p;
-    float *out = row_of(j, &j->y, row), *x = work, *other = x + j->plan.m * STEP, *z = other + j->plan.m * STEP;
-    row_load(j, z, row_of(j, &j->x, row));
-    if (p->kind == STRAND_FFT_C2R && s->packed) row_merge(z, s->points, j->half, p->scale);
-    if (p->kind == STRAND_FFT_C2R && !s->packed) row_mirror(z, s->n);
-    row_transform(j, z, x, other);
-    if (!s->packed) row_scale(z, s->points, p->scale);
-    if (p->kind == STRAND_FFT_R2C && s->packed) row_split(z, s->points, j->half, p->scale);
-    if (p->form != STRAND_FFT_COMPLEX) row_size(z, s->bins, p->form == STRAND_FFT_POWER);
-    row_give(j, z, out);
+    bool sizes = p->form != STRAND_FFT_COMPLEX, to_real = p->kind == STRAND_FFT_C2R;
+    bool split = p->kind == STRAND_FFT_R2C && s->packed, merge = to_real && s->packed, mirror = to_real && !s->packed;
+    float *in = row_of(j, &j->x, row), *out = row_of(j, &j->y, row);
+    float *x = work, *other = x + j->plan.m * STEP, *z = other + j->plan.m * STEP, *from = in, *to = out;
+    if (mirror || (s->pairs_in ? j->x.gap != 2 : !split || s->width < s->n)) row_load(j, from = z, in);
+    if (sizes || mirror || (s->pairs_in ? s->pairs_out && j->y.gap != 2 : !split || j->y.gap != 2)) to = z;
+    if (merge) {
+        row_merge_ends(from, z, s->points, p->scale);
+        row_wide(from, z, s->points, j->half, p->scale, true);
+        from = z;
+    }
+    if (mirror) row_mirror(z, s->n);
+    float *y = row_transform(j, from, z, split ? z : to, x, other);
+    if (!s->packed) row_scale(y, s->points, p->scale);
+    if (split) {
+        row_split_ends(y, to, s->points, p->scale);
+        row_wide(y, to, s->points, j->half, 0.5f * p->scale, false);
+        y = to;
+    }
+    if (sizes)
+        row_sizes(y, out, s->bins, p->form == STRAND_FFT_POWER);
+    else if (y != out)
+        row_give(j, y, out);
     if (p->form == STRAND_FFT_LOG_AMPLITUDE) log_row(out, s->bins, p->floor);
 }
 
