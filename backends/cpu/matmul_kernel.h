@@ -10,9 +10,10 @@
  *   7)), or (0 + 2) + (1 + 3) where vectors have four lanes, and segments are added in order. Few rows then take the units
  *   as they lie, a vector from one column, without transposing them.
  *
- * Three ways lead through a product, by its number of rows and by how B lies:
+ * Four ways lead through a product, by its number of rows and by how B lies:
  *   few rows, B dense along k: matmul_few.h, or matmul_short.h where there is one chain;
  *   few rows, B dense along n: the result's rows stay in L1 while rows of B stream by;
+ *   tens of rows, B dense along n: matmul_copied.h;
  *   else: A and B are packed into panels, panel[place * width + i], and multiplied register block by register block. Where
  *   there are chains, a panel holds one after the other (panel_place).
  * Sums over k that do not fit one block wait in the result itself, exactly. */
@@ -398,6 +399,7 @@ INLINE void few_streams(uint32_t dtype, bool ahead, const cpu_product *p, int64_
 #if !UNIT_PAIRS
 #include "matmul_held.h"
 #endif
+#include "matmul_copied.h"
 
 #define FEW(name, f, ...)                                                                                                      \
     TARGET static void name(const cpu_product *p, int64_t row, int64_t m, int64_t column, int64_t n, float *c,                 \
@@ -413,7 +415,8 @@ INLINE void few_streams(uint32_t dtype, bool ahead, const cpu_product *p, int64_
     FEW(short_4_##name, few_short, 4, dtype)                                                                                   \
     FEW(short_8_##name, few_short, 8, dtype)                                                                                   \
     FEW(streams_##name, few_streams, dtype, true)                                                                              \
-    FEW(cached_##name, few_streams, dtype, false)
+    FEW(cached_##name, few_streams, dtype, false)                                                                              \
+    FEW(copied_##name, few_copied, dtype)
 FEWS(f32, STRAND_PLUGIN_F32)
 #if !UNIT_PAIRS
 FEW(held_1, few_held, 1)
@@ -431,12 +434,12 @@ FEWS(bf16, STRAND_PLUGIN_BF16)
 #define FEW_NAMES(name)                                                                                                        \
     {                                                                                                                          \
         streams_##name, cached_##name, weights_1_##name, weights_2_##name, weights_most_##name, short_1_##name,                \
-            short_2_##name, short_4_##name, short_8_##name                                                                     \
+            short_2_##name, short_4_##name, short_8_##name, copied_##name                                                      \
     }
 
 /* NULL: panels are better. */
 static few_fn *few_kernel(const cpu_product *p, int64_t m) {
-    static few_fn *const kernels[FEW_TYPES][9] = {
+    static few_fn *const kernels[FEW_TYPES][10] = {
         FEW_NAMES(f32),
 #if FEW_TYPES == 3
         FEW_NAMES(f16),
@@ -445,7 +448,9 @@ static few_fn *few_kernel(const cpu_product *p, int64_t m) {
     };
     int type = p->b.dtype == STRAND_PLUGIN_F32 ? 0 : p->b.dtype == STRAND_PLUGIN_F16 ? 1 : 2;
     bool weights = p->b.inner == 1;
-    if (m > (weights ? FEW_MOST : FEW_STREAMS) || type >= FEW_TYPES) return NULL;
+    if (type >= FEW_TYPES) return NULL;
+    if (!weights && !p->packed && m > COPIED_ABOVE && m <= COPIED_MOST) return kernels[type][9];
+    if (m > (weights ? FEW_MOST : FEW_STREAMS)) return NULL;
 #if !UNIT_PAIRS
     static few_fn *const in_registers[] = {held_1, held_2, held_4, held_4, held_8, held_8, held_8, held_8};
     if (!weights && type == 0 && m <= HELD_ROWS && p->n * p->k * (int64_t)sizeof(float) <= FITS_IN_L2)
