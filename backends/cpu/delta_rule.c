@@ -237,37 +237,23 @@ CPU_INLINE void solve(const job *j, const ms_unit *u, const room *m, int64_t t, 
     }
 }
 
-/* Rows of a later block that are asked for while products run, and how far on those of the block after it are. */
-typedef struct later {
-    ms_asking asking;
-    int64_t step[MS_MOST_ASKS];
-} later;
-
-CPU_INLINE void ask_rows(later *l, const ms_tokens *v, const ms_unit *u, int64_t t, int64_t n, int64_t channel, int64_t count) {
-    const float *p = ms_at(v, u->b, t, channel);
-    int32_t from = l->asking.asks;
-    for (int64_t i = 0; i < n; i++, p += v->token) ms_will_ask(&l->asking, p, count);
-    for (; from < l->asking.asks; from++) l->step[from] = BLOCK * v->token;
-}
-
 /* The rows of the tokens from t on, those of one block after the other from AHEAD on; past the end, where the state will be
  * left. */
-CPU_INLINE void look_ahead(const job *j, const ms_unit *u, int64_t t, later *l) {
+CPU_INLINE void look_ahead(const job *j, const ms_unit *u, int64_t t, ms_later *l) {
     const int64_t first = u->h * j->keys, n = cpu_min(BLOCK, j->length - t);
-    l->asking.done = 0;
     if (n == BLOCK && t > AHEAD * BLOCK) {
-        for (int i = 0; i < l->asking.asks; i++) l->asking.at[i] += l->step[i];
+        ms_move_on(l);
         return;
     }
-    l->asking.asks = 0;
+    l->asking.asks = l->asking.done = 0;
     if (n > 0) {
-        ask_rows(l, &j->r, u, t, n, first, j->keys);
-        ask_rows(l, &j->w, u, t, n, first, j->keys);
-        ask_rows(l, &j->a, u, t, n, first, j->keys);
-        ask_rows(l, &j->b, u, t, n, first, j->keys);
-        ask_rows(l, &j->k, u, t, n, first, j->keys);
-        ask_rows(l, &j->v, u, t, n, u->channel, u->n);
-        ask_rows(l, &j->y, u, t, n, u->channel, u->n);
+        ms_ask_rows(l, &j->r, u->b, t, n, BLOCK, first, j->keys);
+        ms_ask_rows(l, &j->w, u->b, t, n, BLOCK, first, j->keys);
+        ms_ask_rows(l, &j->a, u->b, t, n, BLOCK, first, j->keys);
+        ms_ask_rows(l, &j->b, u->b, t, n, BLOCK, first, j->keys);
+        ms_ask_rows(l, &j->k, u->b, t, n, BLOCK, first, j->keys);
+        ms_ask_rows(l, &j->v, u->b, t, n, BLOCK, u->channel, u->n);
+        ms_ask_rows(l, &j->y, u->b, t, n, BLOCK, u->channel, u->n);
     } else if (j->out.data) {
         int64_t share = (u->n + AHEAD - 1) / AHEAD, row = (t - j->length) / BLOCK * share;
         for (int64_t end = cpu_min(u->n, row + share); row < end; row++)
@@ -282,54 +268,6 @@ static __attribute__((noinline)) void read_state(const ms_reading *m) {
 static __attribute__((noinline)) void write_state(const ms_writing *m) {
     ms_write(m);
 }
-
-#if CPU_LANES == 16
-#define BOTH      64
-#define BOTH_KEYS 4 /* of the state at once, beside the sums of what the next block reads */
-/* write_state, then read_state of the next block, with the state loaded once: by the same chains, so that it is the same. For
- * BOTH keys and values, a constant, lest every row needs an address of its own. */
-static __attribute__((noinline)) void write_and_read(const ms_writing *m, const ms_reading *r) {
-    enum { n = BOTH };
-    const float *x = m->x, *decays = m->decay, *b = m->b, *q = r->q;
-    float *s = m->s, *seen = r->y;
-    for (int c = 0; c < n; c += 2 * CPU_LANES) {
-        vf y[2 * BLOCK][2];
-#pragma GCC unroll 8
-        for (int i = 0; i < 2 * BLOCK; i++) y[i][0] = vf_zero(), y[i][1] = vf_zero();
-        for (int k = 0; k < n; k += BOTH_KEYS) {
-            vf state[BOTH_KEYS][2];
-            float *at = s + k * n + c;
-#pragma GCC unroll 4
-            for (int e = 0; e < BOTH_KEYS; e++) {
-                vf decay = vf_set(decays[k + e]);
-                state[e][0] = decay * vf_load(at + e * n), state[e][1] = decay * vf_load(at + e * n + CPU_LANES);
-            }
-#pragma GCC unroll 8
-            for (int j = 0; j < 2 * BLOCK; j++) {
-                vf row[2] = {vf_load(x + j * n + c), vf_load(x + j * n + c + CPU_LANES)};
-#pragma GCC unroll 4
-                for (int e = 0; e < BOTH_KEYS; e++) {
-                    vf one = vf_set(b[j * n + k + e]);
-                    state[e][0] = vf_fma(one, row[0], state[e][0]), state[e][1] = vf_fma(one, row[1], state[e][1]);
-                }
-            }
-#pragma GCC unroll 4
-            for (int e = 0; e < BOTH_KEYS; e++) {
-                vf_store(at + e * n, state[e][0]), vf_store(at + e * n + CPU_LANES, state[e][1]);
-#pragma GCC unroll 8
-                for (int i = 0; i < 2 * BLOCK; i++) {
-                    vf one = vf_set(q[i * n + k + e]);
-                    y[i][0] = vf_fma(one, state[e][0], y[i][0]), y[i][1] = vf_fma(one, state[e][1], y[i][1]);
-                }
-            }
-            ms_ask(r->asking);
-        }
-#pragma GCC unroll 8
-        for (int i = 0; i < 2 * BLOCK; i++)
-            vf_store(seen + i * n + c, y[i][0]), vf_store(seen + i * n + c + CPU_LANES, y[i][1]);
-    }
-}
-#endif
 
 /* What a block's keys give, in one of two places: those of the next block are made before this one changes the state. */
 static void prepare(const job *j, const ms_unit *u, const room *m, int64_t t) {
@@ -351,7 +289,7 @@ static void run_sequence(const job *j, const ms_unit *u, float *work) {
     const int64_t pitch = m[0].v_pitch = m[1].v_pitch = ms_pitch(u->n);
     memset(s, 0, (size_t)(j->keys * pitch) * sizeof *s);
     if (in) ms_transpose_in(s, pitch, in + u->v * j->in.row, j->in.row, u->n, j->keys);
-    later later;
+    ms_later later;
     ms_reading reading = {.q_pitch = m->pitch, .depth = j->keys, .s = s, .pitch = pitch, .y = m->seen, .asking = &later.asking};
     ms_writing writing = {.b_pitch = m->pitch, .x = m->take, .decay_step = 1, .s = s, .depth = j->keys, .pitch = pitch,
                           .n = 2 * BLOCK};
@@ -369,9 +307,9 @@ static void run_sequence(const job *j, const ms_unit *u, float *work) {
         prepare(j, u, &m[!turn], t + BLOCK);
         look_ahead(j, u, t + (AHEAD + 1) * BLOCK, &later);
         reading.q = m[!turn].look;
-#ifdef BOTH
-        if (j->keys == BOTH && pitch == BOTH) {
-            write_and_read(&writing, &reading);
+#ifdef MS_BOTH
+        if (j->keys == MS_BOTH && pitch == MS_BOTH) {
+            ms_write_and_read(&writing, &reading);
             continue;
         }
 #endif

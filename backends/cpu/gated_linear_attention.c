@@ -5,14 +5,20 @@
  *   y[i] = (q[i] P_i) S + sum_{j <= i} a_ij v[j],   a_ij = sum over keys of q[i] k[j] (decays between j and i)
  *   S    = diag(P_last) S + sum_j (k[j] R_j) v[j]^T
  *
- * The decays between two tokens are multiplied up one after another, which neither overflows nor divides. The work is 2
- * BLOCK + 1 instructions a vector of the state instead of 3 BLOCK. One token alone is a step over the state as it lies in
- * memory. */
+ * The work is 2 BLOCK + 1 instructions a vector of the state instead of 3 BLOCK. P, R and a come about together: of two
+ * neighbouring stretches of tokens, the later one's queries have the decays from its begin on and the earlier one's keys those
+ * up to its end; their products are the stretch's a; then each takes the other's decays, and the two are one. Nothing
+ * overflows or divides, and no token meets a later one's decay. What the next block's keys give does not need the state, so
+ * that its first product can go over the state together with this block's last one. One token alone is a step over the state
+ * as it lies in memory. */
+#include "decay.h"
 #include "matrix_state.h"
 #include "vecmath.h"
 
 #define BLOCK 8
-#define PAIRS (BLOCK * (BLOCK + 1) / 2) /* (i, j), j <= i, as they follow one another: j outside */
+#define HALF  4
+#define AHEAD 1  /* blocks before their rows are needed they are asked for */
+#define SUMS  48 /* of the pairs (i, j), j <= i: see pair_at */
 
 typedef struct job {
     const strand_op_gated_linear_attention *p;
@@ -23,161 +29,276 @@ typedef struct job {
     float *work;
 } job;
 
-/* Rows of keys have `pitch` floats, zeros (decays: ones) behind the last key and in rows behind the last token. */
+/* Rows of keys have `pitch` floats, rows of values `v_pitch`; zeros behind the last key. */
 typedef struct room {
-    float *s, *v, *y, *q, *k, *w, *u, *last, *a, *parts; /* last: P_last; a [BLOCK][BLOCK]; parts: lanes of each pair */
+    float *s;              /* [keys][v_pitch] */
+    float *q, *seen;       /* q[i] P_i [BLOCK], and what it read of the state */
+    float *k, *v;          /* k[j] R_j [BLOCK] and v */
+    float *last, *halves;  /* P_last; the products of each half's decays [2] */
+    float *sums;           /* a */
+    float *none, *ones, *w; /* rows behind the last token; decays that are the same for all */
     int64_t pitch, v_pitch;
 } room;
 
 static int64_t room_floats(int64_t keys, int64_t width) {
     int64_t pitch = ms_floats(ms_pitch(keys)), v_pitch = ms_floats(ms_pitch(width));
-    return ms_floats(keys * v_pitch) + 2 * BLOCK * v_pitch + (3 * BLOCK + 2) * pitch + BLOCK * BLOCK +
-           ms_pitch(PAIRS) * CPU_LANES;
+    return ms_floats(keys * v_pitch) + 2 * BLOCK * v_pitch + (3 * BLOCK + 7) * pitch + SUMS;
 }
 
-static room room_at(float *p, int64_t keys, int64_t width) {
-    room r = {.pitch = ms_floats(ms_pitch(keys)), .v_pitch = ms_pitch(width), .s = p};
-    int64_t v_room = ms_floats(r.v_pitch);
-    r.v = r.s + ms_floats(keys * v_room);
-    r.y = r.v + BLOCK * v_room;
-    r.q = r.y + BLOCK * v_room;
-    r.k = r.q + BLOCK * r.pitch;
-    r.w = r.k + BLOCK * r.pitch;
-    r.u = r.w + BLOCK * r.pitch;
-    r.last = r.u + r.pitch;
-    r.a = r.last + r.pitch;
-    r.parts = r.a + BLOCK * BLOCK;
-    return r;
+/* `turn` 0 or 1: what changes the state has two places, all else one. */
+static room room_at(float *p, int64_t keys, int64_t width, int64_t turn) {
+    room m = {.pitch = ms_floats(ms_pitch(keys)), .v_pitch = ms_pitch(width), .s = p};
+    int64_t v_room = ms_floats(m.v_pitch);
+    m.seen = m.s + ms_floats(keys * v_room);
+    m.v = m.seen + BLOCK * v_room;
+    m.q = m.v + BLOCK * v_room;
+    m.halves = m.q + BLOCK * m.pitch;
+    m.none = m.halves + 2 * m.pitch;
+    m.ones = m.none + m.pitch;
+    m.w = m.ones + m.pitch;
+    m.sums = m.w + m.pitch;
+    m.k = m.sums + SUMS + turn * (BLOCK + 1) * m.pitch;
+    m.last = m.k + BLOCK * m.pitch;
+    for (int64_t c = 0; c < m.pitch; c++) m.none[c] = 0.0f, m.ones[c] = 1.0f;
+    return m;
 }
 
-/* ---- blocks ---- */
-
-/* A row of decays of n keys; ones behind them. */
-static void decays(const job *j, float *to, const float *w, int64_t n) {
-    for (int64_t c = 0; c < n; c += CPU_LANES) {
-        float lanes[CPU_LANES];
-        vf x = ms_load(w + c, n - c);
-        if (j->p->log_w) x = vf_exp(x);
-        if (n - c < CPU_LANES) {
-            vf_store(lanes, x);
-            for (int64_t e = n - c; e < CPU_LANES; e++) lanes[e] = 1.0f;
-            x = vf_load(lanes);
-        }
-        vf_store(to + c, x);
-    }
+/* The decays of n keys from their logarithms, in `to`. */
+static const float *decays(float *to, const float *w, int64_t n) {
+    for (int64_t c = 0; c < n; c += CPU_LANES) vf_store(to + c, vf_exp(ms_load(w + c, n - c)));
+    return to;
 }
 
-/* Rows of queries, times scale, and of keys and decays of n tokens from t on; decays that are the same for all are there
- * already. */
-static void load(const job *j, const ms_unit *u, const room *r, int64_t t, int64_t n) {
-    vf scale = vf_set(j->p->scale);
-    int64_t first = u->h * j->keys;
-    for (int64_t i = 0; i < BLOCK; i++) {
-        float *q = r->q + i * r->pitch, *k = r->k + i * r->pitch, *w = r->w + i * r->pitch;
-        const float *from_q = i < n ? ms_at(&j->q, u->b, t + i, first) : NULL,
-                    *from_k = i < n ? ms_at(&j->k, u->b, t + i, first) : NULL;
-        for (int64_t c = 0; c < j->keys; c += CPU_LANES) {
-            vf_store(q + c, from_q ? scale * ms_load(from_q + c, j->keys - c) : vf_zero());
-            vf_store(k + c, from_k ? ms_load(from_k + c, j->keys - c) : vf_zero());
-            if (i >= n) vf_store(w + c, vf_set(1.0f));
-        }
-        if (i < n && j->w.token) decays(j, w, ms_at(&j->w, u->b, t + i, first), j->keys);
-    }
+/* ---- a sequence ---- */
+
+/* A block's rows of keys. Behind the last token stand zeros and decays of one. */
+typedef struct given {
+    const float *q[BLOCK], *k[BLOCK], *w[BLOCK], *u;
+    vf scale;
+    bool log_w;
+} given;
+
+CPU_INLINE void rows_at(const float **row, const ms_tokens *v, const ms_unit *u, int64_t t, int64_t n, int64_t first,
+                        const float *none) {
+    const float *p = ms_at(v, u->b, t, first);
+#pragma GCC unroll 8
+    for (int i = 0; i < BLOCK; i++, p += v->token) row[i] = i < n ? p : none;
 }
 
-/* a from q, k and decays as they came: each pair's lanes first, then their sums. */
-static void pairs(const job *j, const room *r) {
-    bool bonus = j->u.data != NULL;
-    int64_t at = 0, step = r->pitch;
-    for (int64_t b = 0; b < BLOCK; b++) {
-        vf sum[BLOCK];
-        for (int64_t i = 0; i < BLOCK; i++) sum[i] = vf_zero();
-        for (int64_t c = 0; c < j->keys; c += CPU_LANES) {
-            const float *q = r->q + c, *w = r->w + c;
-            vf d = vf_load(r->k + b * step + c);
-            sum[b] = vf_fma(vf_load(q + b * step), bonus ? d * vf_load(r->u + c) : d, sum[b]);
-            if (bonus)
-                for (int64_t i = b + 1; i < BLOCK; i++) {
-                    sum[i] = vf_fma(vf_load(q + i * step), d, sum[i]);
-                    d *= vf_load(w + i * step);
-                }
-            else
-                for (int64_t i = b + 1; i < BLOCK; i++) {
-                    d *= vf_load(w + i * step);
-                    sum[i] = vf_fma(vf_load(q + i * step), d, sum[i]);
-                }
-        }
-        for (int64_t i = b; i < BLOCK; i++) vf_store(r->parts + at++ * CPU_LANES, sum[i]);
-    }
-    float sums[(PAIRS + CPU_LANES - 1) / CPU_LANES * CPU_LANES];
-    for (; at % CPU_LANES; at++) vf_store(r->parts + at * CPU_LANES, vf_zero());
-    for (int64_t group = 0; group < at; group += CPU_LANES) {
-        vf lanes[CPU_LANES];
-        for (int e = 0; e < CPU_LANES; e++) lanes[e] = vf_load(r->parts + (group + e) * CPU_LANES);
-        vf_store(sums + group, vf_sums_of_rows(lanes));
-    }
-    at = 0;
-    for (int64_t b = 0; b < BLOCK; b++)
-        for (int64_t i = 0; i < BLOCK; i++) r->a[i * BLOCK + b] = i < b ? 0.0f : sums[at++];
-}
-
-/* q[i] *= P_i, k[j] *= R_j, last = P_last. */
-static void carry(const job *j, const room *r) {
-    bool bonus = j->u.data != NULL;
-    for (int64_t c = 0; c < j->keys; c += CPU_LANES) {
-        vf product = vf_set(1.0f);
-        for (int64_t i = 0; i < BLOCK; i++) {
-            float *q = r->q + i * r->pitch + c;
-            vf before = product;
-            product *= vf_load(r->w + i * r->pitch + c);
-            vf_store(q, vf_load(q) * (bonus ? before : product));
-        }
-        vf_store(r->last + c, product);
-        product = vf_set(1.0f);
-        for (int64_t i = BLOCK - 1; i >= 0; i--) {
-            float *k = r->k + i * r->pitch + c;
-            vf_store(k, vf_load(k) * product);
-            product *= vf_load(r->w + i * r->pitch + c);
-        }
-    }
-}
-
-static void block(const job *j, const ms_unit *u, const room *r, int64_t t, int64_t n) {
-    int64_t first = u->h * j->keys;
-    int64_t next = t + BLOCK;
-    load(j, u, r, t, n);
-    ms_ahead(&j->q, u->b, next, BLOCK, j->length, first, j->keys);
-    pairs(j, r);
-    ms_ahead(&j->k, u->b, next, BLOCK, j->length, first, j->keys);
-    carry(j, r);
-    ms_ahead(&j->w, u->b, next, BLOCK, j->length, first, j->keys);
-    ms_rows_in(r->v, r->v_pitch, ms_at(&j->v, u->b, t, u->channel), j->v.token, n, u->n);
-    for (int64_t i = n; i < BLOCK; i++) memset(r->v + i * r->v_pitch, 0, (size_t)r->v_pitch * sizeof *r->v);
-    ms_reading reading = {.q = r->q, .q_pitch = r->pitch, .depth = j->keys, .s = r->s, .pitch = r->v_pitch, .a = r->a,
-                          .a_pitch = BLOCK, .x = r->v, .y = r->y};
-    ms_read(&reading, BLOCK);
-    ms_ahead(&j->v, u->b, next, BLOCK, j->length, u->channel, u->n);
-    ms_rows_out(ms_at(&j->y, u->b, t, u->channel), j->y.token, r->y, r->v_pitch, n, u->n);
-    ms_writing writing = {.b = r->k, .b_pitch = r->pitch, .x = r->v, .decay = r->last, .decay_step = 1, .s = r->s,
-                          .depth = j->keys, .pitch = r->v_pitch, .n = BLOCK};
-    ms_write(&writing);
-    ms_ahead(&j->y, u->b, next, BLOCK, j->length, u->channel, u->n);
-}
-
-static void run_blocks(const job *j, const ms_unit *u, float *work) {
-    room r = room_at(work, j->keys, j->cut.block);
-    const float *in = ms_head(&j->in, u->b, u->h);
-    float *out = ms_head(&j->out, u->b, u->h);
-    r.v_pitch = ms_pitch(u->n);
-    if (in)
-        ms_rows_in(r.s, r.v_pitch, in + u->v, j->in.row, j->keys, u->n);
+CPU_INLINE given given_at(const job *j, const ms_unit *u, const room *m, int64_t t, int64_t n) {
+    const int64_t first = u->h * j->keys;
+    given g = {.u = j->u.data ? ms_at(&j->u, 0, 0, first) : NULL,
+               .scale = vf_set(j->p->scale),
+               .log_w = j->p->log_w && j->w.token};
+    rows_at(g.q, &j->q, u, t, n, first, m->none);
+    rows_at(g.k, &j->k, u, t, n, first, m->none);
+    if (j->w.token)
+        rows_at(g.w, &j->w, u, t, n, first, j->p->log_w ? m->none : m->ones);
     else
-        memset(r.s, 0, (size_t)(j->keys * r.v_pitch) * sizeof *r.s);
-    for (int64_t i = 0; i < BLOCK && !j->w.token && j->length > 0; i++)
-        decays(j, r.w + i * r.pitch, ms_at(&j->w, u->b, 0, u->h * j->keys), j->keys);
-    if (j->u.data) ms_rows_in(r.u, r.pitch, ms_at(&j->u, 0, 0, u->h * j->keys), 0, 1, j->keys);
-    for (int64_t t = 0; t < j->length; t += BLOCK) block(j, u, &r, t, cpu_min(BLOCK, j->length - t));
-    if (out) ms_rows_out(out + u->v, j->out.row, r.s, r.v_pitch, j->keys, u->n);
+        for (int i = 0; i < BLOCK; i++) g.w[i] = i < n ? m->w : m->ones;
+    return g;
+}
+
+/* Where a_ij stands among the sums: those of the first half, of the second one, and those between the two. */
+CPU_INLINE int pair_at(int i, int j) {
+    int base = i / HALF * 16, row = i % HALF, column = j % HALF;
+    if (i / HALF != j / HALF) return 32 + row * HALF + column;
+    if (row == column) return base + row;
+    return base + ((row ^ column) == 1 ? 4 + row / 2 : 6 + (row - 2) * 2 + column);
+}
+
+/* Half of a block, tokens [b, b + HALF): its pairs; its queries and keys with the half's own decays, and their product. */
+CPU_INLINE void half(const given *g, const room *m, int64_t keys, ms_asking *asking, const int b, const bool bonus,
+                     const bool log_w, const bool whole) {
+    const int64_t step = m->pitch;
+    float *to_q = m->q + b * step, *to_k = m->k + b * step, *product = m->halves + b / HALF * step;
+    vf sum[16];
+#pragma GCC unroll 16
+    for (int e = 0; e < 16; e++) sum[e] = vf_zero();
+    for (int64_t c = 0; c < keys; c += CPU_LANES) {
+        const int64_t left = whole ? CPU_LANES : keys - c;
+        vf q[HALF], k[HALF], w[HALF];
+#pragma GCC unroll 4
+        for (int i = 0; i < HALF; i++) {
+            w[i] = ms_load(g->w[b + i] + c, left);
+            if (log_w) w[i] = vf_exp2(w[i] * CPU_LOG2_E);
+        }
+#pragma GCC unroll 4
+        for (int i = 0; i < HALF; i++) q[i] = g->scale * ms_load(g->q[b + i] + c, left), k[i] = ms_load(g->k[b + i] + c, left);
+        vf u = bonus ? ms_load(g->u + c, left) : vf_zero();
+#pragma GCC unroll 4
+        for (int i = 0; i < HALF; i++) {
+            sum[i] = vf_fma(q[i], bonus ? u * k[i] : k[i], sum[i]);
+            if (!bonus) q[i] *= w[i];
+        }
+#pragma GCC unroll 2
+        for (int i = 0; i < HALF; i += 2) {
+            sum[4 + i / 2] = vf_fma(q[i + 1], k[i], sum[4 + i / 2]);
+            q[i + 1] *= w[i], k[i] *= w[i + 1], w[i] *= w[i + 1];
+        }
+#pragma GCC unroll 4
+        for (int e = 0; e < 4; e++) sum[6 + e] = vf_fma(q[2 + e / 2], k[e % 2], sum[6 + e]);
+        q[2] *= w[0], q[3] *= w[0], k[0] *= w[2], k[1] *= w[2];
+        vf_store(product + c, w[0] * w[2]);
+#pragma GCC unroll 4
+        for (int i = 0; i < HALF; i++) vf_store(to_q + i * step + c, q[i]), vf_store(to_k + i * step + c, k[i]);
+        if (asking) ms_ask(asking);
+    }
+    for (int e = 0; e < 16; e += CPU_LANES) vf_store(m->sums + b / HALF * 16 + e, vf_sums_of_rows(sum + e));
+}
+
+/* Both halves of a block: the pairs between them, their decays to one another, and those of the whole block. `rows` queries
+ * at a time, as the registers allow. */
+CPU_INLINE void between(const room *m, int64_t keys, const int rows) {
+    const int64_t step = m->pitch;
+    const float *product = m->halves;
+    for (int from = 0; from < HALF; from += rows) {
+        float *q = m->q + (HALF + from) * step, *k = m->k;
+        vf sum[HALF * HALF];
+#pragma GCC unroll 16
+        for (int e = 0; e < rows * HALF; e++) sum[e] = vf_zero();
+        for (int64_t c = 0; c < keys; c += CPU_LANES) {
+            const vf before = vf_load(product + c), behind = vf_load(product + step + c);
+            vf one[HALF];
+#pragma GCC unroll 4
+            for (int j = 0; j < HALF; j++) one[j] = vf_load(k + j * step + c);
+#pragma GCC unroll 4
+            for (int i = 0; i < rows; i++) {
+                vf x = vf_load(q + i * step + c);
+#pragma GCC unroll 4
+                for (int j = 0; j < HALF; j++) sum[i * HALF + j] = vf_fma(x, one[j], sum[i * HALF + j]);
+                vf_store(q + i * step + c, x * before);
+            }
+            if (from + rows < HALF) continue;
+#pragma GCC unroll 4
+            for (int j = 0; j < HALF; j++) vf_store(k + j * step + c, one[j] * behind);
+            vf_store(m->last + c, before * behind);
+        }
+        for (int e = 0; e < rows * HALF; e += CPU_LANES)
+            vf_store(m->sums + 32 + from * HALF + e, vf_sums_of_rows(sum + e));
+    }
+}
+
+CPU_INLINE void both_halves(const given *g, const room *m, int64_t keys, ms_asking *asking, const bool bonus, const bool log_w,
+                            const bool whole) {
+    half(g, m, keys, asking, 0, bonus, log_w, whole);
+    half(g, m, keys, asking, HALF, bonus, log_w, whole);
+}
+
+/* What a block's rows of keys give. */
+static __attribute__((noinline)) void pairs(const job *j, const given *g, const room *m, ms_asking *asking) {
+    if (j->keys % CPU_LANES)
+        both_halves(g, m, j->keys, asking, g->u != NULL, g->log_w, false);
+    else if (g->u && g->log_w)
+        both_halves(g, m, j->keys, asking, true, true, true);
+    else if (g->u)
+        both_halves(g, m, j->keys, asking, true, false, true);
+    else if (g->log_w)
+        both_halves(g, m, j->keys, asking, false, true, true);
+    else
+        both_halves(g, m, j->keys, asking, false, false, true);
+    between(m, j->keys, CPU_LANES == 16 ? HALF : CPU_LANES / HALF);
+}
+
+/* y of the block's n tokens from what was read, to its place; v to where it is taken from. Behind the last token v is zero. */
+CPU_INLINE void finish(const job *j, const ms_unit *u, const room *m, int64_t t, int64_t n, const bool whole) {
+    const float *sums = m->sums, *seen = m->seen, *from = ms_at(&j->v, u->b, t, u->channel);
+    const int64_t pitch = m->v_pitch, step = j->y.token, v_step = j->v.token;
+    float *take = m->v, *to = ms_at(&j->y, u->b, t, u->channel);
+    for (int64_t c = 0; c < pitch; c += CPU_LANES) {
+        const int64_t left = whole ? CPU_LANES : u->n - c;
+        vf y[BLOCK], v[BLOCK];
+#pragma GCC unroll 8
+        for (int i = 0; i < BLOCK; i++) {
+            y[i] = vf_load(seen + i * pitch + c);
+            v[i] = i < n ? ms_load(from + i * v_step + c, left) : vf_zero();
+        }
+#pragma GCC unroll 8
+        for (int i = 0; i < BLOCK; i++) {
+#pragma GCC unroll 8
+            for (int b = 0; b <= i; b++) y[i] = vf_fma(vf_set(sums[pair_at(i, b)]), v[b], y[i]);
+            vf_store(take + i * pitch + c, v[i]);
+            if (i < n) ms_store(to + i * step + c, y[i], left);
+        }
+    }
+}
+
+static void finish_block(const job *j, const ms_unit *u, const room *m, int64_t t) {
+    if (t + BLOCK <= j->length && u->n == m->v_pitch)
+        finish(j, u, m, t, BLOCK, true);
+    else
+        finish(j, u, m, t, cpu_min(BLOCK, j->length - t), false);
+}
+
+/* The rows of the tokens from t on, those of one block after the other from AHEAD on. */
+static void look_ahead(const job *j, const ms_unit *u, int64_t t, ms_later *l) {
+    const int64_t first = u->h * j->keys, n = cpu_min(BLOCK, j->length - t);
+    if (n == BLOCK && t > AHEAD * BLOCK) {
+        ms_move_on(l);
+        return;
+    }
+    l->asking.asks = l->asking.done = 0;
+    if (n <= 0) return;
+    ms_ask_rows(l, &j->q, u->b, t, n, BLOCK, first, j->keys);
+    ms_ask_rows(l, &j->k, u->b, t, n, BLOCK, first, j->keys);
+    if (j->w.token) ms_ask_rows(l, &j->w, u->b, t, n, BLOCK, first, j->keys);
+    ms_ask_rows(l, &j->v, u->b, t, n, BLOCK, u->channel, u->n);
+    ms_ask_rows(l, &j->y, u->b, t, n, BLOCK, u->channel, u->n);
+}
+
+static void prepare(const job *j, const ms_unit *u, const room *m, int64_t t, ms_asking *asking) {
+    given g = given_at(j, u, m, t, cpu_min(BLOCK, j->length - t));
+    pairs(j, &g, m, asking);
+}
+
+/* The products keep all registers busy: each is compiled by itself. */
+static __attribute__((noinline)) void read_state(const ms_reading *m) {
+    ms_product(m, BLOCK);
+}
+static __attribute__((noinline)) void write_state(const ms_writing *m) {
+    ms_write(m);
+}
+
+static void run_sequence(const job *j, const ms_unit *u, float *work) {
+    room m[2] = {room_at(work, j->keys, j->cut.block, 0), room_at(work, j->keys, j->cut.block, 1)};
+    const float *in = ms_head(&j->in, u->b, u->h);
+    float *out = ms_head(&j->out, u->b, u->h), *s = m->s;
+    const int64_t pitch = m[0].v_pitch = m[1].v_pitch = ms_pitch(u->n);
+    if (in)
+        ms_rows_in(s, pitch, in + u->v, j->in.row, j->keys, u->n);
+    else
+        memset(s, 0, (size_t)(j->keys * pitch) * sizeof *s);
+    if (!j->w.token) {
+        const float *w = ms_at(&j->w, u->b, 0, u->h * j->keys);
+        ms_rows_in(m->w, m->pitch, j->p->log_w ? decays(m->w, w, j->keys) : w, 0, 1, j->keys);
+    }
+    ms_later later;
+    ms_reading reading = {.q = m->q, .q_pitch = m->pitch, .depth = j->keys, .s = s, .pitch = pitch, .y = m->seen,
+                          .asking = &later.asking};
+    ms_writing writing = {.b_pitch = m->pitch, .x = m->v, .decay_step = 1, .s = s, .depth = j->keys, .pitch = pitch,
+                          .n = BLOCK};
+    look_ahead(j, u, AHEAD * BLOCK, &later);
+    prepare(j, u, m, 0, &later.asking);
+    read_state(&reading);
+    for (int64_t t = 0, turn = 0; t < j->length; t += BLOCK, turn = !turn) {
+        finish_block(j, u, &m[turn], t);
+        writing.b = m[turn].k, writing.decay = m[turn].last;
+        if (t + BLOCK >= j->length) {
+            write_state(&writing);
+            break;
+        }
+        look_ahead(j, u, t + (AHEAD + 1) * BLOCK, &later);
+        prepare(j, u, &m[!turn], t + BLOCK, &later.asking);
+#ifdef MS_BOTH
+        if (j->keys == MS_BOTH && pitch == MS_BOTH) {
+            ms_write_and_read(&writing, &reading);
+            continue;
+        }
+#endif
+        write_state(&writing);
+        read_state(&reading);
+    }
+    if (out) ms_rows_out(out + u->v, j->out.row, s, pitch, j->keys, u->n);
 }
 
 /* ---- one token ---- */
@@ -212,10 +333,7 @@ CPU_INLINE void step_columns(const job *j, const ms_unit *u, int64_t c, int64_t 
 
 static void run_step(const job *j, const ms_unit *u, float *work) {
     const float *w = ms_at(&j->w, u->b, 0, u->h * j->keys);
-    if (j->p->log_w) {
-        decays(j, work, w, j->keys);
-        w = work;
-    }
+    if (j->p->log_w) w = decays(work, w, j->keys);
     int64_t c = 0;
     for (; c + 4 * CPU_LANES <= u->n; c += 4 * CPU_LANES) step_columns(j, u, c, 4 * CPU_LANES, 4, w);
     for (; c < u->n; c += CPU_LANES) step_columns(j, u, c, cpu_min(CPU_LANES, u->n - c), 1, w);
@@ -229,7 +347,7 @@ static void body(void *arg, int64_t i, int32_t worker) {
         if (j->length == 1)
             run_step(j, &u, j->work + worker * j->each);
         else
-            run_blocks(j, &u, j->work + worker * j->each);
+            run_sequence(j, &u, j->work + worker * j->each);
     }
 }
 

@@ -65,6 +65,26 @@ CPU_INLINE void ms_ask(ms_asking *m) {
     for (int i = 0; i < MS_ASK; i += 16) __builtin_prefetch(p + i, 0, 2);
 }
 
+/* Rows of a later block that are asked for while products run, and how far on those of the block after it are. */
+typedef struct ms_later {
+    ms_asking asking;
+    int64_t step[MS_MOST_ASKS];
+} ms_later;
+
+/* `count` channels of the n tokens from t on; blocks of tokens follow one another. */
+CPU_INLINE void ms_ask_rows(ms_later *l, const ms_tokens *v, int64_t b, int64_t t, int64_t n, int64_t block, int64_t channel,
+                            int64_t count) {
+    const float *p = ms_at(v, b, t, channel);
+    int32_t from = l->asking.asks;
+    for (int64_t i = 0; i < n; i++, p += v->token) ms_will_ask(&l->asking, p, count);
+    for (; from < l->asking.asks; from++) l->step[from] = block * v->token;
+}
+
+CPU_INLINE void ms_move_on(ms_later *l) {
+    l->asking.done = 0;
+    for (int i = 0; i < l->asking.asks; i++) l->asking.at[i] += l->step[i];
+}
+
 /* A state [B, heads, rows, columns]; data NULL: absent. */
 typedef struct ms_state {
     float *data;
@@ -353,5 +373,54 @@ static inline void ms_write(const ms_writing *m) {
                 ms_write_block(m, k, c, 1, 1);
     }
 }
+
+#if CPU_LANES == 16
+#define MS_BOTH      64
+#define MS_BOTH_ROWS 8 /* tokens that write, and that read */
+#define MS_BOTH_KEYS 4 /* of the state at once, beside the sums of what is read */
+/* ms_write of one block, then ms_product of the next with the state loaded once: by the same chains, so that it is the same.
+ * For MS_BOTH keys and values, a constant, lest every row needs an address of its own. */
+static __attribute__((noinline, unused)) void ms_write_and_read(const ms_writing *m, const ms_reading *r) {
+    enum { n = MS_BOTH };
+    const float *x = m->x, *decays = m->decay, *b = m->b, *q = r->q;
+    float *s = m->s, *seen = r->y;
+    for (int c = 0; c < n; c += 2 * CPU_LANES) {
+        vf y[MS_BOTH_ROWS][2];
+#pragma GCC unroll 8
+        for (int i = 0; i < MS_BOTH_ROWS; i++) y[i][0] = vf_zero(), y[i][1] = vf_zero();
+        for (int k = 0; k < n; k += MS_BOTH_KEYS) {
+            vf state[MS_BOTH_KEYS][2];
+            float *at = s + k * n + c;
+#pragma GCC unroll 4
+            for (int e = 0; e < MS_BOTH_KEYS; e++) {
+                vf decay = vf_set(decays[k + e]);
+                state[e][0] = decay * vf_load(at + e * n), state[e][1] = decay * vf_load(at + e * n + CPU_LANES);
+            }
+#pragma GCC unroll 8
+            for (int j = 0; j < MS_BOTH_ROWS; j++) {
+                vf row[2] = {vf_load(x + j * n + c), vf_load(x + j * n + c + CPU_LANES)};
+#pragma GCC unroll 4
+                for (int e = 0; e < MS_BOTH_KEYS; e++) {
+                    vf one = vf_set(b[j * n + k + e]);
+                    state[e][0] = vf_fma(one, row[0], state[e][0]), state[e][1] = vf_fma(one, row[1], state[e][1]);
+                }
+            }
+#pragma GCC unroll 4
+            for (int e = 0; e < MS_BOTH_KEYS; e++) {
+                vf_store(at + e * n, state[e][0]), vf_store(at + e * n + CPU_LANES, state[e][1]);
+#pragma GCC unroll 8
+                for (int i = 0; i < MS_BOTH_ROWS; i++) {
+                    vf one = vf_set(q[i * n + k + e]);
+                    y[i][0] = vf_fma(one, state[e][0], y[i][0]), y[i][1] = vf_fma(one, state[e][1], y[i][1]);
+                }
+            }
+            ms_ask(r->asking);
+        }
+#pragma GCC unroll 8
+        for (int i = 0; i < MS_BOTH_ROWS; i++)
+            vf_store(seen + i * n + c, y[i][0]), vf_store(seen + i * n + c + CPU_LANES, y[i][1]);
+    }
+}
+#endif
 
 #endif
