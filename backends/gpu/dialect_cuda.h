@@ -10,6 +10,8 @@ struct params { int v[64]; };
 #define LOAD4(name, i)  reinterpret_cast<const float4 *>(name)[i]
 #define IN2_U32(i, name) const uint *__restrict__ name
 #define LOAD_U2(name, i) (*(const uint2 *)(name + (i)))
+#define IN4_U32(i, name) const uint *__restrict__ name
+#define LOAD_U4(name, i) reinterpret_cast<const uint4 *>(name)[i]
 #define IN_ANY(i, name)  IN_U32(i, name)
 #define IN2_HALF(i, name) IN2_U32(i, name)
 #define OUT(i, name)    float *name
@@ -50,6 +52,7 @@ struct params { int v[64]; };
 #define FLOAT4     float4
 #define MAKE4(a, b, c, d) make_float4(a, b, c, d)
 #define U2         uint2
+#define U4         uint4
 #define INT(x)     ((int)(x))
 #define UINT(x)    ((uint)(x))
 #define FLOAT(x)   ((float)(x))
@@ -61,6 +64,8 @@ struct params { int v[64]; };
 #define IMIN(a, b) min(a, b)
 #define IMAX(a, b) max(a, b)
 #define FMA(a, b, c) __fmaf_rn(a, b, c)
+#define ALL4(x) make_float4(x, x, x, x)
+#define FMA4(a, b, c) fma_four(a, b, c)
 #define FLOOR(x)   floorf(x)
 #define SQRT(x)    sqrtf(x)
 #define IS_NAN(x)  ((__float_as_uint(x) & 0x7fffffffu) > 0x7f800000u)
@@ -79,3 +84,7 @@ FN float fast_exp2(float x) {
     return y;
 }
 #endif
+
+FN float4 fma_four(float4 a, float4 b, float4 c) {
+    return make_float4(__fmaf_rn(a.x, b.x, c.x), __fmaf_rn(a.y, b.y, c.y), __fmaf_rn(a.z, b.z, c.z), __fmaf_rn(a.w, b.w, c.w));
+}

@@ -31,6 +31,10 @@
     layout(std430, set = 0, binding = i) readonly buffer B##i { uint name[]; }; \
     layout(std430, set = 0, binding = i) readonly buffer B2##i { uvec2 name##_2[]; }
 #define LOAD_U2(name, i) name##_2[(i) >> 1]
+#define IN4_U32(i, name) \
+    layout(std430, set = 0, binding = i) readonly buffer B##i { uint name[]; }; \
+    layout(std430, set = 0, binding = i) readonly buffer B4##i { uvec4 name##_4[]; }
+#define LOAD_U4(name, i) name##_4[i]
 #ifdef HALVES16
 #define AS_HALVES(i, name)                                                       \
     layout(std430, set = 0, binding = i) readonly buffer H##i { float16_t name##_h[]; }; \
@@ -123,6 +127,7 @@ layout(constant_id = 3) const int MATRIX_K = 16;
 #define FLOAT4     vec4
 #define MAKE4(a, b, c, d) vec4(a, b, c, d)
 #define U2         uvec2
+#define U4         uvec4
 #define INT(x)     int(x)
 #define UINT(x)    uint(x)
 #define FLOAT(x)   float(x)
@@ -134,6 +139,8 @@ layout(constant_id = 3) const int MATRIX_K = 16;
 #define IMIN(a, b) min(a, b)
 #define IMAX(a, b) max(a, b)
 #define FMA(a, b, c) fma(a, b, c)
+#define ALL4(x) vec4(x)
+#define FMA4(a, b, c) fma(a, b, c)
 #define FLOOR(x)   floor(x)
 #define SQRT(x)    sqrt(x)
 #define IS_NAN(x)  ((floatBitsToUint(x) & 0x7fffffffu) > 0x7f800000u)

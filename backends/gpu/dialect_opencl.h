@@ -10,6 +10,8 @@ struct params { int v[64]; };
 #define LOAD4(name, i)  vload4(i, name)
 #define IN2_U32(i, name) __global const uint *restrict name
 #define LOAD_U2(name, i) (*(__global const uint2 *)(name + (i)))
+#define IN4_U32(i, name) __global const uint *restrict name
+#define LOAD_U4(name, i) vload4(i, name)
 #define IN_ANY(i, name)  IN_U32(i, name)
 #define IN2_HALF(i, name) IN2_U32(i, name)
 #define OUT(i, name)    __global float *name
@@ -50,6 +52,7 @@ struct params { int v[64]; };
 #define FLOAT4     float4
 #define MAKE4(a, b, c, d) ((float4)(a, b, c, d))
 #define U2         uint2
+#define U4         uint4
 #define INT(x)     ((int)(x))
 #define UINT(x)    ((uint)(x))
 #define FLOAT(x)   ((float)(x))
@@ -61,6 +64,8 @@ struct params { int v[64]; };
 #define IMIN(a, b) min(a, b)
 #define IMAX(a, b) max(a, b)
 #define FMA(a, b, c) fma(a, b, c)
+#define ALL4(x) ((float4)(x))
+#define FMA4(a, b, c) fma(a, b, c)
 #define FLOOR(x)   floor(x)
 #define SQRT(x)    sqrt(x)
 #define IS_NAN(x)  ((as_uint(x) & 0x7fffffffu) > 0x7f800000u)

@@ -37,6 +37,7 @@ typedef struct gpu_limits {
     uint64_t binding_bytes;     /* largest range of a buffer that a kernel sees */
     uint64_t buffer_bytes;      /* largest buffer; 0: as large as the memory */
     bool software;              /* the device is a processor */
+    bool slow_barriers;         /* items that wait for one another cost more than what they share (llvmpipe) */
     bool matrices;              /* matmul_half is of the device's matrices of halves */
     uint64_t offset_alignment;  /* of a binding; what is left over goes to the kernel as an offset */
 } gpu_limits;

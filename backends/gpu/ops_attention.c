@@ -73,12 +73,48 @@ static int64_t splits_of(int64_t queries, int64_t keys) {
     return n < MOST_SPLITS ? n : MOST_SPLITS;
 }
 
+/* Parts of the keys where each item has one (attention_each.k), groups of 16; by the shape alone too. */
+#define EACH_ITEMS  16
+#define EACH_KEYS   64
+#define EACH_GROUPS 8
+
+static int64_t each_groups(int64_t keys) {
+    return cpu_max(1, cpu_min(keys / (EACH_KEYS * EACH_ITEMS), EACH_GROUPS));
+}
+
+/* Bytes of all parts: of each row sums, then a vector of four with the largest score and the sum of weights. */
+static uint64_t each_bytes(const strand_plugin_node *node, int64_t queries) {
+    const strand_op_attention *p = node->params;
+    const strand_plugin_tensor *k = &node->inputs[1], *y = &node->outputs[0];
+    int64_t columns = y->dims[2] / p->heads + 4;
+    return (uint64_t)(y->dims[0] * queries * p->heads * each_groups(k->dims[1]) * EACH_ITEMS * columns) * sizeof(float);
+}
+
+static uint64_t each_most(const strand_plugin_device *device) {
+    return device->limits.binding_bytes / 4 / sizeof(float) * sizeof(float);
+}
+
+/* Where items that wait for one another cost more than they share: few queries have kernels of their own there, for the
+ * common heads. */
+static bool is_for_each(const strand_plugin_device *device, const strand_plugin_node *node) {
+    const strand_op_attention *p = node->params;
+    const strand_plugin_tensor *q = &node->inputs[0], *k = &node->inputs[1], *v = &node->inputs[2];
+    const int64_t d = q->dims[2] / p->heads;
+    return device->limits.slow_barriers && v->dtype == k->dtype && (d == 64 || d == 128) && v->dims[2] == d * p->kv_heads &&
+           !(p->softcap > 0) && !cpu_input(node, 4) && !cpu_input(node, 5);
+}
+
 uint64_t gpu_attention_scratch(strand_plugin_device *device, const strand_plugin_node *node) {
     const strand_op_attention *p = node->params;
     const strand_plugin_tensor *k = &node->inputs[1], *y = &node->outputs[0];
     int64_t splits = splits_of(1, k->dims[1]), queries = cpu_min(y->dims[1], SPLIT_QUERIES), dv = y->dims[2] / p->heads;
-    (void)device;
-    return splits < 2 ? 0 : (uint64_t)(y->dims[0] * p->heads * queries * splits * (dv + 2)) * sizeof(float);
+    uint64_t bytes = splits < 2 ? 0 : (uint64_t)(y->dims[0] * p->heads * queries * splits * (dv + 2)) * sizeof(float);
+    if (is_for_each(device, node)) {
+        uint64_t each = each_bytes(node, cpu_min(queries, TILE_QUERIES)), most = each_most(device);
+        each = each < most ? each : most;
+        bytes = bytes > each ? bytes : each;
+    }
+    return bytes;
 }
 
 bool gpu_supports_attention(strand_plugin_device *device, const strand_plugin_node *node, char *why, size_t why_bytes) {
@@ -171,6 +207,65 @@ static bool whole_vectors(const gpu_dispatch *d) {
     return true;
 }
 
+/* By the heads' width, the whole number of rows and the type: runs of four rows, or one. */
+static gpu_kernel each_kernel(const strand_plugin_node *node, int64_t d, int64_t rows) {
+    static const gpu_kernel kernels[2][2][3] = {
+        {{GPU_K_attention_each1_64_f32, GPU_K_attention_each1_64_f16, GPU_K_attention_each1_64_bf16},
+         {GPU_K_attention_each4_64_f32, GPU_K_attention_each4_64_f16, GPU_K_attention_each4_64_bf16}},
+        {{GPU_K_attention_each1_128_f32, GPU_K_attention_each1_128_f16, GPU_K_attention_each1_128_bf16},
+         {GPU_K_attention_each4_128_f32, GPU_K_attention_each4_128_f16, GPU_K_attention_each4_128_bf16}}};
+    const uint32_t type = node->inputs[1].dtype;
+    return kernels[d == 128][rows > 1][type == STRAND_PLUGIN_F32 ? 0 : type == STRAND_PLUGIN_F16 ? 1 : 2];
+}
+
+static strand_plugin_status merge_each(strand_plugin_device *device, const strand_plugin_node *node,
+                                       const strand_plugin_memory *scratch, int64_t rows) {
+    const strand_op_attention *p = node->params;
+    const strand_plugin_tensor *y = &node->outputs[0];
+    gpu_dispatch d;
+    gpu_begin(&d, GPU_K_attention_each_merge);
+    gpu_bind_memory(device, &d, scratch, 0, each_bytes(node, y->dims[1]), sizeof(float));
+    gpu_bind(device, &d, y);
+    GPU_INTS(&d, gpu_count(y) / 4, rows, p->kv_heads, p->heads / p->kv_heads, y->dims[2] / p->heads,
+             each_groups(node->inputs[1].dims[1]) * EACH_ITEMS, y->strides[0], y->strides[1]);
+    return gpu_over(device, &d, gpu_count(y) / 4);
+}
+
+/* A step on a processor; *done stays false where rows do not begin at whole vectors. */
+static strand_plugin_status run_each(strand_plugin_device *device, const strand_plugin_node *node,
+                                     const strand_plugin_memory *scratch, bool *done) {
+    const strand_op_attention *p = node->params;
+    const strand_plugin_tensor *q = &node->inputs[0], *k = &node->inputs[1], *v = &node->inputs[2], *y = &node->outputs[0];
+    const strand_plugin_tensor *n = cpu_input(node, 3);
+    int64_t share = p->heads / p->kv_heads, rows = y->dims[1] * share, groups = each_groups(k->dims[1]);
+    gpu_dispatch d;
+    gpu_begin(&d, each_kernel(node, q->dims[2] / p->heads, y->whole[1] * share));
+    gpu_bind(device, &d, q);
+    gpu_bind(device, &d, k);
+    gpu_bind(device, &d, v);
+    gpu_bind_or(device, &d, n, q);
+    gpu_bind_memory(device, &d, scratch, 0, each_bytes(node, y->dims[1]), sizeof(float));
+    d.params[0] += (int32_t)(cpu_lead(q, 0, y, 0) * q->strides[0] + cpu_lead(q, 1, y, 1) * q->strides[1]);
+    d.params[1] += (int32_t)(cpu_lead(k, 0, y, 0) * k->strides[0]);
+    d.params[2] += (int32_t)(cpu_lead(v, 0, y, 0) * v->strides[0]);
+    if (n && n->whole[0] != 1) d.params[3] += (int32_t)(cpu_lead(n, 0, y, 0) * n->strides[0]);
+    GPU_INTS(&d, rows, y->origin[1], y->whole[1], k->dims[1], y->dims[1], p->heads, p->kv_heads);
+    GPU_INTS(&d, p->causal, p->window, p->sinks);
+    gpu_float(&d, p->scale);
+    GPU_INTS(&d, words_of(n), n && n->whole[0] != 1 ? n->strides[0] : 0, q->strides[0], q->strides[1], k->strides[0],
+             k->strides[1], v->strides[0], v->strides[1], groups);
+    const int vector = k->dtype == STRAND_PLUGIN_F32 ? 4 : 8;
+    static const int fours[] = {0, 4, 18, 19}, vectors[] = {1, 2, 20, 21, 22, 23};
+    for (size_t i = 0; i < sizeof fours / sizeof *fours; i++)
+        if (d.params[fours[i]] % 4) return STRAND_PLUGIN_OK;
+    for (size_t i = 0; i < sizeof vectors / sizeof *vectors; i++)
+        if (d.params[vectors[i]] % vector) return STRAND_PLUGIN_OK;
+    *done = true;
+    int64_t run = y->whole[1] * share > 1 ? 4 : 1;
+    strand_plugin_status status = gpu_groups(device, &d, (rows + run - 1) / run * groups, p->kv_heads, y->dims[0]);
+    return status ? status : merge_each(device, node, scratch, rows);
+}
+
 GPU_RUN(attention) {
     const strand_op_attention *p = node->params;
     const strand_plugin_tensor *q = &node->inputs[0], *k = &node->inputs[1], *v = &node->inputs[2], *y = &node->outputs[0];
@@ -179,6 +274,11 @@ GPU_RUN(attention) {
             each = ((keys + splits - 1) / splits + 63) / 64 * 64;
     gpu_kernel kernel = kernel_of(node);
     strand_plugin_status status = n ? gpu_check_counts(device, n, keys) : STRAND_PLUGIN_OK;
+    bool done = false;
+    if (!status && keys && y->whole[1] <= TILE_QUERIES && is_for_each(device, node) &&
+        each_bytes(node, y->dims[1]) <= each_most(device))
+        status = run_each(device, node, scratch, &done);
+    if (done) return status;
     for (int64_t column = 0; column < dv && !status; column += 64) {
         gpu_dispatch d;
         gpu_begin(&d, kernel);

@@ -268,6 +268,7 @@ static void read_limits(vk_device *d) {
                                   .binding_bytes = l->maxStorageBufferRange,
                                   .buffer_bytes = m.maxMemoryAllocationSize,
                                   .software = p.properties.deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU,
+                                  .slow_barriers = p.properties.deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU,
                                   .offset_alignment = alignment(l)};
     vkGetPhysicalDeviceMemoryProperties(d->physical, &d->memory);
 }

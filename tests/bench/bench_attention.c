@@ -105,8 +105,9 @@ int main(int argc, char **argv) {
     static const shape steps[] = {
         {1, 1024, 16, 16, 64, STRAND_PLUGIN_F32, 1, 0, 0},   {1, 1024, 16, 16, 64, STRAND_PLUGIN_F16, 1, 0, 0},
         {1, 4096, 16, 16, 64, STRAND_PLUGIN_F32, 1, 0, 0},   {1, 4096, 16, 16, 64, STRAND_PLUGIN_F16, 1, 0, 0},
-        {1, 4096, 16, 16, 64, STRAND_PLUGIN_BF16, 1, 0, 0},  {1, 16384, 16, 16, 64, STRAND_PLUGIN_F16, 1, 0, 0},
-        {1, 16384, 32, 8, 128, STRAND_PLUGIN_BF16, 1, 0, 0}, {4, 4096, 16, 16, 64, STRAND_PLUGIN_F32, 1, 0, 0}};
+        {1, 4096, 16, 16, 64, STRAND_PLUGIN_BF16, 1, 0, 0},  {1, 16384, 16, 16, 64, STRAND_PLUGIN_F32, 1, 0, 0},
+        {1, 16384, 16, 16, 64, STRAND_PLUGIN_F16, 1, 0, 0},  {1, 16384, 32, 8, 128, STRAND_PLUGIN_BF16, 1, 0, 0},
+        {4, 4096, 16, 16, 64, STRAND_PLUGIN_F32, 1, 0, 0}};
     bench b;
     int code = bench_open(&b, argc, argv, "attention");
     if (code) return code;

@@ -153,6 +153,25 @@ static void make_attention_step(ops_program *g, int index) {
     add_attention(g, &c, index % 9 == 7);
 }
 
+/* Steps of the commonest heads without anything added to their scores, for which plugins have kernels: one query and several,
+ * heads that share keys, keys of each type, more and fewer than there are valid ones. */
+static void make_decoding_attention(ops_program *g, int index) {
+    static const int64_t lengths[] = {1, 1, 2, 3, 4, 5, 8}, keys[] = {1, 7, 16, 17, 100, 127, 300, 700, 1024, 1025, 2100, 5000};
+    static const uint32_t types[] = {F32, STRAND_PLUGIN_F16, STRAND_PLUGIN_BF16};
+    shape c = some_shape(g, index, lengths[index % 7], keys[index % 12]);
+    c.d = c.dv = index % 10 == 9 ? 128 : 64;
+    c.batch = c.keys > 1024 ? 1 : ops_between(g, 1, 2);
+    c.p.kv_heads = ops_between(g, 1, 2);
+    c.p.heads = c.p.kv_heads * (c.keys > 1024 ? ops_between(g, 1, 2) : ops_between(g, 1, 5));
+    c.type_k = c.type_v = types[index / 2 % 3];
+    c.bias = c.mask = false;
+    c.p.softcap = 0;
+    c.p.precision = STRAND_PRECISION_F32;
+    g->slack = 1;
+    c.p.scale = 0.125f;
+    add_attention(g, &c, index % 9 == 7);
+}
+
 /* Wide heads, heads that share keys, biased and masked scores, with keys of half precision: many queries and steps in turn,
  * so that 21 cases are all that a plugin may tell apart. */
 static void make_wide_attention(ops_program *g, int index) {
@@ -228,6 +247,7 @@ OPS_CASES(attention,
     {"rotary", make_rotary, false},
     {"attention", make_attention, false},
     {"attention_step", make_attention_step, false},
+    {"decoding_attention", make_decoding_attention, false},
     {"wide_attention", make_wide_attention, false},
     {"rounded_attention", make_rounded_attention, false},
     {"cache_write", make_cache_write, false});
