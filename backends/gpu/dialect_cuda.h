@@ -34,6 +34,7 @@ struct params { int v[64]; };
 #define KERNEL10(name, wg, a, b, c, d, e, f, g, h, i, j) HEAD(name, wg)(a, b, c, d, e, f, g, h, i, j) {
 #define KERNEL11(name, wg, a, b, c, d, e, f, g, h, i, j, k) HEAD(name, wg)(a, b, c, d, e, f, g, h, i, j, k) {
 #define KERNEL12(name, wg, a, b, c, d, e, f, g, h, i, j, k, l) HEAD(name, wg)(a, b, c, d, e, f, g, h, i, j, k, l) {
+#define KERNEL8_LANES(name, wg, a, b, c, d, e, f, g, h) KERNEL8(name, wg, a, b, c, d, e, f, g, h)
 #define SHARED(type, name, n) __shared__ type name[n];
 #define BEGIN
 #define END }
@@ -41,6 +42,10 @@ struct params { int v[64]; };
 #define FN static __device__ __forceinline__
 
 #define LOCAL     (int)threadIdx.x
+#define INDEX     int
+#define LANE8     (LOCAL & 7)
+#define LINE8(z)  (LOCAL >> 3)
+#define LOCAL8(z) LOCAL
 #define GROUP_X   ((int)blockIdx.x + P.v[61])
 #define GROUP_Y   ((int)blockIdx.y + P.v[62])
 #define GROUP_Z   ((int)blockIdx.z + P.v[63])
@@ -69,6 +74,7 @@ struct params { int v[64]; };
 #define FLOOR(x)   floorf(x)
 #define SQRT(x)    sqrtf(x)
 #define IS_NAN(x)  ((__float_as_uint(x) & 0x7fffffffu) > 0x7f800000u)
+#define READ_IF(yes, x, at, last) ((yes) ? x[IMIN(at, last)] : 0.0f)
 #define SELECT(yes, a, b) ((yes) ? (a) : (b))
 #define EXP_SCALE 1.44269504f
 #define EXP_SCALED(x) fast_exp2(x)

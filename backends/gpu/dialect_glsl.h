@@ -98,6 +98,7 @@ layout(constant_id = 3) const int MATRIX_K = 16;
 #define KERNEL10(name, wg, a, b, c, d, e, f, g, h, i, j) a; b; c; d; e; f; g; h; i; j; HEAD(wg)
 #define KERNEL11(name, wg, a, b, c, d, e, f, g, h, i, j, k) a; b; c; d; e; f; g; h; i; j; k; HEAD(wg)
 #define KERNEL12(name, wg, a, b, c, d, e, f, g, h, i, j, k, l) a; b; c; d; e; f; g; h; i; j; k; l; HEAD(wg)
+#define KERNEL8_LANES(name, wg, a, b, c, d, e, f, g, h) KERNEL8(name, wg, a, b, c, d, e, f, g, h)
 #define SHARED(type, name, n) shared type name[n];
 #define BEGIN void main() {
 #define END }
@@ -117,6 +118,10 @@ layout(constant_id = 3) const int MATRIX_K = 16;
 #define SUBGROUP  1
 #define FROM_ITEM(x, mask) (x)
 #endif
+#define INDEX     int
+#define LANE8     (LOCAL & 7)
+#define LINE8(z)  (LOCAL >> 3)
+#define LOCAL8(z) LOCAL
 #define GROUP_X   (int(gl_WorkGroupID.x) + P_INT(61))
 #define GROUP_Y   (int(gl_WorkGroupID.y) + P_INT(62))
 #define GROUP_Z   (int(gl_WorkGroupID.z) + P_INT(63))
@@ -144,6 +149,7 @@ layout(constant_id = 3) const int MATRIX_K = 16;
 #define FLOOR(x)   floor(x)
 #define SQRT(x)    sqrt(x)
 #define IS_NAN(x)  ((floatBitsToUint(x) & 0x7fffffffu) > 0x7f800000u)
+#define READ_IF(yes, x, at, last) mix(0.0, x[IMIN(at, last)], yes)
 #define SELECT(yes, a, b) ((yes) ? (a) : (b))
 #define EXP_SCALE 1.0f
 #define EXP_SCALED(x) f_exp(x)

@@ -34,6 +34,8 @@ struct params { int v[64]; };
 #define KERNEL10(name, wg, a, b, c, d, e, f, g, h, i, j) HEAD(name, wg)(a, b, c, d, e, f, g, h, i, j) {
 #define KERNEL11(name, wg, a, b, c, d, e, f, g, h, i, j, k) HEAD(name, wg)(a, b, c, d, e, f, g, h, i, j, k) {
 #define KERNEL12(name, wg, a, b, c, d, e, f, g, h, i, j, k, l) HEAD(name, wg)(a, b, c, d, e, f, g, h, i, j, k, l) {
+#define KERNEL8_LANES(name, wg, a, b, c, d, e, f, g, h) \
+    __kernel __attribute__((reqd_work_group_size(8, wg / 8, 1))) void name(a, b, c, d, e, f, g, h) {
 #define SHARED(type, name, n) __local type name[n];
 #define BEGIN
 #define END }
@@ -41,6 +43,10 @@ struct params { int v[64]; };
 #define FN static
 
 #define LOCAL     (int)get_local_id(0)
+#define INDEX     long
+#define LANE8     ((long)get_local_id(0))
+#define LINE8(z)  ((long)get_local_id(1) + P.v[53 + (z)])
+#define LOCAL8(z) (8 * LINE8(z) + LANE8)
 #define GROUP_X   ((int)get_group_id(0) + P.v[61])
 #define GROUP_Y   ((int)get_group_id(1) + P.v[62])
 #define GROUP_Z   ((int)get_group_id(2) + P.v[63])
@@ -69,6 +75,7 @@ struct params { int v[64]; };
 #define FLOOR(x)   floor(x)
 #define SQRT(x)    sqrt(x)
 #define IS_NAN(x)  ((as_uint(x) & 0x7fffffffu) > 0x7f800000u)
+#define READ_IF(yes, x, at, last) ((yes) ? x[at] : 0.0f)
 #define SELECT(yes, a, b) ((yes) ? (a) : (b))
 #define EXP_SCALE 1.0f
 #define EXP_SCALED(x) f_exp(x)

@@ -254,8 +254,8 @@ strand_plugin_status driver_dispatch(strand_plugin_device *device, const gpu_dis
         d->faultable = d->faultable || g->bindings[i].buffer == &d->fault;
     }
     if (e == CL_SUCCESS) e = clSetKernelArg(kernel, g->n_bindings, sizeof g->params, g->params);
-    const size_t group[3] = {gpu_kernels[g->kernel].group, 1, 1};
-    const size_t items[3] = {g->groups[0] * group[0], g->groups[1], g->groups[2]};
+    const size_t *group = d->shapes[g->kernel];
+    const size_t items[3] = {g->groups[0] * group[0], g->groups[1] * group[1], g->groups[2] * group[2]};
     if (e == CL_SUCCESS) e = clEnqueueNDRangeKernel(d->queue, kernel, 3, NULL, items, group, 0, NULL, NULL);
     return ocl_check(device->host, e, gpu_kernels[g->kernel].name);
 }

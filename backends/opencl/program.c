@@ -99,6 +99,9 @@ strand_plugin_status ocl_kernel(ocl_device *d, gpu_kernel kernel, cl_kernel *out
         }
         cl_kernel made = clCreateKernel(p, gpu_kernels[kernel].name, &e);
         clReleaseProgram(p);
+        if (e == CL_SUCCESS) /* KERNEL8_LANES shapes a group otherwise than in a line */
+            e = clGetKernelWorkGroupInfo(made, d->id, CL_KERNEL_COMPILE_WORK_GROUP_SIZE, sizeof d->shapes[kernel],
+                                         d->shapes[kernel], NULL);
         strand_plugin_status status = ocl_check(d->base.host, e, gpu_kernels[kernel].name);
         if (status) return status;
         d->kernels[kernel] = made;
