@@ -34,8 +34,12 @@ struct params { int v[64]; };
 #define KERNEL10(name, wg, a, b, c, d, e, f, g, h, i, j) HEAD(name, wg)(a, b, c, d, e, f, g, h, i, j) {
 #define KERNEL11(name, wg, a, b, c, d, e, f, g, h, i, j, k) HEAD(name, wg)(a, b, c, d, e, f, g, h, i, j, k) {
 #define KERNEL12(name, wg, a, b, c, d, e, f, g, h, i, j, k, l) HEAD(name, wg)(a, b, c, d, e, f, g, h, i, j, k, l) {
+#ifdef LINES_OF_ONE /* a device whose groups have one dimension */
+#define KERNEL8_LANES KERNEL8
+#else
 #define KERNEL8_LANES(name, wg, a, b, c, d, e, f, g, h) \
     __kernel __attribute__((reqd_work_group_size(8, wg / 8, 1))) void name(a, b, c, d, e, f, g, h) {
+#endif
 #define SHARED(type, name, n) __local type name[n];
 #define BEGIN
 #define END }
@@ -44,8 +48,13 @@ struct params { int v[64]; };
 
 #define LOCAL     (int)get_local_id(0)
 #define INDEX     long
+#ifdef LINES_OF_ONE
+#define LANE8     ((long)get_local_id(0) & 7)
+#define LINE8(z)  ((long)get_local_id(0) >> 3)
+#else
 #define LANE8     ((long)get_local_id(0))
 #define LINE8(z)  ((long)get_local_id(1) + P.v[53 + (z)])
+#endif
 #define LOCAL8(z) (8 * LINE8(z) + LANE8)
 #define GROUP_X   ((int)get_group_id(0) + P.v[61])
 #define GROUP_Y   ((int)get_group_id(1) + P.v[62])

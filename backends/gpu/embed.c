@@ -1,6 +1,6 @@
 /* embed.c - a tool of the build: writes the bytes of files as C arrays. embed OUT NAME=PATH...
- * The arrays are filled by string literals, which compilers read many times faster than lists of numbers; the zero behind them is
- * the literal's own. */
+ * The arrays are filled by string literals, which compilers read many times faster than lists of numbers; the zero behind
+ * them is the literal's own. */
 #include <stdio.h>
 #include <string.h>
 

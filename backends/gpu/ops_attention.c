@@ -82,12 +82,12 @@ static int64_t each_groups(int64_t keys) {
     return cpu_max(1, cpu_min(keys / (EACH_KEYS * EACH_ITEMS), EACH_GROUPS));
 }
 
-/* Bytes of all parts: of each row sums, then a vector of four with the largest score and the sum of weights. */
+/* Bytes of a batch entry's parts: of each row sums, then a vector of four with the largest score and the sum of weights. */
 static uint64_t each_bytes(const strand_plugin_node *node, int64_t queries) {
     const strand_op_attention *p = node->params;
     const strand_plugin_tensor *k = &node->inputs[1], *y = &node->outputs[0];
     int64_t columns = y->dims[2] / p->heads + 4;
-    return (uint64_t)(y->dims[0] * queries * p->heads * each_groups(k->dims[1]) * EACH_ITEMS * columns) * sizeof(float);
+    return (uint64_t)(queries * p->heads * each_groups(k->dims[1]) * EACH_ITEMS * columns) * sizeof(float);
 }
 
 static uint64_t each_most(const strand_plugin_device *device) {
@@ -95,13 +95,15 @@ static uint64_t each_most(const strand_plugin_device *device) {
 }
 
 /* Where items that wait for one another cost more than they share: few queries have kernels of their own there, for the
- * common heads. */
+ * common heads, and where the parts of the most queries of a batch entry fit:
+ * neither batch nor tile decides. */
 static bool is_for_each(const strand_plugin_device *device, const strand_plugin_node *node) {
     const strand_op_attention *p = node->params;
     const strand_plugin_tensor *q = &node->inputs[0], *k = &node->inputs[1], *v = &node->inputs[2];
     const int64_t d = q->dims[2] / p->heads;
     return device->limits.slow_barriers && v->dtype == k->dtype && (d == 64 || d == 128) && v->dims[2] == d * p->kv_heads &&
-           !(p->softcap > 0) && !cpu_input(node, 4) && !cpu_input(node, 5);
+           !(p->softcap > 0) && !cpu_input(node, 4) && !cpu_input(node, 5) &&
+           each_bytes(node, TILE_QUERIES) <= each_most(device);
 }
 
 uint64_t gpu_attention_scratch(strand_plugin_device *device, const strand_plugin_node *node) {
@@ -110,7 +112,7 @@ uint64_t gpu_attention_scratch(strand_plugin_device *device, const strand_plugin
     int64_t splits = splits_of(1, k->dims[1]), queries = cpu_min(y->dims[1], SPLIT_QUERIES), dv = y->dims[2] / p->heads;
     uint64_t bytes = splits < 2 ? 0 : (uint64_t)(y->dims[0] * p->heads * queries * splits * (dv + 2)) * sizeof(float);
     if (is_for_each(device, node)) {
-        uint64_t each = each_bytes(node, cpu_min(queries, TILE_QUERIES)), most = each_most(device);
+        uint64_t each = (uint64_t)y->dims[0] * each_bytes(node, cpu_min(queries, TILE_QUERIES)), most = each_most(device);
         each = each < most ? each : most;
         bytes = bytes > each ? bytes : each;
     }
@@ -218,20 +220,24 @@ static gpu_kernel each_kernel(const strand_plugin_node *node, int64_t d, int64_t
     return kernels[d == 128][rows > 1][type == STRAND_PLUGIN_F32 ? 0 : type == STRAND_PLUGIN_F16 ? 1 : 2];
 }
 
+/* Batch entries [begin, begin + n). */
 static strand_plugin_status merge_each(strand_plugin_device *device, const strand_plugin_node *node,
-                                       const strand_plugin_memory *scratch, int64_t rows) {
+                                       const strand_plugin_memory *scratch, int64_t begin, int64_t n) {
     const strand_op_attention *p = node->params;
     const strand_plugin_tensor *y = &node->outputs[0];
+    int64_t items = gpu_count(y) / y->dims[0] * n / 4, share = p->heads / p->kv_heads;
     gpu_dispatch d;
     gpu_begin(&d, GPU_K_attention_each_merge);
-    gpu_bind_memory(device, &d, scratch, 0, each_bytes(node, y->dims[1]), sizeof(float));
+    gpu_bind_memory(device, &d, scratch, 0, (uint64_t)n * each_bytes(node, y->dims[1]), sizeof(float));
     gpu_bind(device, &d, y);
-    GPU_INTS(&d, gpu_count(y) / 4, rows, p->kv_heads, p->heads / p->kv_heads, y->dims[2] / p->heads,
+    d.params[1] += (int32_t)(begin * y->strides[0]);
+    GPU_INTS(&d, items, y->dims[1] * share, p->kv_heads, share, y->dims[2] / p->heads,
              each_groups(node->inputs[1].dims[1]) * EACH_ITEMS, y->strides[0], y->strides[1]);
-    return gpu_over(device, &d, gpu_count(y) / 4);
+    return gpu_over(device, &d, items);
 }
 
-/* A step on a processor; *done stays false where rows do not begin at whole vectors. */
+/* A step on a processor, as many batch entries at a time as spare memory holds; *done stays false where rows do not begin at
+ * whole vectors. */
 static strand_plugin_status run_each(strand_plugin_device *device, const strand_plugin_node *node,
                                      const strand_plugin_memory *scratch, bool *done) {
     const strand_op_attention *p = node->params;
@@ -244,12 +250,14 @@ static strand_plugin_status run_each(strand_plugin_device *device, const strand_
     gpu_bind(device, &d, k);
     gpu_bind(device, &d, v);
     gpu_bind_or(device, &d, n, q);
-    gpu_bind_memory(device, &d, scratch, 0, each_bytes(node, y->dims[1]), sizeof(float));
+    const uint64_t entry = each_bytes(node, y->dims[1]);
+    const int64_t at_once = cpu_min(y->dims[0], (int64_t)(each_most(device) / entry));
+    gpu_bind_memory(device, &d, scratch, 0, (uint64_t)at_once * entry, sizeof(float));
     d.params[0] += (int32_t)(cpu_lead(q, 0, y, 0) * q->strides[0] + cpu_lead(q, 1, y, 1) * q->strides[1]);
     d.params[1] += (int32_t)(cpu_lead(k, 0, y, 0) * k->strides[0]);
     d.params[2] += (int32_t)(cpu_lead(v, 0, y, 0) * v->strides[0]);
     if (n && n->whole[0] != 1) d.params[3] += (int32_t)(cpu_lead(n, 0, y, 0) * n->strides[0]);
-    GPU_INTS(&d, rows, y->origin[1], y->whole[1], k->dims[1], y->dims[1], p->heads, p->kv_heads);
+    GPU_INTS(&d, rows, y->origin[1], y->whole[1], k->dims[1], 0, p->heads, p->kv_heads);
     GPU_INTS(&d, p->causal, p->window, p->sinks);
     gpu_float(&d, p->scale);
     GPU_INTS(&d, words_of(n), n && n->whole[0] != 1 ? n->strides[0] : 0, q->strides[0], q->strides[1], k->strides[0],
@@ -262,9 +270,20 @@ static strand_plugin_status run_each(strand_plugin_device *device, const strand_
         if (d.params[vectors[i]] % vector) return STRAND_PLUGIN_OK;
     *done = true;
     int64_t run = y->whole[1] * share > 1 ? 4 : 1;
-    strand_plugin_status status = gpu_groups(device, &d, (rows + run - 1) / run * groups, p->kv_heads, y->dims[0]);
-    return status ? status : merge_each(device, node, scratch, rows);
+    strand_plugin_status status = STRAND_PLUGIN_OK;
+    for (int64_t begin = 0; begin < y->dims[0] && !status; begin += at_once) {
+        int64_t now = cpu_min(at_once, y->dims[0] - begin);
+        gpu_dispatch piece = d;
+        piece.params[0] += (int32_t)(begin * q->strides[0]);
+        piece.params[1] += (int32_t)(begin * k->strides[0]);
+        piece.params[2] += (int32_t)(begin * v->strides[0]);
+        if (n && n->whole[0] != 1) piece.params[3] += (int32_t)(begin * n->strides[0]);
+        status = gpu_groups(device, &piece, (rows + run - 1) / run * groups, p->kv_heads, now);
+        if (!status) status = merge_each(device, node, scratch, begin, now);
+    }
+    return status;
 }
+
 
 GPU_RUN(attention) {
     const strand_op_attention *p = node->params;
@@ -275,8 +294,7 @@ GPU_RUN(attention) {
     gpu_kernel kernel = kernel_of(node);
     strand_plugin_status status = n ? gpu_check_counts(device, n, keys) : STRAND_PLUGIN_OK;
     bool done = false;
-    if (!status && keys && y->whole[1] <= TILE_QUERIES && is_for_each(device, node) &&
-        each_bytes(node, y->dims[1]) <= each_most(device))
+    if (!status && keys && y->whole[1] <= TILE_QUERIES && is_for_each(device, node))
         status = run_each(device, node, scratch, &done);
     if (done) return status;
     for (int64_t column = 0; column < dv && !status; column += 64) {

@@ -127,6 +127,16 @@ strand_plugin_status driver_device_features(strand_plugin_instance *instance, ui
     return STRAND_PLUGIN_OK;
 }
 
+/* Kernels whose groups are 8 x 32 items (KERNEL8_LANES) are compiled for 256 in a line where a device has no such groups. */
+static void read_shape(ocl_device *d) {
+    size_t most[8] = {0};
+    cl_uint dimensions = 0;
+    clGetDeviceInfo(d->id, CL_DEVICE_MAX_WORK_ITEM_DIMENSIONS, sizeof dimensions, &dimensions, NULL);
+    if (dimensions > 8) dimensions = 0;
+    cl_int e = clGetDeviceInfo(d->id, CL_DEVICE_MAX_WORK_ITEM_SIZES, dimensions * sizeof *most, most, NULL);
+    d->build_options = e == CL_SUCCESS && most[0] >= 8 && most[1] >= 32 ? "" : "-DLINES_OF_ONE";
+}
+
 static void read_limits(ocl_device *d) {
     cl_ulong shared = 0, most = 0;
     size_t group = 0;
@@ -157,6 +167,7 @@ strand_plugin_status driver_device_open(strand_plugin_instance *instance, uint32
     d->base.host = host;
     d->id = x->devices[index];
     read_limits(d);
+    read_shape(d);
     const cl_context_properties properties[] = {CL_CONTEXT_PLATFORM, (cl_context_properties)x->platforms[index], 0};
     const int32_t zero[4] = {0};
     cl_int e;

@@ -28,6 +28,7 @@ typedef struct ocl_device {
     cl_command_queue queue;
     cl_kernel kernels[GPU_N_KERNELS]; /* made when first used */
     size_t shapes[GPU_N_KERNELS][3];  /* items of its group in x, y and z */
+    const char *build_options;
     strand_plugin_buffer fault;
     uint64_t point;
     bool cache_told; /* that the cache cannot be used */

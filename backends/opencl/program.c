@@ -41,7 +41,8 @@ static cl_program from_cache(ocl_device *d, const char *key) {
         clCreateProgramWithBinary(d->context, 1, &d->id, &bytes, (const unsigned char **)(uintptr_t)&in, &status, &e);
     d->base.host->free(d->base.host->context, binary, bytes);
     if (!p) return NULL;
-    if (e == CL_SUCCESS && status == CL_SUCCESS && clBuildProgram(p, 1, &d->id, "", NULL, NULL) == CL_SUCCESS) return p;
+    if (e == CL_SUCCESS && status == CL_SUCCESS && clBuildProgram(p, 1, &d->id, d->build_options, NULL, NULL) == CL_SUCCESS)
+        return p;
     clReleaseProgram(p);
     return NULL;
 }
@@ -75,7 +76,7 @@ static strand_plugin_status compile(ocl_device *d, gpu_kernel kernel, const ocl_
     cl_program p = clCreateProgramWithSource(d->context, OCL_TEXTS, texts, s->bytes, &e);
     strand_plugin_status status = ocl_check(d->base.host, e, "making a program");
     if (status) return status;
-    if (clBuildProgram(p, 1, &d->id, "", NULL, NULL) != CL_SUCCESS) {
+    if (clBuildProgram(p, 1, &d->id, d->build_options, NULL, NULL) != CL_SUCCESS) {
         status = refused(d, p, kernel);
         clReleaseProgram(p);
         return status;
@@ -103,7 +104,10 @@ strand_plugin_status ocl_kernel(ocl_device *d, gpu_kernel kernel, cl_kernel *out
             e = clGetKernelWorkGroupInfo(made, d->id, CL_KERNEL_COMPILE_WORK_GROUP_SIZE, sizeof d->shapes[kernel],
                                          d->shapes[kernel], NULL);
         strand_plugin_status status = ocl_check(d->base.host, e, gpu_kernels[kernel].name);
-        if (status) return status;
+        if (status) {
+            if (made) clReleaseKernel(made);
+            return status;
+        }
         d->kernels[kernel] = made;
     }
     *out = d->kernels[kernel];

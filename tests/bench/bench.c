@@ -415,7 +415,7 @@ static void run_race(const bench *b, race *r, double working_set) {
         note(&r->read, rates.read);
         note(&r->copy, rates.copy);
         for (int j = 0; j < r->n; j++) {
-            int i = (k & 1 ? r->n - 1 - j + k : j + k) % r->n; /* nobody always follows the probes */
+            int i = (k / 2 + (k & 1 ? r->n - 1 - j : j)) % r->n; /* nobody always follows the probes, or one other */
             /* They and the others leave caches that are not this one's: what may stay there is brought back. */
             if (r->times[i] > 1) timed(b, &r->of[i], r->times[i]);
             note(&r->seconds[i], timed(b, &r->of[i], r->times[i]));

@@ -21,8 +21,9 @@ fi
 ninja -C "$built"
 meson install -C "$built" --no-rebuild
 cd /
-trap 'mv "$built.away" "$built"' EXIT # nothing of the build tree may be needed
-mv "$built" "$built.away"
+rm -rf "$built.away" # of a run that was killed
+trap 'mv -T "$built.away" "$built"' EXIT # nothing of the build tree may be needed
+mv -T "$built" "$built.away"
 pc=$(dirname "$(find "$prefix" -name strand.pc)")
 lib=$(dirname "$(find "$prefix" -name libstrand.so)")
 export PKG_CONFIG_PATH=$pc LD_LIBRARY_PATH=$lib

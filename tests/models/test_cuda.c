@@ -23,6 +23,7 @@ static struct {
     long (*graph_launches)(void);
     const char *(*failed)(void);
     long (*calls_of)(const char *name);
+    float (*sum)(float c, int f16, unsigned long n, const float *a, const float *b);
 } cuda;
 
 static const char *model_path(void) {
@@ -557,14 +558,35 @@ static void without_a_driver(void **state) {
     assert_non_null(strstr(line, "libcuda.so.1"));
 }
 
+/* The driver's tensor cores: what is not finite comes through, also multiplied with zero; zeros are zero; what is below the
+ * last bit of the largest term is cut off. */
+static void sums_of_tensor_cores(void **state) {
+    (void)state;
+    for (int bad = 0; bad < 3; bad++) /* NaN, infinities; in one to 16 of 16 terms */
+        for (unsigned long n = 1; n <= 16; n++) {
+            float a[16], b[16];
+            for (unsigned long k = 0; k < 16; k++)
+                a[k] = k < n ? 0 : 1, b[k] = k < n ? (bad ? bad == 1 ? INFINITY : -INFINITY : NAN) : 1;
+            assert_true(isnan(cuda.sum(1, 1, 16, a, b)));
+        }
+    const float zeros[2] = {0, 0}, fours[2] = {4, 4}, ones[16] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
+    assert_true(cuda.sum(0, 1, 2, zeros, fours) == 0 && !signbit(cuda.sum(0, 1, 2, zeros, fours)));
+    assert_true(cuda.sum(1, 1, 16, ones, ones) == 17);
+    const float tiny[1] = {0x1p-14f};
+    assert_true(cuda.sum(-0x1p10f, 1, 1, tiny, ones) == -0x1p10f); /* 2^-24 of it: rounded to nearest or cut off, nothing */
+    const float more[1] = {0x1.8p-14f};
+    assert_true(cuda.sum(0x1p10f, 1, 1, more, ones) == 0x1p10f); /* nearest would be the next number */
+}
+
 int main(int argc, char **argv) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(either_device),   cmocka_unit_test(recorded),
-                                       cmocka_unit_test(decoding_steps),  cmocka_unit_test(fused_steps),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(either_device),        cmocka_unit_test(recorded),
+                                       cmocka_unit_test(decoding_steps),       cmocka_unit_test(fused_steps),
                                        cmocka_unit_test(steps_after_failures), cmocka_unit_test(layers_of_hyena),
-                                       cmocka_unit_test(tensor_cores),    cmocka_unit_test(long_convolutions),
-                                       cmocka_unit_test(each_call_fails), cmocka_unit_test(too_small),
-                                       cmocka_unit_test(memory_pools),    cmocka_unit_test(memory_taken),
-                                       cmocka_unit_test(many_threads),    cmocka_unit_test(without_a_driver)};
+                                       cmocka_unit_test(tensor_cores),         cmocka_unit_test(long_convolutions),
+                                       cmocka_unit_test(each_call_fails),      cmocka_unit_test(too_small),
+                                       cmocka_unit_test(memory_pools),         cmocka_unit_test(memory_taken),
+                                       cmocka_unit_test(many_threads),         cmocka_unit_test(without_a_driver),
+                                       cmocka_unit_test(sums_of_tensor_cores)};
     static int yes = 1;
     const struct CMUnitTest tests_of_old[] = {cmocka_unit_test(either_device), cmocka_unit_test_prestate(memory_pools, &yes),
                                               cmocka_unit_test(memory_taken)};
@@ -579,8 +601,9 @@ int main(int argc, char **argv) {
     *(void **)&cuda.graph_launches = driver ? dlsym(driver, "emulated_cuda_graph_launches") : NULL;
     *(void **)&cuda.failed = driver ? dlsym(driver, "emulated_cuda_failed") : NULL;
     *(void **)&cuda.calls_of = driver ? dlsym(driver, "emulated_cuda_calls_of") : NULL;
-    if (!cuda.calls_of || !cuda.failed || !cuda.fail_call || !cuda.live || !cuda.wrong || !cuda.launches || !cuda.launches_of ||
-        !cuda.graph_launches) {
+    *(void **)&cuda.sum = driver ? dlsym(driver, "emulated_cuda_sum") : NULL;
+    if (!cuda.sum || !cuda.calls_of || !cuda.failed || !cuda.fail_call || !cuda.live || !cuda.wrong || !cuda.launches ||
+        !cuda.launches_of || !cuda.graph_launches) {
         fprintf(stderr,
                 "the emulated driver is not the libcuda.so.1 that the loader finds: set LD_LIBRARY_PATH to its folder\n");
         return 1;

@@ -159,11 +159,13 @@ static void make_decoding_attention(ops_program *g, int index) {
     static const int64_t lengths[] = {1, 1, 2, 3, 4, 5, 8}, keys[] = {1, 7, 16, 17, 100, 127, 300, 700, 1024, 1025, 2100, 5000};
     static const uint32_t types[] = {F32, STRAND_PLUGIN_F16, STRAND_PLUGIN_BF16};
     shape c = some_shape(g, index, lengths[index % 7], keys[index % 12]);
-    c.d = c.dv = index % 10 == 9 ? 128 : 64;
+    const bool alone = index % 5 == 2; /* one row a KV head */
+    c.d = c.dv = index % 3 == 1 ? 128 : 64;
     c.batch = c.keys > 1024 ? 1 : ops_between(g, 1, 2);
     c.p.kv_heads = ops_between(g, 1, 2);
     c.p.heads = c.p.kv_heads * (c.keys > 1024 ? ops_between(g, 1, 2) : ops_between(g, 1, 5));
-    c.type_k = c.type_v = types[index / 2 % 3];
+    c.type_k = c.type_v = types[alone ? ops_between(g, 0, 2) : (index / 2 + index / 12) % 3];
+    if (alone) c.length = 1, c.p.heads = c.p.kv_heads;
     c.bias = c.mask = false;
     c.p.softcap = 0;
     c.p.precision = STRAND_PRECISION_F32;

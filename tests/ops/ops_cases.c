@@ -5,22 +5,22 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SETS(X) \
-    X(first) \
-    X(matrix_state) \
-    X(conv1d) \
-    X(graphs) \
-    X(attention) \
-    X(scans) \
-    X(convolutions) \
-    X(products) \
-    X(elementwise) \
-    X(shapes) \
-    X(recurrent) \
+#define SETS(X)                                                                                                                \
+    X(first)                                                                                                                   \
+    X(matrix_state)                                                                                                            \
+    X(conv1d)                                                                                                                  \
+    X(graphs)                                                                                                                  \
+    X(attention)                                                                                                               \
+    X(scans)                                                                                                                   \
+    X(convolutions)                                                                                                            \
+    X(products)                                                                                                                \
+    X(elementwise)                                                                                                             \
+    X(shapes)                                                                                                                  \
+    X(recurrent)                                                                                                               \
     X(corners)
 
-#define DECLARE(name)                              \
-    extern const ops_family ops_cases_##name[]; \
+#define DECLARE(name)                                                                                                          \
+    extern const ops_family ops_cases_##name[];                                                                                \
     extern const int ops_n_cases_##name;
 SETS(DECLARE)
 
@@ -87,19 +87,32 @@ bool ops_listed(const char *list, const char *name) {
     return false;
 }
 
-void ops_sample(int cases, int *first, int *step) {
-    const char *one_in = getenv("STRAND_TEST_ONE_IN"), *seed = getenv("STRAND_TEST_SEED");
+/* A number that seed, name and block decide: FNV-1a, its bits mixed. */
+static uint64_t drawn_for(const char *name, uint64_t block) {
+    const char *seed = getenv("STRAND_TEST_SEED");
+    uint64_t h =
+        0xcbf29ce484222325u ^ (seed ? strtoull(seed, NULL, 10) : 0) * 0x9e3779b97f4a7c15u ^ block * 0xbf58476d1ce4e5b9u;
+    for (; *name; name++) h = (h ^ (unsigned char)*name) * 0x100000001b3u;
+    h = (h ^ h >> 31) * 0x94d049bb133111ebu;
+    return h ^ h >> 29;
+}
+
+int ops_one_in(int cases) {
+    const char *one_in = getenv("STRAND_TEST_ONE_IN");
     int n = one_in ? atoi(one_in) : 1;
     if (n > cases / 2) n = cases / 2;
-    if (n < 2 || getenv("EMULATED_CUDA_EXPECT")) return;
-    *step = n;
-    *first = seed ? (int)(strtoull(seed, NULL, 10) % (unsigned)n) : 0;
-    printf("a sample: of each family's %d cases those from %d on in steps of %d\n", cases, *first, n);
+    if (n < 2 || getenv("EMULATED_CUDA_EXPECT")) return 1;
+    printf("a sample: of each %d cases of a family in a row one, which STRAND_TEST_SEED draws\n", n);
+    return n;
+}
+
+bool ops_sampled(int one_in, const char *family, int index) {
+    return one_in < 2 || index % one_in == (int)(drawn_for(family, (uint64_t)(index / one_in)) % (unsigned)one_in);
 }
 
 bool ops_drawn(const char *number) {
-    const char *seed = getenv("STRAND_TEST_SEED"), *of = strchr(number, '/');
+    const char *of = strchr(number, '/');
     unsigned long n = of ? strtoul(of + 1, NULL, 10) : 1;
     if (!getenv("STRAND_TEST_ONE_IN") || n < 2) return true;
-    return (seed ? strtoull(seed, NULL, 10) % n : 0) == strtoull(number, NULL, 10) - 1;
+    return drawn_for("tests", n) % n == strtoull(number, NULL, 10) - 1;
 }

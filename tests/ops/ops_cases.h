@@ -14,10 +14,11 @@ typedef struct ops_family {
 bool ops_on_request(const ops_family *family);
 /* Is `name` one of a list's names, which commas part? No list (NULL) has none. */
 bool ops_listed(const char *list, const char *name);
-/* Which of `cases` are run: *first, *first + *step ... As the environment says (STRAND_TEST_ONE_IN, STRAND_TEST_SEED), so that a
- * quick suite runs other cases each time; printed. Two cases at least; and all where EMULATED_CUDA_EXPECT names kernels that must have
- * run. */
-void ops_sample(int cases, int *first, int *step);
+/* In how many cases of a family in a row one is run, as the environment says (STRAND_TEST_ONE_IN), so that a quick suite runs
+ * others each time; printed. So few that a family has two at least; all where EMULATED_CUDA_EXPECT names kernels that must have
+ * run. Which one of them it is, STRAND_TEST_SEED draws for each family anew: cases are chosen by their number's remainder. */
+int ops_one_in(int cases);
+bool ops_sampled(int one_in, const char *family, int index);
 /* Does a quick suite run the test that is number K of N which stand for each other ("K/N")? One of them, as its seed says. */
 bool ops_drawn(const char *number);
 

@@ -377,7 +377,7 @@ float emulated_sum(float c, const emulated_factors &a, const emulated_factors &b
         if (!how.terms || most >= 1024 || !std::isfinite(sum)) {
             for (int k = first; k < end; k++) sum += static_cast<double>(a.value[k]) * static_cast<double>(b.value[k]);
             c = static_cast<float>(sum);
-        } else if (most > -4096) {
+        } else if (most > -2048) { /* else there are zeros alone */
             const double up = std::ldexp(1.0, 23 + how.bits - most), down = std::ldexp(1.0, most - 23 - how.bits);
             long long all = static_cast<long long>(sum * up);
             for (int k = first; k < end; k++)

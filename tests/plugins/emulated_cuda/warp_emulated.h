@@ -1,6 +1,6 @@
 /* warp_emulated.h - the words of backends/cuda/kernels/warp.h for the machine that runs the tests: the lanes of a warp show
- * each other what they hold (emulated_warp), and each makes its part of the result, by the layouts of the PTX ISA
- * ("Warp-level matrix instructions", m16n8k16, ldmatrix and movmatrix). Products are exact, their sums those of emulated_sum. */
+ * each other what they hold (emulated_warp), and each makes its part of the result, by the layouts of the PTX ISA ("Warp-level
+ * matrix instructions", m16n8k16, ldmatrix and movmatrix). Products are exact, their sums those of emulated_sum. */
 #ifndef STRAND_EMULATED_CUDA_WARP_H
 #define STRAND_EMULATED_CUDA_WARP_H
 
@@ -46,7 +46,7 @@ static inline void emulated_factor(emulated_factors &f, int k, bool f16, float v
     const unsigned bits = __float_as_uint(value) & 0x7fffffffu;
     const int e = static_cast<int>(bits >> 23) - 127, least = f16 ? -14 : -126;
     f.value[k] = value;
-    f.exponent[k] = bits == 0 ? -4096 : e == 128 ? 4096 : e < least ? least : e; /* of zero, and of what is not finite */
+    f.exponent[k] = bits == 0 ? -4096 : e == 128 ? 16384 : e < least ? least : e; /* what is not finite outdoes a zero */
 }
 float emulated_sum(float c, const emulated_factors &a, const emulated_factors &b);
 
