@@ -142,8 +142,8 @@ CPU_INLINE void points(int r, cv *x) {
         dft(r, x);
 }
 
-/* d points, d <= CPU_LANES, as two factors. roots: the d-th ones. */
 #if CPU_LANES == 16
+/* 4 x 4 points. */
 static __attribute__((noinline)) void points_16(const float *roots, cv *x) {
     cv rows[16], t[4];
 #pragma GCC unroll 4
@@ -163,6 +163,7 @@ static __attribute__((noinline)) void points_16(const float *roots, cv *x) {
 }
 #endif
 
+/* d points, d <= CPU_LANES, as two factors. roots: the d-th ones. */
 static __attribute__((noinline)) void points_of_two(int d, const float *roots, cv *x) {
 #if CPU_LANES == 16
     if (d == 16) {

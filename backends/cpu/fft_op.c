@@ -309,7 +309,8 @@ static void row_body(const job *j, int64_t row, float *work) {
     float *in = row_of(j, &j->x, row), *out = row_of(j, &j->y, row);
     float *x = work, *other = x + j->plan.m * STEP, *z = other + j->plan.m * STEP, *from = in, *to = out;
     if (mirror || (s->pairs_in ? j->x.gap != 2 : !split || s->width < s->n)) row_load(j, from = z, in);
-    if (sizes || mirror || (s->pairs_in ? s->pairs_out && j->y.gap != 2 : !split || j->y.gap != 2)) to = z;
+    bool dense = j->y.gap == 2 && (!split || s->bins > s->points); /* is there a place for every number? */
+    if (sizes || mirror || (s->pairs_in ? s->pairs_out && !dense : !split || !dense)) to = z;
     if (merge) {
         row_merge_ends(from, z, s->points, p->scale);
         row_wide(from, z, s->points, j->half, p->scale, true);

@@ -181,7 +181,7 @@ typedef struct job {
 
 /* ---- small weights that are packed once for all runs ---- */
 
-/* Too many rows for kernels that read B as it lies, and so few that packing B takes a good part of the product. Weights that
+/* Too many rows to read B as it lies at full speed, and so few that packing B takes a good part of the product. Weights that
  * are stored the other way round, and large ones, are read as they lie, lest they take twice their memory. */
 #define KEPT_ROWS_ABOVE 16
 #define KEPT_ROWS_BELOW (3 * CUT_ROWS)

@@ -42,4 +42,25 @@ static void make_fft(ops_program *g, int index) {
         (long long)n, (long long)bins);
 }
 
-OPS_CASES(convolutions, {"fft", make_fft, false});
+/* Real rows that backends take one by one: all bins, all but one, few of them; both ways, dense and with gaps. */
+static void make_fft_rows(ops_program *g, int index) {
+    static const int64_t lengths[] = {2050, 1026, 2054, 2048, 1114, 2062, 2058, 4096, 2049};
+    const int64_t n = lengths[index % 9], rows = n > 3000 ? 1 : ops_between(g, 1, 3);
+    strand_op_fft p = {.kind = index % 7 == 6 ? STRAND_FFT_C2R : STRAND_FFT_R2C, .scale = 1, .floor = 1e-8f, .n = n};
+    int64_t bins = n / 2 + 1, width = index % 4 == 3 ? ops_between(g, 1, n) : n;
+    if (p.kind == STRAND_FFT_C2R) {
+        width = bins, bins = n;
+    } else {
+        p.form = (uint32_t)(index % 2 ? index / 2 % 4 : STRAND_FFT_COMPLEX);
+        if (index % 3) p.bins = bins = index % 3 == 1 ? bins - 1 : ops_between(g, 1, n / 2);
+    }
+    bool in_pairs = p.kind == STRAND_FFT_C2R, out_pairs = !in_pairs && p.form == STRAND_FFT_COMPLEX;
+    const int64_t x_dims[3] = {rows, width, 2}, out_dims[3] = {rows, bins, 2};
+    int x = ops_add(g, F32, 2 + in_pairs, x_dims, OPS_NORMAL);
+    if (p.form == STRAND_FFT_LOG_AMPLITUDE) lift(g, x, rows, width);
+    ops_add_node(g, STRAND_OP_FFT, &p, sizeof p, 1, &x, ops_add(g, F32, 2 + out_pairs, out_dims, OPS_OUTPUT));
+    SAY("kind %u, form %u, %lld rows of %lld, %lld points, %lld bins", p.kind, p.form, (long long)rows, (long long)width,
+        (long long)n, (long long)bins);
+}
+
+OPS_CASES(convolutions, {"fft", make_fft, false}, {"fft_rows", make_fft_rows, false});
