@@ -169,15 +169,15 @@ static void make_delta_heads(ops_program *g, int index) {
 
 /* Lengths about those that a backend may cut in parts, and (last) so many heads that it does so in two runs of chunks. */
 static void make_delta_parts(ops_program *g, int index) {
-    static const sizes all[] = {{1, 767, 1, 16, 8},  {1, 736, 1, 64, 16},  {1, 769, 1, 33, 72}, {1, 800, 1, 128, 16},
-                                {1, 1100, 2, 9, 20}, {2, 1030, 1, 72, 24}, {1, 1500, 40, 9, 8}};
+    static const sizes all[] = {{1, 1, 767, 16, 8},  {1, 1, 736, 64, 16},  {1, 1, 769, 33, 72}, {1, 1, 800, 128, 16},
+                                {1, 2, 1100, 9, 20}, {2, 1, 1030, 72, 24}, {1, 40, 1500, 9, 8}};
     delta_of_sizes(g, all[index % 7]);
 }
 
 /* The commonest heads, of every length about a block. */
 static void make_delta_rule_64(ops_program *g, int index) {
     int64_t length = index < 12 ? index + 1 : ops_between(g, 1, 70);
-    delta_of_sizes(g, (sizes){1 + index % 2, length, ops_between(g, 1, 3), 64, 64});
+    delta_of_sizes(g, (sizes){1 + index % 2, ops_between(g, 1, 3), length, 64, 64});
 }
 
 /* Normalised sums must stay away from 0: positive queries and keys, and a state that is positive in Z. The Taylor kernel is at
