@@ -5,7 +5,7 @@
 #         architecture and PTX); clang build and ASan+UBSan build of core, CPU plugin and readers; static builds for this machine and
 #         aarch64 (under qemu) with malloc forbidden; the NEON kernels under qemu; the gcc build installed, and used with the build
 #         tree out of sight; a sample on other x86-64 levels under qemu; fuzz targets replay their corpus and run some seconds each.
-#         Less than 25 minutes on two quiet cores. For that it draws a sample, by a seed that it prints (STRAND_TEST_SEED=N takes
+#         Half an hour on two cores. For that it draws a sample, by a seed that it prints (STRAND_TEST_SEED=N takes
 #         that one): of every family of operators, on every plugin, each second of the cases that full has (each fourth under clang,
 #         the sanitizers and qemu), one of the emulated CUDA driver's tests that have the same cases in several ways, of the golden
 #         cases on GPU plugins the smallest ones, an instruction set for clang; and its builds other than gcc's are optimised
