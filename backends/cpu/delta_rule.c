@@ -78,21 +78,14 @@ typedef struct given {
     const float *r[BLOCK], *w[BLOCK], *k[BLOCK], *a[BLOCK], *b[BLOCK];
 } given;
 
-CPU_INLINE void rows_at(const float **row, const ms_tokens *v, const ms_unit *u, int64_t t, int64_t n, int64_t first,
-                        const float *none) {
-    const float *p = ms_at(v, u->b, t, first);
-#pragma GCC unroll 4
-    for (int i = 0; i < BLOCK; i++, p += v->token) row[i] = i < n ? p : none;
-}
-
 CPU_INLINE given given_at(const job *j, const ms_unit *u, const room *m, int64_t t, int64_t n) {
     const int64_t first = u->h * j->keys;
     given g;
-    rows_at(g.r, &j->r, u, t, n, first, m->none);
-    rows_at(g.w, &j->w, u, t, n, first, j->p->log_w ? m->none : m->ones);
-    rows_at(g.k, &j->k, u, t, n, first, m->none);
-    rows_at(g.a, &j->a, u, t, n, first, m->none);
-    rows_at(g.b, &j->b, u, t, n, first, m->none);
+    ms_rows(g.r, BLOCK, &j->r, u->b, t, n, first, m->none);
+    ms_rows(g.w, BLOCK, &j->w, u->b, t, n, first, j->p->log_w ? m->none : m->ones);
+    ms_rows(g.k, BLOCK, &j->k, u->b, t, n, first, m->none);
+    ms_rows(g.a, BLOCK, &j->a, u->b, t, n, first, m->none);
+    ms_rows(g.b, BLOCK, &j->b, u->b, t, n, first, m->none);
     return g;
 }
 

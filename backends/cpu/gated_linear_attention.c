@@ -36,13 +36,14 @@ typedef struct room {
     float *k, *v;          /* k[j] R_j [BLOCK] and v */
     float *last, *halves;  /* P_last; the products of each half's decays [2] */
     float *sums;           /* a */
-    float *none, *ones, *w; /* rows behind the last token; decays that are the same for all */
+    float *none, *ones;    /* rows behind the last token */
+    float *w, *power;      /* decays that are the same for all tokens, and those of a block of them */
     int64_t pitch, v_pitch;
 } room;
 
 static int64_t room_floats(int64_t keys, int64_t width) {
     int64_t pitch = ms_floats(ms_pitch(keys)), v_pitch = ms_floats(ms_pitch(width));
-    return ms_floats(keys * v_pitch) + 2 * BLOCK * v_pitch + (3 * BLOCK + 7) * pitch + SUMS;
+    return ms_floats(keys * v_pitch) + 2 * BLOCK * v_pitch + (3 * BLOCK + 8) * pitch + SUMS;
 }
 
 /* `turn` 0 or 1: what changes the state has two places, all else one. */
@@ -56,7 +57,8 @@ static room room_at(float *p, int64_t keys, int64_t width, int64_t turn) {
     m.none = m.halves + 2 * m.pitch;
     m.ones = m.none + m.pitch;
     m.w = m.ones + m.pitch;
-    m.sums = m.w + m.pitch;
+    m.power = m.w + m.pitch;
+    m.sums = m.power + m.pitch;
     m.k = m.sums + SUMS + turn * (BLOCK + 1) * m.pitch;
     m.last = m.k + BLOCK * m.pitch;
     for (int64_t c = 0; c < m.pitch; c++) m.none[c] = 0.0f, m.ones[c] = 1.0f;
@@ -69,6 +71,15 @@ static const float *decays(float *to, const float *w, int64_t n) {
     return to;
 }
 
+/* w to the power of BLOCK, rounded once: what a product of floats is off by would be so again in every block. */
+static void block_power(float *to, const float *w, int64_t n) {
+    for (int64_t c = 0; c < n; c++) {
+        double power = (double)w[c];
+        for (int i = 1; i < BLOCK; i *= 2) power *= power;
+        to[c] = (float)power;
+    }
+}
+
 /* ---- a sequence ---- */
 
 /* A block's rows of keys. Behind the last token stand zeros and decays of one. */
@@ -78,22 +89,15 @@ typedef struct given {
     bool log_w;
 } given;
 
-CPU_INLINE void rows_at(const float **row, const ms_tokens *v, const ms_unit *u, int64_t t, int64_t n, int64_t first,
-                        const float *none) {
-    const float *p = ms_at(v, u->b, t, first);
-#pragma GCC unroll 8
-    for (int i = 0; i < BLOCK; i++, p += v->token) row[i] = i < n ? p : none;
-}
-
 CPU_INLINE given given_at(const job *j, const ms_unit *u, const room *m, int64_t t, int64_t n) {
     const int64_t first = u->h * j->keys;
     given g = {.u = j->u.data ? ms_at(&j->u, 0, 0, first) : NULL,
                .scale = vf_set(j->p->scale),
                .log_w = j->p->log_w && j->w.token};
-    rows_at(g.q, &j->q, u, t, n, first, m->none);
-    rows_at(g.k, &j->k, u, t, n, first, m->none);
+    ms_rows(g.q, BLOCK, &j->q, u->b, t, n, first, m->none);
+    ms_rows(g.k, BLOCK, &j->k, u->b, t, n, first, m->none);
     if (j->w.token)
-        rows_at(g.w, &j->w, u, t, n, first, j->p->log_w ? m->none : m->ones);
+        ms_rows(g.w, BLOCK, &j->w, u->b, t, n, first, j->p->log_w ? m->none : m->ones);
     else
         for (int i = 0; i < BLOCK; i++) g.w[i] = i < n ? m->w : m->ones;
     return g;
@@ -271,6 +275,7 @@ static void run_sequence(const job *j, const ms_unit *u, float *work) {
     if (!j->w.token) {
         const float *w = ms_at(&j->w, u->b, 0, u->h * j->keys);
         ms_rows_in(m->w, m->pitch, j->p->log_w ? decays(m->w, w, j->keys) : w, 0, 1, j->keys);
+        block_power(m->power, m->w, j->keys);
     }
     ms_later later;
     ms_reading reading = {.q = m->q, .q_pitch = m->pitch, .depth = j->keys, .s = s, .pitch = pitch, .y = m->seen,
@@ -282,7 +287,8 @@ static void run_sequence(const job *j, const ms_unit *u, float *work) {
     read_state(&reading);
     for (int64_t t = 0, turn = 0; t < j->length; t += BLOCK, turn = !turn) {
         finish_block(j, u, &m[turn], t);
-        writing.b = m[turn].k, writing.decay = m[turn].last;
+        writing.b = m[turn].k;
+        writing.decay = !j->w.token && t + BLOCK <= j->length ? m->power : m[turn].last;
         if (t + BLOCK >= j->length) {
             write_state(&writing);
             break;

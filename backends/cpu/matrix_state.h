@@ -33,6 +33,14 @@ static inline float *ms_at(const ms_tokens *v, int64_t b, int64_t t, int64_t cha
     return v->data + b * v->batch + t * v->token + (channel - v->origin);
 }
 
+/* Where the channels from `first` on of `block` tokens stand, from t on: n of them, `none` for the others. */
+CPU_INLINE void ms_rows(const float **row, const int block, const ms_tokens *v, int64_t b, int64_t t, int64_t n, int64_t first,
+                        const float *none) {
+    const float *p = ms_at(v, b, t, first);
+#pragma GCC unroll 8
+    for (int i = 0; i < block; i++, p += v->token) row[i] = i < n ? p : none;
+}
+
 /* Asks for the cache lines of `count` channels of tokens [t, t + n) that there are before `length`. A head's rows lie far
  * apart, so the processor does not see by itself what comes next. */
 CPU_INLINE void ms_ahead(const ms_tokens *v, int64_t b, int64_t t, int64_t n, int64_t length, int64_t channel, int64_t count) {
