@@ -39,7 +39,7 @@ void segments_begin(strand_session *s) {
     s->shapes[i].runs++;
 }
 
-/* From now on this session's launches are made one by one. Says nothing of why. */
+/* From now on the session's launches are made one by one. Says nothing of why. */
 static void give_up(strand_session *s) {
     char text[256];
     context_take_fail(s->plan->context, text, sizeof text);

@@ -94,9 +94,8 @@ static uint64_t each_most(const strand_plugin_device *device) {
     return device->limits.binding_bytes / 4 / sizeof(float) * sizeof(float);
 }
 
-/* Where items that wait for one another cost more than they share: few queries have kernels of their own there, for the
- * common heads, and where the parts of the most queries of a batch entry fit:
- * neither batch nor tile decides. */
+/* Where items that wait for one another cost more than they share, few queries have kernels of their own, for the common heads
+ * and where the parts of the most queries of a batch entry fit: neither batch nor tile decides. */
 static bool is_for_each(const strand_plugin_device *device, const strand_plugin_node *node) {
     const strand_op_attention *p = node->params;
     const strand_plugin_tensor *q = &node->inputs[0], *k = &node->inputs[1], *v = &node->inputs[2];

@@ -13,8 +13,8 @@
  * as a claimed group. The working memory that it asks for must not fall as a batch or a length grows. The seed is printed;
  * the same seed makes the same cases on every machine. Exit code 77: this plugin cannot run here. A plugin that does not
  * support a case is not blamed for it. STRAND_TEST_ONE_IN=N takes of each N cases of a family in a row the one that
- * STRAND_TEST_SEED draws, two of a family at least, and prints so. Whatever a plugin logs as an error or a warning fails the run: with
- * STRAND_VULKAN_VALIDATE=1 those are the messages of the validation layer. */
+ * STRAND_TEST_SEED draws, two of a family at least, and prints so. Whatever a plugin logs as an error or a warning fails the
+ * run: with STRAND_VULKAN_VALIDATE=1 those are the messages of the validation layer. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
